@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help install demo test test-heavy check coverage clean
+
+help:
+	@echo "make demo        create .venv, install, score a random ECG-CPC on the embedded mock PTB-XL (minutes)"
+	@echo "make test        the test suite (under 15 minutes on 2 cores)"
+	@echo "make test-heavy  what takes longer: kill series, scale, full-size models"
+	@echo "make check       ruff and mypy"
+	@echo "make coverage    the test suite with line and branch coverage"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/ecg-eval --model random:ecg-cpc --tasks demo --mode linear,frozen,finetune \
+	  --data-root mock --limit 96 --epochs 2 --output results/demo
+
+# Two test processes of one thread each: faster on two cores than one process of two.
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not heavy"
+
+test-heavy: install
+	$(BIN)/python -m pytest -m heavy
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+coverage: install
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not heavy"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

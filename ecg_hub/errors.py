@@ -1,0 +1,66 @@
+"""The exceptions of the project, one tree, and the helper that suggests names.
+
+EcgHubError
+├── UnknownNameError   a model, task, dataset, mode or lead that does not exist (also a ValueError)
+├── InputError         a signal or argument that does not fit the contract (also a ValueError)
+├── CheckpointError    weights that are missing, surplus, of the wrong shape or not safe to read
+├── DataError          raw data that is absent, damaged or incomplete
+└── ResultError        a result folder or file that cannot be written, read or continued
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EcgHubError(Exception):
+    """Base of all errors that are the user's to mend; command lines print them without a traceback."""
+
+
+class InputError(EcgHubError, ValueError):
+    """A signal or an argument that does not fit the contract."""
+
+
+class UnknownNameError(InputError):
+    """A name that is not registered."""
+
+
+class CheckpointError(EcgHubError, ValueError):
+    """Weights that are missing, surplus, of the wrong shape or not safe to read."""
+
+
+class DataError(EcgHubError, ValueError):
+    """Raw data that is absent, damaged or incomplete."""
+
+
+class ResultError(EcgHubError, RuntimeError):
+    """A result folder or file that cannot be written, read or continued."""
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest allowed names, or an empty string.
+
+    Args:
+        name: what the user wrote.
+        allowed: the names that exist.
+    """
+    lowered = {candidate.lower(): candidate for candidate in allowed}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)
+    if not close:
+        return ""
+    return " Did you mean " + " or ".join(repr(lowered[c]) for c in close) + "?"
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str], remedy: str = "") -> UnknownNameError:
+    """Build the error for an unregistered name: quotes it, suggests, lists what exists and names the command.
+
+    Args:
+        kind: "model", "task", "dataset", "mode", ...
+        name: what the user wrote.
+        allowed: the names that exist.
+        remedy: a closing sentence such as "See `ecg-eval ls`."
+    """
+    names = sorted(allowed)
+    text = f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names) or 'none'}."
+    return UnknownNameError(f"{text} {remedy}".strip())
