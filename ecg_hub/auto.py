@@ -1,0 +1,192 @@
+"""AutoModel, AutoFeatureExtractor, AutoModelForECGClassification: transformers' classes that know our short names too.
+
+Nothing is monkey-patched. After `import ecg_hub` the plain transformers classes load folders and hub ids of our models;
+these subclasses resolve a name first (`resolve`), and build seeded random models on request.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+import torch
+import transformers
+from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from ecg_hub import catalog
+from ecg_hub.errors import CheckpointError, InputError, did_you_mean
+from ecg_hub.names import Resolved, home, model_folder, resolve
+
+__all__ = [
+    "AutoConfig",
+    "AutoFeatureExtractor",
+    "AutoModel",
+    "AutoModelForECGClassification",
+    "Resolved",
+    "build_config",
+    "build_feature_extractor",
+    "home",
+    "model_folder",
+    "resolve",
+]
+
+Name = str | os.PathLike[str]
+
+_HUB_KEYWORDS = frozenset(
+    (
+        "cache_dir",
+        "force_download",
+        "local_files_only",
+        "proxies",
+        "revision",
+        "subfolder",
+        "token",
+        "trust_remote_code",
+    )
+)
+
+
+@cache
+def _register_models() -> None:
+    """Make all models known to transformers: this module may be reached without the package's public names."""
+    from ecg_hub.registration import register_all
+
+    register_all()
+
+
+class AutoConfig(transformers.AutoConfig):
+    """transformers.AutoConfig that also takes short names and `random:<alias>`."""
+
+    @classmethod
+    def from_pretrained(cls, name: Name, **kwargs: Any) -> Any:
+        """Load or build a configuration.
+
+        Args:
+            name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
+            **kwargs: as in transformers.
+
+        Raises:
+            UnknownNameError: no such model.
+            CheckpointError: the weights of a known model are not there.
+        """
+        resolved = resolve(name)
+        if resolved.kind in ("random", "scratch"):
+            return build_config(resolved, **kwargs)
+        _register_models()
+        return super().from_pretrained(resolved.target, **kwargs)
+
+
+class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
+    """transformers.AutoFeatureExtractor that also takes short names and `random:<alias>`."""
+
+    @classmethod
+    def from_pretrained(cls, name: Name, **kwargs: Any) -> Any:
+        """Load or build a feature extractor.
+
+        Args:
+            name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
+            **kwargs: as in transformers.
+
+        Raises:
+            UnknownNameError: no such model.
+            CheckpointError: the weights of a known model are not there.
+        """
+        resolved = resolve(name)
+        if resolved.kind in ("random", "scratch"):
+            return build_feature_extractor(catalog.get(resolved.target))
+        _register_models()
+        return super().from_pretrained(resolved.target, **kwargs)
+
+
+class _ShortNames:
+    """`from_pretrained` of the model classes."""
+
+    @classmethod
+    def from_pretrained(cls, name: Name, *args: Any, seed: int = 0, **kwargs: Any) -> Any:
+        """Load a model, or build a random one that was asked for by name.
+
+        Args:
+            name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
+            *args: as in transformers.
+            seed: of a `random:` model; the global random state is neither used nor changed.
+            **kwargs: as in transformers; `new_head=True` lets a classifier start with a random head.
+
+        Raises:
+            UnknownNameError: no such model.
+            CheckpointError: the weights of a known model are not there, or a checkpoint lacks some of them.
+        """
+        resolved = resolve(name)
+        if resolved.kind == "scratch":
+            raise CheckpointError(
+                f"{resolved.alias!r} has no published weights: it is trained from scratch. Ask for random ones by "
+                f"name, 'random:{resolved.alias}'."
+            )
+        _register_models()
+        if resolved.kind == "random":
+            return _build_random(cls, resolved, seed, **kwargs)
+        return super().from_pretrained(resolved.target, *args, **kwargs)  # type: ignore[misc]
+
+
+class AutoModel(_ShortNames, transformers.AutoModel):
+    """transformers.AutoModel that also takes short names and `random:<alias>`; returns the encoder."""
+
+
+class AutoModelForECGClassification(_ShortNames, _BaseAutoModelClass):
+    """Loads the classifier that belongs to a configuration: encoder and head."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+def build_config(resolved: Resolved, **kwargs: Any) -> Any:
+    """Build the configuration of a `random:` name.
+
+    Args:
+        resolved: what the name stands for.
+        **kwargs: further changes to the configuration; keywords about downloading mean nothing here.
+
+    Raises:
+        InputError: a keyword that the configuration does not have.
+    """
+    entry = catalog.get(resolved.target)
+    config_class = entry.load("config")
+    known = {*(item.name for item in fields(config_class)), "num_labels", "attn_implementation", "output_attentions"}
+    changes = {name: value for name, value in kwargs.items() if name not in _HUB_KEYWORDS}
+    for name in changes:
+        if name not in known:
+            raise InputError(f"{config_class.__name__} has no field {name!r}.{did_you_mean(name, known)}")
+    return config_class(**{**(entry.tiny if resolved.tiny else {}), **changes})
+
+
+def build_feature_extractor(entry: catalog.ModelEntry) -> Any:
+    """Build the feature extractor of a model from its catalogue entry.
+
+    Args:
+        entry: the model.
+    """
+    from ecg_hub.feature_extraction import ECGFeatureExtractor
+
+    benchmark = entry.presets["benchmark"]
+    return ECGFeatureExtractor(
+        feature_size=len(benchmark["lead_names"]),
+        sampling_rate=benchmark["sampling_rate"],
+        presets={name: dict(preset) for name, preset in entry.presets.items()},
+        preset="benchmark",
+    )
+
+
+def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any:
+    dtype = kwargs.pop("dtype", None)
+    dtype = torch.float32 if dtype in (None, "auto") else dtype
+    want_info = kwargs.pop("output_loading_info", False)
+    kwargs.pop("new_head", None)
+    config = kwargs.pop("config", None) or build_config(resolved, **kwargs)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        model = cls.from_config(config, dtype=dtype).eval()
+    model.name_or_path = config.name_or_path = resolved.name
+    info: dict[str, Any] = {key: set() for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
+    return (model, info) if want_info else model

@@ -1,0 +1,202 @@
+"""The models that exist, read from their `model.yaml` files. Imports neither torch nor transformers.
+
+Adding a model is adding a folder `ecg_hub/models/<name>/` with a `model.yaml`; docs/adding_a_model.md has the steps.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ecg_hub.errors import EcgHubError, unknown_name
+
+MODELS_FOLDER = Path(__file__).resolve().parent / "models"
+KINDS = ("foundation", "supervised")
+WEIGHT_KINDS = ("figshare", "hf", "zenodo", "manual", "none")
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Licence of the published weights.
+
+    Attributes:
+        name: as people write it.
+        spdx: SPDX identifier, or None if there is none.
+        redistribution: whether converted weights may be shared.
+        note: what else the authors ask for.
+    """
+
+    name: str
+    spdx: str | None
+    redistribution: bool
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """What the preset `benchmark` feeds: leads in order, seconds, rate in Hz, unit."""
+
+    leads: tuple[str, ...]
+    seconds: float
+    sampling_rate: float
+    unit: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "leads", tuple(self.leads))
+
+    def __str__(self) -> str:
+        return f"{len(self.leads)} x {self.seconds:g} s @ {self.sampling_rate:g} Hz"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the published weights are.
+
+    Attributes:
+        kind: "figshare", "hf", "zenodo", "manual" (a page with a link that no program may follow) or "none".
+        page: page for people.
+        file: name of the file there.
+        article: number of the figshare article or zenodo record.
+        repo: hub id for kind "hf".
+        member: file inside, if `file` is a zip archive.
+        key: where in the file the weights are, if it holds several state dicts.
+        sha256: digest of `file`, if published.
+    """
+
+    kind: str
+    page: str | None = None
+    file: str | None = None
+    article: int | None = None
+    repo: str | None = None
+    member: str | None = None
+    key: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The code of a model, each as "module:name"."""
+
+    config: str
+    model: str
+    classifier: str
+    converter: str
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model.
+
+    Attributes:
+        alias: short name, with hyphens.
+        model_type: name in config.json, with underscores.
+        title: name as the authors write it.
+        kind: "foundation" or "supervised".
+        summary: one sentence.
+        paper: link.
+        repository: link to the authors' code.
+        licence: of the weights.
+        input: what the preset `benchmark` feeds.
+        dim: width of the features.
+        parameters: number of parameters of the encoder.
+        pretraining_corpora: corpora it has seen, in lower case.
+        weights: where the published weights are.
+        classes: the code.
+        presets: presets of the feature extractor.
+        tiny: changes to the configuration for `random:<alias>-tiny`.
+    """
+
+    alias: str
+    model_type: str
+    title: str
+    kind: str
+    summary: str
+    paper: str
+    repository: str
+    licence: Licence
+    input: InputContract
+    dim: int
+    parameters: int
+    pretraining_corpora: tuple[str, ...]
+    weights: Weights
+    classes: Classes
+    presets: Mapping[str, Mapping[str, Any]]
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> tuple[str, str, str]:
+        """Names of the configuration, the encoder and the classifier class."""
+        return _name(self.classes.config), _name(self.classes.model), _name(self.classes.classifier)
+
+    def load(self, role: str) -> Any:
+        """Import one part of the model.
+
+        Args:
+            role: "config", "model", "classifier" or "converter".
+        """
+        module, _, name = getattr(self.classes, role).partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+def models() -> dict[str, ModelEntry]:
+    """Return all models by alias, in alphabetical order."""
+    return dict(_read_all())
+
+
+def get(alias: str) -> ModelEntry:
+    """Return one model.
+
+    Args:
+        alias: short name such as "ecg-cpc".
+
+    Raises:
+        UnknownNameError: if there is no such model; suggests the closest.
+    """
+    entries = models()
+    if alias not in entries:
+        raise unknown_name("model", alias, entries, "See `ecg-hub ls`; a folder or a hub id ORG/NAME works too.")
+    return entries[alias]
+
+
+def by_model_type(model_type: str) -> ModelEntry | None:
+    """Return the model with a `model_type` of config.json, or None if it is not one of ours."""
+    return next((entry for entry in models().values() if entry.model_type == model_type), None)
+
+
+def read_entry(path: Path) -> ModelEntry:
+    """Read and check one model.yaml.
+
+    Args:
+        path: the file.
+
+    Raises:
+        EcgHubError: if a field is missing, unknown or has a value that is not allowed.
+    """
+    raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    try:
+        parts = {"licence": Licence, "input": InputContract, "weights": Weights, "classes": Classes}
+        entry = ModelEntry(**{key: parts[key](**value) if key in parts else value for key, value in raw.items()})
+    except TypeError as error:
+        allowed = ", ".join(item.name for item in fields(ModelEntry))
+        raise EcgHubError(f"{path}: {error}. Fields of a model: {allowed}.") from error
+    object.__setattr__(entry, "pretraining_corpora", tuple(entry.pretraining_corpora))
+    for name, value, choices in (("kind", entry.kind, KINDS), ("weights.kind", entry.weights.kind, WEIGHT_KINDS)):
+        if value not in choices:
+            raise EcgHubError(f"{path}: {name} is {value!r}; allowed: {', '.join(choices)}.")
+    return entry
+
+
+@lru_cache(maxsize=1)
+def _read_all() -> tuple[tuple[str, ModelEntry], ...]:
+    entries = [read_entry(path) for path in sorted(MODELS_FOLDER.glob("*/model.yaml"))]
+    return tuple((entry.alias, entry) for entry in sorted(entries, key=lambda entry: entry.alias))
+
+
+def _name(reference: str) -> str:
+    return reference.partition(":")[2]

@@ -1,0 +1,1 @@
+"""Converting, pulling, pushing and serving of models."""

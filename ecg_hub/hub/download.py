@@ -1,0 +1,327 @@
+"""One file over HTTP: continued where it broke off, checked against its checksum, and never half there.
+
+The file grows under `<name>.part` and gets its name when it is whole. Beside it `<name>.part.json` says what it is a
+part of, so that a part of another version is thrown away instead of being continued.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from tqdm import tqdm
+
+from ecg_hub import __version__
+from ecg_hub.errors import CheckpointError
+
+_BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
+_HEADERS = {"User-Agent": f"ecg-hub/{__version__}", "Accept-Encoding": "identity"}
+_LONGEST_WAIT_SECONDS = 60.0
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on a host.
+
+    Attributes:
+        name: its name.
+        url: where it is.
+        size: in bytes, if the host says so.
+        checksum: "md5:<hex>" or of another algorithm of hashlib, if the host says so.
+        remedy: closing sentence of error messages, such as where people find the file.
+    """
+
+    name: str
+    url: str
+    size: int | None = None
+    checksum: str | None = None
+    remedy: str = ""
+
+    def __post_init__(self) -> None:
+        algorithm = (self.checksum or "md5:").partition(":")[0]
+        if algorithm not in hashlib.algorithms_available:
+            raise ValueError(f"checksum {self.checksum!r} is not of the form 'md5:<hex>'")
+
+    @property
+    def host(self) -> str:
+        """The host's name."""
+        return httpx2.URL(self.url).host
+
+    def error(self, text: str) -> CheckpointError:
+        """Build an error that ends with the remedy."""
+        return CheckpointError(f"{text} {self.remedy}".strip())
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a broken connection or a busy host is tried again.
+
+    Attributes:
+        retries: attempts in a row that may bring nothing.
+        wait_seconds: pause after the first; doubled after each further one. A host's Retry-After comes first.
+    """
+
+    retries: int = 5
+    wait_seconds: float = 1.0
+
+    def pause(self, attempt: int, asked: float | None) -> None:
+        """Wait before the next attempt."""
+        seconds = self.wait_seconds * 2 ** (attempt - 1) if asked is None else asked
+        time.sleep(min(seconds, _LONGEST_WAIT_SECONDS))
+
+
+class _TransferError(Exception):
+    """The transfer stopped in a way that another attempt may mend."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+def open_client() -> httpx2.Client:
+    """Open an HTTP client with our headers; proxies and certificates come from the usual environment variables."""
+    timeout = httpx2.Timeout(60.0, connect=30.0)
+    return httpx2.Client(follow_redirects=True, timeout=timeout, headers=_HEADERS)
+
+
+def fetch_json(remote: RemoteFile, patience: Patience | None = None) -> Any:
+    """Return the JSON document at an address.
+
+    Args:
+        remote: the document.
+        patience: how often to try; by default twice more, since nothing has been gained yet.
+
+    Raises:
+        CheckpointError: no connection, not there, or not JSON; says which.
+    """
+
+    def attempt(client: httpx2.Client) -> Any:
+        response = client.get(remote.url)
+        _check_status(remote, response, (200,))
+        try:
+            return response.json()
+        except ValueError as error:
+            raise remote.error(f"{remote.host} answers with something else than a list of files: {error}.") from error
+
+    with open_client() as client:
+        return _patiently(remote, patience or Patience(retries=2), lambda: 0, lambda: attempt(client))
+
+
+def download(remote: RemoteFile, folder: Path, *, patience: Patience | None = None, quiet: bool = False) -> Path:
+    """Download a file, or what is missing of it.
+
+    Args:
+        remote: the file.
+        folder: where it goes; made if it is not there.
+        patience: how often a broken connection is taken up again.
+        quiet: draw no progress bar. Without a terminal none is drawn anyway.
+
+    Returns:
+        The path of the whole file, whose checksum was compared.
+
+    Raises:
+        CheckpointError: no connection, not there, another checksum, no space, or the folder cannot be written. What has
+            come so far stays, and the next call continues it, unless it is damaged.
+    """
+    target = folder / remote.name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not (target.is_file() and _is_whole(remote, target)):
+            _complete(remote, _Part(remote, target), patience or Patience(), quiet)
+    except OSError as error:
+        raise write_error(target, error) from error
+    return target
+
+
+def check_sum(path: Path, checksum: str) -> bool:
+    """Tell whether a file has a checksum.
+
+    Args:
+        path: the file.
+        checksum: "<algorithm>:<hex>".
+    """
+    algorithm, _, expected = checksum.partition(":")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    return digest.hexdigest() == expected.lower()
+
+
+class _Part:
+    """The part of a file that is here already."""
+
+    def __init__(self, remote: RemoteFile, target: Path) -> None:
+        self.target = target
+        self.path = target.with_name(f"{target.name}.part")
+        self._about = target.with_name(f"{target.name}.part.json")
+        self._identity = {"url": remote.url, "size": remote.size, "checksum": remote.checksum}
+        known = self._read()
+        self.etag: str | None = known.pop("etag", None)
+        if known != self._identity or (remote.size is not None and self.size > remote.size):
+            self.discard()
+
+    @property
+    def size(self) -> int:
+        """Bytes that are here."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def note(self, etag: str | None) -> None:
+        """Remember what the bytes are a part of."""
+        self.etag = None if etag is None or etag.startswith("W/") else etag
+        self._about.write_text(json.dumps({**self._identity, "etag": self.etag}), encoding="utf-8")
+
+    def discard(self) -> None:
+        """Throw the bytes away."""
+        self.etag = None
+        for path in (self.path, self._about):
+            path.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(self.path, self.target)
+        self._about.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any]:
+        with suppress(OSError, ValueError):
+            known = json.loads(self._about.read_text(encoding="utf-8"))
+            return known if isinstance(known, dict) else {}
+        return {}
+
+
+def _complete(remote: RemoteFile, part: _Part, patience: Patience, quiet: bool) -> None:
+    """Fetch what is missing, compare the checksum, give the file its name."""
+    _check_space(remote, part)
+    bar = tqdm(
+        total=remote.size,
+        initial=part.size,
+        desc=remote.name,
+        unit="B",
+        unit_scale=True,
+        disable=True if quiet else None,
+    )
+    with bar, open_client() as client:
+        _patiently(remote, patience, lambda: part.size, lambda: _fetch_rest(client, remote, part, bar))
+    if not _is_whole(remote, part.path):
+        size = part.size
+        part.discard()
+        raise remote.error(
+            f"{remote.name} came with {size:,} bytes and another checksum than {remote.host} states "
+            f"({remote.checksum}, {remote.size} bytes), and was thrown away. The same command starts over."
+        )
+    part.finish()
+
+
+def _patiently(
+    remote: RemoteFile, patience: Patience, progress: Callable[[], int], attempt: Callable[[], Answer]
+) -> Answer:
+    """Try until it works, or until `retries` attempts in a row brought nothing."""
+    failures, before = 0, progress()
+    while True:
+        try:
+            return attempt()
+        except (_TransferError, httpx2.TransportError) as error:
+            failures = 1 if progress() > before else failures + 1
+            before = progress()
+            if failures > patience.retries:
+                raise remote.error(_stopped(remote, before, error)) from error
+            patience.pause(failures, getattr(error, "retry_after", None))
+
+
+def _stopped(remote: RemoteFile, size: int, error: Exception) -> str:
+    reason = str(error) or type(error).__name__
+    if size:
+        whole = "" if remote.size is None else f" of {remote.size:,}"
+        return (
+            f"The download of {remote.name} stopped after {size:,}{whole} bytes ({reason}). The same command continues."
+        )
+    if isinstance(error, _TransferError):
+        return f"{remote.host} gives no {remote.name}: {reason}. Try again later."
+    remedy = "Is this machine online? Behind a proxy, set HTTPS_PROXY and SSL_CERT_FILE."
+    return f"No connection to {remote.host} ({reason}). {remedy}"
+
+
+def _fetch_rest(client: httpx2.Client, remote: RemoteFile, part: _Part, bar: Any) -> None:
+    """Ask for the missing bytes once and write them."""
+    here = part.size
+    if here and here == remote.size:
+        return
+    headers = {"Range": f"bytes={here}-"} if here else {}
+    if here and part.etag is not None:
+        headers["If-Range"] = part.etag
+    with client.stream("GET", remote.url, headers=headers) as response:
+        if response.status_code == 416:
+            part.discard()
+            raise _TransferError("it has fewer bytes than were here already; starting over")
+        _check_status(remote, response, (200, 206) if here else (200,))
+        continues = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(
+            f"bytes {here}-"
+        )
+        if response.status_code == 206 and not continues:
+            part.discard()
+            raise _TransferError("it sends another range than was asked for; starting over")
+        part.note(response.headers.get("ETag"))
+        bar.update((here if continues else 0) - bar.n)
+        with part.path.open("ab" if continues else "wb") as file:
+            for chunk in response.iter_raw():
+                file.write(chunk)
+                bar.update(len(chunk))
+                if remote.size is not None and file.tell() > remote.size:
+                    break  # another file; the checksum will tell
+    if remote.size is not None and part.size < remote.size:
+        raise _TransferError("the connection was closed early")
+
+
+def _check_status(remote: RemoteFile, response: httpx2.Response, wanted: tuple[int, ...]) -> None:
+    status, host = response.status_code, response.url.host
+    if status in wanted:
+        return
+    if status in _BUSY:
+        asked = response.headers.get("Retry-After", "")
+        raise _TransferError(f"it answers {status} {response.reason_phrase}", float(asked) if asked.isdigit() else None)
+    if status in (404, 410):
+        raise remote.error(f"{host} has no {remote.name} ({status} at {remote.url}): it was moved or withdrawn.")
+    if status in (401, 403):
+        raise remote.error(f"{host} refuses {remote.name} to programs ({status} at {remote.url}).")
+    raise remote.error(f"{host} answers {status} {response.reason_phrase} in place of {remote.name} ({remote.url}).")
+
+
+def _is_whole(remote: RemoteFile, path: Path) -> bool:
+    if remote.size is not None and path.stat().st_size != remote.size:
+        return False
+    return remote.checksum is None or check_sum(path, remote.checksum)
+
+
+def _check_space(remote: RemoteFile, part: _Part) -> None:
+    free = shutil.disk_usage(part.path.parent).free
+    needed = 0 if remote.size is None else remote.size - part.size
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes are missing, {free:,} are free")
+
+
+def write_error(path: Path, error: OSError) -> CheckpointError:
+    """Build the error for a file that cannot be written, with the remedy for its cause.
+
+    Args:
+        path: the file.
+        error: what the system says.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CheckpointError(
+            f"The disk is full: {str(path)!r} cannot be written ({reason}). Free space, or set ECG_HUB_HOME to a "
+            "folder on another disk; the same command continues."
+        )
+    return CheckpointError(f"{str(path)!r} cannot be written ({reason}). Set ECG_HUB_HOME to a folder that can be.")

@@ -1,0 +1,112 @@
+"""Running a model over record files: windows of several files share a batch, a damaged file becomes a row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from ecg_hub.errors import EcgHubError, InputError
+
+
+@dataclass(frozen=True)
+class RecordOutput:
+    """What the model gave for one file.
+
+    Attributes:
+        record: path as it was given.
+        outputs: (windows, values) float32, or None if the file could not be used.
+        reason: why it could not.
+    """
+
+    record: str
+    outputs: NDArray[np.float32] | None
+    reason: str | None = None
+
+
+def run_records(
+    records: Sequence[str | os.PathLike[str]],
+    extractor: Any,
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+    **prepare: Any,
+) -> Iterator[RecordOutput]:
+    """Run all windows of all records through a function, in batches, and yield one output per file, in order.
+
+    Args:
+        records: paths of WFDB records.
+        extractor: an ECGFeatureExtractor.
+        encode: maps (batch, leads, samples) on `device` to (batch, values).
+        batch_size: windows per batch.
+        device: where `encode` runs.
+        progress: show a progress bar on a terminal.
+        **prepare: passed to the extractor, for example preset, nan, missing_leads.
+
+    Raises:
+        InputError: no records, or a batch size that is not positive.
+    """
+    if not records:
+        raise InputError("There are no records: give at least one WFDB record path.")
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size!r}; allowed: 1 or more.")
+    waiting: list[tuple[str, NDArray[np.float32] | None, str | None]] = []
+    windows = 0
+    for path in tqdm(records, unit="file", disable=None if progress else True):
+        waiting.append(_read(path, extractor, prepare))
+        values = waiting[-1][1]
+        windows += 0 if values is None else len(values)
+        if windows >= batch_size:
+            yield from _flush(waiting, encode, batch_size, device)
+            waiting, windows = [], 0
+    yield from _flush(waiting, encode, batch_size, device)
+
+
+def _read(
+    path: str | os.PathLike[str], extractor: Any, prepare: dict[str, Any]
+) -> tuple[str, NDArray[np.float32] | None, str | None]:
+    record = os.fspath(path)
+    try:
+        values: NDArray[np.float32] = extractor(record, window="all", **prepare)["input_values"]
+    except (EcgHubError, OSError) as error:
+        return record, None, str(error)
+    return record, values, None
+
+
+@torch.no_grad()
+def _encode(
+    windows: NDArray[np.float32],
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    batch_size: int,
+    device: str | torch.device,
+) -> NDArray[np.float32]:
+    parts = [
+        encode(torch.from_numpy(windows[start : start + batch_size]).to(device)).float().cpu().numpy()
+        for start in range(0, len(windows), batch_size)
+    ]
+    return np.concatenate(parts)
+
+
+def _flush(
+    waiting: Iterable[tuple[str, NDArray[np.float32] | None, str | None]],
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    batch_size: int,
+    device: str | torch.device,
+) -> Iterator[RecordOutput]:
+    good = [values for _, values, _ in waiting if values is not None]
+    outputs = _encode(np.concatenate(good), encode, batch_size, device) if good else np.zeros((0, 0), np.float32)
+    start = 0
+    for record, values, reason in waiting:
+        if values is None:
+            yield RecordOutput(record, None, reason)
+        else:
+            yield RecordOutput(record, outputs[start : start + len(values)])
+            start += len(values)

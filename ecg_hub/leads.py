@@ -1,0 +1,133 @@
+"""Lead names: spelling, order, and the limb leads that follow from I and II. Pure Python.
+
+The canonical order, of the published benchmark and of most 12-lead files, is I, II, III, aVR, aVL, aVF, V1 to V6.
+Names match without case. Accepted besides: surrounding blanks, a leading "lead" or "ecg" ("Lead II", "ECG_V1"), and
+the Brazilian D1, D2, D3 and DI, DII, DIII for the limb leads. Names that only resemble a standard lead are refused,
+because feeding them as one would be silently wrong: MLII (a monitoring lead on the chest), VR, VL, VF (not augmented,
+two thirds of the amplitude), -aVR (inverted).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ecg_hub.errors import InputError, UnknownNameError, did_you_mean
+
+LEADS: tuple[str, ...] = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The twelve standard leads in canonical order."""
+
+EXTRA_LEADS: tuple[str, ...] = ("vx", "vy", "vz")
+"""The orthogonal Frank leads, which some files carry beside the twelve; known, and ignored by every model here."""
+
+DERIVED_LEADS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+)
+"""Limb leads as (factor of I, factor of II): Einthoven's III = II - I and Goldberger's augmented leads."""
+
+_SPELLINGS: dict[str, str] = {
+    **{lead.lower(): lead for lead in (*LEADS, *EXTRA_LEADS)},
+    **{"d1": "I", "d2": "II", "d3": "III", "di": "I", "dii": "II", "diii": "III"},
+    **{"x": "vx", "y": "vy", "z": "vz", "frank x": "vx", "frank y": "vy", "frank z": "vz"},
+}
+_PREFIX = re.compile(r"^(?:ecg[\s_-]+)?(?:lead[\s_-]*)?")
+_LOOKALIKES: dict[str, str] = {
+    "mlii": "MLII is a monitoring lead, not lead II.",
+    "vr": "VR is not augmented; aVR = 1.5 x VR.",
+    "vl": "VL is not augmented; aVL = 1.5 x VL.",
+    "vf": "VF is not augmented; aVF = 1.5 x VF.",
+    "-avr": "-aVR is inverted; aVR = -1 x it.",
+}
+
+
+def canonical_lead(name: str) -> str:
+    """Return the canonical spelling of a lead name, for example "aVR" for "AVR" and "vx" for "Frank X".
+
+    Args:
+        name: the name as a file or a user spells it.
+
+    Raises:
+        UnknownNameError: the name is not one of LEADS or EXTRA_LEADS in any accepted spelling.
+    """
+    if not isinstance(name, str):
+        raise UnknownNameError(f"A lead name must be text, not {name!r}. Known: {', '.join((*LEADS, *EXTRA_LEADS))}.")
+    bare = " ".join(name.lower().split())
+    found = _SPELLINGS.get(bare) or _SPELLINGS.get(_PREFIX.sub("", bare))
+    if found is None:
+        hint = f" {_LOOKALIKES[bare]}" if bare in _LOOKALIKES else did_you_mean(name, (*LEADS, *EXTRA_LEADS))
+        raise UnknownNameError(
+            f"Unknown lead {name!r}.{hint} Known: {', '.join((*LEADS, *EXTRA_LEADS))}. "
+            "Rename the lead or leave its row out."
+        )
+    return found
+
+
+def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the canonical spelling of several lead names, in the order given.
+
+    Args:
+        names: one name per row of a signal.
+
+    Raises:
+        UnknownNameError: a name is not a known lead.
+        InputError: two names mean the same lead, or `names` is a single string.
+    """
+    if isinstance(names, str):
+        raise InputError(f"Lead names must be a list with one name per lead, not the string {names!r}.")
+    given = list(names)
+    seen: dict[str, str] = {}
+    for name in given:
+        lead = canonical_lead(name)
+        if lead in seen:
+            raise InputError(
+                f"Lead {lead} is named twice ({seen[lead]!r} and {name!r} in {given!r}). Leave one of the two out."
+            )
+        seen[lead] = name
+    return tuple(seen)
+
+
+@dataclass(frozen=True)
+class LeadPlan:
+    """Where each wanted lead comes from.
+
+    Attributes:
+        wanted: canonical names, in the order asked for.
+        rows: row of the source for every wanted lead that it holds.
+        derived: wanted leads that are absent and follow from I and II (DERIVED_LEADS).
+        missing: wanted leads that are neither there nor derivable.
+        limb_rows: rows of I and II in the source, None unless both are there.
+    """
+
+    wanted: tuple[str, ...]
+    rows: Mapping[str, int]
+    derived: tuple[str, ...]
+    missing: tuple[str, ...]
+    limb_rows: tuple[int, int] | None
+
+
+def plan_leads(names: Sequence[str], wanted: Sequence[str] = LEADS, derive: bool = True) -> LeadPlan:
+    """Say for given source names which row feeds which lead, what can be derived and what is missing.
+
+    Args:
+        names: one name per row of the source, in any accepted spelling; extra leads are ignored.
+        wanted: the leads asked for, in order.
+        derive: whether absent limb leads may be computed from I and II (not for z-scored signals).
+
+    Raises:
+        UnknownNameError: a name is not a known lead.
+        InputError: a lead is named twice.
+    """
+    order = canonical_leads(wanted)
+    position = {lead: row for row, lead in enumerate(canonical_leads(names))}
+    limb_rows = (position["I"], position["II"]) if "I" in position and "II" in position else None
+    absent = [lead for lead in order if lead not in position]
+    derivable = [lead for lead in absent if derive and limb_rows is not None and lead in DERIVED_LEADS]
+    return LeadPlan(
+        wanted=order,
+        rows=MappingProxyType({lead: position[lead] for lead in order if lead in position}),
+        derived=tuple(derivable),
+        missing=tuple(lead for lead in absent if lead not in derivable),
+        limb_rows=limb_rows,
+    )

@@ -1,0 +1,47 @@
+"""Configuration of ECG-CPC."""
+
+# No postponed annotations here: `strict` checks the types of fields only when it sees them as types.
+
+from dataclasses import field
+
+from huggingface_hub.dataclasses import strict
+
+from ecg_hub.configuration_utils import ECGConfig
+
+
+@strict
+class ECGCPCConfig(ECGConfig):
+    """Configuration of ECG-CPC; the defaults are the published model.
+
+    Attributes:
+        num_conv_layers: layers of the convolutional encoder, the strided stem included.
+        conv_kernel_size: kernel of the stem in samples; the other layers have kernel 1.
+        conv_stride: stride of the stem; samples per token.
+        num_hidden_layers: S4 blocks.
+        state_size: states per feature of S4.
+        kernel_length: length in tokens that the stored C of S4 belongs to (10 s at 240 Hz, stride 2).
+        dropout: probability of dropping a feature of a sample for all tokens, in the S4 blocks.
+        layer_norm_eps: epsilon of the layer norms.
+        batch_norm_eps: epsilon of the batch norms.
+    """
+
+    model_type = "ecg_cpc"
+
+    hidden_size: int = 512
+    sampling_rate: float | int = 240
+    input_seconds: float | int = 2.5
+    num_conv_layers: int = 4
+    conv_kernel_size: int = 3
+    conv_stride: int = 2
+    num_hidden_layers: int = 4
+    state_size: int = 8
+    kernel_length: int = 1200
+    dropout: float | int = 0.2
+    layer_norm_eps: float = 1e-5
+    batch_norm_eps: float = 1e-5
+    layer_groups: dict[str, list[str]] = field(default_factory=lambda: {"late": ["predictor."], "early": ["encoder."]})
+
+    @property
+    def min_samples(self) -> int:
+        """Shortest input in samples: one stem kernel."""
+        return self.conv_kernel_size

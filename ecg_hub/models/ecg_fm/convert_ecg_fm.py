@@ -1,0 +1,62 @@
+"""From the published ECG-FM checkpoint to our names.
+
+Source: Hugging Face wanglab/ecg-fm, `mimic_iv_ecg_physionet_pretrained.pt`: a fairseq checkpoint with the weights under
+"model" beside the optimiser's state and omegaconf objects. The weight-normed positional convolution is spelt in one of
+two ways, depending on the version of PyTorch that wrote the file.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ecg_hub.hub.entries import Conversion, Entries
+from ecg_hub.models.ecg_fm.configuration_ecg_fm import ECGFMConfig
+from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMModel
+from ecg_hub.wav2vec2 import weight_norm_name
+
+_PRETRAINING = ("mask_emb", "quantizer.", "project_q.", "final_proj.")
+_RENAMED = (
+    ("feature_extractor.conv_layers.0.layer_norm.", "feature_extractor.conv_layers.0.2."),
+    (".conv.weight", ".0.weight"),
+    ("feature_projection.layer_norm.", "layer_norm."),
+    ("feature_projection.projection.", "post_extract_proj."),
+    ("encoder.pos_conv_embed.conv.", "conv_pos.pos_conv.0."),
+    (".attention.", ".self_attn."),
+    (".feed_forward.intermediate_dense.", ".fc1."),
+    (".feed_forward.output_dense.", ".fc2."),
+)
+
+
+def convert(entries: Entries) -> Conversion:
+    """Convert the published state dict.
+
+    Args:
+        entries: the published entries; all are accounted for.
+
+    Raises:
+        CheckpointError: entries are missing, of the wrong shape or unknown.
+    """
+    config = ECGFMConfig()
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in ECGFMModel(config).state_dict().items()}
+    state = {
+        name: entries.take(weight_norm_name(published_name(name), entries), shape) for name, shape in shapes.items()
+    }
+    entries.ignore(lambda name: name.startswith(_PRETRAINING), "quantizer and heads of the pre-training")
+    entries.close()
+    note = "blocks are post-norm, as in the authors' recipe: shapes cannot tell, and the stored settings are not read"
+    return Conversion(config, state, [note])
+
+
+def published_name(name: str) -> str:
+    """Return the published name, in the newer spelling of weight norm, of one of our entries.
+
+    Args:
+        name: our name.
+    """
+    for ours, theirs in _RENAMED:
+        name = name.replace(ours, theirs)
+    # Within a block, the norm after attention; `encoder.layer_norm.` keeps its name.
+    if name.startswith("encoder.layers."):
+        name = name.replace(".layer_norm.", ".self_attn_layer_norm.")
+    return name

@@ -1,0 +1,29 @@
+"""From the published ECGFounder checkpoint to our names.
+
+Source: Hugging Face PKUDigitalHealth/ECGFounder, `12_lead_ECGFounder.pth` (entries under "state_dict"). The names are
+those of Net1D without a prefix; `dense` is the head of the 150 labels of the pre-training.
+"""
+
+from __future__ import annotations
+
+from ecg_hub.hub.entries import Conversion, Entries
+from ecg_hub.models.ecg_founder.configuration_ecg_founder import ECGFounderConfig
+from ecg_hub.models.net1d.convert_net1d import backbone_state
+
+
+def convert(entries: Entries) -> Conversion:
+    """Convert the published state dict.
+
+    Args:
+        entries: the published entries; all are accounted for.
+
+    Raises:
+        CheckpointError: entries are missing, of the wrong shape or unknown.
+    """
+    config = ECGFounderConfig()
+    if (entries.shape("first_conv.conv.weight") or (0, 0))[1] == 1:
+        entries.fault("the stem takes 1 lead: this is the 1-lead model; take 12_lead_ECGFounder.pth")
+    state = backbone_state(entries, config)
+    entries.ignore({"dense.weight", "dense.bias"}.__contains__, "head of the 150 labels of the pre-training")
+    entries.close()
+    return Conversion(config, state)

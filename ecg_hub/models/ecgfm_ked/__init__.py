@@ -1,0 +1,1 @@
+"""ECGFM-KED: a one-dimensional xresnet, pre-trained against text knowledge about diagnoses."""

@@ -1,0 +1,85 @@
+"""From a benchmark checkpoint of Net1D to our names.
+
+There are no published weights: this reads a Lightning checkpoint that the benchmark's own code wrote (entries under
+"state_dict", each with the prefix `model.`), or the bare state dict. 202 entries are the encoder; 305 belong to batch
+norms that the network registers and never uses, and the head is that of the task it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from ecg_hub.hub.entries import Conversion, Entries
+from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
+
+_PREFIX = "model."
+_STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def convert(entries: Entries) -> Conversion:
+    """Convert the state dict of a benchmark checkpoint.
+
+    Args:
+        entries: the checkpoint's entries; all are accounted for.
+
+    Raises:
+        CheckpointError: entries are missing, of the wrong shape or unknown.
+    """
+    config = Net1DConfig()
+    prefix = _PREFIX if any(name.startswith(_PREFIX) for name in entries.names) else ""
+    state = backbone_state(entries, config, prefix)
+    heads = {f"{prefix}dense.weight", f"{prefix}dense.bias"}
+    entries.ignore(heads.__contains__, "head of the task that it was trained on")
+    entries.close()
+    return Conversion(config, state)
+
+
+def backbone_state(entries: Entries, config: Net1DConfig, prefix: str = "") -> dict[str, Tensor]:
+    """Take the entries of the network, and leave out its unused batch norms.
+
+    Args:
+        entries: published entries.
+        config: sizes of the network.
+        prefix: what stands before each published name.
+
+    Returns:
+        The state dict of a Net1D encoder in our names.
+    """
+    stem = (config.stem_width, len(config.lead_names), config.kernel_size)
+    state = _layer(entries, f"{prefix}first_conv.conv", "backbone.stem", stem)
+    unused = set(_norm_entries(f"{prefix}first_bn"))
+    width = config.stem_width
+    for stage, (channels, depth) in enumerate(zip(config.stage_widths, config.stage_depths, strict=True)):
+        for block in range(depth):
+            source = f"{prefix}stage_list.{stage}.block_list.{block}"
+            state |= _block(entries, config, source, f"backbone.stages.{stage}.{block}", width, channels)
+            unused |= {name for norm in ("bn1", "bn2", "bn3") for name in _norm_entries(f"{source}.{norm}")}
+            width = channels
+    entries.ignore(unused.__contains__, "batch norm that the network registers and never uses")
+    return state
+
+
+def _block(
+    entries: Entries, config: Net1DConfig, source: str, target: str, channels_in: int, channels: int
+) -> dict[str, Tensor]:
+    narrow = channels // config.squeeze_factor
+    return {
+        **_layer(entries, f"{source}.conv1.conv", f"{target}.enter", (channels, channels_in, 1)),
+        **_layer(entries, f"{source}.conv2.conv", f"{target}.mix", (channels, config.group_width, config.kernel_size)),
+        **_layer(entries, f"{source}.conv3.conv", f"{target}.leave", (channels, channels, 1)),
+        **_layer(entries, f"{source}.se_fc1", f"{target}.gate.squeeze", (narrow, channels)),
+        **_layer(entries, f"{source}.se_fc2", f"{target}.gate.excite", (channels, narrow)),
+    }
+
+
+def _layer(entries: Entries, source: str, target: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    return {
+        f"{target}.weight": entries.take(f"{source}.weight", shape),
+        f"{target}.bias": entries.take(f"{source}.bias", shape[:1]),
+    }
+
+
+def _norm_entries(norm: str) -> Iterator[str]:
+    return (f"{norm}.{name}" for name in _STATISTICS)

@@ -1,0 +1,1 @@
+"""ST-MEM: a vision transformer over patches of all leads, pre-trained by masked reconstruction."""

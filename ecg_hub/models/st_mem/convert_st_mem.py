@@ -1,0 +1,99 @@
+"""From the published ST-MEM checkpoint to our names.
+
+Source: the authors' `st_mem_vit_base_full.pth`, the whole pre-training model under "model": the encoder's 166 entries
+begin with `encoder.`, the decoder is left out. The authors' encoder-only file, the same entries without that prefix, is
+read as well.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ecg_hub.hub.entries import Conversion, Entries
+from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
+from ecg_hub.models.st_mem.modeling_st_mem import time_positions
+
+_DECODER = (
+    "to_decoder_embedding.",
+    "mask_embedding",
+    "decoder_pos_embed",
+    "decoder_blocks.",
+    "decoder_norm.",
+    "decoder_head.",
+)
+_NORM_OR_LINEAR = ("weight", "bias")
+
+
+def convert(entries: Entries) -> Conversion:
+    """Convert the published state dict.
+
+    Args:
+        entries: the published entries; all are accounted for.
+
+    Raises:
+        CheckpointError: entries are missing, of the wrong shape or unknown.
+    """
+    config = STMEMConfig()
+    encoder_only = "sep_embedding" in entries
+    prefix = "" if encoder_only else "encoder."
+    state = _embeddings(entries, config, prefix)
+    for layer in range(config.num_hidden_layers):
+        state |= _layer(entries, config, f"{prefix}block{layer}", f"layers.{layer}")
+    state |= _copy(entries, f"{prefix}norm", "norm", (config.hidden_size,))
+    if not encoder_only:
+        entries.ignore(lambda name: name.startswith(_DECODER), "decoder of the pre-training")
+        entries.ignore(lambda name: name.startswith("to_patch_embedding."), "the patch embedding, stored twice")
+    entries.close()
+    kind = "the encoder-only file" if encoder_only else "the encoder of the pre-training model"
+    return Conversion(config, state, [f"read as {kind}", *_table_notes(state["embeddings.position_embedding"])])
+
+
+def _embeddings(entries: Entries, config: STMEMConfig, prefix: str) -> dict[str, Tensor]:
+    width, patch, source = config.hidden_size, config.patch_size, f"{prefix}to_patch_embedding"
+    leads = [entries.take(f"{prefix}lead_embeddings.{lead}", (width,)) for lead in range(len(config.lead_names))]
+    return {
+        "embeddings.position_embedding": _positions(entries, config, f"{prefix}pos_embedding"),
+        "embeddings.separator": entries.take(f"{prefix}sep_embedding", (width,)),
+        "embeddings.lead_embedding": _stack(leads),
+        **_copy(entries, f"{source}.1", "embeddings.patch_norm", (patch,)),
+        "embeddings.projection.weight": entries.take(f"{source}.2.weight", (width, patch)),
+        "embeddings.projection.bias": entries.take(f"{source}.2.bias", (width,)),
+        **_copy(entries, f"{source}.3", "embeddings.projection_norm", (width,)),
+    }
+
+
+def _positions(entries: Entries, config: STMEMConfig, name: str) -> Tensor:
+    if name not in entries:
+        return time_positions(config.max_patches, config.hidden_size)
+    return entries.take(name, (1, config.max_patches + 2, config.hidden_size)).reshape(-1, config.hidden_size)
+
+
+def _layer(entries: Entries, config: STMEMConfig, source: str, target: str) -> dict[str, Tensor]:
+    width, hidden = config.hidden_size, config.intermediate_size
+    state = _copy(entries, f"{source}.attn.norm", f"{target}.attention_norm", (width,))
+    state |= _copy(entries, f"{source}.ff.norm", f"{target}.mlp_norm", (width,))
+    for theirs, ours, outputs, inputs in (
+        ("attn.fn.to_qkv", "attention.qkv", 3 * width, width),
+        ("attn.fn.to_out.0", "attention.output", width, width),
+        ("ff.fn.net.0", "mlp.0", hidden, width),
+        ("ff.fn.net.3", "mlp.2", width, hidden),
+    ):
+        state[f"{target}.{ours}.weight"] = entries.take(f"{source}.{theirs}.weight", (outputs, inputs))
+        state[f"{target}.{ours}.bias"] = entries.take(f"{source}.{theirs}.bias", (outputs,))
+    return state
+
+
+def _copy(entries: Entries, source: str, target: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    return {f"{target}.{name}": entries.take(f"{source}.{name}", shape) for name in _NORM_OR_LINEAR}
+
+
+def _stack(vectors: list[Tensor]) -> Tensor:
+    """Stack the lead embeddings; a missing one is in the ledger already and leaves an empty tensor here."""
+    return torch.stack(vectors) if len({vector.shape for vector in vectors}) == 1 else Tensor()
+
+
+def _table_notes(stored: Tensor) -> list[str]:
+    """Say so if the stored positions are not the published formula's."""
+    difference = (stored - time_positions(len(stored) - 2, stored.shape[1])).abs().max().item()
+    return [f"the stored positions differ from their formula by {difference:.2g}"] if difference > 1e-3 else []

@@ -1,0 +1,214 @@
+"""ST-MEM: a vision transformer over patches of all leads, with separators and lead embeddings.
+
+Paper: Na et al., "Guiding Masked Representation Learning to Capture Spatio-Temporal Relationship of Electrocardiogram",
+ICLR 2024, arXiv 2402.09450. Authors' code: bakqui/ST-MEM at 69ec702; the benchmark's copy: AI4HealthUOL/
+ecg-fm-benchmarking at 6367295 (`StMemWrapper`). Weights: CC BY-NC 4.0 and a notice against redistribution. Written from
+a description of the network, not from its code. What differs: the decoder of the pre-training is left out, the layer
+groups of fine-tuning hold the encoder (the published ones are empty, so that its "fine-tuning" trained the head alone),
+stochastic depth can be switched on, and attention may run fused.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils.generic import can_return_tuple
+
+from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
+from ecg_hub.stochastic_depth import DropPath
+
+
+class STMEMEmbeddings(nn.Module):
+    """Cuts leads into patches and adds time positions, separators and lead embeddings."""
+
+    position_embedding: Tensor
+
+    def __init__(self, config: STMEMConfig) -> None:
+        super().__init__()
+        width, eps = config.hidden_size, config.layer_norm_eps
+        self.patch_size = config.patch_size
+        self.initializer_range = config.initializer_range
+        self.patch_norm = nn.LayerNorm(config.patch_size, eps=eps)
+        self.projection = nn.Linear(config.patch_size, width)
+        self.projection_norm = nn.LayerNorm(width, eps=eps)
+        self.separator = nn.Parameter(torch.empty(width))
+        self.lead_embedding = nn.Parameter(torch.empty(len(config.lead_names), width))
+        # Row 0 belongs to the left separator, the last one to the right separator, row p + 1 to patch p.
+        self.register_buffer("position_embedding", torch.empty(config.max_patches + 2, width))
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        """Map (batch, leads, samples) to (batch, leads * (patches + 2), dim), lead by lead."""
+        batch, leads, samples = input_values.shape
+        patches = samples // self.patch_size
+        x = input_values.to(self.projection.weight.dtype).reshape(batch, leads, patches, self.patch_size)
+        x = self.projection_norm(self.projection(self.patch_norm(x)))
+        position = self.position_embedding
+        x = x + position[1 : patches + 1]
+        left, right = (
+            (self.separator + position[row]).to(x.dtype).expand(batch, leads, 1, -1) for row in (0, len(position) - 1)
+        )
+        x = torch.cat([left, x, right], dim=2) + self.lead_embedding[:, None]
+        return x.flatten(1, 2)
+
+    def initialize(self) -> None:
+        """Sine and cosine positions; lead and separator embeddings normal with a small deviation."""
+        init.normal_(self.separator, std=self.initializer_range)
+        init.normal_(self.lead_embedding, std=self.initializer_range)
+        rows, width = self.position_embedding.shape
+        init.copy_(self.position_embedding, time_positions(rows - 2, width).to(self.position_embedding))
+
+
+class STMEMAttention(nn.Module):
+    """Self-attention over all tokens of all leads."""
+
+    def __init__(self, config: STMEMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_heads = config.num_attention_heads
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, x: Tensor, want_weights: bool) -> tuple[Tensor, Tensor | None]:
+        """Map (batch, tokens, dim) to the same shape, and weights (batch, heads, tokens, tokens) if wanted."""
+        batch, tokens, width = x.shape
+        qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, width // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        weights = None
+        if want_weights or self.config._attn_implementation == "eager":
+            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+            weights = scores.softmax(dim=-1)
+            y = weights @ value
+        else:
+            y = functional.scaled_dot_product_attention(query, key, value)
+        return self.output(y.transpose(1, 2).reshape(batch, tokens, width)), weights if want_weights else None
+
+
+class STMEMLayer(GradientCheckpointingLayer):
+    """Pre-norm transformer block."""
+
+    def __init__(self, config: STMEMConfig, index: int) -> None:
+        super().__init__()
+        width, eps = config.hidden_size, config.layer_norm_eps
+        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        self.attention = STMEMAttention(config)
+        self.mlp_norm = nn.LayerNorm(width, eps=eps)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, config.intermediate_size), nn.GELU(), nn.Linear(config.intermediate_size, width)
+        )
+        self.drop_path = DropPath.for_block(config, index, config.num_hidden_layers)
+
+    def forward(self, x: Tensor, want_weights: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Map (batch, tokens, dim) to the same shape, and the attention weights if wanted."""
+        y, weights = self.attention(self.attention_norm(x), want_weights)
+        x = x + self.drop_path(y)
+        return x + self.drop_path(self.mlp(self.mlp_norm(x))), weights
+
+
+class STMEMPreTrainedModel(ECGPreTrainedModel):
+    """Base of the ST-MEM models."""
+
+    config: STMEMConfig
+    config_class = STMEMConfig
+    base_model_prefix = "st_mem"
+    _supports_sdpa = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, STMEMEmbeddings):
+            module.initialize()
+        else:
+            super()._init_weights(module)
+
+
+class STMEMModel(STMEMPreTrainedModel):
+    """The ST-MEM encoder.
+
+    Tokens and pooled vector differ in kind, as published: the tokens are the last block's output as it is, the pooled
+    vector is their mean after the last layer norm.
+
+    Example::
+
+        model = ecg_hub.AutoModel.from_pretrained("st-mem")
+        vector = model(torch.zeros(1, 12, 600)).pooler_output  # (1, 768)
+    """
+
+    def __init__(self, config: STMEMConfig) -> None:
+        super().__init__(config)
+        self.embeddings = STMEMEmbeddings(config)
+        self.layers = nn.ModuleList(STMEMLayer(config, index) for index in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self, input_values: Tensor, output_hidden_states: bool | None = None, output_attentions: bool | None = None
+    ) -> ECGModelOutput:
+        """Encode windows.
+
+        Args:
+            input_values: (batch, 12 leads, samples), float, millivolt, 250 Hz; 600 samples are what the benchmark
+                feeds, any multiple of 75 up to 2250 works. NaN is passed on.
+            output_hidden_states: return the embedded tokens and the output of each block, with the separators: two
+                tokens more per lead, one at each end.
+            output_attentions: return the weights of each block, (batch, heads, tokens, tokens), separators included.
+
+        Returns:
+            `last_hidden_state` (batch, tokens = 12 leads x samples / 75, 768), lead by lead, without separators and
+            without the last norm; `pooler_output` (batch, 768), the last norm of their mean.
+
+        Raises:
+            InputError: wrong type, number of dimensions, leads or samples.
+        """
+        self.check_input(input_values)
+        keep = bool(self.config.output_hidden_states if output_hidden_states is None else output_hidden_states)
+        weigh = bool(self.config.output_attentions if output_attentions is None else output_attentions)
+        outputs = run_in_slices(lambda x: self._stages(x, keep, weigh), input_values, self.training)
+        split = len(outputs) - (len(self.layers) if weigh else 0)
+        states, weights = outputs[:split], outputs[split:]
+        tokens = self._without_separators(states[-1])
+        return ECGModelOutput(
+            last_hidden_state=tokens,
+            pooler_output=self.norm(tokens.mean(dim=1)),
+            hidden_states=states if keep else None,
+            attentions=weights if weigh else None,
+        )
+
+    def _stages(self, input_values: Tensor, keep: bool, weigh: bool) -> tuple[Tensor, ...]:
+        """Return the tokens (of each stage, or the last one only), then the weights of each block if wanted."""
+        x = self.embeddings(input_values)
+        states, weights = [x], []
+        for layer in self.layers:
+            x, weight = layer(x, weigh)
+            states = [*states, x] if keep else [x]
+            weights += [weight] if weight is not None else []
+        return (*states, *weights)
+
+    def _without_separators(self, x: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        leads = len(self.config.lead_names)
+        return x.view(batch, leads, tokens // leads, width)[:, :, 1:-1].flatten(1, 2)
+
+
+class STMEMForECGClassification(ECGClassificationMixin, STMEMPreTrainedModel):
+    """The ST-MEM encoder with a classification head."""
+
+    base_model_class = STMEMModel
+
+
+def time_positions(patches: int, width: int) -> Tensor:
+    """Return the published position table, (patches + 2, width) float32.
+
+    Args:
+        patches: number of positions.
+        width: width of the model, even.
+
+    Returns:
+        Row p + 1 is [sin(p w), cos(p w)] with w_j = 10000^(-2 j / width); the first and the last row are zero.
+    """
+    frequency = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float32) / (width / 2))
+    angle = torch.arange(patches, dtype=torch.float32)[:, None] * frequency
+    return functional.pad(torch.cat([angle.sin(), angle.cos()], dim=1), (0, 0, 1, 1))

@@ -1,0 +1,175 @@
+"""From what a user types to what can be loaded: folders, short names, hub ids, random models. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ecg_hub import catalog
+from ecg_hub.errors import CheckpointError, InputError, unknown_name
+
+PUBLIC_HUB = "https://huggingface.co"
+_RANDOM, _TINY, _FOUND = "random:", "-tiny", "holds them"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a name stands for.
+
+    Attributes:
+        name: what the user wrote.
+        kind: "folder", "hub", "random", or "scratch" (a registered architecture that has no published weights).
+        target: absolute folder, hub id, or alias of the architecture.
+        alias: short name, if the name is one.
+        tiny: whether the small configuration for tests is meant.
+    """
+
+    name: str
+    kind: Literal["folder", "hub", "random", "scratch"]
+    target: str
+    alias: str | None = None
+    tiny: bool = False
+
+    def commit(self, revision: str | None = None) -> str | None:
+        """Return the commit that a hub id stands for now, or None if it is not on a hub or the hub does not answer.
+
+        Args:
+            revision: branch, tag or commit; None is the default branch.
+        """
+        if self.kind != "hub":
+            return None
+        from transformers.utils.hub import resolve_revision
+
+        commit = getattr(resolve_revision(self.target, revision), "resolved", None)
+        return None if commit is None else str(commit)
+
+
+def home() -> Path:
+    """Return the folder of converted models and caches: $ECG_HUB_HOME, else the platform's cache folder / ecg_hub."""
+    configured = os.environ.get("ECG_HUB_HOME")
+    if configured:
+        return Path(configured).expanduser()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("ecg_hub", appauthor=False))
+
+
+def model_folder(alias: str) -> Path:
+    """Return where `ecg-hub convert` and `ecg-hub pull` put a model.
+
+    Args:
+        alias: short name.
+    """
+    return home() / "models" / alias
+
+
+def endpoint() -> str:
+    """Return the address of the hub in use, $HF_ENDPOINT or the public one, without a closing slash."""
+    return (os.environ.get("HF_ENDPOINT") or PUBLIC_HUB).rstrip("/")
+
+
+def is_public_hub() -> bool:
+    """Return whether the hub in use is the public one."""
+    return endpoint() == PUBLIC_HUB
+
+
+def disable_xet() -> None:
+    """Switch the Xet transfer off for a hub of one's own, which cannot negotiate it (huggingface_hub issue 4786)."""
+    if is_public_hub():
+        return
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None and os.environ["HF_HUB_DISABLE_XET"] == "1":
+        constants.HF_HUB_DISABLE_XET = True  # type: ignore[attr-defined]
+
+
+def resolve(name: str | os.PathLike[str]) -> Resolved:
+    """Find what a name stands for.
+
+    In this order: `random:<alias>` and `random:<alias>-tiny`; a folder that holds a config.json; for a short name,
+    $ECG_HUB_HOME/models/<alias>, then the hub at $HF_ENDPOINT if it is not the public one (where one-part names cannot
+    be registered); anything of the form ORG/NAME is taken for a hub id.
+
+    Args:
+        name: folder, short name, hub id, or `random:` and a short name.
+
+    Raises:
+        UnknownNameError: neither a folder nor a known name.
+        CheckpointError: a known model whose weights are not there; names the commands that get them.
+        InputError: a folder without config.json.
+    """
+    disable_xet()
+    text = os.fspath(name)
+    if text.startswith(_RANDOM):
+        return _resolve_random(text)
+    folder = Path(text).expanduser()
+    if (folder / "config.json").is_file():
+        return Resolved(text, "folder", str(folder.resolve()), text if text in catalog.models() else None)
+    if text in catalog.models():
+        return _resolve_alias(text)
+    if folder.is_dir():
+        raise InputError(f"Folder {text!r} holds no config.json, so it is not a model. {_files(folder)}")
+    if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)):
+        raise InputError(f"There is no folder {text!r}. {_FORMS}")
+    if "/" in text or _ask_hub(text) == _FOUND:
+        return Resolved(text, "hub", text)
+    raise unknown_name("model", text, catalog.models(), f"{_FORMS} See `ecg-hub ls`.")
+
+
+def _resolve_random(text: str) -> Resolved:
+    wanted = text.removeprefix(_RANDOM)
+    alias = wanted.removesuffix(_TINY)
+    if alias not in catalog.models():
+        known = [_RANDOM + form for name in catalog.models() for form in (name, name + _TINY)]
+        raise unknown_name("model", text, known)
+    return Resolved(text, "random", alias, alias, tiny=wanted.endswith(_TINY))
+
+
+def _resolve_alias(alias: str) -> Resolved:
+    local = model_folder(alias)
+    if (local / "config.json").is_file():
+        return Resolved(alias, "folder", str(local.resolve()), alias)
+    answer = _ask_hub(alias)
+    if answer == _FOUND:
+        if Path(alias).is_dir():
+            raise InputError(f"Folder {alias!r} without config.json hides the model of that name; rename or remove it.")
+        return Resolved(alias, "hub", alias, alias)
+    if catalog.get(alias).weights.kind == "none":
+        return Resolved(alias, "scratch", alias, alias)
+    raise CheckpointError(
+        f"The weights of {alias!r} are not in {local}, and the hub at {endpoint()} {answer}. Get them with\n"
+        f"  ecg-hub pull {alias}\n"
+        f"  ecg-hub convert {alias} --checkpoint FILE\n"
+        f"or ask for random weights by name: 'random:{alias}'."
+    )
+
+
+def _ask_hub(repo: str) -> str:
+    """Ask the hub in use, or its cache on this machine, for a one-part name; the answer completes "the hub ...".
+
+    On the public hub nobody can register such a name, so it is not asked.
+    """
+    if is_public_hub():
+        return "cannot hold a name without an organisation"
+    from huggingface_hub import file_exists, try_to_load_from_cache
+    from huggingface_hub.constants import is_offline_mode
+
+    if isinstance(try_to_load_from_cache(repo, "config.json"), str):
+        return _FOUND
+    if is_offline_mode():
+        return "is not asked while HF_HUB_OFFLINE is set"
+    try:
+        return _FOUND if file_exists(repo, "config.json") else "does not hold them"
+    except Exception as error:  # no answer, for whatever reason; it becomes part of the message
+        return f"did not answer ({type(error).__name__}: {error})"
+
+
+def _files(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())[:5]
+    return f"It holds {', '.join(names)}." if names else "It is empty."
+
+
+_FORMS = "A model is named by a folder with a config.json, a short name such as 'ecg-cpc', or a hub id ORG/NAME."

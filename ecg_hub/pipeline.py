@@ -1,0 +1,175 @@
+"""The transformers pipeline "ecg-classification": an ECG in, labelled scores out."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from transformers.pipelines import Pipeline
+
+from ecg_hub.errors import CheckpointError, InputError
+
+TASK = "ecg-classification"
+_PREPARE = ("sampling_rate", "lead_names", "unit", "missing_leads", "nan", "preset")
+_INPUT_KEYS = ("signal", "sampling_rate", "lead_names", "unit")
+
+
+class ECGClassificationPipeline(Pipeline):
+    """Scores ECGs with a classifier whose head was trained.
+
+    Inputs: the path of a WFDB record, an array (leads, samples), a dict with `signal` and the keys `sampling_rate`,
+    `lead_names`, `unit`, or a list of these. A record is cut into consecutive windows; their probabilities (or
+    regression outputs) are averaged.
+
+    Example::
+
+        classify = ecg_hub.load_pipeline("my-classifier")
+        classify("records/00001")  # [{"label": "NORM", "score": 0.93}, ...]
+        classify(array, sampling_rate=500, lead_names=["I", "II", ...])
+    """
+
+    _load_feature_extractor = True
+    _load_tokenizer = False
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_processor = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_classifier(self.model)
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """Score one or many ECGs.
+
+        Args:
+            inputs: see the class.
+            **kwargs: `sampling_rate`, `lead_names`, `unit` of arrays; `missing_leads`, `nan`, `preset` as in
+                ECGFeatureExtractor; `top_k`, how many of the best labels to return (default: all).
+
+        Returns:
+            Per ECG a list of {"label", "score"}, best first, with "positive" if the model has thresholds; regression
+            outputs follow as {"label", "value"}. For a list of inputs, a list of such lists.
+
+        Raises:
+            InputError: the signal does not fit the contract.
+        """
+        if kwargs.pop("batch_size", None) not in (None, 1):
+            raise InputError("The windows of one ECG already form a batch: leave batch_size out.")
+        return super().__call__(inputs, **kwargs)
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        prepare = {name: kwargs.pop(name) for name in _PREPARE if name in kwargs}
+        score = {"top_k": kwargs.pop("top_k")} if "top_k" in kwargs else {}
+        if kwargs:
+            raise InputError(f"Unknown argument {next(iter(kwargs))!r}; known: {', '.join((*_PREPARE, 'top_k'))}.")
+        return prepare, {}, score
+
+    def preprocess(self, inputs: Any, **prepare: Any) -> dict[str, Any]:
+        """Cut and prepare all windows of one ECG."""
+        if isinstance(inputs, dict):
+            unknown = sorted(set(inputs) - set(_INPUT_KEYS))
+            if unknown or "signal" not in inputs:
+                raise InputError(f"An ECG as a dict has the keys {', '.join(_INPUT_KEYS)}, not {sorted(inputs)!r}.")
+            prepare = {**prepare, **{name: value for name, value in inputs.items() if name != "signal"}}
+            inputs = inputs["signal"]
+        if isinstance(inputs, torch.Tensor):
+            inputs = inputs.cpu().numpy()
+        if isinstance(inputs, os.PathLike):
+            inputs = os.fspath(inputs)
+        batch = self.feature_extractor(inputs, window="all", return_tensors="pt", **prepare)
+        return {"input_values": batch["input_values"]}
+
+    def _forward(self, model_inputs: dict[str, Any], **forward_parameters: Any) -> dict[str, Any]:
+        return {"logits": self.model(**model_inputs).logits}
+
+    def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None) -> list[dict[str, Any]]:
+        """Average over the windows and put the labels on."""
+        return labelled_scores(average_outputs(model_outputs["logits"], self.model.config), self.model.config, top_k)
+
+
+def load_pipeline(name: str | os.PathLike[str], **kwargs: Any) -> ECGClassificationPipeline:
+    """Load a classifier by folder, short name or hub id into a pipeline.
+
+    Args:
+        name: what AutoModelForECGClassification takes.
+        **kwargs: as in transformers' pipelines, for example `device`.
+
+    Raises:
+        UnknownNameError: no such model.
+        CheckpointError: the checkpoint is an encoder without a trained head, or lacks weights.
+    """
+    from ecg_hub.auto import AutoFeatureExtractor, AutoModelForECGClassification
+
+    model = AutoModelForECGClassification.from_pretrained(name)
+    return ECGClassificationPipeline(
+        model=model, feature_extractor=AutoFeatureExtractor.from_pretrained(name), task=TASK, **kwargs
+    )
+
+
+def check_classifier(model: Any) -> None:
+    """Refuse a model that cannot classify.
+
+    Args:
+        model: a loaded model.
+
+    Raises:
+        CheckpointError: an encoder, or a classifier whose head still has its random weights.
+    """
+    if not hasattr(model, "head_is_new"):
+        raise CheckpointError(
+            f"{type(model).__name__} is an encoder without a head: it cannot classify. Train one with "
+            "`ecg-eval --save-model`, or load a classifier."
+        )
+    if model.head_is_new:
+        raise CheckpointError(
+            f"The head of this {type(model).__name__} has random weights: its scores would mean nothing. Train it, "
+            "save it and load it again."
+        )
+
+
+def class_count(config: Any) -> int:
+    """Return how many of the leading outputs are classes; the others are regression targets.
+
+    Args:
+        config: configuration of a classifier.
+    """
+    if config.problem_type == "regression":
+        return 0
+    if config.problem_type == "mixed":
+        return int(config.num_classification_labels or 0)
+    return int(config.num_labels)
+
+
+def average_outputs(logits: torch.Tensor, config: Any) -> torch.Tensor:
+    """Average the windows of one record: probabilities of classes, plain values of regression outputs.
+
+    Args:
+        logits: (windows, outputs).
+        config: configuration of the classifier.
+
+    Returns:
+        (outputs,) float32 on the CPU.
+    """
+    classes = class_count(config)
+    logits = logits.float().cpu()
+    return torch.cat([torch.sigmoid(logits[:, :classes]), logits[:, classes:]], dim=1).mean(dim=0)
+
+
+def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None) -> list[dict[str, Any]]:
+    """Put labels on averaged outputs: classes sorted by score, then regression outputs in order.
+
+    Args:
+        outputs: (outputs,) of `average_outputs`.
+        config: configuration of the classifier.
+        top_k: how many classes to return; None is all.
+    """
+    classes, values, labels = class_count(config), outputs.tolist(), config.id2label
+    order = sorted(range(classes), key=lambda index: -values[index])[: classes if top_k is None else top_k]
+    scores: list[dict[str, Any]] = []
+    for index in order:
+        score: dict[str, Any] = {"label": labels[index], "score": values[index]}
+        if config.thresholds is not None:
+            score["positive"] = values[index] >= config.thresholds[index]
+        scores.append(score)
+    return scores + [{"label": labels[index], "value": values[index]} for index in range(classes, len(values))]

@@ -1,0 +1,92 @@
+"""Stochastic depth: residual branches that are dropped per sample while training.
+
+Paper: Huang et al., "Deep Networks with Stochastic Depth", arXiv 1603.09382. Post-training for ECG models uses it
+(arXiv 2509.12991). A `DropPath` holds no parameters, so that its rate may change without changing a state dict.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecg_hub.errors import InputError
+
+SCHEDULES = ("linear", "constant")
+
+
+class DropPath(nn.Module):
+    """Sets a residual branch to zero for a share of the samples, in train mode only, and rescales the others.
+
+    With rate 0, and in evaluation mode, the branch is returned as it is and no random number is drawn.
+
+    Args:
+        rate: probability of dropping, 0 <= rate < 1.
+        depth: place of the block in its stack, from 0 (first) to 1 (last), for the linear schedule.
+    """
+
+    def __init__(self, rate: float = 0.0, depth: float = 1.0) -> None:
+        super().__init__()
+        self.rate = rate
+        self.depth = depth
+
+    @classmethod
+    def for_block(cls, config: Any, block: int, blocks: int) -> DropPath:
+        """Build the module of one block.
+
+        Args:
+            config: holds `drop_path_rate` and `drop_path_schedule`.
+            block: index of the block, from 0.
+            blocks: number of blocks in the stack.
+        """
+        path = cls(depth=block / (blocks - 1) if blocks > 1 else 1.0)
+        path.set_rate(config.drop_path_rate, config.drop_path_schedule)
+        return path
+
+    def set_rate(self, rate: float, schedule: str = "linear") -> None:
+        """Set the rate of this block from the rate of the last block.
+
+        Raises:
+            InputError: if the rate or the schedule is not allowed.
+        """
+        if not 0.0 <= rate < 1.0:
+            raise InputError(f"drop_path_rate is {rate!r}; allowed: 0 <= rate < 1.")
+        if schedule not in SCHEDULES:
+            raise InputError(f"drop_path_schedule is {schedule!r}; allowed: {', '.join(map(repr, SCHEDULES))}.")
+        self.rate = rate * self.depth if schedule == "linear" else rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """Drop samples of a branch of shape (batch, ...)."""
+        if not self.training or self.rate == 0.0:
+            return branch
+        keep = 1.0 - self.rate
+        mask = torch.empty((branch.shape[0],) + (1,) * (branch.ndim - 1), dtype=branch.dtype, device=branch.device)
+        return branch * mask.bernoulli_(keep).div_(keep)
+
+    def extra_repr(self) -> str:
+        """Rate for the printed model."""
+        return f"rate={self.rate}"
+
+
+def set_drop_path(model: nn.Module, rate: float, schedule: str = "linear") -> int:
+    """Set the rates of all residual blocks of a loaded model, and in its config.
+
+    Args:
+        model: a model whose blocks hold `DropPath` modules.
+        rate: rate of the last block, 0 <= rate < 1.
+        schedule: "linear" rises from 0 at the first block to `rate` at the last; "constant" is `rate` everywhere.
+
+    Returns:
+        The number of `DropPath` modules that were set.
+
+    Raises:
+        InputError: if the rate or the schedule is not allowed.
+    """
+    paths = [module for module in model.modules() if isinstance(module, DropPath)]
+    for path in paths:
+        path.set_rate(rate, schedule)
+    config = getattr(model, "config", None)
+    if config is not None:
+        config.drop_path_rate, config.drop_path_schedule = rate, schedule
+    return len(paths)

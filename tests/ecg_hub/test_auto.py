@@ -1,0 +1,102 @@
+"""The Auto classes with short names and random models; the contract suite has the rest, for every model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+import ecg_hub
+from ecg_hub import catalog
+from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
+from ecg_hub.names import model_folder
+from tests.support.models import tensors, tiny, tiny_classifier
+
+
+def test_short_name_in_the_home_folder() -> None:
+    model = tiny("ecg-cpc")
+    model.save_pretrained(model_folder("ecg-cpc"))
+    ecg_hub.AutoFeatureExtractor.from_pretrained("random:ecg-cpc").save_pretrained(model_folder("ecg-cpc"))
+    loaded = ecg_hub.AutoModel.from_pretrained("ecg-cpc")
+    assert all(torch.equal(value, tensors(loaded)[name]) for name, value in tensors(model).items())
+    assert ecg_hub.AutoConfig.from_pretrained("ecg-cpc").hidden_size == 32
+    assert ecg_hub.AutoFeatureExtractor.from_pretrained("ecg-cpc").spec().samples == 600
+
+
+def test_nothing_is_patched() -> None:
+    assert issubclass(ecg_hub.AutoModel, transformers.AutoModel)
+    assert "from_pretrained" in vars(transformers.AutoModel)
+    with pytest.raises((OSError, ValueError)):
+        transformers.AutoModel.from_pretrained("ecg-cpc")
+
+
+def test_random_models_are_full_size_or_tiny() -> None:
+    config = ecg_hub.AutoConfig.from_pretrained("random:ecg-cpc")
+    assert config.hidden_size == 512
+    assert tiny("ecg-cpc").num_parameters() < 20_000
+    assert tiny("ecg-cpc").name_or_path == "random:ecg-cpc-tiny"
+
+
+def test_random_models_take_configuration_and_dtype() -> None:
+    model = tiny("ecg-cpc", hidden_size=48, drop_path_rate=0.25, dtype=torch.bfloat16, revision="main")
+    assert model.config.hidden_size == 48
+    assert model.dtype == torch.bfloat16
+    assert not hasattr(model.config, "revision")
+    assert not model.training
+    model, info = tiny("ecg-cpc", output_loading_info=True)
+    assert info["missing_keys"] == set()
+    with pytest.raises(InputError, match="Did you mean 'hidden_size'"):
+        tiny("ecg-cpc", hiden_size=48)
+
+
+def test_random_classifier_counts_as_untrained() -> None:
+    assert tiny_classifier("ecg-cpc").head_is_new
+    assert tiny_classifier("ecg-cpc", new_head=True, num_labels=7).config.num_labels == 7
+
+
+def test_a_model_without_weights_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    entry = catalog.get("ecg-cpc")
+    bare = replace(entry, alias="bare", weights=replace(entry.weights, kind="none"))
+    monkeypatch.setattr(catalog, "_read_all", lambda: (("bare", bare),))
+    with pytest.raises(CheckpointError, match="random:bare"):
+        ecg_hub.AutoModel.from_pretrained("bare")
+    assert ecg_hub.AutoFeatureExtractor.from_pretrained("bare").spec().samples == 600
+    assert ecg_hub.AutoConfig.from_pretrained("bare").model_type == "ecg_cpc"
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    for auto in (ecg_hub.AutoModel, ecg_hub.AutoConfig, ecg_hub.AutoFeatureExtractor):
+        with pytest.raises(UnknownNameError, match="Did you mean"):
+            auto.from_pretrained("ecg-cpq")
+    with pytest.raises(CheckpointError, match="ecg-hub pull"):
+        ecg_hub.AutoModelForECGClassification.from_pretrained("ecg-cpc")
+
+
+def test_registering_twice_changes_nothing() -> None:
+    from ecg_hub.registration import register_all
+
+    register_all()
+    register_all()
+    config = ecg_hub.AutoConfig.from_pretrained("random:ecg-cpc-tiny")
+    assert isinstance(transformers.AutoModel.from_config(config), ecg_hub.ECGCPCModel)
+    assert isinstance(ecg_hub.AutoModelForECGClassification.from_config(config), ecg_hub.ECGCPCForECGClassification)
+    assert type(transformers.AutoConfig.for_model("ecg_cpc")) is ecg_hub.ECGCPCConfig
+
+
+def test_config_is_strict() -> None:
+    from huggingface_hub.errors import StrictDataclassError
+
+    for wrong in (
+        {"hidden_size": "a"},
+        {"drop_path_rate": 1.0},
+        {"problem_type": "single_label_classification"},
+        {"problem_type": "mixed", "num_labels": 3, "num_classification_labels": 4},
+        {"num_labels": 3, "thresholds": [0.5]},
+        {"pooling": "max"},
+    ):
+        with pytest.raises(StrictDataclassError):
+            ecg_hub.ECGCPCConfig(**wrong)

@@ -1,0 +1,153 @@
+"""The pipeline "ecg-classification", through transformers and by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import ecg_hub
+from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.leads import LEADS
+from tests.support.models import tiny, tiny_classifier
+from tests.support.records import write_record
+
+RATE = 500
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a classifier with named labels."""
+    folder = tmp_path_factory.mktemp("classifier")
+    save_classifier(folder)
+    return folder
+
+
+def save_classifier(folder: Path, **config: Any) -> Any:
+    model = tiny_classifier("ecg-cpc", **{"id2label": {0: "NORM", 1: "MI", 2: "CD"}, **config})
+    model.save_pretrained(folder)
+    ecg_hub.AutoFeatureExtractor.from_pretrained("random:ecg-cpc-tiny").save_pretrained(folder)
+    return model
+
+
+def ecg(seconds: float = 10.0, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (0.3 * rng.standard_normal((12, int(seconds * RATE)))).astype(np.float32)
+
+
+def expected_scores(folder: Path, signal: np.ndarray) -> dict[str, float]:
+    """By hand: windows, logits, sigmoid, mean."""
+    model = ecg_hub.AutoModelForECGClassification.from_pretrained(folder)
+    extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(folder)
+    windows = extractor(signal, sampling_rate=RATE, lead_names=LEADS, window="all", return_tensors="pt")
+    assert len(windows["input_values"]) == 4
+    with torch.no_grad():
+        probabilities = torch.sigmoid(model(windows["input_values"]).logits).mean(0)
+    return {model.config.id2label[index]: value for index, value in enumerate(probabilities.tolist())}
+
+
+def test_array(classifier: Path) -> None:
+    signal = ecg()
+    scores = ecg_hub.load_pipeline(classifier)(signal, sampling_rate=RATE, lead_names=LEADS)
+    assert {score["label"]: score["score"] for score in scores} == pytest.approx(expected_scores(classifier, signal))
+    assert [score["score"] for score in scores] == sorted((score["score"] for score in scores), reverse=True)
+    assert set(scores[0]) == {"label", "score"}
+
+
+def test_through_transformers(classifier: Path) -> None:
+    pipe = transformers.pipeline("ecg-classification", model=str(classifier))
+    assert isinstance(pipe, ecg_hub.ECGClassificationPipeline)
+    scores = pipe({"signal": ecg(), "sampling_rate": RATE, "lead_names": list(LEADS)}, top_k=2)
+    assert len(scores) == 2
+    assert scores[0]["score"] == pytest.approx(max(expected_scores(classifier, ecg()).values()))
+
+
+def test_record_path_and_lists(classifier: Path, tmp_path: Path) -> None:
+    pipe = ecg_hub.load_pipeline(classifier)
+    signals = [ecg(seed=seed) for seed in range(2)]
+    for index, signal in enumerate(signals):
+        write_record(tmp_path / f"r{index}", signal, RATE, LEADS)
+    from_path = pipe(tmp_path / "r0")
+    from_array = pipe(signals[0], sampling_rate=RATE, lead_names=LEADS)
+    for path_score, array_score in zip(from_path, from_array, strict=True):
+        assert path_score["label"] == array_score["label"]
+        assert path_score["score"] == pytest.approx(array_score["score"], abs=1e-4)
+    several = pipe([str(tmp_path / "r0"), str(tmp_path / "r1")])
+    assert several[0] == from_path
+    assert len(several) == 2
+    assert several[1] != from_path
+
+
+def test_units_and_torch_tensors(classifier: Path) -> None:
+    pipe = ecg_hub.load_pipeline(classifier)
+    signal = ecg()
+    plain = pipe(signal, sampling_rate=RATE, lead_names=LEADS)
+    for given in (
+        {"signal": 1000 * signal, "sampling_rate": RATE, "lead_names": LEADS, "unit": "uV"},
+        {"signal": torch.from_numpy(signal), "sampling_rate": RATE, "lead_names": LEADS},
+    ):
+        scores = pipe(given)
+        assert [score["label"] for score in scores] == [score["label"] for score in plain]
+        assert [s["score"] for s in scores] == pytest.approx([s["score"] for s in plain], abs=1e-5)
+
+
+def test_thresholds(tmp_path: Path) -> None:
+    save_classifier(tmp_path, thresholds=[0.0, 1.0, 0.0])
+    scores = ecg_hub.load_pipeline(tmp_path)(ecg(), sampling_rate=RATE, lead_names=LEADS)
+    assert {score["label"]: score["positive"] for score in scores} == {"NORM": True, "MI": False, "CD": True}
+
+
+def test_regression_and_mixed(tmp_path: Path) -> None:
+    for problem, classes in (("regression", 0), ("mixed", 2)):
+        folder = tmp_path / problem
+        model = save_classifier(folder, problem_type=problem, num_classification_labels=classes)
+        scores = ecg_hub.load_pipeline(folder)(ecg(2.5), sampling_rate=RATE, lead_names=LEADS, top_k=1)
+        assert ["score" in score for score in scores] == [True] * min(classes, 1) + [False] * (3 - classes)
+        assert scores[-1]["label"] == "CD"
+        extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(folder)
+        x = extractor(ecg(2.5), sampling_rate=RATE, lead_names=LEADS, return_tensors="pt")["input_values"]
+        assert scores[-1]["value"] == pytest.approx(model(x).logits[0, 2].item(), abs=1e-5)
+
+
+def test_models_without_a_trained_head_are_refused(classifier: Path, tmp_path: Path) -> None:
+    encoder = tiny("ecg-cpc")
+    encoder.save_pretrained(tmp_path)
+    extractor = ecg_hub.AutoFeatureExtractor.from_pretrained("random:ecg-cpc-tiny")
+    extractor.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="holds no head"):
+        ecg_hub.load_pipeline(tmp_path)
+    with pytest.raises(ValueError, match="holds no head"):  # transformers wraps the error
+        transformers.pipeline("ecg-classification", model=str(tmp_path))
+    for model, message in (
+        (encoder, "encoder without a head"),
+        (tiny_classifier("ecg-cpc"), "random weights"),
+        (ecg_hub.AutoModelForECGClassification.from_pretrained(tmp_path, new_head=True), "random weights"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            ecg_hub.ECGClassificationPipeline(model=model, feature_extractor=extractor)
+    model = tiny_classifier("ecg-cpc")
+    model.load_state_dict(ecg_hub.AutoModelForECGClassification.from_pretrained(classifier).state_dict())
+    ecg_hub.ECGClassificationPipeline(model=model, feature_extractor=extractor)
+
+
+def test_mistakes_are_named(classifier: Path) -> None:
+    pipe = ecg_hub.load_pipeline(classifier)
+    with pytest.raises(InputError, match="sampling_rate"):
+        pipe(ecg(), lead_names=LEADS)
+    with pytest.raises(InputError, match="samplerate"):
+        pipe({"signal": ecg(), "samplerate": 500})
+    with pytest.raises(InputError, match="topk"):
+        pipe(ecg(), topk=3)
+    with pytest.raises(InputError, match="batch_size"):
+        pipe(ecg(), sampling_rate=RATE, lead_names=LEADS, batch_size=8)
+    with pytest.raises(InputError, match="shorter than the window"):
+        pipe(ecg(1.0), sampling_rate=RATE, lead_names=LEADS)
+    signal = ecg()
+    signal[0, 0] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        pipe(signal, sampling_rate=RATE, lead_names=LEADS)
+    assert pipe(signal, sampling_rate=RATE, lead_names=LEADS, nan="zero")

@@ -1,0 +1,58 @@
+"""Tiny models of the catalogue, input for them, and a Lightning-like checkpoint."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ecg_hub
+
+
+def tiny(alias: str, **config: Any) -> Any:
+    """The encoder of `random:<alias>-tiny`."""
+    return ecg_hub.AutoModel.from_pretrained(f"random:{alias}-tiny", **config)
+
+
+def tiny_classifier(alias: str, **config: Any) -> Any:
+    """The classifier of `random:<alias>-tiny`, by default with three labels."""
+    return ecg_hub.AutoModelForECGClassification.from_pretrained(f"random:{alias}-tiny", **{"num_labels": 3, **config})
+
+
+def signals(config: Any, batch: int = 2, seed: int = 0) -> torch.Tensor:
+    """Input of the benchmark's length, (batch, leads, samples)."""
+    generator = torch.Generator().manual_seed(seed)
+    return 0.3 * torch.randn(batch, len(config.lead_names), config.samples, generator=generator)
+
+
+def tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """All parameters and all buffers, persistent or not."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def write_lightning_checkpoint(path: Path, state: dict[str, torch.Tensor], *, zip_format: bool = True) -> None:
+    """A checkpoint whose hyper-parameters are objects of modules that do not exist when it is read."""
+    names = ("omegaconf", "omegaconf.dictconfig", "clinical_ts", "clinical_ts.config")
+    for name in names:
+        sys.modules[name] = types.ModuleType(name)
+    config_class = type("DictConfig", (dict,), {"__module__": "omegaconf.dictconfig"})
+    task_class = type("TaskConfig", (), {"__module__": "clinical_ts.config"})
+    sys.modules["omegaconf.dictconfig"].DictConfig = config_class  # type: ignore[attr-defined]
+    sys.modules["clinical_ts.config"].TaskConfig = task_class  # type: ignore[attr-defined]
+    task = task_class()
+    task.values = [1, 2.5, "cpc", {3, 4}, None]
+    content = {
+        "epoch": 199,
+        "pytorch-lightning_version": "2.5.2",
+        "state_dict": state,
+        "optimizer_states": [{"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2, 2)}}}],
+        "hyper_parameters": {"base": config_class(lr=1e-3, task=task), "path": Path("runs")},
+    }
+    try:
+        torch.save(content, path, _use_new_zipfile_serialization=zip_format)
+    finally:
+        for name in names:
+            del sys.modules[name]
