@@ -1,0 +1,257 @@
+"""From a raw folder to train, validation and test: the record store joined with a label table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import platformdirs
+import pyarrow as pa
+from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, List, Value, concatenate_datasets
+
+from dataset_scripts import catalog
+from dataset_scripts.builder import ECGBuilder
+from dataset_scripts.fingerprint import content_fingerprint, store_fingerprint
+from dataset_scripts.labels import canonical_sha256, encode, vocabulary
+from dataset_scripts.report import check_loss, read_report
+from dataset_scripts.spec import SPLITS, ECGDataset, LabelTable, PathLike
+from ecg_hub.errors import DataError, InputError, did_you_mean
+
+MOCK_FILE = "mock.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset ready for use, with all that a result has to say about its data.
+
+    Attributes:
+        dataset: its metadata.
+        sampling_rate: Hz.
+        version: the release that the raw tables reveal, or None where they do not.
+        splits: train, validation and test; an empty split has the same columns.
+        labels: label column -> label names, in the order of the class indices.
+        label_hashes: label column -> SHA-256 of the canonical text of all labels before the count filter.
+        exclusions: rule -> number of records that it keeps out of the splits.
+        deviations: what differs from the published run: thresholds, rate, release, synthetic data.
+        report: one row per raw record: record_id, file, status (ok, lost, excluded), reason, samples, digest.
+        fingerprint: 16 hexadecimal digits over every sample, label and split; equal on every machine.
+        store: the folder of the record store.
+    """
+
+    dataset: ECGDataset
+    sampling_rate: int
+    version: str | None
+    splits: DatasetDict
+    labels: Mapping[str, list[str]]
+    label_hashes: Mapping[str, str]
+    exclusions: Mapping[str, int]
+    deviations: Mapping[str, Any]
+    report: pd.DataFrame
+    fingerprint: str
+    store: Path
+
+
+def load_dataset(name: str, data_dir: PathLike | None = None, **options: Any) -> DatasetDict:
+    """Return train, validation and test of a dataset; options and errors as in `prepare`."""
+    return prepare(name, data_dir, **options).splits
+
+
+def prepare(
+    name: str,
+    data_dir: PathLike | None = None,
+    *,
+    cache_dir: PathLike | None = None,
+    sampling_rate: int | None = None,
+    min_count: int | None = None,
+    max_loss: float = 0.01,
+    num_proc: int | None = None,
+    **thresholds: Any,
+) -> Prepared:
+    """Write the record store of a raw folder once, derive the labels, and join them.
+
+    Args:
+        name: a registered dataset, e.g. "ptb-xl".
+        data_dir: its raw folder.
+        cache_dir: where stores are kept; default `$ECG_HUB_HOME/datasets`, else the user's cache folder.
+        sampling_rate: Hz, where the raw data come at several; default the published one.
+        min_count: labels with fewer occurrences are dropped; default what the raw folder's mock.json says, else the
+            published 10. Fixed label lists are not filtered.
+        max_loss: the fraction of unreadable records that is put up with.
+        num_proc: processes that read records; default one below 4,096 records, else up to eight.
+        thresholds: further parameters of the dataset's label layer (`ECGDataset.thresholds`).
+
+    Raises:
+        UnknownNameError: no such dataset.
+        InputError: a threshold or a sampling rate that the dataset does not have.
+        DataError: the folder or a needed file is missing, a table is damaged, or too many records are.
+    """
+    dataset = catalog.get(name)
+    rate = dataset.check_rate(sampling_rate)
+    given = thresholds if min_count is None else {**thresholds, "min_count": min_count}
+    _check_options(dataset, given, max_loss, num_proc)
+    folder = dataset.check_folder(data_dir, rate)
+    mock = read_mock(folder, dataset)
+    in_force = {**dataset.thresholds, **mock.get("thresholds", {}), **given}
+
+    builder = ECGBuilder(dataset, folder, default_cache(cache_dir), rate)
+    builder.download_and_prepare(num_proc=num_proc)
+    report = read_report(builder.store)
+    check_loss(dataset, report, max_loss)
+    store = builder.as_dataset(split="records")
+    table = dataset.label_table(_metadata(store, report), folder, in_force)
+    return _join(builder, store, report, table, in_force, mock)
+
+
+def default_cache(cache_dir: PathLike | None) -> Path:
+    """Return the folder that stores are kept in."""
+    if cache_dir is not None:
+        return Path(cache_dir).expanduser()
+    home = os.environ.get("ECG_HUB_HOME")
+    return (Path(home).expanduser() if home else platformdirs.user_cache_path("ecg_hub")) / "datasets"
+
+
+def read_mock(folder: Path, dataset: ECGDataset) -> dict[str, Any]:
+    """Return the content of a mock tree's `mock.json`, {} for real data.
+
+    Raises:
+        DataError: the file is no JSON object or names a threshold that the dataset does not have.
+    """
+    path = folder / MOCK_FILE
+    if not path.is_file():
+        return {}
+    try:
+        mock = json.loads(path.read_text(encoding="utf-8"))
+        unknown = set(mock.get("thresholds", {})) - set(dataset.thresholds)
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{str(path)!r} is not a JSON object ({error}); write the mock tree again.") from None
+    if unknown:
+        raise DataError(f"{str(path)!r} sets {', '.join(sorted(unknown))}, which {dataset.name!r} does not have.")
+    return dict(mock)
+
+
+def _check_options(dataset: ECGDataset, given: Mapping[str, Any], max_loss: float, num_proc: int | None) -> None:
+    for name in given:
+        if name not in dataset.thresholds:
+            raise InputError(
+                f"{dataset.name!r} has no threshold {name!r}.{did_you_mean(name, dataset.thresholds)} "
+                f"It has: {', '.join(sorted(dataset.thresholds))}."
+            )
+    if not 0.0 <= max_loss <= 1.0:
+        raise InputError(f"max_loss={max_loss!r} is not a fraction between 0 and 1.")
+    if num_proc is not None and num_proc < 1:
+        raise InputError(f"num_proc={num_proc!r} is not a number of processes; pass 1 or more.")
+
+
+def _metadata(store: Dataset, report: pd.DataFrame) -> pd.DataFrame:
+    """Return the store's columns without the signals, and the length of each record as `samples`."""
+    names = [name for name in store.column_names if name not in ("signal", "gain_uv", "baseline")]
+    frame = store.data.table.select(names).to_pandas()
+    frame["samples"] = report.loc[report["status"] == "ok", "samples"].to_numpy()
+    return frame
+
+
+def _join(
+    builder: ECGBuilder,
+    store: Dataset,
+    report: pd.DataFrame,
+    table: LabelTable,
+    in_force: Mapping[str, Any],
+    mock: Mapping[str, Any],
+) -> Prepared:
+    """Filter and encode the labels, put them beside the store, and cut the splits."""
+    ids = report.loc[report["status"] == "ok", "record_id"].to_numpy()
+    counted, kept = _masks(table, len(ids))
+    names, hashes, encoded = {}, {}, {}
+    for column, lists in table.labels.items():
+        of_counted = [labels for labels, use in zip(lists, counted, strict=True) if use]
+        names[column] = list(table.fixed.get(column) or vocabulary(of_counted, in_force["min_count"]))
+        hashes[column] = canonical_sha256(ids[counted], of_counted)
+        encoded[column] = encode(lists, names[column])
+    split = np.where(kept, table.split, "")
+    stored = [store_fingerprint(builder.dataset.name, report), builder.sampling_rate]
+    print_ = content_fingerprint([*stored, dict(in_force), names, hashes, split.tolist(), _digest(table)])
+    full = concatenate_datasets([store, label_dataset(table, split, names, encoded, print_)], axis=1)
+    return Prepared(
+        dataset=builder.dataset,
+        sampling_rate=builder.sampling_rate,
+        version=builder.version(),
+        splits=DatasetDict({part: full.select(np.flatnonzero(split == part)) for part in SPLITS}),
+        labels=names,
+        label_hashes=hashes,
+        exclusions=_count_exclusions(table, report),
+        deviations=_deviations(builder, in_force, mock),
+        report=report,
+        fingerprint=print_,
+        store=builder.store,
+    )
+
+
+def label_dataset(
+    table: LabelTable,
+    split: np.ndarray,
+    names: Mapping[str, Sequence[str]],
+    encoded: Mapping[str, Sequence[Sequence[int]]],
+    fingerprint: str,
+) -> Dataset:
+    """Return the label table as a dataset: fold, split, label columns as lists of ClassLabel, and targets."""
+    columns: dict[str, Any] = {"fold": Value("int32"), "split": Value("string")}
+    arrays = [pa.array(np.asarray(table.fold), pa.int32()), pa.array(split.tolist(), pa.string())]
+    for column, vocabulary_ in names.items():
+        columns[column] = List(ClassLabel(names=list(vocabulary_)))
+        arrays.append(pa.array(encoded[column], pa.list_(pa.int64())))
+    if table.targets is not None:
+        values = np.ascontiguousarray(table.targets[1], dtype=np.float32)
+        columns["targets"] = List(Value("float32"), length=values.shape[1])
+        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1]))
+    features = Features(columns)
+    content = pa.Table.from_arrays(arrays, schema=features.arrow_schema)
+    return Dataset(content, info=DatasetInfo(features=features), fingerprint=fingerprint)
+
+
+def _masks(table: LabelTable, records: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows take part in counting, and which may stand in a split."""
+    counted = np.ones(records, dtype=bool)
+    kept = np.ones(records, dtype=bool)
+    for rule in table.exclusions:
+        kept &= ~rule.rows
+        if not rule.counted:
+            counted &= ~rule.rows
+    return counted, kept
+
+
+def _digest(table: LabelTable) -> list[Any]:
+    """Return what identifies folds and targets."""
+    if table.targets is None:
+        return [np.asarray(table.fold).tolist()]
+    names, values = table.targets
+    content = hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").data).hexdigest()
+    return [np.asarray(table.fold).tolist(), list(names), content]
+
+
+def _count_exclusions(table: LabelTable, report: pd.DataFrame) -> dict[str, int]:
+    """Return the records per rule, those left out before reading included."""
+    early = report.loc[report["status"] == "excluded", "reason"].value_counts()
+    counts = {str(reason): int(number) for reason, number in early.items()}
+    for rule in table.exclusions:
+        counts[rule.reason] = counts.get(rule.reason, 0) + int(np.sum(rule.rows))
+    return {reason: number for reason, number in counts.items() if number}
+
+
+def _deviations(builder: ECGBuilder, in_force: Mapping[str, Any], mock: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what differs from the published run."""
+    dataset, version = builder.dataset, builder.version()
+    found = {name: value for name, value in in_force.items() if value != dataset.thresholds[name]}
+    if builder.sampling_rate != dataset.sampling_rate:
+        found["sampling_rate"] = builder.sampling_rate
+    if version is not None and version != dataset.versions[0]:
+        found["version"] = version
+    if mock:
+        found["synthetic"] = True
+    return found

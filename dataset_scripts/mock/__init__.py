@@ -1,0 +1,109 @@
+"""Small raw trees of every dataset in its real file format, from a label-conditional simulator.
+
+    from dataset_scripts.mock import mock_root, write
+
+One module per dataset, named like its file in `dataset_scripts/sets/`, with a function `write(folder, records, seed,
+awkward, sampling_rates)` that writes the tree and returns the thresholds that suit its size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from dataset_scripts.catalog import datasets, get
+from dataset_scripts.mock.simulator import SIMULATOR_VERSION
+from dataset_scripts.spec import PathLike
+from ecg_hub.errors import InputError
+
+__all__ = ["available", "mock_root", "write"]
+
+
+def available() -> list[str]:
+    """Return the names of the datasets that have a mock writer."""
+    return [name for name in datasets() if find_spec(_module(name)) is not None]
+
+
+def write(
+    name: str,
+    folder: PathLike,
+    records: int = 1000,
+    seed: int = 0,
+    awkward: bool = False,
+    sampling_rates: Sequence[int] | None = None,
+) -> Path:
+    """Write a mock tree of one dataset; the folder appears when it is complete.
+
+    Args:
+        name: a registered dataset.
+        folder: the raw folder to be made; must not exist or be empty.
+        records: how many records. 1,000 records of ten seconds at 500 Hz take 120 MB.
+        seed: the same seed gives the same bytes.
+        awkward: damage a few records in the ways in which real folders are damaged.
+        sampling_rates: rates to write, where the dataset comes at several; None writes the published one.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        InputError: `records` is below 1, or the folder holds something.
+    """
+    dataset = get(name)
+    target = Path(folder)
+    if records < 1:
+        raise InputError(f"records={records!r} is not a number of records; pass 1 or more.")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{str(target)!r} exists and is not an empty folder; choose another one.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        thresholds = _writer(dataset.name)(partial, records, seed, awkward, sampling_rates)
+        about = {"synthetic": True, "dataset": dataset.name, "records": records, "seed": seed, "thresholds": thresholds}
+        about["simulator_version"] = SIMULATOR_VERSION
+        (partial / "mock.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def mock_root(cache_dir: PathLike, names: Sequence[str] | str, records: int = 1000, seed: int = 0) -> Path:
+    """Return a data root with mock trees of the named datasets, each written once and then reused.
+
+    Args:
+        cache_dir: where mock trees are kept.
+        names: registered datasets; each lies in a folder of its name.
+        records: records per dataset.
+        seed: of the simulator.
+
+    Raises:
+        UnknownNameError: no such dataset.
+    """
+    root = Path(cache_dir).expanduser() / "mock" / f"v{SIMULATOR_VERSION}-{records}-records-seed-{seed}"
+    root.mkdir(parents=True, exist_ok=True)
+    for name in [names] if isinstance(names, str) else names:
+        with FileLock(root / f"{get(name).name}.lock"):
+            if not (root / name / "mock.json").is_file():
+                write(name, root / name, records, seed)
+    return root
+
+
+def _module(name: str) -> str:
+    return f"{__name__}.{name.replace('-', '_')}"
+
+
+def _writer(name: str) -> Any:
+    if find_spec(_module(name)) is None:
+        raise InputError(f"There is no mock writer for {name!r}; available: {', '.join(available())}.")
+    return import_module(_module(name)).write

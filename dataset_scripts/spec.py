@@ -1,0 +1,265 @@
+"""What a dataset declares about itself, and what it hands to the record store and to the label layer.
+
+A dataset is one file in `dataset_scripts/sets/` with an instance `DATASET` of a subclass of `ECGDataset`. The file
+must import without torch, transformers, datasets or pandas, because listings read its metadata.
+
+Three steps, each a method: `scan` reads the tables (cheap, once), `read` reads one record (in parallel, its failures
+are loss), `label_table` turns the store's metadata into labels, folds and splits (in seconds, by parameters).
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ecg_hub.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+PathLike = str | os.PathLike[str]
+SPLITS = ("train", "validation", "test")
+OWN_COLUMNS = ("record_id", "patient_id", "signal", "gain_uv", "baseline", "sampling_rate", "age", "sex")
+
+
+class RecordExcluded(Exception):  # noqa: N818 - not an error: a rule of the dataset at work
+    """Raised by `ECGDataset.read` for a record that a rule leaves out (nine leads, NaN); the text is the rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """One row of a scan: where a record lies and what the tables say about it.
+
+    Attributes:
+        record_id: the dataset's own name of the record.
+        file: its file below the raw folder, in POSIX form; what the report shows.
+        key: the row in a file that holds many records, else 0.
+        patient_id: the patient, or None where the dataset names none.
+        age: years, or None.
+        sex: "male", "female" or None.
+        metadata: the columns named in `ECGDataset.metadata_columns` that the tables hold.
+    """
+
+    record_id: str
+    file: str
+    key: int = 0
+    patient_id: str | None = None
+    age: float | None = None
+    sex: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One record as read.
+
+    Attributes:
+        samples: (samples, 12), leads in canonical order; int16 with -32768 = missing, or float32 for z-scored data.
+        gain_uv: (12,) float32, microvolt per unit of `samples`; NaN for z-scored data.
+        baseline: (12,) int32; microvolt = (samples - baseline) * gain_uv.
+        sampling_rate: Hz.
+        metadata: metadata columns (also age, sex, patient_id) that only the record's own file holds.
+        remark: something odd that is no reason to drop the record; shown in the report.
+    """
+
+    samples: np.ndarray
+    gain_uv: np.ndarray
+    baseline: np.ndarray
+    sampling_rate: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that does not reach the store, with its file and the reason."""
+
+    record_id: str
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the tables of a raw folder hold.
+
+    Attributes:
+        table: one row per record in the order of the store; columns record_id, file and, where known, key,
+            patient_id, age, sex and metadata columns. Missing values are None or NaN.
+        lost: rows that are damaged in the table itself; they count as loss.
+        excluded: rows that a rule of the dataset leaves out before reading; they do not count as loss.
+        version: the release that the tables reveal, or None.
+    """
+
+    table: pd.DataFrame
+    lost: Sequence[Rejected] = ()
+    excluded: Sequence[Rejected] = ()
+    version: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def records(self, start: int, stop: int) -> Iterator[RawRecord]:
+        """Yield rows start to stop as `RawRecord`s."""
+        own = [name for name in ("record_id", "file", "key", "patient_id", "age", "sex") if name in self.table]
+        rest = [name for name in self.table.columns if name not in own]
+        rows = self.table.iloc[start:stop]
+        for values in rows.astype(object).where(rows.notna(), None).to_dict("records"):
+            yield RawRecord(**{str(n): values[n] for n in own}, metadata={str(n): values[n] for n in rest})
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Rows of the store that a rule keeps out of the splits.
+
+    Attributes:
+        reason: the rule in a few words, e.g. "shorter than 10 s".
+        rows: boolean (records,).
+        counted: whether these rows still take part in counting labels (the published length rules count first).
+    """
+
+    reason: str
+    rows: np.ndarray
+    counted: bool = True
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Labels and folds of every row of the store, in its order.
+
+    Attributes:
+        labels: label column -> one list of label names per row, as derived, unfiltered, repeats kept.
+        fold: (records,) int; -1 where there is none.
+        split: (records,) object array of "train", "validation", "test" or "" for no split.
+        fixed: label columns whose vocabulary is fixed (no counting), with that vocabulary in order.
+        targets: names of the real-valued targets and the float32 array (records, targets), NaN = none; or None.
+        exclusions: the rules that keep rows out of the splits.
+    """
+
+    labels: Mapping[str, Sequence[Sequence[str]]]
+    fold: np.ndarray
+    split: np.ndarray
+    fixed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    targets: tuple[Sequence[str], np.ndarray] | None = None
+    exclusions: Sequence[Exclusion] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ECGDataset(ABC):
+    """Metadata and the three steps of one dataset.
+
+    Attributes:
+        name: its name everywhere: hub id, folder below the data root, `dataset:` in task files.
+        title: the name in prose.
+        versions: releases this file reads; the first is the published one.
+        sampling_rates: Hz that the raw folder offers; the first is the published one.
+        access: "open", "restricted" (an agreement) or "credentialed" (an agreement and training).
+        redistribution: whether signals and per-record predictions may be passed on.
+        licence: SPDX identifier, or the licence in words.
+        citation: the text to print.
+        page: where to get the data.
+        label_columns: names of the label columns; `label_all` is the published target list.
+        folds: the fold and split rule in one sentence.
+        metadata_columns: raw columns kept in the store for the label layer, with their Arrow type names.
+        thresholds: parameters of the label layer with their published values; `min_count` is always one.
+        table_files: files below the raw folder that must be there; their content is part of the store's key.
+        optional_files: files that, where present, are part of the key by content.
+        signal_suffixes: endings of the files that hold signals; part of the key by name, size and time.
+        unit: "mV", or "zscore" for data published without a physical unit (stored as float32).
+        store_version: raise it whenever `scan` or `read` changes what it returns.
+    """
+
+    name: str
+    title: str
+    versions: tuple[str, ...]
+    sampling_rates: tuple[int, ...]
+    access: Literal["open", "restricted", "credentialed"]
+    redistribution: bool
+    licence: str
+    citation: str
+    page: str
+    label_columns: tuple[str, ...]
+    folds: str
+    metadata_columns: Mapping[str, str]
+    thresholds: Mapping[str, Any]
+    table_files: tuple[str, ...]
+    optional_files: tuple[str, ...] = ()
+    signal_suffixes: tuple[str, ...] = (".hea", ".dat")
+    unit: Literal["mV", "zscore"] = "mV"
+    store_version: int = 1
+
+    @property
+    def sampling_rate(self) -> int:
+        """The published sampling rate in Hz."""
+        return self.sampling_rates[0]
+
+    def check_rate(self, sampling_rate: int | None) -> int:
+        """Return the sampling rate to use; None means the published one.
+
+        Raises:
+            InputError: the raw data do not come at that rate.
+        """
+        rate = self.sampling_rate if sampling_rate is None else sampling_rate
+        if rate not in self.sampling_rates:
+            offered = ", ".join(str(r) for r in self.sampling_rates)
+            raise InputError(f"{self.title} has no records at sampling_rate={sampling_rate!r}; offered: {offered} Hz.")
+        return rate
+
+    def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
+        """Return the raw folder after checking that what is needed is there.
+
+        Raises:
+            DataError: no folder was given, it does not exist, or a needed file or folder is missing.
+        """
+        source = f"Get {self.title} from {self.page}"
+        if data_dir is None:
+            raise DataError(f"No folder given for {self.name!r}: pass data_dir. {source}.")
+        folder = Path(data_dir).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {source}.")
+        needed = [*self.table_files, *self.signal_folders(sampling_rate)]
+        missing = [name for name in needed if not (folder / name).exists()]
+        if missing:
+            raise DataError(f"{str(folder)!r} lacks {', '.join(missing)}. {source}.")
+        return folder
+
+    def signal_folders(self, sampling_rate: int) -> tuple[str, ...]:
+        """Folders below the raw folder that hold the signals at this rate."""
+        del sampling_rate
+        return (".",)
+
+    @abstractmethod
+    def scan(self, data_dir: Path, sampling_rate: int) -> Scan:
+        """Read the tables of the raw folder.
+
+        Raises:
+            DataError: a table cannot be read or lacks a needed column.
+        """
+
+    @abstractmethod
+    def read(self, data_dir: Path, record: RawRecord) -> Signal:
+        """Read one record.
+
+        Raises:
+            RecordExcluded: a rule of the dataset leaves the record out.
+            Exception: any other exception counts the record as lost, with its text as the reason.
+        """
+
+    @abstractmethod
+    def label_table(self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any]) -> LabelTable:
+        """Derive labels, folds and splits from the store's metadata.
+
+        Args:
+            metadata: every column of the store but signal, gain and baseline, plus `samples` (length); one row per
+                record, in the order of the store.
+            data_dir: the raw folder, for its dictionaries.
+            thresholds: the parameters in force, all names of `self.thresholds`.
+
+        Raises:
+            DataError: a dictionary of the raw folder is missing or lacks a column.
+        """

@@ -1,0 +1,153 @@
+"""What every registered dataset must keep: metadata, a mock tree that prepares, columns, splits, licence."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Array2D, ClassLabel, List, Value
+
+from dataset_scripts import mock
+from dataset_scripts.catalog import datasets, get
+from dataset_scripts.labels import label_matrix
+from dataset_scripts.load import Prepared, prepare
+from dataset_scripts.signals import SignalReader
+from dataset_scripts.spec import OWN_COLUMNS, SPLITS, ECGDataset
+from ecg_hub.errors import DataError
+
+RECORDS = 60
+NAMES = sorted(datasets())
+ARROW_TYPES = {"string", "bool", "int8", "int16", "int32", "int64", "float32", "float64"}
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def dataset(request: pytest.FixtureRequest) -> ECGDataset:
+    return get(request.param)
+
+
+@pytest.fixture(scope="module")
+def raw(dataset: ECGDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mock.write(dataset.name, tmp_path_factory.mktemp("contract") / dataset.name, records=RECORDS, seed=1)
+
+
+@pytest.fixture(scope="module")
+def found(dataset: ECGDataset, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepare(dataset.name, raw, cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+def test_metadata_are_complete(dataset: ECGDataset) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", dataset.name)
+    for text in (dataset.title, dataset.licence, dataset.citation, dataset.folds):
+        assert text.strip()
+        assert "TODO" not in text
+    assert dataset.page.startswith("https://")
+    assert dataset.versions
+    assert all(rate > 0 for rate in dataset.sampling_rates)
+    assert dataset.sampling_rate == dataset.sampling_rates[0]
+    assert dataset.table_files
+    assert dataset.signal_suffixes
+    assert dataset.store_version >= 1
+    assert dataset.thresholds["min_count"] >= 1
+
+
+def test_licence_fields_agree_with_each_other(dataset: ECGDataset) -> None:
+    assert dataset.access in ("open", "restricted", "credentialed")
+    assert isinstance(dataset.redistribution, bool)
+    assert dataset.access == "open" or not dataset.redistribution, "restricted data may not be passed on"
+
+
+def test_column_names_do_not_collide(dataset: ECGDataset) -> None:
+    derived = {"fold", "split", "targets"}
+    assert all(name.startswith("label_") for name in dataset.label_columns)
+    assert not set(dataset.metadata_columns) & ({*OWN_COLUMNS, *dataset.label_columns} | derived)
+    assert set(dataset.metadata_columns.values()) <= ARROW_TYPES
+
+
+def test_a_folder_that_lacks_everything_is_told_with_the_page(dataset: ECGDataset, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        prepare(dataset.name, tmp_path, cache_dir=tmp_path / "cache")
+    assert dataset.page in str(caught.value)
+    assert all(name in str(caught.value) for name in dataset.table_files)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_there_is_a_mock_tree_that_says_so(dataset: ECGDataset, raw: Path, found: Prepared) -> None:
+    assert dataset.name in mock.available()
+    assert found.deviations["synthetic"] is True
+    assert found.dataset is dataset
+    assert found.sampling_rate == dataset.sampling_rate
+
+
+def test_columns_and_types_are_as_designed(dataset: ECGDataset, found: Prepared) -> None:
+    zscore = dataset.unit == "zscore"
+    expected = {
+        "record_id": Value("string"),
+        "patient_id": Value("string"),
+        "signal": Array2D(shape=(None, 12), dtype="float32" if zscore else "int16"),
+        "gain_uv": List(Value("float32"), length=12),
+        "baseline": List(Value("int32"), length=12),
+        "sampling_rate": Value("int32"),
+        "age": Value("float32"),
+        "sex": Value("string"),
+        "fold": Value("int32"),
+        "split": Value("string"),
+        **{name: Value(kind) for name, kind in dataset.metadata_columns.items()},
+        **{column: List(ClassLabel(names=found.labels[column])) for column in dataset.label_columns},
+    }
+    assert tuple(found.splits) == SPLITS
+    for split in found.splits.values():
+        features = dict(split.features)
+        features.pop("targets", None)
+        assert features == expected
+
+
+def test_every_record_is_accounted_for_once(found: Prepared) -> None:
+    ids = [record for split in found.splits.values() for record in split["record_id"]]
+    assert len(ids) == len(set(ids))
+    kept = found.report.loc[found.report["status"] == "ok", "record_id"]
+    assert set(ids) <= set(kept)
+    assert len(kept) > 0.9 * RECORDS
+    assert found.report["status"].isin(["ok", "lost", "excluded"]).all()
+    assert (found.report.loc[found.report["status"] != "ok", "reason"] != "").all()
+
+
+def test_splits_are_disjoint_by_patient(found: Prepared) -> None:
+    patients = [{p for p in split["patient_id"] if p is not None} for split in found.splits.values()]
+    assert sum(map(len, patients)) == len(set().union(*patients))
+
+
+def test_values_are_of_the_agreed_kind(dataset: ECGDataset, found: Prepared) -> None:
+    split = found.splits["train"]
+    assert set(split["sex"]) <= {"male", "female", None}
+    assert all(age is None or 0 <= age <= 120 for age in split["age"])
+    assert set(split["sampling_rate"]) == {dataset.sampling_rate}
+    assert len(found.splits["train"]) > len(found.splits["test"])
+
+
+def test_signals_read_as_plausible_millivolts(dataset: ECGDataset, found: Prepared) -> None:
+    for split in found.splits.values():
+        reader = SignalReader(split)
+        assert reader.unit == dataset.unit
+        for index in range(min(len(reader), 5)):
+            window = reader.window_mv(index)
+            assert window.shape == (reader.lengths[index], 12)
+            assert np.nanmax(np.abs(window)) < 40
+            assert np.nanmax(np.abs(window)) > 0.05
+
+
+def test_labels_are_counted_and_encoded(dataset: ECGDataset, found: Prepared) -> None:
+    assert set(found.labels) == set(dataset.label_columns) == set(found.label_hashes)
+    for column, names in found.labels.items():
+        assert len(set(names)) == len(names)
+        total = sum(label_matrix(split, column).sum(axis=0) for split in found.splits.values())
+        assert total.shape == (len(names),)
+
+
+def test_preparing_again_gives_the_same(dataset: ECGDataset, raw: Path, found: Prepared) -> None:
+    again = prepare(dataset.name, raw, cache_dir=found.store.parents[2])
+    assert again.fingerprint == found.fingerprint
+    assert again.label_hashes == found.label_hashes
+    assert again.report.equals(found.report)
