@@ -1,0 +1,1 @@
+"""Scoring: tasks, modes, the runner, statistics and results."""

@@ -1,0 +1,7 @@
+"""`python -m eval_harness` is `ecg-eval`; so is `accelerate launch -m eval_harness`."""
+
+import sys
+
+from eval_harness.cli.evaluate import main
+
+sys.exit(main())

@@ -1,0 +1,43 @@
+"""What both command lines share: errors as one sentence, comma lists, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+from ecg_hub.errors import EcgHubError, UnknownNameError
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Run a verb; print the user's errors without a traceback and turn them into exit codes.
+
+    Returns:
+        What the action returns; 2 for a name that does not exist, 1 for other errors of ours or of the file system,
+        130 after Ctrl-C. Set ECG_HUB_TRACEBACK=1 to see the traceback as well.
+    """
+    try:
+        return action()
+    except (EcgHubError, OSError) as error:
+        if os.environ.get("ECG_HUB_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UnknownNameError) else 1
+    except KeyboardInterrupt:
+        print("interrupted: give the same command again to continue.", file=sys.stderr)
+        return 130
+
+
+def split_commas(values: Iterable[str] | str | None) -> tuple[str, ...]:
+    """Flatten repeated options and comma lists: ["a,b", "c"] to ("a", "b", "c"), order kept, repeats dropped."""
+    if values is None:
+        return ()
+    parts = [values] if isinstance(values, str) else values
+    names = [name.strip() for part in parts for name in str(part).split(",")]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`: machine-readable output."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -1,0 +1,52 @@
+"""`ecg-eval`: score models on tasks, list and describe what there is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from eval_harness.cli import listing, run
+from eval_harness.cli.common import guarded
+
+EPILOG = """\
+examples:
+  ecg-eval --model random:ecg-cpc --tasks ptbxl_super --data-root mock --epochs 2 --limit 96
+  ecg-eval --model ecg-cpc --tasks all --data-root /data/ecg
+  ecg-eval ls tasks
+  ecg-eval describe ptbxl_super
+
+A run that was interrupted continues when the same command is given again.
+Without a verb, `run` is meant: `ecg-eval --model ...`; its options: `ecg-eval run --help`.
+Research software, not a medical device."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="ecg-eval",
+        description="Score ECG models on published clinical tasks, with intervals, resumable.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    run.register(verbs)
+    listing.register(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0 all rows done, 1 a row failed or was skipped, 2 wrong usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0].startswith("-") and words[0] not in ("-h", "--help"):
+        words.insert(0, "run")
+    parser = build_parser()
+    if not words:
+        parser.print_help()
+        return 2
+    args = parser.parse_args(words)
+    return guarded(lambda: int(args.run(args)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

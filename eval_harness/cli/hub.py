@@ -1,0 +1,52 @@
+"""`ecg-hub`: list, convert and use models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from eval_harness.cli import hub_bench, hub_listing, hub_models, hub_use
+from eval_harness.cli.common import guarded
+
+EPILOG = """\
+examples:
+  ecg-hub ls
+  ecg-hub info ecg-cpc
+  ecg-hub pull ecg-cpc
+  ecg-hub convert ecg-cpc --checkpoint last_11597276.ckpt
+  ecg-hub embed ecg-cpc records/*.hea -o features.parquet
+  ecg-hub predict results/ecg-cpc/finetune/model/ptbxl_super record.hea
+
+Research software, not a medical device."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="ecg-hub",
+        description="ECG models by name: list, convert, encode, predict.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    hub_listing.register(verbs)
+    hub_models.register(verbs)
+    hub_use.register(verbs)
+    hub_bench.register(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    if not words:
+        parser.print_help()
+        return 2
+    args = parser.parse_args(words)
+    return guarded(lambda: int(args.run(args)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

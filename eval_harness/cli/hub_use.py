@@ -1,0 +1,92 @@
+"""`ecg-hub predict` and `ecg-hub embed`: use a model on record files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eval_harness.atomic import write_text
+
+
+def register(verbs: Any) -> None:
+    """Add the verbs."""
+    predict = verbs.add_parser("predict", help="labelled scores of records, by a trained classifier")
+    _common(predict)
+    predict.add_argument("--top-k", type=int, metavar="K", help="only the K best labels of each record")
+    predict.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
+    predict.add_argument("-o", "--output", metavar="FILE", help="write there instead of printing (.json or .csv)")
+    predict.set_defaults(run=run_predict)
+    embed = verbs.add_parser("embed", help="feature vectors of records in one Parquet file")
+    _common(embed)
+    embed.add_argument("-o", "--output", required=True, metavar="FILE.parquet", help="file to write")
+    embed.add_argument("--seed", type=int, default=0, help="of a random: model")
+    embed.set_defaults(run=run_embed)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="folder, short name or hub id")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="WFDB records, with or without .hea")
+    parser.add_argument("--preset", choices=("benchmark", "native"), help="default: benchmark")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="windows per batch (default: 64)")
+    parser.add_argument("--nan", choices=("raise", "zero"), default="raise", help="missing samples (default: raise)")
+    parser.add_argument(
+        "--missing-leads", choices=("raise", "zero"), default="raise", help="absent leads (default: raise)"
+    )
+
+
+def run_predict(args: argparse.Namespace) -> int:
+    """Print or write labelled scores; a record that cannot be used is a row with its reason and exit code 1."""
+    from ecg_hub.hub.predict import predict
+
+    result = predict(
+        args.model,
+        args.files,
+        preset=args.preset,
+        top_k=args.top_k,
+        batch_size=args.batch_size,
+        device=args.device,
+        nan=args.nan,
+        missing_leads=args.missing_leads,
+    )
+    kind = Path(args.output).suffix.lstrip(".") if args.output else args.format
+    if args.output:
+        write_text(Path(args.output), result.to_csv() if kind == "csv" else result.to_json() + "\n")
+    elif kind == "table":
+        from rich.console import Console
+
+        Console().print(result.to_table())
+    else:
+        print(result.to_csv() if kind == "csv" else result.to_json(), end="")
+    return report(result.failures, len(args.files))
+
+
+def run_embed(args: argparse.Namespace) -> int:
+    """Write feature vectors; a record that cannot be used is a row with its reason and exit code 1."""
+    from ecg_hub.hub.embed import embed
+
+    result = embed(
+        args.model,
+        args.files,
+        args.output,
+        preset=args.preset,
+        batch_size=args.batch_size,
+        device=args.device,
+        seed=args.seed,
+        nan=args.nan,
+        missing_leads=args.missing_leads,
+    )
+    print(f"{result.output}: {result.rows} records, {result.dim} features each")
+    return report(result.failures, len(args.files))
+
+
+def report(failures: Sequence[tuple[str, str]], records: int) -> int:
+    """Name the records that could not be used on standard error; the exit code."""
+    for record, reason in failures:
+        print(f"failed: {record}: {reason}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} of {records} records failed", file=sys.stderr)
+    return int(bool(failures))

@@ -1,0 +1,227 @@
+"""`ecg-eval ls`, `ecg-eval describe` and `ecg-eval validate`: what there is, read from data files alone."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.errors import unknown_name
+from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.cli.tables import print_pairs, print_table
+from eval_harness.registry import suites, tasks, validate
+from eval_harness.taskfiles import CATEGORIES, Task
+
+SCORING = {
+    "macro_auroc": "macro AUROC, higher is better: mean over the labels that have both outcomes on the test split; "
+    "macro_auroc_paper counts the others 0.5, as published",
+    "mae": "mean absolute error of z-scored targets, lower is better: pooled over all known values, as published",
+}
+
+
+def register(verbs: Any) -> None:
+    """Add the three verbs."""
+    ls = verbs.add_parser("ls", help="list tasks, suites, models, datasets or modes")
+    ls.add_argument("what", nargs="?", choices=sorted(LISTS), default="tasks", help="default: tasks")
+    _add_include(ls)
+    add_json_flag(ls)
+    ls.set_defaults(run=run_ls)
+
+    describe = verbs.add_parser("describe", help="everything about one task, suite, model, dataset or mode")
+    describe.add_argument("name", metavar="NAME", help="a name from `ecg-eval ls`")
+    _add_include(describe)
+    add_json_flag(describe)
+    describe.set_defaults(run=run_describe)
+
+    check = verbs.add_parser("validate", help="check your own task files before a run")
+    check.add_argument("files", nargs="+", metavar="FILE", help="task files, or folders of them")
+    check.set_defaults(run=run_validate)
+
+
+def run_ls(args: argparse.Namespace) -> int:
+    """Print one line per item, or a JSON list with every field."""
+    rows, whole = LISTS[args.what](split_commas(args.include))
+    if args.json:
+        print(json.dumps(whole, indent=1, ensure_ascii=False, default=str))
+    else:
+        print_table(rows, title=args.what)
+    return 0
+
+
+def run_describe(args: argparse.Namespace) -> int:
+    """Print everything about what has this name: a task and a dataset may share one.
+
+    Raises:
+        UnknownNameError: nothing has it, with suggestions.
+    """
+    from eval_harness.cli import hub_listing
+
+    include = split_commas(args.include)
+    alias = args.name.removeprefix("random:").removesuffix("-tiny")
+    if alias in _model_names():
+        return hub_listing.run_info(argparse.Namespace(name=args.name, json=args.json))
+    found = [
+        (kind, item)
+        for kind in ("tasks", "suites", "datasets", "modes")
+        for item in LISTS[kind](include)[1]
+        if item["name"] == args.name
+    ]
+    if not found:
+        names = [item["name"] for kind in ("tasks", "suites", "datasets", "modes") for item in LISTS[kind](include)[1]]
+        raise unknown_name("name", args.name, {*names, *_model_names()}, "See `ecg-eval ls`.")
+    if args.json:
+        print(json.dumps([{"what": kind.removesuffix("s"), **item} for kind, item in found], indent=1, default=str))
+        return 0
+    for i, (kind, item) in enumerate(found):
+        if i:
+            print()
+        print_pairs(_task_pairs(tasks(include)[args.name]) if kind == "tasks" else _pairs(kind, item))
+    return 0
+
+
+def run_validate(args: argparse.Namespace) -> int:
+    """Check task files together; prints one line per task.
+
+    Raises:
+        InputError: one line per problem.
+    """
+    for task in validate(args.files):
+        print(f"ok: {task.name} version {task.version}, {len(task.labels)} labels, run {task.run} on {task.dataset}")
+    return 0
+
+
+def _tasks(include: tuple[str, ...]) -> Listing:
+    found = tasks(include).values()
+    rows = [
+        {
+            "task": task.name,
+            "labels": len(task.labels),
+            "metric": task.metric,
+            "dataset": task.dataset,
+            "run": task.run,
+            "category": CATEGORIES[task.category],
+        }
+        for task in found
+    ]
+    return rows, [task.model_dump() for task in found]
+
+
+def _suites(include: tuple[str, ...]) -> Listing:
+    del include  # suites hold built-in tasks only
+    whole = [{"name": suite.name, "title": suite.title, "tasks": suite.members()} for suite in suites().values()]
+    rows = [{"suite": suite["name"], "tasks": len(suite["tasks"]), "what it holds": suite["title"]} for suite in whole]
+    return rows, whole
+
+
+def _models(include: tuple[str, ...]) -> Listing:
+    del include
+    from ecg_hub.catalog import models
+
+    rows = [
+        {
+            "model": entry.alias,
+            "title": entry.title,
+            "kind": entry.kind,
+            "input": str(entry.input),
+            "dim": entry.dim,
+            "parameters": f"{entry.parameters:,}",
+            "licence of the weights": entry.licence.name,
+        }
+        for entry in models().values()
+    ]
+    return rows, [{"name": entry.alias, **dataclasses.asdict(entry)} for entry in models().values()]
+
+
+def _datasets(include: tuple[str, ...]) -> Listing:
+    del include
+    from dataset_scripts.catalog import datasets
+
+    fields = (
+        "name", "title", "versions", "sampling_rates", "access", "redistribution", "licence", "label_columns", "folds",
+        "page", "citation",
+    )  # fmt: skip
+    rows = [
+        {
+            "dataset": dataset.name,
+            "title": dataset.title,
+            "rate": f"{dataset.sampling_rate} Hz",
+            "access": dataset.access,
+            "licence": dataset.licence,
+            "tasks": sum(task.dataset == dataset.name for task in tasks().values()),
+            "page": dataset.page,
+        }
+        for dataset in datasets().values()
+    ]
+    return rows, [{field: getattr(dataset, field) for field in fields} for dataset in datasets().values()]
+
+
+def _modes(include: tuple[str, ...]) -> Listing:
+    del include
+    from eval_harness.protocol import DEFAULT_MODES, MODES
+
+    rows = [{"mode": name, "by default": name in DEFAULT_MODES, "what it trains": text} for name, text in MODES.items()]
+    whole = [{"name": name, "default": name in DEFAULT_MODES, "description": text} for name, text in MODES.items()]
+    return rows, whole
+
+
+Listing = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+LISTS: dict[str, Callable[[tuple[str, ...]], Listing]] = {
+    "tasks": _tasks,
+    "suites": _suites,
+    "models": _models,
+    "datasets": _datasets,
+    "modes": _modes,
+}
+
+
+def _task_pairs(task: Task) -> dict[str, object]:
+    from dataset_scripts.catalog import get
+
+    dataset = get(task.dataset)
+    shared = [other.name for other in tasks().values() if other.run == task.run and other.name != task.name]
+    run = f"{task.run}, shared with {', '.join(shared)}" if shared else task.run
+    pairs: dict[str, object] = {
+        "task": f"{task.title} ({task.name}), version {task.version}",
+        "what it is": task.description,
+        "category": CATEGORIES[task.category],
+        "dataset": f"{dataset.title} ({dataset.name}), {dataset.access}, {dataset.licence}",
+        "get the data": dataset.page,
+        "splits": dataset.folds,
+        "training run": run,
+        "label column": task.label_column,
+        "scored by": SCORING[task.metric],
+        "intervals": f"95 % bootstrap percentile, resampled by {task.resample_unit}",
+        "published": "a row of arXiv:2509.25095" if task.published else "no",
+        "labels": f"{len(task.labels)}: {', '.join(task.labels)}",
+        "citation": task.citation,
+    }
+    if task.superseded_by:
+        pairs["superseded by"] = task.superseded_by
+    return pairs
+
+
+def _pairs(kind: str, item: dict[str, Any]) -> dict[str, object]:
+    """Name first under its kind, then the other fields; lists as comma lists, with their length for tasks."""
+    pairs: dict[str, object] = {kind.removesuffix("s"): item["name"]}
+    for field, value in item.items():
+        if field != "name":
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            pairs[field.replace("_", " ")] = f"{len(value)}: {text}" if field == "tasks" else text
+    return pairs
+
+
+def _model_names() -> set[str]:
+    from ecg_hub.catalog import models
+
+    return set(models())
+
+
+def _add_include(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--include", action="append", metavar="PATH", type=_path, help="your own task files or folders")
+
+
+def _path(text: str) -> str:
+    return str(Path(text).expanduser())

@@ -1,0 +1,36 @@
+"""Whether a model's declared pre-training corpora hold the dataset it is scored on: clean, seen or unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+
+@cache
+def corpora() -> dict[str, frozenset[str]]:
+    """The benchmark datasets inside each known pre-training corpus."""
+    raw = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    return {name: frozenset(datasets) for name, datasets in raw.items()}
+
+
+def state(pretraining: Sequence[str] | None, dataset: str) -> str:
+    """Say whether a dataset was part of pre-training.
+
+    Args:
+        pretraining: declared corpora; empty for a model that was not pre-trained; None when nothing is declared.
+        dataset: name of the dataset that is scored.
+
+    Returns:
+        "seen" if a declared corpus holds it, "unknown" if nothing or an unlisted corpus is declared, else "clean".
+    """
+    if pretraining is None:
+        return "unknown"
+    known = corpora()
+    if any(dataset in known.get(corpus.lower(), frozenset()) for corpus in pretraining):
+        return "seen"
+    if any(corpus.lower() not in known for corpus in pretraining):
+        return "unknown"
+    return "clean"

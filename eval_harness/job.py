@@ -1,0 +1,346 @@
+"""One job from data to result files: train, predict, write predictions, then score every task that reads the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from eval_harness.adapt import AdaptedModel, adapt
+from eval_harness.atomic import write_text
+from eval_harness.contamination import state as contamination_state
+from eval_harness.data import RunData, Windows
+from eval_harness.environment import environment
+from eval_harness.features import FeatureCache, Predictor
+from eval_harness.folder import claim, own_folder
+from eval_harness.loading import LoadedModel, load_model
+from eval_harness.metrics.thresholds import choose_thresholds
+from eval_harness.plan import Job
+from eval_harness.predictions import Predictions, file_sha256, read_predictions, write_predictions
+from eval_harness.records import Datasets, open_run
+from eval_harness.results import (
+    DataInfo,
+    ModelInfo,
+    PredictionsFile,
+    ProtocolInfo,
+    RecordCounts,
+    Result,
+    read_json,
+    read_result,
+    utc_now,
+    write_result,
+)
+from eval_harness.runfile import RunFile, RunSettings, fingerprint
+from eval_harness.scoring import score_task
+from eval_harness.train import Checkpoint, Trainer, seed_everything
+
+# One seed for all results, whatever the run's seed: models and seeds are compared on the same resamples.
+RESAMPLE_SEED = 0
+
+if TYPE_CHECKING:
+    from eval_harness.options import RunOptions
+
+
+def say(text: str) -> None:
+    """Print a line that stays above the progress bars."""
+    tqdm.write(text, file=sys.stderr)
+
+
+@dataclass
+class Bench:
+    """What the jobs of one call share: options, processes and device, prepared data, the model in use."""
+
+    options: RunOptions
+    accelerator: Any
+    datasets: Datasets
+    quiet: bool = False
+    _told: str = ""
+    _loaded: tuple[tuple[str, int, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
+
+    def model(self, job: Job) -> tuple[LoadedModel, FeatureCache]:
+        """The encoder of a job and the cache of its features; one is held at a time."""
+        key = (job.model, job.seed, job.mode == "scratch")
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None
+            loaded = load_model(job.model, job.mode, self.options.preset, job.seed)
+            if loaded.is_random or job.mode == "scratch":
+                say(f"{job.model}: the encoder has random weights (seed {job.seed}), as asked")
+            self._loaded = (key, loaded, FeatureCache(self.options.cache_size))
+        return self._loaded[1], self._loaded[2]
+
+    def complain(self, what: str, reason: str) -> None:
+        """Say what failed and why; the same reason is told once."""
+        say(f"{what} {'As before.' if reason == self._told else reason}")
+        self._told = reason
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
+        return bool(self.accelerator.is_main_process)
+
+
+def existing_results(job: Job) -> dict[str, Result]:
+    """The finished results of a job's tasks, by task."""
+    found = {}
+    for task in job.tasks:
+        path = job.folder / f"{task.name}.json"
+        if path.is_file() and (result := read_result(path)).status == "done":
+            found[task.name] = result
+    return found
+
+
+def run_job(job: Job, bench: Bench) -> list[Result]:
+    """Do a job, or what is left of it.
+
+    Raises:
+        ResultError: the folder belongs to other settings or another process, or cannot be written.
+        EcgHubError: the model or the data cannot be used.
+    """
+    started = time.perf_counter()
+    loaded, cache = bench.model(job)
+    data = open_run(job.run, bench.datasets, loaded.extractor.spec().input_seconds)
+    prepare_s = time.perf_counter() - started
+    with own_folder(job.folder) if bench.is_main else nullcontext():
+        asked = run_file(job, bench, loaded, data)
+        if bench.is_main:
+            claim(job.folder, asked, bench.options.overwrite)
+        bench.accelerator.wait_for_everyone()
+        done = existing_results(job)
+        if len(done) == len(job.tasks):
+            return [done[task.name] for task in job.tasks]
+        timings = {"prepare": prepare_s}
+        predictions, notes = predicted(job, bench, loaded, cache, data, asked, timings)
+        if not bench.is_main:
+            return []
+        return [
+            done.get(task.name) or scored(task, job, bench, loaded, data, predictions, notes, timings)
+            for task in job.tasks
+        ]
+
+
+def run_file(job: Job, bench: Bench, loaded: LoadedModel, data: RunData) -> RunFile:
+    """What decides the scores of this job's folder."""
+    options = bench.options
+    settings = RunSettings(
+        model=model_info(loaded),
+        extractor_sha256=hashlib.sha256(loaded.extractor.to_json_string().encode()).hexdigest(),
+        mode=job.mode,
+        protocol=options.protocol.name,
+        protocol_values=options.protocol.as_dict(),
+        seed=job.seed,
+        dtype=options.dtype,
+        data={"mock": options.data_root == "mock", "limit": options.limit},
+    )
+    return RunFile(
+        settings=settings,
+        fingerprint=fingerprint(settings),
+        datasets={data.dataset: data.fingerprint},
+        tasks={task.name: task.version for task in job.tasks},
+        command=["ecg-eval", *sys.argv[1:]],
+        environment=environment(str(bench.accelerator.device), bench.accelerator.num_processes),
+        created=utc_now(),
+    )
+
+
+def model_info(loaded: LoadedModel) -> ModelInfo:
+    """The model block of a result."""
+    return ModelInfo(
+        id=loaded.id,
+        revision=loaded.revision,
+        weights_sha256=loaded.weights_sha256,
+        preset=loaded.preset,
+        parameters=loaded.parameters,
+    )
+
+
+def predicted(
+    job: Job,
+    bench: Bench,
+    loaded: LoadedModel,
+    cache: FeatureCache,
+    data: RunData,
+    asked: RunFile,
+    timings: dict[str, float],
+) -> tuple[Predictions, dict[str, Any]]:
+    """Predictions of the run and notes of its training: read when they are there, else made and written."""
+    file, notes_file = predictions_path(job), job.folder / "history" / f"{job.run.name}.json"
+    whole = file.is_file() and notes_file.is_file()
+    if whole and (model_path(job).is_dir() or not bench.options.save_model):
+        say(f"{job.title}: predictions are there, only metrics are computed")
+        return read_predictions(file), read_json(notes_file)
+    model, windows, predictor = assemble(job, bench, loaded, cache, data)
+    marker = hashlib.sha256(f"{asked.fingerprint}|{data.fingerprint}|{job.run.name}|{data.labels}".encode())
+    checkpoint = Checkpoint(job.folder / "checkpoints" / f"{job.run.name}.pt", marker.hexdigest())
+    trainer = Trainer(
+        model, job.mode, windows, predictor, bench.options.protocol, job.seed, bench.accelerator, checkpoint,
+        label=f"{loaded.id} {job.mode} {job.run.name}", quiet=bench.quiet or not bench.is_main, report=say,
+    )  # fmt: skip
+    started = time.perf_counter()
+    progress = trainer.run()
+    timings["train"] = time.perf_counter() - started
+    started = time.perf_counter()
+    outputs = {part.name: predictor.predict(model, part) for part in (data.validation, data.test)}
+    timings["predict"] = time.perf_counter() - started
+    predictions = to_predictions(job, data, outputs)
+    notes = training_notes(trainer, progress, bench.options.dtype, cache)
+    bench.accelerator.free_memory()
+    if bench.is_main:
+        if bench.options.save_model:
+            save_model(job, model, loaded, data, outputs["validation"])
+        write_text(notes_file, json.dumps(notes, indent=1) + "\n")
+        write_predictions(file, predictions)
+        checkpoint.drop()
+    return predictions, notes
+
+
+def assemble(
+    job: Job, bench: Bench, loaded: LoadedModel, cache: FeatureCache, data: RunData
+) -> tuple[AdaptedModel, Windows, Predictor]:
+    """The model with its new head, the windows it is fed, and what predicts with it."""
+    options, accelerator = bench.options, bench.accelerator
+    seed_everything(job.seed, 0x68656164)
+    model = adapt(loaded.encoder, job.mode, data.labels, data.problem_type, options.protocol)
+    model.to(accelerator.device)
+    windows = Windows(data, loaded.extractor, options.num_workers, accelerator.process_index, accelerator.num_processes)
+    predictor = Predictor(
+        windows,
+        options.protocol.batch_size,
+        accelerator.device,
+        cache,
+        key=(data.dataset, data.fingerprint, options.preset),
+        autocast=accelerator.autocast,
+        gather=gatherer(accelerator),
+        quiet=bench.quiet or not bench.is_main,
+    )
+    return model, windows, predictor
+
+
+def gatherer(accelerator: Any) -> Any:
+    """A function that joins the lists of all processes, in the order of the processes."""
+    if accelerator.num_processes == 1:
+        return lambda items: items
+    from accelerate.utils import gather_object
+
+    return gather_object
+
+
+def training_notes(trainer: Trainer, progress: Any, dtype: str, cache: FeatureCache) -> dict[str, Any]:
+    """What the result says of the training: curve, best epoch, and deviations that the data forced."""
+    deviations: dict[str, Any] = {}
+    if trainer.batch_size < trainer.protocol.batch_size:
+        deviations["batch_size"] = trainer.batch_size
+    if progress.best_score is None:
+        deviations["selection"] = "last epoch: no validation class has both outcomes"
+    if dtype != "float32":
+        deviations["dtype"] = dtype
+    return {
+        "best_epoch": progress.best_epoch,
+        "best_score": progress.best_score,
+        "deviations": deviations,
+        "features_encoded_again": cache.skipped,
+        "history": progress.history,
+    }
+
+
+def to_predictions(job: Job, data: RunData, outputs: dict[str, Any]) -> Predictions:
+    """The predictions of validation and test in the form that is written."""
+    parts = (data.validation, data.test)
+    patients = [patient or None for part in parts for patient in part.patient_ids]
+    return Predictions(
+        run=job.run.name,
+        kind=job.run.kind,
+        labels=tuple(data.labels),
+        split=[part.name for part in parts for _ in part.record_ids],
+        record_id=[record for part in parts for record in part.record_ids],
+        y_true=np.concatenate([part.targets for part in parts]),
+        y_prob=np.concatenate([outputs[part.name] for part in parts]),
+        patient_id=patients if any(patients) else None,
+        regression_targets=tuple(label for label in job.run.regression_targets if label in set(data.labels)),
+    )
+
+
+def scored(
+    task: Any,
+    job: Job,
+    bench: Bench,
+    loaded: LoadedModel,
+    data: RunData,
+    predictions: Predictions,
+    notes: dict[str, Any],
+    timings: dict[str, float],
+) -> Result:
+    """Score one task, write its result file, return the result."""
+    started = time.perf_counter()
+    protocol = bench.options.protocol
+    unit: Any = protocol.resample_unit
+    score = score_task(task, predictions, protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
+    timings = {**timings, "score": time.perf_counter() - started}
+    deviations = {**protocol.deviations(), **data.deviations, **notes["deviations"]}
+    if score.labels.missing:
+        deviations["labels"] = f"{score.labels.scored}/{score.labels.published}"
+    counts = RecordCounts(train=len(data.train), validation=len(data.validation), test=len(data.test))
+    corpora = [] if loaded.is_random or job.mode == "scratch" else loaded.corpora
+    result = Result(
+        task=task.name,
+        task_version=task.version,
+        run=job.run.name,
+        status="done",
+        model=model_info(loaded),
+        mode=job.mode,
+        protocol=ProtocolInfo(name=protocol.name, deviations=deviations),
+        seed=job.seed,
+        data=DataInfo(
+            name=data.dataset,
+            fingerprint=data.fingerprint,
+            records=counts,
+            labels=score.labels,
+            contamination=contamination_state(corpora, data.dataset),  # type: ignore[arg-type]
+        ),
+        metrics=score.metrics,
+        per_label=score.per_label,
+        predictions=PredictionsFile(
+            file=f"predictions/{job.run.name}.parquet", sha256=file_sha256(predictions_path(job))
+        ),
+        timings_s={name: round(seconds, 3) for name, seconds in timings.items()},
+        environment=environment(str(bench.accelerator.device), bench.accelerator.num_processes),
+        created=utc_now(),
+    )
+    write_result(job.folder / f"{task.name}.json", result)
+    return result
+
+
+def save_model(job: Job, model: AdaptedModel, loaded: LoadedModel, data: RunData, validation: Any) -> None:
+    """Keep encoder, head, extractor and thresholds as a folder that AutoModelForECGClassification loads."""
+    target = model_path(job)
+    aside = target.with_name(f".{target.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    classifier: Any = model.classifier
+    if data.classes == len(data.labels):
+        chosen = choose_thresholds(data.validation.targets, validation)
+        classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]
+    classifier.head_is_new = False
+    with torch.no_grad():
+        classifier.save_pretrained(aside)
+    loaded.extractor.save_pretrained(aside)
+    shutil.rmtree(target, ignore_errors=True)
+    aside.rename(target)
+
+
+def predictions_path(job: Job) -> Path:
+    """Where the predictions of a job's run lie."""
+    return job.folder / "predictions" / f"{job.run.name}.parquet"
+
+
+def model_path(job: Job) -> Path:
+    """Where `--save-model` keeps encoder and head of a job's run."""
+    return job.folder / "model" / job.run.name

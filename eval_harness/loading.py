@@ -1,0 +1,102 @@
+"""Loading an encoder for scoring: only whole checkpoints, with what the result must say about them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ecg_hub.errors import InputError
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An encoder ready to be scored.
+
+    Attributes:
+        id: what the user asked for.
+        entry: its catalogue entry, or None for a model type that is not ours.
+        revision: commit of a hub repository, else None.
+        weights_sha256: digest over names, types, shapes and values of all tensors.
+    """
+
+    id: str
+    encoder: Any
+    extractor: Any
+    entry: Any
+    revision: str | None
+    weights_sha256: str
+    parameters: int
+    preset: str
+
+    @property
+    def corpora(self) -> list[str] | None:
+        """Declared pre-training corpora, or None when nothing is declared."""
+        return None if self.entry is None else list(self.entry.pretraining_corpora)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights are a random initialisation that was asked for by name."""
+        return self.id.startswith("random:")
+
+
+def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
+    """Load an encoder and its extractor for one mode.
+
+    Mode `scratch` starts from random weights of the architecture, seeded, whatever the name. Weights are always held
+    in float32; lower precision is autocast.
+
+    Args:
+        name: short name, folder, hub id, or `random:<short name>`.
+        mode: a mode of the protocol.
+        preset: "benchmark" or "native".
+        seed: of random initialisation.
+
+    Raises:
+        CheckpointError: weights are missing, so that random ones would be scored.
+        UnknownNameError: no such model.
+    """
+    import ecg_hub
+    from ecg_hub.catalog import by_model_type
+    from ecg_hub.names import resolve
+
+    source = _architecture(name) if mode == "scratch" else name
+    keywords: dict[str, Any] = {"seed": seed} if source.startswith("random:") else {}
+    encoder = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, **keywords)
+    extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(source).with_preset(preset)
+    return LoadedModel(
+        id=name,
+        encoder=encoder,
+        extractor=extractor,
+        entry=by_model_type(encoder.config.model_type),
+        revision=resolve(source).commit(),
+        weights_sha256=weights_digest(encoder),
+        parameters=sum(p.numel() for p in encoder.parameters()),
+        preset=preset,
+    )
+
+
+def _architecture(name: str) -> str:
+    """The random model of a name's architecture."""
+    from ecg_hub.catalog import models
+
+    if name.startswith("random:"):
+        return name
+    if name in models():
+        return f"random:{name}"
+    raise InputError(
+        f"Mode 'scratch' trains a registered architecture from random weights; {name!r} is a folder or hub id. "
+        "Use its short name: see `ecg-eval ls models`."
+    )
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """SHA-256 over all parameters and buffers: name, dtype, shape and bytes, in order of name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}|{array.dtype}|{tuple(array.shape)}|".encode())
+        digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,57 @@
+"""Mean absolute error: per target, pooled over all targets, and the mean over targets.
+
+Targets of the benchmark are z-scored with the mean and standard deviation of the training folds, so an error is in
+training standard deviations. The published number of several targets is the pooled one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eval_harness.metrics.auroc import evaluable_mean
+from eval_harness.metrics.checks import checked_pair
+
+
+def mae(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean absolute error of every target over its known values, shape (targets,); NaN without any.
+
+    Args:
+        y_true: (records, targets), NaN = no target.
+        y_pred: (records, targets), finite, in the same unit.
+
+    Raises:
+        InputError: shapes differ, predictions are not finite, or targets are infinite.
+    """
+    error, known = _absolute_errors(y_true, y_pred)
+    observations = known.sum(axis=0)
+    return np.where(observations > 0, error.sum(axis=0) / np.maximum(observations, 1), np.nan)
+
+
+def pooled_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return the mean absolute error over all known values of all targets: the published reading.
+
+    Targets with more observations weigh more. NaN when nothing is known.
+
+    Raises:
+        InputError: as `mae`.
+    """
+    error, known = _absolute_errors(y_true, y_pred)
+    return float(error.sum() / known.sum()) if known.any() else float("nan")
+
+
+def mean_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return the mean over targets of their mean absolute errors, each target weighing the same.
+
+    Raises:
+        InputError: as `mae`.
+    """
+    return evaluable_mean(mae(y_true, y_pred))
+
+
+def _absolute_errors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Absolute errors with 0 where the target is NaN, and the mask of known targets."""
+    true, predicted = checked_pair(y_true, y_pred, binary=False)
+    known = ~np.isnan(true)
+    error = np.abs(np.where(known, true, 0).astype(np.float64) - predicted)
+    return np.where(known, error, 0.0), known

@@ -1,0 +1,93 @@
+"""Thresholds per class, chosen on validation, and what they give: F1, sensitivity, specificity.
+
+A record is positive when its score is at least the threshold. Thresholds are chosen on one split and applied to
+another; choosing them on the test split would make the numbers optimistic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ecg_hub.errors import InputError
+from eval_harness.metrics.checks import checked_pair
+
+Criterion = Literal["f1", "youden"]
+
+
+@dataclass(frozen=True)
+class ThresholdMetrics:
+    """F1, sensitivity and specificity of every class, each of shape (classes,), NaN where undefined.
+
+    Sensitivity is NaN without positives, specificity without negatives, F1 without positives or without a threshold.
+    """
+
+    f1: NDArray[np.float64]
+    sensitivity: NDArray[np.float64]
+    specificity: NDArray[np.float64]
+
+
+def choose_thresholds(y_true: ArrayLike, y_score: ArrayLike, by: Criterion = "f1") -> NDArray[np.float64]:
+    """Return the threshold of every class that maximises the criterion, shape (classes,).
+
+    Candidates are the distinct scores of the class; of equally good ones the highest is taken. NaN where a class lacks
+    one of the two outcomes.
+
+    Args:
+        y_true: (records, classes) of the validation split, 0, 1 or NaN (no target).
+        y_score: (records, classes), finite.
+        by: "f1", or "youden" for sensitivity + specificity - 1.
+
+    Raises:
+        InputError: shapes differ, scores are not finite, targets are not 0, 1 or NaN, or the criterion is unknown.
+    """
+    if by not in ("f1", "youden"):
+        raise InputError(f"Unknown criterion {by!r}; allowed: 'f1', 'youden'.")
+    true, score = checked_pair(y_true, y_score, binary=True)
+    return np.array([_best(true[:, k], score[:, k], by) for k in range(true.shape[1])], dtype=np.float64)
+
+
+def threshold_metrics(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLike) -> ThresholdMetrics:
+    """Return F1, sensitivity and specificity of every class at its threshold.
+
+    Args:
+        y_true: (records, classes), 0, 1 or NaN (no target).
+        y_score: (records, classes), finite.
+        thresholds: (classes,), NaN = none, which makes the three metrics of that class NaN.
+
+    Raises:
+        InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
+    """
+    true, score = checked_pair(y_true, y_score, binary=True)
+    cut = np.asarray(thresholds, dtype=np.float64)
+    if cut.shape != (true.shape[1],):
+        raise InputError(f"Thresholds have the shape {cut.shape!r}; one per class is expected: {(true.shape[1],)!r}.")
+    called = score >= cut
+    positive, negative = true == 1, true == 0
+    hits, alarms = (called & positive).sum(axis=0), (called & negative).sum(axis=0)
+    positives = np.where(np.isnan(cut), 0, positive.sum(axis=0))
+    negatives = np.where(np.isnan(cut), 0, negative.sum(axis=0))
+    f1 = _ratio(2 * hits, np.where(positives > 0, positives + hits + alarms, 0))
+    return ThresholdMetrics(f1, _ratio(hits, positives), _ratio(negatives - alarms, negatives))
+
+
+def _best(true: NDArray[np.floating], score: NDArray[np.floating], by: Criterion) -> float:
+    known = ~np.isnan(true)
+    positive, values = true[known] == 1, score[known]
+    if not positive.any() or positive.all():
+        return float("nan")
+    order = np.argsort(-values, kind="stable")
+    positive, values = positive[order], values[order]
+    last_of_group = np.append(np.flatnonzero(np.diff(values)), values.size - 1)
+    hits = np.cumsum(positive)[last_of_group]
+    called = last_of_group + 1
+    positives, negatives = hits[-1], values.size - hits[-1]
+    gain = 2 * hits / (called + positives) if by == "f1" else hits / positives - (called - hits) / negatives
+    return float(values[last_of_group[int(np.argmax(gain))]])
+
+
+def _ratio(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.float64]:
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

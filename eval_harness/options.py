@@ -1,0 +1,70 @@
+"""What one call of the runner is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.names import home
+from eval_harness.protocol import Protocol, check_mode
+
+DTYPES = ("float32", "bfloat16", "float16")
+PRESETS = ("benchmark", "native")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The settings of `ecg-eval run`, checked.
+
+    Attributes:
+        models: short names, folders, hub ids, or `random:<short name>`.
+        tasks: task and suite names; wildcards allowed.
+        modes: names of MODES; empty means the model's usual ones.
+        data_root: folder that holds one folder per dataset, or "mock".
+        output: results go to OUTPUT/<model>/<mode>/.
+        limit: at most this many records per split, evenly spaced.
+        cache_size: GiB of features that may be held in memory.
+    """
+
+    models: tuple[str, ...]
+    tasks: tuple[str, ...]
+    modes: tuple[str, ...] = ()
+    preset: str = "benchmark"
+    data_root: str = ""
+    output: Path = Path("results")
+    seeds: tuple[int, ...] = (0,)
+    protocol: Protocol = field(default_factory=Protocol)
+    device: str | None = None
+    dtype: str = "float32"
+    num_workers: int = 0
+    num_proc: int | None = None
+    limit: int | None = None
+    max_loss: float = 0.01
+    save_model: bool = False
+    overwrite: bool = False
+    include: tuple[Path, ...] = ()
+    cache_dir: Path = field(default_factory=home)
+    cache_size: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run before anything is loaded."""
+        if not self.models:
+            raise InputError("No model was given. Example: --model random:ecg-cpc. See `ecg-eval ls models`.")
+        if not self.tasks:
+            raise InputError("No task was given. Example: --tasks ptbxl_super. See `ecg-eval ls tasks`.")
+        for mode in self.modes:
+            check_mode(mode)
+        if self.preset not in PRESETS:
+            raise unknown_name("preset", self.preset, PRESETS)
+        if self.dtype not in DTYPES:
+            raise unknown_name("dtype", self.dtype, DTYPES)
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit!r}: it must be at least 1 record per split.")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise InputError(f"seeds are {self.seeds!r}: give one or several different numbers from 0 up.")
+        if not self.data_root:
+            raise InputError(
+                "No data root was given. Use --data-root DIR (one folder per dataset in it), set $ECG_DATA_ROOT, "
+                "or try --data-root mock."
+            )

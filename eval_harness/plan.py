@@ -1,0 +1,99 @@
+"""What one call of the runner will do: a list of jobs, known before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.names import model_folder
+from eval_harness.options import RunOptions
+from eval_harness.protocol import DEFAULT_MODES
+from eval_harness.registry import Run, Task, expand, runs
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run of one model in one mode with one seed, and the tasks read from it.
+
+    Attributes:
+        folder: where its results go.
+        skip: why it cannot be asked of this model, or None.
+    """
+
+    model: str
+    mode: str
+    seed: int
+    run: Run
+    tasks: tuple[Task, ...]
+    folder: Path
+    skip: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Model, mode and run in one line."""
+        return f"{self.model} {self.mode} {self.run.name} seed {self.seed}"
+
+
+def plan(options: RunOptions) -> list[Job]:
+    """The jobs in the order they are done: model, mode, seed, run.
+
+    Raises:
+        UnknownNameError: a task, suite or model that does not exist, with a suggestion.
+        InputError: a task file that is not valid.
+    """
+    wanted = runs(expand(options.tasks, options.include), options.include)
+    jobs = []
+    for model in options.models:
+        entry = entry_for(model)
+        for mode in options.modes or usual_modes(entry):
+            for seed in options.seeds:
+                folder = result_folder(options, model, mode, seed)
+                skip = reason_to_skip(model, entry, mode)
+                jobs += [Job(model, mode, seed, run, tuple(run.tasks), folder, skip) for run in wanted]
+    return jobs
+
+
+def entry_for(model: str) -> Any:
+    """The catalogue entry of a short name; None for a folder or a hub id.
+
+    Raises:
+        UnknownNameError: neither a short name, a folder, nor of the form ORG/NAME.
+    """
+    from ecg_hub.catalog import get, models
+
+    name = model.removeprefix("random:")
+    alias = name.removesuffix("-tiny") if model.startswith("random:") else name
+    if alias in models():
+        return models()[alias]
+    if not model.startswith("random:") and (Path(name).expanduser().is_dir() or "/" in name):
+        return None
+    return get(alias)
+
+
+def usual_modes(entry: Any) -> tuple[str, ...]:
+    """The modes of a model when none is asked for: `scratch` for the supervised baselines."""
+    return ("scratch",) if entry is not None and entry.kind == "supervised" else DEFAULT_MODES
+
+
+def reason_to_skip(model: str, entry: Any, mode: str) -> str | None:
+    """Why a mode makes no sense for a model, or None; trained weights of one's own under its short name count."""
+    if entry is None or entry.kind != "supervised" or mode == "scratch" or model.startswith("random:"):
+        return None
+    if not (model_folder(entry.alias) / "config.json").is_file() and not Path(model).is_dir():
+        return f"{model} has no pre-trained weights: it is trained from scratch (mode scratch)"
+    return None
+
+
+def model_slug(model: str) -> str:
+    """Folder name of a model: `org__name`, `random__ecg-cpc`; a local folder's last part."""
+    if not model.startswith("random:") and Path(model).expanduser().is_dir():
+        return Path(model).expanduser().resolve().name
+    return model.replace(":", "__").replace("/", "__").replace(os.sep, "__")
+
+
+def result_folder(options: RunOptions, model: str, mode: str, seed: int) -> Path:
+    """OUTPUT/<model>/<mode>, and below it seed_<n> when several seeds are asked for."""
+    folder = options.output / model_slug(model) / mode
+    return folder if len(options.seeds) == 1 else folder / f"seed_{seed}"

@@ -1,0 +1,100 @@
+"""The readable table at the end of a run: one row per task with score, interval, and what to know about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from eval_harness.results import Estimate, Result
+from eval_harness.seeds import spread
+
+MAIN_METRICS = ("macro_auroc", "mae")
+VARYING = ("model", "mode", "seed")
+
+
+def print_summary(results: Sequence[Result]) -> None:
+    """Print the table of a run and, below it, how many rows are done, failed and skipped."""
+    from eval_harness.cli.tables import print_table
+
+    print_table(summary_rows(results), title="results")
+    over_seeds = seed_rows(results)
+    if over_seeds:
+        print()
+        print_table(over_seeds, title="spread over seeds")
+    counts = Counter(result.status for result in results)
+    print(", ".join(f"{counts[status]} {status}" for status in ("done", "failed", "skipped") if counts[status]))
+
+
+def summary_rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """Return one row per result, in order; model and seed are columns only where they differ between rows.
+
+    Columns: task, (model), mode, (seed), metric, "point [low, high]", classes the macro mean is taken over, labels
+    scored of those published, whether the data were seen in pre-training, deviations from the protocol, and status with
+    the reason where the row is not done.
+    """
+    varies = {name: len({_varying(result, name) for result in results}) > 1 for name in VARYING}
+    return [_row(result, varies) for result in results]
+
+
+def seed_rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """Return one row per model, mode and task of several seeds: mean, deviation and range of the score."""
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        if result.status == "done":
+            groups.setdefault((result.model.id, result.mode, result.task), []).append(result)
+    rows = []
+    for (model, mode, task), found in groups.items():
+        name = next((metric for metric in MAIN_METRICS if metric in found[0].metrics), None)
+        values = spread(found).get(task, {}).get(name or "")
+        if values is not None and values["sd"] is not None:
+            text = f"{values['mean']:.3f} +- {values['sd']:.3f} ({values['low']:.3f} to {values['high']:.3f})"
+            seeds = ", ".join(values["seeds"])
+            rows.append(
+                {"task": task, "model": model, "mode": mode, "metric": name or "-", "seeds": seeds, "score": text}
+            )
+    return rows
+
+
+def score_text(estimate: Estimate | None) -> str:
+    """Return "0.842 [0.831, 0.853]"; "0.842" without an interval, "-" without a point."""
+    if estimate is None or estimate.point is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.point:.3f}"
+    return f"{estimate.point:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def deviations_text(result: Result) -> str:
+    """Return the deviations as "epochs=3, limit=96", those of the labels included; "none" for the bare protocol."""
+    parts = [f"{name}={value}" for name, value in result.protocol.deviations.items()]
+    return ", ".join(parts) or "none"
+
+
+def status_text(result: Result) -> str:
+    """Return "done", or "failed: " and the first line of the reason; the result file holds all of it."""
+    return result.status if result.reason is None else f"{result.status}: {result.reason.splitlines()[0]}"
+
+
+def _row(result: Result, varies: dict[str, bool]) -> dict[str, str]:
+    name = next((metric for metric in MAIN_METRICS if metric in result.metrics), None)
+    estimate = result.metrics[name] if name else None
+    labels = result.data.labels if result.data else None
+    row = {"task": result.task}
+    if varies["model"]:
+        row["model"] = result.model.id
+    row["mode"] = result.mode
+    if varies["seed"]:
+        row["seed"] = str(result.seed)
+    return row | {
+        "metric": name or "-",
+        "score": score_text(estimate),
+        "classes": "-" if estimate is None or estimate.classes is None else str(estimate.classes),
+        "labels": f"{labels.scored}/{labels.published}" if labels else "-",
+        "test set": result.data.contamination if result.data else "-",
+        "deviations": deviations_text(result),
+        "status": status_text(result),
+    }
+
+
+def _varying(result: Result, name: str) -> object:
+    return result.model.id if name == "model" else getattr(result, name)

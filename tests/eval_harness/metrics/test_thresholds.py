@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, recall_score
+
+from ecg_hub.errors import InputError
+from eval_harness.metrics.thresholds import Criterion, choose_thresholds, threshold_metrics
+from tests.support.scores import scored
+
+Y_TRUE, Y_SCORE = scored(records=200, classes=8, seed=3)
+EVALUABLE = (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("by", ["f1", "youden"])
+def test_no_other_threshold_is_better(by: Criterion) -> None:
+    chosen = choose_thresholds(Y_TRUE, Y_SCORE, by)
+    for k in EVALUABLE:
+        known = ~np.isnan(Y_TRUE[:, k])
+        target, score = Y_TRUE[known, k], Y_SCORE[known, k]
+
+        def gain(cut: float, target: np.ndarray = target, score: np.ndarray = score) -> float:
+            called = score >= cut
+            if by == "f1":
+                return float(f1_score(target, called))
+            return float(recall_score(target, called) + recall_score(1 - target, ~called) - 1)
+
+        gains = {float(cut): gain(float(cut)) for cut in np.unique(score)}
+        best = max(gains.values())
+        assert gain(chosen[k]) == pytest.approx(best, abs=1e-12)
+        assert chosen[k] == max(cut for cut, value in gains.items() if value > best - 1e-12)
+
+
+def test_metrics_as_in_scikit_learn() -> None:
+    chosen = choose_thresholds(Y_TRUE, Y_SCORE)
+    found = threshold_metrics(Y_TRUE, Y_SCORE, chosen)
+    for k in EVALUABLE:
+        known = ~np.isnan(Y_TRUE[:, k])
+        target, called = Y_TRUE[known, k], Y_SCORE[known, k] >= chosen[k]
+        assert found.f1[k] == pytest.approx(f1_score(target, called))
+        assert found.sensitivity[k] == pytest.approx(recall_score(target, called))
+        assert found.specificity[k] == pytest.approx(recall_score(1 - target, ~called))
+
+
+def test_classes_without_an_outcome_have_no_threshold_and_no_metrics() -> None:
+    chosen = choose_thresholds(Y_TRUE, Y_SCORE)
+    assert np.isnan(chosen[[5, 6, 7]]).all()
+    found = threshold_metrics(Y_TRUE, Y_SCORE, chosen)
+    for values in (found.f1, found.sensitivity, found.specificity):
+        assert np.isnan(values[[5, 6, 7]]).all()
+
+
+def test_sensitivity_needs_positives_and_specificity_negatives() -> None:
+    found = threshold_metrics(np.array([[0.0, 1.0]]), np.array([[0.4, 0.6]]), [0.5, 0.5])
+    assert np.isnan(found.sensitivity[0])
+    assert found.specificity[0] == 1.0
+    assert found.sensitivity[1] == 1.0
+    assert np.isnan(found.specificity[1])
+    assert np.isnan(found.f1[0])
+    assert found.f1[1] == 1.0
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(InputError, match=r"Unknown criterion 'auc'; allowed: 'f1', 'youden'"):
+        choose_thresholds(Y_TRUE, Y_SCORE, "auc")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"one per class is expected: \(8,\)"):
+        threshold_metrics(Y_TRUE, Y_SCORE, [0.5])

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecg_hub.errors import ResultError
+from eval_harness.atomic import atomic_path, write_text
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_writes_and_replaces_and_makes_folders(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "x.json"
+    write_text(path, "one")
+    write_text(path, "zwölf")
+    assert path.read_text(encoding="utf-8") == "zwölf"
+    assert leftovers(path.parent) == []
+
+
+def test_a_failure_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_text(path, "old")
+
+    def interrupted() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+def test_the_target_is_never_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        assert temporary.parent == path.parent
+        assert not path.exists()
+    assert path.read_text() == "half"
+
+
+def test_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_text(path, "old")
+    program = (
+        "import os, sys; from pathlib import Path; from eval_harness.atomic import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('new'); os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "disk is full: free space, or choose another --output, then give the same command again"),
+        (errno.EACCES, "change its permissions or choose another --output"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, "Check the folder"),
+    ],
+)
+def test_system_errors_say_path_and_remedy(
+    number: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(ResultError, match=words) as caught:
+        write_text(tmp_path / "x.json", "text")
+    assert repr(str(tmp_path / "x.json")) in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ResultError, match="A file stands where a folder is needed"):
+        write_text(tmp_path / "taken" / "x.json", "text")
+
+
+def test_a_folder_where_the_file_is_to_be_written(tmp_path: Path) -> None:
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(ResultError, match="A folder stands where the file is to be written"):
+        write_text(tmp_path / "x.json", "text")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_truly_full_disk() -> None:
+    with pytest.raises(ResultError, match="cannot be written"):
+        write_text(Path("/dev/full/x.json"), "text")

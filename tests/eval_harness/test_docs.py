@@ -1,0 +1,76 @@
+"""The pages on tasks and results say what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from eval_harness.cli.evaluate import main
+from eval_harness.predictions import write_predictions
+from eval_harness.registry import tasks
+from eval_harness.results import Result
+from eval_harness.scoring import score_task
+from eval_harness.task_docs import tasks_page
+from eval_harness.taskfiles import CATEGORIES, Task
+from tests.conftest import ROOT
+from tests.support.results import predictions
+
+DOCS = ROOT / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_list_of_tasks_is_current() -> None:
+    page = (DOCS / "tasks.md").read_text(encoding="utf-8")
+    assert page == tasks_page(), "python -m eval_harness.task_docs > docs/tasks.md"
+    for name in tasks():
+        assert f"| `{name}` |" in page
+
+
+def test_the_example_task_is_valid_and_prints_what_the_page_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = blocks("adding_a_task.md", "yaml")
+    path = tmp_path / "my_infarction.yaml"
+    path.write_text(example, encoding="utf-8")
+    assert main(["validate", str(path)]) == 0
+    assert capsys.readouterr().out.strip() in blocks("adding_a_task.md", "console")[0]
+
+
+def test_every_field_and_category_is_explained() -> None:
+    page = (DOCS / "adding_a_task.md").read_text(encoding="utf-8")
+    explained = {
+        name for row in re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert explained == set(Task.model_fields)
+    for category in CATEGORIES:
+        assert f"`{category}`" in page
+
+
+def test_the_example_result_is_valid() -> None:
+    (example,) = blocks("results.md", "json")
+    content = json.loads(example)
+    assert set(content) == set(Result.model_fields)
+    assert Result.model_validate(content).status == "done"
+
+
+def test_every_metric_is_explained() -> None:
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    found = score_task(tasks()["ptbxl_super"], predictions(), resamples=5).metrics
+    for name in (*found, "mae", "macro_mae"):
+        assert f"| `{name}` |" in page
+
+
+def test_the_example_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = blocks("results.md", "python")
+    monkeypatch.chdir(tmp_path)
+    write_predictions(Path("results/random__ecg-cpc/linear/predictions/ptbxl_super.parquet"), predictions())
+    exec(code, {})
+    assert "point=" in capsys.readouterr().out

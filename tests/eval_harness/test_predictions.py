@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ecg_hub.errors import InputError, ResultError
+from eval_harness.predictions import Predictions, file_sha256, read_predictions, write_predictions
+from tests.support.results import SUPER, predictions
+
+
+def assert_same(found: Predictions, expected: Predictions) -> None:
+    for field in dataclasses.fields(Predictions):
+        one, other = getattr(found, field.name), getattr(expected, field.name)
+        if isinstance(other, np.ndarray):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+        else:
+            assert one == other, field.name
+
+
+@pytest.mark.parametrize("patients", [True, False])
+def test_round_trip(patients: bool, tmp_path: Path) -> None:
+    written = predictions(patients=patients)
+    written.y_true[3, 1] = np.nan
+    digest = write_predictions(tmp_path / "deep" / "run.parquet", written)
+    assert digest == file_sha256(tmp_path / "deep" / "run.parquet")
+    assert_same(read_predictions(tmp_path / "deep" / "run.parquet", digest), written)
+
+
+def test_unknown_patients_and_regression_targets_survive(tmp_path: Path) -> None:
+    written = dataclasses.replace(
+        predictions(), kind="mixed", regression_targets=("STTC",), patient_id=[None, *["p"] * 49]
+    )
+    write_predictions(tmp_path / "run.parquet", written)
+    assert_same(read_predictions(tmp_path / "run.parquet"), written)
+
+
+def test_no_records_survive(tmp_path: Path) -> None:
+    written = predictions().part("test")
+    empty = dataclasses.replace(
+        written, split=[], record_id=[], patient_id=[], y_true=written.y_true[:0], y_prob=written.y_prob[:0]
+    )
+    write_predictions(tmp_path / "run.parquet", empty)
+    assert_same(read_predictions(tmp_path / "run.parquet"), empty)
+
+
+def test_the_columns_are_plain_parquet(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "run.parquet", predictions())
+    schema = pq.read_schema(tmp_path / "run.parquet")
+    assert schema.names == ["split", "record_id", "patient_id", "y_true", "y_prob"]
+    for name in ("y_true", "y_prob"):
+        assert schema.field(name).type == pa.list_(pa.float32(), 5)
+    frame = pq.read_table(tmp_path / "run.parquet").to_pandas()
+    assert frame["split"].tolist()[:11] == ["validation"] * 10 + ["test"]
+
+
+def test_the_same_predictions_give_the_same_file(tmp_path: Path) -> None:
+    digests = {write_predictions(tmp_path / f"{i}.parquet", predictions()) for i in range(2)}
+    assert len(digests) == 1
+
+
+def test_part_picks_the_split() -> None:
+    whole = predictions(validation=10, test=40)
+    test = whole.part("test")
+    assert len(test.record_id) == 40
+    assert test.record_id[0] == "10"
+    np.testing.assert_array_equal(test.y_prob, whole.y_prob[10:])
+    with pytest.raises(InputError, match="Unknown split 'train'; allowed: validation, test"):
+        whole.part("train")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"split": ["test"]}, "split has 1 entries for 50 records"),
+        ({"patient_id": ["p"]}, "patient_id has 1 entries"),
+        ({"y_prob": np.zeros((50, 4), np.float32)}, r"y_prob has the shape \(50, 4\); .* \(50, 5\) is expected"),
+        ({"split": ["train"] * 50}, "Unknown split 'train'"),
+        ({"labels": ("A",) * 5}, "unique"),
+        ({"regression_targets": ("age",)}, "among them"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        dataclasses.replace(predictions(), **changes)  # type: ignore[arg-type]
+
+
+class TestReading:
+    def test_changed_after_scoring(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.parquet"
+        digest = write_predictions(path, predictions())
+        write_predictions(path, predictions(seed=9))
+        with pytest.raises(ResultError, match="was changed after it was scored"):
+            read_predictions(path, digest)
+
+    @pytest.mark.parametrize("content", [b"", b"not parquet at all, but long enough to look"])
+    def test_not_parquet(self, content: bytes, tmp_path: Path) -> None:
+        path = tmp_path / "run.parquet"
+        path.write_bytes(content)
+        with pytest.raises(ResultError, match=r"run.parquet' cannot be read as predictions"):
+            read_predictions(path)
+
+    def test_cut_off(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.parquet"
+        write_predictions(path, predictions())
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(ResultError, match="cannot be read as predictions"):
+            read_predictions(path)
+
+    def test_other_parquet(self, tmp_path: Path) -> None:
+        pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
+        with pytest.raises(ResultError, match="cannot be read as predictions"):
+            read_predictions(tmp_path / "x.parquet")
+
+    def test_absent(self, tmp_path: Path) -> None:
+        with pytest.raises(ResultError, match="cannot be read"):
+            read_predictions(tmp_path / "absent.parquet")
+        with pytest.raises(ResultError, match="cannot be read"):
+            read_predictions(tmp_path / "absent.parquet", "a" * 64)
+
+
+def test_labels_with_odd_characters_survive(tmp_path: Path) -> None:
+    names = ("PRC(S)", "LAO/LAE", "größer", "心房颤动", "_AVB")
+    assert len(names) == len(SUPER)
+    write_predictions(tmp_path / "run.parquet", predictions(labels=names))
+    assert read_predictions(tmp_path / "run.parquet").labels == names

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ecg_hub.errors import InputError, ResultError
+from eval_harness.bootstrap import bootstrap_counts
+from eval_harness.metrics.auroc import auroc, macro_auroc, macro_auroc_paper
+from eval_harness.metrics.average_precision import average_precision, macro_average_precision
+from eval_harness.metrics.regression import mae, mean_mae, pooled_mae
+from eval_harness.predictions import Predictions
+from eval_harness.registry import get_task
+from eval_harness.scoring import ScoringError, label_coverage, score_task
+from eval_harness.statistics import interval, macro, resample_ranking
+from eval_harness.taskfiles import Task
+from tests.support.results import predictions
+
+SUPER = get_task("ptbxl_super")
+RESAMPLES = 60
+
+
+def regression_task() -> Task:
+    fields = SUPER.model_dump() | {
+        "name": "vitals", "kind": "regression", "metric": "mae", "higher_is_better": False, "labels": ("age", "bmi"),
+    }  # fmt: skip
+    return Task.model_validate(fields)
+
+
+def regression_predictions(records: int = 30) -> Predictions:
+    rng = np.random.default_rng(0)
+    y_true = rng.normal(size=(records, 3)).astype(np.float32)
+    y_true[rng.random(y_true.shape) < 0.3] = np.nan
+    return dataclasses.replace(
+        predictions(labels=("age", "bmi", "rr"), validation=0, test=records),
+        kind="regression",
+        regression_targets=("age", "bmi", "rr"),
+        y_true=y_true,
+        y_prob=rng.normal(size=(records, 3)).astype(np.float32),
+    )
+
+
+class TestClassification:
+    def test_points_are_the_metrics_of_the_test_split(self) -> None:
+        given = predictions()
+        found = score_task(SUPER, given, RESAMPLES)
+        y_true, y_prob = given.y_true[10:], given.y_prob[10:]
+        assert found.records == 40
+        assert found.metrics["macro_auroc"].point == pytest.approx(macro_auroc(y_true, y_prob))
+        assert found.metrics["macro_auroc_paper"].point == pytest.approx(macro_auroc_paper(y_true, y_prob))
+        assert found.metrics["macro_auprc"].point == pytest.approx(macro_average_precision(y_true, y_prob))
+        assert [label.auroc.point for label in found.per_label if label.auroc] == pytest.approx(
+            auroc(y_true, y_prob).tolist()
+        )
+        assert [label.auprc.point for label in found.per_label if label.auprc] == pytest.approx(
+            average_precision(y_true, y_prob).tolist()
+        )
+        assert [label.positives for label in found.per_label] == (y_true == 1).sum(axis=0).tolist()
+
+    def test_intervals_hold_the_point_and_are_those_of_the_statistics(self) -> None:
+        given = predictions()
+        found = score_task(SUPER, given, RESAMPLES, seed=3)
+        areas, _ = resample_ranking(given.y_true[10:], given.y_prob[10:], bootstrap_counts(40, RESAMPLES, 3))
+        expected = interval(*macro(areas))
+        estimate = found.metrics["macro_auroc"]
+        assert (estimate.low, estimate.high) == (expected.low, expected.high)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low < (estimate.point or 0) < estimate.high
+        assert estimate.classes == 5
+
+    def test_validation_records_do_not_matter(self) -> None:
+        given = predictions()
+        other = dataclasses.replace(given, y_prob=given.y_prob.copy())
+        other.y_prob[:10] = 0.5
+        assert score_task(SUPER, given, RESAMPLES).metrics == score_task(SUPER, other, RESAMPLES).metrics
+
+    def test_a_task_is_columns_of_its_run(self) -> None:
+        everything, diag = get_task("ptbxl_all"), get_task("ptbxl_diag")
+        given = predictions(labels=everything.labels, run="ptbxl_all")
+        found = score_task(diag, given, RESAMPLES)
+        columns = [everything.labels.index(label) for label in diag.labels]
+        assert [label.label for label in found.per_label] == list(diag.labels)
+        expected = macro_auroc(given.y_true[10:, columns], given.y_prob[10:, columns])
+        assert found.metrics["macro_auroc"].point == pytest.approx(expected)
+        assert found.labels.published == found.labels.scored == 44
+
+    def test_columns_are_found_by_name_not_by_place(self) -> None:
+        given = predictions()
+        order = [3, 0, 4, 2, 1]
+        shuffled = dataclasses.replace(
+            given,
+            labels=tuple(given.labels[k] for k in order),
+            y_true=given.y_true[:, order],
+            y_prob=given.y_prob[:, order],
+        )
+        assert score_task(SUPER, shuffled, RESAMPLES) == score_task(SUPER, given, RESAMPLES)
+
+    def test_missing_labels_are_listed_and_the_rest_scored(self) -> None:
+        found = score_task(SUPER, predictions(labels=("CD", "MI", "NORM", "STTC")), RESAMPLES)
+        assert (found.labels.published, found.labels.scored, found.labels.missing) == (5, 4, ["HYP"])
+        assert [label.label for label in found.per_label] == ["CD", "MI", "NORM", "STTC"]
+        assert found.metrics["macro_auroc"].classes == 4
+
+    def test_a_label_without_positives_counts_half_only_in_the_paper_reading(self) -> None:
+        given = predictions()
+        given.y_true[10:, 1] = 0
+        found = score_task(SUPER, given, RESAMPLES)
+        assert found.labels.scored == 5
+        assert found.metrics["macro_auroc"].classes == 4
+        assert found.metrics["macro_auroc_paper"].classes == 5
+        empty = found.per_label[1]
+        assert empty.positives == 0
+        assert empty.auroc is not None
+        assert empty.auroc.point is empty.auroc.low is None
+
+    def test_missing_targets_are_not_records_of_the_label(self) -> None:
+        given = predictions()
+        given.y_true[10:30, 0] = np.nan
+        assert score_task(SUPER, given, RESAMPLES).per_label[0].records == 20
+
+
+class TestRegression:
+    def test_points_are_the_metrics_of_the_test_split(self) -> None:
+        given = regression_predictions()
+        found = score_task(regression_task(), given, RESAMPLES)
+        pair = given.y_true[:, :2], given.y_prob[:, :2]
+        assert found.metrics["mae"].point == pytest.approx(pooled_mae(*pair))
+        assert found.metrics["macro_mae"].point == pytest.approx(mean_mae(*pair))
+        assert [label.mae.point for label in found.per_label if label.mae] == pytest.approx(mae(*pair).tolist())
+        assert found.per_label[0].positives is None
+        assert found.per_label[0].auroc is None
+        assert found.metrics["mae"].low is not None
+
+    def test_no_target_at_all(self) -> None:
+        given = regression_predictions()
+        given.y_true[:] = np.nan
+        with pytest.raises(ScoringError, match="no target has a value on the 30 records"):
+            score_task(regression_task(), given, RESAMPLES)
+
+
+class TestByPatient:
+    def test_intervals_differ_and_points_do_not(self) -> None:
+        given = predictions()
+        one, other = score_task(SUPER, given, RESAMPLES), score_task(SUPER, given, RESAMPLES, by="patient")
+        assert one.metrics["macro_auroc"].point == other.metrics["macro_auroc"].point
+        assert one.metrics["macro_auroc"].low != other.metrics["macro_auroc"].low
+
+    def test_one_record_each_draws_like_records(self) -> None:
+        given = predictions()
+        single = dataclasses.replace(given, patient_id=[f"{i:03d}" for i in range(50)])
+        unknown = dataclasses.replace(given, patient_id=[*[f"{i:03d}" for i in range(49)], None])
+        assert score_task(SUPER, single, RESAMPLES, by="patient") == score_task(SUPER, given, RESAMPLES)
+        assert score_task(SUPER, unknown, RESAMPLES, by="patient").metrics["macro_auroc"].low is not None
+
+    @pytest.mark.parametrize("patients", [None, [None] * 50])
+    def test_needs_patients(self, patients: list[str | None] | None) -> None:
+        with pytest.raises(InputError, match="name no patients; resample by record"):
+            score_task(SUPER, dataclasses.replace(predictions(), patient_id=patients), RESAMPLES, by="patient")
+
+
+class TestNoScore:
+    def test_no_test_records(self) -> None:
+        with pytest.raises(ScoringError, match="the test split holds no record"):
+            score_task(SUPER, predictions(validation=12, test=0), RESAMPLES)
+
+    def test_none_of_the_labels(self) -> None:
+        with pytest.raises(ScoringError, match="no output for any of its 5 labels"):
+            score_task(SUPER, predictions(labels=("AF",)), RESAMPLES)
+
+    def test_no_label_with_both_outcomes(self) -> None:
+        given = predictions()
+        given.y_true[10:] = 0
+        with pytest.raises(ScoringError, match="none of 5 labels has both positive and negative records among the 40"):
+            score_task(SUPER, given, RESAMPLES)
+
+    def test_another_run(self) -> None:
+        with pytest.raises(InputError, match="these are predictions of 'sph'"):
+            score_task(SUPER, predictions(run="sph"), RESAMPLES)
+
+    def test_predictions_that_are_not_finite(self) -> None:
+        given = predictions()
+        given.y_prob[20, 2] = np.nan
+        with pytest.raises(InputError, match="Scores must be finite numbers; found nan in record 10, output 2"):
+            score_task(SUPER, given, RESAMPLES)
+
+    def test_is_a_result_error(self) -> None:
+        assert issubclass(ScoringError, ResultError)
+
+
+def test_coverage_needs_no_predictions() -> None:
+    assert label_coverage(SUPER, ["NORM", "other"]).missing == ["CD", "HYP", "MI", "STTC"]
+
+
+def test_confidence_widens_the_interval() -> None:
+    narrow = score_task(SUPER, predictions(), RESAMPLES, confidence=0.5).metrics["macro_auroc"]
+    wide = score_task(SUPER, predictions(), RESAMPLES, confidence=0.95).metrics["macro_auroc"]
+    assert (wide.low or 0) < (narrow.low or 0) < (narrow.high or 0) < (wide.high or 0)
