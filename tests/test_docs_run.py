@@ -1,0 +1,55 @@
+"""README and docs: Python blocks run, command lines parse, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from eval_harness.cli import evaluate, hub
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Pages whose Python blocks stand by themselves; the templates and file readers of other pages have their own tests.
+RUNNABLE = [ROOT / "README.md", ROOT / "docs" / "models.md"]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(kind: str, pages: list[Path]) -> list[pytest.ParameterSet]:
+    found = []
+    for page in pages:
+        matches = [text for name, text in FENCE.findall(page.read_text()) if name == kind]
+        found += [pytest.param(page, text, id=f"{page.stem}-{k}") for k, text in enumerate(matches)]
+    return found
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("python", RUNNABLE))
+def test_python_blocks_run(page: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text, str(page), "exec"), {"__name__": "page"})
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("console", PAGES))
+def test_command_lines_parse(page: Path, text: str) -> None:
+    for line in text.splitlines():
+        if not line.startswith("$ ecg-"):
+            continue
+        program, *words = shlex.split(line[2:], comments=True)
+        module = {"ecg-eval": evaluate, "ecg-hub": hub}[program]
+        if program == "ecg-eval" and words[0].startswith("--"):
+            words.insert(0, "run")
+        module.build_parser().parse_args(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
+    assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^\$ make ([\w-]+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
