@@ -6,7 +6,7 @@ random window per record and epoch; validation and test use consecutive windows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,7 +41,6 @@ class Split:
         rows: rows of the reader, ascending.
         record_ids, patient_ids: one per row.
         targets: (rows, outputs) float32, NaN where there is no target.
-        groups: further columns per row (sex, age) for subgroup tables.
         short: records left out because they are shorter than one window.
     """
 
@@ -51,7 +50,6 @@ class Split:
     record_ids: list[str]
     patient_ids: list[str]
     targets: Float
-    groups: dict[str, list[Any]]
     short: int
 
     def __len__(self) -> int:
@@ -65,7 +63,6 @@ class RunData:
 
     Attributes:
         labels: names of the outputs, in order.
-        missing: published labels that this copy of the data does not have.
         classes: how many leading outputs are classes; the rest are regression targets.
         rate: sampling rate of the source in Hz.
     """
@@ -74,8 +71,6 @@ class RunData:
     validation: Split
     test: Split
     labels: list[str]
-    missing: list[str]
-    published: int
     classes: int
     rate: int
     fingerprint: str
@@ -243,7 +238,7 @@ def make_split(
     Args:
         name: train, validation or test.
         reader: gives the signals.
-        table: columns record_id, patient_id, and whatever else subgroup tables need.
+        table: columns record_id and patient_id.
         targets: (records, outputs).
         length: window length in samples at the source rate.
         limit: at most this many records.
@@ -262,24 +257,16 @@ def make_split(
         record_ids=[str(value) for value in pick("record_id")],
         patient_ids=["" if value is None else str(value) for value in pick("patient_id")],
         targets=targets[rows],
-        groups={column: pick(column) for column in table if column not in ("record_id", "patient_id")},
         short=int(len(lengths) - len(long_enough)),
     )
 
 
-def check_splits(splits: Sequence[Split], dataset: str) -> Iterator[str]:
-    """Yield what is wrong with the splits: an empty one cannot be trained on or scored."""
-    for split in splits:
-        if not len(split):
-            yield (
-                f"The {split.name} split of {dataset} has no usable record"
-                + (f" ({split.short} are shorter than one window)" if split.short else "")
-                + "."
-            )
-
-
 def refuse_empty(splits: Sequence[Split], dataset: str) -> None:
     """Raise DataError when a split that the run needs is empty."""
-    faults = list(check_splits(splits, dataset))
+    faults = []
+    for split in splits:
+        if not len(split):
+            short = f" ({split.short} are shorter than one window)" if split.short else ""
+            faults.append(f"The {split.name} split of {dataset} has no usable record{short}.")
     if faults:
         raise DataError(" ".join(faults) + " Give a folder with records of all three splits.")

@@ -89,14 +89,15 @@ class Bench:
         return bool(self.accelerator.is_main_process)
 
 
-def existing_results(job: Job) -> dict[str, Result]:
-    """The finished results of a job's tasks, by task."""
-    found = {}
-    for task in job.tasks:
-        path = job.folder / f"{task.name}.json"
-        if path.is_file() and (result := read_result(path)).status == "done":
-            found[task.name] = result
-    return found
+def finished(task: Any, job: Job) -> Result | None:
+    """The finished result of one task of a job, or None.
+
+    Raises:
+        ResultError: the file is there and cannot be read.
+    """
+    path = job.folder / f"{task.name}.json"
+    result = read_result(path) if path.is_file() else None
+    return result if result is not None and result.status == "done" else None
 
 
 def run_job(job: Job, bench: Bench) -> list[Result]:
@@ -115,7 +116,7 @@ def run_job(job: Job, bench: Bench) -> list[Result]:
         if bench.is_main:
             claim(job.folder, asked, bench.options.overwrite)
         bench.accelerator.wait_for_everyone()
-        done = existing_results(job)
+        done = {task.name: result for task in job.tasks if (result := finished(task, job)) is not None}
         if len(done) == len(job.tasks):
             return [done[task.name] for task in job.tasks]
         timings = {"prepare": prepare_s}

@@ -16,7 +16,6 @@ from eval_harness.options import RunOptions
 from eval_harness.registry import Run
 
 SPLITS = ("train", "validation", "test")
-SUBGROUPS = ("sex", "age")
 
 
 @dataclass
@@ -88,7 +87,7 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
     for name in SPLITS:
         part = prepared.splits[name]
         targets = target_matrix(part, run.label_column, found, scored)
-        table = {column: list(part[column]) for column in ("record_id", "patient_id", *SUBGROUPS)}
+        table = {column: list(part[column]) for column in ("record_id", "patient_id")}
         splits.append(make_split(name, SignalReader(part), table, targets, length, options.limit))
     refuse_empty(splits, run.dataset)
     train, validation, test = splits
@@ -97,8 +96,6 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
         validation=validation,
         test=test,
         labels=scored,
-        missing=[label for label in wanted if label not in set(found)],
-        published=len(wanted),
         classes=len(scored),
         rate=prepared.sampling_rate,
         fingerprint=prepared.fingerprint,

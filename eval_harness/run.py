@@ -14,11 +14,11 @@ from ecg_hub.errors import EcgHubError, InputError, ResultError
 from eval_harness.atomic import write_text
 from eval_harness.environment import environment
 from eval_harness.folder import FolderRefusedError
-from eval_harness.job import Bench, run_job, say
+from eval_harness.job import Bench, finished, run_job, say
 from eval_harness.options import RunOptions
 from eval_harness.plan import Job, plan
 from eval_harness.records import Datasets
-from eval_harness.results import ModelInfo, ProtocolInfo, Result, read_result, utc_now, write_result
+from eval_harness.results import ModelInfo, ProtocolInfo, Result, utc_now, write_result
 from eval_harness.seeds import write_spread
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -96,12 +96,10 @@ def attempt(job: Job, bench: Bench) -> list[Result]:
 
 def kept(task: Any, job: Job) -> Result | None:
     """The finished result of a task whose run failed at another task, or None."""
-    path = job.folder / f"{task.name}.json"
     try:
-        result = read_result(path) if path.is_file() else None
+        return finished(task, job)
     except ResultError:
         return None
-    return result if result is not None and result.status == "done" else None
 
 
 def failed(task: Any, job: Job, bench: Bench, reason: str) -> Result:

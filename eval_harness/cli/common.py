@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ecg_hub.errors import EcgHubError, UnknownNameError
 
@@ -27,6 +27,15 @@ def guarded(action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted: give the same command again to continue.", file=sys.stderr)
         return 130
+
+
+def start(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """Parse the words and run their verb; without any, print the help. Returns the exit code."""
+    if not words:
+        parser.print_help()
+        return 2
+    args = parser.parse_args(words)
+    return guarded(lambda: int(args.run(args)))
 
 
 def split_commas(values: Iterable[str] | str | None) -> tuple[str, ...]:

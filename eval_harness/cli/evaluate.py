@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from eval_harness.cli import listing, run
-from eval_harness.cli.common import guarded
+from eval_harness.cli.common import start
 
 EPILOG = """\
 examples:
@@ -40,12 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0].startswith("-") and words[0] not in ("-h", "--help"):
         words.insert(0, "run")
-    parser = build_parser()
-    if not words:
-        parser.print_help()
-        return 2
-    args = parser.parse_args(words)
-    return guarded(lambda: int(args.run(args)))
+    return start(build_parser(), words)
 
 
 if __name__ == "__main__":

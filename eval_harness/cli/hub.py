@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from eval_harness.cli import hub_bench, hub_listing, hub_models, hub_use
-from eval_harness.cli.common import guarded
+from eval_harness.cli.common import start
 
 EPILOG = """\
 examples:
@@ -40,12 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = build_parser()
-    if not words:
-        parser.print_help()
-        return 2
-    args = parser.parse_args(words)
-    return guarded(lambda: int(args.run(args)))
+    return start(build_parser(), words)
 
 
 if __name__ == "__main__":

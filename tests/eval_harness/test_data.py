@@ -46,7 +46,7 @@ def split(lengths: list[int], limit: int | None = None, name: str = "train") -> 
 
 def windows(lengths: list[int], rank: int = 0, world: int = 1) -> Windows:
     parts = [split(lengths, name=name) for name in ("train", "validation", "test")]
-    data = RunData(*parts, ["A"], [], 1, 1, 100, "f", "fake", {})
+    data = RunData(*parts, ["A"], 1, 100, "f", "fake", {})
     return Windows(data, FakeExtractor(), rank=rank, world=world)
 
 
@@ -133,7 +133,7 @@ def test_steps_for_the_whole_record_come_before_cutting() -> None:
             return record - record.mean(axis=1, keepdims=True)
 
     parts = [split([1000, 600], name=name) for name in ("train", "validation", "test")]
-    w = Windows(RunData(*parts, ["A"], [], 1, 1, 100, "f", "fake", {}), Centred())
+    w = Windows(RunData(*parts, ["A"], 1, 100, "f", "fake", {}), Centred())
     loader, _ = w.eval_batches(w.data.test, batch_size=8)
     (batch,) = list(loader)
     firsts = batch.input_values[:, 0, 0].tolist()
