@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dataset_scripts.provenance import Release as Release
+from dataset_scripts.provenance import Source as Source
 from ecg_hub.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -172,6 +174,10 @@ class ECGDataset(ABC):
         signal_suffixes: endings of the files that hold signals; part of the key by name, size and time.
         unit: "mV", or "zscore" for data published without a physical unit (stored as float32).
         store_version: raise it whenever `scan` or `read` changes what it returns.
+        description: what was recorded, where, when, by which device, and who annotated it; a paragraph for the card.
+        problems: known problems of the data and of the published preparation, each with its effect.
+        releases: what is known of the releases, for `ecg-hub data verify`.
+        sources: where the raw files can be downloaded from; () where there is only a page.
     """
 
     name: str
@@ -192,6 +198,10 @@ class ECGDataset(ABC):
     signal_suffixes: tuple[str, ...] = (".hea", ".dat")
     unit: Literal["mV", "zscore"] = "mV"
     store_version: int = 1
+    description: str = ""
+    problems: Sequence[str] = ()
+    releases: Sequence[Release] = ()
+    sources: Sequence[Source] = ()
 
     @property
     def sampling_rate(self) -> int:
@@ -227,6 +237,11 @@ class ECGDataset(ABC):
         if missing:
             raise DataError(f"{str(folder)!r} lacks {', '.join(missing)}. {source}.")
         return folder
+
+    def label_title(self, column: str, label: str) -> str:
+        """Return what a label means in words; the label itself where the dataset has no words for it."""
+        del column
+        return label
 
     def signal_folders(self, sampling_rate: int) -> tuple[str, ...]:
         """Folders below the raw folder that hold the signals at this rate."""

@@ -1,0 +1,36 @@
+"""Code tables: what the codes in raw files mean, as small CSV files of facts. `SOURCES` says where from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import lru_cache
+from importlib.resources import files
+
+from ecg_hub.errors import unknown_name
+
+SOURCES: dict[str, str] = {
+    "snomed": "PhysioNet/CinC Challenge 2021, dx_mapping_scored.csv and dx_mapping_unscored.csv (SNOMED CT codes)",
+}
+"""First part of a table's name -> where its facts were taken from."""
+
+
+def tables() -> list[str]:
+    """Return the names of the code tables."""
+    return sorted(path.name.removesuffix(".csv") for path in files(__name__).iterdir() if path.name.endswith(".csv"))
+
+
+@lru_cache
+def read_codes(name: str) -> tuple[dict[str, str], ...]:
+    """Return the rows of a code table, in its order; the keys are the columns of its first line.
+
+    Args:
+        name: the table, e.g. "snomed_georgia".
+
+    Raises:
+        UnknownNameError: no such table.
+    """
+    if name not in tables():
+        raise unknown_name("code table", name, tables())
+    text = (files(__name__) / f"{name}.csv").read_text(encoding="utf-8")
+    return tuple(csv.DictReader(io.StringIO(text)))
