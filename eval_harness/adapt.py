@@ -65,9 +65,9 @@ class AdaptedModel(nn.Module):
         """Logits (batch, outputs) of features; NaN becomes 0 as published."""
         return torch.nan_to_num(self.head(features), nan=0.0)
 
-    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, outputs) of windows (batch, leads, samples)."""
-        return self.classify(self.encode(input_values))
+    def forward(self, values: torch.Tensor, encoded: bool = False) -> torch.Tensor:
+        """Logits (batch, outputs) of windows (batch, leads, samples), or of their features when they are `encoded`."""
+        return self.classify(values if encoded else self.encode(values))
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         """Copies of all tensors that training can change: the head's, or everything's."""

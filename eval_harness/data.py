@@ -154,6 +154,21 @@ class Collate:
 
 
 @dataclass(frozen=True)
+class EpochPlan:
+    """What one process trains on in one epoch.
+
+    Attributes:
+        starts: first sample of the drawn window, for every training record.
+        numbers: the number of the drawn window among the consecutive ones of the split; None where starts are free.
+        batches: positions of the records of each batch.
+    """
+
+    starts: Index
+    numbers: Index | None
+    batches: list[Index]
+
+
+@dataclass(frozen=True)
 class Windows:
     """Makes the loaders of a run: knows the window, the extractor, and this process's share of the work."""
 
@@ -168,30 +183,49 @@ class Windows:
         """Window length in samples at the source rate."""
         return window_length(self.extractor.spec().input_seconds, self.data.rate)
 
-    def train_batches(self, seed: int, epoch: int, batch_size: int) -> DataLoader[Any]:
-        """One random window of every training record in a random order; the last partial batch is dropped.
+    def epoch_plan(self, seed: int, epoch: int, batch_size: int, consecutive: bool = False) -> EpochPlan:
+        """Draw one window of every training record and a random order; the last partial batch is dropped.
 
         Depends only on (seed, epoch), so that a resumed run sees the windows of the undisturbed one. Every process
         takes an equal slice of each batch.
+
+        Args:
+            seed: of the run.
+            epoch: from 0.
+            batch_size: windows per step, over all processes.
+            consecutive: draw among the windows of evaluation instead of any start.
         """
         split = self.data.train
         rng = np.random.default_rng([seed, epoch, 0x7261696E])
         lengths = split.reader.lengths[split.rows]
-        starts = np.array([random_start(int(n), self.length, rng) for n in lengths], dtype=np.int64)
+        numbers = None
+        if consecutive:
+            counts = lengths // self.length
+            drawn = rng.integers(0, counts)
+            numbers, starts = np.cumsum(counts) - counts + drawn, drawn * self.length
+        else:
+            starts = np.array([random_start(int(n), self.length, rng) for n in lengths], dtype=np.int64)
         order = rng.permutation(len(split))
         share = batch_size // self.world
-        batches = []
-        for first in range(0, len(order) - batch_size + 1, batch_size):
-            mine = first + self.rank * share
-            batches.append(order[mine : mine + share].tolist())
-        windows = WindowDataset(split, self._reader(split), np.arange(len(split)), starts, self.length)
-        return self._loader(windows, batches)
+        firsts = range(self.rank * share, len(order) - batch_size + 1 + self.rank * share, batch_size)
+        return EpochPlan(starts, numbers, [order[first : first + share] for first in firsts])
+
+    def train_batches(self, plan: EpochPlan) -> DataLoader[Any]:
+        """The batches of an epoch, read and prepared."""
+        split = self.data.train
+        windows = WindowDataset(split, self._reader(split), np.arange(len(split)), plan.starts, self.length)
+        return self._loader(windows, [batch.tolist() for batch in plan.batches])
+
+    def share(self, windows: int) -> range:
+        """This process's block of the consecutive windows of a split."""
+        bounds = np.linspace(0, windows, self.world + 1).round().astype(int)
+        return range(int(bounds[self.rank]), int(bounds[self.rank + 1]))
 
     def eval_batches(self, split: Split, batch_size: int) -> tuple[DataLoader[Any], Index]:
         """This process's block of the consecutive windows of a split, and the record position of every one of them."""
         positions, starts = consecutive_windows(split, self.length)
-        bounds = np.linspace(0, len(positions), self.world + 1).round().astype(int)
-        first, last = bounds[self.rank], bounds[self.rank + 1]
+        block = self.share(len(positions))
+        first, last = block.start, block.stop
         batches = [list(range(k, min(k + batch_size, last))) for k in range(first, last, batch_size)]
         windows = WindowDataset(split, self._reader(split), positions, starts, self.length)
         return self._loader(windows, batches), positions[first:last]

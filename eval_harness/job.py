@@ -21,6 +21,7 @@ from eval_harness.atomic import write_text
 from eval_harness.contamination import state as contamination_state
 from eval_harness.data import RunData, Windows
 from eval_harness.environment import environment
+from eval_harness.feature_store import open_store
 from eval_harness.features import FeatureCache, Predictor
 from eval_harness.folder import claim, own_folder
 from eval_harness.loading import LoadedModel, load_model
@@ -75,8 +76,15 @@ class Bench:
             loaded = load_model(job.model, job.mode, self.options.preset, job.seed)
             if loaded.is_random or job.mode == "scratch":
                 say(f"{job.model}: the encoder has random weights (seed {job.seed}), as asked")
-            self._loaded = (key, loaded, FeatureCache(self.options.cache_size))
+            self._loaded = (key, loaded, self._cache(loaded))
         return self._loaded[1], self._loaded[2]
+
+    def _cache(self, loaded: LoadedModel) -> FeatureCache:
+        """The features of an encoder; on disk they are shared with other runs."""
+        options = self.options
+        settings = (loaded.weights_sha256, extractor_digest(loaded), options.dtype, str(self.accelerator.device.type))
+        store = open_store(options.cache_dir / "features", options.cache_size)
+        return FeatureCache(store, settings, options.feature_dtype)
 
     def complain(self, what: str, reason: str) -> None:
         """Say what failed and why; the same reason is told once."""
@@ -134,12 +142,13 @@ def run_file(job: Job, bench: Bench, loaded: LoadedModel, data: RunData) -> RunF
     options = bench.options
     settings = RunSettings(
         model=model_info(loaded),
-        extractor_sha256=hashlib.sha256(loaded.extractor.to_json_string().encode()).hexdigest(),
+        extractor_sha256=extractor_digest(loaded),
         mode=job.mode,
         protocol=options.protocol.name,
         protocol_values=options.protocol.as_dict(),
         seed=job.seed,
         dtype=options.dtype,
+        feature_dtype=options.feature_dtype,
         data={"mock": options.data_root == "mock", "limit": options.limit},
     )
     return RunFile(
@@ -151,6 +160,11 @@ def run_file(job: Job, bench: Bench, loaded: LoadedModel, data: RunData) -> RunF
         environment=environment(str(bench.accelerator.device), bench.accelerator.num_processes),
         created=utc_now(),
     )
+
+
+def extractor_digest(loaded: LoadedModel) -> str:
+    """SHA-256 of the feature extractor's configuration."""
+    return hashlib.sha256(loaded.extractor.to_json_string().encode()).hexdigest()
 
 
 def model_info(loaded: LoadedModel) -> ModelInfo:
@@ -193,7 +207,7 @@ def predicted(
     outputs = {part.name: predictor.predict(model, part) for part in (data.validation, data.test)}
     timings["predict"] = time.perf_counter() - started
     predictions = to_predictions(job, data, outputs)
-    notes = training_notes(trainer, progress, bench.options.dtype, cache)
+    notes = training_notes(trainer, progress, bench.options, cache)
     bench.accelerator.free_memory()
     if bench.is_main:
         if bench.options.save_model:
@@ -218,7 +232,6 @@ def assemble(
         options.protocol.batch_size,
         accelerator.device,
         cache,
-        key=(data.dataset, data.fingerprint, options.preset),
         autocast=accelerator.autocast,
         gather=gatherer(accelerator),
         quiet=bench.quiet or not bench.is_main,
@@ -235,15 +248,17 @@ def gatherer(accelerator: Any) -> Any:
     return gather_object
 
 
-def training_notes(trainer: Trainer, progress: Any, dtype: str, cache: FeatureCache) -> dict[str, Any]:
+def training_notes(trainer: Trainer, progress: Any, options: RunOptions, cache: FeatureCache) -> dict[str, Any]:
     """What the result says of the training: curve, best epoch, and deviations that the data forced."""
     deviations: dict[str, Any] = {}
     if trainer.batch_size < trainer.protocol.batch_size:
         deviations["batch_size"] = trainer.batch_size
     if progress.best_score is None:
         deviations["selection"] = "last epoch: no validation class has both outcomes"
-    if dtype != "float32":
-        deviations["dtype"] = dtype
+    if options.dtype != "float32":
+        deviations["dtype"] = options.dtype
+    if options.feature_dtype != "float32" and trainer.model.frozen:
+        deviations["feature_dtype"] = options.feature_dtype
     return {
         "best_epoch": progress.best_epoch,
         "best_score": progress.best_score,

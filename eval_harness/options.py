@@ -10,6 +10,7 @@ from ecg_hub.names import home
 from eval_harness.protocol import Protocol, check_mode
 
 DTYPES = ("float32", "bfloat16", "float16")
+FEATURE_DTYPES = ("float32", "float16")
 PRESETS = ("benchmark", "native")
 
 
@@ -24,7 +25,8 @@ class RunOptions:
         data_root: folder that holds one folder per dataset, or "mock".
         output: results go to OUTPUT/<model>/<mode>/.
         limit: at most this many records per split, evenly spaced.
-        cache_size: GiB of features that may be held in memory.
+        cache_size: GiB of encoded windows that may be kept on disk; 0 keeps pooled features in memory only.
+        feature_dtype: of the windows kept: float32, or float16 for half the room.
     """
 
     models: tuple[str, ...]
@@ -45,7 +47,8 @@ class RunOptions:
     overwrite: bool = False
     include: tuple[Path, ...] = ()
     cache_dir: Path = field(default_factory=home)
-    cache_size: float = 4.0
+    cache_size: float = 20.0
+    feature_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         """Refuse what cannot run before anything is loaded."""
@@ -59,6 +62,8 @@ class RunOptions:
             raise unknown_name("preset", self.preset, PRESETS)
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)
+        if self.feature_dtype not in FEATURE_DTYPES:
+            raise unknown_name("feature dtype", self.feature_dtype, FEATURE_DTYPES)
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit!r}: it must be at least 1 record per split.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:

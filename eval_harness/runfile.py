@@ -30,6 +30,7 @@ class RunSettings(Strict):
         protocol_values: every number of the protocol as used.
         seed: of the run.
         dtype: of training and scoring.
+        feature_dtype: of the encoded windows that are kept.
         data: how data were asked for (root or mock, limit, thresholds of the label rules).
     """
 
@@ -40,6 +41,7 @@ class RunSettings(Strict):
     protocol_values: dict[str, JsonValue]
     seed: int
     dtype: str = "float32"
+    feature_dtype: str = "float32"
     data: dict[str, JsonValue] = Field(default_factory=dict)
 
 

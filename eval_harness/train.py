@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ecg_hub.errors import InputError, ResultError
 from ecg_hub.losses import classification_loss
 from eval_harness.adapt import AdaptedModel, parameter_groups
 from eval_harness.atomic import atomic_path
-from eval_harness.data import RunData, Split, Windows
+from eval_harness.data import EpochPlan, RunData, Split, Windows
 from eval_harness.features import Predictor
 from eval_harness.protocol import Protocol
 from eval_harness.selection import selection_score
@@ -173,9 +173,11 @@ class Trainer:
         started = time.perf_counter()
         seed_everything(self.seed, progress.epoch, self.windows.rank)
         self.model.train()
+        consecutive = self.protocol.train_windows == "consecutive"
+        plan = self.windows.epoch_plan(self.seed, progress.epoch, self.batch_size, consecutive)
         losses = []
-        for batch in self.windows.train_batches(self.seed, progress.epoch, self.batch_size):
-            losses.append(self._step(wrapped, optimizer, batch.to(self.accelerator.device)))
+        for values, targets, encoded in self._batches(plan):
+            losses.append(self._step(wrapped, optimizer, values, targets, encoded))
             bar.update()
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
@@ -190,10 +192,25 @@ class Trainer:
             self.checkpoint.save(progress, self.model, optimizer)
         self.accelerator.wait_for_everyone()
 
-    def _step(self, wrapped: Any, optimizer: Any, batch: Any) -> torch.Tensor:
+    def _batches(self, plan: EpochPlan) -> Iterator[tuple[torch.Tensor, torch.Tensor, bool]]:
+        """Yield windows, or features where they are kept, with targets and whether the values are encoded."""
+        device, train = self.accelerator.device, self.data.train
+        table = None if plan.numbers is None else self.predictor.table(self.model, train)
+        if table is None or plan.numbers is None:
+            for batch in self.windows.train_batches(plan):
+                moved = batch.to(device)
+                yield moved.input_values, moved.targets, False
+            return
+        for rows in plan.batches:
+            targets = torch.from_numpy(train.targets[rows]).to(device, non_blocking=True)
+            yield table.take(plan.numbers[rows]).to(device, non_blocking=True), targets, True
+
+    def _step(
+        self, wrapped: Any, optimizer: Any, values: torch.Tensor, targets: torch.Tensor, encoded: bool
+    ) -> torch.Tensor:
         with self.accelerator.autocast():
-            logits = wrapped(batch.input_values)
-        loss = classification_loss(logits.float(), batch.targets, self.data.problem_type, self.data.classes)
+            logits = wrapped(values, encoded=encoded)
+        loss = classification_loss(logits.float(), targets, self.data.problem_type, self.data.classes)
         self.accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

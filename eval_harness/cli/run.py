@@ -12,7 +12,7 @@ import yaml
 
 from ecg_hub.errors import InputError, did_you_mean
 from eval_harness.cli.common import split_commas
-from eval_harness.options import DTYPES, PRESETS, RunOptions
+from eval_harness.options import DTYPES, FEATURE_DTYPES, PRESETS, RunOptions
 from eval_harness.protocol import PROTOCOLS, Protocol, protocol
 
 LISTS = ("model", "tasks", "mode", "seeds", "include")
@@ -55,7 +55,8 @@ def _how(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num-workers", type=int, metavar="N", help="processes that read windows (default: 0)")
     group.add_argument("--num-proc", type=int, metavar="N", help="processes that prepare a dataset (default: 1)")
     group.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
-    group.add_argument("--cache-size", type=float, metavar="GIB", help="memory for encoded tokens (default: 4)")
+    group.add_argument("--cache-size", type=float, metavar="GIB", help="disk for encoded windows (default: 20)")
+    group.add_argument("--feature-dtype", choices=FEATURE_DTYPES, help="precision of those (default: float32)")
     group.add_argument("--max-loss", type=float, metavar="SHARE", help="unreadable records tolerated (default: 0.01)")
     group.add_argument("--save-model", action="store_true", help="keep encoder and head as a loadable folder")
     group.add_argument("--overwrite", action="store_true", help="discard results made with other settings")
@@ -96,8 +97,8 @@ def gather(args: argparse.Namespace) -> dict[str, Any]:
     given = {key: value for key, value in vars(args).items() if key not in ("run", "verb", "config")}
     names = {
         "model", "tasks", "mode", "preset", "data_root", "include", "limit", "output", "seeds", "device", "dtype",
-        "num_workers", "num_proc", "cache_dir", "cache_size", "max_loss", "save_model", "overwrite", "dry_run",
-        "protocol", *(item.name for item in PROTOCOL_FIELDS),
+        "num_workers", "num_proc", "cache_dir", "cache_size", "feature_dtype", "max_loss", "save_model", "overwrite",
+        "dry_run", "protocol", *(item.name for item in PROTOCOL_FIELDS),
     }  # fmt: skip
     if "config" not in args:
         return given

@@ -67,9 +67,9 @@ def test_the_limit_is_spread_evenly_and_never_more_than_there_is() -> None:
 
 def test_training_draws_one_window_per_record_drops_the_rest_and_depends_on_seed_and_epoch_only() -> None:
     w = windows([1000] * 10)
-    first = list(w.train_batches(seed=3, epoch=1, batch_size=4))
-    again = list(w.train_batches(seed=3, epoch=1, batch_size=4))
-    other = list(w.train_batches(seed=3, epoch=2, batch_size=4))
+    first = list(w.train_batches(w.epoch_plan(seed=3, epoch=1, batch_size=4)))
+    again = list(w.train_batches(w.epoch_plan(seed=3, epoch=1, batch_size=4)))
+    other = list(w.train_batches(w.epoch_plan(seed=3, epoch=2, batch_size=4)))
     assert [len(b.positions) for b in first] == [4, 4]
     for a, b in zip(first, again, strict=True):
         assert a.positions.tolist() == b.positions.tolist()
@@ -86,8 +86,11 @@ def test_training_draws_one_window_per_record_drops_the_rest_and_depends_on_seed
 
 
 def test_processes_share_a_batch_without_overlap() -> None:
-    whole = [b.positions.tolist() for b in windows([1000] * 10).train_batches(0, 0, 4)]
-    halves = [[b.positions.tolist() for b in windows([1000] * 10, rank, 2).train_batches(0, 0, 4)] for rank in (0, 1)]
+    def drawn(rank: int = 0, world: int = 1) -> list[list[int]]:
+        w = windows([1000] * 10, rank, world)
+        return [b.positions.tolist() for b in w.train_batches(w.epoch_plan(0, 0, 4))]
+
+    whole, halves = drawn(), [drawn(rank, 2) for rank in (0, 1)]
     assert [a + b for a, b in zip(*halves, strict=True)] == whole
 
 
