@@ -40,6 +40,7 @@ class Split:
     Attributes:
         rows: rows of the reader, ascending.
         record_ids, patient_ids: one per row.
+        ages, sexes: one per row, None where unknown; years, "female" or "male".
         targets: (rows, outputs) float32, NaN where there is no target.
         short: records left out because they are shorter than one window.
     """
@@ -49,6 +50,8 @@ class Split:
     rows: Index
     record_ids: list[str]
     patient_ids: list[str]
+    ages: list[float | None]
+    sexes: list[str | None]
     targets: Float
     short: int
 
@@ -272,7 +275,7 @@ def make_split(
     Args:
         name: train, validation or test.
         reader: gives the signals.
-        table: columns record_id and patient_id.
+        table: columns record_id, patient_id, age and sex.
         targets: (records, outputs).
         length: window length in samples at the source rate.
         limit: at most this many records.
@@ -290,6 +293,8 @@ def make_split(
         rows=rows,
         record_ids=[str(value) for value in pick("record_id")],
         patient_ids=["" if value is None else str(value) for value in pick("patient_id")],
+        ages=[None if value is None else float(value) for value in pick("age")],
+        sexes=pick("sex"),
         targets=targets[rows],
         short=int(len(lengths) - len(long_enough)),
     )

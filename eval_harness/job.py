@@ -281,8 +281,15 @@ def to_predictions(job: Job, data: RunData, outputs: dict[str, Any]) -> Predicti
         y_true=np.concatenate([part.targets for part in parts]),
         y_prob=np.concatenate([outputs[part.name] for part in parts]),
         patient_id=patients if any(patients) else None,
+        age=_known([age for part in parts for age in part.ages]),
+        sex=_known([sex for part in parts for sex in part.sexes]),
         regression_targets=tuple(label for label in job.run.regression_targets if label in set(data.labels)),
     )
+
+
+def _known(values: list[Any]) -> list[Any] | None:
+    """The values, or None where there is none at all."""
+    return values if any(value is not None for value in values) else None
 
 
 def scored(
@@ -324,6 +331,7 @@ def scored(
         ),
         metrics=score.metrics,
         per_label=score.per_label,
+        subgroups=score.subgroups,
         predictions=PredictionsFile(
             file=f"predictions/{job.run.name}.parquet", sha256=file_sha256(predictions_path(job))
         ),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from eval_harness.atomic import atomic_path
 SPLITS = ("validation", "test")
 METADATA_KEY = b"ecg_hub"
 FORMAT_VERSION = "1"
+OPTIONAL = {"patient_id": pa.string(), "age": pa.float32(), "sex": pa.string()}
+"""Columns that a dataset may lack, with their types."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Predictions:
         y_prob: (records, outputs) float32: probabilities of classes, raw values of regression targets.
         patient_id: (records,) with None where unknown; None when the dataset has no patients.
         regression_targets: the outputs that are regression targets.
+        age: (records,) years, None where unknown; None when the dataset has no ages.
+        sex: (records,) "female", "male" or None; None when the dataset has none.
+        scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
     """
 
     run: str
@@ -50,6 +55,9 @@ class Predictions:
     y_prob: NDArray[np.float32]
     patient_id: Sequence[str | None] | None = None
     regression_targets: tuple[str, ...] = ()
+    age: Sequence[float | None] | None = None
+    sex: Sequence[str | None] | None = None
+    scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that lengths, shapes, splits and names fit together.
@@ -59,8 +67,7 @@ class Predictions:
         """
         records, shape = len(self.record_id), (len(self.record_id), len(self.labels))
         lengths = {"split": len(self.split)}
-        if self.patient_id is not None:
-            lengths["patient_id"] = len(self.patient_id)
+        lengths |= {name: len(values) for name, values in self._optional().items() if values is not None}
         for name, length in lengths.items():
             if length != records:
                 raise InputError(f"{name} has {length} entries for {records} records.")
@@ -91,16 +98,23 @@ class Predictions:
             record_id=[self.record_id[i] for i in rows],
             y_true=self.y_true[rows],
             y_prob=self.y_prob[rows],
-            patient_id=None if self.patient_id is None else [self.patient_id[i] for i in rows],
             regression_targets=self.regression_targets,
+            scales=self.scales,
+            **{
+                name: None if values is None else [values[i] for i in rows] for name, values in self._optional().items()
+            },
         )
+
+    def _optional(self) -> dict[str, Any]:
+        """The columns that a dataset may lack."""
+        return {name: getattr(self, name) for name in OPTIONAL}
 
 
 def write_predictions(path: Path, predictions: Predictions) -> str:
     """Write predictions atomically and return the SHA-256 of the file.
 
-    Columns: split, record_id, patient_id (where known), y_true and y_prob as fixed-size lists of float32. Run, kind and
-    label names are in the file's metadata.
+    Columns: split, record_id, patient_id, age, sex (where known), y_true and y_prob as fixed-size lists of float32.
+    Run, kind, label names and scales are in the file's metadata.
 
     Raises:
         ResultError: the file cannot be written; says the path and what to do.
@@ -109,8 +123,9 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
         "split": pa.array(list(predictions.split), pa.string()).dictionary_encode(),
         "record_id": pa.array(list(predictions.record_id), pa.string()),
     }
-    if predictions.patient_id is not None:
-        columns["patient_id"] = pa.array(list(predictions.patient_id), pa.string())
+    for name, values in predictions._optional().items():
+        if values is not None:
+            columns[name] = pa.array(list(values), OPTIONAL[name])
     columns |= {"y_true": _fixed_lists(predictions.y_true), "y_prob": _fixed_lists(predictions.y_prob)}
     about = {
         "format_version": FORMAT_VERSION,
@@ -118,6 +133,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
         "kind": predictions.kind,
         "labels": list(predictions.labels),
         "regression_targets": list(predictions.regression_targets),
+        "scales": {name: list(scale) for name, scale in predictions.scales.items()},
     }
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False).encode()})
     with atomic_path(path) as temporary:
@@ -146,8 +162,9 @@ def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
             record_id=table["record_id"].to_pylist(),
             y_true=_matrix(table["y_true"], len(about["labels"])),
             y_prob=_matrix(table["y_prob"], len(about["labels"])),
-            patient_id=table["patient_id"].to_pylist() if "patient_id" in table.column_names else None,
             regression_targets=tuple(about["regression_targets"]),
+            scales={name: (float(scale), str(unit)) for name, (scale, unit) in about.get("scales", {}).items()},
+            **{name: table[name].to_pylist() for name in OPTIONAL if name in table.column_names},
         )
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise ResultError(f"{str(path)!r} cannot be read as predictions of a run ({error}).") from error

@@ -18,8 +18,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 from ecg_hub.errors import ResultError
 from eval_harness.atomic import write_text
 
-SCHEMA_VERSION: Final = "1.0"
-UPGRADES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+SCHEMA_VERSION: Final = "1.1"
+UPGRADES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    # 1.1 adds optional fields to labels: decisions at thresholds, calibration, clinical units.
+    "1.0": lambda content: {**content, "schema_version": "1.1"},
+}
 """Older schema version -> function that returns the content in the next one, with its `schema_version` set."""
 
 
@@ -102,14 +105,26 @@ class DataInfo(Strict):
 
 
 class LabelResult(Strict):
-    """One label on the test split: `records` with a target, `positives` among them (classes only), its metrics."""
+    """One label on the test split: `records` with a target, `positives` among them (classes only), its metrics.
+
+    `threshold` is where F1 was best on validation; F1, sensitivity and specificity are those of the test records at it.
+    `mae` is in standard deviations of the training records, `mae_clinical` in `unit`.
+    """
 
     label: str
     positives: Count | None = None
     records: Count
     auroc: Estimate | None = None
     auprc: Estimate | None = None
+    threshold: Number = None
+    f1: Estimate | None = None
+    sensitivity: Estimate | None = None
+    specificity: Estimate | None = None
+    brier: Estimate | None = None
+    calibration_error: Estimate | None = None
     mae: Estimate | None = None
+    mae_clinical: Estimate | None = None
+    unit: str | None = None
 
 
 class Subgroup(Strict):
@@ -131,7 +146,7 @@ class PredictionsFile(Strict):
 class Result(Strict):
     """One task scored, failed or skipped."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.1"] = SCHEMA_VERSION
     task: str
     task_version: Annotated[int, Field(ge=1)]
     run: str

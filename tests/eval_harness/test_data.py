@@ -39,6 +39,7 @@ def split(lengths: list[int], limit: int | None = None, name: str = "train") -> 
         "record_id": [f"r{i}" for i in range(n)],
         "patient_id": [None] * n,
         "sex": ["female"] * n,
+        "age": [50.0] * n,
     }
     targets = np.arange(n, dtype=np.float32)[:, None]
     return make_split(name, FakeReader(lengths), table, targets, length=250, limit=limit)

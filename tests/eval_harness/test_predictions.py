@@ -40,6 +40,21 @@ def test_unknown_patients_and_regression_targets_survive(tmp_path: Path) -> None
     assert_same(read_predictions(tmp_path / "run.parquet"), written)
 
 
+def test_age_sex_and_scales_survive(tmp_path: Path) -> None:
+    given = predictions()
+    number = len(given.record_id)
+    full = dataclasses.replace(
+        given, age=[50.0, None] * (number // 2), sex=[None, "male"] * (number // 2), scales={"x": (2.5, "mmHg")}
+    )
+    write_predictions(tmp_path / "x.parquet", full)
+    found = read_predictions(tmp_path / "x.parquet")
+    assert (found.age, found.sex, found.scales) == (full.age, full.sex, full.scales)
+    assert found.part("test").sex == [
+        sex for sex, part in zip(full.sex or (), full.split, strict=True) if part == "test"
+    ]
+    assert read_predictions(tmp_path / "x.parquet").part("test").scales == full.scales
+
+
 def test_no_records_survive(tmp_path: Path) -> None:
     written = predictions().part("test")
     empty = dataclasses.replace(

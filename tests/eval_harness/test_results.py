@@ -10,7 +10,15 @@ from pydantic import ValidationError
 
 from ecg_hub.errors import ResultError
 from eval_harness import results
-from eval_harness.results import Estimate, LabelCoverage, read_result, result_json_schema, utc_now, write_result
+from eval_harness.results import (
+    SCHEMA_VERSION,
+    Estimate,
+    LabelCoverage,
+    read_result,
+    result_json_schema,
+    utc_now,
+    write_result,
+)
 from tests.conftest import ROOT
 from tests.support.results import failed, result
 
@@ -31,7 +39,7 @@ def test_keys_are_those_of_the_design() -> None:
         "schema_version", "task", "task_version", "run", "status", "reason", "model", "mode", "protocol", "seed",
         "data", "metrics", "per_label", "subgroups", "predictions", "timings_s", "environment", "created",
     ]  # fmt: skip
-    assert content["schema_version"] == "1.0"
+    assert content["schema_version"] == SCHEMA_VERSION
 
 
 class TestNumbers:

@@ -9,11 +9,14 @@ from ecg_hub.errors import InputError, ResultError
 from eval_harness.bootstrap import bootstrap_counts
 from eval_harness.metrics.auroc import auroc, macro_auroc, macro_auroc_paper
 from eval_harness.metrics.average_precision import average_precision, macro_average_precision
+from eval_harness.metrics.calibration import brier
 from eval_harness.metrics.regression import mae, mean_mae, pooled_mae
+from eval_harness.metrics.thresholds import choose_thresholds, threshold_metrics
 from eval_harness.predictions import Predictions
 from eval_harness.registry import get_task
 from eval_harness.scoring import ScoringError, label_coverage, score_task
 from eval_harness.statistics import interval, macro, resample_ranking
+from eval_harness.subgroups import age_band
 from eval_harness.taskfiles import Task
 from tests.support.results import predictions
 
@@ -70,11 +73,48 @@ class TestClassification:
         assert estimate.low < (estimate.point or 0) < estimate.high
         assert estimate.classes == 5
 
-    def test_validation_records_do_not_matter(self) -> None:
+    def test_validation_records_decide_thresholds_and_nothing_else(self) -> None:
         given = predictions()
         other = dataclasses.replace(given, y_prob=given.y_prob.copy())
         other.y_prob[:10] = 0.5
-        assert score_task(SUPER, given, RESAMPLES).metrics == score_task(SUPER, other, RESAMPLES).metrics
+        first, second = (score_task(SUPER, each, RESAMPLES).metrics for each in (given, other))
+        decisions = {"macro_f1", "macro_sensitivity", "macro_specificity"}
+        assert {name for name in first if first[name] != second[name]} == decisions
+
+    def test_decisions_are_taken_at_the_threshold_of_the_validation_records(self) -> None:
+        given = predictions()
+        found = score_task(SUPER, given, RESAMPLES)
+        cut = choose_thresholds(given.y_true[:10], given.y_prob[:10])
+        expected = threshold_metrics(given.y_true[10:], given.y_prob[10:], cut)
+        for k, label in enumerate(found.per_label):
+            assert label.threshold == (None if np.isnan(cut[k]) else pytest.approx(cut[k]))
+            for name in ("f1", "sensitivity", "specificity"):
+                point = getattr(label, name).point
+                assert point == (None if np.isnan(v := getattr(expected, name)[k]) else pytest.approx(v))
+        points = [label.brier.point for label in found.per_label if label.brier]
+        assert points == pytest.approx(brier(given.y_true[10:], given.y_prob[10:]).tolist())
+
+    def test_subgroups_are_scored_among_themselves(self) -> None:
+        given = predictions()
+        sexes = ["female"] * 10 + ["female", "male"] * 20
+        ages = [30.0] * 10 + [15.0] * 25 + [70.0] * 12 + [None] * 3
+        found = score_task(SUPER, dataclasses.replace(given, sex=sexes, age=ages), RESAMPLES).subgroups
+        assert [(part.name, part.value, part.records) for part in found] == [
+            ("sex", "female", 20), ("sex", "male", 20), ("age", "12-17", 25), ("age", "60-79", 12),
+        ]  # fmt: skip
+        rows = slice(10, 50, 2)
+        expected = macro_auroc(given.y_true[rows], given.y_prob[rows])
+        assert found[0].metrics["macro_auroc"].point == pytest.approx(expected)
+        low, high = found[0].metrics["macro_auroc"].low, found[0].metrics["macro_auroc"].high
+        assert low is not None
+        assert high is not None
+        assert low < expected < high
+        assert score_task(SUPER, given, RESAMPLES).subgroups == []
+
+    def test_age_bands(self) -> None:
+        ages = (0.0, 0.99, 1, 4.9, 5, 12, 17.9, 18, 40, 59.9, 60, 80, 101)
+        names = "under 1|under 1|1-4|1-4|5-11|12-17|12-17|18-39|40-59|40-59|60-79|80 and over|80 and over"
+        assert [age_band(age) for age in ages] == names.split("|")
 
     def test_a_task_is_columns_of_its_run(self) -> None:
         everything, diag = get_task("ptbxl_all"), get_task("ptbxl_diag")
@@ -132,6 +172,15 @@ class TestRegression:
         assert found.per_label[0].positives is None
         assert found.per_label[0].auroc is None
         assert found.metrics["mae"].low is not None
+
+    def test_errors_in_clinical_units(self) -> None:
+        given = dataclasses.replace(regression_predictions(), scales={"age": (17.5, "years")})
+        age, bmi = score_task(regression_task(), given, RESAMPLES).per_label
+        assert age.mae is not None
+        assert age.mae_clinical is not None
+        assert (age.unit, bmi.unit, bmi.mae_clinical) == ("years", None, None)
+        assert age.mae_clinical.point == pytest.approx(17.5 * (age.mae.point or 0))
+        assert age.mae_clinical.high == pytest.approx(17.5 * (age.mae.high or 0))
 
     def test_no_target_at_all(self) -> None:
         given = regression_predictions()
