@@ -42,11 +42,8 @@ from eval_harness.results import (
     write_result,
 )
 from eval_harness.runfile import RunFile, RunSettings, fingerprint
-from eval_harness.scoring import score_task
+from eval_harness.scoring import RESAMPLE_SEED, score_task
 from eval_harness.train import Checkpoint, Trainer, seed_everything
-
-# One seed for all results, whatever the run's seed: models and seeds are compared on the same resamples.
-RESAMPLE_SEED = 0
 
 if TYPE_CHECKING:
     from eval_harness.options import RunOptions

@@ -29,6 +29,9 @@ from eval_harness.taskfiles import Task
 
 ResampleUnit = Literal["record", "patient"]
 
+# One seed for all results, whatever the run's seed: models and seeds are compared on the same resamples.
+RESAMPLE_SEED = 0
+
 
 class ScoringError(ResultError):
     """Predictions that give no score of a task: no test records, none of its labels, no label with both outcomes."""
@@ -134,7 +137,7 @@ def score_task(
         raise ScoringError(f"{task.name}: run {task.run!r} has no output for any of its {coverage.published} labels.")
     names = [label for label in task.labels if label not in set(coverage.missing)]
     columns = [predictions.labels.index(name) for name in names]
-    bootstrap = Bootstrap(resamples, seed, _groups(test) if by == "patient" else None, confidence)
+    bootstrap = Bootstrap(resamples, seed, patient_groups(test) if by == "patient" else None, confidence)
     sample = Sample(task.name, names, test.y_true[:, columns], test.y_prob[:, columns])
     if task.kind == "regression":
         metrics, per_label = _regression(sample, bootstrap, predictions.scales)
@@ -225,7 +228,12 @@ def _main_metrics(sample: Sample, bootstrap: Bootstrap, kind: str) -> dict[str, 
     return {"macro_auroc": _macro(areas, confidence), "macro_auprc": _macro(precisions, confidence)}
 
 
-def _groups(test: Predictions) -> NDArray[Any]:
+def patient_groups(test: Predictions) -> NDArray[Any]:
+    """The patient of every record, for resampling by patient; a record without one is its own.
+
+    Raises:
+        InputError: the predictions name no patients.
+    """
     if test.patient_id is None or all(patient is None for patient in test.patient_id):
         raise InputError("These predictions name no patients; resample by record.")
     # A record without a patient is its own group; the prefix keeps the two kinds of names apart.

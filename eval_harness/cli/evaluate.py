@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eval_harness.cli import listing, run
+from eval_harness.cli import checks, compare, listing, run
 from eval_harness.cli.common import start
 
 EPILOG = """\
@@ -15,6 +15,8 @@ examples:
   ecg-eval --model ecg-cpc --tasks all --data-root /data/ecg
   ecg-eval ls tasks
   ecg-eval describe ptbxl_super
+  ecg-eval compare results/
+  ecg-eval verify results/ecg-cpc/linear
 
 A run that was interrupted continues when the same command is given again.
 Without a verb, `run` is meant: `ecg-eval --model ...`; its options: `ecg-eval run --help`.
@@ -31,6 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     run.register(verbs)
+    compare.register(verbs)
+    checks.register(verbs)
     listing.register(verbs)
     return parser
 

@@ -1,0 +1,122 @@
+"""`ecg-eval compare`: models against each other on the same test records and resamples."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ecg_hub.errors import InputError, ResultError
+from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from eval_harness.comparison import Comparison
+    from eval_harness.found import FoundRun
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "compare",
+        help="paired comparison of models: ranks, ties, differences with intervals",
+        description="Compare runs on the tasks that two or more of them have done: ranks with tie groups, and every "
+        "pairwise difference with its interval, on the same records and resamples.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="result folders, or folders above them")
+    parser.add_argument("--tasks", action="append", metavar="T", help="only these tasks and suites")
+    parser.add_argument("--metric", metavar="M", help="default: the task's own; or macro_auroc_paper, macro_auprc")
+    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="bootstrap resamples (default: 1000)")
+    parser.add_argument("--resample-unit", choices=("record", "patient"), default="record", help="default: record")
+    parser.add_argument("--pairs", action="store_true", help="print every pair, not only the ranks")
+    parser.add_argument("--include", action="append", metavar="PATH", help="your own task files or folders of them")
+    add_json_flag(parser)
+    parser.set_defaults(run=run_compare)
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """Compare; prints ranks per task, and pairs on request."""
+    from eval_harness.found import find_runs
+
+    found = list(_comparisons(find_runs(args.runs), args))
+    if args.json:
+        print(json.dumps([asdict(comparison) for comparison in found], indent=1, ensure_ascii=False))
+        return 0
+    print_table([row for comparison in found for row in rank_rows(comparison)], title="ranks")
+    if args.pairs:
+        print()
+        print_table([row for comparison in found for row in pair_rows(comparison)], title="pairs")
+    number = sum(len(comparison.pairs) for comparison in found)
+    print(
+        f"{number} pairs. Models of one rank do not differ from the best of it: the 95 % interval of the paired "
+        "difference holds 0. Intervals are not adjusted for the number of comparisons; p (Holm) is, within a task."
+    )
+    return 0
+
+
+def _comparisons(runs: list[FoundRun], args: argparse.Namespace) -> Any:
+    from eval_harness.comparison import compare_models
+    from eval_harness.registry import expand, tasks
+
+    include = split_commas(args.include)
+    known = tasks(include)
+    wanted = {task.name for task in expand(args.tasks, include)} if args.tasks else None
+    by_task: dict[str, dict[str, FoundRun]] = defaultdict(dict)
+    for run in runs:
+        for task, result in run.results.items():
+            if result.status == "done" and (wanted is None or task in wanted):
+                name = run.name if run.name not in by_task[task] else f"{run.name} ({run.folder})"
+                by_task[task][name] = run
+    shared = {task: group for task, group in by_task.items() if len(group) > 1}
+    if not shared:
+        there = ", ".join(sorted(by_task)) or "none"
+        raise InputError(f"No task was done by two of these {len(runs)} runs. Done by one: {there}.")
+    for task, group in shared.items():
+        if task not in known:
+            raise ResultError(f"Task {task!r} is not known here; pass its file by --include.")
+        predictions = {name: run.predictions(run.results[task]) for name, run in group.items()}
+        yield compare_models(known[task], predictions, args.metric, args.resamples, by=args.resample_unit)
+
+
+def rank_rows(comparison: Comparison) -> list[dict[str, object]]:
+    """One row per model: rank, score with interval, difference to the best."""
+    best = comparison.standings[0].model
+    to_best = {pair.second: pair for pair in comparison.pairs if pair.first == best}
+    rows: list[dict[str, object]] = []
+    for standing in comparison.standings:
+        score, pair = standing.score, to_best.get(standing.model)
+        rows.append(
+            {
+                "task": comparison.task,
+                "rank": standing.rank,
+                "model": standing.model,
+                "score": f"{score.point:.3f} [{score.low:.3f}, {score.high:.3f}]",
+                "metric": comparison.metric,
+                "behind the best": "-" if pair is None else _text(pair.difference),
+                "records": comparison.records,
+                "labels": len(comparison.labels),
+            }
+        )
+    return rows
+
+
+def pair_rows(comparison: Comparison) -> list[dict[str, object]]:
+    """One row per pair: difference with interval and p-values."""
+    return [
+        {
+            "task": comparison.task,
+            "first": pair.first,
+            "second": pair.second,
+            "first - second": _text(pair.difference),
+            "p": f"{pair.p:.3f}",
+            "p (Holm)": f"{pair.p_holm:.3f}",
+            "significant": "yes" if pair.difference.significant else "no",
+        }
+        for pair in comparison.pairs
+    ]
+
+
+def _text(difference: Any) -> str:
+    return f"{difference.point:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"

@@ -1,0 +1,155 @@
+"""`verify`, `reproduce` and `compare` on real runs of the tiny model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ecg_hub.errors import InputError
+from eval_harness.cli.evaluate import main
+from eval_harness.found import find_runs, read_found
+from eval_harness.options import RunOptions
+from eval_harness.protocol import protocol
+from eval_harness.registry import tasks
+from eval_harness.reproduce import options_of
+from eval_harness.run import evaluate
+from eval_harness.verify import differences, verdict, verify
+
+
+@pytest.fixture(scope="module")
+def trained(data_root: Path, data_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of two models on two tasks."""
+    asked = RunOptions(
+        models=("random:ecg-cpc-tiny", "random:merl-tiny"),
+        tasks=("ptbxl_super", "ptbxl_sub"),
+        modes=("linear",),
+        data_root=str(data_root),
+        cache_dir=data_cache,
+        output=tmp_path_factory.mktemp("results"),
+        device="cpu",
+        protocol=protocol(epochs=1, batch_size=16, resamples=20),
+    )
+    evaluate(asked, quiet=True)
+    return asked.output
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of one finished run, to be spoilt."""
+    return Path(shutil.copytree(trained / "random__ecg-cpc-tiny" / "linear", tmp_path / "a" / "b"))
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {check.task: check.state for check in verify(read_found(folder), tasks())}
+
+
+def test_an_untouched_run_verifies(run: Path) -> None:
+    assert states(run) == {"ptbxl_super": "equal", "ptbxl_sub": "equal"}
+
+
+def test_one_changed_byte_of_the_predictions_is_caught(run: Path) -> None:
+    path = run / "predictions" / "ptbxl_super.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    checks = {check.task: check for check in verify(read_found(run), tasks())}
+    assert checks["ptbxl_super"].state == "differs"
+    assert "changed after it was scored" in checks["ptbxl_super"].findings[0]
+    assert checks["ptbxl_sub"].state == "equal"
+
+
+@pytest.mark.parametrize("part", ["metrics", "per_label", "subgroups", "records"])
+def test_a_changed_number_is_caught(run: Path, part: str) -> None:
+    path = run / "ptbxl_super.json"
+    content = json.loads(path.read_text())
+    if part == "metrics":
+        content["metrics"]["macro_auroc"]["high"] += 0.001
+    elif part == "per_label":
+        content["per_label"][1]["f1"]["point"] = 0.99
+    elif part == "subgroups":
+        content["subgroups"][0]["metrics"]["macro_auroc"]["low"] = 0.0
+    else:
+        content["data"]["records"]["test"] += 1
+    path.write_text(json.dumps(content))
+    (check,) = [check for check in verify(read_found(run), tasks()) if check.task == "ptbxl_super"]
+    assert check.state == "differs"
+    assert len(check.findings) == 1
+    assert verdict([check]) == 1
+
+
+def test_what_cannot_be_checked_is_said(run: Path) -> None:
+    known = dict(tasks())
+    known["ptbxl_super"] = known["ptbxl_super"].model_copy(update={"version": 2})
+    del known["ptbxl_sub"]
+    checks = verify(read_found(run), known)
+    assert [check.state for check in checks] == ["not checked", "not checked"]
+    assert "of version 1 of the task, here is version 2" in checks[0].findings[0]
+    assert "--include" in checks[1].findings[0]
+    (run / "ptbxl_sub.json").unlink()
+    assert states(run)["ptbxl_sub"] == "absent"
+
+
+def test_values_that_an_older_version_did_not_store_are_passed_over() -> None:
+    assert list(differences("x", {"a": 1.0}, {"a": 1.0, "f1": 0.5})) == []
+    assert list(differences("x", {"a": 1.0, "f1": None}, {"a": 1.0, "f1": 0.5})) == []
+    assert list(differences("x", {"a": 1.0}, {"a": 1.1})) == ["x.a: 1.0 in the result, 1.1 computed"]
+    assert len(list(differences("x", [1, 2], [1]))) == 1
+
+
+def test_the_command_lines_say_it_by_exit_code(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(run.parent)]) == 0
+    assert main(["verify", str(run), "--json"]) == 0
+    path = run / "ptbxl_super.json"
+    path.write_text(path.read_text().replace('"positives":', '"positives" :', 1))
+    assert main(["verify", str(run)]) == 0, "only values count"
+    content = json.loads(path.read_text())
+    content["per_label"][0]["positives"] += 1
+    path.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(["verify", str(run)]) == 1
+    assert "per_label.CD.positives" in capsys.readouterr().out
+
+
+def test_a_run_is_reproduced_to_the_byte(
+    run: Path, data_root: Path, data_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["reproduce", str(run), "--data-root", str(data_root), "--cache-dir", str(data_cache), "--device", "cpu"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [task["state"] for task in found["tasks"]] == ["identical", "identical"]
+    assert found["environment"] == []
+    path = run / "ptbxl_super.json"
+    content = json.loads(path.read_text())
+    content["metrics"]["macro_auroc"]["point"] += 0.01
+    path.write_text(json.dumps(content))
+    assert main(words) == 1
+
+
+def test_a_run_on_real_data_asks_for_the_data(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="The run used ptb-xl; pass --data-root"):
+        options_of(read_found(run).run, "", tmp_path)
+
+
+def test_compare_on_the_command_line(
+    run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(trained), "--pairs", "--resamples", "50", "--tasks", "ptbxl_super"]) == 0
+    out = capsys.readouterr().out
+    assert "random:merl-tiny linear" in out
+    assert "1 pairs." in out
+    assert main(["compare", str(trained), "--json", "--resamples", "50"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {comparison["task"] for comparison in found} == {"ptbxl_super", "ptbxl_sub"}
+    assert found[0]["standings"][0]["rank"] == 1
+    assert main(["compare", str(run)]) == 1
+    assert "No task was done by two of these 1 runs" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "nowhere")]) == 1
+    assert "is no folder of results" in capsys.readouterr().err
+
+
+def test_folders_without_runs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no run\.json"):
+        find_runs([tmp_path])
