@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ecg_hub.errors import InputError
+from eval_harness.own_models import OwnClassifier, OwnEncoder
 from eval_harness.protocol import Protocol
 
 POOLING = {"linear": "mean", "finetune": "mean", "scratch": "mean", "frozen": "attention"}
@@ -79,7 +80,14 @@ class AdaptedModel(nn.Module):
         (self.head if self.frozen else self.classifier).load_state_dict(state, strict=True)
 
 
-def adapt(encoder: Any, mode: str, labels: Sequence[str], problem_type: str, protocol: Protocol) -> AdaptedModel:
+def adapt(
+    encoder: Any,
+    mode: str,
+    labels: Sequence[str],
+    problem_type: str,
+    protocol: Protocol,
+    classes: int | None = None,
+) -> AdaptedModel:
     """Put a new head on an encoder for one mode.
 
     Args:
@@ -88,10 +96,13 @@ def adapt(encoder: Any, mode: str, labels: Sequence[str], problem_type: str, pro
         labels: names of the outputs, in order.
         problem_type: as in the model's config.
         protocol: gives the number of attention heads.
+        classes: with problem type "mixed", how many leading outputs are classes.
 
     Returns:
         The model, head freshly initialised from torch's global generator.
     """
+    if isinstance(encoder, OwnEncoder):
+        return _adapt_own(encoder, mode, len(labels), protocol)
     from ecg_hub import AutoModelForECGClassification
 
     config = copy.deepcopy(encoder.config)
@@ -99,11 +110,20 @@ def adapt(encoder: Any, mode: str, labels: Sequence[str], problem_type: str, pro
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.problem_type = problem_type
+    config.num_classification_labels = classes if problem_type == "mixed" else None
     config.pooling = POOLING[mode]
     config.num_attention_pooling_heads = protocol.attention_heads
     classifier = AutoModelForECGClassification.from_config(config)
     classifier.base_model.load_state_dict(encoder.state_dict(), strict=True)
     return AdaptedModel(classifier, mode)
+
+
+def _adapt_own(encoder: OwnEncoder, mode: str, labels: int, protocol: Protocol) -> AdaptedModel:
+    if encoder.module is None and mode not in FROZEN_MODES:
+        allowed = ", ".join(sorted(FROZEN_MODES))
+        raise InputError(f"Mode {mode!r} trains the encoder, and this one is no nn.Module; allowed: {allowed}.")
+    own = encoder if encoder.module is None else copy.deepcopy(encoder).requires_grad_(True)
+    return AdaptedModel(OwnClassifier(own, POOLING[mode], labels, protocol.attention_heads), mode)
 
 
 def parameter_groups(model: AdaptedModel, mode: str, protocol: Protocol) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import time
+import uuid
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
+from ecg_hub.errors import InputError
 from eval_harness.adapt import AdaptedModel, adapt
 from eval_harness.atomic import write_text
 from eval_harness.contamination import state as contamination_state
@@ -26,6 +29,7 @@ from eval_harness.features import FeatureCache, Predictor
 from eval_harness.folder import claim, own_folder
 from eval_harness.loading import LoadedModel, load_model
 from eval_harness.metrics.thresholds import choose_thresholds
+from eval_harness.own_models import OwnEncoder, features_may_be_kept
 from eval_harness.plan import Job
 from eval_harness.predictions import Predictions, file_sha256, read_predictions, write_predictions
 from eval_harness.records import Datasets, open_run
@@ -79,7 +83,13 @@ class Bench:
     def _cache(self, loaded: LoadedModel) -> FeatureCache:
         """The features of an encoder; on disk they are shared with other runs."""
         options = self.options
-        settings = (loaded.weights_sha256, extractor_digest(loaded), options.dtype, str(self.accelerator.device.type))
+        settings: tuple[str, ...] = (
+            loaded.weights_sha256,
+            extractor_digest(loaded),
+            options.dtype,
+            str(self.accelerator.device.type),
+        )
+        settings += (PACKAGE_VERSION,) if features_may_be_kept(loaded.encoder) else (uuid.uuid4().hex,)
         store = open_store(options.cache_dir / "features", options.cache_size)
         return FeatureCache(store, settings, options.feature_dtype)
 
@@ -114,6 +124,8 @@ def run_job(job: Job, bench: Bench) -> list[Result]:
     """
     started = time.perf_counter()
     loaded, cache = bench.model(job)
+    if bench.options.save_model and isinstance(loaded.encoder, OwnEncoder):
+        raise InputError(f"--save-model keeps models of the hub's classes; {loaded.id!r} is not one. Leave it out.")
     data = open_run(job.run, bench.datasets, loaded.extractor.spec().input_seconds)
     prepare_s = time.perf_counter() - started
     with own_folder(job.folder) if bench.is_main else nullcontext():
@@ -221,7 +233,7 @@ def assemble(
     """The model with its new head, the windows it is fed, and what predicts with it."""
     options, accelerator = bench.options, bench.accelerator
     seed_everything(job.seed, 0x68656164)
-    model = adapt(loaded.encoder, job.mode, data.labels, data.problem_type, options.protocol)
+    model = adapt(loaded.encoder, job.mode, data.labels, data.problem_type, options.protocol, data.classes)
     model.to(accelerator.device)
     windows = Windows(data, loaded.extractor, options.num_workers, accelerator.process_index, accelerator.num_processes)
     predictor = Predictor(
@@ -280,7 +292,9 @@ def to_predictions(job: Job, data: RunData, outputs: dict[str, Any]) -> Predicti
         patient_id=patients if any(patients) else None,
         age=_known([age for part in parts for age in part.ages]),
         sex=_known([sex for part in parts for sex in part.sexes]),
-        regression_targets=tuple(label for label in job.run.regression_targets if label in set(data.labels)),
+        regression_targets=tuple(data.labels[data.classes :]),
+        scales=data.scales,
+        groups=data.groups,
     )
 
 
@@ -306,7 +320,7 @@ def scored(
     score = score_task(task, predictions, protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
     timings = {**timings, "score": time.perf_counter() - started}
     deviations = {**protocol.deviations(), **data.deviations, **notes["deviations"]}
-    if score.labels.missing:
+    if score.labels.scored != score.labels.published:
         deviations["labels"] = f"{score.labels.scored}/{score.labels.published}"
     counts = RecordCounts(train=len(data.train), validation=len(data.validation), test=len(data.test))
     corpora = [] if loaded.is_random or job.mode == "scratch" else loaded.corpora

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from ecg_hub.errors import InputError
+from eval_harness.own_models import load_own, wrap_pretrained
+from eval_harness.own_names import is_own
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,23 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
     """
     import ecg_hub
     from ecg_hub.catalog import by_model_type
+    from ecg_hub.modeling_utils import ECGPreTrainedModel
     from ecg_hub.names import resolve
 
+    if is_own(name):
+        return _load_own(name, mode, preset)
     source = _architecture(name) if mode == "scratch" else name
     keywords: dict[str, Any] = {"seed": seed} if source.startswith("random:") else {}
     encoder = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, **keywords)
-    extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(source).with_preset(preset)
+    extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(source)
+    if not isinstance(extractor, ecg_hub.ECGFeatureExtractor):
+        raise InputError(
+            f"{name!r} comes with {type(extractor).__name__}, which does not say what an ECG must look like: save an "
+            "ecg_hub.ECGFeatureExtractor beside the weights."
+        )
+    extractor = extractor.with_preset(preset)
+    if not isinstance(encoder, ECGPreTrainedModel):
+        encoder = wrap_pretrained(encoder)
     return LoadedModel(
         id=name,
         encoder=encoder,
@@ -73,6 +86,23 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         entry=by_model_type(encoder.config.model_type),
         revision=resolve(source).commit(),
         weights_sha256=weights_digest(encoder),
+        parameters=sum(p.numel() for p in encoder.parameters()),
+        preset=preset,
+    )
+
+
+def _load_own(name: str, mode: str, preset: str) -> LoadedModel:
+    """A Python object of the user's as an encoder."""
+    if mode == "scratch":
+        raise InputError(f"Mode 'scratch' trains a registered architecture; {name!r} is a Python object.")
+    encoder, extractor, digest = load_own(name)
+    return LoadedModel(
+        id=name,
+        encoder=encoder,
+        extractor=extractor.with_preset(preset),
+        entry=None,
+        revision=None,
+        weights_sha256=digest,
         parameters=sum(p.numel() for p in encoder.parameters()),
         preset=preset,
     )

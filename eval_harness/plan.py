@@ -9,6 +9,7 @@ from typing import Any
 
 from ecg_hub.names import model_folder
 from eval_harness.options import RunOptions
+from eval_harness.own_names import is_own
 from eval_harness.protocol import DEFAULT_MODES
 from eval_harness.registry import Run, Task, expand, runs
 
@@ -47,7 +48,7 @@ def plan(options: RunOptions) -> list[Job]:
     jobs = []
     for model in options.models:
         entry = entry_for(model)
-        for mode in options.modes or usual_modes(entry):
+        for mode in options.modes or usual_modes(model, entry):
             for seed in options.seeds:
                 folder = result_folder(options, model, mode, seed)
                 skip = reason_to_skip(model, entry, mode)
@@ -67,13 +68,20 @@ def entry_for(model: str) -> Any:
     alias = name.removesuffix("-tiny") if model.startswith("random:") else name
     if alias in models():
         return models()[alias]
+    if is_own(model):
+        return None
     if not model.startswith("random:") and (Path(name).expanduser().is_dir() or "/" in name):
         return None
     return get(alias)
 
 
-def usual_modes(entry: Any) -> tuple[str, ...]:
-    """The modes of a model when none is asked for: `scratch` for the supervised baselines."""
+def usual_modes(model: str, entry: Any) -> tuple[str, ...]:
+    """The modes of a model when none is asked for: `scratch` for the supervised baselines.
+
+    A Python object need not have anything to train, so it is only fine-tuned when that is asked for.
+    """
+    if is_own(model):
+        return tuple(mode for mode in DEFAULT_MODES if mode != "finetune")
     return ("scratch",) if entry is not None and entry.kind == "supervised" else DEFAULT_MODES
 
 

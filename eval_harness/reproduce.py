@@ -54,7 +54,7 @@ def options_of(run: RunFile, data_root: str, output: Path, **others: Any) -> Run
     mock = bool(settings.data.get("mock"))
     if not mock and not data_root and not others.get("include"):
         raise InputError(
-            f"The run used {', '.join(run.datasets)}; pass --data-root or set $ECG_DATA_ROOT to the folder that holds it."
+            f"The run used {', '.join(run.datasets)}; pass --data-root or set $ECG_DATA_ROOT to its folder."
         )
     try:
         values: Any = settings.protocol_values
