@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -239,7 +240,18 @@ class Predictor:
         loader, _ = self.windows.eval_batches(split, self.batch_size)
         for batch in tqdm(loader, desc=f"  {split.name}", unit="batch", leave=False, disable=self.quiet):
             moved: Batch = batch.to(self.device)
-            with torch.inference_mode(), self.autocast():
-                features = model.encode(moved.input_values)
+            features = self._encode(model, moved.input_values)
             self.cache.encoded += len(features)
-            yield features.float().cpu()
+            yield features
+
+    def _encode(self, model: AdaptedModel, values: torch.Tensor) -> torch.Tensor:
+        """Encode windows, in two halves when they do not fit into memory at once."""
+        try:
+            with torch.inference_mode(), self.autocast():
+                return model.encode(values).float().cpu()
+        except Exception as error:
+            if len(values) < 2 or not should_reduce_batch_size(error):
+                raise
+        clear_device_cache(garbage_collection=True)
+        self.batch_size = max(1, len(values) // 2)  # of the loaders to come
+        return torch.cat([self._encode(model, half) for half in values.tensor_split(2)])

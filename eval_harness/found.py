@@ -10,6 +10,7 @@ from ecg_hub.errors import InputError, ResultError
 from eval_harness.predictions import Predictions, read_predictions
 from eval_harness.results import Result, read_result
 from eval_harness.runfile import RUN_FILE, RunFile, read_run
+from eval_harness.seeds import SPREAD_FILE
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,8 @@ def read_found(folder: Path) -> FoundRun:
         ResultError: a file that cannot be read.
     """
     run = read_run(folder / RUN_FILE)
-    results = {}
-    for task in run.tasks:
-        path = folder / f"{task}.json"
-        if path.is_file():
-            results[task] = read_result(path)
-    return FoundRun(folder, run, results)
+    files = (path for path in sorted(folder.glob("*.json")) if path.name not in (RUN_FILE, SPREAD_FILE))
+    results = {path.stem: read_result(path) for path in files}
+    # Folders of several jobs are merged by copying: run.json is then that of the last one.
+    versions = {task: result.task_version for task, result in results.items()}
+    return FoundRun(folder, run.model_copy(update={"tasks": {**versions, **run.tasks}}), results)

@@ -207,7 +207,8 @@ def predicted(
     checkpoint = Checkpoint(job.folder / "checkpoints" / f"{job.run.name}.pt", marker.hexdigest())
     trainer = Trainer(
         model, job.mode, windows, predictor, bench.options.protocol, job.seed, bench.accelerator, checkpoint,
-        label=f"{loaded.id} {job.mode} {job.run.name}", quiet=bench.quiet or not bench.is_main, report=say,
+        label=f"{loaded.id} {job.mode} {job.run.name}", quiet=bench.quiet or not bench.is_main,
+        micro_batch=bench.options.micro_batch, report=say,
     )  # fmt: skip
     started = time.perf_counter()
     progress = trainer.run()
@@ -262,6 +263,8 @@ def training_notes(trainer: Trainer, progress: Any, options: RunOptions, cache: 
     deviations: dict[str, Any] = {}
     if trainer.batch_size < trainer.protocol.batch_size:
         deviations["batch_size"] = trainer.batch_size
+    if trainer.micro_batch is not None and trainer.micro_batch < trainer.batch_size:
+        deviations["micro_batch"] = trainer.micro_batch
     if progress.best_score is None:
         deviations["selection"] = "last epoch: no validation class has both outcomes"
     if options.dtype != "float32":

@@ -12,6 +12,10 @@ from eval_harness.protocol import Protocol, check_mode
 DTYPES = ("float32", "bfloat16", "float16")
 FEATURE_DTYPES = ("float32", "float16")
 PRESETS = ("benchmark", "native")
+NO_DATA_ROOT = (
+    "No data root was given. Use --data-root DIR (one folder per dataset in it), set $ECG_DATA_ROOT, or try "
+    "--data-root mock."
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class RunOptions:
         data_root: folder that holds one folder per dataset, or "mock".
         output: results go to OUTPUT/<model>/<mode>/.
         limit: at most this many records per split, evenly spaced.
+        micro_batch: windows that go through the model at once, the batch of a step being accumulated; None takes all.
+        shard: (i, n) does every n-th job from the i-th on (i from 1); None does all.
         cache_size: GiB of encoded windows that may be kept on disk; 0 keeps pooled features in memory only.
         feature_dtype: of the windows kept: float32, or float16 for half the room.
     """
@@ -39,12 +45,14 @@ class RunOptions:
     protocol: Protocol = field(default_factory=Protocol)
     device: str | None = None
     dtype: str = "float32"
+    micro_batch: int | None = None
     num_workers: int = 0
     num_proc: int | None = None
     limit: int | None = None
     max_loss: float = 0.01
     save_model: bool = False
     overwrite: bool = False
+    shard: tuple[int, int] | None = None
     include: tuple[Path, ...] = ()
     cache_dir: Path = field(default_factory=home)
     cache_size: float = 20.0
@@ -66,10 +74,11 @@ class RunOptions:
             raise unknown_name("feature dtype", self.feature_dtype, FEATURE_DTYPES)
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit!r}: it must be at least 1 record per split.")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise InputError(f"micro_batch is {self.micro_batch!r}: it must be at least 1 window.")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise InputError(f"shard is {self.shard!r}: write I/N with I from 1 to N, for example --shard 1/4.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise InputError(f"seeds are {self.seeds!r}: give one or several different numbers from 0 up.")
-        if not self.data_root:
-            raise InputError(
-                "No data root was given. Use --data-root DIR (one folder per dataset in it), set $ECG_DATA_ROOT, "
-                "or try --data-root mock."
-            )
+        if not self.data_root and not self.include:  # a description among the included files names its own folder
+            raise InputError(NO_DATA_ROOT)

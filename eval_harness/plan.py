@@ -53,7 +53,7 @@ def plan(options: RunOptions) -> list[Job]:
                 folder = result_folder(options, model, mode, seed)
                 skip = reason_to_skip(model, entry, mode)
                 jobs += [Job(model, mode, seed, run, tuple(run.tasks), folder, skip) for run in wanted]
-    return jobs
+    return jobs if options.shard is None else jobs[options.shard[0] - 1 :: options.shard[1]]
 
 
 def entry_for(model: str) -> Any:

@@ -12,6 +12,8 @@ from typing import Any
 from eval_harness.atomic import write_text
 from eval_harness.results import Result
 
+SPREAD_FILE = "seeds.json"
+
 
 def write_spread(folders: Mapping[tuple[str, str], Path], results: Sequence[Result]) -> None:
     """Write `seeds.json` beside the seed folders: mean, standard deviation and range of each metric over the seeds.
@@ -23,7 +25,7 @@ def write_spread(folders: Mapping[tuple[str, str], Path], results: Sequence[Resu
     for (model, mode), folder in folders.items():
         chosen = [r for r in results if r.model.id == model and r.mode == mode and r.status == "done"]
         if chosen:
-            write_text(folder / "seeds.json", json.dumps(spread(chosen), indent=1) + "\n")
+            write_text(folder / SPREAD_FILE, json.dumps(spread(chosen), indent=1) + "\n")
 
 
 def spread(results: Sequence[Result]) -> dict[str, Any]:

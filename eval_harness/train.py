@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
@@ -114,6 +116,8 @@ class Trainer:
 
     Attributes:
         accelerator: an `accelerate.Accelerator`; holds device, precision and processes.
+        micro_batch: windows that go through the model at once; the gradients of a batch are accumulated. None takes
+            the whole batch, and less once that did not fit into memory.
         report: called with a line of text that should stay visible.
     """
 
@@ -127,6 +131,7 @@ class Trainer:
     checkpoint: Checkpoint
     label: str = ""
     quiet: bool = False
+    micro_batch: int | None = None
     report: Callable[[str], None] = print
 
     @property
@@ -208,13 +213,42 @@ class Trainer:
     def _step(
         self, wrapped: Any, optimizer: Any, values: torch.Tensor, targets: torch.Tensor, encoded: bool
     ) -> torch.Tensor:
-        with self.accelerator.autocast():
-            logits = wrapped(values, encoded=encoded)
-        loss = classification_loss(logits.float(), targets, self.data.problem_type, self.data.classes)
-        self.accelerator.backward(loss)
+        """One optimiser step; a batch that does not fit into memory is accumulated over smaller ones."""
+        while True:
+            try:
+                loss = self._backward(wrapped, values, targets, encoded)
+                break
+            except Exception as error:
+                optimizer.zero_grad(set_to_none=True)
+                self._shrink(error, len(values))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        return loss
+
+    def _backward(self, wrapped: Any, values: torch.Tensor, targets: torch.Tensor, encoded: bool) -> torch.Tensor:
+        """Gradients of the mean loss of a batch, in pieces of at most `micro_batch` windows."""
+        size = self.micro_batch or len(values)
+        total = torch.zeros((), device=values.device)
+        for first in range(0, len(values), size):
+            piece, wanted = values[first : first + size], targets[first : first + size]
+            last = first + size >= len(values)
+            with nullcontext() if last else self.accelerator.no_sync(wrapped):
+                with self.accelerator.autocast():
+                    logits = wrapped(piece, encoded=encoded)
+                loss = classification_loss(logits.float(), wanted, self.data.problem_type, self.data.classes)
+                loss = loss * (len(piece) / len(values))
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def _shrink(self, error: Exception, size: int) -> None:
+        """Halve the pieces after an out-of-memory error and say so; any other error is raised."""
+        now = self.micro_batch or size
+        if now < 2 or not should_reduce_batch_size(error):
+            raise error
+        self.micro_batch = now // 2
+        clear_device_cache(garbage_collection=True)
+        self.report(f"{self.label}: out of memory with {now} windows at once; goes on with {self.micro_batch}")
 
     def _validate(self, split: Split) -> float:
         outputs = self.predictor.predict(self.model, split)

@@ -52,6 +52,8 @@ def _how(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", "--seeds", dest="seeds", action="append", metavar="N", help="one or several seeds")
     group.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
     group.add_argument("--dtype", choices=DTYPES, help="precision of training and scoring (default: float32)")
+    group.add_argument("--micro-batch", type=int, metavar="N", help="windows at once; a batch is accumulated")
+    group.add_argument("--shard", metavar="I/N", help="do every N-th run from the I-th on, as one of N jobs")
     group.add_argument("--num-workers", type=int, metavar="N", help="processes that read windows (default: 0)")
     group.add_argument("--num-proc", type=int, metavar="N", help="processes that prepare a dataset (default: 1)")
     group.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
@@ -97,8 +99,8 @@ def gather(args: argparse.Namespace) -> dict[str, Any]:
     given = {key: value for key, value in vars(args).items() if key not in ("run", "verb", "config")}
     names = {
         "model", "tasks", "mode", "preset", "data_root", "include", "limit", "output", "seeds", "device", "dtype",
-        "num_workers", "num_proc", "cache_dir", "cache_size", "feature_dtype", "max_loss", "save_model", "overwrite",
-        "dry_run", "protocol", *(item.name for item in PROTOCOL_FIELDS),
+        "num_workers", "num_proc", "micro_batch", "shard", "cache_dir", "cache_size", "feature_dtype", "max_loss",
+        "save_model", "overwrite", "dry_run", "protocol", *(item.name for item in PROTOCOL_FIELDS),
     }  # fmt: skip
     if "config" not in args:
         return given
@@ -119,6 +121,8 @@ def options_from(merged: dict[str, Any]) -> RunOptions:
     numbers = {item.name: _number(item, values.pop(item.name)) for item in PROTOCOL_FIELDS if item.name in values}
     chosen = protocol(values.pop("protocol", "paper"), **numbers)
     values.setdefault("data_root", os.environ.get("ECG_DATA_ROOT", ""))
+    if "shard" in values:
+        values["shard"] = _shard(values["shard"])
     for name in ("output", "cache_dir"):
         if name in values:
             values[name] = Path(values[name])
@@ -145,6 +149,14 @@ def _number(item: Any, value: Any) -> Any:
     except (TypeError, ValueError) as error:
         kind = type(item.default).__name__
         raise InputError(f"{item.name} is {value!r}: it must be of type {kind} ({item.metadata['help']}).") from error
+
+
+def _shard(text: Any) -> tuple[int, int]:
+    index, _, number = str(text).partition("/")
+    try:
+        return int(index), int(number)
+    except ValueError as error:
+        raise InputError(f"shard is {text!r}: write I/N with I from 1 to N, for example --shard 1/4.") from error
 
 
 def _seeds(names: tuple[str, ...]) -> tuple[int, ...]:
