@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import InputError
+from eval_harness import trivial
 from eval_harness.adapt import AdaptedModel, adapt
 from eval_harness.atomic import write_text
 from eval_harness.contamination import state as contamination_state
@@ -124,7 +125,7 @@ def run_job(job: Job, bench: Bench) -> list[Result]:
     """
     started = time.perf_counter()
     loaded, cache = bench.model(job)
-    if bench.options.save_model and isinstance(loaded.encoder, OwnEncoder):
+    if bench.options.save_model and (isinstance(loaded.encoder, OwnEncoder) or loaded.is_trivial):
         raise InputError(f"--save-model keeps models of the hub's classes; {loaded.id!r} is not one. Leave it out.")
     data = open_run(job.run, bench.datasets, loaded.extractor.spec().input_seconds)
     prepare_s = time.perf_counter() - started
@@ -202,6 +203,8 @@ def predicted(
     if whole and (model_path(job).is_dir() or not bench.options.save_model):
         say(f"{job.title}: predictions are there, only metrics are computed")
         return read_predictions(file), read_json(notes_file)
+    if loaded.is_trivial:
+        return predicted_by_baseline(job, bench, data, timings)
     model, windows, predictor = assemble(job, bench, loaded, cache, data)
     marker = hashlib.sha256(f"{asked.fingerprint}|{data.fingerprint}|{job.run.name}|{data.labels}".encode())
     checkpoint = Checkpoint(job.folder / "checkpoints" / f"{job.run.name}.pt", marker.hexdigest())
@@ -222,10 +225,29 @@ def predicted(
     if bench.is_main:
         if bench.options.save_model:
             save_model(job, model, loaded, data, outputs["validation"])
-        write_text(notes_file, json.dumps(notes, indent=1) + "\n")
-        write_predictions(file, predictions)
+        keep(job, predictions, notes)
         checkpoint.drop()
     return predictions, notes
+
+
+def predicted_by_baseline(
+    job: Job, bench: Bench, data: RunData, timings: dict[str, float]
+) -> tuple[Predictions, dict[str, Any]]:
+    """Predictions of the baseline `trivial`, written, and notes of its fit."""
+    started = time.perf_counter()
+    fitted = trivial.fit(data, quiet=bench.quiet or not bench.is_main)
+    timings["train"] = time.perf_counter() - started
+    predictions = to_predictions(job, data, {"validation": fitted.validation, "test": fitted.test})
+    notes = {"best_score": fitted.score, "penalty": fitted.penalty, "deviations": {}, "history": []}
+    if bench.is_main:
+        keep(job, predictions, notes)
+    return predictions, notes
+
+
+def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:
+    """Write notes and predictions of a run: from then on only metrics are left to do."""
+    write_text(job.folder / "history" / f"{job.run.name}.json", json.dumps(notes, indent=1) + "\n")
+    write_predictions(predictions_path(job), predictions)
 
 
 def assemble(

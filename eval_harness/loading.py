@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from ecg_hub.errors import InputError
-from eval_harness.own_models import load_own, wrap_pretrained
-from eval_harness.own_names import is_own
+from eval_harness.own_models import load_own, own_extractor, wrap_pretrained
+from eval_harness.own_names import TRIVIAL, is_own
+from eval_harness.trivial import PENALTIES, feature_names
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,14 @@ class LoadedModel:
     @property
     def corpora(self) -> list[str] | None:
         """Declared pre-training corpora, or None when nothing is declared."""
+        if self.is_trivial:
+            return []
         return None if self.entry is None else list(self.entry.pretraining_corpora)
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether it is the baseline without an encoder."""
+        return self.id == TRIVIAL
 
     @property
     def is_random(self) -> bool:
@@ -65,6 +73,8 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
     from ecg_hub.modeling_utils import ECGPreTrainedModel
     from ecg_hub.names import resolve
 
+    if name == TRIVIAL:
+        return _load_trivial(preset)
     if is_own(name):
         return _load_own(name, mode, preset)
     source = _architecture(name) if mode == "scratch" else name
@@ -89,6 +99,15 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         parameters=sum(p.numel() for p in encoder.parameters()),
         preset=preset,
     )
+
+
+def _load_trivial(preset: str) -> LoadedModel:
+    """The baseline without an encoder: it takes records as they are, at any rate, of 2.5 s or more."""
+    from types import SimpleNamespace
+
+    extractor = own_extractor(SimpleNamespace(sampling_rate=500, input_seconds=2.5))
+    digest = hashlib.sha256(f"{TRIVIAL}|{PENALTIES}|{feature_names()}".encode()).hexdigest()
+    return LoadedModel(TRIVIAL, None, extractor.with_preset(preset), None, None, digest, 0, preset)
 
 
 def _load_own(name: str, mode: str, preset: str) -> LoadedModel:

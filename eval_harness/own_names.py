@@ -1,8 +1,11 @@
-"""How a Python object is named on the command line; importable without torch."""
+"""Names of models outside the catalogue: Python objects and the baseline; importable without torch."""
 
 from __future__ import annotations
 
 PREFIX = "python:"
+TRIVIAL = "trivial"
+"""The baseline without an encoder."""
+
 FORM = "python:FILE.py:NAME or python:MODULE:NAME"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ecg_hub.names import model_folder
 from eval_harness.options import RunOptions
-from eval_harness.own_names import is_own
+from eval_harness.own_names import TRIVIAL, is_own
 from eval_harness.protocol import DEFAULT_MODES
 from eval_harness.registry import Run, Task, expand, runs
 
@@ -68,7 +68,7 @@ def entry_for(model: str) -> Any:
     alias = name.removesuffix("-tiny") if model.startswith("random:") else name
     if alias in models():
         return models()[alias]
-    if is_own(model):
+    if is_own(model) or model == TRIVIAL:
         return None
     if not model.startswith("random:") and (Path(name).expanduser().is_dir() or "/" in name):
         return None
@@ -80,6 +80,8 @@ def usual_modes(model: str, entry: Any) -> tuple[str, ...]:
 
     A Python object need not have anything to train, so it is only fine-tuned when that is asked for.
     """
+    if model == TRIVIAL:
+        return ("linear",)
     if is_own(model):
         return tuple(mode for mode in DEFAULT_MODES if mode != "finetune")
     return ("scratch",) if entry is not None and entry.kind == "supervised" else DEFAULT_MODES
@@ -87,6 +89,8 @@ def usual_modes(model: str, entry: Any) -> tuple[str, ...]:
 
 def reason_to_skip(model: str, entry: Any, mode: str) -> str | None:
     """Why a mode makes no sense for a model, or None; trained weights of one's own under its short name count."""
+    if model == TRIVIAL and mode != "linear":
+        return f"{model} is a linear model without an encoder (mode linear)"
     if entry is None or entry.kind != "supervised" or mode == "scratch" or model.startswith("random:"):
         return None
     if not (model_folder(entry.alias) / "config.json").is_file() and not Path(model).is_dir():
