@@ -1,7 +1,7 @@
 """What each finding does to the heart's electrical vector: the table behind the simulator.
 
 Vectors are (x left, y down, z back) in millivolt on the scale of Dower's lead vectors; times and widths in
-milliseconds, a width being the standard deviation of a Gaussian. The names are SCP-ECG statements; mock trees of
+milliseconds, a width being the standard deviation of a Gaussian. Most names are SCP-ECG statements; mock trees of
 datasets with other vocabularies map theirs onto these. The numbers are drawn from textbook descriptions (which leads
 show a Q wave, where an injury current points) and tuned by eye; they are no model of any patient.
 """
@@ -201,7 +201,56 @@ RHYTHM: Mapping[str, Finding] = MappingProxyType(
     }
 )
 
-FINDINGS: Mapping[str, Finding] = MappingProxyType(
-    {**RHYTHM, **CONDUCTION, **HYPERTROPHY, **INFARCTION, **REPOLARISATION}
+_ESCAPE = (*(_q(-10, 20, 0.3, 0.2, 0.75), _q(34, 18, 0.45, 0.1, 0.8)), _t(-0.2, -0.1, -0.4))
+
+FURTHER: Mapping[str, Finding] = MappingProxyType(
+    {
+        "LAD": Finding(axis=(-75, -60)),
+        "RAD": Finding(axis=(48, 62)),
+        # Seen from below: clockwise rotation moves the transition zone towards V5 and V6, the other one towards V1.
+        "CLOCKWISE": Finding(factors={"r": (0.75, 0.85)}, waves=(_q(2, 11, -0.1, 0, 0.55),)),
+        "COUNTERCLOCKWISE": Finding(factors={"s": (0.3, 0.5)}, waves=(_q(2, 11, 0, 0, -0.6),)),
+        "LVOLT_LIMB": Finding(factors={"r": (0.35, 0.45)}, waves=(_q(20, 9, 0.1, 0, 0.3),)),
+        "LVOLT_CHEST": Finding(
+            factors={"r": (0.5, 0.6), "s": (0.2, 0.3), "q": (0.1, 0.2)}, waves=(_q(0, 10, 0, 0.35, 0),)
+        ),
+        "UWAVE": Finding(waves=(_t(0.10, 0.08, -0.10, 420, 30),)),
+        "EARLY_REPOLARISATION": Finding(factors={"t": (1.3, 1.5)}, waves=(_st(0.12, 0.10, -0.16, 80, 40),)),
+        "PWAVE": Finding(factors={"p": (0.1, 0.3)}, waves=(Wave("P", 30, 9, (0.10, 0.02, -0.05)),)),
+        "ATACH": Finding(ranges={"rate": (118, 145), "pr": (110, 130)}, factors={"p": (-0.9, -0.6)}),
+        "JTACH": Finding(ranges={"rate": (98, 118), "irregularity": (0.0, 0.006)}, factors={"p": (0, 0)}),
+        "JESC": Finding(ranges={"rate": (38, 48), "irregularity": (0.0, 0.01)}, factors={"p": (0, 0)}),
+        "VESC": Finding(ranges={"rate": (32, 40)}, factors={**_NO_QRS, "p": (0.0, 0.0)}, waves=_ESCAPE),
+        "AVB": Finding(ranges={"rate": (44, 56), "pr": (230, 270)}),
+        "2TO1AVB": Finding(ranges={"rate": (36, 44), "irregularity": (0.0, 0.006), "pr": (190, 215)}),
+        "PAUSE": Finding(ranges={"rate": (54, 66), "irregularity": (0.18, 0.24)}),
+        "SHPR": Finding(ranges={"pr": (88, 108)}),
+        "WANDERING": Finding(
+            ranges={"rate": (60, 84), "irregularity": (0.07, 0.1), "pr": (105, 135)}, factors={"p": (0.2, 0.4)}
+        ),
+        "ATRIAL_RHYTHM": Finding(ranges={"rate": (58, 84), "pr": (105, 125)}, factors={"p": (-0.9, -0.6)}),
+        "ATRIAL_PACING": Finding(
+            ranges={"rate": (60, 75), "irregularity": (0.0, 0.003)}, waves=(Wave("P", -34, 1.5, (0.2, 0.6, 0.2)),)
+        ),
+        "AJR": Finding(ranges={"rate": (64, 90), "irregularity": (0.0, 0.01)}, factors={"p": (0, 0)}),
+        "AIVR": Finding(
+            ranges={"rate": (62, 95), "irregularity": (0, 0.02)}, factors={**_NO_QRS, "p": (0, 0)}, waves=_ESCAPE
+        ),
+        "VT": Finding(
+            ranges={"rate": (145, 190), "irregularity": (0, 0.01)}, factors={**_NO_QRS, "p": (0, 0)}, waves=_ESCAPE
+        ),
+        "VFIB": Finding(
+            ranges={"rate": (200, 225), "irregularity": (0.25, 0.35)},
+            factors={"p": (0, 0), "q": (0, 0), "r": (0, 0), "s": (0, 0), "t": (0, 0)},
+            waves=(_q(0, 38, 0.35, 0.45, 0.25), _q(105, 45, -0.25, -0.35, -0.15)),
+        ),
+        "PRWP": Finding(waves=(_q(-2, 13, 0, 0, 0.45),)),
+        "SQT": Finding(factors={"qt": (0.76, 0.82), "t": (1.1, 1.3)}),
+    }
 )
-"""Every finding that the simulator knows: the 71 SCP-ECG statements of PTB-XL."""
+"""Findings that other datasets name and SCP-ECG does not, or does not tell apart."""
+
+FINDINGS: Mapping[str, Finding] = MappingProxyType(
+    {**RHYTHM, **CONDUCTION, **HYPERTROPHY, **INFARCTION, **REPOLARISATION, **FURTHER}
+)
+"""Every finding that the simulator knows: the 71 SCP-ECG statements of PTB-XL, then `FURTHER`."""

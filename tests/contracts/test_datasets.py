@@ -46,7 +46,6 @@ def test_metadata_are_complete(dataset: ECGDataset) -> None:
     assert dataset.versions
     assert all(rate > 0 for rate in dataset.sampling_rates)
     assert dataset.sampling_rate == dataset.sampling_rates[0]
-    assert dataset.table_files
     assert dataset.signal_suffixes
     assert dataset.store_version >= 1
     assert dataset.thresholds["min_count"] >= 1

@@ -1,0 +1,376 @@
+"""The parts of the PhysioNet/CinC Challenge 2021: WFDB headers with SNOMED CT codes, one code table per part.
+
+Raw folder: `<id>.hea` and `<id>.mat` flat, in `g1`, `g2`, ..., or as released, in `training/<part>/g1`, .... Age, sex
+and codes (`Dx`) stand in the header of each record, so a scan only lists files and `read` brings the rest.
+
+Labels: each code of `Dx` by the part's code table, the first row of a code wins; repeats stay. A code without a row,
+an empty `Dx` and whatever follows a blank in it give no label and a remark in the report. Records that cannot be read
+are lost and those with a missing sample are left out, both before labels are counted and folds are made; those that
+are too short are left out afterwards. Folds: iterative stratification of the unfiltered labels, records sorted by
+name; the highest fold that holds a record of full length is test, the one before validation, all others train.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataset_scripts.codes import read_codes
+from dataset_scripts.folds import stratify
+from dataset_scripts.labels import split_by_fold
+from dataset_scripts.provenance import Release, Source
+from dataset_scripts.samples import MISSING, lead_columns, missing_leads
+from dataset_scripts.spec import (
+    ECGDataset,
+    Exclusion,
+    LabelTable,
+    PathLike,
+    RawRecord,
+    RecordExcluded,
+    Rejected,
+    Scan,
+    Signal,
+)
+from dataset_scripts.wfdb_files import Header, read_header, signal_of
+from ecg_hub.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RELEASE = "1.0.3"
+PAGE = f"https://physionet.org/content/challenge-2021/{RELEASE}/"
+LICENCE = "CC-BY-4.0"
+SAMPLING_RATE = 500
+FOLDS = 10
+MIN_SAMPLES = 5000
+"""Samples of ten seconds; shorter records stand in no split, where the length rule applies."""
+
+OLDEST = 120
+MISSING_SAMPLES = "holds missing samples (NaN)"
+CITATION = (
+    "Reyna, M. A., Sadr, N., Perez Alday, E. A., et al. Will Two Do? Varying Dimensions in Electrocardiography: The "
+    "PhysioNet/Computing in Cardiology Challenge 2021. Computing in Cardiology 48, 2021, "
+    "10.23919/CinC53138.2021.9662687. PhysioNet, version 1.0.3, 10.13026/34va-7q14. CC BY 4.0. Goldberger et al., "
+    "PhysioBank, PhysioToolkit, and PhysioNet, Circulation 101(23), 2000."
+)
+FOLD_RULE = (
+    "made here, by record (the data name no patients): ten folds by iterative stratification of the unfiltered labels, "
+    "seed 0, records sorted by name; the last fold is test, the one before validation. The published folds followed "
+    "the order in which a directory was listed, which nobody can know, so these are not the authors' folds"
+)
+FOLD_PROBLEM = (
+    "The published folds depend on the order in which a file system listed the records, so they cannot be made again: "
+    "the test set here is about as large and as mixed, but holds other records."
+)
+PATIENT_PROBLEM = (
+    "The data name no patients. If a patient has several records, they may stand on both sides of a split, which makes "
+    "scores look better."
+)
+
+
+@dataclass(frozen=True)
+class RecordNames:
+    """How the records of a part are named: a prefix and a number of fixed width.
+
+    Attributes:
+        prefix: letters before the number.
+        digits: width of the number.
+        first, last: lowest and highest number.
+    """
+
+    prefix: str
+    digits: int
+    first: int
+    last: int
+
+    def __contains__(self, name: object) -> bool:
+        match = re.fullmatch(rf"{self.prefix}(\d{{{self.digits}}})", str(name))
+        return match is not None and self.first <= int(match[1]) <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.name(self.first)} to {self.name(self.last)}"
+
+    def name(self, number: int) -> str:
+        """Return the name of a record."""
+        return f"{self.prefix}{number:0{self.digits}d}"
+
+
+PARTS: Mapping[str, RecordNames] = {
+    "Chapman-Shaoxing": RecordNames("JS", 5, 1, 10_646),
+    "Ningbo": RecordNames("JS", 5, 10_647, 45_551),
+    "CPSC2018": RecordNames("A", 4, 1, 6877),
+    "CPSC-Extra": RecordNames("Q", 4, 1, 3581),
+    "Georgia": RecordNames("E", 5, 1, 10_344),
+    "PTB-XL": RecordNames("HR", 5, 1, 21_837),
+    "PTB": RecordNames("S", 4, 1, 549),
+    "INCART": RecordNames("I", 4, 1, 75),
+}
+"""The parts of the Challenge and how their records are named; tells a wrong folder by its content."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A header, or a signal file without one.
+
+    Attributes:
+        record_id: the file name without its ending.
+        file: the file below the raw folder, in POSIX form.
+        whole: whether it is a header; else only the signal file is there.
+    """
+
+    record_id: str
+    file: str
+    whole: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeDataset(ECGDataset):
+    """One part of the Challenge.
+
+    Attributes:
+        part: its folder below `training`.
+        names: how its records are named.
+        code_table: the table in `dataset_scripts.codes` that names its codes.
+        abbreviated: whether labels are abbreviations, so that their titles come from the code table.
+    """
+
+    part: str
+    names: RecordNames
+    code_table: str
+    abbreviated: bool = False
+
+    def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
+        """Return the raw folder after checking that records of this part are there.
+
+        Raises:
+            DataError: the folder does not exist, holds no record, or only records of another dataset.
+        """
+        folder = super().check_folder(data_dir, sampling_rate)
+        found = [item.record_id for item in list_records(folder, self.part) if item.whole]
+        source = f"Get {self.title} from {self.page} (training/{self.part})"
+        if not found:
+            raise DataError(
+                f"{str(folder)!r} holds no record of {self.title}: no .hea file lies there, in g1, g2, ... below it, "
+                f"or in training/{self.part}. {source}."
+            )
+        if not any(name in self.names for name in found):
+            raise DataError(
+                f"{str(folder)!r} holds {len(found)} records, {min(found)} to {max(found)}{_whose(found)}, and none of "
+                f"{self.title}, which are named {self.names}. {source}."
+            )
+        return folder
+
+    def scan(self, data_dir: Path, sampling_rate: int) -> Scan:
+        """List the records, sorted by name; names of another part are left out by rule."""
+        import pandas as pd
+
+        del sampling_rate
+        files: dict[str, str] = {}
+        lost, excluded = [], []
+        found = sorted(list_records(data_dir, self.part), key=lambda item: (item.record_id, item.file))
+        for item in found:
+            if item.record_id not in self.names:
+                rule = f"not a record of {self.title} ({self.names})"
+                excluded.append(Rejected(item.record_id, item.file, rule))
+            elif not item.whole:
+                lost.append(Rejected(item.record_id, item.file, f"{item.record_id}.hea is missing"))
+            elif item.record_id in files:
+                reason = f"the record occurs a second time, the first is {files[item.record_id]}"
+                lost.append(Rejected(item.record_id, item.file, reason))
+            else:
+                files[item.record_id] = item.file
+        table = pd.DataFrame({"record_id": list(files), "file": list(files.values())}, dtype=object)
+        return Scan(table, lost=lost, excluded=excluded)
+
+    def read(self, data_dir: Path, record: RawRecord) -> Signal:
+        """Read a header and its signal.
+
+        Raises:
+            DataError: a file is missing or damaged, or the header is one that WFDB software refuses.
+            RecordExcluded: a sample is missing.
+        """
+        path = data_dir / record.file
+        header = read_header(path)
+        _check_record_name(path)
+        metadata, remarks = _clinical(header.comments)
+        _, odd = self.labels_of(metadata["dx"])
+        signal = signal_of(header, **metadata)
+        if _has_missing(header, signal):
+            raise RecordExcluded(MISSING_SAMPLES)
+        return replace(signal, remark="; ".join(filter(None, [signal.remark, *remarks, *odd])))
+
+    def label_table(self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any]) -> LabelTable:
+        """Name the codes, make the folds, and leave out short records."""
+        del data_dir
+        labels = [self.labels_of(text if isinstance(text, str) else None)[0] for text in metadata["dx"]]
+        fold = stratify(labels, thresholds["folds"], seed=0)
+        shortest = thresholds.get("min_samples", 0)
+        short = metadata["samples"].to_numpy() < shortest
+        last = int(fold[~short].max(initial=-1))
+        return LabelTable(
+            labels={"label_all": labels},
+            fold=fold,
+            split=split_by_fold(fold, last=last if last > 0 else thresholds["folds"] - 1),
+            exclusions=[Exclusion(f"shorter than {shortest / SAMPLING_RATE:g} s", short)] if shortest else [],
+        )
+
+    def label_title(self, column: str, label: str) -> str:
+        """Return the meaning of an abbreviated label; two meanings where two codes carry it."""
+        del column
+        rows = first_rows(self.code_table) if self.abbreviated else ()
+        meanings = dict.fromkeys(row["meaning"] for row in rows if row["name"] == label and row["meaning"])
+        return " or ".join(meanings) or label
+
+    def labels_of(self, dx: str | None) -> tuple[list[str], list[str]]:
+        """Return the labels of a `Dx` text, repeats kept, and what is odd about it.
+
+        Args:
+            dx: the text behind "Dx:", e.g. "426783006,164934002", or None where the header has no such line.
+        """
+        if dx is None:
+            return [], ["the header has no Dx line"]
+        table = code_names(self.code_table)
+        codes, behind = _split_codes(dx)
+        unknown = [code for code in codes if code not in table]
+        odd = [] if codes or behind else ["Dx is empty"]
+        odd += [f"Dx code {code!r} is not in the code table" for code in unknown]
+        odd += [f"Dx {text!r} follows a blank and is not read" for text in behind]
+        return [table[code] for code in codes if code in table], odd
+
+
+def list_records(folder: Path, part: str) -> list[Found]:
+    """Return the records in a raw folder in any of its layouts: flat, in g1, g2, ..., or below training/<part>."""
+    return [item for top in (".", part, f"training/{part}") for place in _places(folder, top) for item in place]
+
+
+def _places(folder: Path, top: str) -> Iterator[list[Found]]:
+    """Yield the records of a folder itself, then of each of its groups."""
+    names = _names(folder / top)
+    yield _pair(names, top)
+    for name in names:
+        if re.fullmatch(r"g\d+", name) and (folder / top / name).is_dir():
+            yield _pair(_names(folder / top / name), f"{top}/{name}")
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(".")]  # macOS leaves "._" files
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"The folder {str(folder)!r} cannot be read: {error}.") from error
+
+
+def _pair(names: Sequence[str], place: str) -> list[Found]:
+    """Return the headers among file names, and the signal files that have none."""
+    below = place.removeprefix(".").removeprefix("/")
+    prefix = f"{below}/" if below else ""
+    headers = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
+    alone = [stem for name in names if name.endswith(".mat") and (stem := name.removesuffix(".mat")) not in headers]
+    found = [Found(stem, f"{prefix}{stem}.hea") for stem in headers]
+    return found + [Found(stem, f"{prefix}{stem}.mat", whole=False) for stem in alone]
+
+
+def _whose(found: Sequence[str]) -> str:
+    """Return which parts of the Challenge the records belong to, in brackets, or nothing."""
+    owners = [title for title, names in PARTS.items() if any(name in names for name in found)]
+    return f" ({', '.join(owners)})" if owners else ""
+
+
+def _check_record_name(path: Path) -> None:
+    """Refuse the headers of an early edition, as WFDB software does; some of them state a gain that is wrong.
+
+    Raises:
+        DataError: the record line names a file instead of a record.
+    """
+    with path.open(encoding="utf-8", errors="replace") as handle:
+        words = next((line.split() for line in handle if line.strip() and not line.startswith("#")), [""])
+    if "." in words[0]:
+        raise DataError(
+            f"{path.name} names the record {words[0]!r}, which WFDB software refuses for its dot (a header of an early "
+            f"edition of the Challenge); release {RELEASE} has a sound one"
+        )
+
+
+def _has_missing(header: Header, signal: Signal) -> bool:
+    """Tell whether a sample of a lead that is there is missing; a lead that is not there is no such case."""
+    absent = missing_leads(lead_columns([line.name for line in header.signals])) if header.signals else []
+    gone = (signal.samples == MISSING).sum(axis=0)
+    return int(gone.sum()) > len(absent) * len(signal.samples)
+
+
+def _clinical(comments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return age (years), sex and dx of a header, and what is odd about them; the last line of a key wins."""
+    found = {key.strip().lower(): value.strip() for key, colon, value in (c.partition(":") for c in comments) if colon}
+    age, sex = found.get("age", ""), found.get("sex", "").lower()
+    years = _number(age)
+    known = years is not None and 0 <= years <= OLDEST
+    sexes = {"male": "male", "m": "male", "female": "female", "f": "female"}
+    remarks = [f"age {age!r} is not within 0 to {OLDEST} years"] if years is not None and not known else []
+    if sex not in {*sexes, "", "nan", "unknown"}:
+        remarks.append(f"sex {sex!r} is neither male nor female")
+    return {"age": years if known else None, "sex": sexes.get(sex), "dx": found.get("dx")}, remarks
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _split_codes(dx: str) -> tuple[list[str], list[str]]:
+    """Return the codes of a Dx text and the words behind a blank, which the published preparation does not read."""
+    words = dx.split()
+    codes = [code.lstrip("0") for code in words[0].split(",")] if words else []
+    if words[1:] and not codes[-1]:
+        codes.pop()
+    return codes, words[1:]
+
+
+def first_rows(table: str) -> list[Mapping[str, str]]:
+    """Return the rows of a code table without those whose code has a row before: the first one wins."""
+    rows: dict[str, Mapping[str, str]] = {}
+    for row in read_codes(table):
+        rows.setdefault(row["code"], row)
+    return list(rows.values())
+
+
+@lru_cache
+def code_names(table: str) -> Mapping[str, str]:
+    """Return code -> label of a code table."""
+    return MappingProxyType({row["code"]: row["name"] for row in first_rows(table)})
+
+
+def release(code_table: str, records: int, labels: int) -> Release:
+    """Return what is known of release 1.0.3 of a part: its published counts per code, added up per label.
+
+    A record that carries two codes of one label counts twice, as it does in the count rule.
+
+    Args:
+        code_table: the part's code table.
+        records: records of the part.
+        labels: labels that the count filter keeps.
+    """
+    counts: Counter[str] = Counter()
+    for row in first_rows(code_table):
+        counts[row["name"]] += int(row["records"])
+    present = {name: count for name, count in counts.items() if count}
+    return Release(
+        version=RELEASE, records=records, label_counts={"label_all": present}, label_numbers={"label_all": labels}
+    )
+
+
+def source(part: str) -> Source:
+    """Return where the files of a part are."""
+    return Source(host="physionet", ref=f"challenge-2021/{RELEASE}", files=(f"training/{part}",))
