@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.labels import split_by_fold
-from dataset_scripts.spec import ECGDataset, Exclusion, LabelTable, RawRecord, Rejected, Scan, Signal
+from dataset_scripts.ptb_xl_release import RELEASE
+from dataset_scripts.spec import ECGDataset, Exclusion, LabelTable, RawRecord, Rejected, Scan, Signal, Source
 from dataset_scripts.tables import TextTable, read_text_table
 
 if TYPE_CHECKING:
@@ -253,4 +254,19 @@ DATASET = PTBXL(
     thresholds={"min_count": 10, "exclude_removed": False},
     table_files=(DATABASE, STATEMENTS),
     optional_files=("SHA256SUMS.txt",),
+    description=(
+        "21,799 clinical 12-lead ECGs of ten seconds from 18,869 patients, recorded with devices of Schiller AG "
+        "between 1989 and 1996 and published by the Physikalisch-Technische Bundesanstalt. Up to two cardiologists "
+        "annotated each record with SCP-ECG statements and their likelihoods; the statements are diagnostic, of form, "
+        "or of rhythm."
+    ),
+    problems=(
+        "Every statement counts as a label, whatever its likelihood, 0 included; form and rhythm ones carry none.",
+        "Release 1.0.3 writes ages over 89 as 300; they become 90 here, with age_over_89 true.",
+        "Release 1.0.3 lacks 38 records that 1.0.1 holds, so results on the two releases differ a little.",
+        "22 of the 71 statements have fewer than ten positive records in fold 10: their AUROC has a wide interval.",
+        "label_super, label_sub and label_diag are empty for 411 records, which stay in all splits without a label.",
+    ),
+    releases=(RELEASE,),
+    sources=(Source(host="physionet", ref="ptb-xl/1.0.3"),),
 )

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -119,7 +119,14 @@ def fetch_json(remote: RemoteFile, patience: Patience | None = None) -> Any:
         return _patiently(remote, patience or Patience(retries=2), lambda: 0, lambda: attempt(client))
 
 
-def download(remote: RemoteFile, folder: Path, *, patience: Patience | None = None, quiet: bool = False) -> Path:
+def download(
+    remote: RemoteFile,
+    folder: Path,
+    *,
+    patience: Patience | None = None,
+    quiet: bool = False,
+    client: httpx2.Client | None = None,
+) -> Path:
     """Download a file, or what is missing of it.
 
     Args:
@@ -127,6 +134,7 @@ def download(remote: RemoteFile, folder: Path, *, patience: Patience | None = No
         folder: where it goes; made if it is not there.
         patience: how often a broken connection is taken up again.
         quiet: draw no progress bar. Without a terminal none is drawn anyway.
+        client: from `open_client`, kept open between many files; by default one for this file.
 
     Returns:
         The path of the whole file, whose checksum was compared.
@@ -139,7 +147,7 @@ def download(remote: RemoteFile, folder: Path, *, patience: Patience | None = No
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not (target.is_file() and _is_whole(remote, target)):
-            _complete(remote, _Part(remote, target), patience or Patience(), quiet)
+            _complete(remote, _Part(remote, target), patience or Patience(), quiet, client)
     except OSError as error:
         raise write_error(target, error) from error
     return target
@@ -201,7 +209,7 @@ class _Part:
         return {}
 
 
-def _complete(remote: RemoteFile, part: _Part, patience: Patience, quiet: bool) -> None:
+def _complete(remote: RemoteFile, part: _Part, patience: Patience, quiet: bool, shared: httpx2.Client | None) -> None:
     """Fetch what is missing, compare the checksum, give the file its name."""
     _check_space(remote, part)
     bar = tqdm(
@@ -212,7 +220,7 @@ def _complete(remote: RemoteFile, part: _Part, patience: Patience, quiet: bool) 
         unit_scale=True,
         disable=True if quiet else None,
     )
-    with bar, open_client() as client:
+    with bar, open_client() if shared is None else nullcontext(shared) as client:
         _patiently(remote, patience, lambda: part.size, lambda: _fetch_rest(client, remote, part, bar))
     if not _is_whole(remote, part.path):
         size = part.size

@@ -1,4 +1,4 @@
-"""`ecg-hub`: list, convert and use models."""
+"""`ecg-hub`: list, convert and use models; list, prepare and publish datasets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eval_harness.cli import hub_bench, hub_listing, hub_models, hub_use
+from eval_harness.cli import hub_bench, hub_data, hub_listing, hub_models, hub_use
 from eval_harness.cli.common import start
 
 EPILOG = """\
@@ -17,6 +17,8 @@ examples:
   ecg-hub convert ecg-cpc --checkpoint last_11597276.ckpt
   ecg-hub embed ecg-cpc records/*.hea -o features.parquet
   ecg-hub predict results/ecg-cpc/finetune/model/ptbxl_super record.hea
+  ecg-hub data ls
+  ecg-hub data prepare ptb-xl --data-dir /data/ecg/ptb-xl --download
 
 Research software, not a medical device."""
 
@@ -25,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all verbs."""
     parser = argparse.ArgumentParser(
         prog="ecg-hub",
-        description="ECG models by name: list, convert, encode, predict.",
+        description="ECG models and datasets by name: list, convert, encode, predict; prepare, verify, draw.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -34,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     hub_models.register(verbs)
     hub_use.register(verbs)
     hub_bench.register(verbs)
+    hub_data.register(verbs)
     return parser
 
 
