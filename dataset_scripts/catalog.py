@@ -1,16 +1,20 @@
-"""The registered datasets: every file of `dataset_scripts/sets/` that holds an instance named `DATASET`."""
+"""The registered datasets: every file of `dataset_scripts/sets/` that holds an instance named `DATASET`.
+
+A user's own archive is no member of the list; it is named by the path of the YAML file that describes it.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
+import os
 import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from dataset_scripts import sets
-from dataset_scripts.spec import ECGDataset
-from ecg_hub.errors import unknown_name
+from dataset_scripts.spec import ECGDataset, PathLike
+from ecg_hub.errors import InputError, unknown_name
 
 
 @functools.cache
@@ -31,13 +35,48 @@ def datasets() -> Mapping[str, ECGDataset]:
     return MappingProxyType(dict(sorted(found.items())))
 
 
-def get(name: str) -> ECGDataset:
+def is_path(name: PathLike) -> bool:
+    """Return whether a name is the path of a YAML file that describes a user's own archive."""
+    return os.fspath(name).endswith((".yaml", ".yml"))
+
+
+def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
     """Return one dataset.
+
+    Args:
+        name: a registered dataset, or the path of the YAML file that describes a user's own archive.
+        data_dir: the folder of such an archive; None takes the one that the file names.
 
     Raises:
         UnknownNameError: no dataset has that name; the text suggests the closest and lists all.
+        InputError: the description is not valid, or has the name of a registered dataset.
+        DataError: what it describes is not there.
     """
+    if is_path(name):
+        from dataset_scripts.own import open_own
+
+        own = open_own(name)
+        refuse_published_name(own.name, own.source)
+        return own.bound(data_dir)
+    name = os.fspath(name)
     try:
         return datasets()[name]
     except KeyError:
         raise unknown_name("dataset", name, datasets()) from None
+
+
+def refuse_published_name(name: str, source: PathLike) -> None:
+    """Refuse a user's own archive that has the name of a registered dataset.
+
+    Args:
+        name: of the archive.
+        source: the file that describes it, for the error text.
+
+    Raises:
+        InputError: a registered dataset has that name.
+    """
+    if name in datasets():
+        raise InputError(
+            f"{source}: field 'name': {name!r} is a published dataset, and a result under its name must mean that one; "
+            "choose another name."
+        )

@@ -36,8 +36,8 @@ _HOMES = {
 
 
 def load_dataset(
-    name: str,
-    data_dir: str | _os.PathLike[str],
+    name: str | _os.PathLike[str],
+    data_dir: str | _os.PathLike[str] | None = None,
     cache_dir: str | _os.PathLike[str] | None = None,
     min_count: int | None = None,
     max_loss: float = 0.01,
@@ -46,8 +46,9 @@ def load_dataset(
     """Load a dataset from the folder of its published files.
 
     Args:
-        name: dataset, for example "ptb-xl"; `ecg-eval ls datasets` lists them.
-        data_dir: the dataset's folder.
+        name: dataset, for example "ptb-xl"; `ecg-eval ls datasets` lists them. Or the path of the YAML file that
+            describes an archive of your own.
+        data_dir: the dataset's folder; a description names its own.
         cache_dir: where the record store is written; None is the default cache.
         min_count: labels with fewer occurrences are dropped; None is the published 10, or what a mock tree brings.
         max_loss: share of unreadable records that is tolerated.

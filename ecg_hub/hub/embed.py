@@ -14,7 +14,7 @@ import torch
 
 from ecg_hub.auto import AutoFeatureExtractor, AutoModel
 from ecg_hub.errors import InputError
-from ecg_hub.hub.records import RecordOutput, run_records
+from ecg_hub.hub.records import RecordInput, RecordOutput, run_records
 
 _ROWS_PER_GROUP = 4096
 
@@ -43,7 +43,7 @@ class EmbeddingResult:
 
 def embed(
     model: str | os.PathLike[str],
-    records: Sequence[str | os.PathLike[str]],
+    records: Sequence[RecordInput],
     output: str | os.PathLike[str],
     *,
     preset: str | None = None,
@@ -60,7 +60,7 @@ def embed(
 
     Args:
         model: folder, short name, hub id or `random:<alias>`.
-        records: paths of WFDB records.
+        records: paths of WFDB records, or sources (ecg_hub.hub.records.RecordSource).
         output: the Parquet file to write.
         preset: preset of the feature extractor; None is its default.
         batch_size: windows per batch.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ecg_hub.auto import AutoFeatureExtractor, AutoModelForECGClassification
-from ecg_hub.hub.records import run_records
+from ecg_hub.hub.records import RecordInput, run_records
 from ecg_hub.pipeline import average_outputs, check_classifier, labelled_scores
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Predictions:
 
 def predict(
     model: str | os.PathLike[str],
-    records: Sequence[str | os.PathLike[str]],
+    records: Sequence[RecordInput],
     *,
     preset: str | None = None,
     top_k: int | None = None,
@@ -107,7 +107,7 @@ def predict(
 
     Args:
         model: folder, short name or hub id of a classifier.
-        records: paths of WFDB records.
+        records: paths of WFDB records, or sources (ecg_hub.hub.records.RecordSource).
         preset: preset of the feature extractor; None is its default.
         top_k: how many of the best labels to keep per record; None is all.
         batch_size: windows per batch.

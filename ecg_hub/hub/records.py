@@ -1,4 +1,4 @@
-"""Running a model over record files: windows of several files share a batch, a damaged file becomes a row."""
+"""Running a model over records: windows of several records share a batch, a damaged record becomes a row."""
 
 from __future__ import annotations
 
@@ -16,11 +16,29 @@ from ecg_hub.errors import EcgHubError, InputError
 
 
 @dataclass(frozen=True)
+class RecordSource:
+    """A record that a function of somebody else's reads: what stands for a path where the file is no WFDB record.
+
+    Attributes:
+        name: of the record, as it appears in the output.
+        read: returns the signal (leads, samples) in millivolts with NaN for missing samples, its rate in Hz, and one
+            lead name per row; raises an EcgHubError for a record that cannot be used.
+    """
+
+    name: str
+    read: Callable[[], tuple[NDArray[np.float32], int, Sequence[str]]]
+
+
+RecordInput = str | os.PathLike[str] | RecordSource
+"""What `embed` and `predict` take: the path of a WFDB record, or a `RecordSource`."""
+
+
+@dataclass(frozen=True)
 class RecordOutput:
     """What the model gave for one file.
 
     Attributes:
-        record: path as it was given.
+        record: path as it was given, or the name of the source.
         outputs: (windows, values) float32, or None if the file could not be used.
         reason: why it could not.
     """
@@ -31,7 +49,7 @@ class RecordOutput:
 
 
 def run_records(
-    records: Sequence[str | os.PathLike[str]],
+    records: Sequence[RecordInput],
     extractor: Any,
     encode: Callable[[torch.Tensor], torch.Tensor],
     *,
@@ -43,7 +61,7 @@ def run_records(
     """Run all windows of all records through a function, in batches, and yield one output per file, in order.
 
     Args:
-        records: paths of WFDB records.
+        records: paths of WFDB records, or sources.
         extractor: an ECGFeatureExtractor.
         encode: maps (batch, leads, samples) on `device` to (batch, values).
         batch_size: windows per batch.
@@ -55,7 +73,7 @@ def run_records(
         InputError: no records, or a batch size that is not positive.
     """
     if not records:
-        raise InputError("There are no records: give at least one WFDB record path.")
+        raise InputError("There are no records: give at least one WFDB record, or a description of an archive.")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size!r}; allowed: 1 or more.")
     waiting: list[tuple[str, NDArray[np.float32] | None, str | None]] = []
@@ -71,11 +89,16 @@ def run_records(
 
 
 def _read(
-    path: str | os.PathLike[str], extractor: Any, prepare: dict[str, Any]
+    item: RecordInput, extractor: Any, prepare: dict[str, Any]
 ) -> tuple[str, NDArray[np.float32] | None, str | None]:
-    record = os.fspath(path)
+    record = item.name if isinstance(item, RecordSource) else os.fspath(item)
     try:
-        values: NDArray[np.float32] = extractor(record, window="all", **prepare)["input_values"]
+        if isinstance(item, RecordSource):
+            signal, rate, leads = item.read()
+            found = extractor(signal, sampling_rate=rate, lead_names=leads, window="all", **prepare)
+        else:
+            found = extractor(record, window="all", **prepare)
+        values: NDArray[np.float32] = found["input_values"]
     except (EcgHubError, OSError) as error:
         return record, None, str(error)
     return record, values, None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eval_harness.atomic import write_text
+
+if TYPE_CHECKING:
+    from ecg_hub.hub.records import RecordInput
 
 
 def register(verbs: Any) -> None:
@@ -28,7 +32,9 @@ def register(verbs: Any) -> None:
 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="folder, short name or hub id")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="WFDB records, with or without .hea")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="WFDB records, or a YAML file that describes an archive"
+    )
     parser.add_argument("--preset", choices=("benchmark", "native"), help="default: benchmark")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="windows per batch (default: 64)")
@@ -42,9 +48,10 @@ def run_predict(args: argparse.Namespace) -> int:
     """Print or write labelled scores; a record that cannot be used is a row with its reason and exit code 1."""
     from ecg_hub.hub.predict import predict
 
+    records = gather(args.files)
     result = predict(
         args.model,
-        args.files,
+        records,
         preset=args.preset,
         top_k=args.top_k,
         batch_size=args.batch_size,
@@ -61,16 +68,17 @@ def run_predict(args: argparse.Namespace) -> int:
         Console().print(result.to_table())
     else:
         print(result.to_csv() if kind == "csv" else result.to_json(), end="")
-    return report(result.failures, len(args.files))
+    return report(result.failures, len(records))
 
 
 def run_embed(args: argparse.Namespace) -> int:
     """Write feature vectors; a record that cannot be used is a row with its reason and exit code 1."""
     from ecg_hub.hub.embed import embed
 
+    records = gather(args.files)
     result = embed(
         args.model,
-        args.files,
+        records,
         args.output,
         preset=args.preset,
         batch_size=args.batch_size,
@@ -80,7 +88,38 @@ def run_embed(args: argparse.Namespace) -> int:
         missing_leads=args.missing_leads,
     )
     print(f"{result.output}: {result.rows} records, {result.dim} features each")
-    return report(result.failures, len(args.files))
+    return report(result.failures, len(records))
+
+
+def gather(files: Sequence[str]) -> list[RecordInput]:
+    """The records that a command line names: those of a described archive in its order, everything else as it is.
+
+    Raises:
+        EcgHubError: a description that is not valid, or whose data are missing.
+    """
+    from dataset_scripts.catalog import is_path
+    from dataset_scripts.own import record_readers
+    from ecg_hub.hub.records import RecordSource
+
+    found: list[RecordInput] = []
+    for file in files:
+        if is_path(file):
+            found += [RecordSource(name, partial(_millivolt, read)) for name, read in record_readers(file)]
+        else:
+            found.append(file)
+    return found
+
+
+def _millivolt(read: Callable[[], Any]) -> tuple[Any, int, list[str]]:
+    """The leads of a record that hold a sample, in millivolts."""
+    from dataset_scripts.samples import MISSING
+    from dataset_scripts.signals import to_millivolt
+    from ecg_hub.leads import LEADS
+
+    signal = read()
+    values = to_millivolt(signal.samples, signal.gain_uv, signal.baseline).T
+    there = [row for row in range(len(LEADS)) if (signal.samples[:, row] != MISSING).any()]
+    return values[there], signal.sampling_rate, [LEADS[row] for row in there]
 
 
 def report(failures: Sequence[tuple[str, str]], records: int) -> int:

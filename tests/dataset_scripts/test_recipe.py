@@ -25,7 +25,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ECGDataset:
     exec(compile("\n".join(blocks), str(PAGE), "exec"), names)
     dataset = names["DATASET"]
     assert isinstance(dataset, ECGDataset)
-    monkeypatch.setattr(catalog, "get", lambda name: dataset)
+    monkeypatch.setattr(catalog, "get", lambda name, data_dir=None: dataset)
     return dataset
 
 
