@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from dataset_scripts.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean
 
 MOCK_FILE = "mock.json"
+DERIVED_FOLDER = "derived"
+"""Beside the record stores of a dataset: what its label layer derives from large tables and keeps."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,16 @@ class Prepared:
         version: the release that the raw tables reveal, or None where they do not.
         splits: train, validation and test; an empty split has the same columns.
         labels: label column -> label names, in the order of the class indices.
+        targets: names of the targets, in the order of the column `targets`; () where there are none.
+        target_groups: group -> its targets, where the dataset groups them; {} means that all are regression targets.
         label_hashes: label column -> SHA-256 of the canonical text of all labels before the count filter.
         exclusions: rule -> number of records that it keeps out of the splits.
         deviations: what differs from the published run: thresholds, rate, release, synthetic data.
         report: one row per raw record: record_id, file, status (ok, lost, excluded), reason, samples, digest.
         fingerprint: 16 hexadecimal digits over every sample, label and split; equal on every machine.
         store: the folder of the record store.
+        derivation: CSV file that names every step of deriving the targets with its rows, or None.
+        target_scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
     """
 
     dataset: ECGDataset
@@ -50,21 +57,25 @@ class Prepared:
     version: str | None
     splits: DatasetDict
     labels: Mapping[str, list[str]]
+    targets: tuple[str, ...]
+    target_groups: Mapping[str, tuple[str, ...]]
     label_hashes: Mapping[str, str]
     exclusions: Mapping[str, int]
     deviations: Mapping[str, Any]
     report: pd.DataFrame
     fingerprint: str
     store: Path
+    derivation: Path | None = None
+    target_scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
 
-def load_dataset(name: str, data_dir: PathLike | None = None, **options: Any) -> DatasetDict:
+def load_dataset(name: PathLike, data_dir: PathLike | None = None, **options: Any) -> DatasetDict:
     """Return train, validation and test of a dataset; options and errors as in `prepare`."""
     return prepare(name, data_dir, **options).splits
 
 
 def prepare(
-    name: str,
+    name: PathLike,
     data_dir: PathLike | None = None,
     *,
     cache_dir: PathLike | None = None,
@@ -77,8 +88,8 @@ def prepare(
     """Write the record store of a raw folder once, derive the labels, and join them.
 
     Args:
-        name: a registered dataset, e.g. "ptb-xl".
-        data_dir: its raw folder.
+        name: a registered dataset, e.g. "ptb-xl", or the path of the YAML file that describes a user's own archive.
+        data_dir: its raw folder; may be left out for an archive whose description names it.
         cache_dir: where stores are kept; default `$ECG_HUB_HOME/datasets`, else the user's cache folder.
         sampling_rate: Hz, where the raw data come at several; default the published one.
         min_count: labels with fewer occurrences are dropped; default what the raw folder's mock.json says, else the
@@ -92,7 +103,7 @@ def prepare(
         InputError: a threshold or a sampling rate that the dataset does not have.
         DataError: the folder or a needed file is missing, a table is damaged, or too many records are.
     """
-    dataset = catalog.get(name)
+    dataset = catalog.get(name, data_dir)
     rate = dataset.check_rate(sampling_rate)
     given = thresholds if min_count is None else {**thresholds, "min_count": min_count}
     _check_options(dataset, given, max_loss, num_proc)
@@ -105,7 +116,8 @@ def prepare(
     report = read_report(builder.store)
     check_loss(dataset, report, max_loss)
     store = builder.as_dataset(split="records")
-    table = dataset.label_table(_metadata(store, report), folder, in_force)
+    work = builder.store.parents[1] / DERIVED_FOLDER
+    table = dataset.full_label_table(_metadata(store, report), folder, in_force, work)
     return _join(builder, store, report, table, in_force, mock)
 
 
@@ -175,21 +187,28 @@ def _join(
         hashes[column] = canonical_sha256(ids[counted], of_counted)
         encoded[column] = encode(lists, names[column])
     split = np.where(kept, table.split, "")
-    stored = [store_fingerprint(builder.dataset.name, report), builder.sampling_rate]
+    stored: list[Any] = [store_fingerprint(builder.dataset.name, report), builder.sampling_rate]
+    if builder.dataset.repair is not None:
+        stored.append(dataclasses.asdict(builder.dataset.repair))
     print_ = content_fingerprint([*stored, dict(in_force), names, hashes, split.tolist(), _digest(table)])
     full = concatenate_datasets([store, label_dataset(table, split, names, encoded, print_)], axis=1)
+    full.info.dataset_name = builder.dataset.name  # tells SignalReader which repair the dataset declares
     return Prepared(
         dataset=builder.dataset,
         sampling_rate=builder.sampling_rate,
         version=builder.version(),
         splits=DatasetDict({part: full.select(np.flatnonzero(split == part)) for part in SPLITS}),
         labels=names,
+        targets=() if table.targets is None else tuple(table.targets[0]),
+        target_groups={group: tuple(members) for group, members in table.target_groups.items()},
         label_hashes=hashes,
         exclusions=_count_exclusions(table, report),
         deviations=_deviations(builder, in_force, mock),
         report=report,
         fingerprint=print_,
         store=builder.store,
+        derivation=table.derivation,
+        target_scales=dict(table.target_scales),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from dataset_scripts.repair import Repair
 from dataset_scripts.samples import MISSING
 from ecg_hub.errors import InputError
 from ecg_hub.leads import LEADS
@@ -25,6 +26,8 @@ class SignalReader:
 
     Args:
         split: a dataset with the columns signal, gain_uv and baseline.
+        repaired: whether to make the repair that the dataset declares (`ECGDataset.repair`): MIMIC-IV-ECG bridges
+            missing samples and clips. False gives what was recorded.
 
     Attributes:
         lengths: (records,) int64, samples per record.
@@ -37,7 +40,7 @@ class SignalReader:
     lengths: np.ndarray
     unit: str
 
-    def __init__(self, split: Dataset) -> None:
+    def __init__(self, split: Dataset, repaired: bool = True) -> None:
         absent = {"signal", "gain_uv", "baseline"} - set(split.column_names)
         if absent:
             raise InputError(f"The dataset lacks the columns {', '.join(sorted(absent))}; it has {split.column_names}.")
@@ -49,12 +52,14 @@ class SignalReader:
         self._gain_uv = _fixed_lists(table.column("gain_uv"), np.float32)[rows]
         self._baseline = _fixed_lists(table.column("baseline"), np.int32)[rows]
         self.unit = "mV" if split.features["signal"].dtype == "int16" else "zscore"
+        self._repair = _declared_repair(split) if repaired and self.unit == "mV" else None
+        self._repaired = repaired
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __reduce__(self) -> tuple[type[SignalReader], tuple[Dataset]]:
-        return SignalReader, (self._split,)
+    def __reduce__(self) -> tuple[type[SignalReader], tuple[Dataset, bool]]:
+        return SignalReader, (self._split, self._repaired)
 
     def raw(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return stored samples (stop - start, 12) as a read-only view: int16 with -32768 = missing, or float32.
@@ -75,7 +80,8 @@ class SignalReader:
     def window_mv(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return a window (stop - start, 12) float32 in millivolt, NaN where a sample is missing.
 
-        Data without a physical unit come as they are (`unit`).
+        Data without a physical unit come as they are (`unit`). A window of a dataset that declares a repair is cut
+        from the repaired record: samples outside of the window count.
 
         Raises:
             InputError: no such record, or the window is not inside it.
@@ -83,7 +89,11 @@ class SignalReader:
         raw = self.raw(index, start, stop)
         if self.unit == "zscore":
             return raw.astype(np.float32)
-        return _to_millivolt(raw, self._gain_uv[index], self._baseline[index])
+        gain_uv, baseline = self._gain_uv[index], self._baseline[index]
+        window = to_millivolt(raw, gain_uv, baseline)
+        if self._repair is None:
+            return window
+        return self._repair.apply(window, start, self.raw(index), gain_uv, baseline)
 
     def windows_mv(self, indices: Iterable[int], starts: Iterable[int], samples: int) -> np.ndarray:
         """Return equally long windows (windows, 12, samples) float32 in millivolt, NaN where a sample is missing.
@@ -103,7 +113,15 @@ class SignalReader:
         return out
 
 
-def _to_millivolt(raw: np.ndarray, gain_uv: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+def _declared_repair(split: Dataset) -> Repair | None:
+    """Return the repair of the dataset that a split belongs to; None where it declares none or is unknown."""
+    from dataset_scripts.catalog import datasets
+
+    known = datasets().get(split.info.dataset_name or "")
+    return known.repair if known is not None else None
+
+
+def to_millivolt(raw: np.ndarray, gain_uv: np.ndarray, baseline: np.ndarray) -> np.ndarray:
     """Convert with one rounding where gain and baseline are whole: multiply by microvolt, then divide by 1000."""
     out = raw.astype(np.float32)
     if baseline.any():

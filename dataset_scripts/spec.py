@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dataset_scripts.provenance import Release as Release
 from dataset_scripts.provenance import Source as Source
+from dataset_scripts.repair import Repair as Repair
 from ecg_hub.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -139,8 +140,12 @@ class LabelTable:
         fold: (records,) int; -1 where there is none.
         split: (records,) object array of "train", "validation", "test" or "" for no split.
         fixed: label columns whose vocabulary is fixed (no counting), with that vocabulary in order.
-        targets: names of the real-valued targets and the float32 array (records, targets), NaN = none; or None.
+        targets: names of the targets and the float32 array (records, targets), NaN = none; or None. Regression
+            targets, unless `target_groups` says otherwise.
         exclusions: the rules that keep rows out of the splits.
+        target_groups: group of `ECGDataset.target_groups` -> its targets; {} for regression targets without groups.
+        derivation: CSV file with every step of a derivation from many tables, or None.
+        target_scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
     """
 
     labels: Mapping[str, Sequence[Sequence[str]]]
@@ -149,6 +154,24 @@ class LabelTable:
     fixed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     targets: tuple[Sequence[str], np.ndarray] | None = None
     exclusions: Sequence[Exclusion] = ()
+    target_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    derivation: Path | None = None
+    target_scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TargetGroup:
+    """Targets that belong together: one row of the published tables.
+
+    Attributes:
+        title: what they are, in words.
+        kind: classes (0, 1 or NaN) or regression targets (z-scores or NaN).
+        published: how many there are in the published preparation.
+    """
+
+    title: str
+    kind: Literal["multi_label_classification", "regression"]
+    published: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +201,8 @@ class ECGDataset(ABC):
         problems: known problems of the data and of the published preparation, each with its effect.
         releases: what is known of the releases, for `ecg-hub data verify`.
         sources: where the raw files can be downloaded from; () where there is only a page.
+        repair: what is done to signals while they are read, or None.
+        target_groups: the groups of the column `targets`, where it holds classes too.
     """
 
     name: str
@@ -202,6 +227,8 @@ class ECGDataset(ABC):
     problems: Sequence[str] = ()
     releases: Sequence[Release] = ()
     sources: Sequence[Source] = ()
+    repair: Repair | None = None
+    target_groups: Mapping[str, TargetGroup] = field(default_factory=dict)
 
     @property
     def sampling_rate(self) -> int:
@@ -278,3 +305,20 @@ class ECGDataset(ABC):
         Raises:
             DataError: a dictionary of the raw folder is missing or lacks a column.
         """
+
+    def full_label_table(
+        self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any], work: Path
+    ) -> LabelTable:
+        """Derive labels, folds, splits and targets where that takes long; else the same as `label_table`.
+
+        `prepare` calls this one. A dataset whose targets come from large tables overrides it, keeps what it derives in
+        `work`, and lets `label_table` return what the store's metadata alone tell.
+
+        Args:
+            metadata: as in `label_table`.
+            data_dir: the raw folder.
+            thresholds: the parameters in force.
+            work: a folder beside the record store.
+        """
+        del work
+        return self.label_table(metadata, data_dir, thresholds)

@@ -95,7 +95,8 @@ def compare_models(
     if len(runs) < 2:
         raise InputError(f"{task.name}: a comparison needs two models or more, here is {', '.join(runs) or 'none'}.")
     tests = {name: predictions.part("test") for name, predictions in runs.items()}
-    labels = tuple(label for label in task.labels if all(label in test.labels for test in tests.values()))
+    common = [label for label in next(iter(tests.values())).labels if all(label in t.labels for t in tests.values())]
+    labels = tuple(task.labels_among(common, next(iter(tests.values())).groups))
     if not labels:
         raise InputError(f"{task.name}: there is no label that all of {', '.join(runs)} have an output for.")
     true, order = _targets(task, tests, labels)

@@ -24,11 +24,14 @@ def state(pretraining: Sequence[str] | None, dataset: str) -> str:
         dataset: name of the dataset that is scored.
 
     Returns:
-        "seen" if a declared corpus holds it, "unknown" if nothing or an unlisted corpus is declared, else "clean".
+        "seen" if a declared corpus holds it, "unknown" if nothing or an unlisted corpus is declared or the dataset is a
+        user's own (nobody has listed which corpora hold its records), else "clean".
     """
     if pretraining is None:
         return "unknown"
     known = corpora()
+    if pretraining and dataset not in frozenset[str]().union(*known.values()):
+        return "unknown"
     if any(dataset in known.get(corpus.lower(), frozenset()) for corpus in pretraining):
         return "seen"
     if any(corpus.lower() not in known for corpus in pretraining):

@@ -7,7 +7,7 @@ random window per record and epoch; validation and test use consecutive windows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,6 +68,8 @@ class RunData:
         labels: names of the outputs, in order.
         classes: how many leading outputs are classes; the rest are regression targets.
         rate: sampling rate of the source in Hz.
+        groups: target group of the dataset -> its names among the outputs, where the dataset groups them.
+        scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
     """
 
     train: Split
@@ -79,6 +81,8 @@ class RunData:
     fingerprint: str
     dataset: str
     deviations: dict[str, Any]
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    scales: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     @property
     def problem_type(self) -> str:

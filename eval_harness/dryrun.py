@@ -12,7 +12,7 @@ from ecg_hub.errors import EcgHubError
 from eval_harness.adapt import FROZEN_MODES
 from eval_harness.options import RunOptions
 from eval_harness.plan import Job, plan
-from eval_harness.records import SPLITS, data_root
+from eval_harness.records import SPLITS, locate
 
 # Forward plus backward costs about three forwards; a frozen encoder needs the forward alone.
 TRAIN_COST = {True: 1.0, False: 3.0}
@@ -52,9 +52,10 @@ def count_records(options: RunOptions, name: str) -> dict[str, int] | str:
     """Records per split from the dataset's tables, without reading signals; or what is missing, in words."""
     from dataset_scripts import catalog
 
-    dataset = catalog.get(name)
+    source, data_dir = locate(options, name)
     try:
-        folder = dataset.check_folder(data_root(options, name) / name, dataset.sampling_rate)
+        dataset = catalog.get(source, data_dir)
+        folder = dataset.check_folder(data_dir, dataset.sampling_rate)
         metadata = dataset.scan(folder, dataset.sampling_rate).table
         split = dataset.label_table(metadata, folder, dataset.thresholds).split
     except EcgHubError as error:
@@ -93,7 +94,7 @@ def estimate(
     train = records["train"] * epochs * per_window * TRAIN_COST[frozen]
     validation = records["validation"] * windows * per_window * (1 if frozen else epochs)
     test = records["test"] * windows * per_window
-    outputs = len(job.run.labels) or 100
+    outputs = job.run.count or 100
     predictions = (records["validation"] + records["test"]) * outputs * 8
     saved = parameters * 4 if options.save_model else 0
     checkpoint = 0 if frozen else parameters * 16

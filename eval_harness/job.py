@@ -34,6 +34,7 @@ from eval_harness.own_models import OwnEncoder, features_may_be_kept
 from eval_harness.plan import Job
 from eval_harness.predictions import Predictions, file_sha256, read_predictions, write_predictions
 from eval_harness.records import Datasets, open_run
+from eval_harness.registry import get_task
 from eval_harness.results import (
     DataInfo,
     ModelInfo,
@@ -159,7 +160,7 @@ def run_file(job: Job, bench: Bench, loaded: LoadedModel, data: RunData) -> RunF
         seed=job.seed,
         dtype=options.dtype,
         feature_dtype=options.feature_dtype,
-        data={"mock": options.data_root == "mock", "limit": options.limit},
+        data={"mock": options.data_root == "mock", "limit": options.limit, "separate": options.separate},
     )
     return RunFile(
         settings=settings,
@@ -345,6 +346,8 @@ def scored(
     score = score_task(task, predictions, protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
     timings = {**timings, "score": time.perf_counter() - started}
     deviations = {**protocol.deviations(), **data.deviations, **notes["deviations"]}
+    if task.run != get_task(task.name, bench.options.include).run:
+        deviations["separate"] = True
     if score.labels.scored != score.labels.published:
         deviations["labels"] = f"{score.labels.scored}/{score.labels.published}"
     counts = RecordCounts(train=len(data.train), validation=len(data.validation), test=len(data.test))

@@ -29,6 +29,7 @@ class RunOptions:
         data_root: folder that holds one folder per dataset, or "mock".
         output: results go to OUTPUT/<model>/<mode>/.
         limit: at most this many records per split, evenly spaced.
+        separate: train tasks that share a published run by themselves.
         micro_batch: windows that go through the model at once, the batch of a step being accumulated; None takes all.
         shard: (i, n) does every n-th job from the i-th on (i from 1); None does all.
         cache_size: GiB of encoded windows that may be kept on disk; 0 keeps pooled features in memory only.
@@ -50,6 +51,7 @@ class RunOptions:
     num_proc: int | None = None
     limit: int | None = None
     max_loss: float = 0.01
+    separate: bool = False
     save_model: bool = False
     overwrite: bool = False
     shard: tuple[int, int] | None = None

@@ -44,7 +44,7 @@ def plan(options: RunOptions) -> list[Job]:
         UnknownNameError: a task, suite or model that does not exist, with a suggestion.
         InputError: a task file that is not valid.
     """
-    wanted = runs(expand(options.tasks, options.include), options.include)
+    wanted = runs(expand(options.tasks, options.include), options.include, options.separate)
     jobs = []
     for model in options.models:
         entry = entry_for(model)

@@ -44,6 +44,7 @@ class Predictions:
         age: (records,) years, None where unknown; None when the dataset has no ages.
         sex: (records,) "female", "male" or None; None when the dataset has none.
         scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
+        groups: target group of the dataset -> its names among the labels, where the dataset groups them.
     """
 
     run: str
@@ -58,6 +59,7 @@ class Predictions:
     age: Sequence[float | None] | None = None
     sex: Sequence[str | None] | None = None
     scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that lengths, shapes, splits and names fit together.
@@ -100,6 +102,7 @@ class Predictions:
             y_prob=self.y_prob[rows],
             regression_targets=self.regression_targets,
             scales=self.scales,
+            groups=self.groups,
             **{
                 name: None if values is None else [values[i] for i in rows] for name, values in self._optional().items()
             },
@@ -114,7 +117,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
     """Write predictions atomically and return the SHA-256 of the file.
 
     Columns: split, record_id, patient_id, age, sex (where known), y_true and y_prob as fixed-size lists of float32.
-    Run, kind, label names and scales are in the file's metadata.
+    Run, kind, label names, groups and scales are in the file's metadata.
 
     Raises:
         ResultError: the file cannot be written; says the path and what to do.
@@ -134,6 +137,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
         "labels": list(predictions.labels),
         "regression_targets": list(predictions.regression_targets),
         "scales": {name: list(scale) for name, scale in predictions.scales.items()},
+        "groups": {name: list(members) for name, members in predictions.groups.items()},
     }
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False).encode()})
     with atomic_path(path) as temporary:
@@ -164,6 +168,7 @@ def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
             y_prob=_matrix(table["y_prob"], len(about["labels"])),
             regression_targets=tuple(about["regression_targets"]),
             scales={name: (float(scale), str(unit)) for name, (scale, unit) in about.get("scales", {}).items()},
+            groups=about.get("groups", {}),
             **{name: table[name].to_pylist() for name in OPTIONAL if name in table.column_names},
         )
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:

@@ -74,6 +74,7 @@ def options_of(run: RunFile, data_root: str, output: Path, **others: Any) -> Run
         dtype=settings.dtype,
         feature_dtype=settings.feature_dtype,
         limit=limit if isinstance(limit, int) else None,
+        separate=bool(settings.data.get("separate")),
         **others,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -91,11 +92,20 @@ class Score:
     subgroups: list[Subgroup]
 
 
-def label_coverage(task: Task, run_labels: Sequence[str]) -> LabelCoverage:
-    """Return which published labels of a task the outputs of its run hold."""
-    outputs = set(run_labels)
-    missing = [label for label in task.labels if label not in outputs]
-    return LabelCoverage(published=len(task.labels), scored=len(task.labels) - len(missing), missing=missing)
+def label_coverage(
+    task: Task, run_labels: Sequence[str], groups: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> LabelCoverage:
+    """Return which published labels of a task the outputs of its run hold.
+
+    Args:
+        task: the task.
+        run_labels: names of the outputs.
+        groups: target group -> its names among them.
+    """
+    scored = task.labels_among(run_labels, groups)
+    missing = [label for label in task.labels if label not in set(scored)]
+    unnamed = 0 if task.labels else max(task.count - len(scored), 0)
+    return LabelCoverage(published=task.count, scored=len(scored), missing=missing, unnamed=unnamed)
 
 
 def score_task(
@@ -128,14 +138,14 @@ def score_task(
         raise InputError(
             f"Task {task.name!r} is read from run {task.run!r}; these are predictions of {predictions.run!r}."
         )
-    coverage = label_coverage(task, predictions.labels)
+    coverage = label_coverage(task, predictions.labels, predictions.groups)
     test = predictions.part("test")
     records = len(test.record_id)
     if records == 0:
         raise ScoringError(f"{task.name}: the test split holds no record, so there is nothing to score.")
     if coverage.scored == 0:
         raise ScoringError(f"{task.name}: run {task.run!r} has no output for any of its {coverage.published} labels.")
-    names = [label for label in task.labels if label not in set(coverage.missing)]
+    names = task.labels_among(predictions.labels, predictions.groups)
     columns = [predictions.labels.index(name) for name in names]
     bootstrap = Bootstrap(resamples, seed, patient_groups(test) if by == "patient" else None, confidence)
     sample = Sample(task.name, names, test.y_true[:, columns], test.y_prob[:, columns])

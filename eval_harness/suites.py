@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataset_scripts.yaml_files import read_mapping
 from ecg_hub.errors import InputError
-from eval_harness.taskfiles import CATEGORIES, Task, read_mapping
+from eval_harness.taskfiles import CATEGORIES, Task
 
 SUITES_FILE = "suites.yaml"
 RULES = {"title", "tasks", "where", "from", "except"}

@@ -35,7 +35,7 @@ def _table(rows: list[Task]) -> list[str]:
         (run,) = runs([task])
         lines.append(
             f"| `{task.name}` | {task.title} | [{dataset.title}]({dataset.page}) | {dataset.access} | `{run.name}` | "
-            f"{len(task.labels)} | {task.metric} | {task.version} |"
+            f"{task.count} | {task.metric} | {task.version} |"
         )
     return lines
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dataset_scripts.yaml_files import read_mapping
 from ecg_hub.errors import InputError, did_you_mean
 
 CATEGORIES = {
@@ -33,10 +35,33 @@ Metric = Literal["macro_auroc", "mae"]
 Text = Annotated[str, Field(min_length=1)]
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
+TARGETS = "targets"
+"""The `label_column` of runs whose labels are in the dataset's column of targets."""
+
 METRIC_OF_KIND: dict[str, tuple[str, bool]] = {
     "multi_label_classification": ("macro_auroc", True),
     "regression": ("mae", False),
 }
+
+
+class TargetSelector(BaseModel):
+    """Labels that only the data name: a group of the dataset's column `targets`, or a whole label column.
+
+    Attributes:
+        group: a group of the dataset (`ECGDataset.target_groups`), or the task's label column.
+        pattern: names of that group to take, e.g. "I48*"; None takes all.
+        published: how many labels that are in the published data: what a user's copy is compared with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    group: Text
+    published: Annotated[int, Field(ge=1)]
+    pattern: Text | None = None
+
+    def among(self, groups: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return the labels that the data have, in the order of the group."""
+        return [name for name in groups.get(self.group, ()) if fnmatchcase(name, self.pattern or "*")]
 
 
 class Task(BaseModel):
@@ -48,13 +73,15 @@ class Task(BaseModel):
         title: as in the paper's tables.
         description: one or two sentences.
         category: one of CATEGORIES.
-        dataset: name of the dataset, whose licence and access hold for the task.
+        dataset: name of the dataset, whose licence and access hold for the task; or the path, relative to the task
+            file, of the YAML file that describes a user's own archive.
         run: the training run it is read from: its own name, another task's, or a joint run shared by several tasks.
-        label_column: column of the dataset that holds the targets of the run.
+        label_column: column of the dataset that holds the labels of the run, or "targets".
         kind: multi_label_classification or regression.
         metric: macro_auroc, or mae on z-scored targets.
         higher_is_better: true for macro_auroc, false for mae.
-        labels: the published labels (classes or regression targets), each once.
+        labels: the published labels (classes or regression targets), each once; () where `targets` is given.
+        targets: the labels by group of the dataset, where only the data name them.
         resample_unit: what the published bootstrap draws.
         published: whether it is a row of the paper's tables; reserved for built-in tasks.
         citation: where task and labels are defined.
@@ -74,7 +101,8 @@ class Task(BaseModel):
     kind: Kind
     metric: Metric
     higher_is_better: bool
-    labels: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
+    labels: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)] = ()
+    targets: TargetSelector | None = None
     resample_unit: Literal["record", "patient"]
     citation: Text
     published: bool = False
@@ -82,6 +110,14 @@ class Task(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if bool(self.labels) == (self.targets is not None):
+            given = "both are given" if self.labels else "neither is"
+            raise ValueError(f"labels: a task lists its labels, or selects them by a group under targets; {given}")
+        if self.targets is not None and self.label_column not in (TARGETS, self.targets.group):
+            raise ValueError(
+                f"label_column: {self.label_column!r} has no groups; `targets` selects from {TARGETS!r}, or takes the "
+                f"whole column with group: {self.label_column}"
+            )
         repeated = sorted({label for label in self.labels if self.labels.count(label) > 1})
         if repeated:
             raise ValueError(f"labels: {', '.join(map(repr, repeated))} given more than once; each label counts once")
@@ -94,6 +130,39 @@ class Task(BaseModel):
         if self.superseded_by == self.name:
             raise ValueError(f"superseded_by: {self.name!r} cannot supersede itself")
         return self
+
+    @property
+    def count(self) -> int:
+        """Number of published labels."""
+        return len(self.labels) if self.targets is None else self.targets.published
+
+    @property
+    def alone(self) -> Task:
+        """The same task read from a run of its own, which trains its labels only."""
+        return self.model_copy(update={"run": self.name})
+
+    def read_from(self, run: str) -> Task:
+        """The task as it is read from a run: its published one, or one of its own."""
+        return self.alone if run == self.name else self
+
+    @property
+    def listed(self) -> str:
+        """The labels in one line: their number and names, or the group that the data name."""
+        if self.targets is None:
+            return f"{len(self.labels)}: {', '.join(self.labels)}"
+        fitting = f" that fit {self.targets.pattern}" if self.targets.pattern else ""
+        return f"{self.targets.published}: the targets of the group {self.targets.group}{fitting}, named by the data"
+
+    def labels_among(self, outputs: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return the task's labels that a run has outputs for, in the order of the task.
+
+        Args:
+            outputs: names of the run's outputs.
+            groups: target group -> its names among them.
+        """
+        names = self.labels if self.targets is None else self.targets.among(groups)
+        known = set(outputs)
+        return [name for name in names if name in known]
 
 
 def read_task(path: Path) -> Task:
@@ -111,35 +180,6 @@ def read_task(path: Path) -> Task:
         raise InputError("\n".join(f"{path}: {problem}" for problem in problems)) from error
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that must hold one mapping without repeated keys.
-
-    Raises:
-        InputError: the file cannot be read, is not YAML, not a mapping, or repeats a key.
-    """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}.") from error
-    if not isinstance(content, dict):
-        found = "empty" if content is None else f"a {type(content).__name__}"
-        raise InputError(f"{path}: a mapping of fields such as `name: my_task` is expected; the file is {found}.")
-    return content
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe loading that refuses a repeated key instead of keeping the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"field {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _sentence(error: dict[str, Any]) -> str:
     """One pydantic error in words."""
     place, value, kind = _place(error["loc"]), error["input"], error["type"]
@@ -147,7 +187,8 @@ def _sentence(error: dict[str, Any]) -> str:
         return f"field {place} is missing."
     if kind == "extra_forbidden":
         name = str(error["loc"][-1])
-        return f"unknown field {name!r}.{did_you_mean(name, Task.model_fields)} Known: {', '.join(Task.model_fields)}."
+        known = Task.model_fields if len(error["loc"]) == 1 else TargetSelector.model_fields
+        return f"unknown field {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
     if kind == "value_error":
         return f"{error['ctx']['error']}."
     if kind == "literal_error":
@@ -160,8 +201,8 @@ def _sentence(error: dict[str, Any]) -> str:
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
-    name, *rest = loc or ("",)
-    return f"{name!r}" + "".join(f", entry {i + 1}" for i in rest if isinstance(i, int))
+    name = ".".join(part for part in loc if isinstance(part, str))
+    return f"{name!r}" + "".join(f", entry {part + 1}" for part in loc if isinstance(part, int))
 
 
 def _suggestion(error: dict[str, Any]) -> str:

@@ -56,7 +56,8 @@ def _check(run: FoundRun, name: str, version: int, tasks: Mapping[str, Task]) ->
         here = f"the result is of version {version} of the task, here is version {tasks[name].version}"
         return Check(run.name, name, "not checked", (here,))
     try:
-        found = tuple(compare_with(result, tasks[name], run.predictions(result), run.run.settings.protocol_values))
+        task = tasks[name].read_from(result.run)
+        found = tuple(compare_with(result, task, run.predictions(result), run.run.settings.protocol_values))
     except EcgHubError as error:
         return Check(run.name, name, "differs", (str(error),))
     return Check(run.name, name, "differs" if found else "equal", found)

@@ -13,7 +13,7 @@ from eval_harness.cli import evaluate, hub
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Pages whose Python blocks stand by themselves; the templates and file readers of other pages have their own tests.
-RUNNABLE = [ROOT / "README.md", ROOT / "docs" / "models.md"]
+RUNNABLE = [ROOT / "README.md", ROOT / "docs" / "models.md", ROOT / "docs" / "your_own_data.md"]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

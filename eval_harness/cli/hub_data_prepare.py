@@ -119,6 +119,7 @@ def summary(prepared: Prepared) -> dict[str, Any]:
         "label_hashes": dict(prepared.label_hashes),
         "fingerprint": prepared.fingerprint,
         "store": str(prepared.store),
+        "derivation": None if prepared.derivation is None else str(prepared.derivation),
     }
 
 
@@ -144,6 +145,11 @@ def _print(prepared: Prepared, seconds: float, report: str | None) -> None:
             "seconds": f"{seconds:.1f}",
         }
     )
+    if prepared.derivation is not None:
+        from dataset_scripts.steps import read_steps, steps_text
+
+        print(f"\nhow the targets were derived ({prepared.derivation}):\n")
+        print(steps_text(read_steps(prepared.derivation)))
     for item in facts["lost_first"]:
         print(f"lost: {item['record_id']} ({item['file']}): {item['reason']}", file=sys.stderr)
     if facts["lost"] > SHOWN_LOSSES:

@@ -12,8 +12,9 @@ from typing import Any
 from ecg_hub.errors import unknown_name
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.cli.tables import print_pairs, print_table
-from eval_harness.registry import suites, tasks, validate
-from eval_harness.taskfiles import CATEGORIES, Task
+from eval_harness.own_names import TRIVIAL
+from eval_harness.registry import datasets, own_datasets, suites, tasks, validate
+from eval_harness.taskfiles import CATEGORIES
 
 SCORING = {
     "macro_auroc": "macro AUROC, higher is better: mean over the labels that have both outcomes on the test split; "
@@ -78,18 +79,21 @@ def run_describe(args: argparse.Namespace) -> int:
     for i, (kind, item) in enumerate(found):
         if i:
             print()
-        print_pairs(_task_pairs(tasks(include)[args.name]) if kind == "tasks" else _pairs(kind, item))
+        print_pairs(_task_pairs(args.name, include) if kind == "tasks" else _pairs(kind, item))
     return 0
 
 
 def run_validate(args: argparse.Namespace) -> int:
-    """Check task files together; prints one line per task.
+    """Check task files and descriptions of own archives together; prints one line each.
 
     Raises:
         InputError: one line per problem.
     """
-    for task in validate(args.files):
-        print(f"ok: {task.name} version {task.version}, {len(task.labels)} labels, run {task.run} on {task.dataset}")
+    checked = validate(args.files)
+    for own in own_datasets(args.files).values():
+        print(f"ok: dataset {own.name}, {_rate(own)}, folds: {own.folds}")
+    for task in checked:
+        print(f"ok: {task.name} version {task.version}, {task.count} labels, run {task.run} on {task.dataset}")
     return 0
 
 
@@ -98,7 +102,7 @@ def _tasks(include: tuple[str, ...]) -> Listing:
     rows = [
         {
             "task": task.name,
-            "labels": len(task.labels),
+            "labels": task.count,
             "metric": task.metric,
             "dataset": task.dataset,
             "run": task.run,
@@ -132,13 +136,21 @@ def _models(include: tuple[str, ...]) -> Listing:
         }
         for entry in models().values()
     ]
-    return rows, [{"name": entry.alias, **dataclasses.asdict(entry)} for entry in models().values()]
+    baseline = {
+        "model": TRIVIAL,
+        "title": "Age, sex, heart rate and amplitudes",
+        "kind": "baseline",
+        "input": "whole records, 12 leads",
+        "dim": 30,
+        "parameters": "-",
+        "licence of the weights": "-",
+    }
+    whole = [{"name": entry.alias, **dataclasses.asdict(entry)} for entry in models().values()]
+    return [*rows, baseline], whole
 
 
 def _datasets(include: tuple[str, ...]) -> Listing:
-    del include
-    from dataset_scripts.catalog import datasets
-
+    found = datasets(include)
     fields = (
         "name", "title", "versions", "sampling_rates", "access", "redistribution", "licence", "label_columns", "folds",
         "page", "citation",
@@ -147,15 +159,20 @@ def _datasets(include: tuple[str, ...]) -> Listing:
         {
             "dataset": dataset.name,
             "title": dataset.title,
-            "rate": f"{dataset.sampling_rate} Hz",
+            "rate": _rate(dataset),
             "access": dataset.access,
             "licence": dataset.licence,
-            "tasks": sum(task.dataset == dataset.name for task in tasks().values()),
+            "tasks": sum(task.dataset == dataset.name for task in tasks(include).values()),
             "page": dataset.page,
         }
-        for dataset in datasets().values()
+        for dataset in found.values()
     ]
-    return rows, [{field: getattr(dataset, field) for field in fields} for dataset in datasets().values()]
+    return rows, [{field: getattr(dataset, field) for field in fields} for dataset in found.values()]
+
+
+def _rate(dataset: Any) -> str:
+    """The published rate; a user's own archive may leave it to its files."""
+    return f"{dataset.sampling_rate} Hz" if dataset.sampling_rates else "rate of its files"
 
 
 def _modes(include: tuple[str, ...]) -> Listing:
@@ -177,11 +194,10 @@ LISTS: dict[str, Callable[[tuple[str, ...]], Listing]] = {
 }
 
 
-def _task_pairs(task: Task) -> dict[str, object]:
-    from dataset_scripts.catalog import get
-
-    dataset = get(task.dataset)
-    shared = [other.name for other in tasks().values() if other.run == task.run and other.name != task.name]
+def _task_pairs(name: str, include: tuple[str, ...]) -> dict[str, object]:
+    known = tasks(include)
+    task, dataset = known[name], datasets(include)[known[name].dataset]
+    shared = [other.name for other in known.values() if other.run == task.run and other.name != task.name]
     run = f"{task.run}, shared with {', '.join(shared)}" if shared else task.run
     pairs: dict[str, object] = {
         "task": f"{task.title} ({task.name}), version {task.version}",
@@ -195,7 +211,7 @@ def _task_pairs(task: Task) -> dict[str, object]:
         "scored by": SCORING[task.metric],
         "intervals": f"95 % bootstrap percentile, resampled by {task.resample_unit}",
         "published": "a row of arXiv:2509.25095" if task.published else "no",
-        "labels": f"{len(task.labels)}: {', '.join(task.labels)}",
+        "labels": task.listed,
         "citation": task.citation,
     }
     if task.superseded_by:

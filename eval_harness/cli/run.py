@@ -42,6 +42,7 @@ def _what(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--preset", choices=PRESETS, help="what the encoder is fed (default: benchmark)")
     group.add_argument("--data-root", metavar="DIR", help="one folder per dataset, or `mock` (default: $ECG_DATA_ROOT)")
     group.add_argument("--include", action="append", metavar="PATH", help="your own task files or folders of them")
+    group.add_argument("--separate", action="store_true", help="train tasks of a joint run by themselves")
     group.add_argument("--limit", type=int, metavar="N", help="at most N records per split, evenly spaced")
     group.add_argument("--config", type=Path, metavar="FILE", help="YAML file with these options; flags win")
 
@@ -99,8 +100,8 @@ def gather(args: argparse.Namespace) -> dict[str, Any]:
     given = {key: value for key, value in vars(args).items() if key not in ("run", "verb", "config")}
     names = {
         "model", "tasks", "mode", "preset", "data_root", "include", "limit", "output", "seeds", "device", "dtype",
-        "num_workers", "num_proc", "micro_batch", "shard", "cache_dir", "cache_size", "feature_dtype", "max_loss",
-        "save_model", "overwrite", "dry_run", "protocol", *(item.name for item in PROTOCOL_FIELDS),
+        "num_workers", "num_proc", "micro_batch", "shard", "separate", "cache_dir", "cache_size", "feature_dtype",
+        "max_loss", "save_model", "overwrite", "dry_run", "protocol", *(item.name for item in PROTOCOL_FIELDS),
     }  # fmt: skip
     if "config" not in args:
         return given

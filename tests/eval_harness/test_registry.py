@@ -187,7 +187,7 @@ class TestOwnTasks:
         [
             ({"name": "ptbxl_super"}, "task 'ptbxl_super' is built in, .* choose another name"),
             ({"published": "true"}, "reserved for rows of the paper"),
-            ({"dataset": "ptb-xll"}, r"'ptb-xll' is no dataset. Did you mean 'ptb-xl'\? Known: .*ptb-xl"),
+            ({"dataset": "ptb-xll"}, r"'ptb-xll' is no dataset. Did you mean 'ptb-xl'.* Known: .*ptb-xl"),
             ({"label_column": "label_al"}, r"no 'label_al'. Did you mean 'label_all'"),
             ({"run": "ptbxl_al"}, r"run 'ptbxl_al' is no task .* Did you mean 'ptbxl_all'.* Write run: my_infarction"),
             ({"run": "ptbxl_diag"}, "'ptbxl_diag' is itself read from run 'ptbxl_all'"),
