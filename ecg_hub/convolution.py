@@ -31,7 +31,8 @@ class BatchNorm(nn.BatchNorm1d):
 class ConvNorm(nn.Module):
     """Convolution over time without bias, then batch norm; padding keeps the length, but for the stride.
 
-    In evaluation mode the norm is a scale and a shift, which the convolution takes along.
+    In evaluation mode the norm is a scale and a shift, which the convolution takes along where that is less work: where
+    the weights are fewer than the outputs.
 
     Args:
         channels_in: width of the input.
@@ -50,10 +51,11 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
-        if self.norm.training:
-            normed: Tensor = self.norm(self.conv(x))
-            return normed
         weight, conv = self.conv.weight, self.conv
+        outputs = len(x) * conv.out_channels * (x.shape[-1] // conv.stride[0])
+        if self.norm.training or outputs < weight.numel():
+            normed: Tensor = self.norm(conv(x))
+            return normed
         scale, shift = self._affine()
         folded = (weight * scale[:, None, None]).to(weight.dtype)
         return functional.conv1d(x, folded, shift.to(weight.dtype), conv.stride, conv.padding)

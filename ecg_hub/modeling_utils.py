@@ -221,7 +221,9 @@ def initialize_as_torch(module: nn.Module) -> None:
             init.zeros_(module.num_batches_tracked)
 
 
-def run_in_slices(stages: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, training: bool) -> tuple[Tensor, ...]:
+def run_in_slices(
+    stages: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, training: bool, size: int = _CPU_SLICE
+) -> tuple[Tensor, ...]:
     """Run an encoder on slices of a large batch where that is faster: on the CPU, in evaluation, without gradients.
 
     Activations of a whole batch exceed what the C allocator keeps, so that every operation pays for fresh pages; a
@@ -231,10 +233,11 @@ def run_in_slices(stages: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, tra
         stages: maps (batch, leads, samples) to tensors whose first axis is the batch.
         x: input, (batch, leads, samples).
         training: whether the model is in train mode.
+        size: windows per slice.
     """
-    if training or torch.is_grad_enabled() or x.device.type != "cpu" or len(x) <= _CPU_SLICE:
+    if training or torch.is_grad_enabled() or x.device.type != "cpu" or len(x) <= size:
         return stages(x)
-    parts = [stages(part) for part in torch.split(x, _CPU_SLICE)]
+    parts = [stages(part) for part in torch.split(x, size)]
     return tuple(torch.cat(stage) for stage in zip(*parts, strict=True))
 
 

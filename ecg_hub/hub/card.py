@@ -1,13 +1,15 @@
-"""Model cards: generated from the catalogue, with the hand-written part in `model_cards/<alias>.md` at the end."""
+"""The card of a model folder: the model's finished card, and where the weights in the folder come from.
+
+The finished cards lie in `model_cards/<alias>.md`; `python -m model_cards` makes them.
+"""
 
 from __future__ import annotations
 
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from ecg_hub.catalog import ModelEntry
+from ecg_hub.errors import EcgHubError
 
 
 def model_card(entry: ModelEntry, config: Any = None) -> str:
@@ -15,93 +17,30 @@ def model_card(entry: ModelEntry, config: Any = None) -> str:
 
     Args:
         entry: its catalogue entry.
-        config: configuration of the converted model, for the source of its weights.
+        config: configuration of a converted model; its `source` says which file the weights come from.
+
+    Raises:
+        EcgHubError: the model has no card.
     """
-    front = yaml.safe_dump(_front_matter(entry), sort_keys=False, allow_unicode=True, width=120)
-    sections = [_usage(entry), _input(entry), _origin(entry, config), hand_written(entry.alias)]
-    body = "\n\n".join(section.strip() for section in sections if section)
-    return f"---\n{front}---\n\n# {entry.title}\n\n{entry.summary}\n\n{body}\n"
-
-
-def hand_written(alias: str) -> str:
-    """Return the hand-written part of a card, or an empty string if there is none.
-
-    Args:
-        alias: short name of the model.
-    """
-    part = files("model_cards") / f"{alias}.md"
-    return part.read_text(encoding="utf-8") if part.is_file() else ""
-
-
-def _front_matter(entry: ModelEntry) -> dict[str, Any]:
-    licence: dict[str, Any] = {"license": (entry.licence.spdx or "other").lower()}
-    if entry.licence.spdx is None:
-        licence["license_name"] = entry.licence.name
-    return {
-        **licence,
-        "library_name": "transformers",
-        "model_name": entry.title,
-        "tags": ["ecg", "electrocardiography", "feature-extraction", entry.model_type],
-        "datasets": list(entry.pretraining_corpora),
-    }
-
-
-def _usage(entry: ModelEntry) -> str:
-    leads, samples = len(entry.input.leads), round(entry.input.seconds * entry.input.sampling_rate)
-    return f"""
-## Use
-
-```python
-import ecg_hub  # first: makes the model known to transformers
-
-model = ecg_hub.AutoModel.from_pretrained("{entry.alias}")
-extractor = ecg_hub.AutoFeatureExtractor.from_pretrained("{entry.alias}")
-
-# signal: (leads, samples) in millivolt
-inputs = extractor(signal, sampling_rate=500, lead_names=names, window="all", return_tensors="pt")
-features = model(**inputs).pooler_output  # (windows, {entry.dim})
-```
-
-`input_values` are (windows, {leads}, {samples}). Without the package, transformers says that it does not recognise the
-architecture `{entry.model_type}`: install ecg-hub and import it first.
-"""
-
-
-def _input(entry: ModelEntry) -> str:
-    rows = [
-        f"| {name} | {preset['sampling_rate']} Hz | {preset['input_seconds']} s | {', '.join(preset['lead_names'])} | "
-        f"{', '.join(step['name'] for step in preset.get('steps', ())) or 'none'} |"
-        for name, preset in entry.presets.items()
-    ]
-    return "\n".join(
-        [
-            "## Input",
-            "",
-            f"Unit: {entry.input.unit}. The preset `benchmark` is what the benchmark of arXiv 2509.25095 fed, `native` "
-            "what the authors' pre-training fed.",
-            "",
-            "| preset | sampling rate | window | leads | preparation |",
-            "|---|---|---|---|---|",
-            *rows,
-        ]
-    )
-
-
-def _origin(entry: ModelEntry, config: Any) -> str:
-    lines = [
-        "## Origin",
-        "",
-        f"- Paper: {entry.paper}",
-        f"- Original code: {entry.repository}",
-        f"- Encoder: {entry.parameters:,} parameters, features of width {entry.dim}",
-        f"- Pre-trained on: {', '.join(entry.pretraining_corpora) or 'nothing'}",
-        f"- Licence of the weights: {entry.licence.name}",
-    ]
-    if entry.licence.note:
-        lines.append(f"- Note: {entry.licence.note}")
-    if entry.weights.page:
-        lines.append(f"- Original weights: {entry.weights.page}")
+    path = files("model_cards") / f"{entry.alias}.md"
+    if not path.is_file():
+        raise EcgHubError(
+            f"{entry.alias!r} has no card: write model_cards/parts/{entry.alias}.md and run `python -m model_cards`."
+        )
+    card = path.read_text(encoding="utf-8")
     source = getattr(config, "source", None)
-    if source:
-        lines.append(f"- Converted from `{source['file']}` ({source['size']:,} bytes, sha256 `{source['sha256']}`)")
+    return f"{card}\n{_provenance(source)}\n" if source else card
+
+
+def _provenance(source: dict[str, Any]) -> str:
+    lines = [
+        "## These weights",
+        "",
+        f"- Converted from `{source['file']}` ({source['size']:,} bytes)",
+        f"- sha256 of that file: `{source['sha256']}`",
+    ]
+    if "member" in source:
+        lines.append(f"- Checkpoint inside it: `{source['member']}`")
+    if "page" in source:
+        lines.append(f"- Published at {source['page']}")
     return "\n".join(lines)

@@ -28,7 +28,7 @@ def test_same_as_convolution_then_norm(kernel_size: int, stride: int) -> None:
     )
     plain[0].load_state_dict(layer.conv.state_dict())
     plain[1].load_state_dict(layer.norm.state_dict())
-    for samples in (1, 8, 9):
+    for samples in (1, 8, 9, 40):  # with few outputs the norm stays apart, with many it is folded in
         x = torch.randn(5, 3, samples)
         for mode in (False, True):
             ours, expected = layer.train(mode)(x), plain.train(mode)(x)

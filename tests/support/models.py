@@ -11,6 +11,8 @@ import torch
 
 import ecg_hub
 
+ROLES = ("model", "classifier")
+
 
 def tiny(alias: str, **config: Any) -> Any:
     """The encoder of `random:<alias>-tiny`."""
@@ -20,6 +22,23 @@ def tiny(alias: str, **config: Any) -> Any:
 def tiny_classifier(alias: str, **config: Any) -> Any:
     """The classifier of `random:<alias>-tiny`, by default with three labels."""
     return ecg_hub.AutoModelForECGClassification.from_pretrained(f"random:{alias}-tiny", **{"num_labels": 3, **config})
+
+
+def build(alias: str, role: str, **config: Any) -> Any:
+    """The tiny encoder ("model") or classifier."""
+    return tiny(alias, **config) if role == "model" else tiny_classifier(alias, **config)
+
+
+def auto(role: str) -> Any:
+    """The Auto class that loads an encoder ("model") or a classifier."""
+    return ecg_hub.AutoModel if role == "model" else ecg_hub.AutoModelForECGClassification
+
+
+def main_output(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """Logits of a classifier, pooled vector of an encoder."""
+    with torch.no_grad():
+        output = model(x)
+    return output.logits if hasattr(output, "logits") else output.pooler_output
 
 
 def signals(config: Any, batch: int = 2, seed: int = 0) -> torch.Tensor:

@@ -24,6 +24,11 @@ from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPr
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
 from ecg_hub.stochastic_depth import DropPath
 
+# Where the samples are so few, a 1x1 convolution is faster as one matrix product over all windows.
+_FEW_SAMPLES = 40
+# More than the common number: activations are small, and the weights, 120 MB, are read once per slice.
+_CPU_SLICE = 32
+
 
 class SameConv1d(nn.Conv1d):
     """Convolution that gives ceil(samples / stride) samples, whatever their number."""
@@ -31,10 +36,11 @@ class SameConv1d(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels, samples) to (batch, channels out, ceil(samples / stride))."""
         kernel, stride, samples = self.kernel_size[0], self.stride[0], x.shape[-1]
+        if kernel == stride == self.groups == 1 and samples <= _FEW_SAMPLES and x.device.type == "cpu":
+            return functional.linear(x.transpose(1, 2), self.weight[..., 0], self.bias).transpose(1, 2)
         padding = max(0, (-(-samples // stride) - 1) * stride + kernel - samples)
-        if padding % 2:
-            x = functional.pad(x, (0, 1))
-        return functional.conv1d(x, self.weight, self.bias, stride, padding // 2, groups=self.groups)
+        x = functional.pad(x, (padding // 2, padding - padding // 2))
+        return functional.conv1d(x, self.weight, self.bias, stride, groups=self.groups)
 
 
 class Net1DGate(nn.Module):
@@ -182,7 +188,7 @@ class Net1DEncoderMixin:
         """
         self.check_input(input_values)
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        states = run_in_slices(lambda x: self.backbone(x, bool(wanted)), input_values, self.training)
+        states = run_in_slices(lambda x: self.backbone(x, bool(wanted)), input_values, self.training, _CPU_SLICE)
         return ECGModelOutput(
             last_hidden_state=states[-1],
             pooler_output=states[-1].mean(dim=1),

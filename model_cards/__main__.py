@@ -1,0 +1,74 @@
+"""Write all cards: `python -m model_cards`; count multiply-accumulates and tokens again first: `--measure`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from ecg_hub import catalog
+from ecg_hub.catalog import ModelEntry
+from model_cards.card import complete_card
+from model_cards.facts import FOLDER, MEASURED, measured
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Write the cards.
+
+    Args:
+        words: command line; by default that of the process.
+    """
+    parser = argparse.ArgumentParser(prog="python -m model_cards", description="Write all model cards.")
+    parser.add_argument("--measure", action="store_true", help="count multiply-accumulates and tokens again (a minute)")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder, by default model_cards/")
+    options = parser.parse_args(words)
+    if options.measure:
+        write_measured(MEASURED)
+        measured.cache_clear()
+    for entry in catalog.models().values():
+        (options.output / f"{entry.alias}.md").write_text(complete_card(entry), encoding="utf-8")
+
+
+def write_measured(path: Path) -> None:
+    """Count multiply-accumulates and tokens of all models, and write them beside the bounds of parity.
+
+    Args:
+        path: measured.yaml.
+    """
+    text = path.read_text(encoding="utf-8")
+    head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    known = yaml.safe_load(text)
+    lines = [head]
+    for entry in catalog.models().values():
+        macs, tokens = count(entry)
+        facts = {"parity": known[entry.alias]["parity"], "macs": macs, "tokens": tokens}
+        lines.append(f"{entry.alias}:\n")
+        for name, value in facts.items():
+            flow = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=200).strip()
+            lines.append(f"  {name}: {flow}\n")
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def count(entry: ModelEntry) -> tuple[dict[str, int], dict[str, int]]:
+    """Return multiply-accumulates and tokens of one window of the full-size model, by preset."""
+    import torch
+
+    import ecg_hub
+    from ecg_hub.hub.counting import count_macs
+
+    model = ecg_hub.AutoModel.from_pretrained(f"random:{entry.alias}").eval()
+    extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(f"random:{entry.alias}")
+    macs, tokens = {}, {}
+    for preset in entry.presets:
+        spec = extractor.spec(preset)
+        x = 0.3 * torch.randn(1, len(spec.lead_names), spec.samples, generator=torch.Generator().manual_seed(0))
+        macs[preset] = count_macs(model, x)
+        with torch.no_grad():
+            tokens[preset] = model(x).last_hidden_state.shape[1]
+    return macs, tokens
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The model cards: one complete Markdown file per model, with Hub metadata, made from data and a hand-written part.
+
+Sources: the catalogue (ecg_hub/models/*/model.yaml), `pretraining.yaml`, `measured.yaml`, the published tables
+(eval_harness/published) and `parts/<alias>.md`. Imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from ecg_hub.catalog import ModelEntry
+from ecg_hub.windows import eval_starts, window_length
+from eval_harness.contamination import corpora as contents
+from eval_harness.contamination import state
+from model_cards.facts import corpora, hand_written, measured, pretraining
+from model_cards.published import published_section
+
+RECORD_SECONDS = 10
+_PULLED = ("figshare", "hf", "zenodo")
+
+
+def complete_card(entry: ModelEntry) -> str:
+    """Return the card of a model.
+
+    Args:
+        entry: its catalogue entry.
+
+    Raises:
+        EcgHubError: the hand-written part is missing or incomplete.
+        KeyError: pretraining.yaml or measured.yaml do not know the model or one of its corpora.
+    """
+    part = hand_written(entry.alias)
+    front = yaml.safe_dump(front_matter(entry), sort_keys=False, allow_unicode=True, width=120)
+    sections = [
+        ("What it is", f"{part['What it is']}\n\n{_overview(entry)}"),
+        ("Use", _usage(entry)),
+        ("Input", _input(entry)),
+        ("Pre-training data", _pretraining(entry)),
+        ("Known problems", part.get("Known problems", "")),
+        ("What differs from the published code", part["What differs from the published code"]),
+        ("How it was checked", f"{_parity(entry)}\n\n{part.get('How it was checked', '')}"),
+        ("Published scores", published_section(entry)),
+        ("Limits", part["Limits"]),
+        ("Licence", _licence(entry)),
+        ("Citation", part["Citation"]),
+    ]
+    body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in sections if text.strip())
+    return f"---\n{front}---\n\n# {entry.title}\n\n{entry.summary}\n\n{body}\n"
+
+
+def front_matter(entry: ModelEntry) -> dict[str, Any]:
+    """Return the metadata block of a card.
+
+    `datasets` is left out: it takes ids of the Hub, and the corpora have none. So is `model-index`: the published
+    scores were not made with these files.
+    """
+    kind = "foundation-model" if entry.kind == "foundation" else "supervised-baseline"
+    tags = ["ecg", "electrocardiography", "cardiology", "biosignals", "time-series", kind, "ecg-hub", entry.model_type]
+    return {
+        **_licence_fields(entry),
+        "library_name": "transformers",
+        "pipeline_tag": "feature-extraction",
+        "model_name": entry.title,
+        "tags": tags,
+    }
+
+
+def _licence_fields(entry: ModelEntry) -> dict[str, str]:
+    if entry.weights.kind == "none":
+        return {"license": "unknown"}
+    if entry.licence.spdx is not None:
+        return {"license": entry.licence.spdx.lower()}
+    name = re.sub(r"[^a-z0-9]+", "-", entry.licence.name.lower().replace("'", "")).strip("-")
+    return {"license": "other", "license_name": name, "license_link": entry.weights.page or entry.repository}
+
+
+def _overview(entry: ModelEntry) -> str:
+    numbers = measured()[entry.alias]
+    windows = {name: _windows(preset) for name, preset in entry.presets.items()}
+    rows: list[Sequence[str]] = [
+        ("encoder", f"{entry.parameters:,} parameters"),
+        ("output", f"tokens and a pooled vector of width {entry.dim}"),
+        (
+            "multiply-accumulates",
+            "; ".join(f"`{name}`: {_cost(numbers.macs[name], windows[name])}" for name in windows),
+        ),
+        ("tokens per window", "; ".join(f"`{name}`: {count:,}" for name, count in numbers.tokens.items())),
+        ("paper", entry.paper),
+        ("original code", entry.repository),
+        ("original weights", entry.weights.page or "none published"),
+    ]
+    return _table(("", ""), rows)
+
+
+def _cost(macs: int, windows: int) -> str:
+    return (
+        f"{_large(macs)} per window, {_large(macs * windows)} per 10 s ({windows} window{'s' if windows > 1 else ''})"
+    )
+
+
+def _usage(entry: ModelEntry) -> str:
+    name = entry.alias if entry.weights.kind != "none" else f"random:{entry.alias}"
+    tokens, preset = measured()[entry.alias].tokens["benchmark"], entry.presets["benchmark"]
+    shapes = f"({_windows(preset)} windows, {tokens} tokens, {entry.dim})", f"({_windows(preset)} windows, {entry.dim})"
+    return f"""{_getting(entry)}
+
+```python
+import numpy as np
+import torch
+
+from ecg_hub import AutoFeatureExtractor, AutoModel  # makes the model known to transformers
+from ecg_hub.leads import LEADS
+
+model = AutoModel.from_pretrained("{name}").eval()
+extractor = AutoFeatureExtractor.from_pretrained("{name}")
+
+signal = np.random.default_rng(0).normal(0, 0.2, (12, 5000))  # yours: leads x samples, millivolt
+inputs = extractor(signal, sampling_rate=500, lead_names=LEADS, window="all", return_tensors="pt")
+with torch.no_grad():
+    output = model(**inputs)
+print(output.last_hidden_state.shape)  # {shapes[0]}
+print(output.pooler_output.shape)  # {shapes[1]}
+```
+
+`extractor.with_preset("native")` feeds what the authors' pre-training fed. Without the package, transformers says that
+it does not recognise `{entry.model_type}`: install ecg-hub and import it first."""
+
+
+def _getting(entry: ModelEntry) -> str:
+    if entry.weights.kind == "none":
+        return f"There are no published weights to load; `random:{entry.alias}` starts at random."
+    convert = f"ecg-hub convert {entry.alias} --checkpoint {entry.weights.file}"
+    get = f"ecg-hub pull {entry.alias}" if entry.weights.kind in _PULLED else convert
+    score = f"ecg-eval --model {entry.alias} --tasks ptbxl_super --data-root /data/ecg"
+    return f"```console\n$ {get}\n$ {score}\n```"
+
+
+def _input(entry: ModelEntry) -> str:
+    rows = [
+        (
+            f"`{name}`",
+            f"{preset['sampling_rate']} Hz",
+            f"{preset['input_seconds']} s",
+            ", ".join(preset["lead_names"]),
+            "; ".join(_step(step) for step in preset.get("steps", ())) or "none",
+            preset.get("resample", "kaiser_best"),
+        )
+        for name, preset in entry.presets.items()
+    ]
+    heads = ("preset", "sampling rate", "window", "leads", "preparation", "resampling")
+    return (
+        f"Unit: {entry.input.unit}. The preset `benchmark` is what the benchmark of arXiv 2509.25095 fed, faults\n"
+        f"included; `native` is what the authors' own pre-training fed.\n\n{_table(heads, rows)}"
+    )
+
+
+def _step(step: dict[str, Any]) -> str:
+    settings = ", ".join(f"{key} {value}" for key, value in step.items() if key != "name")
+    return f"{step['name']} ({settings})" if settings else str(step["name"])
+
+
+def _pretraining(entry: ModelEntry) -> str:
+    if not entry.pretraining_corpora:
+        return "None: trained from scratch on each task."
+    rows = []
+    for name in entry.pretraining_corpora:
+        corpus = corpora()[name]
+        rows.append((f"[{corpus.title}]({corpus.page})", _records(corpus.records, corpus.approximate), corpus.note))
+    seen = pretraining()[entry.alias]
+    return (
+        f"{_table(('corpus', 'recordings in it', ''), rows)}\n\nThe model saw {seen.text}.\n\n"
+        f"The data sets of the benchmark, from what the authors declare:\n\n{_overlap(entry)}"
+    )
+
+
+def _overlap(entry: ModelEntry) -> str:
+    words = {"seen": "seen in pre-training", "clean": "not seen", "unknown": "unknown"}
+    found: dict[str, list[str]] = {word: [] for word in words}
+    for dataset in sorted(frozenset[str]().union(*contents().values())):
+        found[state(entry.pretraining_corpora, dataset)].append(dataset)
+    return "\n".join(f"- {words[word]}: {', '.join(names)}" for word, names in found.items() if names)
+
+
+def _records(count: int | None, approximate: bool) -> str:
+    if count is None:
+        return "unknown"
+    return f"{'about ' if approximate else ''}{count:,}"
+
+
+def _parity(entry: ModelEntry) -> str:
+    rows = [
+        (name, f"{bound.at_most:.0e}", f"{bound.rms:g}", f"{bound.tolerance:.1e}")
+        for name, bound in measured()[entry.alias].parity.items()
+    ]
+    heads = ("output", "largest difference, at most", "size of the features (rms)", "tolerance of the test")
+    return (
+        "The published implementation was run on a state dict filled by a rule, which takes no weights file. The same\n"
+        "state dict, in the published names, through this converter and this model gives the same features\n"
+        f"(`tests/golden/{entry.model_type}`):\n\n{_table(heads, rows)}"
+    )
+
+
+def _licence(entry: ModelEntry) -> str:
+    shared = "may be shared under it" if entry.licence.redistribution else "are not to be shared; `push` refuses them"
+    text = f"Weights: {entry.licence.name}."
+    if entry.weights.kind != "none":
+        text += f" Converted weights {shared}."
+    return f"{text} {entry.licence.note or ''}".strip() + " Code of the package: Apache-2.0."
+
+
+def _windows(preset: Any) -> int:
+    rate = preset["sampling_rate"]
+    return len(eval_starts(window_length(RECORD_SECONDS, rate), window_length(preset["input_seconds"], rate)))
+
+
+def _large(count: int) -> str:
+    return f"{count / 1e9:.3g} G" if count >= 1e9 else f"{count / 1e6:.3g} M"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

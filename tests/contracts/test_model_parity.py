@@ -1,0 +1,55 @@
+"""The contract of every model: the published implementation's features, from published names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ecg_hub
+from ecg_hub import catalog
+from ecg_hub.hub.convert import convert
+from model_cards.facts import measured
+from tests.support.fill import make_input, published_state, read_case
+from tests.support.models import write_lightning_checkpoint
+
+pytestmark = pytest.mark.parametrize("alias", catalog.models())
+
+
+def test_parity(alias: str, tmp_path: Path, golden: Path) -> None:
+    """Published names, through our converter, into our model, against the published implementation's output."""
+    entry = catalog.get(alias)
+    manifest, arrays = read_case(golden / entry.model_type)
+    write_lightning_checkpoint(tmp_path / "file.ckpt", published_state(manifest, arrays))
+    summary = convert(alias, tmp_path / "file.ckpt", tmp_path / "model")
+    assert summary.parameters == entry.parameters
+    assert summary.parameters in published_sizes(manifest)
+    model = ecg_hub.AutoModel.from_pretrained(tmp_path / "model")
+    case = manifest["input"]
+    x = make_input(case["leads"], case["samples"], manifest["golden"]["batch"], manifest["golden"]["seed"])
+    with torch.no_grad():
+        output = model(torch.from_numpy(arrays.get("preprocessed", x)))
+    assert output.last_hidden_state.shape[1] == manifest["tokens"]
+    tokens = output.last_hidden_state[:, arrays["token_index"]]
+    bounds = measured()[alias].parity
+    for name, ours, expected in (
+        ("pooled", output.pooler_output, arrays["pooled"]),
+        ("tokens", tokens, arrays["sequence"]),
+    ):
+        difference = (ours - torch.from_numpy(expected)).abs().max().item()
+        size = float(np.sqrt(np.square(expected).mean()))
+        assert difference <= 1e-4 * max(1.0, size), name
+        # What the card says: a bound that holds, is stated with the right size, and leaves the tolerance room.
+        assert difference <= bounds[name].at_most <= bounds[name].tolerance, f"{name}: state it in measured.yaml"
+        assert bounds[name].rms == pytest.approx(size, rel=0.05), name
+
+
+def published_sizes(manifest: dict[str, Any]) -> set[int]:
+    """Parameter counts that a port may have: with or without what is fixed by a formula or never used."""
+    sizes = {manifest[name] for name in ("n_parameters_encoder", "n_parameters_encoder_used") if name in manifest}
+    detail = manifest.get("n_parameters_detail", {})
+    unused = detail.get("fixed_by_formula", 0), detail.get("unused_at_eval", 0)
+    return sizes | {size - part for size in sizes for part in (*unused, sum(unused))}

@@ -1,0 +1,100 @@
+"""Sources of the model cards: the hand-written parts are checked, nothing is left over, and making cards is light."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ecg_hub import catalog
+from ecg_hub.errors import EcgHubError
+from ecg_hub.hub.card import model_card
+from model_cards import facts
+from model_cards.__main__ import main
+
+GOOD = "## What it is\n\na\n\n## What differs from the published code\n\nb\n\n## Limits\n\nc\n\n## Citation\n\nd\n"
+
+
+@pytest.fixture
+def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "model_cards" / "parts").mkdir(parents=True)
+    monkeypatch.setattr(facts, "FOLDER", tmp_path / "model_cards")
+    return tmp_path / "model_cards" / "parts" / "mine.md"
+
+
+def test_sections_of_a_hand_written_part(part: Path) -> None:
+    part.write_text(GOOD)
+    assert facts.hand_written("mine") == {
+        "What it is": "a",
+        "What differs from the published code": "b",
+        "Limits": "c",
+        "Citation": "d",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.replace("## Limits", "## Limitations"),
+        GOOD.replace("\nc\n", "\n"),
+        GOOD + "\n## Limits\n\nagain\n",
+        GOOD + "\n## Usage\n\nmore\n",
+        "before\n\n" + GOOD,
+    ],
+)
+def test_a_wrong_hand_written_part(part: Path, text: str) -> None:
+    part.write_text(text)
+    with pytest.raises(EcgHubError, match=r"mine\.md needs the sections What it is, .*Limits"):
+        facts.hand_written("mine")
+
+
+def test_a_missing_hand_written_part_and_card(part: Path) -> None:
+    with pytest.raises(EcgHubError, match=r"Write model_cards/parts/mine\.md"):
+        facts.hand_written("mine")
+    entry = catalog.get("ecg-cpc")
+    object.__setattr__(other := type(entry)(**vars(entry)), "alias", "mine")
+    with pytest.raises(EcgHubError, match="run `python -m model_cards`"):
+        model_card(other)
+
+
+def test_nothing_is_left_over() -> None:
+    aliases = set(catalog.models())
+    assert {path.stem for path in facts.FOLDER.glob("*.md")} == aliases
+    assert {path.stem for path in (facts.FOLDER / "parts").glob("*.md")} == aliases
+    assert set(facts.measured()) == aliases
+    declared = {corpus for entry in catalog.models().values() for corpus in entry.pretraining_corpora}
+    assert set(facts.corpora()) == declared
+    assert set(facts.pretraining()) == {entry.alias for entry in catalog.models().values() if entry.pretraining_corpora}
+
+
+def test_corpora_of_the_benchmark_have_the_size_of_their_data_set() -> None:
+    known = {"chapman": 10646, "ningbo": 34905, "code-15": 345779, "mimic-iv-ecg": 800035}
+    assert {name: facts.corpora()[name].records for name in known} == known
+
+
+def test_all_cards_are_written(tmp_path: Path) -> None:
+    main(["--output", str(tmp_path)])
+    for alias in catalog.models():
+        assert (tmp_path / f"{alias}.md").read_bytes() == (facts.FOLDER / f"{alias}.md").read_bytes()
+
+
+def test_measured_numbers_keep_their_form() -> None:
+    text = facts.MEASURED.read_text(encoding="utf-8")
+    assert text.startswith("# What was measured")
+    assert list(yaml.safe_load(text)) == list(catalog.models())
+
+
+def test_making_a_card_imports_nothing_heavy() -> None:
+    code = (
+        "import json, sys\nfrom ecg_hub import catalog\nfrom model_cards.card import complete_card\n"
+        "complete_card(catalog.get('st-mem'))\n"
+        "print(json.dumps([m for m in ('torch', 'transformers', 'datasets', 'pandas') if m in sys.modules]))"
+    )
+    environment = {**os.environ, "ECG_HUB_LAZY": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
