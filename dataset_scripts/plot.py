@@ -131,7 +131,7 @@ def _matplotlib() -> tuple[Any, Any, Any, Any]:
         from matplotlib.patches import Rectangle
         from matplotlib.patheffects import withStroke
     except ImportError as error:
-        raise ImportError("Drawing needs matplotlib: pip install 'ecg-hub[plot]'.") from error
+        raise ImportError("Drawing needs matplotlib: pip install matplotlib.") from error
     return Figure, LineCollection, Rectangle, withStroke(linewidth=2.5, foreground="white")
 
 

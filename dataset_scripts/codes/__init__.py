@@ -12,7 +12,9 @@ from ecg_hub.errors import unknown_name
 SOURCES: dict[str, str] = {
     "aha": "code.csv of SPH (AHA/ACC/HRS statements, Mason et al., Circulation 2007;115:1325-1332)",
     "chapman": "ConditionNames.xlsx and RhythmNames.xlsx of Chapman-Shaoxing, spelling put right",
-    "snomed": "PhysioNet/CinC Challenge 2021, dx_mapping_scored.csv and dx_mapping_unscored.csv (SNOMED CT codes)",
+    "scp": "scp_statements.csv of PTB-XL (SCP-ECG statements), descriptions in our words",
+    "snomed": "PhysioNet/CinC Challenge 2021, dx_mapping_scored.csv and dx_mapping_unscored.csv (SNOMED CT codes); the "
+    "names of each dataset: 'Label mappings 2021.xlsx' of the benchmark's code",
 }
 """First part of a table's name -> where its facts were taken from."""
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataset_scripts.codes import read_codes
 from dataset_scripts.labels import split_by_fold
 from dataset_scripts.ptb_xl_release import RELEASE
 from dataset_scripts.spec import ECGDataset, Exclusion, LabelTable, RawRecord, Rejected, Scan, Signal, Source
@@ -63,6 +64,12 @@ class Statement:
 
 class PTBXL(ECGDataset):
     """PTB-XL, releases 1.0.1 and 1.0.3."""
+
+    def label_title(self, column: str, label: str) -> str:
+        """Return what a statement, class or subclass says."""
+        kind = {"label_super": "superclass", "label_sub": "subclass"}.get(column, "statement")
+        titles = {row["code"]: row["description"] for row in read_codes("scp") if row["column"] == kind}
+        return titles.get(label, label)
 
     def signal_folders(self, sampling_rate: int) -> tuple[str, ...]:
         """Return records500 or records100."""

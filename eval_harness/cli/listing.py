@@ -23,6 +23,16 @@ SCORING = {
 }
 
 
+BASELINE: dict[str, Any] = {
+    "name": TRIVIAL,
+    "title": "Age, sex, heart rate and amplitudes",
+    "kind": "baseline",
+    "input": "whole records, 12 leads",
+    "dim": 30,
+    "summary": "a regularised linear model without an encoder: what any encoder must beat",
+}
+
+
 def register(verbs: Any) -> None:
     """Add the three verbs."""
     ls = verbs.add_parser("ls", help="list tasks, suites, models, datasets or modes")
@@ -64,6 +74,9 @@ def run_describe(args: argparse.Namespace) -> int:
     alias = args.name.removeprefix("random:").removesuffix("-tiny")
     if alias in _model_names():
         return hub_listing.run_info(argparse.Namespace(name=args.name, json=args.json))
+    if args.name == TRIVIAL:
+        print(json.dumps(BASELINE, indent=1)) if args.json else print_pairs(BASELINE)
+        return 0
     found = [
         (kind, item)
         for kind in ("tasks", "suites", "datasets", "modes")
@@ -71,7 +84,8 @@ def run_describe(args: argparse.Namespace) -> int:
         if item["name"] == args.name
     ]
     if not found:
-        names = [item["name"] for kind in ("tasks", "suites", "datasets", "modes") for item in LISTS[kind](include)[1]]
+        kinds = ("tasks", "suites", "datasets", "modes")
+        names = [TRIVIAL, *(item["name"] for kind in kinds for item in LISTS[kind](include)[1])]
         raise unknown_name("name", args.name, {*names, *_model_names()}, "See `ecg-eval ls`.")
     if args.json:
         print(json.dumps([{"what": kind.removesuffix("s"), **item} for kind, item in found], indent=1, default=str))
@@ -136,17 +150,15 @@ def _models(include: tuple[str, ...]) -> Listing:
         }
         for entry in models().values()
     ]
+    shown = ("title", "kind", "input", "dim")
     baseline = {
         "model": TRIVIAL,
-        "title": "Age, sex, heart rate and amplitudes",
-        "kind": "baseline",
-        "input": "whole records, 12 leads",
-        "dim": 30,
+        **{key: BASELINE[key] for key in shown},
         "parameters": "-",
         "licence of the weights": "-",
     }
     whole = [{"name": entry.alias, **dataclasses.asdict(entry)} for entry in models().values()]
-    return [*rows, baseline], whole
+    return [*rows, baseline], [*whole, dict(BASELINE)]
 
 
 def _datasets(include: tuple[str, ...]) -> Listing:

@@ -1,0 +1,174 @@
+"""The head of a report: what was run, on which data, how far from the protocol, on which machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from eval_harness.protocol import MODES
+from eval_harness.report.content import Entry
+from eval_harness.report.markup import Html, details, join, table, tag
+from eval_harness.report.scores import state
+from eval_harness.report.svg import mark
+from eval_harness.results import Result
+
+if TYPE_CHECKING:
+    from dataset_scripts.spec import ECGDataset
+
+NOTICE = "Research software, not a medical device. Nothing on this page is a diagnosis or clinical advice."
+STATES = (
+    "Test set: clean = no declared pre-training corpus of the model holds this dataset; seen = one does, so the score "
+    "is not one of unseen patients; unknown = nothing, or an unlisted corpus, is declared."
+)
+READINGS = (
+    "Macro AUROC is the mean over the labels with both outcomes on the test split. The published reading counts a "
+    "label that cannot be evaluated as 0.5 in every resample, so its interval lies low; it is there to compare with "
+    "published numbers only."
+)
+
+
+def results_of(entries: Sequence[Entry]) -> list[Result]:
+    """Return all results of the runs."""
+    return [result for entry in entries for result in entry.run.results.values()]
+
+
+def notices(entries: Sequence[Entry]) -> list[Html]:
+    """Return what a reader must know before any number."""
+    found = [tag("p", tag("strong", NOTICE), class_="notice")]
+    results = results_of(entries)
+    synthetic = [r for r in results if r.protocol.deviations.get("synthetic")]
+    if synthetic:
+        share = (
+            "All" if len(synthetic) == len([r for r in results if r.data]) else f"{len(synthetic)} of {len(results)}"
+        )
+        words = " results are on simulated ECGs of invented patients. They say nothing about any model."
+        found.append(tag("p", tag("strong", "Synthetic data. "), f"{share}{words}", class_="notice"))
+    names = dict.fromkeys(entry.run.run.settings.model.id for entry in entries)
+    untrained = [name for name in names if name.startswith("random:")]
+    if untrained:
+        words = f"Not pre-trained (random weights): {', '.join(untrained)}."
+        found.append(tag("p", words, class_="notice"))
+    return found
+
+
+def run_table(entries: Sequence[Entry]) -> Html:
+    """Return the runs with their marks: model, mode, protocol and size."""
+    rows = []
+    for entry in entries:
+        settings = entry.run.run.settings
+        weights = settings.model.weights_sha256
+        rows.append(
+            [
+                tag("th", key(entry), entry.name, scope="row", class_="name"),
+                tag("td", settings.mode, title=MODES.get(settings.mode)),
+                str(settings.seed),
+                _parameters(settings.model.parameters),
+                settings.model.preset,
+                settings.protocol,
+                _deviations(entry),
+                tag("span", weights[:12], class_="id", title=weights) if weights else "-",
+                settings.model.revision or "-",
+                tag("td", entry.run.run.created[:10], class_="name"),
+            ]
+        )
+    head = [
+        "run",
+        "mode",
+        "seed",
+        "parameters",
+        "preset",
+        "protocol",
+        "deviations",
+        "weights",
+        "revision",
+        "begun (UTC)",
+    ]
+    modes = dict.fromkeys(entry.run.run.settings.mode for entry in entries)
+    words = [tag("li", tag("b", mode), f": {MODES[mode]}") for mode in modes if mode in MODES]
+    return join([table(head, rows, caption="Runs; colour and mark are the same on the whole page"), tag("ul", words)])
+
+
+def key(entry: Entry) -> Html:
+    """Return the mark of a run as a small picture beside its name."""
+    return tag(
+        "svg", mark(entry.index, 8, 8), viewBox="0 0 16 16", width=14, height=14, class_="key", aria_hidden="true"
+    )
+
+
+def legend(entries: Sequence[Entry]) -> Html:
+    """Return the marks and names of runs."""
+    return tag("ul", [tag("li", key(entry), entry.name) for entry in entries], class_="legend")
+
+
+def data_table(entries: Sequence[Entry], datasets: Mapping[str, ECGDataset]) -> Html:
+    """Return the data sets: records, licence, fingerprint, and whether each model has seen them."""
+    rows: list[list[object]] = []
+    found: dict[tuple[str, str], list[Result]] = {}
+    for result in results_of(entries):
+        if result.data is not None:
+            found.setdefault((result.data.name, result.data.fingerprint), []).append(result)
+    for (name, print_), results in found.items():
+        dataset = datasets.get(name)
+        states: dict[str, list[str]] = {}
+        for result in results:
+            assert result.data is not None
+            states.setdefault(result.data.contamination, [])
+            if result.model.id not in states[result.data.contamination]:
+                states[result.data.contamination].append(result.model.id)
+        sizes = dict.fromkeys(_sizes(result) for result in results)
+        licence = "-" if dataset is None else f"{dataset.licence} ({dataset.access})"
+        seen = [tag("div", state(kind), f": {', '.join(models)}") for kind, models in states.items()]
+        title = name if dataset is None else f"{dataset.title} ({name})"
+        rows.append([title, "; ".join(sizes), tag("td", seen), licence, tag("span", print_, class_="id")])
+    head = ["data set", "records: train / validation / test", "test set and models", "licence", "fingerprint"]
+    cited = [tag("li", d.citation) for d in (datasets.get(name) for name, _ in found) if d is not None and d.citation]
+    return join(
+        [
+            table(head, rows, caption="Data"),
+            tag("p", STATES, class_="soft small"),
+            details("Sources to cite", tag("ul", cited)) if cited else None,
+        ]
+    )
+
+
+def environment_list(entries: Sequence[Entry]) -> Html:
+    """Return versions and machine; several values where runs differ."""
+    values: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        for name, value in entry.run.run.environment.items():
+            values.setdefault(name, {})[value] = None
+    pairs = [part for name, found in values.items() for part in (tag("dt", name), tag("dd", ", ".join(found)))]
+    return details("Environment", tag("dl", pairs))
+
+
+def interval_words(entries: Sequence[Entry]) -> str:
+    """Say what the intervals are."""
+    found = dict.fromkeys(
+        (values.get("confidence"), values.get("resamples"), values.get("resample_unit"))
+        for values in (entry.run.run.settings.protocol_values for entry in entries)
+    )
+    kinds = [f"{100 * float(str(c)):g} % percentile intervals of {n} bootstrap resamples by {u}" for c, n, u in found]
+    return (
+        f"Intervals in brackets: {'; '.join(kinds)}. They show the chance of drawing these test records, not that of "
+        "another training run."
+    )
+
+
+def _deviations(entry: Entry) -> str:
+    found = dict.fromkeys(
+        f"{name}={value}" for result in entry.run.results.values() for name, value in result.protocol.deviations.items()
+    )
+    return ", ".join(found) or "none"
+
+
+def _sizes(result: Result) -> str:
+    if result.data is None:
+        return "-"
+    records = result.data.records
+    return f"{records.train:,} / {records.validation:,} / {records.test:,}"
+
+
+def _parameters(number: int | None) -> str:
+    if number is None:
+        return "-"
+    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number:,}"

@@ -1,0 +1,220 @@
+"""What a report is made of: the runs, and of each task its results, their comparison and their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecg_hub.errors import EcgHubError
+from eval_harness.comparison import Comparison, compare_models
+from eval_harness.found import FoundRun
+from eval_harness.predictions import Predictions
+from eval_harness.results import Estimate, Result
+from eval_harness.scoring import ResampleUnit
+from eval_harness.summary import MAIN_METRICS
+from eval_harness.taskfiles import Task
+
+if TYPE_CHECKING:
+    from dataset_scripts.spec import ECGDataset
+
+METRIC_TITLES = {
+    "macro_auroc": "macro AUROC",
+    "macro_auroc_paper": "macro AUROC, published reading",
+    "macro_auprc": "macro AUPRC",
+    "macro_f1": "macro F1",
+    "macro_sensitivity": "macro sensitivity",
+    "macro_specificity": "macro specificity",
+    "macro_brier": "macro Brier score (lower is better)",
+    "macro_calibration_error": "macro calibration error (lower is better)",
+    "mae": "MAE of z-scores (lower is better)",
+    "macro_mae": "macro MAE of z-scores (lower is better)",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of the report: its place decides colour and mark everywhere.
+
+    Attributes:
+        index: place among the runs.
+        name: model, mode and seed, and the folder where two runs share these.
+        run: as found.
+    """
+
+    index: int
+    name: str
+    run: FoundRun
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished result, and its predictions where they can be read."""
+
+    entry: Entry
+    result: Result
+    predictions: Predictions | None = None
+
+
+@dataclass(frozen=True)
+class TaskContent:
+    """One task of the report.
+
+    Attributes:
+        name: of the task.
+        task: its definition; None where its file is not included.
+        dataset: its dataset; None where it is not known here.
+        scored: finished results in the order of the runs.
+        unscored: runs without a score, and the reason.
+        comparison: of all finished results, where two or more can be compared.
+        remarks: what could not be done, and why.
+    """
+
+    name: str
+    task: Task | None
+    dataset: ECGDataset | None
+    scored: Sequence[Scored]
+    unscored: Sequence[tuple[Entry, str]]
+    comparison: Comparison | None = None
+    remarks: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def title(self) -> str:
+        """The title in prose."""
+        return self.task.title if self.task else self.name
+
+    @property
+    def metric(self) -> str:
+        """The metric of the task: macro_auroc or mae."""
+        found = self.scored[0].result.metrics if self.scored else {}
+        return next((name for name in MAIN_METRICS if name in found), self.task.metric if self.task else "macro_auroc")
+
+    @property
+    def regression(self) -> bool:
+        """Whether lower is better."""
+        return self.metric == "mae"
+
+    def label_title(self, label: str) -> str:
+        """What a label means in words; the label itself where nothing else is known."""
+        if self.dataset is None or self.task is None:
+            return label
+        return self.dataset.label_title(self.task.label_column, label)
+
+    def standing(self, entry: Entry) -> tuple[int, int] | None:
+        """Rank of a run and how many share it, or None without a comparison."""
+        for found in self.comparison.standings if self.comparison else ():
+            if found.model == entry.name:
+                return found.rank, len(found.ties) + 1
+        return None
+
+    def best(self) -> Scored | None:
+        """The result with the best point; None where nothing was scored."""
+        known = [item for item in self.scored if main_estimate(item.result).point is not None]
+        sign = 1 if self.regression else -1
+        return min(known, key=lambda item: sign * (main_estimate(item.result).point or 0.0), default=None)
+
+
+def entries(runs: Sequence[FoundRun]) -> list[Entry]:
+    """Number the runs and give each a name of its own: with the folder that tells it from others of its name."""
+    found: list[Entry] = []
+    for index, run in enumerate(runs):
+        alike = [other.folder for other in runs if other.name == run.name]
+        told_apart = f" ({_own_part(run.folder, alike) or f'run {index + 1}'})" if len(alike) > 1 else ""
+        found.append(Entry(index, f"{run.name}{told_apart}", run))
+    return found
+
+
+def _own_part(folder: Path, alike: Sequence[Path]) -> str:
+    """The nearest part of a path in which all of some folders differ; "" where there is none."""
+    for depth in range(1, min(len(path.parts) for path in alike)):
+        parts = [path.parts[-depth] for path in alike]
+        if len(set(parts)) == len(parts):
+            return folder.parts[-depth]
+    return ""
+
+
+def task_names(runs: Sequence[FoundRun], wanted: Collection[str] | None, known: Mapping[str, Task]) -> list[str]:
+    """Return the tasks asked for in the runs: known ones in the order of the registry, then the others."""
+    asked = dict.fromkeys(task for run in runs for task in run.run.tasks if wanted is None or task in wanted)
+    order = {name: place for place, name in enumerate(known)}
+    return sorted(asked, key=lambda name: order.get(name, len(order)))
+
+
+def gather(
+    names: Sequence[str],
+    found: Sequence[Entry],
+    known: Mapping[str, Task],
+    datasets: Mapping[str, ECGDataset],
+    resamples: int | None = None,
+) -> Iterator[TaskContent]:
+    """Yield the tasks one by one, so that the predictions of one task are held at a time.
+
+    Args:
+        names: of the tasks.
+        found: the runs.
+        known: tasks by name.
+        datasets: datasets by name.
+        resamples: of the comparison; default those of the first run.
+    """
+    for name in names:
+        task = known.get(name)
+        scored, unscored, remarks = [], [], []
+        for entry in (entry for entry in found if name in entry.run.run.tasks):
+            result = entry.run.results.get(name)
+            if result is None:
+                unscored.append((entry, "no result: the run was interrupted before this task, or is still at work"))
+            elif result.status != "done":
+                unscored.append((entry, f"{result.status}: {result.reason}"))
+            else:
+                predictions, problem = _predictions(entry, result)
+                scored.append(Scored(entry, result, predictions))
+                remarks += [problem] if problem else []
+        comparison, problem = _compare(task, name, scored, resamples)
+        remarks += [problem] if problem else []
+        dataset_name = task.dataset if task else next((s.result.data.name for s in scored if s.result.data), "")
+        yield TaskContent(name, task, datasets.get(dataset_name), scored, unscored, comparison, tuple(remarks))
+
+
+def main_estimate(result: Result) -> Estimate:
+    """The main metric of a result, undefined where it has none."""
+    name = next((metric for metric in MAIN_METRICS if metric in result.metrics), None)
+    return result.metrics[name] if name else Estimate(point=None)
+
+
+def resampling(scored: Sequence[Scored]) -> tuple[int, ResampleUnit, float]:
+    """Return resamples, unit and coverage of the intervals of a task: those of its first run."""
+    values = scored[0].entry.run.run.settings.protocol_values
+    resamples, confidence = values.get("resamples"), values.get("confidence")
+    unit: ResampleUnit = "patient" if values.get("resample_unit") == "patient" else "record"
+    number = resamples if isinstance(resamples, int) else 1000
+    return number, unit, confidence if isinstance(confidence, float) else 0.95
+
+
+def _predictions(entry: Entry, result: Result) -> tuple[Predictions | None, str]:
+    try:
+        return entry.run.predictions(result), ""
+    except EcgHubError as error:
+        return None, f"Predictions of {entry.name} are not shown: {_without_folder(str(error), entry)}"
+
+
+def _without_folder(message: str, entry: Entry) -> str:
+    """Return a message without the place of the folder: a report is passed on."""
+    return message.replace(f"{entry.run.folder}/", "").replace(str(entry.run.folder), entry.run.folder.name)
+
+
+def _compare(
+    task: Task | None, name: str, scored: Sequence[Scored], resamples: int | None
+) -> tuple[Comparison | None, str]:
+    readable = {item.entry.name: item.predictions for item in scored if item.predictions is not None}
+    if len(scored) < 2:
+        return None, ""
+    if task is None:
+        return None, f"Not compared: task {name!r} is not known here; pass its file by --include."
+    if len(readable) < len(scored):
+        return None, "Not compared: a comparison needs the predictions of all runs."
+    number, unit, _ = resampling(scored)
+    try:
+        return compare_models(task, readable, resamples=resamples or number, by=unit), ""
+    except EcgHubError as error:
+        return None, f"Not compared: {error}"

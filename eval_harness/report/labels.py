@@ -1,0 +1,200 @@
+"""The table of labels: how often each occurs, and every run's score on it, coloured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval_harness.report.content import Scored, TaskContent
+from eval_harness.report.markup import Html, details, join, scroller, table, tag
+from eval_harness.results import Estimate, LabelResult
+from eval_harness.summary import score_text
+
+NO_SKILL_MAE = 0.7979
+"""Mean absolute deviation of the normal distribution: what the mean as prediction gives for z-scores."""
+
+DECISIONS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "brier", "calibration_error")
+DECISION_TITLES = ("AUROC", "AUPRC", "F1", "sensitivity", "specificity", "Brier score", "calibration error")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of one label: positives and records with a target in each split; None where predictions cannot be read."""
+
+    validation: tuple[int, int] | None
+    test: tuple[int, int]
+
+    @property
+    def shares(self) -> list[float]:
+        """Positives as a share of the records, of each split that is known."""
+        return [pair[0] / pair[1] for pair in (self.validation, self.test) if pair is not None and pair[1]]
+
+
+def label_order(content: TaskContent, most: int) -> tuple[list[str], int]:
+    """Return the labels to show, in the order of the task, and how many are left out: those with fewest positives.
+
+    Args:
+        content: of the task.
+        most: how many; 0 for all.
+    """
+    found: dict[str, LabelResult] = {}
+    for item in content.scored:
+        for entry in item.result.per_label:
+            found.setdefault(entry.label, entry)
+    if most == 0 or len(found) <= most:
+        return list(found), 0
+    size = {name: entry.records if entry.positives is None else entry.positives for name, entry in found.items()}
+    kept = set(sorted(found, key=lambda name: -size[name])[:most])
+    return [name for name in found if name in kept], len(found) - most
+
+
+def label_table(content: TaskContent, names: Sequence[str]) -> Html:
+    """Return the heat map: one row per label, one column per run."""
+    counts = label_counts(content, names)
+    head = [tag("th", "target" if content.regression else "label", scope="col"), *_count_heads(content)]
+    head += [tag("th", item.entry.name, scope="col") for item in content.scored]
+    largest = max((share for name in names for share in counts[name].shares), default=0.0)
+    body = [_row(content, name, counts[name], largest) for name in names]
+    what = "MAE in standard deviations of each target" if content.regression else "AUROC of each label"
+    caption = f"{content.title}: {what}, below it the interval; and how often it occurs"
+    found = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body), class_="heat")
+    return join([scroller(found, caption), _key(content)])
+
+
+def label_counts(content: TaskContent, names: Sequence[str]) -> dict[str, Counts]:
+    """Count positives and records of labels in validation and test."""
+    found: dict[str, Counts] = {}
+    readable = [item.predictions for item in content.scored if item.predictions is not None]
+    for name in names:
+        entry = next(e for item in content.scored for e in item.result.per_label if e.label == name)
+        test = (entry.positives or 0, entry.records)
+        source = next((p for p in readable if name in p.labels), None)
+        if source is None:
+            found[name] = Counts(None, test)
+            continue
+        rows = np.array([split == "validation" for split in source.split], dtype=bool)
+        column = source.y_true[rows, source.labels.index(name)]
+        found[name] = Counts((int((column == 1).sum()), int((~np.isnan(column)).sum())), test)
+    return found
+
+
+def metric_tables(content: TaskContent, names: Sequence[str]) -> Html | None:
+    """Return, folded away, all metrics of each label: one table per run; None for regression."""
+    if content.regression:
+        return None
+    parts = []
+    for item in content.scored:
+        rows = [
+            [label.label, _threshold(label), *(score_text(getattr(label, name)) for name in DECISIONS)]
+            for label in item.result.per_label
+            if label.label in set(names)
+        ]
+        caption = f"{item.entry.name}: all metrics of each label; F1, sensitivity and specificity at the threshold"
+        head = ["label", "threshold", *DECISION_TITLES]
+        found = table(head, rows, caption=caption, class_="figures")
+        parts.append(details(f"All metrics of each label: {item.entry.name}", found))
+    return join(parts)
+
+
+def _row(content: TaskContent, name: str, counts: Counts, largest: float) -> Html:
+    title = content.label_title(name)
+    words = [name] if title == name else [name, tag("span", f" {title}", class_="soft small")]
+    cells = [tag("th", words, scope="row"), *_count_cells(content, counts, largest)]
+    cells += [_cell(content, item, name) for item in content.scored]
+    return tag("tr", cells)
+
+
+def _cell(content: TaskContent, item: Scored, name: str) -> Html:
+    entry = next((entry for entry in item.result.per_label if entry.label == name), None)
+    if entry is None:
+        return tag("td", "no output", class_="soft")
+    estimate = entry.mae if content.regression else entry.auroc
+    if estimate is None or estimate.point is None:
+        return tag("td", "undefined", class_="soft", title=f"{name}, {item.entry.name}: {_why(entry)}")
+    worth = (NO_SKILL_MAE - estimate.point) / NO_SKILL_MAE if content.regression else 2 * estimate.point - 1
+    clinical = entry.mae_clinical
+    in_units = None
+    if clinical is not None and clinical.point is not None:
+        in_units = tag("span", f"{clinical.point:.3g} {entry.unit or ''} {_ends(clinical, 3)}".strip())
+    return tag(
+        "td",
+        f"{estimate.point:.2f}",
+        tag("span", _ends(estimate, None)),
+        in_units,
+        class_="cell" if estimate.low is not None else "cell soft",
+        style=_colour(worth) if estimate.low is not None else None,
+        title=f"{name}, {item.entry.name}: {score_text(estimate)}; {_size(entry)}",
+    )
+
+
+def _colour(worth: float) -> str:
+    """Background for a worth of -1 (worse than chance) over 0 (no skill) to 1 (perfect)."""
+    kind = "better" if worth >= 0 else "worse"
+    return f"background:rgba(var(--{kind}),{0.75 * min(abs(worth), 1.0):.2f})"
+
+
+def _key(content: TaskContent) -> Html:
+    ramp = tag(
+        "span",
+        class_="ramp",
+        aria_hidden="true",
+        style="background:linear-gradient(90deg,rgba(var(--worse),.75),transparent,rgba(var(--better),.75))",
+    )
+    if content.regression:
+        words = (
+            " orange: larger error than predicting the mean of normally distributed values "
+            f"({NO_SKILL_MAE:.2f}); blue: smaller. Third line of a cell: in clinical units."
+        )
+    else:
+        words = (
+            " orange: below 0.5 (chance); blue: above. “no interval”: too few positives for one (below about four), "
+            "so without colour."
+        )
+    return tag("p", ramp, words, class_="soft small")
+
+
+def _count_heads(content: TaskContent) -> list[Html]:
+    what = "values" if content.regression else "positives"
+    return [tag("th", f"{what}, {split}", scope="col", class_="num") for split in ("validation", "test")]
+
+
+def _count_cells(content: TaskContent, counts: Counts, largest: float) -> list[Html]:
+    if content.regression:
+        validation = "-" if counts.validation is None else f"{counts.validation[1]:,}"
+        return [tag("td", validation, class_="num"), tag("td", f"{counts.test[1]:,}", class_="num")]
+    cells = []
+    for pair in (counts.validation, counts.test):
+        if pair is None:
+            cells.append(tag("td", "-", class_="num"))
+            continue
+        share = pair[0] / pair[1] if pair[1] else 0.0
+        bar = tag("span", class_="share", style=f"width:{5 * share / (largest or 1.0):.2f}em", aria_hidden="true")
+        words = f"{pair[0]:,} ({100 * share:.1f} %)"
+        cells.append(tag("td", words, bar, class_="num", title=f"{pair[0]:,} of {pair[1]:,} records"))
+    return cells
+
+
+def _ends(estimate: Estimate, digits: int | None) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "no interval"
+    if digits is None:
+        return f"{estimate.low:.2f}-{estimate.high:.2f}"
+    return f"({estimate.low:.{digits}g}-{estimate.high:.{digits}g})"
+
+
+def _size(entry: LabelResult) -> str:
+    return (
+        f"{entry.records:,} records"
+        if entry.positives is None
+        else f"{entry.positives:,} of {entry.records:,} positive"
+    )
+
+
+def _why(entry: LabelResult) -> str:
+    return "one of the two outcomes is absent from the test split" if entry.positives is not None else "no values"
+
+
+def _threshold(label: LabelResult) -> str:
+    return "-" if label.threshold is None else f"{label.threshold:.3f}"

@@ -1,0 +1,261 @@
+"""Builds the page: head, scores at a glance, one part per task, training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.errors import InputError
+from eval_harness.atomic import write_text
+from eval_harness.found import FoundRun
+from eval_harness.registry import datasets as known_datasets
+from eval_harness.registry import tasks as known_tasks
+from eval_harness.report import about, scores
+from eval_harness.report.calibration import calibration_part
+from eval_harness.report.content import Entry, TaskContent, entries, gather, task_names
+from eval_harness.report.ecgs import EcgSource
+from eval_harness.report.groups import subgroup_part
+from eval_harness.report.labels import label_order, label_table, metric_tables
+from eval_harness.report.markup import Html, anchor, join, tag
+from eval_harness.report.style import style_sheet
+from eval_harness.report.training import read_history, training_charts
+from eval_harness.taskfiles import Task
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""For the browser: run nothing, load nothing."""
+
+SIZE = "\ue000size\ue000"
+"""Stands for the size of the file, which is known last; a private character, so in no other text."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report shows.
+
+    Attributes:
+        tasks: only these; None for all of the runs.
+        include: a user's task files and descriptions of archives.
+        data_root: where ECGs may be drawn from; "" to draw none.
+        examples: ECGs per task.
+        labels: labels per task, those with most positives; 0 for all.
+        resamples: of the comparison; None for those of the runs.
+        others: further fields of `RunOptions` for opening datasets (cache_dir).
+    """
+
+    tasks: frozenset[str] | None = None
+    include: tuple[Path | str, ...] = ()
+    data_root: str = ""
+    examples: int = 6
+    labels: int = 60
+    resamples: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        for name in ("examples", "labels"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)!r}: 0 or more; 0 shows no ECGs and all labels.")
+        if self.resamples is not None and self.resamples < 1:
+            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: file, bytes, and how many results, tasks and ECGs it shows."""
+
+    path: Path
+    size: int
+    runs: int
+    tasks: int
+    results: int
+    ecgs: int
+
+
+def write_report(runs: Sequence[FoundRun], path: Path, options: ReportOptions, quiet: bool = True) -> Written:
+    """Write the report of some runs as one HTML file.
+
+    Args:
+        runs: as found.
+        path: of the file.
+        options: what to show.
+        quiet: show no progress.
+
+    Raises:
+        InputError: none of the runs was asked for any of the tasks, or an included file is not valid.
+        ResultError: the file cannot be written.
+    """
+    found = entries(runs)
+    tasks, datasets = known_tasks(options.include), known_datasets(options.include)
+    names = task_names(runs, options.tasks, tasks)
+    if not names:
+        asked = ", ".join(sorted(options.tasks or ())) or "any task"
+        raise InputError(f"None of these {len(runs)} runs was asked for {asked}.")
+    chosen = [entry for entry in found if any(name in entry.run.run.tasks for name in names)]
+    ecgs = EcgSource(
+        options.data_root,
+        options.examples,
+        {"include": tuple(Path(item) for item in options.include), **options.others},
+    )
+    shells, parts = [], []
+    for content in _progress(gather(names, chosen, tasks, datasets, options.resamples), len(names), quiet):
+        parts.append(_task_part(content, options, ecgs))
+        shells.append(_without_predictions(content))
+    body = _body(chosen, shells, parts, datasets, tasks)
+    page = _document("ECG model evaluation", body)
+    size = len(page.encode()) - len(SIZE) + len(_size(len(page.encode())))
+    write_text(path, page.replace(SIZE, _size(size)))
+    results = sum(len(content.scored) for content in shells)
+    return Written(path, path.stat().st_size, len(chosen), len(names), results, ecgs.drawn)
+
+
+def _progress(contents: Iterator[TaskContent], number: int, quiet: bool) -> Iterator[TaskContent]:
+    from tqdm import tqdm
+
+    yield from tqdm(contents, total=number, desc="report", unit="task", disable=True if quiet else None, leave=False)
+
+
+def _without_predictions(content: TaskContent) -> TaskContent:
+    """A task without its predictions, which are no longer needed and large."""
+    scored = [type(item)(item.entry, item.result) for item in content.scored]
+    return TaskContent(
+        content.name, content.task, content.dataset, scored, content.unscored, content.comparison, content.remarks
+    )
+
+
+def _body(
+    found: Sequence[Entry],
+    contents: Sequence[TaskContent],
+    parts: Sequence[Html],
+    datasets: Mapping[str, Any],
+    tasks: Mapping[str, Task],
+) -> Html:
+    created = max((result.created for result in about.results_of(found)), default="")
+    when = f"Last result of {created[:10]} (UTC). " if created else ""
+    words = f"{when}{_count(len(found), 'run')}, {_count(len(contents), 'task')}."
+    head = tag(
+        "header",
+        tag("h1", "ECG model evaluation"),
+        tag("p", words, class_="soft"),
+        about.notices(found),
+    )
+    links = [("runs", "Runs and data"), ("scores", "Scores at a glance")]
+    links += [(anchor(content.name), content.title) for content in contents]
+    links.append(("training", "Training curves"))
+    contents_list = tag(
+        "nav", tag("ul", [tag("li", tag("a", t, href=f"#{i}")) for i, t in links]), aria_label="Contents"
+    )
+    results = [item.result for content in contents for item in content.scored]
+    main = tag(
+        "main",
+        tag("h2", "Runs and data", id="runs", class_="first"),
+        about.run_table(found),
+        about.data_table(found, datasets),
+        about.environment_list(found),
+        tag("h2", "Scores at a glance", id="scores", class_="first"),
+        scores.matrix(contents, found),
+        tag(
+            "p", "★ best point, ☆ not told apart from it by the paired 95 % interval. ", about.READINGS, class_="small"
+        ),
+        tag("p", about.interval_words(found), class_="small"),
+        scores.spread_table(results),
+        parts,
+        _training(found, contents, tasks),
+        id="main",
+    )
+    return join([tag("a", "To the results", href="#main", class_="skip"), head, contents_list, main, _footer()])
+
+
+def _task_part(content: TaskContent, options: ReportOptions, ecgs: EcgSource) -> Html:
+    """Everything about one task."""
+    shown, left_out = label_order(content, options.labels)
+    about_task = None
+    if content.task is not None:
+        about_task = tag("p", content.task.description, " ", tag("code", content.name), class_="soft")
+    head = [
+        tag("h2", content.title, id=anchor(content.name)),
+        about_task,
+        [tag("p", remark, class_="notice") for remark in content.remarks],
+        scores.score_table(content),
+    ]
+    if not content.scored:
+        return tag("section", head)
+    fewer = None
+    if left_out:
+        words = (
+            f"The {left_out:,} labels with fewest positives are left out here (--labels 0 shows all); they are scored."
+        )
+        fewer = tag("p", words, class_="soft small")
+    return tag(
+        "section",
+        head,
+        tag("p", scores.comparison_words(content)),
+        scores.score_forest(content),
+        scores.difference_table(content),
+        scores.metric_table(content),
+        tag("h3", "Targets" if content.regression else "Labels"),
+        fewer,
+        label_table(content, shown),
+        metric_tables(content, shown),
+        tag("h3", "Reliability"),
+        calibration_part(content, shown),
+        tag("h3", "Subgroups"),
+        subgroup_part(content),
+        tag("h3", "ECGs that were scored most wrongly"),
+        ecgs.part(content),
+    )
+
+
+def _training(found: Sequence[Entry], contents: Sequence[TaskContent], tasks: Mapping[str, Task]) -> Html:
+    """Training curves of every training run that the tasks are read from."""
+    runs: dict[str, str] = {}
+    for content in contents:
+        for item in content.scored:
+            metric = "MAE" if content.regression else "macro AUROC"
+            runs.setdefault(item.result.run, f"validation {metric}")
+    parts = []
+    for name, title in runs.items():
+        histories = [history for entry in found if (history := read_history(entry, name)) is not None]
+        if histories:
+            heading = tasks[name].title if name in tasks else name
+            parts += [
+                tag("h3", heading),
+                about.legend([h.entry for h in histories]),
+                training_charts(name, histories, title),
+            ]
+    words = (
+        "How training went: points without intervals, on the records that also chose the epoch, so no scores."
+        if parts
+        else "No training history is in the result folders."
+    )
+    return tag("section", tag("h2", "Training curves", id="training"), tag("p", words, class_="soft small"), parts)
+
+
+def _footer() -> Html:
+    return tag(
+        "footer",
+        tag("p", about.NOTICE),
+        tag("p", f"Made by ecg-hub {version('ecg-hub')} (ecg-eval report). This file: {SIZE}; it loads nothing else."),
+    )
+
+
+def _document(title: str, body: Html) -> str:
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", title),
+        tag("style", Html(style_sheet())),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e6:.1f} MB" if number >= 1e6 else f"{number / 1e3:.0f} kB"
