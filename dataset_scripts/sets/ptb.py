@@ -106,10 +106,11 @@ class PTB(ECGDataset):
         return folder
 
     def scan(self, data_dir: Path, sampling_rate: int) -> Scan:
-        """List the records of RECORDS and of the folders, by patient number and record name."""
+        """List the records of RECORDS (where it is there) and of the folders, by patient number and record name."""
         import pandas as pd
 
-        listed = (data_dir / RECORDS).read_text(encoding="utf-8", errors="replace").split()
+        list_file = data_dir / RECORDS
+        listed = list_file.read_text(encoding="utf-8", errors="replace").split() if list_file.is_file() else []
         names = {name for name in listed if _RECORD.fullmatch(name)}
         lost = [
             Rejected(name, RECORDS, f"{name!r} does not name a record as patientNNN/record")
@@ -147,11 +148,7 @@ class PTB(ECGDataset):
         return replace(signal, remark="; ".join(filter(None, remarks)))
 
     def label_table(self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any]) -> LabelTable:
-        """Derive the diagnoses, and draw the folds from the patients that are there.
-
-        Raises:
-            DataError: fewer patients than folds.
-        """
+        """Derive the diagnoses, and draw the folds from the patients that are there."""
         rows = metadata[list(HEADER_KEYS)].to_dict("records")
         labels = [diagnoses({str(name): _text(cell) for name, cell in row.items()}) for row in rows]
         folds = patient_folds(metadata["patient_id"].unique().tolist())
@@ -211,19 +208,12 @@ def parse_date(text: str, column: str) -> date | None:
 
 
 def patient_folds(patients: Sequence[str]) -> dict[str, int]:
-    """Return the fold 0 to 4 of every patient, drawn over the sorted patient numbers.
-
-    Raises:
-        DataError: fewer than five patients.
-    """
+    """Return the fold 0 to 4 of every patient, drawn over the sorted patient numbers; -1 with fewer than five."""
     from sklearn.model_selection import StratifiedKFold
 
     ordered = sorted(patients, key=lambda name: int(name.removeprefix("patient")))
     if len(ordered) < FOLDS:
-        raise DataError(
-            f"The folder holds records of {len(ordered)} patient{'s' if len(ordered) != 1 else ''}; the {FOLDS} folds "
-            f"of PTB are drawn by patient and need at least {FOLDS}. Get all 290 patients from {DATASET.page}."
-        )
+        return dict.fromkeys(ordered, -1)
     drawn = StratifiedKFold(n_splits=FOLDS, shuffle=True, random_state=FOLD_SEED)
     parts = drawn.split(np.zeros(len(ordered)), np.zeros(len(ordered)))
     return {ordered[position]: fold for fold, (_, chosen) in enumerate(parts) for position in chosen}
@@ -314,7 +304,8 @@ DATASET = PTB(
     ),
     metadata_columns=dict.fromkeys(HEADER_KEYS, "string"),
     thresholds={"min_count": 10},
-    table_files=(RECORDS,),
+    table_files=(),
+    optional_files=(RECORDS,),
     signal_suffixes=(".hea", ".dat"),
     description=(
         "549 recordings of 290 people, healthy volunteers and patients of the department of cardiology of the "

@@ -296,13 +296,13 @@ def test_a_record_name_that_occurs_twice_is_lost_once(copy: Path) -> None:
     assert scan.lost[0].file == f"patient888/{first.stem}"
 
 
-def test_fewer_patients_than_folds_are_told(copy: Path, tmp_path: Path) -> None:
+def test_with_fewer_patients_than_folds_all_are_for_training(copy: Path, tmp_path: Path) -> None:
     for folder in sorted(copy.glob("patient*"))[4:]:
         shutil.rmtree(folder)
     kept = [line for line in (copy / "RECORDS").read_text().split() if (copy / f"{line}.hea").exists()]
     (copy / "RECORDS").write_text("\n".join(kept))
-    with pytest.raises(DataError, match=r"records of 4 patients; the 5 folds of PTB are drawn by patient"):
-        prepare("ptb", copy, cache_dir=tmp_path / "cache")
+    prepared = prepare("ptb", copy, cache_dir=tmp_path / "cache")
+    assert [len(prepared.splits[part]) > 0 for part in ("train", "validation", "test")] == [True, False, False]
 
 
 @pytest.mark.parametrize("place", ["", "g1/", "training/ptb/g1/"])
@@ -314,6 +314,13 @@ def test_the_challenge_form_is_told_apart(tmp_path: Path, place: str) -> None:
         prepare("ptb", tmp_path, cache_dir=tmp_path / "cache")
     assert DATASET.page in str(caught.value)
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_without_a_list_of_records_is_walked(shared: Path, tmp_path: Path) -> None:
+    prepared = prepare("ptb", shared / "data/ptb", cache_dir=tmp_path / "cache", min_count=1)
+    assert prepared.report["record_id"].tolist() == ["s0010_re", "s0014lre"]
+    assert (prepared.report["status"] == "ok").all()
+    assert {name: len(part) for name, part in prepared.splits.items()} == {"train": 2, "validation": 0, "test": 0}
 
 
 def test_the_real_challenge_form_is_told_apart(shared: Path, tmp_path: Path) -> None:
