@@ -96,6 +96,8 @@ def card_body(dataset: ECGDataset) -> str:
         _get_it(dataset),
         _layout(dataset),
         _splits(dataset),
+        _derivation(dataset),
+        _targets(dataset),
         _problems(dataset),
         _labels(dataset),
         _releases(dataset),
@@ -158,6 +160,26 @@ def _splits(dataset: ECGDataset) -> str:
     rules = table(("threshold", "published value"), rows)
     about = "What decides which labels and records take part; another value is listed in every result:"
     return f"{text}\n\n{about}\n\n{rules}"
+
+
+def _derivation(dataset: ECGDataset) -> str:
+    if not dataset.derivation:
+        return ""
+    steps = (f"{number}. {step}" for number, step in enumerate(dataset.derivation, start=1))
+    return "\n".join(["## How labels and targets come about", "", *steps])
+
+
+def _targets(dataset: ECGDataset) -> str:
+    """Return the groups of targets with their names, as far as they are known without the data."""
+    if not dataset.target_groups:
+        return ""
+    rows = []
+    for name, group in dataset.target_groups.items():
+        named = [f"{target} ({unit})" if unit else target for target, unit in group.targets.items()]
+        kind = "classes" if group.kind == "multi_label_classification" else "z-scores"
+        rows.append((f"`{name}`", group.title, kind, f"{group.published:,}", "; ".join(named) or "named by the data"))
+    text = "Units are those before the z-score; errors are given in them as well, where the data tell the unit."
+    return f"## Targets\n\n{table(('group', 'what', 'kind', 'number', 'targets'), rows)}\n\n{text}"
 
 
 def _problems(dataset: ECGDataset) -> str:

@@ -203,7 +203,7 @@ def _join(
         target_groups={group: tuple(members) for group, members in table.target_groups.items()},
         label_hashes=hashes,
         exclusions=_count_exclusions(table, report),
-        deviations=_deviations(builder, in_force, mock),
+        deviations=_deviations(builder, in_force, mock, table),
         report=report,
         fingerprint=print_,
         store=builder.store,
@@ -263,10 +263,13 @@ def _count_exclusions(table: LabelTable, report: pd.DataFrame) -> dict[str, int]
     return {reason: number for reason, number in counts.items() if number}
 
 
-def _deviations(builder: ECGBuilder, in_force: Mapping[str, Any], mock: Mapping[str, Any]) -> dict[str, Any]:
+def _deviations(
+    builder: ECGBuilder, in_force: Mapping[str, Any], mock: Mapping[str, Any], table: LabelTable
+) -> dict[str, Any]:
     """Return what differs from the published run."""
     dataset, version = builder.dataset, builder.version()
-    found = {name: value for name, value in in_force.items() if value != dataset.thresholds[name]}
+    found = {**table.deviations}
+    found |= {name: value for name, value in in_force.items() if value != dataset.thresholds[name]}
     if builder.sampling_rate != dataset.sampling_rate:
         found["sampling_rate"] = builder.sampling_rate
     if version is not None and version != dataset.versions[0]:

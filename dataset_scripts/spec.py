@@ -146,6 +146,7 @@ class LabelTable:
         target_groups: group of `ECGDataset.target_groups` -> its targets; {} for regression targets without groups.
         derivation: CSV file with every step of a derivation from many tables, or None.
         target_scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
+        deviations: what of the published derivation could not be done, shown beside every score.
     """
 
     labels: Mapping[str, Sequence[Sequence[str]]]
@@ -157,6 +158,7 @@ class LabelTable:
     target_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     derivation: Path | None = None
     target_scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    deviations: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,11 +169,13 @@ class TargetGroup:
         title: what they are, in words.
         kind: classes (0, 1 or NaN) or regression targets (z-scores or NaN).
         published: how many there are in the published preparation.
+        targets: name -> unit ("" for classes), where the names are known without the data.
     """
 
     title: str
     kind: Literal["multi_label_classification", "regression"]
     published: int
+    targets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +202,7 @@ class ECGDataset(ABC):
         unit: "mV", or "zscore" for data published without a physical unit (stored as float32).
         store_version: raise it whenever `scan` or `read` changes what it returns.
         description: what was recorded, where, when, by which device, and who annotated it; a paragraph for the card.
+        derivation: how labels and targets come about, a sentence or two for each step, for the card.
         problems: known problems of the data and of the published preparation, each with its effect.
         releases: what is known of the releases, for `ecg-hub data verify`.
         sources: where the raw files can be downloaded from; () where there is only a page.
@@ -224,6 +229,7 @@ class ECGDataset(ABC):
     unit: Literal["mV", "zscore"] = "mV"
     store_version: int = 1
     description: str = ""
+    derivation: Sequence[str] = ()
     problems: Sequence[str] = ()
     releases: Sequence[Release] = ()
     sources: Sequence[Source] = ()

@@ -70,5 +70,5 @@ def read_found(folder: Path) -> FoundRun:
     files = (path for path in sorted(folder.glob("*.json")) if path.name not in (RUN_FILE, SPREAD_FILE))
     results = {path.stem: read_result(path) for path in files}
     # Folders of several jobs are merged by copying: run.json is then that of the last one.
-    versions = {task: result.task_version for task, result in results.items()}
-    return FoundRun(folder, run.model_copy(update={"tasks": {**versions, **run.tasks}}), results)
+    others = {task: result.task_version for task, result in results.items() if task not in run.tasks}
+    return FoundRun(folder, run.model_copy(update={"tasks": {**run.tasks, **others}}), results)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from tqdm.auto import tqdm
 
 from dataset_scripts.mimic import sources
 from dataset_scripts.mimic.chart import read_chart
@@ -39,6 +41,7 @@ class Derived:
         codes: the ICD-10 targets with their counts over all records, the most frequent first.
         scale: measured target -> mean, standard deviation, number of training values.
         units: measured target -> unit; of lab values the most frequent one in the data.
+        absent: tables that the raw folder lacks, or that say nothing without one that it lacks.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class Derived:
     codes: tuple[tuple[str, int], ...]
     scale: Mapping[str, Sequence[float]]
     units: Mapping[str, str]
+    absent: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -86,10 +90,13 @@ def derive(
         settings: memory and threads; default as the environment says.
 
     Raises:
-        DataError: a table is missing, damaged or of another release; the memory limit is too small.
+        DataError: the table of records is missing, a table is damaged or of another release, or the memory limit is
+            too small. Other tables may be missing: what they hold is then missing in the targets.
     """
-    tables = sources.open_tables(folder)
-    work.mkdir(parents=True, exist_ok=True)
+    tables = sources.open_tables(folder, work)
+    absent = tuple(spec.stem for spec, source in tables.items() if source.absent)
+    if absent:
+        tqdm.write(sources.describe_missing(sources.find_tables(folder)), file=sys.stderr)
     with FileLock(work / "derive.lock"):
         results = _results(
             Engine(work, settings or Settings.from_environment()), tables, min_icd_count, min_chart_count
@@ -100,7 +107,7 @@ def derive(
     report.write_text(steps_csv(steps), encoding="utf-8")
     codes = tuple((str(code), int(count)) for code, count in last.facts["codes"])
     units = {**UNITS, **next(result.facts["units"] for result in results if "units" in result.facts)}
-    return Derived(last.path, last.fingerprint, report, steps, codes, last.facts["scale"], units)
+    return Derived(last.path, last.fingerprint, report, steps, codes, last.facts["scale"], units, absent)
 
 
 def _results(engine: Engine, tables: Mapping[Any, sources.Source], min_icd: int, min_chart: int) -> list[Result]:

@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +85,19 @@ VITAL_SIGN = TableSpec(
     f"{_PHYSIONET}/mimic-iv-ed/2.2/",
     "MIMIC-IV-ED",
 )
+PARTNERS = ((LAB_ITEMS, LAB_EVENTS), (CHART_ITEMS, CHART_EVENTS))
+"""Tables that say nothing without each other."""
+
+USED_FOR: Mapping[TableSpec, tuple[str, ...]] = {
+    MDS_ED: ("mimic_deterioration", "mimic_icu", "mimic_mortality"),
+    MEASUREMENTS: ("mimic_ecg_features",),
+    OMR: ("mimic_biometrics",),
+    LAB_EVENTS: ("mimic_lab_values",),
+    CHART_EVENTS: ("mimic_biometrics", "mimic_lab_values", "mimic_vital_signs"),
+    VITAL_SIGN: ("mimic_vital_signs",),
+}
+"""The tasks whose targets a table holds, or part of them; codes, age and sex are in the table of records."""
+
 TABLES = (RECORDS, MDS_ED, MEASUREMENTS, OMR, LAB_ITEMS, LAB_EVENTS, CHART_ITEMS, CHART_EVENTS, VITAL_SIGN)
 
 
@@ -96,15 +109,19 @@ class Source:
         spec: what it is.
         path: the file, plain or gzip.
         header: its columns.
+        absent: whether the raw folder lacks it: the file is then an empty one that stands in.
     """
 
     spec: TableSpec
     path: Path
     header: tuple[str, ...]
+    absent: bool = False
 
     @property
     def identity(self) -> str:
         """Name, size and time: what decides whether a step is done again."""
+        if self.absent:
+            return f"{self.path.name}\tabsent"
         state = self.path.stat()
         return f"{self.path.name}\t{state.st_size}\t{state.st_mtime_ns}"
 
@@ -134,39 +151,71 @@ def number(column: str) -> str:
 
 
 def find_tables(folder: Path) -> dict[TableSpec, Path]:
-    """Return the file of each of the nine tables.
+    """Return the files of the nine tables that are there.
 
     Each may lie at the top of the raw folder, in `data/`, or in the folder it has in its own release (hosp, icu, ed),
     plain or gzip; the first that exists is taken.
 
     Raises:
-        DataError: some are missing; names each with the page to get it from.
+        DataError: the table of records is missing; names all that are, each with the page to get it from.
     """
     found: dict[TableSpec, Path] = {}
-    missing = []
     for spec in TABLES:
         places = [folder / home / (spec.stem + end) for home in ("", "data", spec.home) for end in ("", ".gz")]
         path = next((place for place in places if place.is_file()), None)
-        if path is None:
-            name = spec.stem if not spec.home else f"{spec.home}/{spec.stem}.gz"
-            missing.append(f"{name} ({spec.release}, {spec.page})")
-        else:
+        if path is not None:
             found[spec] = path
-    if missing:
+    if RECORDS not in found:
         raise DataError(
-            f"{str(folder)!r} lacks {len(missing)} of the nine tables of MIMIC-IV-ECG: {'; '.join(missing)}. "
-            "Access is credentialed: sign in on these pages, then put the files at the top of the folder."
+            f"{str(folder)!r} lacks {RECORDS.stem}, without which there are no records, labels and folds. "
+            f"{describe_missing(found)}"
         )
     return found
 
 
-def open_tables(folder: Path) -> Mapping[TableSpec, Source]:
-    """Return the nine tables after checking their headers.
+def describe_missing(found: Collection[TableSpec]) -> str:
+    """Say which of the nine tables are not there, where they come from, and which tasks work without them."""
+    missing = [spec for spec in TABLES if spec not in found]
+    if not missing:
+        return ""
+    named = [f"{spec.home}/{spec.stem}.gz" if spec.home else spec.stem for spec in missing]
+    listed = "; ".join(f"{name} ({spec.release}, {spec.page})" for name, spec in zip(named, missing, strict=True))
+    hit = sorted({task for spec in missing for task in USED_FOR.get(spec, USED_FOR.get(_partner(spec), ()))})
+    text = f"Missing are {len(missing)} of the nine tables of MIMIC-IV-ECG: {listed}. Access is credentialed: sign in "
+    text += "on these pages, then put the files at the top of the folder."
+    if RECORDS in missing:
+        return text
+    return f"{text} Without them {', '.join(hit)} lack targets or part of them; the other tasks are as published."
+
+
+def _partner(spec: TableSpec) -> TableSpec:
+    pairs = {one: other for pair in PARTNERS for one, other in (pair, pair[::-1])}
+    return pairs.get(spec, spec)
+
+
+def open_tables(folder: Path, work: Path) -> Mapping[TableSpec, Source]:
+    """Return the nine tables after checking their headers; an empty one stands in for each that is not there.
+
+    Args:
+        folder: the raw folder.
+        work: where stand-ins are written.
 
     Raises:
-        DataError: a table is missing, cannot be read, or lacks a needed column.
+        DataError: the table of records is missing; a table cannot be read, or lacks a needed column.
     """
-    return {spec: open_table(spec, path) for spec, path in find_tables(folder).items()}
+    found = find_tables(folder)
+    opened = {spec: open_table(spec, path) for spec, path in found.items()}
+    for spec in TABLES:
+        if spec not in opened or _partner(spec) not in found:
+            opened[spec] = _stand_in(spec, work)
+    return {spec: opened[spec] for spec in TABLES}
+
+
+def _stand_in(spec: TableSpec, work: Path) -> Source:
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / f"absent-{spec.stem}"
+    path.write_text(",".join(spec.columns) + "\n", encoding="utf-8")
+    return Source(spec, path, spec.columns, absent=True)
 
 
 def open_table(spec: TableSpec, path: Path) -> Source:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.labels import split_by_fold
-from dataset_scripts.mimic.names import FOLDS
+from dataset_scripts.mimic.names import FOLDS, GROUPS, UNITS
 from dataset_scripts.provenance import Release, Source
 from dataset_scripts.repair import Repair
 from dataset_scripts.spec import (
@@ -51,7 +51,7 @@ class MIMICIVECG(ECGDataset):
     """MIMIC-IV-ECG 1.0 with MIMIC-IV-ECG-Ext-ICD, MDS-ED, MIMIC-IV and MIMIC-IV-ED."""
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
-        """Return the raw folder after checking that the nine tables and the waveforms are there.
+        """Return the raw folder after checking that the table of records and the waveforms are there.
 
         Raises:
             DataError: something is missing; names each file with the page to get it from.
@@ -138,6 +138,7 @@ class MIMICIVECG(ECGDataset):
             targets=(derived.names, values),
             target_groups=derived.groups,
             derivation=derived.report,
+            deviations={"tables": f"without {', '.join(derived.absent)}"} if derived.absent else {},
             target_scales={
                 name: (deviation, derived.units.get(name, ""))
                 for name, (_, deviation, values_) in derived.scale.items()
@@ -213,7 +214,10 @@ def _groups() -> dict[str, TargetGroup]:
         ("lab_values", "lab values within an hour of the ECG", values, 18),
         ("vital_signs", "vital signs within an hour of the ECG", values, 6),
     )
-    return {name: TargetGroup(title, kind, published) for name, title, kind, published in rows}
+    return {
+        name: TargetGroup(title, kind, published, {target: UNITS.get(target, "") for target in GROUPS.get(name, ())})
+        for name, title, kind, published in rows
+    }
 
 
 DATASET = MIMICIVECG(
@@ -253,6 +257,24 @@ DATASET = MIMICIVECG(
         "emergency department, machine measurements, biometrics, vital signs and lab values near the ECG. Used are "
         "ECGs taken in the emergency department with at least one diagnosis. Nobody read the ECGs for these labels: "
         "they are diagnoses, outcomes and measurements of the patient."
+    ),
+    derivation=(
+        "Selection: ECGs taken in the emergency department with at least one ICD-10 code; of the two last values of "
+        "`fold` only the first ECG of a stay. `strat_fold` then divides them into training, validation and test.",
+        "Codes: every code is cut to five characters, a trailing X goes, its prefixes of three or more characters are "
+        "added. Codes of at least 2,000 ECGs (of all 800,035) are targets.",
+        "Outcomes: the fifteen deterioration columns of MDS-ED, of the stay with the earliest arrival; -999 is no "
+        "value.",
+        "Machine measurements: axes within 360 degrees and times within 0 to 5,000 ms; RR, QRS, QT and QTc = QT / "
+        "sqrt(RR in s) follow.",
+        "Biometrics: outpatient records and charted heights and weights, in inches and pounds, without the lowest and "
+        "highest percent of each kind; the nearest within 30 whole days.",
+        "Vital signs: emergency department and charted ones, temperatures in Fahrenheit, without the lowest and "
+        "highest percent; the nearest within an hour before or after.",
+        "Lab values: the most frequent item and unit of each label, without the lowest and highest percent, joined by "
+        "five charted ones; the nearest within an hour before or after, by the time of storage.",
+        "Charted values count only for labels with at least 1,000 rows. Of equally near values the first in the order "
+        "of the tables counts. Measured values become z-scores by mean and deviation of the training ECGs.",
     ),
     problems=(
         "Access is credentialed: MIMIC-IV (https://physionet.org/content/mimiciv/3.1/), MIMIC-IV-ED "

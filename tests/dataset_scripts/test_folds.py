@@ -14,7 +14,7 @@ from ecg_hub.errors import InputError
 
 
 def test_the_rarest_label_goes_first_and_rows_from_the_end() -> None:
-    """Of b there are two rows, of a three: b draws once, for its last row; a draws for rows 4 (all equal) and 0 (equal)."""
+    """Of b there are two rows, of a three: b draws once, a draws for rows 4 and 0, when all folds are equal."""
     folds = stratify([["a"], ["b"], ["a"], ["b"], ["a"]], 2)
     random = np.random.RandomState(0)
     assert folds[3] == random.randint(0, 2)

@@ -109,7 +109,7 @@ class Tree:
     @property
     def tables(self) -> Mapping[sources.TableSpec, sources.Source]:
         """The nine tables, checked."""
-        return sources.open_tables(self.folder)
+        return sources.open_tables(self.folder, self.folder / "work")
 
     def records(self) -> Result:
         """The records table."""

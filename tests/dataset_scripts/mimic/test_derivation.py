@@ -20,7 +20,7 @@ from dataset_scripts.mimic import derive as derivation
 from dataset_scripts.mimic import sources
 from dataset_scripts.mimic.derive import Derived, derive
 from dataset_scripts.mimic.engine import Settings
-from dataset_scripts.mimic.names import EVENTS, MEASURED
+from dataset_scripts.mimic.names import BIOMETRICS, ECG_FEATURES, EVENTS, LAB_VALUES, MEASURED, VITAL_SIGNS
 from dataset_scripts.steps import read_steps, steps_text
 from ecg_hub.errors import DataError, InputError
 from tests.support.mimic_reference import reference
@@ -168,12 +168,42 @@ class TestDamage:
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    def test_missing_tables_are_named_with_their_pages(self, tree: Path) -> None:
+    def test_a_missing_table_costs_its_targets_and_no_others(
+        self, tree: Path, derived: Derived, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         (tree / "icu" / "chartevents.csv.gz").unlink()
         (tree / "mds_ed.csv").unlink()
-        text = self.refused(tree, "lacks 2 of the nine tables")
-        assert "mds_ed.csv (MDS-ED, https://physionet.org/content/multimodal-emergency-benchmark/1.0.0/)" in text
-        assert "icu/chartevents.csv.gz (MIMIC-IV, https://physionet.org/content/mimiciv/3.1/)" in text
+        found = derive(tree, tree / "work", **LIMITS, settings=SMALL)
+        said = capsys.readouterr().err
+        assert "Missing are 2 of the nine tables" in said
+        assert "mds_ed.csv (MDS-ED, https://physionet.org/content/multimodal-emergency-benchmark/1.0.0/)" in said
+        assert "icu/chartevents.csv.gz (MIMIC-IV, https://physionet.org/content/mimiciv/3.1/)" in said
+        assert (
+            "Without them mimic_biometrics, mimic_deterioration, mimic_icu, mimic_lab_values, mimic_mortality, " in said
+        )
+        assert found.absent == ("mds_ed.csv", "d_items.csv", "chartevents.csv")
+        one, other = pq.read_table(found.path).to_pandas(), pq.read_table(derived.path).to_pandas()
+        assert one[list(EVENTS)].isna().all().all()
+        same = ["study_id", "strat_fold", "sex", "age", *ECG_FEATURES]
+        pd.testing.assert_frame_equal(one[same], other[same])
+        assert one["labels"].map(list).tolist() == other["labels"].map(list).tolist()
+        assert one[list(VITAL_SIGNS)].notna().any().all(), "what emergency departments measured is still there"
+        again = derive(tree, tree / "work", **LIMITS, settings=SMALL)
+        assert again.path == found.path
+
+    def test_every_table_but_the_records_may_be_missing(self, tree: Path) -> None:
+        for path in [*tree.glob("hosp/*"), *tree.glob("icu/*"), *tree.glob("ed/*"), *tree.glob("m*.csv")]:
+            path.unlink()
+        found = derive(tree, tree / "work", **LIMITS, settings=SMALL)
+        table = pq.read_table(found.path).to_pandas()
+        assert table[["age", "sex"]].notna().any().all()
+        assert table[[*EVENTS, *ECG_FEATURES, *LAB_VALUES, *VITAL_SIGNS, *BIOMETRICS]].isna().all().all()
+
+    def test_without_the_records_nothing_works(self, tree: Path) -> None:
+        (tree / "records_w_diag_icd10.csv").unlink()
+        (tree / "mds_ed.csv").unlink()
+        text = self.refused(tree, "lacks records_w_diag_icd10.csv, without which there are no records")
+        assert "Missing are 2 of the nine tables" in text
         assert "credentialed" in text
 
     def test_a_missing_column(self, tree: Path) -> None:
