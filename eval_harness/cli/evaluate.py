@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eval_harness.cli import checks, compare, listing, run
+from eval_harness.cli import checks, compare, leaderboard, listing, push, report, run
 from eval_harness.cli.common import start
 
 EPILOG = """\
@@ -17,6 +17,7 @@ examples:
   ecg-eval describe ptbxl_super
   ecg-eval compare results/
   ecg-eval verify results/ecg-cpc/linear
+  ecg-eval report results/ --output report.html
 
 A run that was interrupted continues when the same command is given again.
 Without a verb, `run` is meant: `ecg-eval --model ...`; its options: `ecg-eval run --help`.
@@ -35,6 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.register(verbs)
     compare.register(verbs)
     checks.register(verbs)
+    report.register(verbs)
+    push.register(verbs)
+    leaderboard.register(verbs)
     listing.register(verbs)
     return parser
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PATIENCE_S = 60
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -48,6 +50,8 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            if not select.select([self._read], [], [], PATIENCE_S)[0]:
+                raise TimeoutError(f"Chromium said nothing for {PATIENCE_S} s.")
             part = os.read(self._read, 1 << 20)
             if not part:
                 raise RuntimeError("Chromium ended.")
@@ -77,10 +81,12 @@ class Browser:
         self.send("Emulation.setScriptExecutionDisabled", value=not on)
 
     def open(self, path: Path, anchor: str = "") -> None:
-        self.loaded = False
-        self.send("Page.navigate", url=path.resolve().as_uri() + anchor)
-        while not self.loaded:
-            self._next()
+        # An address that differs in its anchor alone would not load again.
+        for address in ("about:blank", path.resolve().as_uri() + anchor):
+            self.loaded = False
+            self.send("Page.navigate", url=address)
+            while not self.loaded:
+                self._next()
 
     def run(self, expression: str) -> Any:
         answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

@@ -1,0 +1,212 @@
+"""Reading a results repository: every entry checked, nothing believed that contradicts itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from ecg_hub.errors import EcgHubError, ResultError
+from eval_harness.leaderboard.memory import Memory
+from eval_harness.predictions import read_predictions
+from eval_harness.publish.checks import content_problems, recompute
+from eval_harness.publish.licences import kept_back
+from eval_harness.publish.meta import ModelMeta, digest, read_meta
+from eval_harness.publish.names import ENTRY, META_FILE, PREDICTIONS, RESULTS, entry_path
+from eval_harness.publish.push import MAX_ENTRY_BYTES
+from eval_harness.results import Result, in_words, upgraded
+from eval_harness.taskfiles import Task
+
+State = Literal["recomputed", "self-reported"]
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished result of the repository.
+
+    Attributes:
+        path: in the repository.
+        result: without its labels and subgroups, which the page does not show.
+        meta: of its model.
+        state: "recomputed" when its predictions lie beside it and give these numbers.
+        predictions: file, where there is one.
+    """
+
+    path: str
+    result: Result
+    meta: ModelMeta
+    state: State
+    predictions: Path | None = None
+
+    @property
+    def row(self) -> str:
+        """The folder of model and revision: what makes a row."""
+        return self.path.rsplit("/", 2)[0]
+
+
+@dataclass
+class Contents:
+    """What a repository holds.
+
+    Attributes:
+        entries: that pass, by path.
+        problems: path -> why it is not shown.
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def read_repository(folder: Path, known: Mapping[str, Task], memory: Memory, told: Told | None = None) -> Contents:
+    """Read and check all entries of a folder.
+
+    Args:
+        folder: that holds `results/`.
+        known: the built-in tasks by name.
+        memory: of files that were computed again before.
+        told: is called with the path of every entry that is computed again.
+
+    Raises:
+        ResultError: there is no `results/` in the folder.
+    """
+    root = folder / RESULTS
+    if not root.is_dir():
+        raise ResultError(f"{str(folder)!r} holds no folder {RESULTS!r}; `ecg-eval push --folder` fills it.")
+    contents = Contents()
+    for place in sorted(path for path in root.glob("*/*") if path.is_dir()):
+        _read_model(folder, place, known, memory, contents, told or (lambda path: None))
+    return contents
+
+
+def _read_model(
+    folder: Path, place: Path, known: Mapping[str, Task], memory: Memory, contents: Contents, told: Told
+) -> None:
+    """One model at one revision: its description, its entries, and whether the two agree."""
+    name = place.relative_to(folder).as_posix()
+    try:
+        meta = read_meta(_content(place / META_FILE), f"{name}/{META_FILE}")
+    except (EcgHubError, OSError) as error:
+        contents.problems[f"{name}/{META_FILE}"] = str(error) or "it is not there"
+        return
+    found: set[str] = set()
+    for file in sorted(place.glob("*/*.json")):
+        path = file.relative_to(folder).as_posix()
+        found.add(path.removeprefix(f"{name}/").removesuffix(".json"))
+        try:
+            contents.entries[path] = _read_entry(folder, file, path, meta, known, memory, told)
+        except EcgHubError as error:
+            contents.problems[path] = str(error)
+    for missing in sorted(set(meta.entries) - found):
+        contents.problems[f"{name}/{missing}.json"] = f"{META_FILE} lists it, and it is not there"
+    for file in sorted(place.glob("*/predictions/*")):
+        path = file.relative_to(folder).as_posix()
+        if (problem := _predictions_problem(path, known)) is not None:
+            contents.problems[path] = problem
+
+
+def _read_entry(
+    folder: Path, file: Path, path: str, meta: ModelMeta, known: Mapping[str, Task], memory: Memory, told: Told
+) -> Entry:
+    if ENTRY.fullmatch(path) is None:
+        raise ResultError("its name is none of an entry: results/MODEL/REVISION/MODE/TASK.json")
+    content = _content(file)
+    result = parse(content, file)
+    problems = list(_contradictions(path, content, result, meta))
+    if result.status != "done":
+        problems.append(f"it is {result.status}, not done")
+    problems += content_problems(result, known)
+    if problems:
+        raise ResultError("; ".join(problems))
+    predictions = file.parent / result.predictions.file if result.predictions else None
+    if predictions is None or not predictions.is_file() or _predictions_problem(_below(predictions, folder), known):
+        return Entry(path, _light(result), meta, "self-reported")
+    assert result.predictions is not None
+    key = memory.key("check", digest(content), digest(predictions.read_bytes()), str(known[result.task].version))
+    wrong = memory.checks.get(key)
+    if wrong is None:
+        told(path)
+        sha256 = result.predictions.sha256
+        wrong = recompute(result, known[result.task], lambda: read_predictions(predictions, sha256))
+        memory.checks[key] = wrong
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise ResultError(f"computed again from its predictions, it differs: {wrong[0]}{more}")
+    return Entry(path, _light(result), meta, "recomputed", predictions)
+
+
+def parse(content: bytes, file: Path) -> Result:
+    """Read an entry of this or an older schema version.
+
+    Args:
+        content: of the file.
+        file: for the error.
+
+    Raises:
+        ResultError: it is not a result.
+    """
+    try:
+        return Result.model_validate_json(content)
+    except ValidationError as error:
+        first = error
+    try:
+        raw = json.loads(content)
+        if not isinstance(raw, dict) or "schema_version" not in raw:
+            raise ResultError(f"it is not a result: {in_words(first)}")
+        return Result.model_validate(upgraded(raw, file))
+    except ValidationError as error:
+        raise ResultError(f"it does not fit the schema of results: {in_words(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise ResultError(f"it is not JSON ({error})") from error
+
+
+def _contradictions(path: str, content: bytes, result: Result, meta: ModelMeta) -> Iterator[str]:
+    """Where an entry is not what its path and its model's description say."""
+    expected = entry_path(result)
+    if expected != path:
+        yield f"by its content it belongs at {expected}"
+    model = result.model
+    for what, own, told in (
+        ("model", model.id, meta.id),
+        ("revision", model.revision, meta.revision),
+        ("weights_sha256", model.weights_sha256, meta.weights_sha256),
+        ("parameters", model.parameters, meta.parameters),
+    ):
+        if own != told:
+            yield f"its {what} is {own!r}, in {META_FILE} it is {told!r}"
+    listed = meta.entries.get(f"{result.mode}/{result.task}")
+    if listed is None:
+        yield f"{META_FILE} does not list it"
+    elif listed != digest(content):
+        yield f"it was changed after it was published: its SHA-256 is not the one in {META_FILE}"
+
+
+def _predictions_problem(path: str, known: Mapping[str, Task]) -> str | None:
+    """Why a file of predictions must not be there, or None."""
+    found = PREDICTIONS.fullmatch(path)
+    datasets = {task.run: task.dataset for task in known.values()}
+    if found is None or found[4] not in datasets:
+        return "it is no file of predictions of the benchmark"
+    reason = kept_back(datasets[found[4]])
+    return None if reason is None else f"these predictions must not be published, remove them: {reason}"
+
+
+def _content(file: Path) -> bytes:
+    if file.is_symlink() or not file.is_file():
+        raise ResultError("it is not there, or it is a link")
+    if file.stat().st_size > MAX_ENTRY_BYTES:
+        raise ResultError(f"it has {file.stat().st_size:,} bytes; at most {MAX_ENTRY_BYTES:,} are read")
+    return file.read_bytes()
+
+
+def _below(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def _light(result: Result) -> Result:
+    """Ten thousand results with all their labels would take a gigabyte."""
+    return result.model_copy(update={"per_label": [], "subgroups": [], "environment": {}, "timings_s": {}})

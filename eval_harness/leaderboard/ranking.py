@@ -1,0 +1,192 @@
+"""Means and ranks over complete rows, and what is known of ties.
+
+On one task, rows whose predictions of the same records lie in the repository are compared in pairs (paired bootstrap);
+the best and all that cannot be told apart from it share a rank, then the best of the others, and so on. Where
+predictions of one of the ranked rows are missing, nobody can pair: rows are then ordered by their points, and no tie is
+claimed, however much intervals overlap. A row's place is by its mean rank over the tasks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ecg_hub.errors import EcgHubError
+from eval_harness.leaderboard.board import Board, Row, Tab, TaskSet
+from eval_harness.leaderboard.entries import Entry
+from eval_harness.leaderboard.memory import Memory
+from eval_harness.predictions import Predictions, read_predictions
+from eval_harness.taskfiles import Task
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What is known of ties on one task and mode.
+
+    Attributes:
+        rows: keys of the rows that could be paired.
+        ties: unordered pairs that cannot be told apart.
+    """
+
+    rows: frozenset[str] = frozenset()
+    ties: frozenset[frozenset[str]] = frozenset()
+
+    def tied(self, row: str) -> list[str]:
+        """Keys of the rows that cannot be told apart from one."""
+        return sorted(other for pair in self.ties if row in pair for other in pair if other != row)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A complete row on a set of tasks.
+
+    Attributes:
+        place: by mean rank, from 1; equal mean ranks share it.
+        mean_rank: over the tasks.
+        paired: on how many tasks ranks are by tie groups.
+        tasks: number of tasks.
+        auroc: mean over the classification tasks, None without any.
+        mae: mean over the regression tasks, None without any.
+    """
+
+    place: int
+    mean_rank: float
+    paired: int
+    tasks: int
+    auroc: float | None
+    mae: float | None
+
+
+@dataclass
+class Ranks:
+    """All standings: (mode, set, row key) -> standing; and pairings by (mode, task)."""
+
+    standings: dict[tuple[str, str, str], Standing] = field(default_factory=dict)
+    pairings: dict[tuple[str, str], Pairing] = field(default_factory=dict)
+    counts: dict[tuple[str, str, bool], int] = field(default_factory=dict)
+
+    def get(self, tab: Tab, tasks: TaskSet, row: Row) -> Standing | None:
+        """The standing of a row, None where it is not ranked."""
+        return self.standings.get((tab.mode, tasks.name, row.key))
+
+
+def rank_all(board: Board, entries: Mapping[str, Entry], memory: Memory, told: Callable[[str], None]) -> Ranks:
+    """Rank every tab on every set of tasks, published rows among themselves.
+
+    Args:
+        board: tabs and sets.
+        entries: by path, for their predictions.
+        memory: of comparisons that were made before.
+        told: is called with what is compared.
+    """
+    ranks = Ranks()
+    known = {column.name: column.task for column in board.columns}
+    for tab in board.tabs:
+        for name, task in known.items():
+            ranks.pairings[tab.mode, name] = pair_rows(task, tab, entries, memory, told)
+        for tasks in board.sets:
+            for published in (False, True):
+                chosen = board.ranked(tab, tasks, published)
+                ranks.counts[tab.mode, tasks.name, published] = len(chosen)
+                for key, standing in _standings(chosen, tasks, known, ranks, tab.mode).items():
+                    ranks.standings[tab.mode, tasks.name, key] = standing
+    return ranks
+
+
+def task_ranks(points: Mapping[str, float], higher: bool, pairing: Pairing) -> tuple[dict[str, int], bool]:
+    """Return the rank of each row on one task, and whether ranks are by tie groups.
+
+    Args:
+        points: row -> score.
+        higher: whether higher is better.
+        pairing: what is known of ties.
+    """
+    ordered = sorted(points, key=lambda row: (-points[row] if higher else points[row], row))
+    ranks: dict[str, int] = {}
+    if len(points) < 2 or not pairing.rows.issuperset(points):
+        for place, row in enumerate(ordered):
+            before = ordered[place - 1] if place else None
+            same = before is not None and points[before] == points[row]
+            ranks[row] = ranks[before] if same and before is not None else place + 1
+        return ranks, False
+    left = ordered
+    while left:
+        group = [row for row in left if row == left[0] or frozenset((left[0], row)) in pairing.ties]
+        ranks |= dict.fromkeys(group, len(ranks) + 1)
+        left = [row for row in left if row not in ranks]
+    return ranks, True
+
+
+def pair_rows(
+    task: Task, tab: Tab, entries: Mapping[str, Entry], memory: Memory, told: Callable[[str], None]
+) -> Pairing:
+    """Compare the rows of a tab on one task, as far as predictions of the same records are there."""
+    files = {}
+    for row in tab.rows:
+        cell = row.cells.get(task.name)
+        entry = entries.get(cell.path) if cell is not None and cell.path else None
+        if entry is not None and entry.predictions is not None and cell is not None and cell.digest:
+            files[row.key] = (entry.predictions, cell.digest)
+    if len(files) < 2:
+        return Pairing()
+    parts = [f"{row} {digest}" for row, (_, digest) in sorted(files.items())]
+    key = memory.key("ties", task.name, str(task.version), str(RESAMPLES), *parts)
+    if key not in memory.ties:
+        told(f"{tab.mode} {task.name}: {len(files)} rows in pairs")
+        memory.ties[key] = _compare(task, {row: read_predictions(*file) for row, file in files.items()})
+    # A pair of a row with itself says that it was among the compared.
+    rows = frozenset(a for a, b in memory.ties[key] if a == b)
+    return Pairing(rows, frozenset(frozenset(pair) for pair in memory.ties[key] if pair[0] != pair[1]))
+
+
+def _compare(task: Task, predictions: Mapping[str, Predictions]) -> list[tuple[str, str]]:
+    """The largest group of rows with the same records and labels, compared in pairs."""
+    from eval_harness.comparison import compare_models
+
+    groups: dict[str, list[str]] = {}
+    for row, content in predictions.items():
+        test = content.part("test")
+        seen = "|".join([*sorted(test.record_id), *test.labels])
+        groups.setdefault(hashlib.sha256(seen.encode()).hexdigest(), []).append(row)
+    chosen = max(groups.values(), key=len)
+    if len(chosen) < 2:
+        return []
+    try:
+        found = compare_models(task, {row: predictions[row] for row in chosen}, resamples=RESAMPLES)
+    except EcgHubError:  # other targets for the same records: they cannot be paired
+        return []
+    ties = [(pair.first, pair.second) for pair in found.pairs if not pair.difference.significant]
+    return [*((row, row) for row in chosen), *ties]
+
+
+def _standings(
+    rows: Sequence[Row], tasks: TaskSet, known: Mapping[str, Task], ranks: Ranks, mode: str
+) -> dict[str, Standing]:
+    collected: dict[str, list[int]] = {row.key: [] for row in rows}
+    paired = 0
+    for name in tasks.tasks:
+        points = {row.key: row.cells[name].point for row in rows}
+        found, by_groups = task_ranks(points, known[name].higher_is_better, ranks.pairings[mode, name])
+        paired += by_groups
+        for key, rank in found.items():
+            collected[key].append(rank)
+    means = {key: statistics.fmean(values) for key, values in collected.items()}
+    return {
+        row.key: Standing(
+            place=1 + sum(other < means[row.key] - 1e-12 for other in means.values()),
+            mean_rank=means[row.key],
+            paired=paired,
+            tasks=len(tasks.tasks),
+            auroc=_mean(row, [name for name in tasks.tasks if known[name].higher_is_better]),
+            mae=_mean(row, [name for name in tasks.tasks if not known[name].higher_is_better]),
+        )
+        for row in rows
+    }
+
+
+def _mean(row: Row, tasks: Sequence[str]) -> float | None:
+    return statistics.fmean(row.cells[name].point for name in tasks) if tasks else None

@@ -1,0 +1,240 @@
+"""The table of one mode: plain HTML that stands alone; the script only sorts, filters and hides columns of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from eval_harness.leaderboard import words
+from eval_harness.leaderboard.board import COUNTED, PARTIAL, Board, Cell, Column, Row, Tab
+from eval_harness.leaderboard.ranking import Pairing, Ranks, Standing
+from eval_harness.report.markup import Html, scroller, tag
+
+SHORT = {
+    "pediatric_interpretation": "pediatric",
+    "cardiac_structure_function": "structure",
+    "cardiac_outcomes": "cardiac",
+    "noncardiac_outcomes": "non-cardiac",
+}
+"""Headings of categories that are one column wide."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is drawn and how its entries are linked.
+
+    Attributes:
+        board: the data.
+        ranks: its ranks.
+        link: path of an entry -> address.
+    """
+
+    board: Board
+    ranks: Ranks
+    link: Callable[[str], str]
+
+    @property
+    def extra(self) -> frozenset[str]:
+        """Columns that the paper's count leaves out."""
+        counted = next((tasks.tasks for tasks in self.board.sets if tasks.name == COUNTED), ())
+        return frozenset(column.name for column in self.board.columns) - set(counted)
+
+
+def table(view: View, tab: Tab) -> Html:
+    """Return the table of a mode in a frame that scrolls sideways."""
+    rows = _ordered(view, tab)
+    scales = {column.name: _scale(column, rows) for column in view.board.columns}
+    best = {column.name: _best(view, tab, column) for column in view.board.columns}
+    names = {row.key: row.name for row in tab.rows if not row.published}
+    body = [_row(view, tab, row, scales, best, names) for row in rows]
+    content = tag(
+        "table",
+        tag("caption", f"Scores in mode {tab.mode}, {len(tab.rows)} rows"),
+        _head(view),
+        tag("tbody", body),
+        class_="board",
+    )
+    return scroller(content, f"Scores in mode {tab.mode}")
+
+
+def _ordered(view: View, tab: Tab) -> list[Row]:
+    """Rows computed here by place, then those without one; references; published rows by their own place."""
+    counted = view.board.sets[0]
+
+    def place(row: Row) -> tuple[bool, bool, float, int, str]:
+        standing = view.ranks.get(tab, counted, row)
+        mean = standing.mean_rank if standing else float("inf")
+        return row.published, row.mode != tab.mode, mean, -len(row.cells), row.name.lower()
+
+    return sorted([*tab.rows, *tab.references], key=place)
+
+
+def _head(view: View) -> Html:
+    metric = {"macro_auroc": "AUROC", "mae": "MAE ↓"}
+    top = [
+        tag("th", "Model", scope="col", rowspan="2", class_="name", data_sort="name"),
+        tag("th", "Rank", scope="col", rowspan="2", class_="sum", data_sort="rank"),
+        tag("th", "Mean AUROC", scope="col", rowspan="2", class_="sum", data_sort="auroc"),
+        tag("th", "Mean MAE ↓", scope="col", rowspan="2", class_="sum end", data_sort="mae"),
+    ]
+    below, number = [], 0
+    for category, group in groupby(view.board.columns, key=lambda column: column.task.category):
+        columns = list(group)
+        title = columns[0].category
+        shown = SHORT.get(category, title)
+        top.append(
+            tag(
+                "th", shown, scope="colgroup", colspan=str(len(columns)), class_="cat", title=title,
+                data_from=str(number), data_to=str(number + len(columns)),
+            )
+        )  # fmt: skip
+        for place, column in enumerate(columns):
+            more = " x" if column.name in view.extra else ""
+            last = " end" if place == len(columns) - 1 else ""
+            text = [tag("span", column.task.title), tag("small", metric[column.task.metric])]
+            below.append(
+                tag("th", *text, scope="col", class_=f"task c{number}{more}{last}", data_sort=str(number),
+                    data_lower=None if column.task.higher_is_better else "1", title=column.task.description)
+            )  # fmt: skip
+            number += 1
+    return tag("thead", tag("tr", top), tag("tr", below))
+
+
+def _row(
+    view: View,
+    tab: Tab,
+    row: Row,
+    scales: dict[str, tuple[float, float]],
+    best: dict[str, float | None],
+    names: dict[str, str],
+) -> Html:
+    board, counted = view.board, view.board.sets[0]
+    standing = view.ranks.get(tab, counted, row)
+    cells = [_name(tab, row), *_sums(view, tab, row, standing)]
+    for number, (column, following) in enumerate(zip(board.columns, [*board.columns[1:], None], strict=True)):
+        end = following is None or following.task.category != column.task.category
+        style = f"c{number}{' x' if column.name in view.extra else ''}{' end' if end else ''}"
+        cell = row.cells.get(column.name)
+        if cell is None:
+            cells.append(tag("td", tag("span", "–", class_="gap"), class_=style, title="not scored"))
+            continue
+        pairing = view.ranks.pairings.get((tab.mode, column.name), Pairing())
+        share = _share(cell.point, scales[column.name], column.task.higher_is_better)
+        own = not row.published and row.mode == tab.mode
+        marked = " best" if own and best[column.name] is not None and cell.point == best[column.name] else ""
+        lines = words.cell_lines(row, column, cell, pairing, names)
+        cells.append(_cell(view, row, cell, lines, style + marked, share))
+    kinds = [name for name, is_it in _kinds(tab, row).items() if is_it]
+    return tag(
+        "tr",
+        cells,
+        class_=" ".join(kinds) or None,
+        data_name=row.name,
+        data_size="" if row.parameters is None else str(row.parameters),
+        data_licence=row.licence,
+        data_sets=json.dumps(_sets(view, tab, row), separators=(",", ":")),
+    )
+
+
+def _kinds(tab: Tab, row: Row) -> dict[str, bool]:
+    return {
+        "published": row.published,
+        "baseline": row.baseline,
+        "reference": row.mode != tab.mode,
+        "synthetic": row.synthetic,
+    }
+
+
+def _name(tab: Tab, row: Row) -> Html:
+    badges = {
+        "published": row.published,
+        "baseline": row.baseline,
+        f"mode {row.mode}": row.mode != tab.mode,
+        "simulated data": row.synthetic,
+    }
+    shown = tag("a", row.id, href=row.link, class_="id") if row.link else tag("span", row.id, class_="id")
+    identity = (f"commit {row.revision[:12]}" if row.revision else "") or (
+        f"weights {row.weights_sha256[:12]}" if row.weights_sha256 else ""
+    )
+    return tag(
+        "th",
+        shown,
+        [tag("span", name, class_=f"badge b-{name.split()[0]}") for name, is_it in badges.items() if is_it],
+        tag("span", words.row_words(row), class_="about"),
+        tag("span", words.settings_words(row.settings), class_="about set") if row.settings else None,
+        tag("span", identity, class_="about rev", title=row.revision or row.weights_sha256) if identity else None,
+        scope="row",
+        class_="name",
+    )
+
+
+def _sums(view: View, tab: Tab, row: Row, standing: Standing | None) -> list[Html]:
+    """Rank and means on the paper's count; the script puts in those of other sets."""
+    counted = view.board.sets[0]
+    total = view.ranks.counts.get((tab.mode, counted.name, row.published), 0)
+    said = words.standing_words(standing, row, total, _whole(row, counted.tasks), len(counted.tasks))
+    if row.mode != tab.mode:
+        said = f"not ranked here: it is of mode {row.mode}"
+    rank = "–" if standing is None else f"({standing.place})" if row.published else str(standing.place)
+    return [
+        tag("td", rank, class_="sum rank", title=said),
+        tag("td", words.score(standing.auroc if standing else None), class_="sum auroc"),
+        tag("td", words.score(standing.mae if standing else None), class_="sum mae end"),
+    ]
+
+
+def _sets(view: View, tab: Tab, row: Row) -> dict[str, list[object]]:
+    """Set -> [place, mean AUROC, mean MAE, words, tasks of all the data] for the script."""
+    found: dict[str, list[object]] = {}
+    for tasks in view.board.sets:
+        standing = view.ranks.get(tab, tasks, row)
+        done = _whole(row, tasks.tasks)
+        total = view.ranks.counts.get((tab.mode, tasks.name, row.published), 0)
+        said = words.standing_words(standing, row, total, done, len(tasks.tasks))
+        if row.mode != tab.mode:
+            said = f"not ranked here: it is of mode {row.mode}"
+        means = (None, None) if standing is None else (_rounded(standing.auroc), _rounded(standing.mae))
+        found[tasks.name] = [standing.place if standing else None, *means, said, int(row.complete(tasks.tasks))]
+    return found
+
+
+def _cell(view: View, row: Row, cell: Cell, lines: Sequence[str], style: str, share: float) -> Html:
+    address = view.link(cell.path) if cell.path else row.link
+    text = [words.score(cell.point), tag("i", words.marks(cell), aria_hidden="true")]
+    content = tag("a", *text, href=address, title="\n".join(lines))
+    return tag(
+        "td", content, class_=style, data_v=f"{cell.point:.6g}", data_t=cell.contamination[0],
+        data_d="1" if words.deviates(cell) else None, style=f"--h:{share:.2f}",
+    )  # fmt: skip
+
+
+def _whole(row: Row, tasks: Sequence[str]) -> int:
+    """On how many tasks a row has a cell of all the data."""
+    found = [row.cells[name] for name in tasks if name in row.cells]
+    return sum(not any(name in cell.deviations for name in PARTIAL) for cell in found)
+
+
+def _scale(column: Column, rows: Sequence[Row]) -> tuple[float, float]:
+    points = [row.cells[column.name].point for row in rows if column.name in row.cells]
+    return (min(points), max(points)) if points else (0.0, 1.0)
+
+
+def _best(view: View, tab: Tab, column: Column) -> float | None:
+    """The best score computed here; simulated data never among real."""
+    own = [row for row in tab.rows if not row.published and row.synthetic == view.board.synthetic]
+    points = [row.cells[column.name].point for row in own if column.name in row.cells]
+    if len(points) < 2:
+        return None
+    return max(points) if column.task.higher_is_better else min(points)
+
+
+def _share(point: float, scale: tuple[float, float], higher: bool) -> float:
+    low, high = scale
+    share = (point - low) / (high - low) if high > low else 0.5
+    return share if higher else 1 - share
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

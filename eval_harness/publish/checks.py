@@ -1,0 +1,188 @@
+"""What a result must pass before it is published, and again before a leaderboard shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ecg_hub.errors import EcgHubError
+from eval_harness.contamination import state
+from eval_harness.found import FoundRun
+from eval_harness.own_names import TRIVIAL
+from eval_harness.predictions import Predictions
+from eval_harness.protocol import MODES, PROTOCOLS, Protocol
+from eval_harness.publish.meta import catalogue_entry
+from eval_harness.publish.names import FORCED
+from eval_harness.results import Result
+from eval_harness.taskfiles import Task
+from eval_harness.verify import compare_with
+
+PROTOCOL_FIELDS = frozenset(field.name for field in fields(Protocol))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about one task of one run: a problem that refuses it, or why it is left out."""
+
+    run: str
+    task: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.run} {self.task}: {self.text}"
+
+
+def is_synthetic(result: Result) -> bool:
+    """Whether a result was made with simulated data."""
+    return bool(result.protocol.deviations.get("synthetic"))
+
+
+def check_run(found: FoundRun, known: Mapping[str, Task]) -> tuple[list[Result], list[Finding], list[Finding]]:
+    """Check a run and compute every metric of it again.
+
+    Args:
+        found: the run.
+        known: the built-in tasks by name; a leaderboard takes no others.
+
+    Returns:
+        The results that pass, the problems (any of them refuses the run), and the tasks that were not scored.
+    """
+    passed, problems, absent = [], [], []
+    for name in found.run.tasks:
+        result = found.results.get(name)
+        if result is None:
+            text = "was asked for and has no result: give the same command again, so that nothing is left out"
+            problems.append(Finding(found.name, name, text))
+        elif result.status != "done":
+            absent.append(Finding(found.name, name, f"{result.status}: {(result.reason or '').splitlines()[0]}"))
+        else:
+            wrong = list(_problems(found, name, result, known))
+            problems += [Finding(found.name, name, text) for text in wrong]
+            passed += [] if wrong else [result]
+    return passed, problems, absent
+
+
+def _problems(found: FoundRun, name: str, result: Result, known: Mapping[str, Task]) -> Iterator[str]:
+    wrong = [*content_problems(result, known), *_differs_from_run(found, name, result)]
+    yield from wrong
+    if not wrong:
+        yield from recompute(result, known[result.task], lambda: found.predictions(result))
+
+
+def content_problems(result: Result, known: Mapping[str, Task]) -> Iterator[str]:
+    """Yield what is wrong with a finished result as far as it shows without its run and its predictions.
+
+    Args:
+        result: to check.
+        known: the built-in tasks by name.
+    """
+    task = known.get(result.task)
+    if task is None:
+        yield f"{result.task!r} is no task of the benchmark: see `ecg-eval ls tasks`"
+        return
+    data = result.data
+    if data is None:
+        yield "it says nothing of its data"
+        return
+    if result.task_version != task.version:
+        yield f"it is of version {result.task_version} of the task, the present one is {task.version}: score it again"
+    if result.run != task.run:
+        yield f"it is read from run {result.run!r}, the task from {task.run!r}"
+    if data.name != task.dataset:
+        yield f"its data are {data.name!r}, the task's are {task.dataset!r}"
+    if data.labels.published != task.count:
+        yield f"it says {data.labels.published} published labels, the task has {task.count}"
+    if result.mode not in MODES:
+        yield f"its mode is {result.mode!r}; allowed: {', '.join(MODES)}"
+    if task.metric not in result.metrics or result.metrics[task.metric].point is None:
+        yield f"it has no {task.metric}"
+    if result.predictions is not None and result.predictions.file != f"predictions/{result.run}.parquet":
+        yield f"its predictions are in {result.predictions.file!r}, expected is 'predictions/{result.run}.parquet'"
+    yield from _implausible(result)
+    yield from _protocol_problems(result)
+    expected = _contamination(result)
+    if expected is not None and expected != data.contamination:
+        yield f"it says its test set is {data.contamination}; by the declared pre-training corpora it is {expected}"
+
+
+def _implausible(result: Result) -> Iterator[str]:
+    """Points outside 0 to 1 of what is a share, or ends of an interval in the wrong order."""
+    for name, estimate in result.metrics.items():
+        values = [value for value in (estimate.point, estimate.low, estimate.high) if value is not None]
+        share = "mae" not in name
+        if any(value < 0 or (share and value > 1) for value in values[:1]):
+            yield f"metrics.{name}: {estimate.point} is no value of this metric"
+        if estimate.low is not None and estimate.high is not None and estimate.low > estimate.high:
+            yield f"metrics.{name}: its interval ends before it begins ({estimate.low} to {estimate.high})"
+
+
+def _protocol_problems(result: Result) -> Iterator[str]:
+    protocol, data = result.protocol, result.data
+    if protocol.name not in PROTOCOLS:
+        yield f"its protocol is {protocol.name!r}; allowed: {', '.join(PROTOCOLS)}"
+    if data is not None:
+        partial = data.labels.scored != data.labels.published
+        if partial != ("labels" in protocol.deviations):
+            yield f"{data.labels.scored} of {data.labels.published} labels are scored, its deviations say otherwise"
+
+
+def _contamination(result: Result) -> str | None:
+    """What the declared corpora say of the test set; None for models whose corpora are not known here."""
+    if result.data is None:
+        return None
+    if result.model.id == TRIVIAL or result.model.id.startswith("random:") or result.mode == "scratch":
+        return state([], result.data.name)
+    entry = catalogue_entry(result.model.id)
+    return None if entry is None else state(list(entry.pretraining_corpora), result.data.name)
+
+
+def _differs_from_run(found: FoundRun, name: str, result: Result) -> Iterator[str]:
+    """Where a result does not say what the run file says."""
+    run, data = found.run.settings, result.data
+    pairs: list[tuple[str, Any, Any]] = [
+        ("task", result.task, name),
+        ("model", result.model, run.model),
+        ("mode", result.mode, run.mode),
+        ("seed", result.seed, run.seed),
+        ("protocol", result.protocol.name, run.protocol),
+        ("task version", result.task_version, found.run.tasks[name]),
+        ("data fingerprint", data and data.fingerprint, data and found.run.datasets.get(data.name)),
+        ("limit", result.protocol.deviations.get("limit"), run.data.get("limit")),
+        ("dtype", result.protocol.deviations.get("dtype", "float32"), run.dtype),
+    ]
+    yield from (f"its {what} is {said!r}, that of the run is {made!r}" for what, said, made in pairs if said != made)
+    if run.data.get("mock") and not is_synthetic(result):
+        yield "the run was made with simulated data, and the result does not say so"
+    base = PROTOCOLS.get(run.protocol)
+    if base is None:
+        return
+    values = base.as_dict()
+    for field, value in run.protocol_values.items():
+        said = result.protocol.deviations.get(field, values.get(field))
+        if field not in FORCED and said != value:
+            yield f"{field} was {value!r}, and the result says {said!r}"
+
+
+def recompute(result: Result, task: Task, read: Callable[[], Predictions]) -> list[str]:
+    """Compute every metric of a result again from its predictions and return what differs.
+
+    Args:
+        result: finished.
+        task: its task.
+        read: gives the predictions, their digest checked.
+    """
+    numbers = {key: value for key, value in result.protocol.deviations.items() if key in PROTOCOL_FIELDS}
+    try:
+        protocol = PROTOCOLS[result.protocol.name].as_dict() | numbers
+        return list(compare_with(result, task, read(), protocol))
+    except EcgHubError as error:
+        return [str(error)]
+
+
+def refusal(problems: Sequence[Finding], shown: int = 20) -> str:
+    """Return all problems as one message."""
+    lines = [f"  {problem}" for problem in problems[:shown]]
+    if len(problems) > shown:
+        lines.append(f"  and {len(problems) - shown} more")
+    return "\n".join(["Nothing was published:", *lines])

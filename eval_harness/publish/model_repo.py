@@ -1,0 +1,168 @@
+"""Scores in the repository of the model itself: `.eval_results/*.yaml`, and the older model-index of its card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from ecg_hub.errors import InputError
+from eval_harness.publish.names import entry_path, settings
+from eval_harness.publish.publisher import Publisher, StaleParentError, same
+from eval_harness.publish.push import TRIES, Outcome, PublishError
+from eval_harness.publish.repository import task_id
+from eval_harness.results import Result
+from eval_harness.summary import deviations_text, score_text
+from eval_harness.taskfiles import Task
+
+FOLDER, CARD = ".eval_results", "README.md"
+
+
+def update_model_repo(
+    results: Sequence[Result],
+    tasks: Mapping[str, Task],
+    publisher: Publisher,
+    leaderboard: str,
+    link: Callable[[str], str],
+    *,
+    model_index: bool = False,
+    dry_run: bool = False,
+) -> Outcome:
+    """Write scores into a model's repository, in one commit; entries of other tasks stay.
+
+    Args:
+        results: finished results of this model.
+        tasks: the built-in tasks by name.
+        publisher: the model's repository, which must exist.
+        leaderboard: "ORG/NAME" of the results repository.
+        link: path in the results repository -> address.
+        model_index: also write the model-index of the card.
+        dry_run: send nothing.
+
+    Raises:
+        InputError: the repository does not exist or refuses.
+        PublishError: the results are of more than one model, or the repository kept changing.
+    """
+    folders = sorted({entry_path(result).split("/")[1] for result in results})
+    if len(folders) != 1:
+        raise PublishError(f"--model-repo takes the results of one model; these are of {', '.join(folders) or 'none'}.")
+    for attempt in range(1, TRIES + 1):
+        head = publisher.head()
+        if head is None:
+            raise InputError(f"{publisher.name} is not there: publish the model first with `ecg-hub push`.")
+        files = {}
+        for path, own in sorted(_by_file(results, leaderboard).items()):
+            old = publisher.read(head, path)
+            files[path] = entries_yaml(own, tasks, leaderboard, link, old)
+        if model_index:
+            files[CARD] = with_model_index(publisher.read(head, CARD), results, tasks, link)
+        there = publisher.files(head, FOLDER) | publisher.files(head, "")
+        changed = {path: content for path, content in files.items() if not same(there.get(path), content)}
+        unchanged = sorted(set(files) - set(changed))
+        if not changed or dry_run:
+            return Outcome(sorted(changed), unchanged, None, attempt)
+        try:
+            return Outcome(
+                sorted(changed), unchanged, publisher.commit(changed, f"Scores of {leaderboard}", head), attempt
+            )
+        except StaleParentError:
+            continue
+    raise PublishError(f"{publisher.name} kept changing: {TRIES} tries. Give the same command again later.")
+
+
+def _by_file(results: Sequence[Result], leaderboard: str) -> dict[str, list[Result]]:
+    """File -> results: one file per leaderboard, mode and settings."""
+    found: dict[str, list[Result]] = {}
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", leaderboard.rpartition("/")[2])
+    for result in results:
+        asked = "".join(
+            f"_{key}-{re.sub(r'[^A-Za-z0-9.-]+', '-', str(value))}" for key, value in sorted(settings(result).items())
+        )
+        found.setdefault(f"{FOLDER}/{name}_{result.mode}{asked}.yaml", []).append(result)
+    return found
+
+
+def entries_yaml(
+    results: Sequence[Result],
+    tasks: Mapping[str, Task],
+    leaderboard: str,
+    link: Callable[[str], str],
+    old: bytes | None = None,
+) -> bytes:
+    """Return a file of `.eval_results`: these results, and of an older file what they do not replace.
+
+    Raises:
+        InputError: the older file cannot be read.
+    """
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml, parse_eval_result_entries
+
+    try:
+        entries = (
+            {entry.task_id: entry for entry in parse_eval_result_entries(yaml.safe_load(old) or [])} if old else {}
+        )
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"A file of {FOLDER} in the model's repository cannot be read ({error}); mend it.") from error
+    for result in results:
+        metric = tasks[result.task].metric
+        better = "higher" if tasks[result.task].higher_is_better else "lower"
+        notes = (
+            f"{metric} {score_text(result.metrics[metric])}, {better} is better; mode {result.mode}, protocol "
+            f"{result.protocol.name}, deviations: {deviations_text(result)}"
+        )
+        name = task_id(result.task, result.mode)
+        entries[name] = EvalResultEntry(
+            dataset_id=leaderboard,
+            task_id=name,
+            value=result.metrics[metric].point,
+            date=result.created,
+            source_url=link(entry_path(result)),
+            source_name="ecg-eval",
+            notes=notes,
+        )
+    listed = eval_result_entries_to_yaml([entries[name] for name in sorted(entries)])
+    return yaml.safe_dump(listed, sort_keys=False, allow_unicode=True, width=120).encode()
+
+
+def with_model_index(
+    card: bytes | None, results: Sequence[Result], tasks: Mapping[str, Task], link: Callable[[str], str]
+) -> bytes:
+    """Return a model card with these results in its model-index; other results in it stay.
+
+    Raises:
+        InputError: the card's front matter cannot be read.
+    """
+    from huggingface_hub import EvalResult, ModelCard
+    from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
+
+    try:
+        found: Any = ModelCard(card.decode() if card else "---\n{}\n---\n", ignore_metadata_errors=False)
+        data: dict[str, Any] = found.data.to_dict()
+        name, old = model_index_to_eval_results(data["model-index"]) if data.get("model-index") else (None, [])
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(f"{CARD} of the model's repository cannot be read ({error}); mend it.") from error
+    new = [_index_entry(result, tasks[result.task], link, EvalResult) for result in results]
+    ids = {entry.unique_identifier for entry in new}
+    kept = [entry for entry in old if entry.unique_identifier not in ids]
+    listed = sorted([*kept, *new], key=lambda entry: (entry.dataset_name, str(entry.dataset_config), entry.metric_type))
+    data["model-index"] = eval_results_to_model_index(name or results[0].model.id, listed)
+    front = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return f"---\n{front}---\n{found.text}".encode()
+
+
+def _index_entry(result: Result, task: Task, link: Callable[[str], str], make: Any) -> Any:
+    estimate = result.metrics[task.metric]
+    return make(
+        task_type="ecg-classification" if task.kind != "regression" else "ecg-regression",
+        task_name=f"{task.title}, {result.mode}",
+        dataset_type=task.dataset,
+        dataset_name=f"{task.title}, {result.mode}",
+        dataset_config=task_id(task.name, result.mode),
+        dataset_split="test",
+        metric_type=task.metric,
+        metric_name=f"{task.metric} {score_text(estimate)}",
+        metric_value=estimate.point,
+        source_name="ecg-eval",
+        source_url=link(entry_path(result)),
+    )

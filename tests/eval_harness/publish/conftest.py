@@ -1,0 +1,5 @@
+"""The loopback hub for the tests of publishing."""
+
+from tests.support.hub import hub
+
+__all__ = ["hub"]

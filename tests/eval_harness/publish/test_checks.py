@@ -1,0 +1,133 @@
+"""A result that was changed, cut down or borrowed is refused, and the message says in what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval_harness.found import read_found
+from eval_harness.publish.checks import check_run
+from eval_harness.publish.push import PublishError, prepare
+from eval_harness.registry import tasks
+from eval_harness.runfile import RunFile, fingerprint, write_run
+from tests.support.board import write_scored
+from tests.support.results import SUPER, predictions
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], None], task: str = "ptbxl_super") -> None:
+    path = folder / f"{task}.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def change_run(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """As a forger who also mends the fingerprint would."""
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    edit(content)
+    run = RunFile.model_validate(content)
+    write_run(folder, run.model_copy(update={"fingerprint": fingerprint(run.settings)}))
+
+
+def problems(folder: Path) -> str:
+    return "\n".join(str(finding) for finding in check_run(read_found(folder), tasks())[1])
+
+
+def test_an_honest_run_passes(tmp_path: Path) -> None:
+    passed, wrong, absent = check_run(read_found(write_scored(tmp_path)), tasks())
+    assert [result.task for result in passed] == ["ptbxl_super"]
+    assert (wrong, absent) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("metrics.macro_auroc.point", 0.99, "metrics.macro_auroc.point: 0.99 in the result"),
+        ("metrics.macro_auroc.low", 0.4, "metrics.macro_auroc.low"),
+        ("per_label.0.positives", 1, "per_label.CD.positives"),
+        ("metrics.macro_auroc.point", None, "has no macro_auroc"),
+        ("metrics.macro_auroc.point", 1.5, "is no value of this metric"),
+        ("task_version", 2, "version 2 of the task"),
+        ("run", "ptbxl_all", "read from run 'ptbxl_all'"),
+        ("mode", "finetune", "its mode is 'finetune'"),
+        ("seed", 4, "its seed is 4"),
+        ("model.weights_sha256", "c" * 64, "its model is"),
+        ("model.id", "ecg-fm", "its model is"),
+        ("data.name", "ptb", "its data are 'ptb'"),
+        ("data.fingerprint", "other", "its data fingerprint is 'other'"),
+        ("data.contamination", "seen", "by the declared pre-training corpora it is clean"),
+        ("data.records.test", 5, "test records: 5 in the result"),
+        ("protocol.deviations", {}, "resamples was 50, and the result says 1000"),
+        ("protocol.name", "fast", "its protocol is 'fast'"),
+        ("protocol.name", "mine", "its protocol is 'mine'"),
+        ("predictions.file", "../elsewhere.parquet", "its predictions are in"),
+        ("predictions.sha256", "d" * 64, "was changed after it was scored"),
+    ],
+)
+def test_a_changed_value_is_refused(tmp_path: Path, path: str, value: Any, expected: str) -> None:
+    folder = write_scored(tmp_path)
+
+    def edit(content: dict[str, Any]) -> None:
+        *places, last = path.split(".")
+        for place in places:
+            content = content[int(place) if place.isdigit() else place]
+        content[last] = value
+
+    change(folder, edit)
+    assert expected in problems(folder)
+
+
+def test_hidden_epochs_are_found(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    change_run(folder, lambda run: run["settings"]["protocol_values"].update(epochs=5))
+    assert "epochs was 5, and the result says 100" in problems(folder)
+
+
+def test_a_removed_result_is_found(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    change_run(folder, lambda run: run["tasks"].update(ptbxl_sub=1))
+    assert "ptbxl_sub: was asked for and has no result" in problems(folder)
+
+
+def test_a_missing_label_must_be_said(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path, labels=SUPER[:4])
+    assert problems(folder) == ""
+    change(folder, lambda content: content["protocol"]["deviations"].pop("labels"))
+    assert "4 of 5 labels are scored" in problems(folder)
+
+
+def test_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path, given=predictions())
+    from eval_harness.predictions import write_predictions
+
+    sha256 = write_predictions(folder / "predictions" / "ptbxl_super.parquet", predictions(run="ptbxl_sub"))
+    change(folder, lambda content: content["predictions"].update(sha256=sha256))
+    assert "these are predictions of 'ptbxl_sub'" in problems(folder)
+
+
+def test_other_predictions_give_another_score(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    from eval_harness.predictions import write_predictions
+
+    sha256 = write_predictions(folder / "predictions" / "ptbxl_super.parquet", predictions(seed=33))
+    change(folder, lambda content: content["predictions"].update(sha256=sha256))
+    assert "metrics.macro_auroc.point" in problems(folder)
+
+
+def test_simulated_data_cannot_pass_as_real(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path, mock=True)
+    with pytest.raises(PublishError, match="--allow-synthetic"):
+        prepare([read_found(folder)], tasks())
+    assert prepare([read_found(folder)], tasks(), synthetic=True).results
+    change(folder, lambda content: content["protocol"]["deviations"].pop("synthetic"))
+    assert "made with simulated data, and the result does not say so" in problems(folder)
+
+
+def test_tasks_of_ones_own_are_not_taken(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    change(folder, lambda content: content.update(task="my_task"))
+    assert "'my_task' is no task of the benchmark" in problems(folder)

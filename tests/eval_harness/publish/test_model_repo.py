@@ -1,0 +1,88 @@
+"""Scores in the repository of the model: the hub's own formats, other people's entries kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+
+from ecg_hub.errors import InputError
+from eval_harness.publish.hub import HubPublisher
+from eval_harness.publish.model_repo import entries_yaml, update_model_repo, with_model_index
+from eval_harness.publish.push import PublishError
+from eval_harness.registry import tasks
+from tests.support.board import made_up
+from tests.support.hub_api import HubApi
+
+BOARD = "org/ecg-leaderboard"
+
+
+def link(path: str) -> str:
+    return f"https://hub/datasets/{BOARD}/blob/main/{path}"
+
+
+def test_entries_are_the_hubs_own() -> None:
+    results = [made_up("ecg-cpc", "ptbxl_super"), made_up("ecg-cpc", "mimic_age")]
+    found = parse_eval_result_entries(yaml.safe_load(entries_yaml(results, tasks(), BOARD, link)))
+    assert [entry.task_id for entry in found] == ["mimic_age_linear", "ptbxl_super_linear"]
+    assert {entry.dataset_id for entry in found} == {BOARD}
+    assert found[1].value == results[0].metrics["macro_auroc"].point
+    assert "lower is better" in str(found[0].notes)
+    assert str(found[1].source_url).endswith("/linear/ptbxl_super.json")
+
+
+def test_other_entries_stay_and_the_same_are_replaced() -> None:
+    old = entries_yaml([made_up("ecg-cpc", "ptb"), made_up("ecg-cpc", "georgia", point=0.5)], tasks(), BOARD, link)
+    new = entries_yaml([made_up("ecg-cpc", "georgia", point=0.7)], tasks(), BOARD, link, old)
+    values = {entry.task_id: entry.value for entry in parse_eval_result_entries(yaml.safe_load(new))}
+    assert set(values) == {"ptb_linear", "georgia_linear"}
+    assert values["georgia_linear"] == 0.7
+
+
+def test_model_index_keeps_the_card() -> None:
+    card = b"---\nlicense: mit\ntags:\n- ecg\n---\n# My model\n\nText.\n"
+    once = with_model_index(card, [made_up("ecg-cpc", "ptb")], tasks(), link)
+    twice = with_model_index(once, [made_up("ecg-cpc", "ptb"), made_up("ecg-cpc", "sph")], tasks(), link)
+    found = ModelCard(twice.decode())
+    assert found.data.license == "mit"
+    assert "# My model" in found.text
+    assert sorted(str(entry.dataset_config) for entry in found.data.eval_results or ()) == ["ptb_linear", "sph_linear"]
+    assert with_model_index(twice, [made_up("ecg-cpc", "ptb")], tasks(), link) == twice
+
+
+def test_written_once(tmp_path: Path) -> None:
+    api = HubApi()
+    api.create_repo("org/model", repo_type="model", exist_ok=True)
+    publisher = HubPublisher("org/model", "model", api)
+    results = [made_up("ecg-cpc", "ptb"), made_up("ecg-cpc", "ptb", "frozen")]
+    first = update_model_repo(results, tasks(), publisher, BOARD, link, model_index=True)
+    again = update_model_repo(results, tasks(), publisher, BOARD, link, model_index=True)
+    assert first.written == [
+        ".eval_results/ecg-leaderboard_frozen.yaml", ".eval_results/ecg-leaderboard_linear.yaml", "README.md",
+    ]  # fmt: skip
+    assert again.written == []
+    assert len(api.repos["org/model", "model"].titles) == 1
+
+
+def test_a_model_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="ecg-hub push"):
+        update_model_repo([made_up("ecg-cpc", "ptb")], tasks(), HubPublisher("a/b", "model", HubApi()), BOARD, link)
+
+
+def test_results_of_two_models() -> None:
+    results = [made_up("ecg-cpc", "ptb"), made_up("ecg-fm", "ptb")]
+    with pytest.raises(PublishError, match="ecg-cpc, ecg-fm"):
+        update_model_repo(results, tasks(), HubPublisher("a/b", "model", HubApi()), BOARD, link)
+
+
+@pytest.mark.parametrize("card", [b"---\n: : :\n---\n", b"---\nmodel-index: 3\n---\n"])
+def test_a_broken_card_is_said(card: bytes) -> None:
+    with pytest.raises(InputError, match="mend it"):
+        with_model_index(card, [made_up("ecg-cpc", "ptb")], tasks(), link)
+
+
+def test_a_broken_file_of_results_is_said() -> None:
+    with pytest.raises(InputError, match="mend it"):
+        entries_yaml([made_up("ecg-cpc", "ptb")], tasks(), BOARD, link, b"- [")
