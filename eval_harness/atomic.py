@@ -48,6 +48,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def remove_abandoned(folder: Path, keep: str = "") -> None:
+    """Remove what killed processes left half written in a folder that nobody else writes into now.
+
+    Args:
+        folder: its own files are looked at, not those of its subfolders.
+        keep: name of a file that others may be writing all the same.
+    """
+    for temporary in folder.glob(".*.tmp"):
+        if not (keep and temporary.name.startswith(f".{keep}.")):
+            with suppress(OSError):
+                temporary.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically.
 

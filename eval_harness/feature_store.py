@@ -136,6 +136,9 @@ class FeatureStore:
         for path in self.folder.glob("*.partial"):
             with suppress(Timeout), self._lock(path.stem).acquire(timeout=0):
                 path.unlink(missing_ok=True)
+        for path in self.folder.glob(".*.json.*.tmp"):
+            with suppress(Timeout), self._lock(path.name[1:].partition(".json.")[0]).acquire(timeout=0):
+                path.unlink(missing_ok=True)
 
     def _about(self, key: str) -> Path:
         return self.folder / f"{key}.json"

@@ -10,9 +10,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ecg_hub.errors import ResultError
+from eval_harness.atomic import remove_abandoned
 from eval_harness.runfile import RUN_FILE, RunFile, check_continues, differences, merged, read_run, write_run
+from eval_harness.seeds import SPREAD_FILE
 
 LOCK_FILE = ".lock"
+SUBFOLDERS = ("checkpoints", "history", "predictions", "errors")
 
 
 class FolderRefusedError(ResultError):
@@ -53,4 +56,6 @@ def claim(folder: Path, asked: RunFile, overwrite: bool) -> None:
         stored = check_continues(folder, asked)
     except ResultError as error:
         raise FolderRefusedError(str(error)) from error
+    for part in (folder, *(folder / name for name in SUBFOLDERS)):
+        remove_abandoned(part, keep=SPREAD_FILE)
     write_run(folder, merged(stored, asked))

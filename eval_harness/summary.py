@@ -91,9 +91,15 @@ def _row(result: Result, varies: dict[str, bool]) -> dict[str, str]:
         "classes": "-" if estimate is None or estimate.classes is None else str(estimate.classes),
         "labels": f"{labels.scored}/{labels.published}" if labels else "-",
         "test set": result.data.contamination if result.data else "-",
-        "deviations": deviations_text(result),
+        "deviations": against_protocol(result),
         "status": status_text(result),
     }
+
+
+def against_protocol(result: Result) -> str:
+    """Return the deviations; those from another protocol than the published one begin with its name."""
+    name = result.protocol.name
+    return deviations_text(result) if name == "paper" else f"protocol {name}: {deviations_text(result)}"
 
 
 def _varying(result: Result, name: str) -> object:

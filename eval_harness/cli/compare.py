@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from eval_harness.cli.tables import print_table
 if TYPE_CHECKING:
     from eval_harness.comparison import Comparison
     from eval_harness.found import FoundRun
+    from eval_harness.results import Result
 
 
 def register(verbs: Any) -> None:
@@ -40,11 +42,12 @@ def run_compare(args: argparse.Namespace) -> int:
     """Compare; prints ranks per task, and pairs on request."""
     from eval_harness.found import find_runs
 
-    found = list(_comparisons(find_runs(args.runs), args))
+    compared = list(_comparisons(find_runs(args.runs), args))
+    found = [comparison for comparison, _ in compared]
     if args.json:
         print(json.dumps([asdict(comparison) for comparison in found], indent=1, ensure_ascii=False))
         return 0
-    print_table([row for comparison in found for row in rank_rows(comparison)], title="ranks")
+    print_table([row for comparison, results in compared for row in rank_rows(comparison, results)], title="ranks")
     if args.pairs:
         print()
         print_table([row for comparison in found for row in pair_rows(comparison)], title="pairs")
@@ -77,11 +80,14 @@ def _comparisons(runs: list[FoundRun], args: argparse.Namespace) -> Any:
         if task not in known:
             raise ResultError(f"Task {task!r} is not known here; pass its file by --include.")
         predictions = {name: run.predictions(run.results[task]) for name, run in group.items()}
-        yield compare_models(known[task], predictions, args.metric, args.resamples, by=args.resample_unit)
+        found = compare_models(known[task], predictions, args.metric, args.resamples, by=args.resample_unit)
+        yield found, {name: run.results[task] for name, run in group.items()}
 
 
-def rank_rows(comparison: Comparison) -> list[dict[str, object]]:
-    """One row per model: rank, score with interval, difference to the best."""
+def rank_rows(comparison: Comparison, results: Mapping[str, Result]) -> list[dict[str, object]]:
+    """One row per model: rank, score with interval, difference to the best, deviations from the protocol."""
+    from eval_harness.summary import against_protocol
+
     best = comparison.standings[0].model
     to_best = {pair.second: pair for pair in comparison.pairs if pair.first == best}
     rows: list[dict[str, object]] = []
@@ -97,6 +103,7 @@ def rank_rows(comparison: Comparison) -> list[dict[str, object]]:
                 "behind the best": "-" if pair is None else _text(pair.difference),
                 "records": comparison.records,
                 "labels": len(comparison.labels),
+                "deviations": against_protocol(results[standing.model]),
             }
         )
     return rows

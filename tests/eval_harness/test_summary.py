@@ -31,6 +31,12 @@ def test_failed_and_skipped_rows_have_their_reason() -> None:
         assert row[column] == "-"
 
 
+def test_another_protocol_than_the_published_one_is_named_beside_the_score() -> None:
+    for deviations, text in (({}, "protocol fast: none"), ({"epochs": 3}, "protocol fast: epochs=3")):
+        (row,) = summary_rows([result(protocol={"name": "fast", "deviations": deviations})])
+        assert row["deviations"] == text
+
+
 def test_what_differs_between_rows_is_a_column() -> None:
     other = result(seed=1, model={"id": "ecg-cpc", "preset": "benchmark"})
     rows = summary_rows([result(), other])

@@ -297,7 +297,8 @@ class TestPlot:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-        assert "pip install matplotlib" in refused(capsys, "plot", "ptb-xl", "5", "--data-dir", str(folder), "-o", "x.png")
+        said = refused(capsys, "plot", "ptb-xl", "5", "--data-dir", str(folder), "-o", "x.png")
+        assert "pip install matplotlib" in said
 
 
 class TestPush:
