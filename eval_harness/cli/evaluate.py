@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eval_harness.cli import checks, compare, leaderboard, listing, push, report, run
+from eval_harness.cli import checks, cka, compare, leaderboard, listing, push, report, robustness, run, transfer
 from eval_harness.cli.common import start
 
 EPILOG = """\
@@ -37,6 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     compare.register(verbs)
     checks.register(verbs)
     report.register(verbs)
+    cka.register(verbs)
+    robustness.register(verbs)
+    transfer.register(verbs)
     push.register(verbs)
     leaderboard.register(verbs)
     listing.register(verbs)

@@ -1,0 +1,244 @@
+"""`ecg-eval cka`: features of every stage once per record, written to disk; then CKA of every two stages.
+
+Both steps go on where they stopped: features by blocks of records, pairs as they are in the result file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from ecg_hub.errors import InputError, ResultError
+from ecg_hub.names import home
+from eval_harness.analyses.cka import FEWEST, Hsic, hsic, similarity
+from eval_harness.analyses.cka_results import CKA_FILE, CkaResult, DataUsed, EncoderInfo, Pair, StageInfo
+from eval_harness.analyses.files import continued, read_analysis, write_analysis
+from eval_harness.analyses.opening import data_options, ids_digest, open_split, part_of
+from eval_harness.analyses.stages import Stages
+from eval_harness.atomic import write_error, write_text
+from eval_harness.data import RunData, Windows, consecutive_windows, mean_by_record
+from eval_harness.environment import environment
+from eval_harness.folder import own_folder
+from eval_harness.job import extractor_digest, model_info
+from eval_harness.loading import LoadedModel, load_model
+from eval_harness.plan import model_slug
+from eval_harness.records import Datasets
+from eval_harness.results import read_json, utc_now
+from eval_harness.run import make_accelerator
+
+FEATURES = "features"
+BLOCK = 256  # records between two notes of how far the features are
+SAVE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class CkaOptions:
+    """What is compared, on which records, and where the result goes.
+
+    Attributes:
+        models: short names, folders, hub ids, or `random:<short name>`; each once.
+        dataset: name of the dataset.
+        records: at most this many records of the split, evenly spaced.
+        seed: of random encoders.
+        overwrite: discard a result of other settings.
+    """
+
+    models: tuple[str, ...]
+    dataset: str
+    data_root: str
+    output: Path
+    split: str = "test"
+    records: int | None = 1000
+    preset: str = "benchmark"
+    seed: int = 0
+    device: str | None = None
+    batch_size: int = 64
+    num_workers: int = 0
+    cache_dir: Path = field(default_factory=home)
+    include: tuple[Path, ...] = ()
+    overwrite: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run."""
+        if not self.models or len(set(self.models)) != len(self.models):
+            raise InputError(f"models are {', '.join(self.models) or 'none'!r}: give one or several, each once.")
+        if self.records is not None and self.records < FEWEST:
+            raise InputError(f"records is {self.records!r}: the debiased form needs at least {FEWEST}.")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size!r}: it must be at least 1 window.")
+
+
+def run_cka(options: CkaOptions) -> CkaResult:
+    """Compute what is not there yet and return the whole result.
+
+    Raises:
+        InputError: models, a split or a device that do not exist, or features that are not finite.
+        DataError: no usable records.
+        ResultError: a folder of other settings, in use, or not writable.
+    """
+    opened = data_options(
+        options.models, options.data_root, options.include, options.cache_dir,
+        preset=options.preset, device=options.device, num_workers=options.num_workers,
+    )  # fmt: skip
+    device = make_accelerator(opened).device
+    loaded = {name: load_model(name, "linear", options.preset, options.seed) for name in options.models}
+    seconds = max(model.extractor.spec().input_seconds for model in loaded.values())
+    if any(model.is_trivial for model in loaded.values()):
+        raise InputError("The baseline 'trivial' has no encoder whose stages could be compared.")
+    data, prepared = open_split(Datasets(opened), options.dataset, options.split, seconds, options.records)
+    if len(data.test) < FEWEST:
+        raise InputError(f"{len(data.test)} records of {options.dataset}: the debiased form needs {FEWEST} or more.")
+    used = DataUsed(
+        dataset=options.dataset, fingerprint=prepared.fingerprint, split=options.split, records=len(data.test)
+    )
+    settings: dict[str, Any] = {
+        "models": {name: [model.weights_sha256, extractor_digest(model)] for name, model in loaded.items()},
+        "preset": options.preset,
+        "data": [used.dataset, used.fingerprint, used.split],
+        "records": ids_digest(data.test.record_ids),
+    }
+    path = options.output / CKA_FILE
+    with own_folder(options.output):
+        asked = CkaResult(
+            settings=settings, data=used, command=["ecg-eval", *sys.argv[1:]],
+            environment=environment(str(device)), created=utc_now(),
+        )  # fmt: skip
+        result = continued(path, asked, options.overwrite)
+        if result is asked:
+            shutil.rmtree(options.output / FEATURES, ignore_errors=True)
+            write_analysis(path, result)
+        if result.complete:
+            return result
+        tables: dict[tuple[str, str], NDArray[Any]] = {}
+        encoders = []
+        for name, model in loaded.items():
+            stages = _features(name, model, data, device, options)
+            tables |= {(name, stage): table for stage, table in stages.items()}
+            widths = [StageInfo(name=stage, width=int(table.shape[1])) for stage, table in stages.items()]
+            encoders.append(EncoderInfo(model=model_info(model), stages=widths))
+        result = result.model_copy(update={"encoders": encoders})
+        result = _pairs(path, result, tables, options.quiet)
+        shutil.rmtree(options.output / FEATURES, ignore_errors=True)
+    return result
+
+
+def read_cka(path: Path) -> CkaResult:
+    """Read a result; errors as `eval_harness.analyses.files.read_analysis`."""
+    return read_analysis(path / CKA_FILE if path.is_dir() else path, CkaResult)
+
+
+def _features(
+    name: str, loaded: LoadedModel, data: RunData, device: torch.device, options: CkaOptions
+) -> dict[str, NDArray[Any]]:
+    """Stage -> features (records, width) float32, memory-mapped; encoded as far as they are not there yet."""
+    short = hashlib.sha256(name.encode()).hexdigest()[:8]
+    folder = options.output / FEATURES / f"{model_slug(name)}-{short}"
+    notes = folder / "progress.json"
+    progress: dict[str, Any] = read_json(notes) if notes.is_file() else {"done": 0, "stages": []}
+    total = len(data.test)
+    if progress["done"] < total:
+        encoder = loaded.encoder.to(device).eval()
+        bar = tqdm(total=total, initial=progress["done"], desc=name, unit="record", disable=options.quiet)
+        with bar:
+            for first, block in _blocks(Stages(encoder), loaded, data, device, options, progress["done"]):
+                if not progress["stages"]:
+                    progress["stages"] = _begin(folder, block, total)
+                _write(folder, progress["stages"], block, first)
+                size = len(next(iter(block.values())))
+                progress["done"] = first + size
+                write_text(notes, json.dumps(progress) + "\n")
+                bar.update(size)
+        loaded.encoder.to("cpu")
+    return {stage: np.load(folder / f"{k}.npy", mmap_mode="r") for k, stage in enumerate(progress["stages"])}
+
+
+def _blocks(
+    stages: Stages, loaded: LoadedModel, data: RunData, device: torch.device, options: CkaOptions, done: int
+) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
+    """Yield the first record and the features of each block of records: means over tokens, then over windows."""
+    windows = Windows(data, loaded.extractor, options.num_workers)
+    for first in range(done, len(data.test), BLOCK):
+        part = part_of(data.test, range(first, min(first + BLOCK, len(data.test))))
+        positions, _ = consecutive_windows(part, windows.length)
+        parts: dict[str, list[NDArray[np.float32]]] = {}
+        loader, _ = windows.eval_batches(part, options.batch_size)
+        for batch in loader:
+            for stage, means in stages(batch.input_values.to(device)).items():
+                parts.setdefault(stage, []).append(means.cpu().numpy())
+        block = {stage: mean_by_record(np.concatenate(values), positions, len(part)) for stage, values in parts.items()}
+        for stage, values in block.items():
+            if not np.isfinite(values).all():
+                raise InputError(f"{loaded.id}: stage {stage!r} gives values that are not finite; see its input.")
+        yield first, block
+
+
+def _begin(folder: Path, block: Mapping[str, NDArray[np.float32]], records: int) -> list[str]:
+    """Make the empty tables and return the stages."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for k, values in enumerate(block.values()):
+            np.lib.format.open_memmap(
+                folder / f"{k}.npy", mode="w+", dtype=np.float32, shape=(records, values.shape[1])
+            ).flush()
+    except OSError as error:
+        raise write_error(folder, error) from error
+    return list(block)
+
+
+def _write(folder: Path, stages: Sequence[str], block: Mapping[str, NDArray[np.float32]], first: int) -> None:
+    try:
+        for k, stage in enumerate(stages):
+            table = np.lib.format.open_memmap(folder / f"{k}.npy", mode="r+")
+            table[first : first + len(block[stage])] = block[stage]
+            table.flush()
+    except (OSError, ValueError) as error:
+        raise ResultError(
+            f"{str(folder)!r} cannot be written ({error}). Remove it and give the command again."
+        ) from error
+
+
+def _pairs(path: Path, result: CkaResult, tables: Mapping[tuple[str, str], NDArray[Any]], quiet: bool) -> CkaResult:
+    """Compute the pairs that are missing, saving on the way."""
+    known = {(pair.first, pair.second): pair for pair in result.pairs}
+    stages = list(tables)
+    wanted = [(a, b) for i, a in enumerate(stages) for b in stages[i:]]
+    own: dict[tuple[str, str], Hsic] = {}
+    saved = time.monotonic()
+    for a, b in tqdm(wanted, desc="pairs", unit="pair", disable=quiet):
+        if (a, b) in known:
+            continue
+        for stage in (a, b):
+            if stage not in own:
+                own[stage] = _own(tables[stage])
+        between = own[a] if a == b else hsic(tables[a], tables[b])
+        found = similarity(between, own[a], own[b])
+        known[a, b] = Pair(first=a, second=b, debiased=found.debiased, biased=found.biased)
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            write_analysis(path, result.model_copy(update={"pairs": list(known.values())}))
+            saved = time.monotonic()
+    whole = result.model_copy(update={"pairs": [known[pair] for pair in wanted], "complete": True})
+    write_analysis(path, whole)
+    return whole
+
+
+def _own(table: NDArray[Any]) -> Hsic:
+    """HSIC of a stage with itself; NaN where it varies by no more than the rounding of float32."""
+    values = np.asarray(table, dtype=np.float64)
+    spread, size = float(values.std(axis=0).max()), float(np.abs(values).max())
+    if spread <= 1e-6 * size:
+        return Hsic(math.nan, math.nan)
+    return hsic(table, table)

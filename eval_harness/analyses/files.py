@@ -1,0 +1,100 @@
+"""What the files of all analyses share: the head of a result, settings that a folder keeps, reading and writing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, JsonValue, ValidationError
+
+from ecg_hub.errors import ResultError
+from eval_harness.atomic import write_text
+from eval_harness.results import Strict, UtcTime, in_words, read_json
+
+SCHEMA_VERSION = "1.0"
+
+
+class Analysis(Strict):
+    """Head of every analysis result.
+
+    Attributes:
+        settings: what decides the numbers; a folder is continued only with equal settings.
+        complete: whether everything that was asked for is there; a file that is not goes on where it stopped.
+        command: the command line.
+        environment: versions and machine.
+        created: when it was begun.
+    """
+
+    schema_version: Literal["1.0"] = "1.0"
+    settings: dict[str, JsonValue]
+    complete: bool = False
+    command: list[str] = Field(default_factory=list)
+    environment: dict[str, str] = Field(default_factory=dict)
+    created: UtcTime
+
+
+A = TypeVar("A", bound=Analysis)
+
+
+def write_analysis(path: Path, result: Analysis) -> None:
+    """Write a result atomically.
+
+    Raises:
+        ResultError: the file cannot be written; says the path and what to do.
+    """
+    write_text(path, result.model_dump_json(indent=1) + "\n")
+
+
+def read_analysis(path: Path, kind: type[A]) -> A:
+    """Read a result of an analysis.
+
+    Raises:
+        ResultError: the file cannot be read, or is not such a result of this version.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        raise ResultError(
+            f"{str(path)!r} is not a {kind.__name__} of version {SCHEMA_VERSION}: {in_words(error)}."
+        ) from error
+
+
+def continued(path: Path, asked: A, overwrite: bool = False) -> A:
+    """Return the result to go on with: the one in the file where its settings are those asked for, else the new one.
+
+    Args:
+        path: of the result.
+        asked: a result with the settings asked for and nothing in it.
+        overwrite: discard a result of other settings instead of refusing.
+
+    Raises:
+        ResultError: the file holds a result of other settings; says which.
+    """
+    if not path.is_file():
+        return asked
+    if overwrite:
+        try:
+            found = read_analysis(path, type(asked))
+        except ResultError:
+            return asked
+    else:
+        found = read_analysis(path, type(asked))
+    differing = changed(found.settings, asked.settings)
+    if not differing:
+        return found
+    if overwrite:
+        return asked
+    listed = "\n".join(f"  {line}" for line in differing)
+    raise ResultError(
+        f"{str(path)!r} was made with other settings:\n{listed}\n"
+        "Choose another --output, or --overwrite to discard what is there."
+    )
+
+
+def changed(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Say in words which settings differ."""
+    return [
+        f"{name}: {stored.get(name)!r} in the folder, {asked.get(name)!r} asked for"
+        for name in sorted(stored.keys() | asked.keys())
+        if stored.get(name) != asked.get(name)
+    ]

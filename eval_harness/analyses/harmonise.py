@@ -1,0 +1,237 @@
+"""Labels of different datasets as SNOMED CT concepts: which label of one is which label of another, and who says so.
+
+A label has a code (`harmonised_labels.csv`; the parts of the Challenge 2021 carry codes themselves), and some codes
+count as another (`harmonised_codes.csv`: pairs that the Challenge scores as one, and ventricular ectopics as premature
+ventricular contractions). Labels of two datasets belong together when their codes count as the same one. What is not in
+the tables is not mapped: no guess is made from similar names.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from dataset_scripts.codes import read_codes, tables
+from ecg_hub.errors import InputError
+
+CHALLENGE = {
+    "ningbo": "snomed_ningbo",
+    "cpsc2018": "snomed_cpsc2018",
+    "cpsc-extra": "snomed_cpsc_extra",
+    "georgia": "snomed_georgia",
+}
+"""Dataset -> table of the names of its codes."""
+
+AGGREGATED = {"ptb-xl": ("label_super", "label_sub")}
+"""Label columns whose names look like those of statements and mean groups of them."""
+
+COLUMNS = ("source", "target", "code", "origin")
+OUTSIDE = "outside"
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A label of a dataset with its code, the code it counts as, and who says so."""
+
+    label: str
+    code: str
+    concept: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """One concept with its labels on both sides.
+
+    Attributes:
+        name: the concept in words.
+        code: SNOMED CT.
+        source: labels of the trained head.
+        target: labels of the other dataset.
+        origins: "label: code, who says so" for every label.
+    """
+
+    name: str
+    code: str
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The links between the labels of two datasets, and why the others have none: label -> reason."""
+
+    links: tuple[Link, ...]
+    unmapped_source: dict[str, str]
+    unmapped_target: dict[str, str]
+
+
+@lru_cache
+def concepts() -> dict[str, str]:
+    """Return every SNOMED CT code of the tables with its meaning."""
+    found: dict[str, str] = {}
+    for table in tables():
+        if table.startswith("snomed_"):
+            for row in read_codes(table):
+                found.setdefault(row["code"], row["meaning"] or row["name"])
+    for row in read_codes("harmonised_labels"):
+        found.setdefault(row["code"], row["concept"])
+    return found
+
+
+@lru_cache
+def equal_codes() -> dict[str, tuple[str, str]]:
+    """Return code -> the code it counts as, and who says so."""
+    return {row["code"]: (row["counts_as"], row["source"]) for row in read_codes("harmonised_codes")}
+
+
+@lru_cache
+def coded_labels(dataset: str) -> tuple[Coded, ...]:
+    """Return the coded labels of a dataset; () where there are none.
+
+    Args:
+        dataset: its name.
+    """
+    if dataset in CHALLENGE:
+        rows = [(row["name"], row["code"], "challenge2021") for row in read_codes(CHALLENGE[dataset])]
+    else:
+        rows = [
+            (r["label"], r["code"], r["source"]) for r in read_codes("harmonised_labels") if r["dataset"] == dataset
+        ]
+    found = []
+    for label, code, origin in dict.fromkeys(rows):
+        concept, equal = equal_codes().get(code, (code, ""))
+        found.append(Coded(label, code, concept, origin + (f", counts as {concept} ({equal})" if equal else "")))
+    return tuple(found)
+
+
+def map_labels(
+    source: str,
+    source_labels: Sequence[str],
+    target: str,
+    target_labels: Sequence[str],
+    target_column: str = "label_all",
+) -> LabelMap:
+    """Link the labels of two datasets by the tables.
+
+    Args:
+        source: dataset of the trained head.
+        source_labels: its labels.
+        target: the other dataset.
+        target_labels: the labels that its copy has in the column.
+        target_column: the label column.
+
+    Raises:
+        InputError: a dataset without coded labels, or a column of groups.
+    """
+    for dataset in (source, target):
+        if not coded_labels(dataset):
+            known = ", ".join(sorted({*CHALLENGE, *(row["dataset"] for row in read_codes("harmonised_labels"))}))
+            raise InputError(
+                f"There are no codes for the labels of {dataset!r}; there are for {known}. Pass --map FILE."
+            )
+    if target_column in AGGREGATED.get(target, ()):
+        raise InputError(
+            f"{target_column!r} of {target!r} holds groups of statements, which have no code; use label_all."
+        )
+    first, second = _by_concept(source, source_labels), _by_concept(target, target_labels)
+    links = [
+        Link(
+            name=concepts()[concept],
+            code=concept,
+            source=tuple(dict.fromkeys(coded.label for coded in first[concept])),
+            target=tuple(dict.fromkeys(coded.label for coded in second[concept])),
+            origins=tuple(_origin(s, c) for s, found in ((source, first), (target, second)) for c in found[concept]),
+        )
+        for concept in first
+        if concept in second
+    ]
+    shared = {link.code for link in links}
+    return LabelMap(
+        links=tuple(links),
+        unmapped_source=_unmapped(source, source_labels, shared, target),
+        unmapped_target=_unmapped(target, target_labels, shared, source),
+    )
+
+
+def read_map(path: Path, source_labels: Sequence[str], target_labels: Sequence[str]) -> LabelMap:
+    """Read a label map of one's own: CSV with the columns source, target, code, origin and optionally outside.
+
+    Rows of one code are one concept. A code that stands in none of the tables needs `yes` in the column outside.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column or a cell, or names a label or code that does not exist.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The label map {str(path)!r} cannot be read: {error}.") from error
+    missing = [name for name in COLUMNS if not rows or name not in rows[0]]
+    if missing:
+        raise InputError(f"The label map {str(path)!r} lacks {', '.join(missing)}; it needs {', '.join(COLUMNS)}.")
+    grouped: dict[str, list[dict[str, str]]] = {}
+    for line, row in enumerate(rows, start=2):
+        _check_row(path, line, row, source_labels, target_labels)
+        grouped.setdefault(row["code"], []).append(row)
+    links = [
+        Link(
+            name=concepts().get(code, f"SNOMED CT {code}"),
+            code=code,
+            source=tuple(dict.fromkeys(row["source"] for row in found)),
+            target=tuple(dict.fromkeys(row["target"] for row in found)),
+            origins=tuple(f"{row['source']} = {row['target']}: {code}, {row['origin']}" for row in found),
+        )
+        for code, found in grouped.items()
+    ]
+    reason = "not in the given map"
+    return LabelMap(
+        links=tuple(links),
+        unmapped_source={n: reason for n in source_labels if not any(n in link.source for link in links)},
+        unmapped_target={n: reason for n in target_labels if not any(n in link.target for link in links)},
+    )
+
+
+def _check_row(path: Path, line: int, row: dict[str, str], source: Sequence[str], target: Sequence[str]) -> None:
+    where = f"{str(path)!r}, line {line}"
+    if any(not row.get(name) for name in COLUMNS):
+        raise InputError(f"{where}: every row needs {', '.join(COLUMNS)}.")
+    for side, known in (("source", source), ("target", target)):
+        if row[side] not in known:
+            raise InputError(f"{where}: {side} label {row[side]!r} does not exist; there are {', '.join(known)}.")
+    code = row["code"]
+    if not (code.isascii() and code.isdigit()):
+        raise InputError(f"{where}: code {code!r} is no SNOMED CT code, which is a number.")
+    if code not in concepts() and (row.get(OUTSIDE) or "").strip().lower() != "yes":
+        raise InputError(
+            f"{where}: unknown SNOMED CT code {code!r}. Check it; if it is right, write yes in a column {OUTSIDE!r}."
+        )
+
+
+def _by_concept(dataset: str, labels: Iterable[str]) -> dict[str, list[Coded]]:
+    wanted = set(labels)
+    found: dict[str, list[Coded]] = {}
+    for coded in coded_labels(dataset):
+        if coded.label in wanted:
+            found.setdefault(coded.concept, []).append(coded)
+    return found
+
+
+def _origin(dataset: str, coded: Coded) -> str:
+    return f"{dataset} {coded.label}: {coded.code}, {coded.origin}"
+
+
+def _unmapped(dataset: str, labels: Sequence[str], shared: set[str], other: str) -> dict[str, str]:
+    found = {}
+    for label in labels:
+        codes = [coded for coded in coded_labels(dataset) if coded.label == label]
+        if not codes:
+            found[label] = "no code"
+        elif not any(coded.concept in shared for coded in codes):
+            listed = ", ".join(dict.fromkeys(coded.concept for coded in codes))
+            found[label] = f"{other} has no label of {listed} ({concepts()[codes[0].concept]})"
+    return found

@@ -1,0 +1,197 @@
+"""Reopening a finished run with its trained head: run file, predictions, classifier, extractor, data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_hub.errors import DataError, InputError, ResultError
+from eval_harness.adapt import AdaptedModel
+from eval_harness.data import RunData, Split, Windows
+from eval_harness.features import FeatureCache, Predictor
+from eval_harness.found import FoundRun, find_runs
+from eval_harness.loading import weights_digest
+from eval_harness.options import RunOptions
+from eval_harness.predictions import Predictions
+from eval_harness.records import Datasets, open_run
+from eval_harness.registry import Run, runs, tasks
+from eval_harness.reproduce import options_of
+from eval_harness.run import make_accelerator
+from eval_harness.taskfiles import Task
+
+MODEL_FOLDER = "model"
+LARGEST_DIFFERENCE = 1e-2
+"""Largest difference between stored predictions and those of the stored head that precision and hardware explain."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training run of a result folder.
+
+    Attributes:
+        found: the result folder.
+        run: the training run.
+        tasks: the tasks that were scored from it.
+        classifier: encoder and head, in eval mode, on the device.
+        weights_sha256: of encoder and head together.
+        extractor: with the preset of the run.
+        predictions: of validation and test, as they were scored.
+        options: those of the run.
+        accelerator: device and precision.
+    """
+
+    found: FoundRun
+    run: Run
+    tasks: tuple[Task, ...]
+    classifier: Any
+    weights_sha256: str
+    extractor: Any
+    predictions: Predictions
+    options: RunOptions
+    accelerator: Any
+
+    @property
+    def seconds(self) -> float:
+        """Window length in seconds."""
+        return float(self.extractor.spec().input_seconds)
+
+    def predict(self, data: RunData, split: Split, quiet: bool = False) -> NDArray[np.float32]:
+        """Outputs (records, labels) of the trained head, means over the windows of each record."""
+        # Mode "finetune" because kept features must not be taken for those of other signals.
+        model = AdaptedModel(self.classifier, "finetune")
+        predictor = Predictor(
+            Windows(data, self.extractor, self.options.num_workers),
+            self.options.protocol.batch_size,
+            self.accelerator.device,
+            FeatureCache(None),
+            autocast=self.accelerator.autocast,
+            gather=lambda items: items,
+            quiet=quiet,
+        )
+        return predictor.predict(model, split)
+
+
+def find_one(path: Path) -> FoundRun:
+    """Return the run of a result folder.
+
+    Raises:
+        InputError: no run there, or several below it.
+    """
+    found = find_runs([path])
+    if len(found) > 1:
+        listed = ", ".join(str(run.folder) for run in found)
+        raise InputError(f"There are {len(found)} runs below {str(path)!r}; name one of them: {listed}.")
+    return found[0]
+
+
+def stored_runs(found: FoundRun) -> list[str]:
+    """Return the names of the finished training runs of a result folder whose head was kept.
+
+    Raises:
+        ResultError: nothing is finished, or no head was kept.
+    """
+    finished = list(dict.fromkeys(result.run for result in found.results.values() if result.status == "done"))
+    if not finished:
+        raise ResultError(f"{str(found.folder)!r} has no finished result.")
+    kept = [name for name in finished if (found.folder / MODEL_FOLDER / name / "config.json").is_file()]
+    if not kept:
+        raise ResultError(
+            f"{str(found.folder)!r} keeps no trained head of {', '.join(finished)}. Run again with --save-model, "
+            f"into the same folder: {' '.join(found.run.command)} --save-model"
+        )
+    return kept
+
+
+def open_trained(
+    found: FoundRun,
+    name: str,
+    data_root: str = "",
+    include: tuple[Path, ...] = (),
+    **others: Any,
+) -> Trained:
+    """Load the head of one training run.
+
+    Args:
+        found: the result folder.
+        name: of the training run, one of `stored_runs`.
+        data_root: the folder of the datasets; not needed for a run on mock data.
+        include: task files and descriptions of own archives.
+        others: further fields of `RunOptions` that decide no score (device, workers, cache).
+
+    Raises:
+        InputError: no data root.
+        ResultError: predictions that were changed, or a task that is not known.
+        CheckpointError: the stored head cannot be loaded.
+    """
+    import torch
+
+    from ecg_hub import AutoFeatureExtractor, AutoModelForECGClassification
+
+    options = options_of(found.run, data_root, found.folder, include=include, **others)
+    results = [result for result in found.results.values() if result.run == name and result.status == "done"]
+    known = tasks(include)
+    missing = [result.task for result in results if result.task not in known]
+    if missing:
+        raise ResultError(f"Task {missing[0]!r} is not known here; pass its file by --include.")
+    scored = tuple(known[result.task] for result in results)
+    separate = bool(found.run.settings.data.get("separate"))
+    (run,) = [entry for entry in runs(scored, include, separate) if entry.name == name]
+    folder = found.folder / MODEL_FOLDER / name
+    classifier = AutoModelForECGClassification.from_pretrained(folder, dtype=torch.float32)
+    predictions = found.predictions(results[0])
+    labels = tuple(classifier.config.id2label[k] for k in range(classifier.config.num_labels))
+    if labels != tuple(predictions.labels):
+        raise ResultError(f"{str(folder)!r} is the head of other labels than the predictions of {name!r}.")
+    accelerator = make_accelerator(options)
+    return Trained(
+        found=found,
+        run=run,
+        tasks=tuple(task.read_from(name) for task in scored),
+        classifier=classifier.to(accelerator.device).eval(),
+        weights_sha256=weights_digest(classifier),
+        extractor=AutoFeatureExtractor.from_pretrained(folder).with_preset(options.preset),
+        predictions=predictions,
+        options=options,
+        accelerator=accelerator,
+    )
+
+
+def open_its_data(trained: Trained) -> RunData:
+    """Open the data that the run was trained and scored on.
+
+    Raises:
+        DataError: the data are not those of the run.
+    """
+    data = open_run(trained.run, Datasets(trained.options), trained.seconds)
+    stored = trained.found.run.datasets.get(data.dataset)
+    if stored != data.fingerprint:
+        raise DataError(
+            f"{data.dataset} here is not what the run was scored on: fingerprint {data.fingerprint}, the run has "
+            f"{stored}. Pass the --data-root of the run."
+        )
+    return data
+
+
+def check_head(trained: Trained, split: Split, outputs: NDArray[np.float32]) -> float:
+    """Return the largest difference between outputs of test records and the stored predictions.
+
+    Raises:
+        ResultError: records that were not predicted, or a difference that shows another head.
+    """
+    test = trained.predictions.part("test")
+    place = {record: row for row, record in enumerate(test.record_id)}
+    absent = [record for record in split.record_ids if record not in place]
+    if absent:
+        raise ResultError(f"The run has no prediction of record {absent[0]!r} and {len(absent) - 1} more.")
+    stored = test.y_prob[[place[record] for record in split.record_ids]]
+    largest = float(np.abs(stored - outputs).max(initial=0.0))
+    if not largest <= LARGEST_DIFFERENCE:
+        raise ResultError(
+            f"The stored head of {trained.run.name!r} differs from the stored predictions by {largest:.3g}: they are "
+            "not of one training. Run again with --save-model."
+        )
+    return largest

@@ -1,0 +1,111 @@
+"""`ecg-eval transfer`: a trained head on another dataset."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval_harness.cli.common import split_commas
+from eval_harness.cli.robustness import add_reopening, reopening
+from eval_harness.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from eval_harness.analyses.transfer_results import TransferResult
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "transfer",
+        help="score a run's trained head on another dataset",
+        description="Score the trained heads of a run on another dataset, through SNOMED CT codes of the labels of "
+        "both; thresholds are those of the run's validation records. Lists what could not be mapped. The run must have "
+        "been made with --save-model.",
+    )
+    parser.add_argument("folder", metavar="RUN", help="a result folder of `ecg-eval run --save-model`")
+    parser.add_argument("--to", required=True, metavar="DATASET", help="the other dataset; see `ecg-hub data ls`")
+    parser.add_argument("--tasks", action="append", metavar="T", help="only these tasks of the run")
+    parser.add_argument("--map", type=Path, metavar="FILE", help="your own label map: CSV source,target,code,origin")
+    parser.add_argument("--column", default="label_all", metavar="C", help="label column (default: label_all)")
+    parser.add_argument("--split", default="test", metavar="S", help="train, validation or test (default: test)")
+    parser.add_argument("--records", type=int, metavar="N", help="at most N records, evenly spaced (default: all)")
+    parser.add_argument("--resamples", type=int, metavar="N", help="bootstrap resamples (default: those of the run)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: RUN/transfer")
+    add_reopening(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score; prints one row per concept, what is not mapped, and where the files lie."""
+    from eval_harness.analyses.dumbbells import write_dumbbells
+    from eval_harness.analyses.transfer import FOLDER, TransferOptions, run_transfer
+
+    folder = Path(args.folder).expanduser()
+    options = TransferOptions(
+        folder=folder,
+        to=args.to,
+        tasks=split_commas(args.tasks),
+        output=args.output.expanduser() if args.output else None,
+        column=args.column,
+        split=args.split,
+        records=args.records,
+        label_map=args.map,
+        resamples=args.resamples,
+        **reopening(args),
+    )
+    results = run_transfer(options)
+    output = options.output or folder / FOLDER
+    files = [path for result in results for path in write_dumbbells(result, output)]
+    failed = [task for result in results for task in result.tasks.values() if task.status == "failed"]
+    if args.json:
+        print(json.dumps([result.model_dump(mode="json") for result in results], indent=1, ensure_ascii=False))
+        return int(bool(failed))
+    for result in results:
+        _print(result)
+    print(", ".join(str(path) for path in files))
+    return int(bool(failed))
+
+
+def _print(result: TransferResult) -> None:
+    for name, task in result.tasks.items():
+        print(f"{name}: {result.source} -> {result.target}, {result.records} records, {result.contamination}")
+        if task.status == "failed":
+            print(f"failed: {task.reason}")
+        else:
+            print_table(concept_rows(result, name), title=f"{result.model.id} {result.mode} {name}")
+        for side, unmapped in ((result.source, task.unmapped_source), (result.target, task.unmapped_target)):
+            print(f"not mapped, {side}: " + ("; ".join(f"{k} ({v})" for k, v in unmapped.items()) or "none"))
+
+
+def concept_rows(result: TransferResult, task: str) -> list[dict[str, object]]:
+    """One row per concept and one for the macro mean."""
+    found = result.tasks[task]
+    rows: list[dict[str, object]] = []
+    for mapped, away, home in zip(found.mapped, found.per_label, found.per_label_at_home, strict=True):
+        rows.append(
+            {
+                "concept": mapped.name,
+                "code": mapped.code,
+                result.source: " + ".join(mapped.source),
+                result.target: " + ".join(mapped.target),
+                "positives": away.positives,
+                "AUROC": _interval(away.auroc),
+                "at home": _interval(home.auroc),
+                "sensitivity": _interval(away.sensitivity),
+                "specificity": _interval(away.specificity),
+            }
+        )
+    means = {"AUROC": "macro_auroc", "sensitivity": "macro_sensitivity", "specificity": "macro_specificity"}
+    last: dict[str, object] = dict.fromkeys(rows[0]) | {"concept": "macro mean"}
+    last |= {column: _interval(found.metrics[metric]) for column, metric in means.items()}
+    return [*rows, last | {"at home": _interval(found.at_home["macro_auroc"])}]
+
+
+def _interval(estimate: Any) -> str:
+    if estimate is None or estimate.point is None:
+        return "undefined"
+    if estimate.low is None:
+        return f"{estimate.point:.3f}"
+    return f"{estimate.point:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
