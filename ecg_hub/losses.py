@@ -22,6 +22,7 @@ def classification_loss(
     targets: Tensor,
     problem_type: str = "multi_label_classification",
     num_classification_labels: int | None = None,
+    pos_weight: Tensor | None = None,
 ) -> Tensor:
     """Training loss of a problem type, a scalar in float32.
 
@@ -31,6 +32,7 @@ def classification_loss(
         problem_type: "multi_label_classification", "regression" or "mixed".
         num_classification_labels: with "mixed", how many of the leading outputs are classes; the others are
             regression targets.
+        pos_weight: (classes,), the weight of a positive target of each class; None weighs all targets alike.
 
     Raises:
         InputError: if the shapes differ, or "mixed" comes without the number of classes.
@@ -41,7 +43,7 @@ def classification_loss(
             f"Targets have shape {tuple(targets.shape)!r}, logits {tuple(logits.shape)!r}; make them equal."
         )
     if problem_type == "multi_label_classification":
-        return binary_loss(logits, targets)
+        return binary_loss(logits, targets, pos_weight)
     if problem_type == "regression":
         return regression_loss(logits, targets)
     if problem_type != "mixed":
@@ -49,30 +51,37 @@ def classification_loss(
     if num_classification_labels is None:
         raise InputError("problem_type 'mixed' needs num_classification_labels: how many leading outputs are classes.")
     n = num_classification_labels
-    return binary_loss_per_class(logits[:, :n], targets[:, :n]) + regression_loss(logits[:, n:], targets[:, n:])
+    classes = binary_loss_per_class(logits[:, :n], targets[:, :n], pos_weight)
+    return classes + regression_loss(logits[:, n:], targets[:, n:])
 
 
-def binary_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def binary_loss(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = None) -> Tensor:
     """Binary cross entropy, averaged over all targets that are not NaN.
 
     Args:
         logits: (batch, classes).
         targets: (batch, classes), 0 to 1, or NaN where there is no target.
+        pos_weight: (classes,), the weight of a positive target of each class; None weighs all targets alike.
     """
     valid, filled = _split(targets)
-    errors = functional.binary_cross_entropy_with_logits(logits.float(), filled, reduction="none")
+    errors = functional.binary_cross_entropy_with_logits(
+        logits.float(), filled, reduction="none", pos_weight=pos_weight
+    )
     return (errors * valid).sum() / valid.sum().clamp(min=1)
 
 
-def binary_loss_per_class(logits: Tensor, targets: Tensor) -> Tensor:
+def binary_loss_per_class(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = None) -> Tensor:
     """Binary cross entropy, averaged per class over its targets, then over the classes that have one.
 
     Args:
         logits: (batch, classes).
         targets: (batch, classes), 0 to 1, or NaN where there is no target.
+        pos_weight: (classes,), the weight of a positive target of each class; None weighs all targets alike.
     """
     valid, filled = _split(targets)
-    errors = functional.binary_cross_entropy_with_logits(logits.float(), filled, reduction="none")
+    errors = functional.binary_cross_entropy_with_logits(
+        logits.float(), filled, reduction="none", pos_weight=pos_weight
+    )
     return _mean_of_columns(errors, valid)
 
 

@@ -1,4 +1,4 @@
-"""Stochastic depth: residual branches that are dropped per sample while training.
+"""Stochastic depth: residual branches that are dropped per sample, or for a whole batch, while training.
 
 Paper: Huang et al., "Deep Networks with Stochastic Depth", arXiv 1603.09382. Post-training for ECG models uses it
 (arXiv 2509.12991). A `DropPath` holds no parameters, so that its rate may change without changing a state dict.
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ecg_hub.errors import InputError
 
 SCHEDULES = ("linear", "constant")
+MODES = ("row", "batch")
 
 
 class DropPath(nn.Module):
@@ -24,12 +25,14 @@ class DropPath(nn.Module):
     Args:
         rate: probability of dropping, 0 <= rate < 1.
         depth: place of the block in its stack, from 0 (first) to 1 (last), for the linear schedule.
+        mode: "row" drops each sample by itself, "batch" all samples of a batch together.
     """
 
-    def __init__(self, rate: float = 0.0, depth: float = 1.0) -> None:
+    def __init__(self, rate: float = 0.0, depth: float = 1.0, mode: str = "row") -> None:
         super().__init__()
         self.rate = rate
         self.depth = depth
+        self.mode = mode
 
     @classmethod
     def for_block(cls, config: Any, block: int, blocks: int) -> DropPath:
@@ -61,7 +64,8 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0.0:
             return branch
         keep = 1.0 - self.rate
-        mask = torch.empty((branch.shape[0],) + (1,) * (branch.ndim - 1), dtype=branch.dtype, device=branch.device)
+        samples = branch.shape[0] if self.mode == "row" else 1
+        mask = torch.empty((samples,) + (1,) * (branch.ndim - 1), dtype=branch.dtype, device=branch.device)
         return branch * mask.bernoulli_(keep).div_(keep)
 
     def extra_repr(self) -> str:
@@ -69,23 +73,27 @@ class DropPath(nn.Module):
         return f"rate={self.rate}"
 
 
-def set_drop_path(model: nn.Module, rate: float, schedule: str = "linear") -> int:
+def set_drop_path(model: nn.Module, rate: float, schedule: str = "linear", mode: str = "row") -> int:
     """Set the rates of all residual blocks of a loaded model, and in its config.
 
     Args:
         model: a model whose blocks hold `DropPath` modules.
         rate: rate of the last block, 0 <= rate < 1.
         schedule: "linear" rises from 0 at the first block to `rate` at the last; "constant" is `rate` everywhere.
+        mode: "row" drops each sample by itself, "batch" all samples of a batch together.
 
     Returns:
         The number of `DropPath` modules that were set.
 
     Raises:
-        InputError: if the rate or the schedule is not allowed.
+        InputError: if the rate, the schedule or the mode is not allowed.
     """
+    if mode not in MODES:
+        raise InputError(f"Stochastic depth in mode {mode!r}; allowed: {', '.join(map(repr, MODES))}.")
     paths = [module for module in model.modules() if isinstance(module, DropPath)]
     for path in paths:
         path.set_rate(rate, schedule)
+        path.mode = mode
     config = getattr(model, "config", None)
     if config is not None:
         config.drop_path_rate, config.drop_path_schedule = rate, schedule

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ecg_hub.errors import InputError
 from eval_harness.own_models import OwnClassifier, OwnEncoder
 from eval_harness.protocol import Protocol
 
-POOLING = {"linear": "mean", "finetune": "mean", "scratch": "mean", "frozen": "attention"}
+POOLING = {"linear": "mean", "finetune": "mean", "scratch": "mean", "frozen": "attention", "post_train": "mean"}
 FROZEN_MODES = frozenset({"linear", "frozen"})
 
 
@@ -22,15 +23,19 @@ class AdaptedModel(nn.Module):
 
     In the modes `linear` and `frozen` the encoder has no gradients and stays in eval mode whatever `train()` says:
     BatchNorm statistics do not change; dropout, masking and LayerDrop are off (protocol section 5).
+
+    Attributes:
+        frozen: whether the encoder is fixed; see `freeze`.
+        dropout: share of the head's input that is dropped in train mode; the protocol's modes drop nothing.
     """
 
     def __init__(self, classifier: Any, mode: str) -> None:
         super().__init__()
         self.classifier: Any = classifier
-        self.frozen = mode in FROZEN_MODES
-        if self.frozen:
-            self.encoder.requires_grad_(False)
-        self.train()
+        self.dropout = 0.0
+        # Some encoders hold tables that are never trained: what is let go again is only what was trained before.
+        self._trainable = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+        self.freeze(mode in FROZEN_MODES)
 
     @property
     def encoder(self) -> nn.Module:
@@ -43,6 +48,13 @@ class AdaptedModel(nn.Module):
         """The part that is new for the task."""
         head: nn.Module = self.classifier.head
         return head
+
+    def freeze(self, frozen: bool) -> None:
+        """Fix the encoder, or let it train again; leaves the model in train mode."""
+        self.frozen = frozen
+        for parameter in self._trainable:
+            parameter.requires_grad_(not frozen)
+        self.train()
 
     @property
     def expects(self) -> str:
@@ -64,6 +76,8 @@ class AdaptedModel(nn.Module):
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (batch, outputs) of features; NaN becomes 0 as published."""
+        if self.training and self.dropout:
+            features = functional.dropout(features, self.dropout)
         return torch.nan_to_num(self.head(features), nan=0.0)
 
     def forward(self, values: torch.Tensor, encoded: bool = False) -> torch.Tensor:
@@ -148,18 +162,28 @@ def parameter_groups(model: AdaptedModel, mode: str, protocol: Protocol) -> list
 
 
 def _split_by_prefix(encoder: Any) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    groups: dict[str, Sequence[str]] = encoder.config.layer_groups
     parts: dict[str, list[nn.Parameter]] = {"late": [], "early": []}
     for name, parameter in encoder.named_parameters():
-        homes = list(_homes(name, groups))
-        if len(homes) != 1:
-            raise InputError(
-                f"Parameter {name!r} of {type(encoder).__name__} is in {len(homes)} layer groups, not one: it would "
-                f"not train at a known rate. Mend layer_groups in its config: {groups!r}."
-            )
+        home = layer_group(encoder, name)
         if parameter.requires_grad:
-            parts[homes[0]].append(parameter)
+            parts[home].append(parameter)
     return parts["late"], parts["early"]
+
+
+def layer_group(encoder: Any, name: str) -> str:
+    """The layer group of a parameter of an encoder: "late" or "early".
+
+    Raises:
+        InputError: it is in no group or in two.
+    """
+    groups: dict[str, Sequence[str]] = encoder.config.layer_groups
+    homes = list(_homes(name, groups))
+    if len(homes) != 1:
+        raise InputError(
+            f"Parameter {name!r} of {type(encoder).__name__} is in {len(homes)} layer groups, not one: it would "
+            f"not train at a known rate. Mend layer_groups in its config: {groups!r}."
+        )
+    return homes[0]
 
 
 def _homes(name: str, groups: dict[str, Sequence[str]]) -> Iterator[str]:

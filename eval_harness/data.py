@@ -190,20 +190,23 @@ class Windows:
         """Window length in samples at the source rate."""
         return window_length(self.extractor.spec().input_seconds, self.data.rate)
 
-    def epoch_plan(self, seed: int, epoch: int, batch_size: int, consecutive: bool = False) -> EpochPlan:
+    def epoch_plan(
+        self, seed: int, epoch: int, batch_size: int, consecutive: bool = False, stage: int = 0
+    ) -> EpochPlan:
         """Draw one window of every training record and a random order; the last partial batch is dropped.
 
-        Depends only on (seed, epoch), so that a resumed run sees the windows of the undisturbed one. Every process
-        takes an equal slice of each batch.
+        Depends only on (seed, stage, epoch), so that a resumed run sees the windows of the undisturbed one. Every
+        process takes an equal slice of each batch.
 
         Args:
             seed: of the run.
             epoch: from 0.
             batch_size: windows per step, over all processes.
             consecutive: draw among the windows of evaluation instead of any start.
+            stage: of a training that has several, from 1.
         """
         split = self.data.train
-        rng = np.random.default_rng([seed, epoch, 0x7261696E])
+        rng = np.random.default_rng([seed, epoch, 0x7261696E, stage] if stage else [seed, epoch, 0x7261696E])
         lengths = split.reader.lengths[split.rows]
         numbers = None
         if consecutive:

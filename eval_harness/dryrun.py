@@ -12,6 +12,7 @@ from ecg_hub.errors import EcgHubError
 from eval_harness.adapt import FROZEN_MODES
 from eval_harness.options import RunOptions
 from eval_harness.plan import Job, plan
+from eval_harness.protocol import POST_TRAIN
 from eval_harness.records import SPLITS, locate
 
 # Forward plus backward costs about three forwards; a frozen encoder needs the forward alone.
@@ -91,7 +92,10 @@ def estimate(
 ) -> tuple[float, float]:
     """Seconds and bytes of one run."""
     frozen, epochs = job.mode in FROZEN_MODES, options.protocol.epochs
-    train = records["train"] * epochs * per_window * TRAIN_COST[frozen]
+    if job.mode == POST_TRAIN:  # stage 1 encodes once, as long as the windows fit into the cache
+        epochs = options.post_training.stage2_epochs + int(options.post_training.preview)
+    once = frozen and options.protocol.train_windows == "consecutive"  # as long as the windows fit into the cache
+    train = records["train"] * (windows if once else epochs) * per_window * TRAIN_COST[frozen]
     validation = records["validation"] * windows * per_window * (1 if frozen else epochs)
     test = records["test"] * windows * per_window
     outputs = job.run.count or 100

@@ -28,11 +28,13 @@ from eval_harness.environment import environment
 from eval_harness.feature_store import open_store
 from eval_harness.features import FeatureCache, Predictor
 from eval_harness.folder import claim, own_folder
-from eval_harness.loading import LoadedModel, load_model
+from eval_harness.loading import LoadedModel, load_model, with_random_weights
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.own_models import OwnEncoder, features_may_be_kept
 from eval_harness.plan import Job
+from eval_harness.post_trainer import PostTrainer
 from eval_harness.predictions import Predictions, file_sha256, read_predictions, write_predictions
+from eval_harness.protocol import POST_TRAIN
 from eval_harness.records import Datasets, open_run
 from eval_harness.registry import get_task
 from eval_harness.results import (
@@ -49,6 +51,7 @@ from eval_harness.results import (
 )
 from eval_harness.runfile import RunFile, RunSettings, fingerprint
 from eval_harness.scoring import RESAMPLE_SEED, score_task
+from eval_harness.subsets import subset_of
 from eval_harness.train import Checkpoint, Trainer, seed_everything
 
 if TYPE_CHECKING:
@@ -69,14 +72,16 @@ class Bench:
     datasets: Datasets
     quiet: bool = False
     _told: str = ""
-    _loaded: tuple[tuple[str, int, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
+    _loaded: tuple[tuple[str, int, bool, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
 
     def model(self, job: Job) -> tuple[LoadedModel, FeatureCache]:
         """The encoder of a job and the cache of its features; one is held at a time."""
-        key = (job.model, job.seed, job.mode == "scratch")
+        redraw = job.mode == POST_TRAIN and not self.options.post_training.pretrained
+        key = (job.model, job.seed, job.mode == "scratch", redraw)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None
             loaded = load_model(job.model, job.mode, self.options.preset, job.seed)
+            loaded = with_random_weights(loaded, job.seed) if redraw else loaded
             if loaded.is_random or job.mode == "scratch":
                 say(f"{job.model}: the encoder has random weights (seed {job.seed}), as asked")
             self._loaded = (key, loaded, self._cache(loaded))
@@ -129,6 +134,8 @@ def run_job(job: Job, bench: Bench) -> list[Result]:
     if bench.options.save_model and (isinstance(loaded.encoder, OwnEncoder) or loaded.is_trivial):
         raise InputError(f"--save-model keeps models of the hub's classes; {loaded.id!r} is not one. Leave it out.")
     data = open_run(job.run, bench.datasets, loaded.extractor.spec().input_seconds)
+    if bench.options.train_subset is not None:
+        data = subset_of(data, bench.options.train_subset)
     prepare_s = time.perf_counter() - started
     with own_folder(job.folder) if bench.is_main else nullcontext():
         asked = run_file(job, bench, loaded, data)
@@ -156,11 +163,13 @@ def run_file(job: Job, bench: Bench, loaded: LoadedModel, data: RunData) -> RunF
         extractor_sha256=extractor_digest(loaded),
         mode=job.mode,
         protocol=options.protocol.name,
-        protocol_values=options.protocol.as_dict(),
+        protocol_values=options.protocol.for_mode(job.mode).as_dict(),
         seed=job.seed,
         dtype=options.dtype,
         feature_dtype=options.feature_dtype,
         data={"mock": options.data_root == "mock", "limit": options.limit, "separate": options.separate},
+        post_training=options.post_training.as_dict() if job.mode == POST_TRAIN else None,
+        train_subset=None if options.train_subset is None else options.train_subset.as_dict(),
     )
     return RunFile(
         settings=settings,
@@ -209,11 +218,12 @@ def predicted(
     model, windows, predictor = assemble(job, bench, loaded, cache, data)
     marker = hashlib.sha256(f"{asked.fingerprint}|{data.fingerprint}|{job.run.name}|{data.labels}".encode())
     checkpoint = Checkpoint(job.folder / "checkpoints" / f"{job.run.name}.pt", marker.hexdigest())
-    trainer = Trainer(
+    one_stage = Trainer(
         model, job.mode, windows, predictor, bench.options.protocol, job.seed, bench.accelerator, checkpoint,
         label=f"{loaded.id} {job.mode} {job.run.name}", quiet=bench.quiet or not bench.is_main,
         micro_batch=bench.options.micro_batch, report=say,
     )  # fmt: skip
+    trainer = PostTrainer(one_stage, bench.options.post_training) if job.mode == POST_TRAIN else one_stage
     started = time.perf_counter()
     progress = trainer.run()
     timings["train"] = time.perf_counter() - started
@@ -227,7 +237,7 @@ def predicted(
         if bench.options.save_model:
             save_model(job, model, loaded, data, outputs["validation"])
         keep(job, predictions, notes)
-        checkpoint.drop()
+        trainer.drop_checkpoints()
     return predictions, notes
 
 
@@ -281,10 +291,13 @@ def gatherer(accelerator: Any) -> Any:
     return gather_object
 
 
-def training_notes(trainer: Trainer, progress: Any, options: RunOptions, cache: FeatureCache) -> dict[str, Any]:
-    """What the result says of the training: curve, best epoch, and deviations that the data forced."""
-    deviations: dict[str, Any] = {}
-    if trainer.batch_size < trainer.protocol.batch_size:
+def training_notes(
+    trainer: Trainer | PostTrainer, progress: Any, options: RunOptions, cache: FeatureCache
+) -> dict[str, Any]:
+    """What the result says of the training: curve, best epoch, settings, and deviations that the data forced."""
+    post = trainer.settings if isinstance(trainer, PostTrainer) else None
+    deviations: dict[str, Any] = {} if post is None else post.changes()
+    if trainer.batch_size < trainer.plan.batch_size:
         deviations["batch_size"] = trainer.batch_size
     if trainer.micro_batch is not None and trainer.micro_batch < trainer.batch_size:
         deviations["micro_batch"] = trainer.micro_batch
@@ -298,6 +311,7 @@ def training_notes(trainer: Trainer, progress: Any, options: RunOptions, cache: 
         "best_epoch": progress.best_epoch,
         "best_score": progress.best_score,
         "deviations": deviations,
+        **({} if post is None else {"post_training": post.as_dict()}),
         "features_encoded_again": cache.skipped,
         "history": progress.history,
     }
@@ -341,7 +355,7 @@ def scored(
 ) -> Result:
     """Score one task, write its result file, return the result."""
     started = time.perf_counter()
-    protocol = bench.options.protocol
+    protocol = bench.options.protocol.for_mode(job.mode)
     unit: Any = protocol.resample_unit
     score = score_task(task, predictions, protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
     timings = {**timings, "score": time.perf_counter() - started}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ class LoadedModel:
         entry: its catalogue entry, or None for a model type that is not ours.
         revision: commit of a hub repository, else None.
         weights_sha256: digest over names, types, shapes and values of all tensors.
+        redrawn: whether the weights were drawn anew instead of those that the name stands for.
     """
 
     id: str
@@ -33,6 +34,7 @@ class LoadedModel:
     weights_sha256: str
     parameters: int
     preset: str
+    redrawn: bool = False
 
     @property
     def corpora(self) -> list[str] | None:
@@ -49,7 +51,28 @@ class LoadedModel:
     @property
     def is_random(self) -> bool:
         """Whether the weights are a random initialisation that was asked for by name."""
-        return self.id.startswith("random:")
+        return self.redrawn or self.id.startswith("random:")
+
+
+def with_random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
+    """The same architecture with weights drawn anew, as `random:` draws them.
+
+    Raises:
+        InputError: a model that is not of the hub's classes.
+    """
+    from ecg_hub import AutoModel
+    from ecg_hub.modeling_utils import ECGPreTrainedModel
+
+    if not isinstance(loaded.encoder, ECGPreTrainedModel):
+        raise InputError(
+            f"The weights of {loaded.id!r} cannot be drawn anew: it is not of the hub's classes. Leave out "
+            "--post-train pretrained=false."
+        )
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        encoder = AutoModel.from_config(loaded.encoder.config, dtype=torch.float32).eval()
+    digest = weights_digest(encoder)
+    return replace(loaded, encoder=encoder, revision=None, weights_sha256=digest, redrawn=True)
 
 
 def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.names import home
-from eval_harness.protocol import Protocol, check_mode
+from eval_harness.post_training import PostTraining
+from eval_harness.protocol import NOT_OF_POST_TRAIN, POST_TRAIN, Protocol, check_mode
+from eval_harness.subset_options import TrainSubset
 
 DTYPES = ("float32", "bfloat16", "float16")
 FEATURE_DTYPES = ("float32", "float16")
@@ -34,6 +36,8 @@ class RunOptions:
         shard: (i, n) does every n-th job from the i-th on (i from 1); None does all.
         cache_size: GiB of encoded windows that may be kept on disk; 0 keeps pooled features in memory only.
         feature_dtype: of the windows kept: float32, or float16 for half the room.
+        post_training: the settings of mode `post_train`.
+        train_subset: the part of the training records that is used; None takes all.
     """
 
     models: tuple[str, ...]
@@ -59,6 +63,8 @@ class RunOptions:
     cache_dir: Path = field(default_factory=home)
     cache_size: float = 20.0
     feature_dtype: str = "float32"
+    post_training: PostTraining = field(default_factory=PostTraining)
+    train_subset: TrainSubset | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot run before anything is loaded."""
@@ -68,6 +74,7 @@ class RunOptions:
             raise InputError("No task was given. Example: --tasks ptbxl_super. See `ecg-eval ls tasks`.")
         for mode in self.modes:
             check_mode(mode)
+        self._check_post_training()
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
         if self.dtype not in DTYPES:
@@ -84,3 +91,17 @@ class RunOptions:
             raise InputError(f"seeds are {self.seeds!r}: give one or several different numbers from 0 up.")
         if not self.data_root and not self.include:  # a description among the included files names its own folder
             raise InputError(NO_DATA_ROOT)
+
+    def _check_post_training(self) -> None:
+        """Refuse settings that would silently decide nothing."""
+        if POST_TRAIN not in self.modes and self.modes and self.post_training != PostTraining():
+            raise InputError(
+                f"--post-train sets mode {POST_TRAIN!r}, which was not asked for; add --mode {POST_TRAIN}."
+            )
+        idle = [name for name in self.protocol.deviations() if name in NOT_OF_POST_TRAIN]
+        if self.modes == (POST_TRAIN,) and idle:
+            instead = "; ".join(f"{name}: {NOT_OF_POST_TRAIN[name]}" for name in idle)
+            raise InputError(
+                f"Mode {POST_TRAIN!r} has settings of its own instead of {', '.join(idle)}: give --post-train "
+                f"KEY=VALUE ({instead})."
+            )

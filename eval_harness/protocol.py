@@ -18,8 +18,19 @@ MODES = {
     "frozen": "encoder fixed; learned-query attention pooling (16 heads), then a linear layer",
     "finetune": "all weights trained; layer-wise rates 1 / 0.1 / 0.01 for head / late / early layers",
     "scratch": "all weights trained from random initialisation, one rate (the supervised baselines)",
+    "post_train": "a head on the fixed encoder, then all weights with stochastic depth (arXiv 2509.12991)",
 }
 DEFAULT_MODES = ("linear", "frozen", "finetune")
+POST_TRAIN = "post_train"
+NOT_OF_POST_TRAIN = {
+    "epochs": "stage1_epochs, stage2_epochs",
+    "batch_size": "batch_size",
+    "learning_rate": "stage1_learning_rate, stage2_learning_rate",
+    "weight_decay": "stage1_weight_decay, stage2_weight_decay",
+    "layer_rate_factor": "stage2_group_factor, stage2_layer_decay",
+    "attention_heads": "none: its head is linear",
+}
+"""Numbers that do not decide a score of mode `post_train` -> its own settings instead (eval_harness.post_training)."""
 
 
 def _number(default: Any, text: str) -> Any:
@@ -68,6 +79,13 @@ class Protocol:
         base = PROTOCOLS[self.name]
         pairs = ((f.name, getattr(self, f.name), getattr(base, f.name)) for f in dataclasses.fields(self))
         return {name: value for name, value, published in pairs if value != published}
+
+    def for_mode(self, mode: str) -> Protocol:
+        """The numbers that count in a mode: those that mode `post_train` sets itself are the published ones."""
+        if mode != POST_TRAIN:
+            return self
+        base = PROTOCOLS[self.name]
+        return dataclasses.replace(self, **{name: getattr(base, name) for name in NOT_OF_POST_TRAIN})
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for run.json and the fingerprint."""

@@ -12,8 +12,10 @@ import numpy as np
 from ecg_hub.errors import InputError, ResultError
 from eval_harness.found import FoundRun
 from eval_harness.options import RunOptions
+from eval_harness.post_training import PostTraining
 from eval_harness.protocol import Protocol
 from eval_harness.runfile import RunFile
+from eval_harness.subset_options import TrainSubset
 
 TOLERANCE = 1e-5
 """Largest difference of a prediction that other hardware or another number of processes may make."""
@@ -59,6 +61,10 @@ def options_of(run: RunFile, data_root: str, output: Path, **others: Any) -> Run
     try:
         values: Any = settings.protocol_values
         protocol = Protocol(**values)
+        stages: Any = settings.post_training or {}
+        post_training = PostTraining(**stages)
+        part: Any = settings.train_subset
+        subset = None if part is None else TrainSubset(**part)
     except TypeError as error:
         raise InputError(f"The run was made with protocol settings that this version does not know: {error}.") from None
     limit = settings.data.get("limit")
@@ -71,6 +77,8 @@ def options_of(run: RunFile, data_root: str, output: Path, **others: Any) -> Run
         output=output,
         seeds=(settings.seed,),
         protocol=protocol,
+        post_training=post_training,
+        train_subset=subset,
         dtype=settings.dtype,
         feature_dtype=settings.feature_dtype,
         limit=limit if isinstance(limit, int) else None,

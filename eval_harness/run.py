@@ -114,7 +114,7 @@ def failed(task: Any, job: Job, bench: Bench, reason: str) -> Result:
 
 def row(task: Any, job: Job, bench: Bench, status: Any, reason: str) -> Result:
     """A result without a score."""
-    protocol = bench.options.protocol
+    protocol = bench.options.protocol.for_mode(job.mode)
     return Result(
         task=task.name,
         task_version=task.version,

@@ -16,6 +16,7 @@ from eval_harness.results import ModelInfo, Strict, UtcTime, in_words, read_json
 
 RUN_FILE = "run.json"
 ABSENT = "nothing"
+LATER = ("post_training", "train_subset")
 T = TypeVar("T")
 
 
@@ -32,6 +33,8 @@ class RunSettings(Strict):
         dtype: of training and scoring.
         feature_dtype: of the encoded windows that are kept.
         data: how data were asked for (root or mock, limit, thresholds of the label rules).
+        post_training: every setting of mode `post_train`; None in the other modes.
+        train_subset: the part of the training records that was used; None where all were.
     """
 
     model: ModelInfo
@@ -43,6 +46,8 @@ class RunSettings(Strict):
     dtype: str = "float32"
     feature_dtype: str = "float32"
     data: dict[str, JsonValue] = Field(default_factory=dict)
+    post_training: dict[str, JsonValue] | None = None
+    train_subset: dict[str, JsonValue] | None = None
 
 
 class RunFile(Strict):
@@ -69,8 +74,13 @@ class RunFile(Strict):
 
 
 def fingerprint(settings: RunSettings) -> str:
-    """Return the SHA-256 of the settings in canonical JSON (sorted keys, no spaces)."""
-    text = json.dumps(settings.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """Return the SHA-256 of the settings in canonical JSON (sorted keys, no spaces).
+
+    Settings that came later count only where they are used, so that older run files keep their fingerprint.
+    """
+    content = settings.model_dump(mode="json")
+    content = {name: value for name, value in content.items() if name not in LATER or value is not None}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

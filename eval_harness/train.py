@@ -1,17 +1,20 @@
 """The training loop: one run of one mode, checkpointed after every epoch, resumable to the same numbers.
 
-Everything random in an epoch (order, windows, dropout) is drawn from generators seeded by (seed, epoch), so a run
-that was killed and continues from its last checkpoint ends with the numbers of the undisturbed run.
+Everything random in an epoch (order, windows, dropout) is drawn from generators seeded by (seed, epoch), or (seed,
+stage, epoch) where training has stages, so a run that was killed and continues from its last checkpoint ends with the
+numbers of the undisturbed run.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,11 +24,13 @@ from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.losses import classification_loss
-from eval_harness.adapt import AdaptedModel, parameter_groups
+from eval_harness.adapt import AdaptedModel
 from eval_harness.atomic import atomic_path
 from eval_harness.data import EpochPlan, RunData, Split, Windows
 from eval_harness.features import Predictor
+from eval_harness.metrics.average_precision import macro_average_precision
 from eval_harness.protocol import Protocol
+from eval_harness.recipe import Recipe, protocol_recipe
 from eval_harness.selection import selection_score
 
 
@@ -39,6 +44,7 @@ class Progress:
         best_score: that score, higher is better; None where validation has no class with both outcomes.
         history: per epoch the mean training loss, the validation score and the seconds it took.
         best_state: the trained tensors of the best epoch.
+        averaged: the averaged tensors so far, where the recipe averages them.
     """
 
     epoch: int = 0
@@ -46,12 +52,21 @@ class Progress:
     best_score: float | None = None
     history: list[dict[str, float | None]] = field(default_factory=list)
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    averaged: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def note(self, loss: float, score: float, seconds: float, state: dict[str, torch.Tensor]) -> None:
+    def note(
+        self,
+        loss: float,
+        score: float,
+        seconds: float,
+        state: dict[str, torch.Tensor],
+        more: Mapping[str, float | None] = MappingProxyType({}),
+    ) -> None:
         """Record an epoch; the first of equal scores stays the best. Without any score the latest epoch is kept."""
         self.epoch += 1
         known = None if math.isnan(score) else score
-        self.history.append({"epoch": self.epoch, "loss": loss, "validation": known, "seconds": round(seconds, 3)})
+        step = {"epoch": self.epoch, "loss": loss, "validation": known, "seconds": round(seconds, 3)}
+        self.history.append({**step, **more})
         better = known is not None and (self.best_score is None or known > self.best_score)
         if better or (known is None and self.best_score is None):
             self.best_epoch, self.best_score, self.best_state = self.epoch, known, state
@@ -76,6 +91,7 @@ class Checkpoint:
             "best_score": progress.best_score,
             "history": progress.history,
             "best_state": progress.best_state,
+            "averaged": progress.averaged,
             "state": model.trained_state(),
             "optimizer": optimizer.state_dict(),
         }
@@ -102,8 +118,8 @@ class Checkpoint:
             return Progress()
         model.load_trained_state(content["state"])
         optimizer.load_state_dict(content["optimizer"])
-        keys = ("epoch", "best_epoch", "best_score", "history", "best_state")
-        return Progress(**{key: content[key] for key in keys})
+        keys = ("epoch", "best_epoch", "best_score", "history", "best_state", "averaged")
+        return Progress(**{key: content[key] for key in keys if key in content})
 
     def drop(self) -> None:
         """Remove the file once the run's predictions are written."""
@@ -119,6 +135,7 @@ class Trainer:
         micro_batch: windows that go through the model at once; the gradients of a batch are accumulated. None takes
             the whole batch, and less once that did not fit into memory.
         report: called with a line of text that should stay visible.
+        recipe: what is done; None is the one stage of the mode by the protocol.
     """
 
     model: AdaptedModel
@@ -133,6 +150,12 @@ class Trainer:
     quiet: bool = False
     micro_batch: int | None = None
     report: Callable[[str], None] = print
+    recipe: Recipe | None = None
+
+    @property
+    def plan(self) -> Recipe:
+        """What is done."""
+        return self.recipe or protocol_recipe(self.protocol, self.mode)
 
     @property
     def data(self) -> RunData:
@@ -141,8 +164,8 @@ class Trainer:
 
     @property
     def batch_size(self) -> int:
-        """The protocol's batch size, or the size of a train set smaller than that."""
-        return min(self.protocol.batch_size, len(self.data.train))
+        """The batch size asked for, or the size of a train set smaller than that."""
+        return min(self.plan.batch_size, len(self.data.train))
 
     @property
     def steps(self) -> int:
@@ -150,7 +173,7 @@ class Trainer:
         return len(self.data.train) // self.batch_size
 
     def run(self) -> Progress:
-        """Train to the last epoch and leave the best epoch's weights in the model.
+        """Train to the last epoch and leave the best epoch's weights (or what the recipe keeps) in the model.
 
         Raises:
             ResultError: a checkpoint cannot be written or read.
@@ -161,37 +184,58 @@ class Trainer:
                 f"A batch of {self.batch_size} cannot be divided among {self.windows.world} processes: "
                 "choose --batch-size as a multiple."
             )
-        groups = parameter_groups(self.model, self.mode, self.protocol)
-        optimizer = torch.optim.AdamW(groups, weight_decay=self.protocol.weight_decay)
+        recipe = self.plan
+        optimizer = torch.optim.AdamW(recipe.groups(self.model), weight_decay=recipe.weight_decay)
+        full_rates = [group["lr"] for group in optimizer.param_groups]
         wrapped, optimizer = self.accelerator.prepare(self.model, optimizer)
         progress = self.checkpoint.load(self.model, optimizer)
         if progress.epoch:
-            self.report(f"{self.label}: continues after epoch {progress.epoch} of {self.protocol.epochs}")
-        total, done = self.protocol.epochs * self.steps, progress.epoch * self.steps
+            self.report(f"{self.label}: continues after epoch {progress.epoch} of {recipe.epochs}")
+        total, done = recipe.epochs * self.steps, progress.epoch * self.steps
         with tqdm(total=total, initial=done, desc=self.label, unit="step", disable=self.quiet) as bar:
-            while progress.epoch < self.protocol.epochs:
+            while progress.epoch < recipe.epochs:
+                factor = recipe.rate_factor(progress.history)
+                for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
+                    group["lr"] = rate * factor
                 self._epoch(wrapped, optimizer, progress, bar)
-        self.model.load_trained_state(progress.best_state)
+        if recipe.keep == "best":
+            self.model.load_trained_state(progress.best_state)
+        elif progress.averaged:
+            self.model.load_trained_state(progress.averaged)
         return progress
 
+    def drop_checkpoints(self) -> None:
+        """Remove the checkpoint once the run's predictions are written."""
+        self.checkpoint.drop()
+
     def _epoch(self, wrapped: Any, optimizer: Any, progress: Progress, bar: Any) -> None:
-        started = time.perf_counter()
-        seed_everything(self.seed, progress.epoch, self.windows.rank)
+        started, recipe = time.perf_counter(), self.plan
+        if recipe.consecutive:  # encoding draws from the generator too: dropout must not depend on what is kept already
+            self.predictor.table(self.model, self.data.train)
+        seed_everything(self.seed, *((recipe.stage,) if recipe.stage else ()), progress.epoch, self.windows.rank)
         self.model.train()
-        consecutive = self.protocol.train_windows == "consecutive"
-        plan = self.windows.epoch_plan(self.seed, progress.epoch, self.batch_size, consecutive)
+        plan = self.windows.epoch_plan(self.seed, progress.epoch, self.batch_size, recipe.consecutive, recipe.stage)
         losses = []
         for values, targets, encoded in self._batches(plan):
             losses.append(self._step(wrapped, optimizer, values, targets, encoded))
+            if recipe.average is not None:
+                average(progress.averaged, self.model.trained_state(), recipe.average)
             bar.update()
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
             raise InputError(
-                f"{self.label}: the training loss became {loss!r} in epoch {progress.epoch + 1}. "
-                "Lower --learning-rate or use --dtype float32."
+                f"{self.label}: the training loss became {loss!r} in epoch {progress.epoch + 1}. {recipe.remedy}"
             )
-        score = self._validate(self.data.validation)
-        progress.note(loss, score, time.perf_counter() - started, self.model.trained_state())
+        own = self.model.trained_state()
+        if progress.averaged:
+            self.model.load_trained_state(progress.averaged)
+        score, more = self._validate(self.data.validation)
+        if recipe.stage:
+            more = {**more, "stage": recipe.stage, "learning_rate": optimizer.param_groups[0]["lr"]}
+        kept = {name: tensor.clone() for name, tensor in progress.averaged.items()} or own
+        progress.note(loss, score, time.perf_counter() - started, kept, more)
+        if progress.averaged:
+            self.model.load_trained_state(own)
         bar.set_postfix(loss=f"{loss:.4f}", validation=f"{score:.4f}", best=progress.best_epoch)
         if self.accelerator.is_main_process:
             self.checkpoint.save(progress, self.model, optimizer)
@@ -221,6 +265,8 @@ class Trainer:
             except Exception as error:
                 optimizer.zero_grad(set_to_none=True)
                 self._shrink(error, len(values))
+        if self.plan.grad_clip is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.plan.grad_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return loss
@@ -229,13 +275,14 @@ class Trainer:
         """Gradients of the mean loss of a batch, in pieces of at most `micro_batch` windows."""
         size = self.micro_batch or len(values)
         total = torch.zeros((), device=values.device)
+        targets, kind, classes = self._smoothed(targets), self.data.problem_type, self.data.classes
         for first in range(0, len(values), size):
             piece, wanted = values[first : first + size], targets[first : first + size]
             last = first + size >= len(values)
             with nullcontext() if last else self.accelerator.no_sync(wrapped):
                 with self.accelerator.autocast():
                     logits = wrapped(piece, encoded=encoded)
-                loss = classification_loss(logits.float(), wanted, self.data.problem_type, self.data.classes)
+                loss = classification_loss(logits.float(), wanted, kind, classes, self._pos_weight)
                 loss = loss * (len(piece) / len(values))
                 self.accelerator.backward(loss)
             total += loss.detach()
@@ -250,9 +297,41 @@ class Trainer:
         clear_device_cache(garbage_collection=True)
         self.report(f"{self.label}: out of memory with {now} windows at once; goes on with {self.micro_batch}")
 
-    def _validate(self, split: Split) -> float:
-        outputs = self.predictor.predict(self.model, split)
-        return selection_score(split.targets, outputs, self.data.classes)
+    def _smoothed(self, targets: torch.Tensor) -> torch.Tensor:
+        """Targets of classes drawn towards one half as the recipe says."""
+        share, classes = self.plan.label_smoothing, self.data.classes
+        if not share:
+            return targets
+        return torch.cat([targets[:, :classes] * (1 - share) + share / 2, targets[:, classes:]], dim=1)
+
+    @cached_property
+    def _pos_weight(self) -> torch.Tensor | None:
+        """Weight of the positives of each class (classes,); 1 where the training records lack one outcome."""
+        if not self.plan.balanced or not self.data.classes:
+            return None
+        targets = self.data.train.targets[:, : self.data.classes]
+        positives, negatives = (targets == 1).sum(axis=0), (targets == 0).sum(axis=0)
+        known = (positives > 0) & (negatives > 0)
+        weight = np.where(known, negatives / np.maximum(positives, 1), 1.0).astype(np.float32)
+        return torch.from_numpy(weight).to(self.accelerator.device)
+
+    def _validate(self, split: Split) -> tuple[float, dict[str, float | None]]:
+        """The score that picks the best epoch; with several stages the macro AUPRC of the classes too."""
+        outputs, classes = self.predictor.predict(self.model, split), self.data.classes
+        score = selection_score(split.targets, outputs, classes)
+        if not self.plan.stage or not classes:
+            return score, {}
+        precision = macro_average_precision(split.targets[:, :classes], outputs[:, :classes])
+        return score, {"validation_auprc": None if math.isnan(precision) else precision}
+
+
+def average(averaged: dict[str, torch.Tensor], state: dict[str, torch.Tensor], decay: float) -> None:
+    """Move averaged tensors towards the present ones, in place; counters and the first ones are taken over."""
+    for name, tensor in state.items():
+        if name in averaged and tensor.is_floating_point():
+            averaged[name].mul_(decay).add_(tensor, alpha=1 - decay)
+        else:
+            averaged[name] = tensor
 
 
 def seed_everything(*numbers: int) -> None:

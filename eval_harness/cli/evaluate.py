@@ -6,7 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eval_harness.cli import checks, cka, compare, leaderboard, listing, push, report, robustness, run, transfer
+from eval_harness.cli import (
+    ablation,
+    checks,
+    cka,
+    compare,
+    label_efficiency,
+    leaderboard,
+    listing,
+    push,
+    report,
+    robustness,
+    run,
+    transfer,
+)
 from eval_harness.cli.common import start
 
 EPILOG = """\
@@ -37,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     compare.register(verbs)
     checks.register(verbs)
     report.register(verbs)
+    label_efficiency.register(verbs)
+    ablation.register(verbs)
     cka.register(verbs)
     robustness.register(verbs)
     transfer.register(verbs)

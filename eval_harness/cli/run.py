@@ -13,7 +13,9 @@ import yaml
 from ecg_hub.errors import InputError, did_you_mean
 from eval_harness.cli.common import split_commas
 from eval_harness.options import DTYPES, FEATURE_DTYPES, PRESETS, RunOptions
-from eval_harness.protocol import PROTOCOLS, Protocol, protocol
+from eval_harness.post_training import KNOBS, parse_post_training
+from eval_harness.protocol import MODES, PROTOCOLS, Protocol, protocol
+from eval_harness.subset_options import TrainSubset, parse_fraction
 
 LISTS = ("model", "tasks", "mode", "seeds", "include")
 PROTOCOL_FIELDS = [f for f in dataclasses.fields(Protocol) if f.name != "name"]
@@ -28,21 +30,27 @@ def register(verbs: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a run; verbs that make many runs take them too."""
     _what(parser)
     _how(parser)
     _numbers(parser)
-    parser.set_defaults(run=run)
 
 
 def _what(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to score")
     group.add_argument("--model", action="append", metavar="M", help="short name, folder, hub id or random:NAME")
     group.add_argument("--tasks", action="append", metavar="T", help="tasks and suites; wildcards allowed")
-    group.add_argument("--mode", action="append", metavar="MODE", help="linear, frozen, finetune, scratch")
+    group.add_argument("--mode", action="append", metavar="MODE", help=", ".join(MODES))
     group.add_argument("--preset", choices=PRESETS, help="what the encoder is fed (default: benchmark)")
     group.add_argument("--data-root", metavar="DIR", help="one folder per dataset, or `mock` (default: $ECG_DATA_ROOT)")
     group.add_argument("--include", action="append", metavar="PATH", help="your own task files or folders of them")
     group.add_argument("--separate", action="store_true", help="train tasks of a joint run by themselves")
+    group.add_argument("--train-fraction", metavar="F", help="stratified part of the training records, e.g. 1/8")
     group.add_argument("--limit", type=int, metavar="N", help="at most N records per split, evenly spaced")
     group.add_argument("--config", type=Path, metavar="FILE", help="YAML file with these options; flags win")
 
@@ -74,6 +82,12 @@ def _numbers(parser: argparse.ArgumentParser) -> None:
         kind = type(item.default)
         text = f"{item.metadata['help']} (paper: {item.default})"
         group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=text)
+    group.add_argument(
+        "--post-train",
+        action="append",
+        metavar="KEY=VALUE",
+        help=f"setting of mode post_train, or a YAML file of them: {', '.join(KNOBS)}",
+    )
 
 
 def read_config(path: Path, allowed: set[str]) -> dict[str, Any]:
@@ -101,7 +115,8 @@ def gather(args: argparse.Namespace) -> dict[str, Any]:
     names = {
         "model", "tasks", "mode", "preset", "data_root", "include", "limit", "output", "seeds", "device", "dtype",
         "num_workers", "num_proc", "micro_batch", "shard", "separate", "cache_dir", "cache_size", "feature_dtype",
-        "max_loss", "save_model", "overwrite", "dry_run", "protocol", *(item.name for item in PROTOCOL_FIELDS),
+        "max_loss", "save_model", "overwrite", "dry_run", "protocol", "post_train", "train_fraction",
+        *(item.name for item in PROTOCOL_FIELDS),
     }  # fmt: skip
     if "config" not in args:
         return given
@@ -124,6 +139,11 @@ def options_from(merged: dict[str, Any]) -> RunOptions:
     values.setdefault("data_root", os.environ.get("ECG_DATA_ROOT", ""))
     if "shard" in values:
         values["shard"] = _shard(values["shard"])
+    if "post_train" in values:
+        given = values.pop("post_train")
+        values["post_training"] = parse_post_training(given if isinstance(given, dict) else _as_list(given) or [])
+    if "train_fraction" in values:
+        values["train_subset"] = TrainSubset(parse_fraction(str(values.pop("train_fraction"))))
     for name in ("output", "cache_dir"):
         if name in values:
             values[name] = Path(values[name])

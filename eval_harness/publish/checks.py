@@ -133,6 +133,8 @@ def _contamination(result: Result) -> str | None:
         return None
     if result.model.id == TRIVIAL or result.model.id.startswith("random:") or result.mode == "scratch":
         return state([], result.data.name)
+    if result.protocol.deviations.get("post_train.pretrained") is False:
+        return state([], result.data.name)
     entry = catalogue_entry(result.model.id)
     return None if entry is None else state(list(entry.pretraining_corpora), result.data.name)
 

@@ -1,0 +1,1 @@
+"""How the score of a model rises with the number of training records, and how many records it saves."""

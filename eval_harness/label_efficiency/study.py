@@ -1,0 +1,246 @@
+"""A label-efficiency study: runs on growing parts of the training records, the curves, and the ratio of records.
+
+Every run is an ordinary one: a result in the same schema, with `train_fraction` among its deviations, which continues
+when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ecg_hub.errors import InputError
+from eval_harness.atomic import write_text
+from eval_harness.environment import environment
+from eval_harness.label_efficiency.curve import LEAST_SIZES, Curve, fit, ratio
+from eval_harness.label_efficiency.sets import SETS, write_set
+from eval_harness.options import RunOptions
+from eval_harness.plan import result_folder
+from eval_harness.registry import get_task
+from eval_harness.results import Result, utc_now
+from eval_harness.studies import Joint, RunScore, fraction_folder, fraction_name, joint, known, numbers_of, score_run
+from eval_harness.subset_options import TrainSubset
+
+RESULT_FILE = "label_efficiency.json"
+PLOT_FILE = "label_efficiency.png"
+FRACTIONS = tuple(1 / 2**k for k in range(8))
+LOSS = "1 - macro AUROC"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked for.
+
+    Attributes:
+        options: of the runs; `models` and `modes` without the baseline, `output` is the folder of the study.
+        fractions: of the training records.
+        subset_seeds: draws of each fraction.
+        subset: how subsets are drawn; its fraction and seed are replaced.
+        baseline: model and mode of the supervised baseline; None for curves alone.
+        ratio_at: numbers of records to give the ratio at; () takes those of the baseline's runs.
+    """
+
+    options: RunOptions
+    fractions: tuple[float, ...] = FRACTIONS
+    subset_seeds: tuple[int, ...] = (0,)
+    subset: TrainSubset = field(default_factory=TrainSubset)
+    baseline: tuple[str, str] | None = ("s4", "scratch")
+    ratio_at: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no curve can be made of."""
+        if not self.fractions or len(set(self.fractions)) != len(self.fractions):
+            raise InputError(f"Fractions are {self.fractions!r}: give one or several different ones.")
+        if not self.options.modes:
+            raise InputError("No mode was given: --mode finetune is what was published.")
+        if self.options.train_subset is not None or self.options.shard is not None:
+            raise InputError("--train-fraction and --shard are for `ecg-eval run`; here --fractions says what is run.")
+        if len(set(self.subset_seeds)) != len(self.subset_seeds) or not self.subset_seeds:
+            raise InputError(f"Subset seeds are {self.subset_seeds!r}: give one or several different ones.")
+
+    @property
+    def entries(self) -> list[tuple[str, str]]:
+        """Model and mode of every curve; the baseline comes last."""
+        found = [(model, mode) for model in self.options.models for mode in self.options.modes]
+        return found if self.baseline is None or self.baseline in found else [*found, self.baseline]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One call of the runner: a model and mode on one draw of a fraction, for one task."""
+
+    task: str
+    model: str
+    mode: str
+    fraction: float
+    options: RunOptions
+
+
+def planned(study: Study) -> Iterator[Planned]:
+    """All calls, those of one dataset and model together; the largest part first."""
+    output = study.options.output
+    include = [*study.options.include]
+    include += [write_set(name, output / "tasks") for name in study.options.tasks if name in SETS]
+    for name in study.options.tasks:
+        subset = replace(study.subset, labelled_only=SETS[name].labelled_only) if name in SETS else study.subset
+        task = get_task(name, include)
+        if task.kind != "multi_label_classification":
+            raise InputError(f"Task {name!r} is a regression; label efficiency is measured on classes.")
+        for model, mode in study.entries:
+            for fraction in sorted(study.fractions, reverse=True):
+                for seed in study.subset_seeds:
+                    yield Planned(name, model, mode, fraction, replace(
+                        study.options, models=(model,), modes=(mode,), tasks=(name,), include=tuple(include),
+                        output=output / "runs" / name / fraction_folder(fraction) / f"subset_{seed}",
+                        train_subset=replace(subset, fraction=fraction, seed=seed),
+                    ))  # fmt: skip
+
+
+def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[Result]]:
+    """Do all runs, or what is left of them, and write curves, ratios and the plot.
+
+    Returns:
+        The content of `label_efficiency.json`, and the results of all runs.
+
+    Raises:
+        InputError, ResultError: as the runner.
+    """
+    from eval_harness.label_efficiency.plot import write_plot
+    from eval_harness.run import evaluate
+
+    results: list[Result] = []
+    scores: dict[tuple[str, str, str], dict[float, list[RunScore]]] = {}
+    faults: list[str] = []
+    for call in planned(study):
+        task = get_task(call.task, call.options.include)
+        for result in evaluate(call.options, quiet):
+            results.append(result)
+            if result.status != "done":
+                draw = f"{call.model} {call.mode} {call.task} {fraction_name(call.fraction)}"
+                faults.append(f"{draw}: {result.status}: {result.reason}")
+                continue
+            folder = result_folder(call.options, call.model, call.mode, result.seed)
+            protocol = study.options.protocol
+            score = score_run(folder, result, task, protocol.resamples, protocol.resample_unit)
+            by_fraction = scores.setdefault((call.task, call.model, call.mode), {})
+            by_fraction.setdefault(call.fraction, []).append(score)
+    joints = {key: {f: joint(runs) for f, runs in parts.items()} for key, parts in scores.items()}
+    content = summary(study, joints, faults)
+    if results:  # of several processes, one holds the results
+        write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
+        write_plot(content, study.options.output / PLOT_FILE)
+    return content, results
+
+
+def summary(
+    study: Study, joints: dict[tuple[str, str, str], dict[float, Joint]], faults: Sequence[str]
+) -> dict[str, Any]:
+    """Points, curves with intervals, and ratios, as they are written."""
+    confidence = study.options.protocol.confidence
+    curves = {key: fitted(parts) for key, parts in joints.items()}
+    entries, ratios = [], []
+    for (task, model, mode), parts in joints.items():
+        about = {"task": task, "model": model, "mode": mode, "baseline": (model, mode) == study.baseline}
+        found = curves[task, model, mode]
+        entries.append({**about, "points": _points(parts, confidence), "curve": _curve(found, parts, confidence)})
+        base = None if study.baseline is None else (task, *study.baseline)
+        if base is not None and base in joints and (task, model, mode) != base:
+            ratios.append({**about, "at": _ratios(study, found, parts, curves[base], joints[base])})
+    return {
+        "schema_version": "1.0",
+        "loss": LOSS,
+        "form": "C N^-alpha + L0",
+        "resamples": study.options.protocol.resamples,
+        "confidence": confidence,
+        "fractions": sorted(study.fractions, reverse=True),
+        "subset_seeds": list(study.subset_seeds),
+        "seeds": list(study.options.seeds),
+        "subset": study.subset.as_dict() | {"fraction": None, "seed": None},
+        "baseline": None if study.baseline is None else list(study.baseline),
+        "entries": entries,
+        "ratios": ratios,
+        "not_done": list(faults),
+        "environment": environment("any", 1),
+        "created": utc_now(),
+    }
+
+
+def losses(parts: dict[float, Joint]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Records (fractions,), losses (fractions,) and their replicates (resamples, fractions) of the defined points."""
+    chosen = [part for _, part in sorted(parts.items()) if np.isfinite(part.points["macro_auroc"])]
+    records = np.array([part.records for part in chosen])
+    values = np.array([1 - part.points["macro_auroc"] for part in chosen])
+    replicates = np.array([1 - part.replicates["macro_auroc"] for part in chosen]).T
+    return records, values, replicates
+
+
+def fitted(parts: dict[float, Joint]) -> tuple[Curve, Curve] | str:
+    """The curve and those of the replicates; why there is none, in words."""
+    records, values, replicates = losses(parts)
+    if len(set(records.tolist())) < LEAST_SIZES:
+        return f"{len(set(records.tolist()))} different numbers of records; a curve needs {LEAST_SIZES} or more"
+    return fit(records, values), fit(records, replicates)
+
+
+def _points(parts: dict[float, Joint], confidence: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "fraction": fraction,
+            "records": part.records,
+            "macro_auroc": part.estimate("macro_auroc", confidence),
+            "macro_auprc": part.estimate("macro_auprc", confidence),
+            "macro_auroc_by_run": part.by_run["macro_auroc"],
+            "macro_auprc_by_run": part.by_run["macro_auprc"],
+        }
+        for fraction, part in sorted(parts.items(), reverse=True)
+    ]
+
+
+def _curve(found: tuple[Curve, Curve] | str, parts: dict[float, Joint], confidence: float) -> dict[str, Any]:
+    if isinstance(found, str):
+        return {"reason": found}
+    point, replicates = found
+    records, values, _ = losses(parts)
+    named = {"C": "scale", "alpha": "alpha", "L0": "floor"}
+    return {
+        name: numbers_of(float(getattr(point, part)), getattr(replicates, part), confidence)
+        for name, part in named.items()
+    } | {
+        "residual": float(np.sqrt(np.mean((point.loss(records) - values) ** 2))),
+        "falls": bool(np.isfinite(point.alpha)),
+        "alpha_at_bound": bool(point.at_bound),
+        "records": [float(records.min()), float(records.max())],
+    }
+
+
+def _ratios(
+    study: Study,
+    model: tuple[Curve, Curve] | str,
+    parts: dict[float, Joint],
+    baseline: tuple[Curve, Curve] | str,
+    baseline_parts: dict[float, Joint],
+) -> list[dict[str, Any]]:
+    """r(N) with its interval at each number of records; without a value where nothing may be extrapolated."""
+    reasons = [found for found in (model, baseline) if isinstance(found, str)]
+    if isinstance(model, str) or isinstance(baseline, str):
+        return [{"records": None, "reason": reasons[0]}]
+    sizes = losses(baseline_parts)[0]
+    smallest, largest = losses(parts)[0].min(), losses(parts)[0].max()
+    rows = []
+    for number in study.ratio_at or sorted(set(sizes.tolist())):
+        point = float(ratio(model[0], baseline[0], number))
+        replicates = ratio(model[1], baseline[1], number)
+        row: dict[str, Any] = {"records": number, "r": numbers_of(point, replicates, study.options.protocol.confidence)}
+        row["baseline_loss"] = known(float(baseline[0].loss(number)))
+        row["undefined_replicates"] = float(np.mean(~np.isfinite(replicates)))
+        if not np.isfinite(point):
+            row["reason"] = "the baseline's loss lies at the model's floor or below: no number of records is enough"
+        else:
+            within = smallest <= point * number <= largest and sizes.min() <= number <= sizes.max()
+            row["within_measured"] = bool(within)
+        rows.append(row)
+    return rows

@@ -1,0 +1,179 @@
+"""The settings of mode `post_train`: every number of both stages, with where its default comes from.
+
+Method: arXiv 2509.12991. Stage 1, "preview linear probing", trains a new linear head on the fixed encoder; stage 2
+fine-tunes everything with stochastic depth, starting from that head. The body of the paper gives no numbers that could
+be checked; the defaults are those of a public re-implementation where it has one (docs/post_training.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ecg_hub.errors import InputError, unknown_name
+
+YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+ABSENT = ("none", "null", "")
+
+
+def _knob(default: Any, text: str, kind: type, choices: tuple[str, ...] = (), optional: bool = False) -> Any:
+    """A setting with the text, the type and the choices of its command-line form."""
+    return field(default=default, metadata={"help": text, "kind": kind, "choices": choices, "optional": optional})
+
+
+@dataclass(frozen=True)
+class PostTraining:
+    """Every number of mode `post_train`; rates are those of AdamW, epochs are passes over the training records."""
+
+    preview: bool = _knob(True, "stage 1 at all; false fine-tunes from a fresh head", bool)
+    pretrained: bool = _knob(True, "the encoder's own weights; false draws them anew from the seed", bool)
+    batch_size: int = _knob(256, "training windows per step of both stages, over all processes", int)
+    pos_weight: str | None = _knob(
+        None, "balanced weighs the positives of a label by negatives/positives of the training records",
+        str, ("balanced",), optional=True,
+    )  # fmt: skip
+    stage1_epochs: int = _knob(30, "epochs of the head", int)
+    stage1_learning_rate: float = _knob(5e-3, "rate of the head", float)
+    stage1_weight_decay: float = _knob(0.1, "weight decay of the head", float)
+    stage1_schedule: str = _knob("constant", "rate over the epochs", str, ("constant", "cosine", "plateau"))
+    stage1_min_learning_rate: float = _knob(0.0, "where the cosine ends, and below which no plateau leads", float)
+    stage1_plateau_factor: float = _knob(0.5, "rate after a plateau of the validation score", float)
+    stage1_plateau_patience: int = _knob(3, "epochs without a better score that make a plateau", int)
+    stage1_dropout: float = _knob(0.05, "dropout of the head's input", float)
+    stage1_start: str = _knob("best", "the head that stage 2 starts from, by validation", str, ("best", "last"))
+    stage2_epochs: int = _knob(30, "epochs of all weights", int)
+    stage2_learning_rate: float = _knob(5e-4, "rate of the last layers", float)
+    stage2_min_learning_rate: float = _knob(1e-5, "where the cosine over the epochs ends", float)
+    stage2_weight_decay: float = _knob(0.05, "weight decay of every parameter", float)
+    stage2_warmup_epochs: int = _knob(0, "epochs in which the rate rises to its full value", int)
+    stage2_layer_decay: float = _knob(1.0, "rate of a residual block relative to the next one; 1 is off", float)
+    stage2_group_factor: float = _knob(
+        1.0, "rate of the late layers relative to the last ones, its square for the early layers; 1 is off", float
+    )
+    stage2_head_rate_scale: float = _knob(1.0, "rate of the head relative to the last layers", float)
+    stage2_dropout: float = _knob(0.05, "dropout of the head's input", float)
+    stage2_grad_clip: float | None = _knob(None, "largest norm of all gradients together", float, optional=True)
+    stage2_label_smoothing: float = _knob(0.0, "targets are drawn this far towards one half, of the whole way", float)
+    stage2_ema: float | None = _knob(None, "decay of averaged weights, which are scored then", float, optional=True)
+    depth_rate: float = _knob(0.5, "stochastic depth of stage 2: share of dropped residual branches; 0 is off", float)
+    depth_schedule: str = _knob("linear", "from 0 at the first block, or alike in all", str, ("linear", "constant"))
+    depth_mode: str = _knob("row", "each sample by itself, or the whole batch", str, ("row", "batch"))
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot make a run."""
+        for item in dataclasses.fields(self):
+            choices, value = item.metadata["choices"], getattr(self, item.name)
+            if choices and value is not None and value not in choices:
+                raise unknown_name(f"value of {item.name}", value, choices)
+        for name in ("batch_size", "stage1_epochs", "stage2_epochs", "stage1_plateau_patience"):
+            self._demand(name, getattr(self, name) >= 1, "must be at least 1")
+        for name in ("stage1_learning_rate", "stage2_learning_rate", "stage2_head_rate_scale"):
+            self._demand(name, getattr(self, name) > 0, "must be above 0")
+        for name in ("stage1_weight_decay", "stage2_weight_decay", "stage2_warmup_epochs"):
+            self._demand(name, getattr(self, name) >= 0, "must not be negative")
+        for stage in (1, 2):
+            least, rate = f"stage{stage}_min_learning_rate", getattr(self, f"stage{stage}_learning_rate")
+            self._demand(least, 0 <= getattr(self, least) <= rate, f"must lie between 0 and the rate {rate!r}")
+        for name in ("stage1_dropout", "stage2_dropout", "depth_rate", "stage2_label_smoothing"):
+            self._demand(name, 0 <= getattr(self, name) < 1, "must be at least 0 and below 1")
+        for name in ("stage2_layer_decay", "stage2_group_factor", "stage1_plateau_factor"):
+            self._demand(name, 0 < getattr(self, name) <= 1, "must be above 0 and at most 1")
+        clip, decay = self.stage2_grad_clip, self.stage2_ema
+        self._demand("stage2_grad_clip", clip is None or clip > 0, "must be above 0, or none")
+        self._demand("stage2_ema", decay is None or 0 < decay < 1, "must lie between 0 and 1, or be none")
+        late = self.stage2_warmup_epochs >= self.stage2_epochs
+        self._demand("stage2_warmup_epochs", not late, f"must be fewer than the {self.stage2_epochs} epochs of stage 2")
+        both = self.stage2_layer_decay != 1 and self.stage2_group_factor != 1
+        self._demand("stage2_layer_decay", not both, "goes with stage2_group_factor=1: one rule sets the layers' rates")
+
+    def _demand(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise InputError(f"{name} is {getattr(self, name)!r}: it {what}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings, for run.json, the history and the fingerprint."""
+        return dataclasses.asdict(self)
+
+    def changes(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, as a result lists them: `post_train.stage2_epochs`: 5."""
+        return {f"post_train.{name}": value for name, value in self.as_dict().items() if value != KNOBS[name].default}
+
+
+KNOBS = {item.name: item for item in dataclasses.fields(PostTraining)}
+
+
+def post_training(given: Mapping[str, Any]) -> PostTraining:
+    """The settings with some changed; texts are turned into the type of their setting.
+
+    Raises:
+        UnknownNameError: a setting that does not exist.
+        InputError: a value that cannot make a run.
+    """
+    for name in given:
+        if name not in KNOBS:
+            raise unknown_name("setting of post_train", name, KNOBS, "See docs/post_training.md.")
+    return PostTraining(**{name: _value(name, value) for name, value in given.items()})
+
+
+def parse_post_training(words: Iterable[Any] | Mapping[str, Any]) -> PostTraining:
+    """The settings from the command line or a configuration.
+
+    Args:
+        words: `KEY=VALUE`, or the path of a YAML file of such keys, each; later ones win. Or a mapping, whose parts
+            `stage1`, `stage2` and `depth` may be mappings themselves (`stage1: {epochs: 5}`).
+
+    Raises:
+        UnknownNameError: a setting that does not exist.
+        InputError: a file that cannot be read, a word of another form, or a value that cannot make a run.
+    """
+    if isinstance(words, Mapping):
+        return post_training(_flat(words))
+    given: dict[str, Any] = {}
+    for word in words:
+        key, sign, value = str(word).partition("=")
+        if sign:
+            given[key.strip().replace(".", "_").replace("-", "_")] = value.strip()
+        else:
+            given |= _flat(_read(Path(key)))
+    return post_training(given)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--post-train {str(path)!r} is neither KEY=VALUE nor a YAML file that can be read: {error}"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"{str(path)!r} must be a YAML mapping such as `stage2_epochs: 10`.")
+    return content
+
+
+def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        flat |= {f"{name}_{k}": v for k, v in _flat(value).items()} if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _value(name: str, value: Any) -> Any:
+    about = KNOBS[name].metadata
+    kind, text = about["kind"], str(value).strip()
+    if about["optional"] and text.lower() in ABSENT:
+        return None
+    try:
+        if kind is bool:
+            return (YES + NO).index(text.lower()) < len(YES)
+        if kind is int and float(text) != int(float(text)):
+            raise ValueError(text)
+        return int(float(text)) if kind is int else kind(text)
+    except (ValueError, OverflowError) as error:
+        what = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
+        raise InputError(f"{name} is {value!r}: it must be {what} ({about['help']}).") from error

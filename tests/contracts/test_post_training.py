@@ -1,0 +1,77 @@
+"""Every registered model is post-trained: both stages, stochastic depth in the second, and none of it in evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ecg_hub import AutoModel, catalog
+from ecg_hub.stochastic_depth import DropPath, set_drop_path
+from eval_harness.adapt import adapt
+from eval_harness.cli.evaluate import main
+from eval_harness.post_trainer import block_depths, residual_blocks, stage2_groups
+from eval_harness.post_training import PostTraining
+from eval_harness.protocol import Protocol
+from eval_harness.results import read_result
+
+
+@pytest.fixture(scope="module")
+def mock(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    from dataset_scripts.mock import write
+
+    root = tmp_path_factory.mktemp("root")
+    write("ptb-xl", root / "ptb-xl", records=80, seed=1)
+    return root, tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("alias", catalog.models())
+def test_it_is_post_trained(alias: str, mock: tuple[Path, Path], tmp_path: Path) -> None:
+    root, cache = mock
+    model = f"random:{alias}-tiny"
+    words = ["--model", model, "--tasks", "ptbxl_super", "--mode", "post_train", "--limit", "16", "--device", "cpu"]
+    for setting in ("stage1_epochs=1", "stage2_epochs=1", "batch_size=8", "stage2_layer_decay=0.8"):
+        words += ["--post-train", setting]
+    words += ["--resamples", "50", "--data-root", str(root), "--cache-dir", str(cache), "--output", str(tmp_path)]
+    assert main(words) == 0
+    result = read_result(tmp_path / model.replace(":", "__") / "post_train" / "ptbxl_super.json")
+    assert result.status == "done", result.reason
+    assert result.metrics["macro_auprc"].point is not None
+
+
+@pytest.mark.parametrize("alias", catalog.models())
+def test_stochastic_depth_acts_in_training_alone_and_rate_0_is_the_plain_model(alias: str) -> None:
+    encoder = AutoModel.from_pretrained(f"random:{alias}-tiny").eval()
+    spec_samples = encoder.config.samples
+    values = torch.randn(4, len(encoder.config.lead_names), spec_samples, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = encoder(values).last_hidden_state
+        assert set_drop_path(encoder, 0.9, "constant") > 0
+        assert torch.equal(encoder(values).last_hidden_state, plain), "evaluation ignores the rate"
+        # The blocks alone are set to training, because dropout and BatchNorm of the others would change the output too.
+        paths = [module for module in encoder.modules() if isinstance(module, DropPath)]
+        for path in paths:
+            path.train()
+        torch.manual_seed(0)
+        assert not torch.equal(encoder(values).last_hidden_state, plain)
+        set_drop_path(encoder, 0.0)
+        state = torch.random.get_rng_state()
+        assert torch.equal(encoder(values).last_hidden_state, plain)
+        assert torch.equal(torch.random.get_rng_state(), state), "rate 0 draws nothing"
+
+
+@pytest.mark.parametrize("alias", catalog.models())
+def test_every_trained_parameter_has_one_rate_that_rises_with_depth(alias: str) -> None:
+    encoder = AutoModel.from_pretrained(f"random:{alias}-tiny")
+    model = adapt(encoder, "post_train", ["a"], "multi_label_classification", Protocol())
+    groups = stage2_groups(model, PostTraining(stage2_layer_decay=0.5))
+    found = [id(p) for group in groups for p in group["params"]]
+    assert len(found) == len(set(found))
+    assert set(found) == {id(p) for p in model.parameters() if p.requires_grad}
+    depths, blocks = block_depths(model.encoder), residual_blocks(model.encoder)
+    assert blocks
+    assert set(depths.values()) <= set(range(len(blocks) + 2))
+    assert 0 in depths.values(), "the first layers lie before the blocks"
+    for k, block in enumerate(blocks, start=1):
+        assert {depths[name] for name in depths if name.startswith(f"{block}.")} <= {k}
