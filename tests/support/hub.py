@@ -79,6 +79,7 @@ def point_libraries(monkeypatch: pytest.MonkeyPatch, hub: TestHub) -> None:
     import datasets.config
     import huggingface_hub.constants
     import huggingface_hub.hf_api
+    import transformers.utils.hub
 
     for name, value in hub.environment().items():
         if name.startswith("HF_"):
@@ -96,6 +97,8 @@ def point_libraries(monkeypatch: pytest.MonkeyPatch, hub: TestHub) -> None:
     for name, value in values.items():
         monkeypatch.setattr(huggingface_hub.constants, name, value)
     monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
+    # One for the process, made at first use with the endpoint of then.
+    monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)
     monkeypatch.setattr(sys.modules["huggingface_hub.utils.tqdm"], "HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.url)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)

@@ -163,9 +163,16 @@ def check_exposure(host: str, token_file: Path | None, options: Options) -> None
         raise InputError("--public-url lets others in, so a token file is needed: --token-file F.")
 
 
+class _StandardError(logging.Handler):
+    """Writes to what standard error is now: a stream of then may be closed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
 def set_up_log() -> None:
     """Write the server's log and one line for each request to standard error; neither ever holds a token."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardError()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name, level in (("ecg_hub.hub", logging.INFO), ("uvicorn", logging.WARNING)):
         logger = logging.getLogger(name)
