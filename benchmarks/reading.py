@@ -68,7 +68,7 @@ def total(signals: Iterable[Any]) -> int:
 
 def streamed(store: Path) -> IterableDataset:
     """The store's files as a stream."""
-    files = sorted(str(path) for path in store.glob("*.arrow"))
+    files = sorted(str(path) for path in store.glob("*-records*.arrow"))
     return load_files("arrow", data_files=files, split="train", streaming=True).with_format("numpy")
 
 
@@ -94,7 +94,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         raw = write("ptb-xl", Path(folder) / "ptb-xl", records=options.records, seed=0)
         prepared = prepare("ptb-xl", raw, cache_dir=Path(folder) / "cache", num_proc=1)
-        store = concatenate_datasets([Dataset.from_file(str(path)) for path in sorted(prepared.store.glob("*.arrow"))])
+        shards = sorted(prepared.store.glob("*-records*.arrow"))
+        store = concatenate_datasets([Dataset.from_file(str(path)) for path in shards])
         plain = store.select_columns(["signal"])
         ways: dict[str, Signals] = {
             "views": lambda: views(store),

@@ -23,7 +23,8 @@ def store(prepared: Prepared) -> Dataset:
 
 
 def files(prepared: Prepared) -> list[Path]:
-    return sorted(prepared.store.glob("*.arrow"))
+    # datasets puts caches of its own, e.g. of a shuffle, beside the shards
+    return sorted(prepared.store.glob(f"{prepared.dataset.name}-records*.arrow"))
 
 
 def from_files(prepared: Prepared, store: Dataset) -> IterableDataset:
