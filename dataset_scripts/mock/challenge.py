@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.challenge import FOLDS, SAMPLING_RATE, ChallengeDataset, first_rows
+from dataset_scripts.mock.awkward import awkward_cases, check_rates
+from dataset_scripts.mock.dealing import case_counts
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
 from dataset_scripts.samples import MISSING
 from ecg_hub.errors import InputError
@@ -130,12 +132,9 @@ def write_part(
         InputError: another rate, more records than the part has, or fewer than awkward cases.
     """
     title = part.dataset.title
-    if set(sampling_rates or (SAMPLING_RATE,)) != {SAMPLING_RATE}:
-        raise InputError(f"sampling_rates={sampling_rates!r}: {title} comes at {SAMPLING_RATE} Hz only.")
-    if awkward and records <= len(AWKWARD):
-        raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
+    check_rates(title, (SAMPLING_RATE,), sampling_rates)
     entries = plan(part, records, seed)
-    for entry, kind in zip(entries[-len(AWKWARD) :], AWKWARD if awkward else (), strict=False):
+    for entry, kind in awkward_cases(entries, AWKWARD, awkward, records):
         _spoil(entry, kind, part)
     place = folder / "training" / part.dataset.part
     for group in {entry.group for entry in entries}:
@@ -160,22 +159,19 @@ def plan(part: Part, records: int, seed: int) -> list[Entry]:
     gaps = min(most - records, records // 30)  # some numbers are not given, as in CPSC-Extra
     skipped = {int(number) for number in rng.choice(records + gaps, size=gaps, replace=False)}
     numbers = [names.first + number for number in range(records + gaps) if number not in skipped]
-    drawn = [codes for codes, count in zip(part.cases, _counts(part.cases, records), strict=True) for _ in range(count)]
+    drawn = [
+        codes
+        for codes, count in zip(
+            part.cases,
+            case_counts(records, [weight for weight, _ in part.cases], records // RECORDS_PER_FLOOR),
+            strict=True,
+        )
+        for _ in range(count)
+    ]
     return [
         _entry(part, names.name(number), place, drawn[case][1], np.random.default_rng([seed, 2, number]))
         for place, (number, case) in enumerate(zip(numbers, rng.permutation(records), strict=True))
     ]
-
-
-def _counts(cases: Sequence[Case], records: int) -> list[int]:
-    """Return how many records each case gets: a floor that grows with the size, the rest by weight."""
-    floor = records // RECORDS_PER_FLOOR
-    weights = np.array([weight for weight, _ in cases])
-    shares = weights / weights.sum() * (records - floor * len(cases))
-    counts = np.floor(shares).astype(int)
-    rest = records - floor * len(cases) - int(counts.sum())
-    counts[np.argsort(counts - shares, kind="stable")[:rest]] += 1
-    return [int(count) + floor for count in counts]
 
 
 def _entry(part: Part, name: str, place: int, abbreviations: tuple[str, ...], rng: np.random.Generator) -> Entry:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.codes import read_codes
+from dataset_scripts.mock.awkward import awkward_cases, check_rates
 from dataset_scripts.mock.dealing import case_counts
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
 from dataset_scripts.mock.workbook import write_workbook
 from dataset_scripts.sets.chapman import DATASET, NO_CONDITION, SIGNALS, STEP_UV, TABLE
-from ecg_hub.errors import InputError
 from ecg_hub.leads import LEADS
 
 COLUMNS = (
@@ -110,12 +110,9 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     Raises:
         InputError: another rate, or fewer records than awkward cases.
     """
-    if set(sampling_rates or ()) - {500}:
-        raise InputError(f"sampling_rates={sampling_rates!r}: Chapman-Shaoxing comes at 500 Hz.")
-    if awkward and records <= len(AWKWARD):
-        raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
+    check_rates("Chapman-Shaoxing", (500,), sampling_rates)
     entries = plan(records, seed)
-    for entry, kind in zip(entries[-len(AWKWARD) :], AWKWARD if awkward else (), strict=False):
+    for entry, kind in awkward_cases(entries, AWKWARD, awkward, records):
         entry.awkward = kind
     (folder / SIGNALS).mkdir()
     for entry in entries:

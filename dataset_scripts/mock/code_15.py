@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from dataset_scripts.mock.awkward import awkward_cases, check_rates
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
 from dataset_scripts.sets.code_15 import LABELS
-from ecg_hub.errors import InputError
 
 RATE = 400
 SAMPLES, SHORT_SAMPLES = 4096, 2934
@@ -83,12 +83,9 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     Raises:
         InputError: a rate that CODE-15% does not have, or fewer records than awkward cases.
     """
-    if set(sampling_rates or ()) - {RATE}:
-        raise InputError(f"sampling_rates={sampling_rates!r}: CODE-15% comes at {RATE} Hz.")
-    if awkward and records <= len(AWKWARD):
-        raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
+    check_rates("CODE-15%", (RATE,), sampling_rates)
     exams = plan(records, seed)
-    for exam, kind in zip(exams[-len(AWKWARD) :], AWKWARD if awkward else (), strict=False):
+    for exam, kind in awkward_cases(exams, AWKWARD, awkward, records):
         exam.awkward = kind
         if kind == "damaged part":
             exam.part = 1 + max(other.part for other in exams)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from dataset_scripts.mock.awkward import awkward_cases, check_rates
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
 from dataset_scripts.sets.echonext import LABELS, METADATA, OTHER_SPELLING, SPLITS
-from ecg_hub.errors import InputError
 
 RATE, SAMPLES = 250, 2500
 MILLIVOLT_PER_Z = 0.22
@@ -86,13 +86,10 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     Raises:
         InputError: a rate that EchoNext does not have, or fewer records than awkward cases.
     """
-    if set(sampling_rates or ()) - {RATE}:
-        raise InputError(f"sampling_rates={sampling_rates!r}: EchoNext comes at {RATE} Hz.")
+    check_rates("EchoNext", (RATE,), sampling_rates)
     entries = plan(records, seed)
     training = [entry for entry in entries if entry.split == "train"]
-    if awkward and len(training) <= len(AWKWARD):
-        raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
-    for entry, kind in zip(training[-len(AWKWARD) :], AWKWARD if awkward else (), strict=False):
+    for entry, kind in awkward_cases(training, AWKWARD, awkward, records):
         entry.awkward = kind
     for split in SPLITS:
         _write_arrays(folder, [entry for entry in entries if entry.split == split], split, seed)

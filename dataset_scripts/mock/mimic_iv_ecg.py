@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.mimic.names import FOLDS
+from dataset_scripts.mock.awkward import check_rates
 from dataset_scripts.mock.mimic_tables import write_tables
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
 from dataset_scripts.samples import MISSING
@@ -134,8 +135,7 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     Raises:
         InputError: another sampling rate, or fewer records than awkward cases.
     """
-    if sampling_rates is not None and set(sampling_rates) != {RATE}:
-        raise InputError(f"sampling_rates={sampling_rates!r}: MIMIC-IV-ECG comes at 500 Hz.")
+    check_rates("MIMIC-IV-ECG", (RATE,), sampling_rates)
     if awkward and records <= len(AWKWARD):
         raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
     thresholds = {"min_icd_count": max(2, records // 40), "min_chart_count": max(4, records // 10)}

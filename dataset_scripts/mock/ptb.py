@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from dataset_scripts.mock.awkward import awkward_cases, check_rates
 from dataset_scripts.mock.dealing import case_counts, deal
 from dataset_scripts.mock.simulator import DOWER, digitise, draw_anatomy, simulate
 from dataset_scripts.samples import MISSING
 from dataset_scripts.sets.ptb import FOLDS, INFARCTION, RECORDS, diagnoses, patient_folds
-from ecg_hub.errors import InputError
 
 SAMPLING_RATE = 1000
 SECONDS = 10.0
@@ -157,12 +157,10 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     Raises:
         InputError: another rate, or fewer records than awkward cases.
     """
-    if set(sampling_rates or ()) - {SAMPLING_RATE}:
-        raise InputError(f"sampling_rates={sampling_rates!r}: PTB comes at 1000 Hz.")
-    if awkward and records < len(AWKWARD) + FOLDS:
-        raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
+    check_rates("PTB", (SAMPLING_RATE,), sampling_rates)
     entries = plan(records, seed)
-    for entry, kind in zip(entries[-len(AWKWARD) :], AWKWARD if awkward else (), strict=False):
+    # One patient for each fold stays as it is.
+    for entry, kind in awkward_cases(entries[FOLDS - 1 :], AWKWARD, awkward, records):
         entry.awkward = kind
     for entry in entries:
         (folder / entry.name).parent.mkdir(exist_ok=True)

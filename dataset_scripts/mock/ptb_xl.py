@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from dataset_scripts.mock.awkward import awkward_cases, check_rates
+from dataset_scripts.mock.dealing import case_counts
 from dataset_scripts.mock.scp import STATEMENTS
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
 from dataset_scripts.samples import MISSING
 from dataset_scripts.sets.ptb_xl import DATABASE, FOLDS, REMOVED_IN_1_0_3
 from dataset_scripts.sets.ptb_xl import STATEMENTS as STATEMENT_FILE
-from ecg_hub.errors import InputError
 
 COLUMNS = (
     *("ecg_id", "patient_id", "age", "sex", "height", "weight", "nurse", "site", "device", "recording_date"),
@@ -98,12 +99,9 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
         InputError: a rate that PTB-XL does not have, or fewer records than awkward cases.
     """
     rates = tuple(sampling_rates or (500,))
-    if set(rates) - {100, 500}:
-        raise InputError(f"sampling_rates={sampling_rates!r}: PTB-XL comes at 500 and 100 Hz.")
-    if awkward and records <= len(AWKWARD):
-        raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
+    check_rates("PTB-XL", (500, 100), sampling_rates)
     entries = plan(records, seed)
-    for entry, kind in zip(entries[-len(AWKWARD) :], AWKWARD if awkward else (), strict=False):
+    for entry, kind in awkward_cases(entries, AWKWARD, awkward, records):
         entry.awkward = kind
     for directory in {(folder / entry.file(rate)).parent for entry in entries for rate in rates}:
         directory.mkdir(parents=True, exist_ok=True)
@@ -118,7 +116,7 @@ def plan(records: int, seed: int) -> list[Entry]:
     rng = np.random.default_rng([seed, 1])
     drawn: list[tuple[int, int, tuple[str, ...]]] = []
     patients: dict[tuple[int, int], int] = {}
-    for case, count in enumerate(_case_counts(records)):
+    for case, count in enumerate(case_counts(records, [weight for weight, _ in CASES], records // RECORDS_PER_FLOOR)):
         for number in range(count):
             shared = number >= FOLDS and rng.random() < 0.35
             patient = patients[case, number - FOLDS] if shared else 10_001 + len(drawn)
@@ -143,17 +141,6 @@ def _entry(ecg_id: int, drawn: tuple[int, int, tuple[str, ...]], seed: int) -> E
     mean = 50 if "NORM" in statements else 66
     age = 93 if patient % 90 == 11 else int(np.clip(person.normal(mean, 15), 18, 95))
     return Entry(ecg_id, patient, age, bool(person.random() < 0.48), fold, statements)
-
-
-def _case_counts(records: int) -> list[int]:
-    """Return how many records each case gets: a floor that grows with the size, the rest by weight."""
-    floor = records // RECORDS_PER_FLOOR
-    weights = np.array([weight for weight, _ in CASES])
-    shares = weights / weights.sum() * (records - floor * len(CASES))
-    counts = np.floor(shares).astype(int)
-    rest = records - floor * len(CASES) - int(counts.sum())
-    counts[np.argsort(counts - shares, kind="stable")[:rest]] += 1
-    return [int(count) + floor for count in counts]
 
 
 def _write_signals(folder: Path, entry: Entry, seed: int, rates: Sequence[int]) -> None:

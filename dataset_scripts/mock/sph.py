@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.codes import read_codes
+from dataset_scripts.mock.awkward import awkward_cases, check_rates
 from dataset_scripts.mock.dealing import case_counts
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
 from dataset_scripts.sets.sph import CODES, DATASET, SIGNALS, TABLE
-from ecg_hub.errors import InputError
 
 COLUMNS = ("ECG_ID", "AHA_Code", "Patient_ID", "Age", "Sex", "N", "Date")
 AWKWARD = (
@@ -102,12 +102,9 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     Raises:
         InputError: another rate, or fewer records than awkward cases.
     """
-    if set(sampling_rates or ()) - {500}:
-        raise InputError(f"sampling_rates={sampling_rates!r}: SPH comes at 500 Hz.")
-    if awkward and records <= len(AWKWARD):
-        raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
+    check_rates("SPH", (500,), sampling_rates)
     entries = plan(records, seed)
-    for entry, kind in zip(entries[-len(AWKWARD) :], AWKWARD if awkward else (), strict=False):
+    for entry, kind in awkward_cases(entries, AWKWARD, awkward, records):
         entry.awkward = kind
     (folder / SIGNALS).mkdir()
     for entry in entries:

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from dataset_scripts.mock.awkward import awkward_cases, check_rates
 from dataset_scripts.mock.dealing import case_counts, deal
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
 from dataset_scripts.mock.zzu_statements import DISEASES, MODIFIED, PLAIN_ROWS, STATEMENTS, Disease, Statement
 from dataset_scripts.sets.zzu_pecg import ATTRIBUTES, stratified_folds
 from dataset_scripts.sets.zzu_pecg import DISEASES as DISEASE_FILE
 from dataset_scripts.sets.zzu_pecg import STATEMENTS as STATEMENT_FILE
-from ecg_hub.errors import InputError
 
 SAMPLING_RATE = 500
 RECORDS_PER_FLOOR = 250
@@ -112,12 +112,9 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     Raises:
         InputError: another rate, or fewer records than awkward cases.
     """
-    if set(sampling_rates or ()) - {SAMPLING_RATE}:
-        raise InputError(f"sampling_rates={sampling_rates!r}: ZZU pECG comes at 500 Hz.")
-    if awkward and records <= len(AWKWARD):
-        raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
+    check_rates("ZZU pECG", (SAMPLING_RATE,), sampling_rates)
     entries = plan(records, seed)
-    for entry, kind in zip(entries[-len(AWKWARD) :], AWKWARD if awkward else (), strict=False):
+    for entry, kind in awkward_cases(entries, AWKWARD, awkward, records):
         entry.awkward = kind
     for entry in entries:
         stem = folder / "Child_ecg" / entry.file
