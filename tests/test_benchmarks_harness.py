@@ -48,6 +48,12 @@ def test_a_frozen_run_agrees_with_the_plain_way_to_train_it() -> None:
     assert found["records"] == {"train": 64, "validation": 8, "test": 8}
 
 
+def test_what_the_hub_takes_and_gives_is_what_was_sent() -> None:
+    found = report("hub_transfer", "--megabytes", "3", "--repeats", "1", "--least", "0")
+    assert set(found["mb_per_s"]) == {"plain up", "hub up", "plain down", "hub down"}
+    assert min(found["share_of_plain"].values()) > 0
+
+
 def test_a_missed_goal_is_an_error() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "head.py"), "--dim", "64", "--tokens", "4", "--batch", "2"]
     done = subprocess.run([*command, "--repeats", "1", "--least", "1000"], capture_output=True, text=True, check=False)

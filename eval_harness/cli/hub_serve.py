@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,20 @@ def _options(args: argparse.Namespace) -> Any:
     if args.public_url and not re.match(r"https?://[^/\s]+/?\Z", args.public_url):
         raise InputError(f"--public-url takes an address such as https://hub.example.org, not {args.public_url!r}.")
     return Options(
-        args.namespace, args.open_read, args.public_url, parse_size(args.max_file), parse_size(args.min_free)
+        args.namespace,
+        args.open_read,
+        args.public_url,
+        parse_size(args.max_file),
+        parse_size(args.min_free),
+        page_command,
     )
+
+
+def page_command(results: Path, output: Path, memory: Path, title: str) -> list[str]:
+    """Return the command that makes the leaderboard page of a folder of results; see `boards.PageCommand`."""
+    options = {"--folder": results, "--output": output, "--memory": memory, "--title": title}
+    words = [f"{option}={value}" for option, value in options.items()]
+    return [sys.executable, "-m", "eval_harness", "leaderboard", *words]
 
 
 def _new_token(args: argparse.Namespace) -> int:

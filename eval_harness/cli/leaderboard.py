@@ -35,6 +35,9 @@ def register(verbs: Any) -> None:
     parser.add_argument("--title", default="ECG leaderboard", help="heading of the page (default: %(default)s)")
     parser.add_argument("--no-published", action="store_true", help="without the rows of the paper")
     parser.add_argument("--again", action="store_true", help="compute everything again, not only what is new")
+    parser.add_argument(
+        "--memory", type=Path, metavar="FILE", help="what was computed before (default: below $ECG_HUB_HOME)"
+    )
     add_json_flag(parser)
     parser.set_defaults(run=run_leaderboard)
 
@@ -61,7 +64,7 @@ def _build(args: argparse.Namespace, scratch: Path) -> Site:
     from eval_harness.leaderboard.site import build
     from eval_harness.publish.hub import HubModels
 
-    path = home() / "leaderboard" / "computed.json"
+    path = args.memory or home() / "leaderboard" / "computed.json"
     memory = Memory(path) if args.again else open_memory(path)
     options: dict[str, Any] = {"published": not args.no_published, "memory": memory, "title": args.title, "told": _told}
     output = args.output.expanduser() if args.output else scratch / "page"

@@ -115,9 +115,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestHub]:
 
     from ecg_hub.hub.server.calls import Options
     from ecg_hub.hub.server.serve import in_background
+    from eval_harness.cli.hub_serve import page_command
 
     token_file = write_tokens(tmp_path / "tokens")
-    background = in_background(tmp_path / "hub", Options(min_free=MB), token_file)
+    background = in_background(tmp_path / "hub", Options(min_free=MB, page_command=page_command), token_file)
     with warnings.catch_warnings(), background as running:
         warnings.filterwarnings("ignore", "Use 'content=", DeprecationWarning)  # a call of huggingface_hub's own
         server = TestHub(running.url, tmp_path / "hub", token_file, tmp_path / "hf_home")

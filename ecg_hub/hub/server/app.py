@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from ecg_hub.hub.server import routes_discussions, routes_files, routes_repos, routes_site, routes_upload
+from ecg_hub.hub.server import routes_boards, routes_discussions, routes_files, routes_repos, routes_site, routes_upload
 from ecg_hub.hub.server.addresses import Address, parse
 from ecg_hub.hub.server.auth import ANYBODY, LOCAL, Caller, bearer, invalid_credentials
 from ecg_hub.hub.server.calls import Call, Hub, Route, answer_json
@@ -41,6 +41,7 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     **routes_upload.ROUTES,
     **routes_discussions.ROUTES,
     **routes_site.ROUTES,
+    **routes_boards.ROUTES,
 }
 
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from ecg_hub.hub.server.addresses import Address, revision_and_rest
 from ecg_hub.hub.server.auth import Caller, Signer, TokenFile, token_needed
+from ecg_hub.hub.server.boards import Boards, PageCommand
 from ecg_hub.hub.server.commits import Commit, History
 from ecg_hub.hub.server.discussions import Discussions
 from ecg_hub.hub.server.disk import Disk
@@ -35,6 +36,7 @@ class Options:
         public_url: address that clients use, if a proxy stands in front; else it follows from each request.
         max_file: largest file in bytes.
         min_free: bytes that uploads leave free on the disk.
+        page_command: makes the page of a repository of results; None shows no such pages.
     """
 
     namespace: str = "local"
@@ -42,6 +44,7 @@ class Options:
     public_url: str | None = None
     max_file: int = 50 * GB
     min_free: int = 1 * GB
+    page_command: PageCommand | None = None
 
 
 class Hub:
@@ -63,6 +66,7 @@ class Hub:
         self.history = History(self.disk, TreeStore(self.disk))
         self.discussions = Discussions(self.disk, self.history, self.blobs)
         self.catalog = Catalog(self.repos, self.history, self.blobs)
+        self.boards = Boards(self.disk, self.history.trees, self.blobs, options.page_command)
         self.signer = Signer(key)
 
 

@@ -14,7 +14,10 @@ CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 STYLE = """\
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; --paper: #fff; --ink: #1a1a1a; --link: #0b57a8; }
+@media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e8e8e8; --link: #8ab8f0; } }
+html { background: var(--paper); color: var(--ink); }
+a { color: var(--link); }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 0 1rem 3rem; }
 header { display: flex; flex-wrap: wrap; gap: 1rem; padding: 1rem 0; border-bottom: 1px solid var(--line); }
 header strong { margin-right: auto; }
@@ -22,11 +25,11 @@ table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: 
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 code, pre { background: var(--soft); border-radius: 4px; font-size: .9em; padding: .1em .3em; }
-pre { overflow-x: auto; padding: .8rem; }
+pre { overflow-wrap: anywhere; padding: .8rem; white-space: pre-wrap; }
 pre code { background: none; padding: 0; }
 img { max-width: 100%; }
 .tags span { background: var(--soft); border-radius: 1em; font-size: .85em; margin-right: .4em; padding: .1em .7em; }
-.muted { opacity: .75; }
+.muted { opacity: .85; }
 article { border-top: 1px solid var(--line); margin-top: 1.5rem; }
 input { font: inherit; padding: .2rem .5rem; }
 """
@@ -73,7 +76,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: Iterab
     lines = [
         "<tr>" + "".join(f"<td{kind[place]}>{cell}</td>" for place, cell in enumerate(row)) + "</tr>" for row in rows
     ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return f'<table tabindex="0"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
 def link(href: str, text: str) -> str:
@@ -109,6 +112,8 @@ def render_markdown(text: str, files: str, images: str) -> str:
         # Columns to the right; the page's policy lets no style attribute through.
         if "right" in str(token.attrs.pop("style", "")):
             token.attrSet("class", "number")
+        if token.type == "table_open":
+            token.attrSet("tabindex", "0")  # wide ones scroll, by keyboard as well
         for child in token.children or ():
             for name, base in (("href", files), ("src", images)):
                 target = child.attrGet(name)

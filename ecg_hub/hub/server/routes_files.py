@@ -23,7 +23,7 @@ PAGE, EXPANDED_PAGE = 1000, 50  # entries
 MAX_PATHS = 10_000
 # A file of a repository is somebody's: shown by a browser, it may not act in the hub's name.
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; sandbox"
-_STATIC = (
+STATIC_POLICY = (
     "default-src 'self' 'unsafe-inline' data: blob:; frame-ancestors 'self'; form-action 'none'; "
     "sandbox allow-scripts allow-popups"
 )
@@ -62,7 +62,7 @@ def view(call: Call) -> Response:
         raise RequestError(404, "Only spaces are shown as pages.")
     repo, _, path, file = _file(call, default="index.html")
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    headers = {"ETag": f'"{file.etag}"', "Content-Security-Policy": _STATIC, "Cache-Control": "private, no-cache"}
+    headers = {"ETag": f'"{file.etag}"', "Content-Security-Policy": STATIC_POLICY, "Cache-Control": "private, no-cache"}
     blob = call.hub.blobs.path(file.sha256)
     return Download(blob, headers=headers, media_type=kind, stat_result=_stat(blob, repo, path))
 

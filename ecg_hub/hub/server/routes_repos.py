@@ -38,7 +38,10 @@ def create(call: Call) -> Response:
 
 def delete(call: Call) -> Response:
     """DELETE /api/repos/delete."""
-    call.hub.repos.delete(call.hub.repos.get(check_kind(call.body.get("type")), _named(call)))
+    repo = call.hub.repos.get(check_kind(call.body.get("type")), _named(call))
+    call.hub.repos.delete(repo)
+    if repo.kind == "datasets":
+        call.hub.boards.forget(repo.id)
     return answer_json({})
 
 
@@ -48,6 +51,8 @@ def move(call: Call) -> Response:
     kind = check_kind(call.body.get("type"))
     repo = call.hub.repos.get(kind, split_id(call.body.get("fromRepo"), default))
     moved = call.hub.repos.move(repo, split_id(call.body.get("toRepo"), default))
+    if kind == "datasets":
+        call.hub.boards.forget(repo.id)
     return answer_json({"url": _url(call, moved)})
 
 

@@ -18,6 +18,7 @@ from ecg_hub.hub.server.naming import KINDS
 from ecg_hub.hub.server.pages import STYLE, link, page, render_markdown, size_text, table, tags
 from ecg_hub.hub.server.refusals import entry_not_found, too_large
 from ecg_hub.hub.server.repos import Repo
+from ecg_hub.hub.server.routes_boards import board_list
 from ecg_hub.hub.server.routes_discussions import details
 from ecg_hub.hub.server.trees import File, Folder
 
@@ -70,12 +71,12 @@ def style(call: Call) -> Response:
 
 
 def index(call: Call) -> Response:
-    """GET /: all repositories, and how to use the hub."""
+    """GET /: leaderboards, all repositories, and how to use the hub."""
     lines = f"export HF_ENDPOINT={escape(call.base)}\nexport HF_HUB_DISABLE_XET=1"
     head = f"<h1>ECG hub</h1><p>Point the Hugging Face libraries here:</p><pre><code>{lines}</code></pre>"
     query = Query(sort="lastModified")
     lists = "".join(f"<h2>{kind.capitalize()}</h2>{_repo_table(call, kind, query)}" for kind in KINDS)
-    return page("ECG hub", head + lists)
+    return page("ECG hub", head + board_list(call) + lists)
 
 
 def list_page(call: Call) -> Response:
@@ -178,24 +179,6 @@ def discussions_page(call: Call) -> Response:
     return page(f"#{shown['num']} - {repo.id}", "".join(parts))
 
 
-def leaderboard_page(call: Call) -> Response:
-    """GET /datasets/{repo}/leaderboard: what models report on this dataset, in their `.eval_results`."""
-    repo = call.repo()
-    rows = [
-        [
-            escape(row["taskId"]),
-            str(row["rank"]),
-            link(f"/{row['modelId']}", row["modelId"]),
-            f"{row['value']:.6g}",
-            link(f"/{row['modelId']}/blob/main/{encode(row['filename'])}", "reported"),
-        ]
-        for row in call.hub.catalog.leaderboard(repo.id, call.caller.known, derived=True)
-    ]
-    body = f"<h1>{link(f'/{repo.web_path}', repo.id)}: leaderboard</h1>"
-    body += "<p>As the models' repositories report it, unchecked.</p>"
-    return page(f"Leaderboard - {repo.id}", body + table(["task", "rank", "model", "value", ""], rows, [1, 3]))
-
-
 def _repo_table(call: Call, kind: str, query: Query) -> str:
     found = call.hub.catalog.search(kind, query, call.caller.known)
     front = "" if kind == "models" else f"{kind}/"
@@ -268,5 +251,4 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("web", "GET", "commits"): Route(commits_page),
     ("web", "GET", "commit"): Route(commit_page),
     ("web", "GET", "discussions"): Route(discussions_page),
-    ("web", "GET", "leaderboard"): Route(leaderboard_page),
 }

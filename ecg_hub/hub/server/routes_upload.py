@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import codecs
@@ -84,14 +85,26 @@ async def lfs_put(call: Call) -> Response:
         raise bad_request(f"{size:,} bytes were agreed on and {int(announced):,} are announced.")
     writer: BlobWriter = await run_in_threadpool(call.hub.blobs.writer, size)
     try:
-        async for piece in _pieces(call):
-            if writer.size + len(piece) > size:
-                raise too_large(f"More than the {size:,} bytes that were agreed on arrived.")
-            await run_in_threadpool(writer.write, piece)
+        await _receive(call, writer, size)
         await run_in_threadpool(writer.finish, sha256, size)
     finally:
         await run_in_threadpool(writer.close)
     return Response(headers={"ETag": f'"{sha256}"'})
+
+
+async def _receive(call: Call, writer: BlobWriter, size: int) -> None:
+    """Take the content; a piece is hashed and written by a thread while the next one arrives."""
+    arrived, writing = 0, asyncio.create_task(asyncio.sleep(0))
+    try:
+        async for chunks in _batches(call):
+            arrived += sum(map(len, chunks))
+            if arrived > size:
+                raise too_large(f"More than the {size:,} bytes that were agreed on arrived.")
+            await writing
+            writing = asyncio.create_task(run_in_threadpool(writer.write, chunks))
+        await writing
+    finally:
+        await asyncio.wait([writing])  # the file is closed next
 
 
 def lfs_verify(call: Call) -> Response:
@@ -227,15 +240,21 @@ class _CommitReader:
 
 
 async def _pieces(call: Call) -> AsyncIterator[bytes]:
-    """Yield the body in pieces of about 1 MiB: a thread for each network packet would be slow."""
+    """Yield the body in pieces of about 1 MiB."""
+    async for chunks in _batches(call):
+        yield b"".join(chunks)
+
+
+async def _batches(call: Call) -> AsyncIterator[list[bytes]]:
+    """Yield the body as it came, about 1 MiB together: a thread for each network packet would be slow."""
     waiting, size = list[bytes](), 0
     async for chunk in call.request.stream():
         waiting.append(chunk)
         size += len(chunk)
         if size >= CHUNK:
-            yield b"".join(waiting)
+            yield waiting
             waiting, size = [], 0
-    yield b"".join(waiting)
+    yield waiting
 
 
 def _lfs_object(call: Call, sha256: str, size: int, wanted: bool, refusal: dict[str, Any] | None) -> dict[str, Any]:

@@ -63,7 +63,10 @@ def open_hub(root: Path, options: Options, token_file: Path | None = None) -> It
     with _alone(root):
         hub = Hub(root, options, tokens, _key(root))
         hub.disk.empty_temporary()
-        yield hub
+        try:
+            yield hub
+        finally:
+            hub.boards.close()
 
 
 def serve(root: Path, address: Address, options: Options, token_file: Path | None = None) -> int:

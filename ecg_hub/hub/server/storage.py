@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -99,24 +99,33 @@ class BlobWriter:
         self._scratch = store.disk.scratch()
         self._file = self._scratch.open("wb")
         self._hash = hashlib.sha256()
-        self._unchecked = 0
+        self._checked = self._flushed = 0
         self.size = 0
 
-    def write(self, data: bytes) -> None:
-        """Take the next piece.
+    def write(self, chunks: Iterable[bytes]) -> None:
+        """Take the next bytes.
 
         Raises:
             RequestError: 413; more than the largest file. 507; the disk runs full.
         """
-        self.size += len(data)
-        self._unchecked += len(data)
-        if self.size > self._store.max_size:
-            raise too_large(f"The file is over this hub's limit of {self._store.max_size:,} bytes.")
-        if self._unchecked >= 64 * CHUNK:
+        for chunk in chunks:
+            self.size += len(chunk)
+            if self.size > self._store.max_size:
+                raise too_large(f"The file is over this hub's limit of {self._store.max_size:,} bytes.")
+            self._hash.update(chunk)
+            self._file.write(chunk)
+        if self.size - self._checked >= 64 * CHUNK:
             self._store.disk.check_room(0)
-            self._unchecked = 0
-        self._hash.update(data)
-        self._file.write(data)
+            self._checked = self.size
+        if self.size - self._flushed >= 8 * CHUNK:
+            self._start_flush()
+
+    def _start_flush(self) -> None:
+        """Let the disk begin with what has arrived, so that the flush at the end has little left to wait for."""
+        if hasattr(os, "posix_fadvise"):
+            self._file.flush()
+            os.posix_fadvise(self._file.fileno(), self._flushed, self.size - self._flushed, os.POSIX_FADV_DONTNEED)
+        self._flushed = self.size
 
     def finish(self, sha256: str, size: int) -> None:
         """Put the content into the store if it is what was announced.

@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> tuple[Hub, Repo]:
 def _commit(hub: Hub, repo: Repo, path: str, content: bytes) -> str:
     writer = hub.blobs.writer(len(content))
     try:
-        writer.write(content)
+        writer.write([content])
         sha256 = hashlib.sha256(content).hexdigest()
         writer.finish(sha256, len(content))
     finally:
