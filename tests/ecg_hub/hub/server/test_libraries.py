@@ -171,3 +171,23 @@ def test_the_hf_command_line(hub: TestHub, tmp_path: Path) -> None:
     hf("download", "ward/cli", "--repo-type", "dataset", "--local-dir", str(tmp_path / "down"))
     assert (tmp_path / "down" / "a.bin").read_bytes() == b"\0" * 100_000
     assert "ward/cli" in hf("datasets", "list", "--format", "json")
+
+
+def test_what_was_fetched_is_there_without_the_hub(hub: TestHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from transformers import AutoModel
+
+    model = tiny("net1d")
+    model.push_to_hub("net1d")
+    AutoModel.from_pretrained("net1d")
+    config = hf_hub_download("net1d", "config.json")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert hf_hub_download("net1d", "config.json", endpoint="http://127.0.0.1:9") == config
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert snapshot_download("net1d") == str(Path(config).parent)
+    assert _same(AutoModel.from_pretrained("net1d"), model)
+    with pytest.raises(LocalEntryNotFoundError):
+        hf_hub_download("net1d", "training.log")
