@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError, unknown_name
@@ -72,8 +73,9 @@ def endpoint() -> str:
 
 
 def is_public_hub() -> bool:
-    """Return whether the hub in use is the public one."""
-    return endpoint() == PUBLIC_HUB
+    """Return whether the hub in use is the public one, however its address is written."""
+    host = (urlsplit(endpoint()).hostname or "").rstrip(".")
+    return host in ("huggingface.co", "hf.co") or host.endswith((".huggingface.co", ".hf.co"))
 
 
 def disable_xet() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,9 +69,11 @@ def with_random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
             f"The weights of {loaded.id!r} cannot be drawn anew: it is not of the hub's classes. Leave out "
             "--post-train pretrained=false."
         )
+    config = copy.deepcopy(loaded.encoder.config)
+    config.source = None  # nothing of the published file is left
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        encoder = AutoModel.from_config(loaded.encoder.config, dtype=torch.float32).eval()
+        encoder = AutoModel.from_config(config, dtype=torch.float32).eval()
     digest = weights_digest(encoder)
     return replace(loaded, encoder=encoder, revision=None, weights_sha256=digest, redrawn=True)
 

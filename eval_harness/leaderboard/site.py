@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecg_hub.errors import InputError
+from ecg_hub.hub.client import StaleParentError, same
 from eval_harness.atomic import write_text
 from eval_harness.leaderboard.board import Board, columns_of, published_rows, rows_of, tabs_of, task_sets
 from eval_harness.leaderboard.entries import Contents, Entry, read_repository
@@ -18,7 +19,7 @@ from eval_harness.leaderboard.memory import Memory
 from eval_harness.leaderboard.page import page
 from eval_harness.leaderboard.ranking import rank_all
 from eval_harness.publish.hub import Models, UnreachableError, revision_problem
-from eval_harness.publish.publisher import Publisher, StaleParentError, same
+from eval_harness.publish.publisher import Publisher
 from eval_harness.registry import tasks
 
 PAGE, DATA, README = "index.html", "leaderboard.json", "README.md"

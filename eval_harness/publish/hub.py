@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from ecg_hub.errors import EcgHubError, InputError
+from ecg_hub.errors import EcgHubError
+from ecg_hub.hub.client import HubRepository, Kind, check_id, said
 from ecg_hub.names import disable_xet, endpoint
-from eval_harness.publish.publisher import StaleParentError
-
-STALE = (409, 412)
 
 
 class HubPublisher:
@@ -28,44 +25,25 @@ class HubPublisher:
         InputError: no such form of name; all methods: the hub refuses or does not answer.
     """
 
-    def __init__(self, repo: str, kind: Literal["dataset", "model", "space"] = "dataset", api: Any = None) -> None:
-        if len(repo.split("/")) != 2 or not all(repo.split("/")):
-            raise InputError(f"{repo!r} is no repository; write ORG/NAME.")
-        disable_xet()
-        from huggingface_hub import HfApi
-
-        self.repo, self.kind, self.api = repo, kind, HfApi() if api is None else api
+    def __init__(self, repo: str, kind: Kind = "dataset", api: Any = None) -> None:
+        self._remote = HubRepository(check_id(repo), kind, api)
+        self.repo, self.kind, self.api = repo, kind, self._remote.api
 
     @property
     def name(self) -> str:
         """The repository."""
-        return f"{self.repo} at {endpoint()}"
+        return self._remote.name
 
     def head(self) -> str | None:
         """The commit of the default branch."""
-        from huggingface_hub.errors import RepositoryNotFoundError
-
-        try:
-            with self.said():
-                return str(self.api.repo_info(self.repo, repo_type=self.kind).sha)
-        except RepositoryNotFoundError:
-            return None
+        info = self._remote.info()
+        return None if info is None else str(info.sha)
 
     def files(self, head: str | None, below: str) -> dict[str, str]:
         """One request for the whole tree."""
         if head is None:
             return {}
-        from huggingface_hub.errors import EntryNotFoundError
-
-        try:
-            with self.said():
-                tree = self.api.list_repo_tree(
-                    self.repo, below or None, recursive=True, revision=head, repo_type=self.kind
-                )
-                found: list[Any] = [item for item in tree if hasattr(item, "blob_id")]
-        except EntryNotFoundError:
-            return {}
-        return {item.path: item.lfs.sha256 if item.lfs else item.blob_id for item in found}
+        return {path: stored.digest for path, stored in self._remote.files(head, below).items()}
 
     def read(self, head: str | None, path: str) -> bytes | None:
         """Download one file."""
@@ -74,7 +52,7 @@ class HubPublisher:
         from huggingface_hub.errors import EntryNotFoundError
 
         try:
-            with self.said(), TemporaryDirectory(prefix="ecg-push-") as folder:
+            with said(self.name), TemporaryDirectory(prefix="ecg-push-") as folder:
                 file = self.api.hf_hub_download(self.repo, path, revision=head, repo_type=self.kind, local_dir=folder)
                 return Path(file).read_bytes()
         except EntryNotFoundError:
@@ -94,54 +72,15 @@ class HubPublisher:
 
     def commit(self, files: Mapping[str, bytes], message: str, parent: str | None, request: bool = False) -> str:
         """Make the repository where it is missing, then one commit."""
-        from huggingface_hub import CommitOperationAdd
-        from huggingface_hub.errors import RepositoryNotFoundError
-
-        with self.said():
-            try:
-                if parent is None:
-                    self._create()
-                    parent = str(self.api.repo_info(self.repo, repo_type=self.kind).sha)
-                done = self.api.create_commit(
-                    self.repo,
-                    [CommitOperationAdd(path, content) for path, content in files.items()],
-                    commit_message=message,
-                    repo_type=self.kind,
-                    parent_commit=parent,
-                    create_pr=request,
-                )
-            except RepositoryNotFoundError as error:
-                raise InputError(f"{self.name} is not there, or your token may not see it.") from error
-        return str((done.pr_url if request else None) or done.commit_url)
+        if parent is None:
+            self._remote.create()
+            parent = self.head()
+        return self._remote.commit(files, message, str(parent), request=request).link
 
     def link(self, path: str) -> str:
         """The page of the file."""
         prefix = "" if self.kind == "model" else f"{self.kind}s/"
         return f"{endpoint()}/{prefix}{self.repo}/blob/main/{path}"
-
-    def _create(self) -> None:
-        kind: dict[str, Any] = {"space_sdk": "static"} if self.kind == "space" else {}
-        self.api.create_repo(self.repo, repo_type=self.kind, exist_ok=True, **kind)
-
-    @contextmanager
-    def said(self) -> Iterator[None]:
-        """Turn what the client raises into sentences that name the remedy; "not there" passes through."""
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
-
-        try:
-            yield
-        except (EntryNotFoundError, RepositoryNotFoundError, EcgHubError):
-            raise
-        except HfHubHTTPError as error:
-            status = getattr(error.response, "status_code", None)
-            if status in STALE:
-                raise StaleParentError(f"{self.name} changed in the meantime.") from error
-            remedy = " Run `hf auth login` with a token that may write there." if status in (401, 403) else ""
-            raise InputError(f"{self.name} refuses: {_first_line(error)}{remedy}") from error
-        except Exception as error:
-            if not _is_connection(error):
-                raise
-            raise InputError(f"{self.name} does not answer ({type(error).__name__}: {_first_line(error)}).") from error
 
 
 @dataclass(frozen=True)
@@ -218,16 +157,3 @@ def revision_problem(model: str, revision: str | None, models: Models) -> tuple[
     if facts is None:
         return f"there is no commit {revision!r} of {model!r} on {endpoint()}", None
     return None, facts
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) or type(error).__name__
-
-
-def _is_connection(error: Exception) -> bool:
-    """Whether an exception is the network's: of the HTTP client, the operating system or the client's offline mode."""
-    from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
-
-    module = type(error).__module__.partition(".")[0]
-    return isinstance(error, OSError | OfflineModeIsEnabled | LocalTokenNotFoundError) or module.startswith("httpx")

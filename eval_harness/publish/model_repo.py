@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from ecg_hub.errors import InputError
+from ecg_hub.hub.client import StaleParentError, same
 from eval_harness.publish.names import entry_path, settings
-from eval_harness.publish.publisher import Publisher, StaleParentError, same
+from eval_harness.publish.publisher import Publisher
 from eval_harness.publish.push import TRIES, Outcome, PublishError
 from eval_harness.publish.repository import task_id
 from eval_harness.results import Result

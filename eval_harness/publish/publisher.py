@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,14 +10,11 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from ecg_hub.errors import EcgHubError, ResultError
+from ecg_hub.errors import ResultError
+from ecg_hub.hub.client import StaleParentError, sha256
 from eval_harness.atomic import atomic_path, write_text
 
 HEAD_FILE, LOCK_FILE = ".head", ".lock"
-
-
-class StaleParentError(EcgHubError):
-    """Somebody else committed in the meantime: read again and try again."""
 
 
 class Publisher(Protocol):
@@ -62,16 +58,6 @@ class Publisher(Protocol):
         """Return where people read a file."""
 
 
-def same(digest: str | None, content: bytes) -> bool:
-    """Whether a file with this digest holds this content."""
-    if digest is None:
-        return False
-    if len(digest) == 64:
-        return digest == hashlib.sha256(content).hexdigest()
-    blob = b"blob %d\0" % len(content) + content
-    return digest == hashlib.sha1(blob, usedforsecurity=False).hexdigest()
-
-
 class FolderPublisher:
     """A plain folder as repository, for places without a hub; one writer at a time.
 
@@ -95,7 +81,7 @@ class FolderPublisher:
     def files(self, head: str | None, below: str) -> dict[str, str]:
         """All files below a folder with their SHA-256."""
         found = sorted(path for path in (self.folder / below).rglob("*") if path.is_file())
-        return {path.relative_to(self.folder).as_posix(): _sha256(path) for path in found}
+        return {path.relative_to(self.folder).as_posix(): sha256(path) for path in found}
 
     def read(self, head: str | None, path: str) -> bytes | None:
         """The content of a file."""
@@ -132,8 +118,3 @@ class FolderPublisher:
                 yield
         except (OSError, Timeout) as error:
             raise ResultError(f"{self.name!r} cannot be written ({error}).") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ecg_hub.errors import InputError
+from ecg_hub.hub.client import said
 from ecg_hub.names import endpoint
 from eval_harness.publish.hub import HubPublisher
 
@@ -43,7 +44,7 @@ def download(repo: str, folder: Path, api: Any = None) -> Snapshot:
     head = hub.head()
     if head is None:
         raise InputError(f"{hub.name} is not there, or your token may not see it; `ecg-eval push` makes it.")
-    with hub.said():
+    with said(hub.name):
         hub.api.snapshot_download(
             repo, repo_type="dataset", revision=head, local_dir=folder, allow_patterns=["results/**"]
         )

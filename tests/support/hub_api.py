@@ -56,7 +56,7 @@ class HubApi:
     def create_repo(self, name: str, *, repo_type: str, exist_ok: bool, **_: Any) -> None:
         self.repos.setdefault((name, repo_type), Repo())
 
-    def repo_info(self, name: str, *, repo_type: str) -> Any:
+    def repo_info(self, name: str, *, repo_type: str, revision: str | None = None) -> Any:
         return SimpleNamespace(sha=self._repo(name, repo_type).sha)
 
     def model_info(self, name: str, *, revision: str) -> Any:
@@ -74,7 +74,7 @@ class HubApi:
         for path, data in below.items():
             lfs = SimpleNamespace(sha256=hashlib.sha256(data).hexdigest()) if path.endswith(".parquet") else None
             blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-            yield SimpleNamespace(path=path, blob_id=blob, lfs=lfs)
+            yield SimpleNamespace(path=path, size=len(data), blob_id=blob, lfs=lfs)
 
     def hf_hub_download(self, name: str, path: str, *, revision: str, repo_type: str, local_dir: str) -> str:
         files = self._repo(name, repo_type).at(revision)
@@ -97,7 +97,15 @@ class HubApi:
         return iter(self._repo(name, _["repo_type"]).requests)
 
     def create_commit(
-        self, name: str, operations: Any, *, commit_message: str, repo_type: str, parent_commit: str, create_pr: bool
+        self,
+        name: str,
+        operations: Any,
+        *,
+        commit_message: str,
+        repo_type: str,
+        parent_commit: str,
+        create_pr: bool,
+        **_: Any,
     ) -> Any:
         if self.before_commit is not None:
             self.before_commit(name)
@@ -110,7 +118,7 @@ class HubApi:
         if create_pr:
             request = SimpleNamespace(title=commit_message, url=f"http://127.0.0.1/pr/{len(repo.requests)}")
             repo.requests.append(request)
-            return SimpleNamespace(pr_url=request.url, commit_url="")
+            return SimpleNamespace(oid=repo.sha, pr_url=request.url, commit_url="")
         repo.commits.append({**repo.commits[-1], **added})
         repo.titles.append(commit_message)
-        return SimpleNamespace(pr_url=None, commit_url=f"http://127.0.0.1/commit/{repo.sha}")
+        return SimpleNamespace(oid=repo.sha, pr_url=None, commit_url=f"http://127.0.0.1/commit/{repo.sha}")

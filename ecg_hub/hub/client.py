@@ -1,0 +1,288 @@
+"""A repository on the hub at $HF_ENDPOINT, and what the hub's client raises put into our words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from ecg_hub.errors import EcgHubError, InputError
+from ecg_hub.names import disable_xet, endpoint
+
+Kind: TypeAlias = Literal["model", "dataset", "space"]
+KINDS: tuple[Kind, ...] = ("model", "dataset", "space")
+STALE = (409, 412)
+MAIN = "main"
+_PIECE = 1 << 20
+_REMEDIES = {
+    401: "The hub does not know your token: run `hf auth login`, or set HF_TOKEN to one that may write there.",
+    403: "Your token may not do that: run `hf auth login` with a token that may write there.",
+    429: "Give the same command again in a few minutes.",
+    507: "Nothing was committed. Its keeper has to free space; then the same command continues.",
+}
+
+
+class StaleParentError(EcgHubError):
+    """Somebody else committed in the meantime: read again and try again."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file in a repository.
+
+    Attributes:
+        size: in bytes.
+        digest: its SHA-256, or the SHA-1 by which git names it.
+    """
+
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a repository holds now. `link`: page of the commit, or of the pull request."""
+
+    oid: str
+    link: str
+
+
+class HubRepository:
+    """A repository on the hub at $HF_ENDPOINT.
+
+    All methods raise InputError, with the remedy, if the hub refuses or does not answer.
+
+    Args:
+        id: "ORG/NAME"; of a model also "NAME", which a hub of one's own may know.
+        kind: "model", "dataset" or "space".
+        api: a `huggingface_hub.HfApi`; by default one with the user's own token.
+    """
+
+    def __init__(self, id: str, kind: Kind = "model", api: Any = None) -> None:
+        disable_xet()
+        from huggingface_hub import HfApi
+
+        self.id, self.kind = id, kind
+        self.api = HfApi(library_name="ecg-hub") if api is None else api
+
+    @property
+    def name(self) -> str:
+        """The repository, for people."""
+        return f"{self.id} at {endpoint()}"
+
+    def info(self, revision: str | None = None) -> Any:
+        """Return what the hub says of a revision, or None if it has no such repository or revision."""
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+        try:
+            with said(self.name):
+                return self.api.repo_info(self.id, repo_type=self.kind, revision=revision)
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            return None
+
+    def files(self, revision: str | None, below: str = "") -> dict[str, Stored]:
+        """Return path -> size and digest of the files of a revision; empty if the folder is not there."""
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            with said(self.name):
+                tree = self.api.list_repo_tree(
+                    self.id, below or None, recursive=True, revision=revision, repo_type=self.kind
+                )
+                found: list[Any] = [item for item in tree if hasattr(item, "blob_id")]
+        except EntryNotFoundError:
+            return {}
+        return {item.path: Stored(item.size, item.lfs.sha256 if item.lfs else item.blob_id) for item in found}
+
+    def create(self, private: bool | None = None) -> None:
+        """Make the repository if it is not there."""
+        sdk: dict[str, Any] = {"space_sdk": "static"} if self.kind == "space" else {}
+        with said(self.name):
+            self.api.create_repo(self.id, repo_type=self.kind, private=private, exist_ok=True, **sdk)
+
+    def create_branch(self, branch: str) -> None:
+        """Make a branch from the default one if it is not there."""
+        with said(self.name):
+            self.api.create_branch(self.id, branch=branch, repo_type=self.kind, exist_ok=True)
+
+    def tags(self) -> dict[str, str]:
+        """Return tag -> commit."""
+        with self._found():
+            refs = self.api.list_repo_refs(self.id, repo_type=self.kind)
+            return {tag.name: str(tag.target_commit) for tag in refs.tags}
+
+    def tag(self, name: str, commit: str) -> None:
+        """Let a new tag stand for a commit."""
+        with self._found():
+            self.api.create_tag(self.id, tag=name, revision=commit, repo_type=self.kind)
+
+    def commit(
+        self,
+        files: Mapping[str, Path | bytes],
+        message: str,
+        parent: str,
+        *,
+        gone: Sequence[str] = (),
+        branch: str | None = None,
+        request: bool = False,
+    ) -> Commit:
+        """Write and remove files in one commit on top of `parent`.
+
+        Args:
+            files: path -> content, or the file that holds it.
+            message: title.
+            parent: the commit that the caller saw.
+            gone: paths to remove.
+            branch: the default branch if None.
+            request: propose a pull request instead.
+
+        Raises:
+            StaleParentError: `parent` is no longer the present commit.
+            InputError: the hub refuses.
+        """
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        steps: list[Any] = [CommitOperationDelete(path) for path in gone]
+        steps += [
+            CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
+            for path, content in files.items()
+        ]
+        with self._found():
+            done = self.api.create_commit(
+                self.id,
+                steps,
+                commit_message=message,
+                repo_type=self.kind,
+                revision=branch,
+                parent_commit=parent,
+                create_pr=request,
+            )
+        return Commit(str(done.oid), str((done.pr_url if request else None) or done.commit_url))
+
+    @contextmanager
+    def _found(self) -> Iterator[None]:
+        """The repository has to be there."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            with said(self.name):
+                yield
+        except RepositoryNotFoundError as error:
+            raise InputError(f"{self.name} is not there, or your token may not see it.") from error
+
+
+def check_id(repo: str) -> str:
+    """Return the id of a repository.
+
+    Raises:
+        InputError: it is not of the form ORG/NAME.
+    """
+    parts = repo.split("/")
+    if len(parts) != 2 or not all(parts):
+        raise InputError(f"{repo!r} is no repository; write ORG/NAME.")
+    return repo
+
+
+def same(digest: str | None, content: Path | bytes) -> bool:
+    """Return whether a file of this digest (SHA-256, or SHA-1 as git computes it) has this content."""
+    if digest is None:
+        return False
+    return digest == (sha256(content) if len(digest) == 64 else git_sha1(content))
+
+
+def sha256(content: Path | bytes) -> str:
+    """Return the SHA-256 of bytes or of a file."""
+    return _digest(hashlib.sha256(), content)
+
+
+def git_sha1(content: Path | bytes) -> str:
+    """Return the SHA-1 by which git names bytes or a file."""
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    return _digest(hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False), content)
+
+
+def _digest(digest: Any, content: Path | bytes) -> str:
+    if isinstance(content, bytes):
+        digest.update(content)
+    else:
+        with content.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    return str(digest.hexdigest())
+
+
+@contextmanager
+def said(name: str) -> Iterator[None]:
+    """Turn what the client raises into sentences that name the remedy; "not there" passes through.
+
+    Args:
+        name: of the repository, for people.
+
+    Raises:
+        StaleParentError: a commit on a head that has moved.
+        InputError: the hub refuses or does not answer.
+    """
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        yield
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError, EcgHubError):
+        raise
+    except Exception as error:
+        raise _in_words(name, error) from error
+
+
+def _in_words(name: str, error: Exception) -> Exception:
+    """Return the error in our words, or the error itself if it is not the hub's or the network's."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    cause = _cause(error)
+    if isinstance(cause, HfHubHTTPError):
+        if getattr(cause.response, "status_code", None) in STALE:
+            return StaleParentError(f"{name} changed in the meantime.")
+        return _refusal(name, cause)
+    if isinstance(error, LocalTokenNotFoundError):
+        return InputError(f"{name} needs a token. {_REMEDIES[401]}")
+    if isinstance(error, HFValidationError) or str(error).startswith("LFS batch API returned errors"):
+        return InputError(f"{name} refuses: {first_lines(error, 3)}")
+    if is_connection(cause):
+        return InputError(
+            f"{name} does not answer ({type(cause).__name__}: {first_lines(cause)}). "
+            "The same command continues once it does."
+        )
+    return error
+
+
+def _refusal(name: str, error: Any) -> InputError:
+    remedy = _REMEDIES.get(getattr(error.response, "status_code", None) or 0, "")
+    words = getattr(error, "server_message", None) or first_lines(error)
+    return InputError(f"{name} refuses: {words} {remedy}".strip())
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the answer or broken connection behind an error: the client wraps what befalls an upload."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, HfHubHTTPError) or is_connection(found):
+            return found
+        found = found.__cause__
+    return error
+
+
+def first_lines(error: BaseException, lines: int = 2) -> str:
+    """Return the first lines of what an error says, in one line."""
+    said = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(said[:lines]) or type(error).__name__
+
+
+def is_connection(error: BaseException) -> bool:
+    """Whether an exception is the network's: of the HTTP client, the operating system or the client's offline mode."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    module = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError | OfflineModeIsEnabled) or module.startswith("httpx")
