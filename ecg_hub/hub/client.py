@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
 from ecg_hub.errors import EcgHubError, InputError
@@ -96,6 +97,29 @@ class HubRepository:
         except EntryNotFoundError:
             return {}
         return {item.path: Stored(item.size, item.lfs.sha256 if item.lfs else item.blob_id) for item in found}
+
+    def read(self, revision: str, path: str) -> bytes | None:
+        """Return the content of a file, or None where there is none."""
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            with said(self.name), TemporaryDirectory(prefix="ecg-hub-") as folder:
+                file = self.api.hf_hub_download(self.id, path, revision=revision, repo_type=self.kind, local_dir=folder)
+                return Path(file).read_bytes()
+        except EntryNotFoundError:
+            return None
+
+    def requests(self, title: str) -> dict[str, str]:
+        """Return revision -> address of the open pull requests of a title; a server that keeps no list has none."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            found = self.api.get_repo_discussions(
+                self.id, repo_type=self.kind, discussion_type="pull_request", discussion_status="open"
+            )
+            return {f"refs/pr/{one.num}": str(one.url) for one in found if one.title == title}
+        except HfHubHTTPError:
+            return {}
 
     def create(self, private: bool | None = None) -> None:
         """Make the repository if it is not there."""
@@ -258,7 +282,7 @@ def _in_words(name: str, error: Exception) -> Exception:
 
 def _refusal(name: str, error: Any) -> InputError:
     remedy = _REMEDIES.get(getattr(error.response, "status_code", None) or 0, "")
-    words = getattr(error, "server_message", None) or first_lines(error)
+    words = str(getattr(error, "server_message", None) or first_lines(error)).rstrip(".") + "."
     return InputError(f"{name} refuses: {words} {remedy}".strip())
 
 

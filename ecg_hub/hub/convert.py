@@ -19,6 +19,7 @@ from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.hub.card import model_card
 from ecg_hub.hub.checkpoint import Checkpoint, read_checkpoint
 from ecg_hub.hub.entries import Conversion, Entries
+from ecg_hub.hub.folders import put_in_place
 from ecg_hub.names import model_folder
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
@@ -124,26 +125,9 @@ def write_model_folder(model: Any, entry: catalog.ModelEntry, target: Path) -> N
         build_feature_extractor(entry).save_pretrained(partial)
         (partial / "README.md").write_text(model_card(entry, model.config), encoding="utf-8")
         partial.chmod(0o777 & ~_umask())
-        _put_in_place(partial, target)
+        put_in_place(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put_in_place(new: Path, target: Path) -> None:
-    """Rename a finished folder to its place; a folder that is there goes only once the new one stands."""
-    if not target.exists():
-        os.replace(new, target)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", dir=target.parent))
-    try:
-        os.replace(target, aside / target.name)
-        try:
-            os.replace(new, target)
-        except OSError:
-            os.replace(aside / target.name, target)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

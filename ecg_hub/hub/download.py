@@ -27,6 +27,7 @@ from ecg_hub.errors import CheckpointError
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _HEADERS = {"User-Agent": f"ecg-hub/{__version__}", "Accept-Encoding": "identity"}
 _LONGEST_WAIT_SECONDS = 60.0
+HOME_OPTION = "ECG_HUB_HOME"
 
 Answer = TypeVar("Answer")
 
@@ -126,6 +127,8 @@ def download(
     patience: Patience | None = None,
     quiet: bool = False,
     client: httpx2.Client | None = None,
+    bar: Any = None,
+    option: str = HOME_OPTION,
 ) -> Path:
     """Download a file, or what is missing of it.
 
@@ -135,6 +138,8 @@ def download(
         patience: how often a broken connection is taken up again.
         quiet: draw no progress bar. Without a terminal none is drawn anyway.
         client: from `open_client`, kept open between many files; by default one for this file.
+        bar: a progress bar over many files, moved on by bytes; by default this file gets its own.
+        option: what names the disk, for error messages.
 
     Returns:
         The path of the whole file, whose checksum was compared.
@@ -147,10 +152,41 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not (target.is_file() and _is_whole(remote, target)):
-            _complete(remote, _Part(remote, target), patience or Patience(), quiet, client)
+            part = _Part(remote, target)
+            own = _own_bar(remote, part, quiet) if bar is None else _Share(bar, part.size)
+            _complete(remote, part, patience or Patience(), own, client)
     except OSError as error:
-        raise write_error(target, error) from error
+        raise write_error(target, error, option) from error
     return target
+
+
+class _Share:
+    """One file's share in a bar over many."""
+
+    def __init__(self, bar: Any, here: int) -> None:
+        self._bar, self.n = bar, 0
+        self.update(here)
+
+    def __enter__(self) -> _Share:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, size: int) -> None:
+        self.n += size
+        self._bar.update(size)
+
+
+def _own_bar(remote: RemoteFile, part: _Part, quiet: bool) -> Any:
+    return tqdm(
+        total=remote.size,
+        initial=part.size,
+        desc=remote.name,
+        unit="B",
+        unit_scale=True,
+        disable=True if quiet else None,
+    )
 
 
 def check_sum(path: Path, checksum: str) -> bool:
@@ -209,17 +245,9 @@ class _Part:
         return {}
 
 
-def _complete(remote: RemoteFile, part: _Part, patience: Patience, quiet: bool, shared: httpx2.Client | None) -> None:
+def _complete(remote: RemoteFile, part: _Part, patience: Patience, bar: Any, shared: httpx2.Client | None) -> None:
     """Fetch what is missing, compare the checksum, give the file its name."""
     _check_space(remote, part)
-    bar = tqdm(
-        total=remote.size,
-        initial=part.size,
-        desc=remote.name,
-        unit="B",
-        unit_scale=True,
-        disable=True if quiet else None,
-    )
     with bar, open_client() if shared is None else nullcontext(shared) as client:
         _patiently(remote, patience, lambda: part.size, lambda: _fetch_rest(client, remote, part, bar))
     if not _is_whole(remote, part.path):
@@ -319,17 +347,18 @@ def _check_space(remote: RemoteFile, part: _Part) -> None:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes are missing, {free:,} are free")
 
 
-def write_error(path: Path, error: OSError) -> CheckpointError:
+def write_error(path: Path, error: OSError, option: str = HOME_OPTION) -> CheckpointError:
     """Build the error for a file that cannot be written, with the remedy for its cause.
 
     Args:
         path: the file.
         error: what the system says.
+        option: what names the disk.
     """
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return CheckpointError(
-            f"The disk is full: {str(path)!r} cannot be written ({reason}). Free space, or set ECG_HUB_HOME to a "
+            f"The disk is full: {str(path)!r} cannot be written ({reason}). Free space, or set {option} to a "
             "folder on another disk; the same command continues."
         )
-    return CheckpointError(f"{str(path)!r} cannot be written ({reason}). Set ECG_HUB_HOME to a folder that can be.")
+    return CheckpointError(f"{str(path)!r} cannot be written ({reason}). Set {option} to a folder that can be.")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eval_harness.cli import hub_bench, hub_data, hub_listing, hub_models, hub_serve, hub_use
+from eval_harness.cli import hub_bench, hub_carry, hub_data, hub_listing, hub_models, hub_push, hub_serve, hub_use
 from eval_harness.cli.common import start
 
 EPILOG = """\
@@ -19,6 +19,9 @@ examples:
   ecg-hub predict results/ecg-cpc/finetune/model/ptbxl_super record.hea
   ecg-hub data ls
   ecg-hub data prepare ptb-xl --data-dir /data/ecg/ptb-xl --download
+  ecg-hub push ecg-cpc --repo ORG/ecg-cpc --dry-run
+  ecg-hub mirror ORG/ecg-cpc --to /media/disk/hub
+  ecg-hub import /media/disk/hub
   ecg-hub serve --root /srv/hub --host 127.0.0.1 --port 8080 --token-file tokens
 
 Research software, not a medical device."""
@@ -38,6 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     hub_use.register(verbs)
     hub_bench.register(verbs)
     hub_data.register(verbs)
+    hub_push.register(verbs)
+    hub_carry.register(verbs)
     hub_serve.register(verbs)
     return parser
 

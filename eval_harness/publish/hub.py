@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from ecg_hub.errors import EcgHubError
-from ecg_hub.hub.client import HubRepository, Kind, check_id, said
+from ecg_hub.hub.client import HubRepository, Kind, check_id
 from ecg_hub.names import disable_xet, endpoint
 
 
@@ -47,28 +45,11 @@ class HubPublisher:
 
     def read(self, head: str | None, path: str) -> bytes | None:
         """Download one file."""
-        if head is None:
-            return None
-        from huggingface_hub.errors import EntryNotFoundError
-
-        try:
-            with said(self.name), TemporaryDirectory(prefix="ecg-push-") as folder:
-                file = self.api.hf_hub_download(self.repo, path, revision=head, repo_type=self.kind, local_dir=folder)
-                return Path(file).read_bytes()
-        except EntryNotFoundError:
-            return None
+        return None if head is None else self._remote.read(head, path)
 
     def open_request(self, title: str) -> str | None:
         """Look through the open pull requests; a server that keeps no list has none."""
-        from huggingface_hub.errors import HfHubHTTPError
-
-        try:
-            found = self.api.get_repo_discussions(
-                self.repo, repo_type=self.kind, discussion_type="pull_request", discussion_status="open"
-            )
-            return next((str(request.url) for request in found if request.title == title), None)
-        except HfHubHTTPError:
-            return None
+        return next(iter(self._remote.requests(title).values()), None)
 
     def commit(self, files: Mapping[str, bytes], message: str, parent: str | None, request: bool = False) -> str:
         """Make the repository where it is missing, then one commit."""

@@ -116,7 +116,9 @@ class HubApi:
             raise failure(HfHubHTTPError, 412, "stale")
         added = {operation.path_in_repo: operation.path_or_fileobj for operation in operations}
         if create_pr:
-            request = SimpleNamespace(title=commit_message, url=f"http://127.0.0.1/pr/{len(repo.requests)}")
+            request = SimpleNamespace(
+                title=commit_message, num=len(repo.requests) + 1, url=f"http://127.0.0.1/pr/{len(repo.requests)}"
+            )
             repo.requests.append(request)
             return SimpleNamespace(oid=repo.sha, pr_url=request.url, commit_url="")
         repo.commits.append({**repo.commits[-1], **added})

@@ -1,0 +1,293 @@
+"""`ecg-hub import`: mirrored repositories, checked against their manifest, on the hub at $HF_ENDPOINT."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ecg_hub.errors import DataError, InputError, unknown_name
+from ecg_hub.hub.client import HubRepository, StaleParentError, Stored, git_sha1, sha256
+from ecg_hub.hub.manifest import FILE, MirroredFile, MirroredRepository, read_manifest
+from ecg_hub.hub.package import shown
+from ecg_hub.hub.server.naming import check_name
+from ecg_hub.hub.server.refusals import RequestError
+from ecg_hub.hub.terms import INTERNAL_HINT, folder_kept_back
+from ecg_hub.names import endpoint, is_public_hub
+
+FILES_PER_COMMIT = 2000
+TRIES = 5
+RESULTS = ".eval_results/"
+_LABELS = ("upstream-", "copy-")
+# What operating systems leave on a disk that is carried around; nothing but the manifest's files is ever sent.
+_LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What an import did with one repository.
+
+    Attributes:
+        repository: its entry in the manifest.
+        id: its id on this hub.
+        sent: number of files that were sent.
+        removed: files of an earlier import that its origin has no more.
+        commit: the commit that holds it.
+        taken: tags that stand for other commits here, and stay there.
+    """
+
+    repository: MirroredRepository
+    id: str
+    sent: int
+    removed: tuple[str, ...]
+    commit: str
+    taken: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return the summary as lines of text."""
+        one = self.repository
+        what = f"{self.sent} files sent" if self.sent else "nothing to do"
+        tags = tuple(tag for tag in (one.label, *one.tags) if tag not in self.taken)
+        return [
+            f"{one.kind} {self.id}: {what}, commit {self.commit}, tags {', '.join(tags)}",
+            *([f"removed, as its origin did: {shown(self.removed)}"] if self.removed else []),
+            *([f"tags that stand for other commits here, left alone: {', '.join(self.taken)}"] if self.taken else []),
+            f"load it with: {_loading(one, self.id)}",
+        ]
+
+
+def check_mirror(folder: Path, only: Sequence[str] = ()) -> tuple[MirroredRepository, ...]:
+    """Read a mirror and compare every file with the manifest.
+
+    Args:
+        folder: from `ecg-hub mirror`.
+        only: ids to look at; all if empty.
+
+    Returns:
+        The repositories.
+
+    Raises:
+        UnknownNameError: an id that is not in the manifest.
+        DataError: no mirror; or names every file that is damaged, missing, surplus or a link.
+    """
+    manifest = read_manifest(folder)
+    known = {one.id for one in manifest.repositories}
+    for name in only:
+        if name not in known:
+            raise unknown_name("repository of the mirror", name, known)
+    chosen = tuple(one for one in manifest.repositories if not only or one.id in only)
+    bar = tqdm(total=sum(one.size for one in chosen), desc="checking", unit="B", unit_scale=True, disable=None)
+    with bar:
+        problems = [problem for one in chosen for problem in _differences(folder, one, bar)]
+    if not only:
+        listed = {one.folder for one in manifest.repositories}
+        problems += [f"{place}: not in the manifest" for place in _places(folder) if place not in listed]
+    if problems:
+        text = "\n  ".join(problems[:_SHOWN_PROBLEMS])
+        more = len(problems) - _SHOWN_PROBLEMS
+        raise DataError(
+            f"{str(folder)!r} is not what {FILE} says, so nothing was imported:\n  {text}"
+            + (f"\n  and {more} more" if more > 0 else "")
+            + "\nWhere there is network, the same `ecg-hub mirror` command mends it."
+        )
+    return chosen
+
+
+def targets(chosen: Sequence[MirroredRepository], namespace: str | None) -> dict[str, MirroredRepository]:
+    """Return "kind id" on this hub -> repository.
+
+    Args:
+        chosen: what is imported.
+        namespace: where to put all of them, instead of where they were.
+
+    Raises:
+        InputError: two would get the same id, or the namespace is none.
+    """
+    found: dict[str, MirroredRepository] = {}
+    for one in chosen:
+        place = f"{one.kind} {target_id(one, namespace)}"
+        if place in found:
+            raise InputError(
+                f"{found[place].id} and {one.id} would both become {place}: import them one by one, --only."
+            )
+        found[place] = one
+    return found
+
+
+def target_id(one: MirroredRepository, namespace: str | None) -> str:
+    """Return the id of a repository on this hub.
+
+    Raises:
+        InputError: the namespace cannot be one.
+    """
+    if namespace is None:
+        return one.id
+    try:
+        return f"{check_name(namespace, 'namespace')}/{one.id.partition('/')[2]}"
+    except RequestError as error:
+        raise InputError(f"--namespace: {error.message}") from None
+
+
+def check_terms(folder: Path, chosen: Sequence[MirroredRepository], *, internal: bool) -> None:
+    """Refuse what may not go to this hub.
+
+    Args:
+        folder: of the mirror.
+        chosen: what is imported.
+        internal: the user says that copies of what may not be passed on stay inside one institution.
+
+    Raises:
+        InputError: says what and why.
+    """
+    if is_public_hub():
+        raise InputError(
+            f"`ecg-hub import` is for a hub of your own, and {endpoint()} is the public one: set HF_ENDPOINT."
+        )
+    for one in chosen:
+        reason = keeps_inside(folder, one)
+        if reason and not internal:
+            raise InputError(f"{one.id}: {reason}\n{INTERNAL_HINT}")
+
+
+def keeps_inside(folder: Path, one: MirroredRepository) -> str | None:
+    """Return why a repository has to stay inside one institution, or None."""
+    reason = None if one.kind != "model" else folder_kept_back(folder / one.folder)
+    return reason or (f"It was copied as internal. Licence: {one.licence or 'not stated'}." if one.internal else None)
+
+
+def bring_in(folder: Path, one: MirroredRepository, id: str, api: Any = None) -> ImportSummary:
+    """Send one repository, tag it, and compare what the hub then holds with the manifest.
+
+    What is there already is not sent again, so that the same command continues after a cut. What others have added,
+    such as scores, stays.
+
+    Args:
+        folder: of the mirror, checked.
+        one: the repository.
+        id: its id on this hub.
+        api: a `huggingface_hub.HfApi`; by default one with the user's own token.
+
+    Raises:
+        InputError: the hub refuses or does not answer, or the repository is public there and must not be.
+        DataError: the hub holds something else afterwards: a file changed while it was sent.
+    """
+    remote = HubRepository(id, one.kind, api)
+    private = one.private or keeps_inside(folder, one) is not None
+    info = remote.info()
+    if info is None:
+        remote.create(private=private or None)
+    elif private and not info.private:
+        raise InputError(f"{remote.name} is public, and {one.id} was private: make it private first, or --namespace.")
+    tags = remote.tags()
+    if one.label in tags and not _missing(folder, one, remote.files(tags[one.label])):
+        return _tagged(remote, one, tags[one.label], 0, ())
+    sent, removed, commit = _send(folder, one, remote, tags)
+    if lost := _missing(folder, one, remote.files(commit)):
+        raise DataError(f"{remote.name} does not hold what the manifest says: {shown([file.path for file in lost])}.")
+    return _tagged(remote, one, commit, sent, removed)
+
+
+def _send(
+    folder: Path, one: MirroredRepository, remote: HubRepository, tags: dict[str, str]
+) -> tuple[int, tuple[str, ...], str]:
+    """Commit what is missing, in portions that a cut does not undo."""
+    wanted = {file.path for file in one.files}
+    earlier = {path for tag, at in tags.items() if tag.startswith(_LABELS) for path in remote.files(at)}
+    root, sent, removed = folder / one.folder, 0, tuple[str, ...]()
+    for _ in range(TRIES + len(one.files) // FILES_PER_COMMIT):
+        info = remote.info()
+        head = str(info.sha)
+        there = remote.files(head)
+        missing = _missing(folder, one, there)
+        portion = missing[:FILES_PER_COMMIT]
+        gone = tuple(path for path in there if path in earlier - wanted and not path.startswith(RESULTS))
+        if not portion and not gone:
+            return sent, removed, head
+        files = {file.path: root / file.path for file in portion}
+        title = f"{one.id} at {one.commit or one.label}, by ecg-hub import"
+        try:
+            done = remote.commit(files, title, head, gone=gone)
+        except StaleParentError:
+            continue
+        sent, removed = sent + len(portion), removed + gone
+        if len(portion) == len(missing):
+            return sent, removed, done.oid
+    raise InputError(f"{remote.name} kept changing. Give the same command again later.")
+
+
+def _missing(folder: Path, one: MirroredRepository, there: dict[str, Stored]) -> list[MirroredFile]:
+    return [file for file in one.files if not _is_there(there.get(file.path), file, folder / one.folder)]
+
+
+def _is_there(stored: Stored | None, file: MirroredFile, root: Path) -> bool:
+    if stored is None or stored.size != file.size:
+        return False
+    return stored.digest == (file.sha256 if len(stored.digest) == 64 else git_sha1(root / file.path))
+
+
+def _tagged(
+    remote: HubRepository, one: MirroredRepository, commit: str, sent: int, removed: tuple[str, ...]
+) -> ImportSummary:
+    tags = remote.tags()
+    for tag in (one.label, *one.tags):
+        if tag not in tags:
+            remote.tag(tag, commit)
+    taken = tuple(tag for tag in (one.label, *one.tags) if tags.get(tag, commit) != commit)
+    return ImportSummary(one, remote.id, sent, removed, commit, taken)
+
+
+def _differences(folder: Path, one: MirroredRepository, bar: Any) -> Iterator[str]:
+    """Yield what of a repository is not as the manifest says."""
+    parts = one.folder.split("/")
+    for depth in range(1, len(parts) + 1):
+        if (folder / "/".join(parts[:depth])).is_symlink():
+            yield f"{'/'.join(parts[:depth])}: a link"
+            return
+    root = folder / one.folder
+    found, links = set[str](), set[str]()
+    for path in _walk(root):
+        (links if (root / path).is_symlink() else found).add(path)
+    for path in sorted(links):
+        yield f"{one.folder}/{path}: a link"
+    for file in one.files:
+        place = root / file.path
+        if file.path not in found:
+            if not any(file.path == link or file.path.startswith(f"{link}/") for link in links):
+                yield f"{one.folder}/{file.path}: missing"
+        elif place.stat().st_size != file.size:
+            yield f"{one.folder}/{file.path}: damaged, {place.stat().st_size:,} bytes instead of {file.size:,}"
+        elif sha256(place) != file.sha256:
+            yield f"{one.folder}/{file.path}: damaged, another SHA-256"
+        bar.update(file.size)
+    for path in sorted(found - {file.path for file in one.files}):
+        yield f"{one.folder}/{path}: not in the manifest"
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Yield files and links below a folder, without following links and without litter."""
+    for place, folders, files in os.walk(root):
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        for name in (*files, *links):
+            if name not in _LITTER and not name.startswith("._"):
+                yield (Path(place) / name).relative_to(root).as_posix()
+
+
+def _places(folder: Path) -> Iterator[str]:
+    """Yield the folders of repositories, and those that a mirror has begun."""
+    for kind in ("models", "datasets", "spaces"):
+        for path in sorted((folder / kind).glob("*/*")):
+            if path.is_dir() and path.name not in _LITTER:
+                yield path.relative_to(folder).as_posix()
+
+
+def _loading(one: MirroredRepository, id: str) -> str:
+    if one.kind == "model":
+        return f'ecg_hub.AutoModel.from_pretrained("{id}", revision="{one.label}")'
+    if one.kind == "dataset":
+        return f'datasets.load_dataset("{id}", revision="{one.label}")'
+    return f"{endpoint()}/spaces/{id}/view/main/"

@@ -1,0 +1,389 @@
+"""`ecg-hub mirror`: repositories of a hub in plain folders, to be carried where there is no network.
+
+A repository grows in `.NAME.partial` beside its place, file by file, each checked against the digest that the hub
+states; a mirror that was killed continues there. Its folder takes its place in one step, then the manifest names it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from ecg_hub import catalog
+from ecg_hub.errors import CheckpointError, EcgHubError, InputError
+from ecg_hub.hub.client import HubRepository, Kind, Stored, check_id, said, same, sha256
+from ecg_hub.hub.download import Patience, RemoteFile, download, open_client, write_error
+from ecg_hub.hub.folders import put_in_place
+from ecg_hub.hub.manifest import (
+    FILE,
+    Manifest,
+    MirroredFile,
+    MirroredRepository,
+    public_origin,
+    read_manifest,
+    write_manifest,
+)
+from ecg_hub.hub.package import Package, packed, shown
+from ecg_hub.hub.server.naming import check_path
+from ecg_hub.hub.server.refusals import RequestError
+from ecg_hub.hub.terms import folder_kept_back, kept_back
+from ecg_hub.names import endpoint, resolve
+
+OWN_NAMESPACE = "local"
+THREADS = 6
+_OPTION = "--to"
+_PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to mirror.
+
+    Attributes:
+        id: "ORG/NAME", or a short name.
+        kind: "model", "dataset" or "space".
+        revision: branch, tag or commit; None is the default branch.
+        include: patterns of files to take; all if empty.
+        exclude: patterns of files to leave.
+        internal: of a converted model that may not be passed on: the copy stays inside one institution.
+    """
+
+    id: str
+    kind: Kind = "model"
+    revision: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    internal: bool = False
+
+
+@dataclass(frozen=True)
+class MirrorSummary:
+    """What a mirror did.
+
+    Attributes:
+        folder: where the repository lies.
+        repository: its entry in the manifest.
+        fetched: files that came over the network now.
+    """
+
+    folder: Path
+    repository: MirroredRepository
+    fetched: int
+
+    def lines(self) -> list[str]:
+        """Return the summary as lines of text."""
+        one = self.repository
+        at = f" at {one.commit}" if one.commit else ", a converted model"
+        pickles = tuple(file.path for file in one.files if file.path.endswith(_PICKLES))
+        warning = f"warning: what loads these files may run code in them: {shown(pickles)} (--exclude leaves them)"
+        return [
+            f"{one.kind} {one.id}{at}: {len(one.files)} files, {one.size:,} bytes, {self.fetched} fetched now",
+            f"licence: {one.licence or 'not stated by its card'}",
+            *(["INTERNAL: not to be passed on; `ecg-hub import --internal` takes it"] if one.internal else []),
+            *([f"left out as asked: {shown(one.left_out)}"] if one.left_out else []),
+            *([warning] if pickles else []),
+            f"written: {self.folder}",
+        ]
+
+
+def mirror(wish: Wish, to: Path, *, patience: Patience | None = None, api: Any = None) -> MirrorSummary:
+    """Copy one repository, or one converted model, into a folder of mirrored repositories.
+
+    Args:
+        wish: what to copy.
+        to: the folder; made if it is not there.
+        patience: how often a broken connection is taken up again.
+        api: a `huggingface_hub.HfApi`; by default one with the user's own token.
+
+    Raises:
+        InputError: no such repository or revision, the licence keeps it back, or the folder holds something else.
+        CheckpointError: no connection, a file came damaged, or the disk is full; the same command continues.
+    """
+    with _alone(to):
+        manifest = read_manifest(to) if (to / FILE).exists() else Manifest()
+        if "/" not in wish.id and wish.kind == "model":
+            resolved = resolve(wish.id)
+            if resolved.kind != "hub":
+                return _copy_own(wish, to, manifest)
+        elif wish.kind != "model":
+            check_id(wish.id)
+        return _copy_remote(wish, to, manifest, patience, api)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second process from writing to the same folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".ecg-hub-mirror.lock").acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"Another process is mirroring to {str(folder)!r}. Wait for it, or give another --to.") from (
+            error
+        )
+    except OSError as error:
+        raise write_error(folder, error, _OPTION) from error
+    with lock:
+        yield
+
+
+def _copy_own(wish: Wish, to: Path, manifest: Manifest) -> MirrorSummary:
+    """Copy a converted model, under the rule of `ecg-hub push`."""
+    if wish.revision or wish.include or wish.exclude:
+        raise InputError(f"{wish.id!r} is a converted model here: --revision, --include and --exclude mean nothing.")
+    if wish.id not in catalog.models():
+        raise InputError(f"{wish.id!r} is no repository and no short name. Write ORG/NAME.")
+    with packed(wish.id, internal=wish.internal, to_hub=False) as package:
+        place = f"models/{OWN_NAMESPACE}/{wish.id}"
+        try:
+            staging = _staging(to / place, set(package.files))
+            for path, content in package.files.items():
+                _write(staging / path, content)
+            repository = _own_entry(wish, package, staging)
+            _finish(staging, to, repository, manifest)
+        except OSError as error:
+            raise write_error(to / place, error, _OPTION) from error
+    return MirrorSummary(to / place, repository, 0)
+
+
+def _own_entry(wish: Wish, package: Package, staging: Path) -> MirroredRepository:
+    licence = package.entry.licence.name if package.config.get("source") else None
+    inside = wish.internal or kept_back(package.config) is not None
+    return MirroredRepository(
+        kind="model",
+        id=f"{OWN_NAMESPACE}/{wish.id}",
+        commit=None,
+        revision="main",
+        internal=inside,
+        private=inside,
+        licence=licence,
+        files=tuple(_entry(staging, path) for path in sorted(package.files)),
+    )
+
+
+def _copy_remote(wish: Wish, to: Path, manifest: Manifest, patience: Patience | None, api: Any) -> MirrorSummary:
+    """Copy a repository of the hub at the commit that its revision stands for now."""
+    remote = HubRepository(wish.id, wish.kind, api)
+    info = remote.info(wish.revision)
+    if info is None:
+        at = f" at {wish.revision!r}" if wish.revision else ""
+        raise InputError(
+            f"{wish.kind} {remote.name} is not there{at}, or your token may not see it: run `hf auth login`. Datasets "
+            "and spaces need --type."
+        )
+    commit, name = str(info.sha), str(info.id)
+    there = remote.files(commit)
+    chosen = _chosen(there, wish)
+    target = to / f"{wish.kind}s" / name
+    try:
+        staging = _staging(target, set(chosen))
+        _check_space(staging, target, chosen)
+        fetched = _fetch_all(_Source(remote, name, commit, patience or Patience()), chosen, staging, target)
+        repository = MirroredRepository(
+            kind=wish.kind,
+            id=name,
+            commit=commit,
+            revision=wish.revision or "main",
+            tags=tuple(sorted(tag for tag, at in remote.tags().items() if at == commit)),
+            origin=public_origin(endpoint()),
+            private=bool(info.private),
+            internal=wish.kind == "model" and folder_kept_back(staging) is not None,
+            licence=_licence(info),
+            left_out=tuple(sorted(set(there) - set(chosen))),
+            files=tuple(_entry(staging, path, stored.digest) for path, stored in sorted(chosen.items())),
+        )
+        _finish(staging, to, repository, manifest)
+    except OSError as error:
+        raise write_error(target, error, _OPTION) from error
+    return MirrorSummary(target, repository, fetched)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where files come from."""
+
+    remote: HubRepository
+    id: str
+    commit: str
+    patience: Patience
+
+    def file(self, path: str, stored: Stored) -> RemoteFile:
+        from huggingface_hub import hf_hub_url
+
+        url = hf_hub_url(self.id, path, repo_type=self.remote.kind, revision=self.commit, endpoint=self._endpoint)
+        checksum = f"sha256:{stored.digest}" if len(stored.digest) == 64 else None
+        remedy = (
+            f"Repository: {self.remote.name}. Where its keepers decide who gets it, ask there and run `hf auth login`."
+        )
+        return RemoteFile(path, url, stored.size, checksum, remedy)
+
+    def headers(self) -> dict[str, str]:
+        """The user's token; the HTTP client does not take it along to other hosts."""
+        from huggingface_hub import get_token
+
+        given = getattr(self.remote.api, "token", None)
+        token = given if isinstance(given, str) else None if given is False else get_token()
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    @property
+    def _endpoint(self) -> str:
+        return str(getattr(self.remote.api, "endpoint", None) or endpoint())
+
+
+def _chosen(there: dict[str, Stored], wish: Wish) -> dict[str, Stored]:
+    """Return the files to take; a name that leads out of the folder is refused."""
+    for path in there:
+        try:
+            check_path(path)
+        except RequestError as error:
+            raise InputError(f"{wish.id} is not mirrored: {error.message}") from None
+    chosen = {path: stored for path, stored in there.items() if _is_chosen(path, wish)}
+    if there and not chosen:
+        raise InputError(f"--include and --exclude leave nothing of {wish.id}; it holds {shown(sorted(there))}.")
+    return chosen
+
+
+def _is_chosen(path: str, wish: Wish) -> bool:
+    taken = not wish.include or any(fnmatchcase(path, pattern) for pattern in wish.include)
+    return taken and not any(fnmatchcase(path, pattern) for pattern in wish.exclude)
+
+
+def _staging(target: Path, wanted: set[str]) -> Path:
+    """Return the folder in which a repository grows, without what it does not need any more."""
+    staging = target.with_name(f".{target.name}.partial")
+    staging.mkdir(parents=True, exist_ok=True)
+    known = {f"{path}{end}" for path in wanted for end in ("", ".part", ".part.json")}
+    for path in sorted(staging.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            with suppress(OSError):
+                path.rmdir()
+        elif path.relative_to(staging).as_posix() not in known:
+            path.unlink()
+    return staging
+
+
+def _check_space(staging: Path, target: Path, chosen: dict[str, Stored]) -> None:
+    """Refuse before hours of fetching; what is here already counts by its size."""
+    needed = sum(
+        stored.size
+        for path, stored in chosen.items()
+        if not any(
+            (place / path).is_file() and (place / path).stat().st_size == stored.size for place in (staging, target)
+        )
+    )
+    begun = sum(path.stat().st_size for path in staging.rglob("*.part"))
+    free = shutil.disk_usage(staging).free
+    if needed - begun > free:
+        raise CheckpointError(f"{needed - begun:,} bytes are missing, and {str(staging.parent)!r} has {free:,} free.")
+
+
+def _fetch_all(source: _Source, chosen: dict[str, Stored], staging: Path, finished: Path) -> int:
+    """Bring all files into the staging folder, several at a time; returns how many came over the network."""
+    total = sum(stored.size for stored in chosen.values())
+    bar = tqdm(total=total, desc=source.id, unit="B", unit_scale=True, disable=None)
+    with bar, open_client() as client, ThreadPoolExecutor(THREADS) as pool:
+        client.headers.update(source.headers())
+
+        def bring(path: str, stored: Stored) -> bool:
+            return _bring(source, client, path, stored, staging, finished, bar)
+
+        jobs = [pool.submit(bring, path, stored) for path, stored in chosen.items()]
+        try:
+            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+            return sum(job.result() for job in done)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            client.close()  # what is under way stops too; the next call continues it
+            raise
+
+
+def _bring(source: _Source, client: Any, path: str, stored: Stored, staging: Path, finished: Path, bar: Any) -> bool:
+    """Bring one file: it is there already, an earlier mirror has it, or it is fetched. Returns whether it was."""
+    target = staging / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_file() and same(stored.digest, target):
+        bar.update(stored.size)
+        return False
+    target.unlink(missing_ok=True)
+    earlier = finished / path
+    if earlier.is_file() and earlier.stat().st_size == stored.size and same(stored.digest, earlier):
+        _link(earlier, target)
+        bar.update(stored.size)
+        return False
+    with said(source.remote.name):
+        download(source.file(path, stored), staging, patience=source.patience, client=client, bar=bar, option=_OPTION)
+    if len(stored.digest) == 40 and not same(stored.digest, target):  # a SHA-256 was compared on the way
+        target.unlink()
+        raise CheckpointError(
+            f"{path} of {source.remote.name} came damaged and was thrown away. Give the command again."
+        )
+    return True
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the disk cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _write(target: Path, content: Path | bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        target.write_bytes(content)
+    else:
+        shutil.copyfile(content, target)
+
+
+def _entry(staging: Path, path: str, digest: str = "") -> MirroredFile:
+    """Return a file's entry; a SHA-256 that was compared already is not computed again."""
+    file = staging / path
+    return MirroredFile(path=path, size=file.stat().st_size, sha256=digest if len(digest) == 64 else sha256(file))
+
+
+def _finish(staging: Path, to: Path, repository: MirroredRepository, manifest: Manifest) -> None:
+    """Flush the files, give the folder its place, and name it in the manifest."""
+    for file in repository.files:
+        with (staging / file.path).open("rb") as opened:
+            os.fsync(opened.fileno())
+    put_in_place(staging, to / repository.folder)
+    write_manifest(to, manifest.with_repository(repository))
+
+
+def _licence(info: Any) -> str | None:
+    card = getattr(info, "card_data", None)
+    named = (getattr(card, "license_name", None) or getattr(card, "license", None)) if card else None
+    return str(named)[:1000] if named else None
+
+
+def mirror_all(
+    wishes: Sequence[Wish], to: Path, say: Callable[[str], None], *, patience: Patience | None = None
+) -> int:
+    """Mirror one after another; one that fails does not stop the others. Returns how many failed.
+
+    Args:
+        wishes: what to copy.
+        to: the folder.
+        say: takes each line of what was done.
+        patience: how often a broken connection is taken up again.
+    """
+    failed = 0
+    for wish in wishes:
+        try:
+            say("\n".join(mirror(wish, to, patience=patience).lines()))
+        except EcgHubError as error:
+            if len(wishes) == 1:
+                raise
+            failed += 1
+            say(f"{wish.id} failed: {error}")
+    return failed

@@ -1,0 +1,244 @@
+"""What of a model folder is sent to others: an allow-list of files, looked at and loaded before anything leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ecg_hub import catalog
+from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.hub.leaks import check_card, check_json, check_metadata
+from ecg_hub.hub.published_card import published_card
+from ecg_hub.hub.terms import check_may_leave
+from ecg_hub.names import endpoint, resolve
+
+CONFIG, EXTRACTOR, CARD = "config.json", "preprocessor_config.json", "README.md"
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
+NOTICES = ("LICENSE", "LICENSE.*", "LICENCE", "LICENCE.*", "NOTICE", "NOTICE.*")
+MAX_JSON = 8 << 20
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Package:
+    """A model ready to be sent.
+
+    Attributes:
+        name: what the user wrote.
+        entry: the architecture.
+        config: content of config.json.
+        files: path in the repository -> content, or the file that holds it.
+        left_out: files of the folder that are not sent.
+        facts: parameters, number format and role, in words.
+        random: whether the weights were never trained.
+        internal: whether the licence keeps the weights inside.
+    """
+
+    name: str
+    entry: catalog.ModelEntry
+    config: dict[str, Any]
+    files: dict[str, Path | bytes]
+    left_out: tuple[str, ...]
+    facts: str
+    random: bool
+    internal: bool
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Path -> size in bytes."""
+        return {path: size_of(content) for path, content in self.files.items()}
+
+    def lines(self) -> list[str]:
+        """Return what will be sent as lines of text."""
+        sizes = self.sizes
+        kind = "RANDOM WEIGHTS, never trained; " if self.random else ""
+        source = self.config.get("source") or {}
+        licence = self.entry.licence
+        terms = f"{licence.name}. {licence.note or ''}".strip()
+        return [
+            f"{self.name}: {kind}{self.entry.title}, {self.facts}",
+            *([f"descends from {source.get('file')}, sha256 {source.get('sha256')}"] if source else []),
+            *([f"licence of those weights: {terms}"] if source else []),
+            *(["INTERNAL: a private repository, not to be passed on"] if self.internal else []),
+            *(f"  {path}  {size:,} bytes" for path, size in sizes.items()),
+            f"  {len(sizes)} files, {sum(sizes.values()):,} bytes",
+            *([f"left out: {shown(self.left_out)}"] if self.left_out else []),
+        ]
+
+
+def size_of(content: Path | bytes) -> int:
+    """Return the size in bytes of content, or of the file that holds it."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def shown(names: tuple[str, ...] | list[str]) -> str:
+    """Return the first names of many."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+@contextmanager
+def packed(name: str, *, internal: bool = False, to_hub: bool = True) -> Iterator[Package]:
+    """Look at a model, load it, and give what may be sent; random models exist as long as the context does.
+
+    Args:
+        name: short name of a converted model, folder, or `random:` and a short name.
+        internal: the user says that the copy stays inside (see ecg_hub.hub.terms).
+        to_hub: it goes to the hub at $HF_ENDPOINT; else to a disk.
+
+    Raises:
+        UnknownNameError: no such model.
+        InputError: the licence keeps it back, or a file names a folder of this machine.
+        CheckpointError: the folder is not a whole model of ours, or its weights are not here.
+    """
+    resolved = resolve(name)
+    if resolved.kind == "folder":
+        yield pack(Path(resolved.target), name, internal=internal, to_hub=to_hub)
+    elif resolved.kind == "random":
+        with TemporaryDirectory(prefix="ecg-hub-push-") as folder:
+            _write_random(resolved.name, Path(folder))
+            yield pack(Path(folder), name, internal=internal, random=resolved.name)
+    elif resolved.kind == "scratch":
+        raise CheckpointError(f"{name!r} has no published weights. Give a folder, or 'random:{name}'.")
+    else:
+        raise CheckpointError(
+            f"{name!r} is on {endpoint()}, and not on this machine. Give a folder or the short name of a model that "
+            f"`ecg-hub pull` or `ecg-hub convert` wrote; `ecg-hub mirror {name} --to DIR` copies from hub to hub."
+        )
+
+
+def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True, random: str | None = None) -> Package:
+    """Look at a folder, load it, and return what may be sent.
+
+    Args:
+        folder: a model folder.
+        name: what the user wrote.
+        internal: the user says that the copy stays inside.
+        to_hub: it goes to the hub at $HF_ENDPOINT; else to a disk.
+        random: the `random:` name, if the weights were never trained.
+
+    Raises:
+        InputError: the licence keeps it back, or a file names a folder of this machine.
+        CheckpointError: the folder is not a whole model of ours.
+    """
+    config = read_json(folder / CONFIG)
+    config.pop("_name_or_path", None)
+    entry = catalog.by_model_type(str(config.get("model_type")))
+    if entry is None:
+        raise CheckpointError(
+            f"{str(folder)!r} holds a model of type {config.get('model_type')!r}, which is none of ours, so nothing is "
+            "known of its licence and input. Its own library publishes it: model.push_to_hub(...)."
+        )
+    check_may_leave(config, internal=internal, to_hub=to_hub)
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    weights = [path for path in found if any(fnmatchcase(path, pattern) for pattern in WEIGHTS)]
+    _check_files(folder, found, weights)
+    facts = _load(folder, entry, config)
+    own = (folder / CARD).read_text(encoding="utf-8", errors="replace") if CARD in found else None
+    card = published_card(entry, config, facts=facts, random=random, internal=internal, own=own)
+    _check_leaks(folder, config, weights, card)
+    kept = [path for path in found if any(fnmatchcase(path, pattern) for pattern in NOTICES)]
+    sent: dict[str, Path | bytes] = {
+        CARD: card.encode(),
+        CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
+        EXTRACTOR: folder / EXTRACTOR,
+        **{path: folder / path for path in (*weights, *kept)},
+    }
+    return Package(
+        name=name,
+        entry=entry,
+        config=config,
+        files=sent,
+        left_out=tuple(path for path in found if path not in sent),
+        facts=facts,
+        random=random is not None,
+        internal=internal,
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a small file.
+
+    Raises:
+        CheckpointError: it is not there, too large, or not a JSON object.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise CheckpointError(f"{str(path)!r} is over {MAX_JSON:,} bytes, too large for a configuration.")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read: {error}.") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{str(path)!r} holds no JSON object.")
+    return value
+
+
+def _check_files(folder: Path, found: list[str], weights: list[str]) -> None:
+    if not any(path.endswith(".safetensors") for path in weights):
+        pickles = [path for path in found if re.search(r"\.(bin|pt|pth|ckpt|pkl)$", path)]
+        hint = f" {shown(pickles)} may run code when it is loaded, and is never sent." if pickles else ""
+        raise CheckpointError(
+            f"{str(folder)!r} holds no weights as safetensors.{hint} Write them with model.save_pretrained(FOLDER)."
+        )
+    if EXTRACTOR not in found:
+        alias = (catalog.by_model_type(str(read_json(folder / CONFIG).get("model_type"))) or catalog.get("s4")).alias
+        raise CheckpointError(
+            f"{str(folder)!r} holds no {EXTRACTOR}, so nobody would know what to feed the model. If it takes what its "
+            f"architecture takes: AutoFeatureExtractor.from_pretrained('random:{alias}').save_pretrained(FOLDER)."
+        )
+
+
+def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> str:
+    """Load the folder as its users will, run it once, and return what it is in words."""
+    import torch
+
+    import ecg_hub
+
+    role = entry.class_names[2] in (config.get("architectures") or ())
+    auto = ecg_hub.AutoModelForECGClassification if role else ecg_hub.AutoModel
+    try:
+        model, info = auto.from_pretrained(str(folder), output_loading_info=True)
+        extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(str(folder))
+    except (InputError, CheckpointError):
+        raise
+    except Exception as error:  # whatever is wrong with the folder, it is not sent
+        raise CheckpointError(f"{str(folder)!r} does not load: {type(error).__name__}: {error}") from error
+    surplus = sorted(info["unexpected_keys"])
+    if surplus:
+        raise CheckpointError(f"{str(folder)!r} holds weights that {type(model).__name__} lacks: {shown(surplus)}.")
+    broken = [
+        key for key, value in model.state_dict().items() if value.is_floating_point() and not value.isfinite().all()
+    ]
+    if broken:
+        raise CheckpointError(f"{str(folder)!r} holds weights that are NaN or infinite: {shown(broken)}.")
+    model.eval()
+    spec = extractor.spec()
+    with torch.no_grad():
+        model(torch.zeros(1, len(spec.lead_names), spec.samples, dtype=model.dtype))
+    types = ", ".join(sorted({str(value.dtype).removeprefix("torch.") for value in model.parameters()}))
+    what = f"classifier with {model.config.num_labels} outputs" if role else "encoder"
+    return f"{what}, {model.num_parameters():,} parameters in {types}"
+
+
+def _check_leaks(folder: Path, config: dict[str, Any], weights: list[str], card: str) -> None:
+    """Nothing that is sent may name folders of this machine."""
+    check_json(CONFIG, config)
+    check_json(EXTRACTOR, read_json(folder / EXTRACTOR))
+    check_card(card, folder)
+    for path in weights:
+        if path.endswith(".safetensors"):
+            check_metadata(folder / path)
+
+
+def _write_random(name: str, folder: Path) -> None:
+    import ecg_hub
+
+    ecg_hub.AutoModel.from_pretrained(name).save_pretrained(folder)
+    ecg_hub.AutoFeatureExtractor.from_pretrained(name).save_pretrained(folder)

@@ -1,0 +1,70 @@
+"""`ecg-hub mirror` and `ecg-hub import`: models and datasets on a disk, to where there is no network."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+MIRROR = """\
+Copy repositories of the hub at $HF_ENDPOINT, each at one commit, into plain folders: DIR/models/ORG/NAME/..., with a
+manifest of sizes and SHA-256. A short name whose converted weights are on this machine is copied from there. What was
+interrupted continues; files that are there are compared by their hash and not fetched again."""
+IMPORT = """\
+Compare every file of a mirror with its manifest, then send each repository to the hub of your own at $HF_ENDPOINT,
+under the same id, with the tags that it had and one for the commit that was mirrored. What is there already is not sent
+again."""
+
+
+def register(verbs: Any) -> None:
+    """Add the verbs."""
+    raw = argparse.RawDescriptionHelpFormatter
+    mirror = verbs.add_parser(
+        "mirror", help="copy repositories of a hub into plain folders", description=MIRROR, formatter_class=raw
+    )
+    mirror.add_argument("ids", nargs="+", metavar="ID", help="ORG/NAME, or a short name; see `ecg-hub ls`")
+    mirror.add_argument("--to", required=True, type=Path, metavar="DIR", help="folder, for instance on a disk")
+    mirror.add_argument("--revision", metavar="R", help="branch, tag or commit (default: the default branch)")
+    mirror.add_argument("--type", choices=("model", "dataset", "space"), default="model", help="default: model")
+    mirror.add_argument("--include", action="append", metavar="PATTERN", help="take only such files, e.g. '*.parquet'")
+    mirror.add_argument("--exclude", action="append", metavar="PATTERN", help="leave such files, e.g. '*.pt'")
+    mirror.add_argument(
+        "--internal", action="store_true", help="of a model that may not be passed on; see docs/serve.md"
+    )
+    mirror.set_defaults(run=run_mirror)
+    bring = verbs.add_parser(
+        "import", help="send what was mirrored to a hub of your own", description=IMPORT, formatter_class=raw
+    )
+    bring.add_argument("folder", type=Path, metavar="DIR", help="folder that `ecg-hub mirror` wrote")
+    bring.add_argument("--only", action="append", metavar="ID", help="only this repository; may be repeated")
+    bring.add_argument("--namespace", metavar="NS", help="put all of them there, instead of where they were")
+    bring.add_argument("--internal", action="store_true", help="also what may not be passed on; see docs/serve.md")
+    bring.add_argument("--dry-run", action="store_true", help="check everything, say what would be sent, send nothing")
+    bring.set_defaults(run=run_import)
+
+
+def run_mirror(args: argparse.Namespace) -> int:
+    """Copy one after another."""
+    from ecg_hub.hub.mirror import Wish, mirror_all
+
+    include, exclude = tuple(args.include or ()), tuple(args.exclude or ())
+    wishes = [Wish(id, args.type, args.revision, include, exclude, args.internal) for id in args.ids]
+    return 1 if mirror_all(wishes, args.to.expanduser(), lambda text: print(text, flush=True)) else 0
+
+
+def run_import(args: argparse.Namespace) -> int:
+    """Check all, then send one after another."""
+    from ecg_hub.hub.carry import bring_in, check_mirror, check_terms, target_id, targets
+    from ecg_hub.names import endpoint
+
+    folder = args.folder.expanduser()
+    chosen = check_mirror(folder, tuple(args.only or ()))
+    check_terms(folder, chosen, internal=args.internal)
+    for place, one in targets(chosen, args.namespace).items():
+        print(f"{place}: {len(one.files)} files, {one.size:,} bytes, licence {one.licence or 'not stated'}", flush=True)
+    if args.dry_run:
+        print(f"nothing was sent to {endpoint()}")
+        return 0
+    for one in chosen:
+        print("\n".join(bring_in(folder, one, target_id(one, args.namespace)).lines()), flush=True)
+    return 0

@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.support.hub import hub  # noqa: F401 - a fixture

@@ -1,0 +1,41 @@
+"""Model folders as users have them: converted from the authors' names, trained by the harness, made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ecg_hub
+from ecg_hub import catalog
+from ecg_hub.hub.convert import convert
+from ecg_hub.names import model_folder
+from tests.support.fill import published_state, read_case
+from tests.support.models import tiny, tiny_classifier
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+SOURCE = {"file": "authors.pt", "size": 1234, "sha256": "ab" * 32, "page": "https://example.org/page"}
+
+
+def convert_filled(alias: str, folder: Path) -> Path:
+    """Convert a checkpoint in the authors' names, filled by rule; it then has its short name."""
+    entry = catalog.get(alias)
+    manifest, arrays = read_case(GOLDEN / entry.model_type)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / str(entry.weights.file if str(entry.weights.file).endswith((".pt", ".pth")) else "published.ckpt")
+    torch.save(published_state(manifest, arrays), file)
+    convert(alias, file)
+    return model_folder(alias)
+
+
+def save_tiny(
+    alias: str, folder: Path, source: dict[str, Any] | None = None, *, labels: int = 0, **config: Any
+) -> Path:
+    """Save a tiny model with its extractor; `source` is what its weights are said to descend from."""
+    model = tiny_classifier(alias, num_labels=labels, **config) if labels else tiny(alias, **config)
+    model.config.source = source
+    model.head_is_new = False
+    model.save_pretrained(folder)
+    ecg_hub.AutoFeatureExtractor.from_pretrained(f"random:{alias}-tiny").save_pretrained(folder)
+    return folder
