@@ -86,7 +86,7 @@ def check_mirror(folder: Path, only: Sequence[str] = ()) -> tuple[MirroredReposi
         problems = [problem for one in chosen for problem in _differences(folder, one, bar)]
     if not only:
         listed = {one.folder for one in manifest.repositories}
-        problems += [f"{place}: not in the manifest" for place in _places(folder) if place not in listed]
+        problems += [f"{place}: {_stray(place)}" for place in _places(folder) if place not in listed]
     if problems:
         text = "\n  ".join(problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
@@ -283,6 +283,10 @@ def _places(folder: Path) -> Iterator[str]:
         for path in sorted((folder / kind).glob("*/*")):
             if path.is_dir() and path.name not in _LITTER:
                 yield path.relative_to(folder).as_posix()
+
+
+def _stray(place: str) -> str:
+    return "a mirror that was not finished" if place.endswith(".partial") else "not in the manifest"
 
 
 def _loading(one: MirroredRepository, id: str) -> str:

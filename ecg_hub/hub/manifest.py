@@ -33,7 +33,12 @@ def _path(text: str) -> str:
         raise ValueError(error.message) from None
 
 
-def _id(text: str) -> str:
+def check_repository(text: str) -> str:
+    """Return the id of a repository.
+
+    Raises:
+        ValueError: it is no ORG/NAME, or would lead out of a folder.
+    """
     parts = text.split("/")
     if len(parts) != 2:
         raise ValueError(f"{text[:200]!r} is no repository ORG/NAME")
@@ -43,7 +48,12 @@ def _id(text: str) -> str:
         raise ValueError(error.message) from None
 
 
-def _tag(text: str) -> str:
+def check_tag(text: str) -> str:
+    """Return the name of a tag.
+
+    Raises:
+        ValueError: it has unusual letters.
+    """
     try:
         return check_ref(text, "tag")
     except RequestError as error:
@@ -86,10 +96,10 @@ class MirroredRepository(_Checked):
     """
 
     kind: Kind
-    id: Annotated[str, AfterValidator(_id)]
+    id: Annotated[str, AfterValidator(check_repository)]
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None
     revision: Annotated[str, Field(max_length=250)]
-    tags: tuple[Annotated[str, AfterValidator(_tag)], ...] = ()
+    tags: tuple[Annotated[str, AfterValidator(check_tag)], ...] = ()
     origin: Literal["https://huggingface.co"] | None = None
     private: bool = False
     internal: bool = False

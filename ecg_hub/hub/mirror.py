@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from ecg_hub import catalog
-from ecg_hub.errors import CheckpointError, EcgHubError, InputError
-from ecg_hub.hub.client import HubRepository, Kind, Stored, check_id, said, same, sha256
-from ecg_hub.hub.download import Patience, RemoteFile, download, open_client, write_error
+from ecg_hub.errors import EcgHubError, InputError
+from ecg_hub.hub.client import HubRepository, Kind, Stored, check_id, sha256
+from ecg_hub.hub.download import Patience, write_error
 from ecg_hub.hub.folders import put_in_place
 from ecg_hub.hub.manifest import (
     FILE,
     Manifest,
     MirroredFile,
     MirroredRepository,
+    check_repository,
+    check_tag,
     public_origin,
     read_manifest,
     write_manifest,
@@ -36,12 +36,11 @@ from ecg_hub.hub.manifest import (
 from ecg_hub.hub.package import Package, packed, shown
 from ecg_hub.hub.server.naming import check_path
 from ecg_hub.hub.server.refusals import RequestError
+from ecg_hub.hub.staging import OPTION, Source, check_space, fetch_all, staging_folder
 from ecg_hub.hub.terms import folder_kept_back, kept_back
 from ecg_hub.names import endpoint, resolve
 
 OWN_NAMESPACE = "local"
-THREADS = 6
-_OPTION = "--to"
 _PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 
 
@@ -131,7 +130,7 @@ def _alone(folder: Path) -> Iterator[None]:
             error
         )
     except OSError as error:
-        raise write_error(folder, error, _OPTION) from error
+        raise write_error(folder, error, OPTION) from error
     with lock:
         yield
 
@@ -145,13 +144,13 @@ def _copy_own(wish: Wish, to: Path, manifest: Manifest) -> MirrorSummary:
     with packed(wish.id, internal=wish.internal, to_hub=False) as package:
         place = f"models/{OWN_NAMESPACE}/{wish.id}"
         try:
-            staging = _staging(to / place, set(package.files))
+            staging = staging_folder(to / place, set(package.files))
             for path, content in package.files.items():
                 _write(staging / path, content)
             repository = _own_entry(wish, package, staging)
             _finish(staging, to, repository, manifest)
         except OSError as error:
-            raise write_error(to / place, error, _OPTION) from error
+            raise write_error(to / place, error, OPTION) from error
     return MirrorSummary(to / place, repository, 0)
 
 
@@ -180,20 +179,20 @@ def _copy_remote(wish: Wish, to: Path, manifest: Manifest, patience: Patience | 
             f"{wish.kind} {remote.name} is not there{at}, or your token may not see it: run `hf auth login`. Datasets "
             "and spaces need --type."
         )
-    commit, name = str(info.sha), str(info.id)
+    commit, name = str(info.sha), _checked_id(str(info.id))
     there = remote.files(commit)
     chosen = _chosen(there, wish)
     target = to / f"{wish.kind}s" / name
     try:
-        staging = _staging(target, set(chosen))
-        _check_space(staging, target, chosen)
-        fetched = _fetch_all(_Source(remote, name, commit, patience or Patience()), chosen, staging, target)
+        staging = staging_folder(target, set(chosen))
+        check_space(staging, target, chosen)
+        fetched = fetch_all(Source(remote, name, commit, patience or Patience()), chosen, staging, target)
         repository = MirroredRepository(
             kind=wish.kind,
             id=name,
             commit=commit,
             revision=wish.revision or "main",
-            tags=tuple(sorted(tag for tag, at in remote.tags().items() if at == commit)),
+            tags=tuple(sorted(tag for tag, at in remote.tags().items() if at == commit and _is_usual(tag))),
             origin=public_origin(endpoint()),
             private=bool(info.private),
             internal=wish.kind == "model" and folder_kept_back(staging) is not None,
@@ -203,40 +202,24 @@ def _copy_remote(wish: Wish, to: Path, manifest: Manifest, patience: Patience | 
         )
         _finish(staging, to, repository, manifest)
     except OSError as error:
-        raise write_error(target, error, _OPTION) from error
+        raise write_error(target, error, OPTION) from error
     return MirrorSummary(target, repository, fetched)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where files come from."""
+def _checked_id(text: str) -> str:
+    """Return the id by which a hub calls its repository; it names a folder here."""
+    try:
+        return check_repository(text)
+    except ValueError as error:
+        raise InputError(
+            f"{endpoint()} calls the repository {text[:200]!r}, which cannot name a folder: {error}"
+        ) from (error)
 
-    remote: HubRepository
-    id: str
-    commit: str
-    patience: Patience
 
-    def file(self, path: str, stored: Stored) -> RemoteFile:
-        from huggingface_hub import hf_hub_url
-
-        url = hf_hub_url(self.id, path, repo_type=self.remote.kind, revision=self.commit, endpoint=self._endpoint)
-        checksum = f"sha256:{stored.digest}" if len(stored.digest) == 64 else None
-        remedy = (
-            f"Repository: {self.remote.name}. Where its keepers decide who gets it, ask there and run `hf auth login`."
-        )
-        return RemoteFile(path, url, stored.size, checksum, remedy)
-
-    def headers(self) -> dict[str, str]:
-        """The user's token; the HTTP client does not take it along to other hosts."""
-        from huggingface_hub import get_token
-
-        given = getattr(self.remote.api, "token", None)
-        token = given if isinstance(given, str) else None if given is False else get_token()
-        return {"Authorization": f"Bearer {token}"} if token else {}
-
-    @property
-    def _endpoint(self) -> str:
-        return str(getattr(self.remote.api, "endpoint", None) or endpoint())
+def _is_usual(tag: str) -> bool:
+    with suppress(ValueError):
+        return bool(check_tag(tag))
+    return False
 
 
 def _chosen(there: dict[str, Stored], wish: Wish) -> dict[str, Stored]:
@@ -255,86 +238,6 @@ def _chosen(there: dict[str, Stored], wish: Wish) -> dict[str, Stored]:
 def _is_chosen(path: str, wish: Wish) -> bool:
     taken = not wish.include or any(fnmatchcase(path, pattern) for pattern in wish.include)
     return taken and not any(fnmatchcase(path, pattern) for pattern in wish.exclude)
-
-
-def _staging(target: Path, wanted: set[str]) -> Path:
-    """Return the folder in which a repository grows, without what it does not need any more."""
-    staging = target.with_name(f".{target.name}.partial")
-    staging.mkdir(parents=True, exist_ok=True)
-    known = {f"{path}{end}" for path in wanted for end in ("", ".part", ".part.json")}
-    for path in sorted(staging.rglob("*"), reverse=True):
-        if path.is_dir() and not path.is_symlink():
-            with suppress(OSError):
-                path.rmdir()
-        elif path.relative_to(staging).as_posix() not in known:
-            path.unlink()
-    return staging
-
-
-def _check_space(staging: Path, target: Path, chosen: dict[str, Stored]) -> None:
-    """Refuse before hours of fetching; what is here already counts by its size."""
-    needed = sum(
-        stored.size
-        for path, stored in chosen.items()
-        if not any(
-            (place / path).is_file() and (place / path).stat().st_size == stored.size for place in (staging, target)
-        )
-    )
-    begun = sum(path.stat().st_size for path in staging.rglob("*.part"))
-    free = shutil.disk_usage(staging).free
-    if needed - begun > free:
-        raise CheckpointError(f"{needed - begun:,} bytes are missing, and {str(staging.parent)!r} has {free:,} free.")
-
-
-def _fetch_all(source: _Source, chosen: dict[str, Stored], staging: Path, finished: Path) -> int:
-    """Bring all files into the staging folder, several at a time; returns how many came over the network."""
-    total = sum(stored.size for stored in chosen.values())
-    bar = tqdm(total=total, desc=source.id, unit="B", unit_scale=True, disable=None)
-    with bar, open_client() as client, ThreadPoolExecutor(THREADS) as pool:
-        client.headers.update(source.headers())
-
-        def bring(path: str, stored: Stored) -> bool:
-            return _bring(source, client, path, stored, staging, finished, bar)
-
-        jobs = [pool.submit(bring, path, stored) for path, stored in chosen.items()]
-        try:
-            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
-            return sum(job.result() for job in done)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            client.close()  # what is under way stops too; the next call continues it
-            raise
-
-
-def _bring(source: _Source, client: Any, path: str, stored: Stored, staging: Path, finished: Path, bar: Any) -> bool:
-    """Bring one file: it is there already, an earlier mirror has it, or it is fetched. Returns whether it was."""
-    target = staging / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_file() and same(stored.digest, target):
-        bar.update(stored.size)
-        return False
-    target.unlink(missing_ok=True)
-    earlier = finished / path
-    if earlier.is_file() and earlier.stat().st_size == stored.size and same(stored.digest, earlier):
-        _link(earlier, target)
-        bar.update(stored.size)
-        return False
-    with said(source.remote.name):
-        download(source.file(path, stored), staging, patience=source.patience, client=client, bar=bar, option=_OPTION)
-    if len(stored.digest) == 40 and not same(stored.digest, target):  # a SHA-256 was compared on the way
-        target.unlink()
-        raise CheckpointError(
-            f"{path} of {source.remote.name} came damaged and was thrown away. Give the command again."
-        )
-    return True
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the disk cannot."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _write(target: Path, content: Path | bytes) -> None:

@@ -20,8 +20,8 @@ from ecg_hub.errors import InputError
 from ecg_hub.names import endpoint, is_public_hub
 
 INTERNAL_HINT = (
-    "If the terms let you keep a copy for colleagues at your institution, --internal makes one: in a private repository "
-    "of your own hub, with the licence in its card."
+    "If the terms let you keep a copy for colleagues at your institution, --internal makes one: in a private "
+    "repository of your own hub, with the licence in its card."
 )
 
 
