@@ -211,9 +211,7 @@ def _checked_id(text: str) -> str:
     try:
         return check_repository(text)
     except ValueError as error:
-        raise InputError(
-            f"{endpoint()} calls the repository {text[:200]!r}, which cannot name a folder: {error}"
-        ) from (error)
+        raise InputError(f"{endpoint()} calls the repository {text[:200]!r}, no name for a folder: {error}") from error
 
 
 def _is_usual(tag: str) -> bool:

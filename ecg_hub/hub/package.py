@@ -218,6 +218,7 @@ def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> st
     ]
     if broken:
         raise CheckpointError(f"{str(folder)!r} holds weights that are NaN or infinite: {shown(broken)}.")
+    _check_agree(folder, extractor, model.config)
     model.eval()
     spec = extractor.spec()
     with torch.no_grad():
@@ -225,6 +226,17 @@ def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> st
     types = ", ".join(sorted({str(value.dtype).removeprefix("torch.") for value in model.parameters()}))
     what = f"classifier with {model.config.num_labels} outputs" if role else "encoder"
     return f"{what}, {model.num_parameters():,} parameters in {types}"
+
+
+def _check_agree(folder: Path, extractor: Any, config: Any) -> None:
+    """The extractor's preset `benchmark` and config.json both say what the model is fed."""
+    if "presets" not in read_json(folder / EXTRACTOR):
+        raise CheckpointError(f"{str(folder / EXTRACTOR)!r} is no ECGFeatureExtractor's: it has no presets.")
+    spec = extractor.spec("benchmark")
+    fed = (spec.sampling_rate, spec.input_seconds, tuple(spec.lead_names))
+    wanted = (config.sampling_rate, config.input_seconds, tuple(config.lead_names))
+    if fed != wanted:
+        raise CheckpointError(f"{EXTRACTOR} feeds {fed!r} (rate in Hz, seconds, leads), and {CONFIG} says {wanted!r}.")
 
 
 def _check_leaks(folder: Path, config: dict[str, Any], weights: list[str], card: str) -> None:

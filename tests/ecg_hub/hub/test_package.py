@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -153,18 +152,17 @@ def _other_leads(folder: Path) -> None:
         (_nan, "NaN or infinite"),
         (_pickle, r"no weights as safetensors. pytorch_model.bin may run code"),
         (_other_type, "'bert', which is none of ours"),
-        (_other_leads, "takes float input_values"),
+        (_other_leads, "preprocessor_config.json feeds"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
         (lambda folder: (folder / "config.json").write_text("[]"), "holds no JSON object"),
         (lambda folder: (folder / "config.json").write_bytes(b" " * (9 << 20)), "too large for a configuration"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), r"random:s4'\)\.save_pretrained"),
-        (lambda folder: (folder / "preprocessor_config.json").write_text("{}"), "does not load"),
+        (lambda folder: (folder / "preprocessor_config.json").write_text("{}"), "it has no presets"),
     ],
 )
 def test_broken_folders_are_not_sent(damage: Any, words: str, folder: Path) -> None:
     damage(folder)
-    with warnings.catch_warnings(), pytest.raises((CheckpointError, InputError), match=words):
-        warnings.simplefilter("ignore")
+    with pytest.raises((CheckpointError, InputError), match=words):
         pack(folder, "m")
 
 
@@ -187,16 +185,16 @@ def test_paths_in_the_configuration(value: Any, folder: Path) -> None:
 
 def test_paths_in_card_extractor_and_weights(folder: Path) -> None:
     (folder / "README.md").write_text("Trained in /home/alice/study on 3 cards.")
-    with pytest.raises(InputError, match="README.md names a place on this machine(?s:.)*'/home/alice/study'"):
+    with pytest.raises(InputError, match=r"README\.md names a place on this machine(?s:.)*'/home/alice/study'"):
         pack(folder, "m")
     (folder / "README.md").write_text(f"From {folder.parent}.")
-    with pytest.raises(InputError, match="README.md names a place"):
+    with pytest.raises(InputError, match=r"README\.md names a place"):
         pack(folder, "m")
     (folder / "README.md").write_text("ecg-eval --data-root /data/ecg; https://example.org/home/x")
     pack(folder, "m")
     state = safetensors.torch.load_file(folder / "model.safetensors")
     safetensors.torch.save_file(state, folder / "model.safetensors", {"format": "pt", "from": "/home/alice"})
-    with pytest.raises(InputError, match="header of model.safetensors names a place"):
+    with pytest.raises(InputError, match=r"header of model\.safetensors names a place"):
         pack(folder, "m")
 
 
