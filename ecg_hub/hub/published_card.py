@@ -14,6 +14,7 @@ import yaml
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import InputError
 from ecg_hub.hub.card import model_card
+from ecg_hub.hub.server.cards import CardError, metadata, split_card
 from ecg_hub.hub.terms import source_of
 
 INTERNAL = "## Internal copy"
@@ -52,22 +53,19 @@ def keep_scores(new: bytes, old: bytes) -> bytes:
     Raises:
         InputError: the front matter of one of them cannot be read.
     """
-    from huggingface_hub import ModelCard
-
     try:
-        ours: Any = ModelCard(new.decode(), ignore_metadata_errors=False)
-        theirs: Any = ModelCard(old.decode(), ignore_metadata_errors=False)
-        data, kept = ours.data.to_dict(), theirs.data.to_dict()
-    except (ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as error:
+        ours, theirs = metadata(new.decode()), metadata(old.decode())
+    except (UnicodeDecodeError, CardError) as error:
         raise InputError(f"README.md here or in the repository has a front matter that cannot be read: {error}") from (
             error
         )
-    if "model-index" in data or "model-index" not in kept:
+    if "model-index" in ours or "model-index" not in theirs:
         return new
-    data["model-index"] = kept["model-index"]
-    if data == kept and ours.text.strip() == theirs.text.strip():
+    ours["model-index"] = theirs["model-index"]
+    text, old_text = (split_card(card.decode())[1] for card in (new, old))
+    if ours == theirs and text.strip() == old_text.strip():
         return old
-    return f"---\n{_dump(data)}---\n{ours.text}".encode()
+    return f"---\n{_dump(ours)}---\n{text}".encode()
 
 
 def _made(entry: ModelEntry, config: Mapping[str, Any], facts: str, random: str | None) -> str:
@@ -113,7 +111,7 @@ Research software, not a medical device: nothing here is validated for diagnosis
 def _front(entry: ModelEntry, config: Mapping[str, Any], title: str, random: str | None) -> dict[str, Any]:
     licence: dict[str, Any] = {"license": "unknown"}
     if source_of(config) is not None:
-        whole = yaml.safe_load(model_card(entry).split("---\n")[1])
+        whole = metadata(model_card(entry))
         licence = {key: whole[key] for key in ("license", "license_name", "license_link") if key in whole}
     kind = ["random-weights"] if random else ["ecg-classification"] if _is_classifier(entry, config) else []
     tags = ["ecg", "electrocardiography", "ecg-hub", entry.model_type, *kind]

@@ -48,7 +48,8 @@ class TestHub:
 
     def environment(self, token: str | None = None) -> dict[str, str]:
         """The environment of a user of this hub, for a process of its own."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
+        own = ("HF_", "TRANSFORMERS_", "ECG_HUB_LAZY")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
         return {
             **kept,
             "HF_ENDPOINT": self.url,
