@@ -113,20 +113,42 @@ def fetch_all(source: Source, chosen: dict[str, Stored], staging: Path, finished
     """
     total = sum(stored.size for stored in chosen.values())
     bar = tqdm(total=total, desc=source.id, unit="B", unit_scale=True, disable=None)
+    gate = _Gate(bar)
     with bar, open_client() as client, ThreadPoolExecutor(THREADS) as pool:
         client.headers.update(source.headers())
 
         def bring(path: str, stored: Stored) -> bool:
-            return _bring(source, client, path, stored, staging, finished, bar)
+            return _bring(source, client, path, stored, staging, finished, gate)
 
         jobs = [pool.submit(bring, path, stored) for path, stored in chosen.items()]
         try:
             done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
             return sum(job.result() for job in done)
         except BaseException:
+            gate.closed = True
             pool.shutdown(wait=False, cancel_futures=True)
-            client.close()  # what is under way stops too; the next call continues it
             raise
+
+
+class _StoppedError(Exception):
+    """Another file failed, or the user gave up."""
+
+
+class _Gate:
+    """A bar that stops the downloads which move it on; the next call continues them.
+
+    Attributes:
+        closed: whether they are to stop.
+    """
+
+    def __init__(self, bar: Any) -> None:
+        self._bar, self.closed = bar, False
+
+    def update(self, size: int) -> None:
+        """Move the bar on by bytes."""
+        if self.closed:
+            raise _StoppedError
+        self._bar.update(size)
 
 
 def _bring(source: Source, client: Any, path: str, stored: Stored, staging: Path, finished: Path, bar: Any) -> bool:
