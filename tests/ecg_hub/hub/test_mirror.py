@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -358,20 +357,17 @@ def test_a_hub_that_stops_answering(
 
 def test_one_that_fails_stops_the_others(hub: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upload(hub, CONTENT)
-    failed, real = threading.Event(), download._fetch_rest
+    real = download._fetch_rest
 
     def fetch_rest(client: Any, remote: Any, part: Any, bar: Any) -> None:
         if "part-2" in remote.name:
-            failed.set()
             raise CheckpointError("withdrawn")
-        failed.wait(30)
-        time.sleep(0.3)
+        while not bar._bar.closed:
+            time.sleep(0.01)
         real(client, remote, part, bar)
 
     monkeypatch.setattr(download, "_fetch_rest", fetch_rest)
-    begun = time.monotonic()
     with pytest.raises(CheckpointError, match="withdrawn"):
         mirror(Wish(DATA, "dataset"), tmp_path)
-    assert time.monotonic() - begun < 20
     partial = tmp_path / "datasets" / "ward" / ".data.partial"
     assert list(partial.rglob("*.parquet")) == []

@@ -36,6 +36,9 @@ print("HEAVY", [name for name in {heavy!r} if name in sys.modules], code)
         ("hub", ["ls"]),
         ("hub", ["info", "ecg-cpc"]),
         ("hub", ["convert", "--help"]),
+        ("hub", ["push", "--help"]),
+        ("hub", ["mirror", "--help"]),
+        ("hub", ["import", "--help"]),
     ],
 )
 def test_listing_is_light(module: str, words: list[str]) -> None:
