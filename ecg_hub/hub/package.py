@@ -51,6 +51,11 @@ class Package:
     internal: bool
 
     @property
+    def loader(self) -> str:
+        """The class that loads it."""
+        return loader(self.entry, self.config)
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Path -> size in bytes."""
         return {path: size_of(content) for path, content in self.files.items()}
@@ -71,6 +76,12 @@ class Package:
             f"  {len(sizes)} files, {sum(sizes.values()):,} bytes",
             *([f"left out: {shown(self.left_out)}"] if self.left_out else []),
         ]
+
+
+def loader(entry: catalog.ModelEntry, config: dict[str, Any]) -> str:
+    """Return which of our Auto classes loads a folder with this config.json."""
+    head = entry.class_names[2] in (config.get("architectures") or ())
+    return "AutoModelForECGClassification" if head else "AutoModel"
 
 
 def size_of(content: Path | bytes) -> int:
@@ -201,8 +212,7 @@ def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> st
 
     import ecg_hub
 
-    role = entry.class_names[2] in (config.get("architectures") or ())
-    auto = ecg_hub.AutoModelForECGClassification if role else ecg_hub.AutoModel
+    auto = getattr(ecg_hub, loader(entry, config))
     try:
         model, info = auto.from_pretrained(str(folder), output_loading_info=True)
         extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(str(folder))
@@ -224,7 +234,7 @@ def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> st
     with torch.no_grad():
         model(torch.zeros(1, len(spec.lead_names), spec.samples, dtype=model.dtype))
     types = ", ".join(sorted({str(value.dtype).removeprefix("torch.") for value in model.parameters()}))
-    what = f"classifier with {model.config.num_labels} outputs" if role else "encoder"
+    what = f"classifier with {model.config.num_labels} outputs" if hasattr(model, "head_is_new") else "encoder"
     return f"{what}, {model.num_parameters():,} parameters in {types}"
 
 

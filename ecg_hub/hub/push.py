@@ -54,6 +54,7 @@ class PushSummary:
         commit: the commit that holds the model now.
         link: page of the commit, or of the pull request.
         plan: how it was sent.
+        loader: the class that loads it.
     """
 
     repo: str
@@ -62,6 +63,7 @@ class PushSummary:
     commit: str
     link: str
     plan: Plan
+    loader: str
 
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
@@ -72,7 +74,11 @@ class PushSummary:
             what,
             *([f"removed {', '.join(self.removed)}"] if self.removed else []),
             *([f"tag {self.plan.tag} stands for {self.commit}"] if self.plan.tag else []),
-            *([] if self.plan.request else [f'load it with: ecg_hub.AutoModel.from_pretrained("{self.repo}"{more})']),
+            *(
+                []
+                if self.plan.request
+                else [f'load it with: ecg_hub.{self.loader}.from_pretrained("{self.repo}"{more})']
+            ),
         ]
 
 
@@ -134,7 +140,7 @@ def _attempt(remote: HubRepository, package: Package, plan: Plan) -> PushSummary
     if plan.tag and taken is None:
         remote.tag(plan.tag, done.oid)
     sent = () if done.oid == head else tuple(changed)
-    return PushSummary(plan.repo, sent, gone if sent else (), done.oid, done.link, plan)
+    return PushSummary(plan.repo, sent, gone if sent else (), done.oid, done.link, plan, package.loader)
 
 
 def _commit(

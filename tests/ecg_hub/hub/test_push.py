@@ -104,10 +104,12 @@ def test_a_tag_is_not_moved(hub: TestHub, tmp_path: Path, capsys: pytest.Capture
     assert hub.api().model_info(REPO).sha == head
 
 
-def test_a_branch_of_ones_own(hub: TestHub, tmp_path: Path) -> None:
+def test_a_branch_of_ones_own(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["push", TINY, "--repo", REPO]) == 0
     other = save_tiny("ecg-cpc", tmp_path / "other", labels=2)
     assert main(["push", str(other), "--repo", REPO, "--revision", "ward", "--message", "Two labels"]) == 0
+    load = f'ecg_hub.AutoModelForECGClassification.from_pretrained("{REPO}", revision="ward")'
+    assert f"load it with: {load}" in capsys.readouterr().out
     assert hub.api().list_repo_commits(REPO, revision="ward")[0].title == "Two labels"
     assert "random-weights" in (hub.api().model_info(REPO).tags or ())
     model = ecg_hub.AutoModelForECGClassification.from_pretrained(REPO, revision="ward")
