@@ -13,8 +13,8 @@ machine counts less:
 
 the size of a record and the time to read it in two ways of writing Parquet (as shards are written, and as
 `Dataset.to_parquet` does by default), the resident memory once the shuffle buffers are full and in the last tenth of
-the steps, and the seconds to the first batch at step 0 and far ahead. Everything that was written is removed. Ends with an
-error where the reader does not give five times what training takes, or where memory grows by more than a tenth.
+the steps, and the seconds to the first batch at step 0 and far ahead. Everything that was written is removed. Ends with
+an error where the reader does not give five times what training takes, or where memory grows by more than a tenth.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def main() -> None:
         rate, by_clock, memory, reader = read(folder / "parquet", steps)
         mapped, *_ = read(folder / "arrow", min(steps, MAPPED // BATCH))
         seeks = [first_batch(folder / "parquet", step) for step in (0, 10**6)]
-        plain = stream_of_datasets(folder / "parquet", min(2000, options.records // 2))
+        plain = stream_of_datasets(folder / "parquet", min(8000, options.records // 2))
         trained, trained_by_clock = training(options.train_steps)
     finally:
         shutil.rmtree(folder)
