@@ -42,7 +42,7 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], processes: in
         return
     queue = iter(tasks)
     environment = {"ECG_HUB_LAZY": "1", "OMP_NUM_THREADS": "1"}
-    pool = ProcessPoolExecutor(processes, initializer=_end_with_parent, initargs=(os.getpid(),), env=environment)
+    pool = ProcessPoolExecutor(processes, initializer=end_with_parent, initargs=(os.getpid(),), env=environment)
     with pool:
         pending: set[Future[Result]] = {pool.submit(function, task) for task in itertools.islice(queue, 2 * processes)}
         try:
@@ -55,8 +55,12 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], processes: in
                 future.cancel()
 
 
-def _end_with_parent(parent: int) -> None:
-    """Watch the parent process and end this one when it is gone: a killed parent cannot end its workers."""
+def end_with_parent(parent: int) -> None:
+    """Watch the parent process and end this one when it is gone: a killed parent cannot end its workers.
+
+    Args:
+        parent: its process id, taken in the parent.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:

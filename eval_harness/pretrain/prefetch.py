@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from dataset_scripts.workers import end_with_parent
 from ecg_hub.errors import EcgHubError
 from eval_harness.pretrain.batch import Batch
 from eval_harness.pretrain.unusable import Counted
@@ -68,6 +71,8 @@ def in_processes(reader: StreamingReader, start_step: int, workers: int, depth: 
         num_workers=workers,
         prefetch_factor=max(depth, 1),
         multiprocessing_context="spawn",
+        # A worker of torch waits for ever, after a kill of this process, to get rid of the batches that it has ready.
+        worker_init_fn=partial(_end_with, os.getpid()),
     )
     parts = iter(loader)
     while True:
@@ -95,6 +100,11 @@ class _Parts(IterableDataset[tuple[Batch | EcgHubError, Counted]]):
                 yield batch, self.reader.unusable.counted()
         except EcgHubError as error:  # as an item, because the loader would wrap it in a traceback
             yield error, self.reader.unusable.counted()
+
+
+def _end_with(parent: int, worker: int) -> None:
+    del worker  # its number, as torch passes it
+    end_with_parent(parent)
 
 
 def _joined(parts: list[Batch]) -> Batch:

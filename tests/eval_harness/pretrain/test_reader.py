@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +23,7 @@ from eval_harness.pretrain.opening import open_folder
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader, pretraining_extractor
 from eval_harness.pretrain.rows import Rows
 from eval_harness.pretrain.shard_files import FileSource
+from tests.conftest import ROOT
 from tests.support.shards import RATE, extractor, record, records, write_parquet
 
 OPTIONS = ReaderOptions(seed=1, batch_size=16, lanes=8, shuffle_records=10, prefetch=0)
@@ -234,6 +239,35 @@ class TestPrefetching:
         assert source.unusable.lines() == ["damaged: the signal is missing: 1"]
         with pytest.raises(DataError, match=r"^1 of 64 records are damaged, more than max_loss=0\.01 allows"):
             first(reader(tmp_path, workers=2), 8)
+
+
+READING = """
+import multiprocessing, sys, time
+from pathlib import Path
+from tests.eval_harness.pretrain.test_reader import reader
+
+if __name__ == "__main__":
+    batches = reader(Path(sys.argv[1]), workers=2, batch_size=64, prefetch=2).batches(0)
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_processes_end_with_a_killed_one(folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "reading.py"
+    script.write_text(READING, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(folder)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        workers = [int(word) for word in process.stdout.readline().split()]
+        assert len(workers) == 2
+        process.kill()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "the workers go on without anybody to read for"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
