@@ -41,6 +41,7 @@ def add_reopening(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root", metavar="DIR", help="the datasets (default: $ECG_DATA_ROOT; mock runs need none)"
     )
+    parser.add_argument("--model", metavar="M", help="the run's encoder, where it is a Python object or has moved")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
     parser.add_argument("--num-workers", type=int, metavar="N", help="processes that read (default: 0)")
     parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
@@ -53,6 +54,7 @@ def reopening(args: argparse.Namespace) -> dict[str, Any]:
     """What `add_reopening` gave, as keywords of the options of an analysis."""
     names = ("device", "num_workers", "cache_dir")
     return {
+        "model": args.model,
         "data_root": args.data_root or os.environ.get("ECG_DATA_ROOT", ""),
         "include": tuple(Path(path) for path in split_commas(args.include)),
         "overwrite": args.overwrite,
