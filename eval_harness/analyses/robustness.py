@@ -214,6 +214,7 @@ def _empty(
     }
     return RobustnessResult(
         settings=decides,
+        synthetic=bool(data.deviations.get("synthetic")),
         command=["ecg-eval", *sys.argv[1:]],
         environment=environment(str(trained.accelerator.device)),
         created=utc_now(),

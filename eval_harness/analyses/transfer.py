@@ -307,6 +307,7 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
     }
     return TransferResult(
         settings=decides,
+        synthetic=bool(target.data.deviations.get("synthetic")),
         command=["ecg-eval", *sys.argv[1:]],
         environment=environment(str(trained.accelerator.device)),
         created=utc_now(),

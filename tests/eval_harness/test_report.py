@@ -271,6 +271,7 @@ def test_the_verb_prints_file_and_size(two: Path, tmp_path: Path, capsys: pytest
         "tasks": 1,
         "results": 2,
         "ecgs": 0,
+        "analyses": 0,
     }
     size = f"This file: {target.stat().st_size / 1000:.0f} kB"
     assert size in target.read_text(encoding="utf-8")
