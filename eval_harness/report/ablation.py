@@ -61,7 +61,8 @@ def _differences(name: str, rows: Sequence[AblationRow]) -> Html | None:
     groups: dict[str, list[Line]] = {}
     for row in rows:
         if row.minus_plain is not None:
-            heading = f"{fraction_name(row.fraction)} of the records ({row.records:,.0f}), {_weights(row)} weights"
+            part = "all" if row.fraction == 1 else f"{fraction_name(row.fraction)} of the"
+            heading = f"{part} records ({row.records:,.0f}), {_weights(row)} weights"
             found = estimate(row.minus_plain["macro_auprc"])
             groups.setdefault(heading, []).append(Line(_switches(row), found, _index(row)))
     if not groups:

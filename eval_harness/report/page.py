@@ -17,7 +17,7 @@ from eval_harness.report import about, scores
 from eval_harness.report.analyses import Content, Found, analysis_part
 from eval_harness.report.analyses import chosen as chosen_analyses
 from eval_harness.report.calibration import calibration_part
-from eval_harness.report.content import Entry, TaskContent, entries, gather, task_names
+from eval_harness.report.content import Entry, TaskContent, entries, gather, task_names, without_folders
 from eval_harness.report.ecgs import EcgSource
 from eval_harness.report.groups import subgroup_part
 from eval_harness.report.labels import label_order, label_table, metric_tables
@@ -115,7 +115,7 @@ def write_report(
         ResultError: the file cannot be written.
     """
     content = content if isinstance(content, Content) else Content(content)
-    runs = content.runs
+    runs = without_folders(content.runs)
     found = entries(runs)
     tasks, datasets = known_tasks(options.include), known_datasets(options.include)
     names = task_names(runs, options.tasks, tasks)

@@ -94,7 +94,7 @@ def log_axis(values: Iterable[float], start: float, end: float, *, most: int = 7
     low, high = min(known) - room, max(known) + room
     for steps in ((1, 2, 5), (1,)):
         exact = [(step, power) for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
-        ticks = [(math.log10(step) + power, f"{step * 10.0**power:,g}") for step, power in exact]
+        ticks = [(math.log10(step) + power, f"{step * 10.0**power:,.10g}") for step, power in exact]
         found = [(place, name) for place, name in ticks if low <= place <= high]
         if len(found) <= most:
             break
