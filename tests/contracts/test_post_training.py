@@ -92,7 +92,7 @@ def test_branches_are_dropped_by_sample_and_stay_the_same_on_average(alias: str)
         draws = torch.stack([next(iter(paths.values()))(branch[:1]) for _ in range(1500)])
     share = torch.tensor(kept)
     assert abs(share.mean().item() - (1 - rate)) < 5 * (rate * (1 - rate) / share.numel()) ** 0.5
-    assert any(0 < first < 8 for first in share[:, :8].sum(1).tolist()), "each sample by itself"
+    assert any(0 < first < 4 for first in share[:, :4].sum(1).tolist()), "each sample by itself"
     assert len(set(map(tuple, kept))) == len(kept), "branches are drawn independently"
     bound = 5 * (rate / (1 - rate) / len(draws)) ** 0.5
     assert (draws.mean(0) - branch[:1]).abs().max() < bound * branch[:1].abs().max()
