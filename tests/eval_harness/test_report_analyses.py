@@ -74,6 +74,9 @@ def test_an_ablation_shows_every_difference_and_score(tmp_path: Path) -> None:
     assert "3 + 3 epochs" in found
     assert "limit=300" in found
     charts = re.findall(IMAGE, found)
+    full = next(row for row in result.rows if row.minus_plain is not None)
+    assert full.minus_plain is not None
+    assert f"preview + stochastic depth: {said(full.minus_plain['macro_auprc'].model_dump())}" in charts[0]
     assert len(charts) == 5, "differences, two metrics, the validation curves of two fractions"
     assert "stage 2 from epoch 4" in found
     assert found.count("dashed") > 10, "random weights are told apart without colour"
@@ -143,7 +146,11 @@ def test_cka_is_a_square_of_cells_with_its_numbers(tmp_path: Path) -> None:
     write_analysis(tmp_path / "cka.json", cka())
     found = part(written(tmp_path)[0], 1)
     paths = re.findall(r'<path d="([^"]*)" class="(?:cells|ring chance)"', found)
-    assert sum(int(width) for path in paths for width in re.findall(r"h(\d+)v", path)) == 36
+    wide = dict.fromkeys("012345", 0)
+    for path in paths:
+        for row, width in re.findall(r"M\d+ (\d+)h(\d+)v1", path):
+            wide[row] += int(width)
+    assert set(wide.values()) == {6}, "every row is whole"
     assert found.count("–</text>") == 11, "the stage that does not vary"
     assert "a/encoder stage0" in found
     assert "b/encoder" in found, "two encoders of one name are told apart"
