@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,18 @@ from eval_harness.plan import result_folder
 from eval_harness.protocol import POST_TRAIN
 from eval_harness.registry import Run, expand, get_task, runs
 from eval_harness.results import Result, read_json, utc_now
-from eval_harness.studies import METRICS, Joint, RunScore, fraction_folder, fraction_name, joint, numbers_of, score_run
+from eval_harness.studies import (
+    METRICS,
+    Joint,
+    RunScore,
+    fraction_folder,
+    fraction_name,
+    joint,
+    known,
+    numbers_of,
+    score_run,
+)
+from eval_harness.study_results import AblationResult, checked, is_synthetic, settings_of
 from eval_harness.subset_options import TrainSubset
 
 RESULT_FILE = "ablation.json"
@@ -148,6 +160,7 @@ def run_ablation(study: Ablation, quiet: bool = False) -> tuple[dict[str, Any], 
         _collect(found, call, evaluate(call.options, quiet), study)
     content = summary(study, found)
     if found.results:  # of several processes, one holds the results
+        content = checked(content, AblationResult)
         write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
         write_plot(content, study.options.output / PLOT_FILE)
     return content, found.results
@@ -191,13 +204,18 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
                 "arm": arm.name,
                 "runs": len(value.by_run[METRICS[0]]),
                 **{metric: value.estimate(metric, confidence) for metric in METRICS},
-                **{f"{metric}_by_run": value.by_run[metric] for metric in METRICS},
+                **{f"{metric}_by_run": [known(point) for point in value.by_run[metric]] for metric in METRICS},
                 "minus_plain": minus(value, plain, confidence),
                 "curve": mean_curve(found.curves[key]),
             }
         )
     return {
         "schema_version": "1.0",
+        "analysis": "ablation",
+        "settings": settings_of(study.options),
+        "complete": not found.faults,
+        "synthetic": is_synthetic(found.results),
+        "command": ["ecg-eval", *sys.argv[1:]],
         "post_training": study.options.post_training.as_dict(),
         "fractions": sorted(study.fractions, reverse=True),
         "seeds": list(study.options.seeds),

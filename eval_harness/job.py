@@ -30,6 +30,7 @@ from eval_harness.features import FeatureCache, Predictor
 from eval_harness.folder import claim, own_folder
 from eval_harness.loading import LoadedModel, load_model, with_random_weights
 from eval_harness.metrics.thresholds import choose_thresholds
+from eval_harness.own_heads import save_own_head
 from eval_harness.own_models import OwnEncoder, features_may_be_kept
 from eval_harness.plan import Job
 from eval_harness.post_trainer import PostTrainer
@@ -131,8 +132,8 @@ def run_job(job: Job, bench: Bench) -> list[Result]:
     """
     started = time.perf_counter()
     loaded, cache = bench.model(job)
-    if bench.options.save_model and (isinstance(loaded.encoder, OwnEncoder) or loaded.is_trivial):
-        raise InputError(f"--save-model keeps models of the hub's classes; {loaded.id!r} is not one. Leave it out.")
+    if bench.options.save_model and loaded.is_trivial:
+        raise InputError(f"--save-model keeps an encoder with its head; the baseline {loaded.id!r} has neither.")
     data = open_run(job.run, bench.datasets, loaded.extractor.spec().input_seconds)
     if bench.options.train_subset is not None:
         data = subset_of(data, bench.options.train_subset)
@@ -235,7 +236,7 @@ def predicted(
     bench.accelerator.free_memory()
     if bench.is_main:
         if bench.options.save_model:
-            save_model(job, model, loaded, data, outputs["validation"])
+            save_model(job, bench, model, loaded, data, outputs["validation"])
         keep(job, predictions, notes)
         trainer.drop_checkpoints()
     return predictions, notes
@@ -396,18 +397,28 @@ def scored(
     return result
 
 
-def save_model(job: Job, model: AdaptedModel, loaded: LoadedModel, data: RunData, validation: Any) -> None:
-    """Keep encoder, head, extractor and thresholds as a folder that AutoModelForECGClassification loads."""
+def save_model(
+    job: Job, bench: Bench, model: AdaptedModel, loaded: LoadedModel, data: RunData, validation: Any
+) -> None:
+    """Keep encoder, head, extractor and thresholds as a folder that AutoModelForECGClassification loads.
+
+    Of an encoder that is not ours its head is kept, and its weights where they were trained (`own_heads`).
+    """
     target = model_path(job)
     aside = target.with_name(f".{target.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     classifier: Any = model.classifier
-    if data.classes == len(data.labels):
-        chosen = choose_thresholds(data.validation.targets, validation)
-        classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]
-    classifier.head_is_new = False
-    with torch.no_grad():
-        classifier.save_pretrained(aside)
+    classes_only = data.classes == len(data.labels)
+    chosen = choose_thresholds(data.validation.targets, validation) if classes_only else None
+    if isinstance(loaded.encoder, OwnEncoder):
+        heads = bench.options.protocol.attention_heads
+        save_own_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
+    else:
+        if chosen is not None:
+            classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]
+        classifier.head_is_new = False
+        with torch.no_grad():
+            classifier.save_pretrained(aside)
     loaded.extractor.save_pretrained(aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)

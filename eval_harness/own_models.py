@@ -61,6 +61,7 @@ class OwnClassifier(nn.Module):
     def __init__(self, encoder: OwnEncoder, pooling: str, labels: int, heads: int) -> None:
         super().__init__()
         self.base_model = encoder
+        self.config = encoder.config
         self.head = build_head(pooling, encoder.config.hidden_size, labels, heads)
 
 
@@ -72,7 +73,7 @@ def features_may_be_kept(encoder: Any) -> bool:
     return not isinstance(encoder, OwnEncoder) or encoder.module is not None or encoder.fingerprinted
 
 
-def load_own(name: str) -> tuple[OwnEncoder, Any, str]:
+def load_own(name: str, named: str | None = None) -> tuple[OwnEncoder, Any, str]:
     """Load a Python object as an encoder.
 
     The object (or what a class or function of that name returns) has `encode`, `sampling_rate` (Hz), `input_seconds`,
@@ -80,6 +81,7 @@ def load_own(name: str) -> tuple[OwnEncoder, Any, str]:
 
     Args:
         name: as in FORM.
+        named: what it was called when the digest was taken; default `name`.
 
     Returns:
         The encoder, its feature extractor, and a digest over its file, its parameters and its `fingerprint`.
@@ -99,7 +101,7 @@ def load_own(name: str) -> tuple[OwnEncoder, Any, str]:
     module = made if isinstance(made, nn.Module) else None
     encoder = OwnEncoder(made.encode, _width(made, extractor.spec(), name), module)
     encoder.fingerprinted = hasattr(made, "fingerprint")
-    return encoder, extractor, _digest(name, made, module)
+    return encoder, extractor, _digest(named or name, made, module)
 
 
 def own_extractor(made: Any) -> Any:

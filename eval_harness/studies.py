@@ -127,6 +127,16 @@ def fraction_folder(fraction: float) -> str:
     return "fraction_" + fraction_name(fraction).replace("/", "-")
 
 
+def told_apart(models: Sequence[str]) -> dict[str, str]:
+    """Names for figures and pages: of paths the last parts, as few as tell them apart."""
+    parts = {model: model.rstrip("/").split("/") for model in models}
+    for count in range(1, max((len(found) for found in parts.values()), default=1) + 1):
+        names = {model: "/".join(found[-count:]) for model, found in parts.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    return {model: model for model in models}
+
+
 def short_name(model: str) -> str:
     """A model's name for figures: of a path only the last part."""
     return model.rstrip("/").rpartition("/")[2]

@@ -114,7 +114,8 @@ def run_cka(options: CkaOptions) -> CkaResult:
     path = options.output / CKA_FILE
     with own_folder(options.output):
         asked = CkaResult(
-            settings=settings, data=used, command=["ecg-eval", *sys.argv[1:]],
+            settings=settings, synthetic=bool(data.deviations.get("synthetic")), data=used,
+            command=["ecg-eval", *sys.argv[1:]],
             environment=environment(str(device)), created=utc_now(),
         )  # fmt: skip
         result = continued(path, asked, options.overwrite)

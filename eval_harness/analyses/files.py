@@ -20,6 +20,7 @@ class Analysis(Strict):
     Attributes:
         settings: what decides the numbers; a folder is continued only with equal settings.
         complete: whether everything that was asked for is there; a file that is not goes on where it stopped.
+        synthetic: whether the records are simulated.
         command: the command line.
         environment: versions and machine.
         created: when it was begun.
@@ -28,6 +29,7 @@ class Analysis(Strict):
     schema_version: Literal["1.0"] = "1.0"
     settings: dict[str, JsonValue]
     complete: bool = False
+    synthetic: bool = False
     command: list[str] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict)
     created: UtcTime

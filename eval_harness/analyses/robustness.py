@@ -47,6 +47,7 @@ class RobustnessOptions:
         seed: of the corruptions.
         mains_hz: frequency of the hum.
         resamples: bootstrap replicates; None takes those of the run.
+        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class RobustnessOptions:
     seed: int = 0
     mains_hz: float = 50.0
     resamples: int | None = None
+    model: str | None = None
     data_root: str = ""
     include: tuple[Path, ...] = ()
     overwrite: bool = False
@@ -142,7 +144,7 @@ def run_robustness(options: RobustnessOptions) -> list[RobustnessResult]:
     results = []
     with own_folder(output):
         for name in options.runs or names:
-            trained = open_trained(found, name, options.data_root, options.include, **options.others)
+            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
             results.append(_analyse(trained, chosen, options, output / f"robustness_{name}.json"))
     return results
 
@@ -212,6 +214,7 @@ def _empty(
     }
     return RobustnessResult(
         settings=decides,
+        synthetic=bool(data.deviations.get("synthetic")),
         command=["ecg-eval", *sys.argv[1:]],
         environment=environment(str(trained.accelerator.device)),
         created=utc_now(),

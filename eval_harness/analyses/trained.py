@@ -16,10 +16,13 @@ from eval_harness.features import FeatureCache, Predictor
 from eval_harness.found import FoundRun, find_runs
 from eval_harness.loading import weights_digest
 from eval_harness.options import RunOptions
+from eval_harness.own_heads import HEAD_FILE, open_own_head
+from eval_harness.own_names import TRIVIAL
 from eval_harness.predictions import Predictions
 from eval_harness.records import Datasets, open_run
 from eval_harness.registry import Run, runs, tasks
 from eval_harness.reproduce import options_of
+from eval_harness.results import ModelInfo
 from eval_harness.run import make_accelerator
 from eval_harness.taskfiles import Task
 
@@ -97,7 +100,12 @@ def stored_runs(found: FoundRun) -> list[str]:
     finished = list(dict.fromkeys(result.run for result in found.results.values() if result.status == "done"))
     if not finished:
         raise ResultError(f"{str(found.folder)!r} has no finished result.")
-    kept = [name for name in finished if (found.folder / MODEL_FOLDER / name / "config.json").is_file()]
+    kept = [name for name in finished if _is_kept(found.folder / MODEL_FOLDER / name)]
+    if not kept and found.run.settings.model.id == TRIVIAL:
+        raise ResultError(
+            f"{str(found.folder)!r} is a run of the baseline {TRIVIAL!r}, which has no encoder and no head to keep. "
+            "Name the folder of a run of a model."
+        )
     if not kept:
         raise ResultError(
             f"{str(found.folder)!r} keeps no trained head of {', '.join(finished)}. Run again with --save-model, "
@@ -106,11 +114,16 @@ def stored_runs(found: FoundRun) -> list[str]:
     return kept
 
 
+def _is_kept(folder: Path) -> bool:
+    return (folder / "config.json").is_file() or (folder / HEAD_FILE).is_file()
+
+
 def open_trained(
     found: FoundRun,
     name: str,
     data_root: str = "",
     include: tuple[Path, ...] = (),
+    model: str | None = None,
     **others: Any,
 ) -> Trained:
     """Load the head of one training run.
@@ -120,16 +133,15 @@ def open_trained(
         name: of the training run, one of `stored_runs`.
         data_root: the folder of the datasets; not needed for a run on mock data.
         include: task files and descriptions of own archives.
+        model: where the encoder is, of a run whose encoder is not the hub's.
         others: further fields of `RunOptions` that decide no score (device, workers, cache).
 
     Raises:
-        InputError: no data root.
-        ResultError: predictions that were changed, or a task that is not known.
+        InputError: no data root, or an encoder that has to be named.
+        ResultError: predictions that were changed, a task that is not known, or another encoder than that of the run.
         CheckpointError: the stored head cannot be loaded.
     """
-    import torch
-
-    from ecg_hub import AutoFeatureExtractor, AutoModelForECGClassification
+    from ecg_hub import ECGFeatureExtractor
 
     options = options_of(found.run, data_root, found.folder, include=include, **others)
     results = [result for result in found.results.values() if result.run == name and result.status == "done"]
@@ -141,10 +153,9 @@ def open_trained(
     separate = bool(found.run.settings.data.get("separate"))
     (run,) = [entry for entry in runs(scored, include, separate) if entry.name == name]
     folder = found.folder / MODEL_FOLDER / name
-    classifier = AutoModelForECGClassification.from_pretrained(folder, dtype=torch.float32)
+    classifier, labels = _open_head(folder, found.run.settings.model, model)
     predictions = found.predictions(results[0])
-    labels = tuple(classifier.config.id2label[k] for k in range(classifier.config.num_labels))
-    if labels != tuple(predictions.labels):
+    if labels != list(predictions.labels):
         raise ResultError(f"{str(folder)!r} is the head of other labels than the predictions of {name!r}.")
     accelerator = make_accelerator(options)
     return Trained(
@@ -153,11 +164,28 @@ def open_trained(
         tasks=tuple(task.read_from(name) for task in scored),
         classifier=classifier.to(accelerator.device).eval(),
         weights_sha256=weights_digest(classifier),
-        extractor=AutoFeatureExtractor.from_pretrained(folder).with_preset(options.preset),
+        extractor=ECGFeatureExtractor.from_pretrained(folder).with_preset(options.preset),
         predictions=predictions,
         options=options,
         accelerator=accelerator,
     )
+
+
+def _open_head(folder: Path, run_model: ModelInfo, model: str | None) -> tuple[Any, list[str]]:
+    """Encoder with head, and the names of the outputs."""
+    import torch
+
+    from ecg_hub import AutoModelForECGClassification
+
+    if (folder / HEAD_FILE).is_file():
+        return open_own_head(folder, run_model, model)
+    if model is not None:
+        raise InputError(
+            f"--model names an encoder that is not the hub's; {str(folder)!r} holds the encoder {run_model.id!r} with "
+            "its head. Leave it out."
+        )
+    classifier = AutoModelForECGClassification.from_pretrained(folder, dtype=torch.float32)
+    return classifier, [classifier.config.id2label[k] for k in range(classifier.config.num_labels)]
 
 
 def open_its_data(trained: Trained) -> RunData:

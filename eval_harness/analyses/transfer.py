@@ -49,6 +49,7 @@ class TransferOptions:
         records: at most this many records of it, evenly spaced.
         label_map: CSV file of one's own instead of the tables.
         resamples: bootstrap replicates; None takes those of the run.
+        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class TransferOptions:
     records: int | None = None
     label_map: Path | None = None
     resamples: int | None = None
+    model: str | None = None
     data_root: str = ""
     include: tuple[Path, ...] = ()
     overwrite: bool = False
@@ -97,7 +99,7 @@ def run_transfer(options: TransferOptions) -> list[TransferResult]:
     results = []
     with own_folder(output):
         for name in wanted:
-            trained = open_trained(found, name, options.data_root, options.include, **options.others)
+            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
             tasks = [task for task in trained.tasks if not options.tasks or task.name in options.tasks]
             results.append(_analyse(trained, tasks, options, output / f"transfer_{name}_to_{options.to}.json"))
     return results
@@ -305,6 +307,7 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
     }
     return TransferResult(
         settings=decides,
+        synthetic=bool(target.data.deviations.get("synthetic")),
         command=["ecg-eval", *sys.argv[1:]],
         environment=environment(str(trained.accelerator.device)),
         created=utc_now(),

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the study; prints the table."""
     from eval_harness.ablation import PLOT_FILE, RESULT_FILE, planned, run_ablation
     from eval_harness.run import exit_code
+    from eval_harness.study_rows import ablation_rows
 
     study = ablation_of(args)
     if getattr(args, "dry_run", False):
@@ -83,31 +84,8 @@ def run(args: argparse.Namespace) -> int:
     if getattr(args, "json", False):
         print(json.dumps(content, indent=1))
     else:
-        print_table(rows_of(content), title="ablation")
+        print_table(ablation_rows(content), title="ablation")
         for fault in content["not_done"]:
             print(f"not done: {fault.splitlines()[0]}")
         print(f"{study.options.output / RESULT_FILE}, {study.options.output / PLOT_FILE}")
     return exit_code(results)
-
-
-def rows_of(content: dict[str, Any]) -> list[dict[str, str]]:
-    """The table: scores, and the paired difference to plain fine-tuning from the same weights."""
-    from eval_harness.studies import fraction_name, shown
-
-    words = {True: "on", False: "off"}
-    return [
-        {
-            "task": row["task"],
-            "model": row["model"],
-            "fraction": fraction_name(row["fraction"]),
-            "records": f"{row['records']:g}",
-            "weights": "pretrained" if row["pretrained"] else "random",
-            "preview": words[row["preview"]],
-            "depth": words[row["stochastic_depth"]],
-            "runs": str(row["runs"]),
-            "macro AUROC": shown(row["macro_auroc"]),
-            "macro AUPRC": shown(row["macro_auprc"]),
-            "AUPRC minus plain": shown(row["minus_plain"]["macro_auprc"]) if row["minus_plain"] else "-",
-        }
-        for row in content["rows"]
-    ]

@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ecg_hub.errors import InputError
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from eval_harness.analyses.cka_results import CkaResult
 
 
 def register(verbs: Any) -> None:
@@ -53,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare; prints one row per stage and where the files lie."""
     from eval_harness.analyses.cka_run import CkaOptions, run_cka
     from eval_harness.analyses.heat_maps import write_heat_maps
+    from eval_harness.analyses.rows import stage_rows
 
     models = split_commas(args.model)
     if not models:
@@ -83,34 +81,3 @@ def run(args: argparse.Namespace) -> int:
     print_table(stage_rows(result), title="stages")
     print(", ".join(str(path) for path in files))
     return 0
-
-
-def stage_rows(result: CkaResult) -> list[dict[str, object]]:
-    """One row per stage: CKA with the stage before it and with the most alike stage of another model."""
-    from eval_harness.analyses.heat_maps import matrix
-
-    stages, values = matrix(result, "debiased")
-    _, biased = matrix(result, "biased")
-    widths = [stage.width for encoder in result.encoders for stage in encoder.stages]
-    rows: list[dict[str, object]] = []
-    for k, (model, stage) in enumerate(stages):
-        follows = k > 0 and stages[k - 1][0] == model
-        others = [j for j, (name, _) in enumerate(stages) if name != model and values[k, j] == values[k, j]]
-        best = max(others, key=lambda j: values[k, j], default=None)
-        rows.append(
-            {
-                "model": model,
-                "stage": stage,
-                "width": widths[k],
-                "to the stage before": _text(values[k, k - 1]) if follows else None,
-                "biased": _text(biased[k, k - 1]) if follows else None,
-                "most alike elsewhere": None
-                if best is None
-                else f"{stages[best][0]} {stages[best][1]} {_text(values[k, best])}",
-            }
-        )
-    return rows
-
-
-def _text(value: float) -> str:
-    return "undefined" if value != value else f"{value:.3f}"

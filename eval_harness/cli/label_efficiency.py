@@ -104,41 +104,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(content: dict[str, Any]) -> None:
-    from eval_harness.studies import fraction_name, shown
+    from eval_harness.study_rows import curve_rows, point_rows, ratio_rows
 
-    points, curves, ratios = [], [], []
-    for entry in content["entries"]:
-        about = {"task": entry["task"], "model": entry["model"], "mode": entry["mode"]}
-        points += [
-            {
-                **about,
-                "fraction": fraction_name(point["fraction"]),
-                "records": f"{point['records']:g}",
-                "runs": str(len(point["macro_auroc_by_run"])),
-                "macro AUROC": shown(point["macro_auroc"]),
-                "macro AUPRC": shown(point["macro_auprc"]),
-            }
-            for point in entry["points"]
-        ]
-        curve = entry["curve"]
-        if "reason" in curve:
-            curves.append({**about, "C": "-", "alpha": "-", "L0": "-", "note": curve["reason"]})
-        else:
-            note = "" if curve["falls"] else "the loss does not fall with more records"
-            note = "alpha is at the end of its range" if curve["alpha_at_bound"] else note
-            curves.append({**about, **{name: shown(curve[name]) for name in ("C", "alpha", "L0")}, "note": note})
-    for entry in content["ratios"]:
-        for row in entry["at"]:
-            note = row.get("reason") or ("" if row["within_measured"] else "beyond the measured sizes")
-            number = "-" if row["records"] is None else f"{row['records']:g}"
-            value = shown(row["r"]) if "r" in row else "-"
-            about = {"task": entry["task"], "model": entry["model"], "mode": entry["mode"]}
-            ratios.append({**about, "N of the baseline": number, "r(N)": value, "note": note})
-    print_table(points, title="points")
+    print_table(point_rows(content), title="points")
     print()
-    print_table(curves, title="curves: 1 - macro AUROC = C N^-alpha + L0")
-    if ratios:
+    print_table(curve_rows(content), title="curves: 1 - macro AUROC = C N^-alpha + L0")
+    if content["ratios"]:
         print()
-        print_table(ratios, title="records needed, over those of the baseline")
+        print_table(ratio_rows(content), title="records needed, over those of the baseline")
     for fault in content["not_done"]:
         print(f"not done: {fault.splitlines()[0]}")

@@ -6,13 +6,10 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from eval_harness.analyses.robustness_results import RobustnessResult
 
 
 def register(verbs: Any) -> None:
@@ -41,6 +38,7 @@ def add_reopening(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root", metavar="DIR", help="the datasets (default: $ECG_DATA_ROOT; mock runs need none)"
     )
+    parser.add_argument("--model", metavar="M", help="the run's encoder, where it is a Python object or has moved")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
     parser.add_argument("--num-workers", type=int, metavar="N", help="processes that read (default: 0)")
     parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
@@ -53,6 +51,7 @@ def reopening(args: argparse.Namespace) -> dict[str, Any]:
     """What `add_reopening` gave, as keywords of the options of an analysis."""
     names = ("device", "num_workers", "cache_dir")
     return {
+        "model": args.model,
         "data_root": args.data_root or os.environ.get("ECG_DATA_ROOT", ""),
         "include": tuple(Path(path) for path in split_commas(args.include)),
         "overwrite": args.overwrite,
@@ -65,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Score; prints one row per condition and where the files lie."""
     from eval_harness.analyses.curves import write_curves
     from eval_harness.analyses.robustness import FOLDER, RobustnessOptions, run_robustness
+    from eval_harness.analyses.rows import condition_rows
 
     folder = Path(args.folder).expanduser()
     options = RobustnessOptions(
@@ -89,34 +89,3 @@ def run(args: argparse.Namespace) -> int:
             print_table(condition_rows(result, task), title=f"{result.model.id} {result.mode} {task}")
     print(", ".join(str(path) for path in files))
     return 0
-
-
-def condition_rows(result: RobustnessResult, task: str) -> list[dict[str, object]]:
-    """One row for the clean records and one per condition."""
-    metric = result.main[task]
-    first: dict[str, object] = {"task": task, "corruption": "none", "strength": 0, "unit": "-"}
-    rows = [first | {metric: _interval(result.clean[task][metric]), "change": "-", "significant": "-"}]
-    for condition in result.conditions:
-        row: dict[str, object] = {
-            "task": task,
-            "corruption": condition.corruption,
-            "strength": condition.strength,
-            "unit": condition.unit,
-        }
-        if condition.status == "skipped":
-            rows.append(row | {metric: f"skipped: {condition.reason}", "change": "-", "significant": "-"})
-            continue
-        found = condition.scores[task][metric]
-        significant = "yes" if found.change.significant else "no"
-        rows.append(
-            row | {metric: _interval(found.score), "change": _interval(found.change, "+"), "significant": significant}
-        )
-    return rows
-
-
-def _interval(estimate: Any, sign: str = "") -> str:
-    if estimate.point is None:
-        return "undefined"
-    if estimate.low is None:
-        return f"{estimate.point:{sign}.3f} [no interval]"
-    return f"{estimate.point:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"

@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(result: TransferResult) -> None:
+    from eval_harness.analyses.rows import concept_rows
+
     for name, task in result.tasks.items():
         print(f"{name}: {result.source} -> {result.target}, {result.records} records, {result.contamination}")
         if task.status == "failed":
@@ -77,35 +79,3 @@ def _print(result: TransferResult) -> None:
             print_table(concept_rows(result, name), title=f"{result.model.id} {result.mode} {name}")
         for side, unmapped in ((result.source, task.unmapped_source), (result.target, task.unmapped_target)):
             print(f"not mapped, {side}: " + ("; ".join(f"{k} ({v})" for k, v in unmapped.items()) or "none"))
-
-
-def concept_rows(result: TransferResult, task: str) -> list[dict[str, object]]:
-    """One row per concept and one for the macro mean."""
-    found = result.tasks[task]
-    rows: list[dict[str, object]] = []
-    for mapped, away, home in zip(found.mapped, found.per_label, found.per_label_at_home, strict=True):
-        rows.append(
-            {
-                "concept": mapped.name,
-                "code": mapped.code,
-                result.source: " + ".join(mapped.source),
-                result.target: " + ".join(mapped.target),
-                "positives": away.positives,
-                "AUROC": _interval(away.auroc),
-                "at home": _interval(home.auroc),
-                "sensitivity": _interval(away.sensitivity),
-                "specificity": _interval(away.specificity),
-            }
-        )
-    means = {"AUROC": "macro_auroc", "sensitivity": "macro_sensitivity", "specificity": "macro_specificity"}
-    last: dict[str, object] = dict.fromkeys(rows[0]) | {"concept": "macro mean"}
-    last |= {column: _interval(found.metrics[metric]) for column, metric in means.items()}
-    return [*rows, last | {"at home": _interval(found.at_home["macro_auroc"])}]
-
-
-def _interval(estimate: Any) -> str:
-    if estimate is None or estimate.point is None:
-        return "undefined"
-    if estimate.low is None:
-        return f"{estimate.point:.3f}"
-    return f"{estimate.point:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from eval_harness.atomic import atomic_path
-from eval_harness.label_efficiency.curve import Curve
+from eval_harness.label_efficiency.curve import Curve, Float
 from eval_harness.studies import short_name
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -42,6 +42,14 @@ def write_plot(content: dict[str, Any], path: Path) -> None:
         figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
 
 
+def drawn_curve(curve: dict[str, Any], places: int = 100) -> tuple[Float, Float]:
+    """Records, evenly spaced on a logarithmic scale over the sizes that were run, and the fitted loss at each."""
+    first, last = (float(number) for number in curve["records"])
+    across = np.geomspace(first, last, places)
+    scale, alpha, floor = (np.asarray(curve[part]["point"], dtype=np.float64) for part in ("C", "alpha", "L0"))
+    return across, Curve(scale, alpha, floor).loss(across)
+
+
 def _draw_losses(axis: Any, entry: dict[str, Any], k: int) -> None:
     points = [p for p in entry["points"] if p["macro_auroc"]["point"] is not None]
     records = np.array([point["records"] for point in points])
@@ -49,11 +57,7 @@ def _draw_losses(axis: Any, entry: dict[str, Any], k: int) -> None:
     name = f"{short_name(entry['model'])} {entry['mode']}" + (" (baseline)" if entry["baseline"] else "")
     colour, curve = COLOURS[k % len(COLOURS)], entry["curve"]
     if "reason" not in curve and curve["falls"]:
-        first, last = (float(number) for number in curve["records"])
-        across = np.geomspace(first, last, 100)
-        scale, alpha, floor = (np.asarray(curve[part]["point"], dtype=np.float64) for part in ("C", "alpha", "L0"))
-        found = Curve(scale, alpha, floor)
-        axis.plot(across, found.loss(across), color=colour, linewidth=1.4)
+        axis.plot(*drawn_curve(curve), color=colour, linewidth=1.4)
         name += f", $\\alpha$ = {curve['alpha']['point']:.2f}, $L_0$ = {curve['L0']['point']:.3f}"
     ends = np.array(
         [[_or(p["macro_auroc"][end], p["macro_auroc"]["point"]) for p in points] for end in ("high", "low")]

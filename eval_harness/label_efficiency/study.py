@@ -7,6 +7,7 @@ when the same command is given again.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,7 +23,18 @@ from eval_harness.options import RunOptions
 from eval_harness.plan import result_folder
 from eval_harness.registry import get_task
 from eval_harness.results import Result, utc_now
-from eval_harness.studies import Joint, RunScore, fraction_folder, fraction_name, joint, known, numbers_of, score_run
+from eval_harness.studies import (
+    METRICS,
+    Joint,
+    RunScore,
+    fraction_folder,
+    fraction_name,
+    joint,
+    known,
+    numbers_of,
+    score_run,
+)
+from eval_harness.study_results import EfficiencyResult, checked, is_synthetic, settings_of
 from eval_harness.subset_options import TrainSubset
 
 RESULT_FILE = "label_efficiency.json"
@@ -129,15 +141,19 @@ def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[R
             by_fraction = scores.setdefault((call.task, call.model, call.mode), {})
             by_fraction.setdefault(call.fraction, []).append(score)
     joints = {key: {f: joint(runs) for f, runs in parts.items()} for key, parts in scores.items()}
-    content = summary(study, joints, faults)
+    content = summary(study, joints, faults, is_synthetic(results))
     if results:  # of several processes, one holds the results
+        content = checked(content, EfficiencyResult)
         write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
         write_plot(content, study.options.output / PLOT_FILE)
     return content, results
 
 
 def summary(
-    study: Study, joints: dict[tuple[str, str, str], dict[float, Joint]], faults: Sequence[str]
+    study: Study,
+    joints: dict[tuple[str, str, str], dict[float, Joint]],
+    faults: Sequence[str],
+    synthetic: bool = False,
 ) -> dict[str, Any]:
     """Points, curves with intervals, and ratios, as they are written."""
     confidence = study.options.protocol.confidence
@@ -152,6 +168,11 @@ def summary(
             ratios.append({**about, "at": _ratios(study, found, parts, curves[base], joints[base])})
     return {
         "schema_version": "1.0",
+        "analysis": "label_efficiency",
+        "settings": settings_of(study.options),
+        "complete": not faults,
+        "synthetic": synthetic,
+        "command": ["ecg-eval", *sys.argv[1:]],
         "loss": LOSS,
         "form": "C N^-alpha + L0",
         "resamples": study.options.protocol.resamples,
@@ -193,8 +214,7 @@ def _points(parts: dict[float, Joint], confidence: float) -> list[dict[str, Any]
             "records": part.records,
             "macro_auroc": part.estimate("macro_auroc", confidence),
             "macro_auprc": part.estimate("macro_auprc", confidence),
-            "macro_auroc_by_run": part.by_run["macro_auroc"],
-            "macro_auprc_by_run": part.by_run["macro_auprc"],
+            **{f"{metric}_by_run": [known(point) for point in part.by_run[metric]] for metric in METRICS},
         }
         for fraction, part in sorted(parts.items(), reverse=True)
     ]

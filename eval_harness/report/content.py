@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecg_hub.errors import EcgHubError
 from eval_harness.comparison import Comparison, compare_models
 from eval_harness.found import FoundRun
+from eval_harness.own_names import PREFIX
 from eval_harness.predictions import Predictions
 from eval_harness.results import Estimate, Result
 from eval_harness.scoring import ResampleUnit
+from eval_harness.studies import told_apart
 from eval_harness.summary import MAIN_METRICS
 from eval_harness.taskfiles import Task
 
@@ -113,6 +115,21 @@ class TaskContent:
         known = [item for item in self.scored if main_estimate(item.result).point is not None]
         sign = 1 if self.regression else -1
         return min(known, key=lambda item: sign * (main_estimate(item.result).point or 0.0), default=None)
+
+
+def without_folders(runs: Sequence[FoundRun]) -> list[FoundRun]:
+    """Return runs whose models are not called by a folder of the machine but by its last parts: a page is passed on."""
+    ids = list(dict.fromkeys(run.run.settings.model.id for run in runs))
+    names = told_apart([model for model in ids if model.removeprefix(PREFIX).startswith(("/", "~", "."))])
+    return [_renamed(run, names[model]) if (model := run.run.settings.model.id) in names else run for run in runs]
+
+
+def _renamed(found: FoundRun, name: str) -> FoundRun:
+    settings = found.run.settings
+    model = settings.model.model_copy(update={"id": name})
+    run = found.run.model_copy(update={"settings": settings.model_copy(update={"model": model})})
+    results = {task: result.model_copy(update={"model": model}) for task, result in found.results.items()}
+    return replace(found, run=run, results=results)
 
 
 def entries(runs: Sequence[FoundRun]) -> list[Entry]:

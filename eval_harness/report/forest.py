@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,13 @@ class Line:
     strong: bool = False
 
 
-def forest(title: str, axis_title: str, groups: Sequence[tuple[str, Sequence[Line]]], chance: float | None) -> Html:
+def forest(
+    title: str,
+    axis_title: str,
+    groups: Sequence[tuple[str, Sequence[Line]]],
+    chance: float | None,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Html:
     """Return a forest plot.
 
     Args:
@@ -42,6 +49,7 @@ def forest(title: str, axis_title: str, groups: Sequence[tuple[str, Sequence[Lin
         axis_title: metric with its unit.
         groups: heading ("" for none) and rows.
         chance: value of no skill, marked by a dashed line where it is within the scale; None for none.
+        limits: of the metric; the scale does not go on beyond them.
     """
     lines = [row for _, rows in groups for row in rows]
     left = min(max(len(row.name) for row in lines) * LETTER + 26, MOST_NAME)
@@ -49,6 +57,8 @@ def forest(title: str, axis_title: str, groups: Sequence[tuple[str, Sequence[Lin
     if chance is not None and values and min(values) - 0.1 < chance < max(values) + 0.1:
         values.append(chance)
     scale = axis(values, left, WIDTH - VALUES - 12)
+    if scale.low < limits[0] or scale.high > limits[1]:
+        scale = axis(values, left, WIDTH - VALUES - 12, room=0.0)
     headings = sum(bool(heading) for heading, _ in groups)
     bottom = TOP + ROW * (len(lines) + headings)
     parts: list[object] = [*horizontal(scale, TOP, bottom, axis_title)]

@@ -1,4 +1,4 @@
-"""Builds the page: head, scores at a glance, one part per task, training curves."""
+"""Builds the page: head, scores at a glance, one part per task and per analysis, training curves."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from eval_harness.found import FoundRun
 from eval_harness.registry import datasets as known_datasets
 from eval_harness.registry import tasks as known_tasks
 from eval_harness.report import about, scores
+from eval_harness.report.analyses import Content, Found, analysis_part
+from eval_harness.report.analyses import chosen as chosen_analyses
 from eval_harness.report.calibration import calibration_part
-from eval_harness.report.content import Entry, TaskContent, entries, gather, task_names
+from eval_harness.report.content import Entry, TaskContent, entries, gather, task_names, without_folders
 from eval_harness.report.ecgs import EcgSource
 from eval_harness.report.groups import subgroup_part
 from eval_harness.report.labels import label_order, label_table, metric_tables
@@ -64,7 +66,7 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: file, bytes, and how many results, tasks and ECGs it shows."""
+    """What was written: file, bytes, and how many runs, tasks, results, ECGs and analyses it shows."""
 
     path: Path
     size: int
@@ -72,27 +74,56 @@ class Written:
     tasks: int
     results: int
     ecgs: int
+    analyses: int = 0
 
 
-def write_report(runs: Sequence[FoundRun], path: Path, options: ReportOptions, quiet: bool = True) -> Written:
-    """Write the report of some runs as one HTML file.
+@dataclass(frozen=True)
+class Studies:
+    """The analyses of a page, what could not be read, and the tasks that are shown (None: all)."""
+
+    found: Sequence[Found]
+    remarks: Sequence[str]
+    tasks: frozenset[str] | None
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        """Id and title of every part."""
+        return [(f"analysis-{number}", item.title) for number, item in enumerate(self.found, 1)]
+
+    def parts(self) -> list[Html]:
+        """Sentences on what could not be read, and the part of every analysis."""
+        said = [tag("p", remark, class_="notice") for remark in self.remarks]
+        return [
+            *said,
+            *(analysis_part(item, link[0], self.tasks) for item, link in zip(self.found, self.links, strict=True)),
+        ]
+
+
+def write_report(
+    content: Content | Sequence[FoundRun], path: Path, options: ReportOptions, quiet: bool = True
+) -> Written:
+    """Write the report of some runs and analyses as one HTML file.
 
     Args:
-        runs: as found.
+        content: as found: runs and analyses, or runs alone.
         path: of the file.
         options: what to show.
         quiet: show no progress.
 
     Raises:
-        InputError: none of the runs was asked for any of the tasks, or an included file is not valid.
+        InputError: nothing was asked for any of the tasks, or an included file is not valid.
         ResultError: the file cannot be written.
     """
+    content = content if isinstance(content, Content) else Content(content)
+    runs = without_folders(content.runs)
     found = entries(runs)
     tasks, datasets = known_tasks(options.include), known_datasets(options.include)
     names = task_names(runs, options.tasks, tasks)
-    if not names:
+    analyses = chosen_analyses(content.analyses, options.tasks)
+    if not names and not analyses:
         asked = ", ".join(sorted(options.tasks or ())) or "any task"
-        raise InputError(f"None of these {len(runs)} runs was asked for {asked}.")
+        others = f" and {len(content.analyses)} analyses" if content.analyses else ""
+        raise InputError(f"None of these {len(runs)} runs{others} was asked for {asked}.")
     chosen = [entry for entry in found if any(name in entry.run.run.tasks for name in names)]
     ecgs = EcgSource(
         options.data_root,
@@ -100,15 +131,16 @@ def write_report(runs: Sequence[FoundRun], path: Path, options: ReportOptions, q
         {"include": tuple(Path(item) for item in options.include), **options.others},
     )
     shells, parts = [], []
-    for content in _progress(gather(names, chosen, tasks, datasets, options.resamples), len(names), quiet):
-        parts.append(_task_part(content, options, ecgs))
-        shells.append(_without_predictions(content))
-    body = _body(chosen, shells, parts, datasets, tasks)
+    for of_task in _progress(gather(names, chosen, tasks, datasets, options.resamples), len(names), quiet):
+        parts.append(_task_part(of_task, options, ecgs))
+        shells.append(_without_predictions(of_task))
+    studies = Studies(analyses, content.remarks, options.tasks)
+    body = _body(chosen, shells, parts, studies, datasets, tasks)
     page = _document("ECG model evaluation", body)
     size = len(page.encode()) - len(SIZE) + len(_size(len(page.encode())))
     write_text(path, page.replace(SIZE, _size(size)))
-    results = sum(len(content.scored) for content in shells)
-    return Written(path, path.stat().st_size, len(chosen), len(names), results, ecgs.drawn)
+    results = sum(len(shell.scored) for shell in shells)
+    return Written(path, path.stat().st_size, len(chosen), len(names), results, ecgs.drawn, len(analyses))
 
 
 def _progress(contents: Iterator[TaskContent], number: int, quiet: bool) -> Iterator[TaskContent]:
@@ -129,27 +161,44 @@ def _body(
     found: Sequence[Entry],
     contents: Sequence[TaskContent],
     parts: Sequence[Html],
+    studies: Studies,
     datasets: Mapping[str, Any],
     tasks: Mapping[str, Task],
 ) -> Html:
     created = max((result.created for result in about.results_of(found)), default="")
     when = f"Last result of {created[:10]} (UTC). " if created else ""
-    words = f"{when}{_count(len(found), 'run')}, {_count(len(contents), 'task')}."
+    counts = [_count(len(found), "run"), _count(len(contents), "task")] if found else []
+    if studies.found:
+        counts.append(_count(len(studies.found), "analysis", "analyses"))
+    words = f"{when}{', '.join(counts)}."
     head = tag(
         "header",
         tag("h1", "ECG model evaluation"),
         tag("p", words, class_="soft"),
         about.notices(found),
     )
-    links = [("runs", "Runs and data"), ("scores", "Scores at a glance")]
+    links = [("runs", "Runs and data"), ("scores", "Scores at a glance")] if found else []
     links += [(anchor(content.name), content.title) for content in contents]
-    links.append(("training", "Training curves"))
+    links += studies.links
+    links += [("training", "Training curves")] if found else []
     contents_list = tag(
         "nav", tag("ul", [tag("li", tag("a", t, href=f"#{i}")) for i, t in links]), aria_label="Contents"
     )
-    results = [item.result for content in contents for item in content.scored]
     main = tag(
         "main",
+        _glance(found, contents, datasets) if found else None,
+        parts,
+        studies.parts(),
+        _training(found, contents, tasks) if found else None,
+        id="main",
+    )
+    return join([tag("a", "To the results", href="#main", class_="skip"), head, contents_list, main, _footer()])
+
+
+def _glance(found: Sequence[Entry], contents: Sequence[TaskContent], datasets: Mapping[str, Any]) -> list[object]:
+    """Runs, data, and all scores in one table."""
+    results = [item.result for content in contents for item in content.scored]
+    return [
         tag("h2", "Runs and data", id="runs", class_="first"),
         about.run_table(found),
         about.data_table(found, datasets),
@@ -161,11 +210,7 @@ def _body(
         ),
         tag("p", about.interval_words(found), class_="small"),
         scores.spread_table(results),
-        parts,
-        _training(found, contents, tasks),
-        id="main",
-    )
-    return join([tag("a", "To the results", href="#main", class_="skip"), head, contents_list, main, _footer()])
+    ]
 
 
 def _task_part(content: TaskContent, options: ReportOptions, ecgs: EcgSource) -> Html:
@@ -253,8 +298,8 @@ def _document(title: str, body: Html) -> str:
     return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+def _count(number: int, word: str, several: str = "") -> str:
+    return f"{number} {word if number == 1 else several or f'{word}s'}"
 
 
 def _size(number: int) -> str:

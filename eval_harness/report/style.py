@@ -67,6 +67,9 @@ text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,
 text.tick,text.axis,text.faint{fill:var(--soft)} text.strong{font-weight:650} text.tick{font-size:11px}
 .grid{stroke:var(--rule);stroke-width:1;opacity:.65} .chance{stroke:var(--soft);stroke-width:1.2;stroke-dasharray:4 3}
 .whisker{fill:none;stroke-width:2} .curve{fill:none;stroke-width:1.8;stroke-linejoin:round}
+.curve.dashed{stroke-dasharray:6 4} .shade{opacity:.2}
+.cells{fill:rgb(var(--better))} .edge{stroke:var(--ink);stroke-width:1.2} text.oncell{fill:var(--ink)}
+text.onfull{fill:var(--page)}
 .mark{stroke:var(--page);stroke-width:1} .bar{fill:var(--soft);opacity:.45} .ring{fill:none;stroke-width:1.6}
 .band{fill:var(--panel)}
 .heat td{padding:.2em .5em;border:1px solid var(--page);white-space:nowrap}
@@ -91,7 +94,7 @@ tr,figure,.ecg{break-inside:avoid} thead{display:table-header-group}
 def style_sheet() -> str:
     """Return the whole style sheet."""
     series = "".join(
-        f".s{k}{{color:var(--s{k})}}.mark.s{k}{{fill:var(--s{k})}}"
+        f".s{k}{{color:var(--s{k})}}.mark.s{k},.shade.s{k}{{fill:var(--s{k})}}.mark.open.s{k}{{fill:var(--page);stroke:var(--s{k});stroke-width:1.8}}"
         f".whisker.s{k},.curve.s{k},.ring.s{k}{{stroke:var(--s{k})}}"
         for k in range(6)
     )

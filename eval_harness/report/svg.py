@@ -73,6 +73,36 @@ def fixed_axis(ticks: Sequence[float], start: float, end: float) -> Axis:
     return Axis(ticks[0], ticks[-1], start, end, tuple(ticks))
 
 
+@dataclass(frozen=True)
+class NamedAxis(Axis):
+    """A scale whose ticks have names: fractions, or powers on a logarithmic scale."""
+
+    names: tuple[str, ...] = ()
+
+    def label(self, tick: float) -> str:
+        """Return the name of a tick."""
+        return self.names[self.ticks.index(tick)]
+
+
+def log_axis(values: Iterable[float], start: float, end: float, *, most: int = 7) -> NamedAxis:
+    """Return an axis of log10 of the values, which are above 0; what is drawn on it are logarithms.
+
+    Ticks are 1, 2 and 5 times powers of ten within the range, or powers alone where those are more than `most`.
+    """
+    known = [math.log10(value) for value in values if math.isfinite(value) and value > 0] or [0.0, 1.0]
+    room = max(0.04 * (max(known) - min(known)), 0.05)
+    low, high = min(known) - room, max(known) + room
+    for steps in ((1, 2, 5), (1,)):
+        exact = [(step, power) for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
+        ticks = [(math.log10(step) + power, f"{step * 10.0**power:,.10g}") for step, power in exact]
+        found = [(place, name) for place, name in ticks if low <= place <= high]
+        if len(found) <= most:
+            break
+    every = -(-len(found) // most) or 1
+    kept = found[::every]
+    return NamedAxis(low, high, start, end, tuple(p for p, _ in kept), tuple(n for _, n in kept))
+
+
 def nice_step(rough: float) -> float:
     """Return the next of 1, 2, 5 times a power of ten."""
     power: float = 10.0 ** math.floor(math.log10(rough))
@@ -84,11 +114,11 @@ def series(index: int) -> str:
     return f"s{index % COLOURS}"
 
 
-def mark(index: int, x: float, y: float, *, size: float = 4.5, title: str | None = None) -> Html:
-    """Return the mark of a series at a place; 36 series have marks of their own."""
+def mark(index: int, x: float, y: float, *, size: float = 4.5, title: str | None = None, open_: bool = False) -> Html:
+    """Return the mark of a series at a place, filled or `open_`; 36 series have marks of their own."""
     shape = SHAPES[(index + index // COLOURS) % len(SHAPES)]
     inner = tag("title", title) if title else None
-    style = f"mark {series(index)}"
+    style = f"mark {series(index)}{' open' if open_ else ''}"
     if shape == "circle":
         return tag("circle", inner, cx=x, cy=y, r=size, class_=style)
     reach = size * 1.25

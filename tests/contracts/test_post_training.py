@@ -62,6 +62,43 @@ def test_stochastic_depth_acts_in_training_alone_and_rate_0_is_the_plain_model(a
 
 
 @pytest.mark.parametrize("alias", catalog.models())
+def test_branches_are_dropped_by_sample_and_stay_the_same_on_average(alias: str) -> None:
+    """Every branch of every model: a sample's is gone or whole, as often as the rate says; the mean is the branch."""
+    encoder = AutoModel.from_pretrained(f"random:{alias}-tiny").eval()
+    samples, rate = 96, 0.4
+    shape = (samples, len(encoder.config.lead_names), encoder.config.samples)
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    paths = {name: module for name, module in encoder.named_modules() if isinstance(module, DropPath)}
+    seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in paths}
+    for name, path in paths.items():
+        path.train()
+        path.register_forward_hook(lambda _, given, out, name=name: seen[name].append((given[0], out)))
+    assert set_drop_path(encoder, rate, "constant") == len(paths)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        encoder(values)
+        assert all(seen.values()), "every branch passes through its module"
+        kept = []
+        for calls in seen.values():
+            # Without gradients a batch is taken in pieces, and a block may use its module for two branches.
+            branches, rest = divmod(sum(len(branch) for branch, _ in calls), samples)
+            assert branches in (1, 2)
+            assert rest == 0, "the first dimension is that of the samples, or others would be dropped"
+            for first in range(branches):
+                branch, out = (torch.cat(parts) for parts in zip(*calls[first::branches], strict=True))
+                whole, gone = ((out - other).flatten(1).abs().amax(1) for other in (branch / (1 - rate), 0 * branch))
+                assert torch.minimum(whole, gone).max() <= 1e-5 * branch.abs().max()
+                kept.append((gone > whole).float().tolist())
+        draws = torch.stack([next(iter(paths.values()))(branch[:1]) for _ in range(1500)])
+    share = torch.tensor(kept)
+    assert abs(share.mean().item() - (1 - rate)) < 5 * (rate * (1 - rate) / share.numel()) ** 0.5
+    assert any(0 < first < 4 for first in share[:, :4].sum(1).tolist()), "each sample by itself"
+    assert len(set(map(tuple, kept))) == len(kept), "branches are drawn independently"
+    bound = 5 * (rate / (1 - rate) / len(draws)) ** 0.5
+    assert (draws.mean(0) - branch[:1]).abs().max() < bound * branch[:1].abs().max()
+
+
+@pytest.mark.parametrize("alias", catalog.models())
 def test_every_trained_parameter_has_one_rate_that_rises_with_depth(alias: str) -> None:
     encoder = AutoModel.from_pretrained(f"random:{alias}-tiny")
     model = adapt(encoder, "post_train", ["a"], "multi_label_classification", Protocol())

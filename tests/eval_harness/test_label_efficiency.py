@@ -18,6 +18,7 @@ from eval_harness.cli.label_efficiency import study_of
 from eval_harness.label_efficiency.sets import SETS, write_set
 from eval_harness.label_efficiency.study import FRACTIONS, Study, summary
 from eval_harness.registry import get_task, validate
+from eval_harness.report.analyses import find_content
 from eval_harness.results import read_result
 from eval_harness.studies import METRICS, Joint, RunScore, fraction_name, joint
 from eval_harness.taskfiles import read_task
@@ -163,6 +164,8 @@ def test_a_study_runs_resumes_and_writes_results_of_the_schema(
     assert result.data is not None
     assert result.data.records.train == records[-1]
     monkeypatch.setattr(job_module.Trainer, "run", lambda self: pytest.fail("trained again"))
+    (found,) = find_content([output]).analyses
+    assert (found.result.complete, found.result.synthetic) == (True, True)
     assert main(["label-efficiency", *words, *study]) == 0
     again = json.loads((output / "label_efficiency.json").read_text())
     assert {**again, "created": ""} == {**content, "created": ""}
@@ -186,6 +189,10 @@ def test_an_ablation_runs_resumes_and_compares_with_plain_fine_tuning(
         assert (row["minus_plain"] is None) == (not row["preview"] and not row["stochastic_depth"])
         assert [step["stage"] for step in row["curve"]] == ([1, 2] if row["preview"] else [2])
     assert {row["records"] for row in rows} == {10}
+    shown = find_content([tmp_path / "study"])
+    assert shown.runs == [], "they are in the part of the study"
+    assert [(item.title, item.result.synthetic) for item in shown.analyses] == [("Ablation of post-training", True)]
+    assert content["settings"]["limit"] == 40
     assert (tmp_path / "study" / "ablation.png").read_bytes()[:4] == PNG
     monkeypatch.setattr(job_module.Trainer, "run", lambda self: pytest.fail("trained again"))
     assert main(["ablation", *words, *ABLATION]) == 0

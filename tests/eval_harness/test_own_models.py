@@ -151,6 +151,3 @@ def test_a_pretrained_model_of_another_library(options: Options, tmp_path: Path)
     ECGFeatureExtractor(12, 100, presets={"benchmark": preset}).save_pretrained(folder)
     results = evaluate(options(models=(str(folder),), modes=("linear", "finetune"), limit=20, epochs=1), quiet=True)
     assert [result.status for result in results] == ["done", "done"], [result.reason for result in results]
-    saved = options(models=(str(folder),), save_model=True, output=tmp_path / "saved")
-    (refused,) = evaluate(saved, quiet=True)
-    assert "--save-model keeps models of the hub's classes" in str(refused.reason)

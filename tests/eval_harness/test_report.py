@@ -131,6 +131,16 @@ def test_no_folder_of_the_machine_is_in_the_page(two: Path) -> None:
     assert "/private/archive" not in content
 
 
+def test_models_in_folders_are_called_by_their_last_parts(tmp_path: Path) -> None:
+    task = get_task("ptbxl_super")
+    for model in ("/home/someone/a/encoder", "/home/someone/b/encoder", "org/name", "python:/home/someone/mine.py:Net"):
+        write_folder(tmp_path / "results", task, model=model)
+    page = report(tmp_path / "results")
+    assert "/home/someone" not in (tmp_path / "results" / "report.html").read_text()
+    for name in ("a/encoder linear", "b/encoder linear", "org/name linear", "mine.py:Net linear"):
+        assert name in page.text
+
+
 def test_the_best_and_its_ties_are_marked(two: Path) -> None:
     text = report(two).text
     assert "★ best" in text
@@ -271,6 +281,7 @@ def test_the_verb_prints_file_and_size(two: Path, tmp_path: Path, capsys: pytest
         "tasks": 1,
         "results": 2,
         "ecgs": 0,
+        "analyses": 0,
     }
     size = f"This file: {target.stat().st_size / 1000:.0f} kB"
     assert size in target.read_text(encoding="utf-8")

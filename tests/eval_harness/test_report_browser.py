@@ -8,12 +8,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eval_harness.found import find_runs
 from eval_harness.registry import get_task
+from eval_harness.report.analyses import find_content
 from eval_harness.report.page import ReportOptions, write_report
+from tests.support.analyses import write_all
 from tests.support.report_runs import shifted, write_folder
 from tests.support.results import predictions
 
@@ -38,6 +41,17 @@ def browse(page: Path, *options: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
+def measure(page: Path, width: int) -> dict[str, Any]:
+    """Return what a script finds on a page in a window of so many pixels."""
+    content = re.sub(r"<meta http-equiv=[^>]*>", "", page.read_text(encoding="utf-8"))
+    page.write_text(content.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    found = browse(page, "--dump-dom", f"--window-size={width},900")
+    title = re.search(r"<title>(\{.*?\})</title>", found)
+    assert title is not None
+    measured: dict[str, Any] = json.loads(html.unescape(title[1]))
+    return measured
+
+
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     task = get_task("ptbxl_super")
@@ -56,13 +70,18 @@ def test_no_name_runs_as_code_even_where_scripts_may(page: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [500, 1200])
+def test_analyses_fit_their_window(tmp_path: Path, width: int) -> None:
+    target = tmp_path / "report.html"
+    write_report(find_content([], [write_all(tmp_path / "analyses")]), target, ReportOptions())
+    measured = measure(target, width)
+    assert measured["page"] == measured["window"] > width - 30
+    assert measured["wide"] == []
+    assert measured["charts"] > 15
+
+
+@pytest.mark.parametrize("width", [500, 1200])
 def test_the_page_fits_its_window(page: Path, width: int) -> None:
-    content = re.sub(r"<meta http-equiv=[^>]*>", "", page.read_text(encoding="utf-8"))
-    page.write_text(content.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
-    found = browse(page, "--dump-dom", f"--window-size={width},900")
-    title = re.search(r"<title>(\{.*?\})</title>", found)
-    assert title is not None
-    measured = json.loads(html.unescape(title[1]))
+    measured = measure(page, width)
     assert measured["page"] == measured["window"] > width - 30
     assert measured["wide"] == []
     assert measured["charts"] > 5

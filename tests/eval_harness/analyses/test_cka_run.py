@@ -80,6 +80,7 @@ def test_whole_analysis(wanted: Any, tmp_path: Path) -> None:
     result = run_cka(wanted())
     stages, values = matrix(result, "debiased")
     assert result.complete
+    assert result.synthetic, "mock records are simulated"
     assert [model for model, _ in stages].count("random:merl-tiny") == 5
     assert len(result.pairs) == len(stages) * (len(stages) + 1) // 2
     assert np.allclose(np.diag(values), 1)

@@ -40,6 +40,7 @@ def wanted(trained_folder: Path, data_root: Path, data_cache: Path) -> Any:
 def test_whole_analysis(wanted: Any, trained_folder: Path) -> None:
     (result,) = run_robustness(wanted())
     assert result.complete
+    assert result.synthetic, "mock records are simulated"
     assert [(c.corruption, c.strength) for c in result.conditions] == [
         (name, strength) for name in FEW for strength in corruptions()[name].strengths
     ]

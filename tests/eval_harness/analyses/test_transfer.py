@@ -65,6 +65,7 @@ def test_whole_transfer(wanted: Any) -> None:
     options = wanted()
     (result,) = run_transfer(options)
     assert result.complete
+    assert result.synthetic, "mock records are simulated"
     assert (result.source, result.target, result.contamination) == ("ptb-xl", "georgia", "clean")
     task = result.tasks["ptbxl_all"]
     assert task.status == "done", task.reason

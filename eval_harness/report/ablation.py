@@ -1,0 +1,148 @@
+"""The part on an ablation: differences to plain fine-tuning, scores by fraction, validation curves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from eval_harness.report.forest import Line, forest
+from eval_harness.report.markup import Html, details, scroller, table, tag
+from eval_harness.report.svg import NamedAxis, axis
+from eval_harness.report.traces import LEFT, Trace, names_legend, trace_chart
+from eval_harness.results import Estimate
+from eval_harness.studies import fraction_name, told_apart
+from eval_harness.study_results import AblationResult, AblationRow, Interval
+from eval_harness.study_rows import ablation_rows
+
+WORDS = (
+    "Mode post_train with and without its parts: the preview (a linear head is trained first, on the fixed encoder), "
+    "and stochastic depth in fine-tuning. Both off is plain fine-tuning from a fresh head. Scores are means over runs "
+    "with other seeds; intervals are over test records and runs together, differences are paired."
+)
+SWITCHES = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}
+RIGHT = 372.0
+METRICS = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC"}
+
+
+def ablation_part(result: AblationResult, tasks: Collection[str] | None) -> list[Html]:
+    """Return the charts and tables of every task and model of an ablation."""
+    keys = list(dict.fromkeys((row.task, row.model) for row in result.rows if tasks is None or row.task in tasks))
+    names = told_apart(list(dict.fromkeys(row.model for row in result.rows)))
+    parts: list[Html | None] = [tag("p", WORDS, class_="soft"), tag("p", _settings(result), class_="soft small")]
+    for task, model in keys:
+        rows = [row for row in result.rows if (row.task, row.model) == (task, model)]
+        name = f"{task}, {names[model]}"
+        parts += [
+            tag("h3", name),
+            _differences(name, rows),
+            names_legend(_traces(rows, "macro_auroc", result.fractions)),
+            tag("div", [_by_fraction(name, rows, metric, result.fractions) for metric in METRICS], class_="many pair"),
+            details("Validation curves", _curves(name, rows, result.fractions)),
+            details("All numbers", _numbers(name, result, task, model)),
+        ]
+    return [part for part in parts if part is not None]
+
+
+def _settings(result: AblationResult) -> str:
+    protocol: Any = result.settings.get("deviations") or {}
+    limit = result.settings.get("limit")
+    stages = result.post_training
+    return (
+        f"{stages.get('stage1_epochs')} + {stages.get('stage2_epochs')} epochs, batch {stages.get('batch_size')}, "
+        f"stochastic depth {stages.get('depth_rate')}; seeds {', '.join(map(str, result.seeds))}; "
+        f"{100 * result.confidence:g} % intervals of {result.resamples:,} resamples"
+        f"{f'; limit={limit}' if limit else ''}"
+        f"{''.join(f'; {name}={value}' for name, value in protocol.items())}."
+    )
+
+
+def _differences(name: str, rows: Sequence[AblationRow]) -> Html | None:
+    """Differences to plain fine-tuning in macro AUPRC, by fraction and weights."""
+    groups: dict[str, list[Line]] = {}
+    for row in rows:
+        if row.minus_plain is not None:
+            part = "all" if row.fraction == 1 else f"{fraction_name(row.fraction)} of the"
+            heading = f"{part} records ({row.records:,.0f}), {_weights(row)} weights"
+            found = estimate(row.minus_plain["macro_auprc"])
+            groups.setdefault(heading, []).append(Line(_switches(row), found, _index(row)))
+    if not groups:
+        return None
+    title = f"{name}: macro AUPRC minus that of plain fine-tuning"
+    drawn = forest(title, "difference of macro AUPRC", list(groups.items()), 0.0)
+    caption = "Paired differences with intervals; dashed: no difference. Many are shown and none is adjusted for that."
+    return tag("figure", scroller(drawn, title), tag("figcaption", caption), class_="wide")
+
+
+def _by_fraction(name: str, rows: Sequence[AblationRow], metric: str, fractions: Sequence[float]) -> Html:
+    names = tuple(fraction_name(fraction) for fraction in fractions)
+    last = len(fractions) - 1
+    across = NamedAxis(-0.4, last + 0.4, LEFT, RIGHT, tuple(float(k) for k in range(last + 1)), names)
+    title = f"{name}: test {METRICS[metric]} by fraction of the training records"
+    traces = _traces(rows, metric, fractions)
+    return tag("figure", trace_chart(title, across, "fraction of the training records", METRICS[metric], traces))
+
+
+def _traces(rows: Sequence[AblationRow], metric: str, fractions: Sequence[float]) -> list[Trace]:
+    arms = list(dict.fromkeys(row.arm for row in rows))
+    found = []
+    for k, arm in enumerate(arms):
+        mine = [row for row in rows if row.arm == arm]
+        # Arms stand a little apart, or their intervals would cover each other.
+        aside = 0.06 * (k - (len(arms) - 1) / 2)
+        points = [(fractions.index(row.fraction) + aside, estimate(getattr(row, metric))) for row in mine]
+        words = [fraction_name(row.fraction) for row in mine]
+        found.append(Trace(_name(mine[0]), _index(mine[0]), points, dashed=not mine[0].pretrained, words=words))
+    return found
+
+
+def _curves(name: str, rows: Sequence[AblationRow], fractions: Sequence[float]) -> list[Html]:
+    """Validation AUPRC by epoch, a chart for each fraction; where stage 2 begins is marked."""
+    most = max((step.epoch for row in rows for step in row.curve), default=1)
+    charts = []
+    for fraction in fractions:
+        traces = []
+        for row in (row for row in rows if row.fraction == fraction):
+            steps = [step for step in row.curve if step.validation_auprc is not None]
+            path = [(float(step.epoch), float(step.validation_auprc or 0.0)) for step in steps]
+            second = [step for step in steps if step.stage == 2][:1] if row.preview else []
+            begins = [(float(step.epoch), Estimate(point=step.validation_auprc)) for step in second]
+            said = [f"stage 2 from epoch {step.epoch}" for step in second]
+            traces.append(Trace(_name(row), _index(row), begins, path, dashed=not row.pretrained, words=said))
+        values = [value for trace in traces for _, value in trace.path or ()]
+        across = axis([1.0, float(max(most, 2))], LEFT, RIGHT, room=0.0, whole=True)
+        title = f"{name}: macro AUPRC of validation by epoch, fraction {fraction_name(fraction)}"
+        upward = axis(values, 210.0, 10.0, count=5)
+        drawn = trace_chart(title, across, "epoch", "validation macro AUPRC", traces, upward=upward)
+        charts.append(tag("figure", drawn, tag("figcaption", f"fraction {fraction_name(fraction)}")))
+    words = "Means over the runs, without intervals, on the records that also chose the epoch. Marks: stage 2 begins."
+    return [tag("p", words, class_="soft small"), tag("div", charts, class_="many pair")]
+
+
+def _numbers(name: str, result: AblationResult, task: str, model: str) -> Html:
+    content = result.model_dump(exclude_unset=True)
+    rows = [row for row in ablation_rows(content) if (row["task"], row["model"]) == (task, model)]
+    shown = [[value for key, value in row.items() if key not in ("task", "model")] for row in rows]
+    head = [key for key in rows[0] if key not in ("task", "model")]
+    return table(head, shown, caption=f"{name}: scores and paired differences, with intervals", class_="figures")
+
+
+def estimate(found: Interval) -> Estimate:
+    """Return an interval of a study as an estimate."""
+    return Estimate.model_validate(found.model_dump())
+
+
+def _switches(row: AblationRow) -> str:
+    parts = [word for word, on in (("preview", row.preview), ("stochastic depth", row.stochastic_depth)) if on]
+    return " + ".join(parts) or "plain fine-tuning"
+
+
+def _weights(row: AblationRow) -> str:
+    return "pretrained" if row.pretrained else "random"
+
+
+def _name(row: AblationRow) -> str:
+    return f"{_switches(row)}, {_weights(row)} weights"
+
+
+def _index(row: AblationRow) -> int:
+    return SWITCHES[row.preview, row.stochastic_depth]

@@ -1,0 +1,202 @@
+"""Analyses beside the runs of a report: found by the names of their files, read through their models, one part each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ecg_hub.errors import InputError, ResultError
+from eval_harness.analyses.cka_results import CkaResult
+from eval_harness.analyses.files import Analysis, read_analysis
+from eval_harness.analyses.robustness_results import RobustnessResult
+from eval_harness.analyses.transfer_results import TransferResult
+from eval_harness.found import FoundRun, find_runs
+from eval_harness.report.ablation import ablation_part
+from eval_harness.report.cka import cka_part
+from eval_harness.report.efficiency import efficiency_part
+from eval_harness.report.markup import Html, details, tag
+from eval_harness.report.robustness import robustness_part
+from eval_harness.report.transfer import transfer_part
+from eval_harness.results import read_json
+from eval_harness.runfile import RUN_FILE
+from eval_harness.studies import short_name, told_apart
+from eval_harness.study_results import AblationResult, EfficiencyResult, StudyResult
+
+STUDIES: dict[str, type[StudyResult]] = {"ablation.json": AblationResult, "label_efficiency.json": EfficiencyResult}
+KINDS: dict[str, type[Analysis]] = {
+    **STUDIES,
+    "robustness_*.json": RobustnessResult,
+    "transfer_*_to_*.json": TransferResult,
+    "cka.json": CkaResult,
+}
+"""Name of the file -> what it holds, in the order of the page."""
+
+SYNTHETIC = "Simulated ECGs of invented patients: these numbers say nothing about any model."
+
+
+@dataclass(frozen=True)
+class Found:
+    """One analysis: its file, and what it holds."""
+
+    path: Path
+    result: Analysis
+
+    @property
+    def title(self) -> str:
+        """What it is about, in a few words."""
+        result = self.result
+        if isinstance(result, AblationResult):
+            return "Ablation of post-training"
+        if isinstance(result, EfficiencyResult):
+            return "Label efficiency"
+        if isinstance(result, RobustnessResult):
+            return f"Robustness: {short_name(result.model.id)} {result.mode}{_seed(result)}, {result.run}"
+        if isinstance(result, TransferResult):
+            run = f"{short_name(result.model.id)} {result.mode}{_seed(result)}, {result.run}"
+            return f"Transfer: {run} to {result.target}"
+        return "Similarity of stages (CKA)"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report is about: runs, analyses, and what could not be read, in sentences."""
+
+    runs: Sequence[FoundRun]
+    analyses: Sequence[Found] = ()
+    remarks: Sequence[str] = ()
+
+
+def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -> Content:
+    """Find the runs in and below some folders, and the analyses in and below them and others.
+
+    The runs of a study (its folder `runs`) are in the part of the study and are no runs of the report, unless a folder
+    within is named.
+
+    Args:
+        paths: result folders, or folders above them.
+        more: further folders in which only analyses are looked for.
+
+    Raises:
+        InputError: a path that does not exist, or one with nothing to show below it.
+        ResultError: a run file or result that cannot be read.
+    """
+    runs: list[FoundRun] = []
+    files: dict[Path, None] = {}
+    for entry in paths:
+        path = Path(entry).expanduser()
+        below = files_below(path)
+        folders = [file.parent for file in sorted(path.rglob(RUN_FILE)) if not _in_a_study(file.parent, path)]
+        # Without either, `find_runs` says what is missing.
+        runs += find_runs(folders if folders else [] if below else [path])
+        files.update(dict.fromkeys(below))
+    for entry in more:
+        path = Path(entry).expanduser()
+        below = files_below(path)
+        if not below:
+            raise InputError(f"{str(path)!r} holds no analysis, nor does a folder below: no {', '.join(KINDS)}.")
+        files.update(dict.fromkeys(below))
+    once = {run.folder: run for run in runs}
+    analyses, remarks = [], []
+    for file in sorted(files, key=lambda file: (list(KINDS).index(_kind(file)), str(file))):
+        try:
+            analyses.append(Found(file, read_analysis(file, KINDS[_kind(file)])))
+        except ResultError as error:
+            remarks.append(f"{file.name} is not shown: {str(error).replace(f'{file.parent}/', '')}")
+    return Content(list(once.values()), analyses, remarks)
+
+
+def files_below(path: Path) -> list[Path]:
+    """Return the files of analyses in a folder and below it; of other files with such a name nothing."""
+    found = [file.resolve() for pattern in KINDS for file in sorted(path.rglob(pattern))]
+    return [file for file in dict.fromkeys(found) if _says_analysis(file)]
+
+
+def analysis_part(found: Found, name: str, tasks: Collection[str] | None) -> Html:
+    """Return the part of one analysis.
+
+    Args:
+        found: the analysis.
+        name: id of the part.
+        tasks: only these; None for all. An analysis without tasks is shown whole.
+    """
+    result = found.result
+    remarks = [SYNTHETIC] if result.synthetic else []
+    if not result.complete:
+        remarks.append("Not complete: give its command again to continue it.")
+    return tag(
+        "section",
+        tag("h2", found.title, id=name),
+        [tag("p", remark, class_="notice") for remark in remarks],
+        _body(result, tasks),
+        _not_done(result),
+        tag("p", f"Begun {result.created[:10]} (UTC).", class_="soft small"),
+    )
+
+
+def chosen(found: Iterable[Found], tasks: Collection[str] | None) -> list[Found]:
+    """Return the analyses that are about any of some tasks, or about none; all for None."""
+    return [item for item in found if tasks is None or not (own := tasks_of(item.result)) or own & set(tasks)]
+
+
+def tasks_of(result: Analysis) -> set[str]:
+    """Return the tasks of an analysis; of CKA none."""
+    if isinstance(result, AblationResult):
+        return {row.task for row in result.rows}
+    if isinstance(result, EfficiencyResult):
+        return {entry.task for entry in result.entries}
+    if isinstance(result, RobustnessResult):
+        return set(result.main)
+    return set(result.tasks) if isinstance(result, TransferResult) else set()
+
+
+def _body(result: Analysis, tasks: Collection[str] | None) -> list[Html]:
+    if isinstance(result, AblationResult):
+        return ablation_part(result, tasks)
+    if isinstance(result, EfficiencyResult):
+        return efficiency_part(result, tasks)
+    if isinstance(result, RobustnessResult):
+        return robustness_part(result, tasks)
+    if isinstance(result, TransferResult):
+        return transfer_part(result, tasks)
+    assert isinstance(result, CkaResult)
+    return cka_part(result)
+
+
+def _not_done(result: Analysis) -> Html | None:
+    if not isinstance(result, StudyResult) or not result.not_done:
+        return None
+    models = [str(model) for model in result.settings.get("models") or ()]  # type: ignore[union-attr]
+    names = told_apart(models)
+    faults = [fault.splitlines()[0] for fault in result.not_done]
+    for model, name in names.items():  # a page is passed on: no folders of the machine
+        faults = [fault.replace(model, name) for fault in faults]
+    listed = tag("ul", [tag("li", fault) for fault in faults])
+    return details(f"{len(result.not_done)} runs were not done", listed, open_=True)
+
+
+def _seed(result: RobustnessResult | TransferResult) -> str:
+    return f" seed {result.seed}" if result.seed else ""
+
+
+def _kind(file: Path) -> str:
+    return next(pattern for pattern in KINDS if fnmatchcase(file.name, pattern))
+
+
+def _says_analysis(file: Path) -> bool:
+    """Whether a file says that it is an analysis: a task may be named like one. One that cannot be read is reported."""
+    try:
+        return "analysis" in read_json(file)
+    except ResultError:
+        return True
+
+
+def _in_a_study(folder: Path, top: Path) -> bool:
+    """Whether a run lies in the folder `runs` of a study at or below a path."""
+    return any(
+        parent.name == "runs"
+        and parent.parent.is_relative_to(top)
+        and any((parent.parent / n).is_file() for n in STUDIES)
+        for parent in folder.parents
+    )

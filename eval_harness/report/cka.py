@@ -1,0 +1,136 @@
+"""The part on CKA: a heat map of all stages, and its numbers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval_harness.analyses.cka_results import CkaResult
+from eval_harness.analyses.heat_maps import WRITE_UP_TO, matrix
+from eval_harness.analyses.rows import stage_rows
+from eval_harness.report.markup import Html, details, scroller, table, tag
+from eval_harness.report.svg import chart, label, line, shortened
+from eval_harness.studies import told_apart
+
+WORDS = (
+    "Linear CKA of every two stages on the same records: 1 where features agree up to rotation and scale. The debiased "
+    "form is 0 on average for independent features and can be slightly negative; it has no interval here."
+)
+LEFT, TOP, BELOW = 100.0, 26.0, 78.0
+WIDTH = 760.0
+LEVELS = 20
+LIGHT_FROM = 0.77
+"""Value from which light letters on a cell, in the dark style dark ones, are the easier to read."""
+MOST_NUMBERS = 40
+"""Up to so many stages all values stand in a table; of more, they are in `cka.json`."""
+
+
+def cka_part(result: CkaResult) -> list[Html]:
+    """Return heat map and tables of a CKA analysis."""
+    data = result.data
+    about = f"{data.dataset}, {data.records:,} records of its split {data.split}."
+    parts = [tag("p", WORDS, class_="soft"), tag("p", about, class_="soft small")]
+    if not result.encoders:
+        return parts
+    stages, values = matrix(result, "debiased")
+    title = f"Debiased CKA of {len(stages)} stages on {data.dataset}"
+    key = tag(
+        "span",
+        class_="ramp",
+        aria_hidden="true",
+        style="background:linear-gradient(90deg,transparent,rgb(var(--better)))",
+    )
+    caption = tag("figcaption", key, " from 0 or below to 1; “–”, or dashed: a stage that does not vary.")
+    parts.append(tag("figure", scroller(_heat_map(title, result, stages, values), title), caption, class_="wide"))
+    parts.append(_neighbours(result))
+    if len(stages) <= MOST_NUMBERS:
+        parts.append(details("All values as a table", _numbers(result, stages, values)))
+    else:
+        words = f"The values of all {len(stages) ** 2:,} pairs are in cka.json: more than {MOST_NUMBERS} stages."
+        parts.append(tag("p", words, class_="soft small"))
+    return parts
+
+
+def _heat_map(title: str, result: CkaResult, stages: list[tuple[str, str]], values: NDArray[np.float64]) -> Html:
+    count = len(stages)
+    side = min((WIDTH - LEFT) / count, 40.0)
+    end = LEFT + side * count, TOP + side * count
+    parts: list[object] = [_cells(values, side)]
+    if count <= WRITE_UP_TO:
+        parts += _written(values, side)
+    for k, (_, stage) in enumerate(stages):
+        middle = TOP + side * (k + 0.5)
+        if side >= 11 or k % math.ceil(11 / side) == 0:
+            parts.append(label(LEFT - 6, middle + 4, stage, "tick", "end"))
+            x = LEFT + side * (k + 0.5) + 4
+            turned = f"rotate(-90 {x:.1f} {end[1] + 6:.1f})"
+            parts.append(tag("text", stage, x=x, y=end[1] + 6, class_="tick", text_anchor="end", transform=turned))
+    start, names = 0, _names(result)
+    for encoder in result.encoders:
+        stop = start + len(encoder.stages)
+        x, room = LEFT + side * (start + stop) / 2, side * (stop - start)
+        name = names[encoder.model.id]
+        parts.append(label(x, TOP - 8, shortened(name, max(room, 60.0)), "strong", "middle", title=name))
+        if start:
+            edge = side * start
+            parts.append(line(LEFT + edge, TOP, LEFT + edge, end[1], "edge"))
+            parts.append(line(LEFT, TOP + edge, end[0], TOP + edge, "edge"))
+        start = stop
+    described = f"Square of stages by stages, encoders {', '.join(names.values())}. The tables below hold the numbers"
+    return chart(max(end[0], 360.0) + 8, end[1] + BELOW, title, f"{described}.", *parts)
+
+
+def _cells(values: NDArray[np.float64], side: float) -> Html:
+    """One path for all cells of a level, neighbours joined: of many stages they would else be most of the page."""
+    by_level: dict[int, list[str]] = {}
+    for i, row in enumerate(values):
+        levels = [-1 if np.isnan(value) else round(LEVELS * min(max(float(value), 0.0), 1.0)) for value in row]
+        start = 0
+        for level, cells in itertools.groupby(levels):
+            width = len(list(cells))
+            by_level.setdefault(level, []).append(f"M{start} {i}h{width}v1h-{width}z")
+            start += width
+    paths = []
+    for level, found in sorted(by_level.items()):
+        if level:  # 0 is the colour of the page
+            style = "ring chance" if level < 0 else "cells"
+            opacity = max(level, 0) / LEVELS
+            path = {"d": "".join(found), "class_": style, "fill_opacity": opacity}
+            paths.append(tag("path", **path, vector_effect="non-scaling-stroke"))
+    return tag("g", paths, transform=f"translate({LEFT} {TOP}) scale({side:.3f})", shape_rendering="crispEdges")
+
+
+def _written(values: NDArray[np.float64], side: float) -> list[Html]:
+    """The value in every cell, light on dark cells."""
+    found = []
+    for (i, j), value in np.ndenumerate(values):
+        text = "–" if np.isnan(value) else f"{value:.2f}"
+        style = "tick onfull" if value > LIGHT_FROM else "tick oncell"
+        found.append(label(LEFT + side * (j + 0.5), TOP + side * (i + 0.5) + 4, text, style, "middle"))
+    return found
+
+
+def _neighbours(result: CkaResult) -> Html:
+    rows = stage_rows(result, _names(result))
+    cells = [["-" if value is None else value for value in row.values()] for row in rows]
+    caption = (
+        "Each stage: CKA with the stage before it (debiased, biased) and with the most alike stage of another model"
+    )
+    return table(list(rows[0]), cells, caption=caption, class_="figures")
+
+
+def _names(result: CkaResult) -> dict[str, str]:
+    return told_apart([encoder.model.id for encoder in result.encoders])
+
+
+def _numbers(result: CkaResult, stages: list[tuple[str, str]], values: NDArray[np.float64]) -> Html:
+    of_model = _names(result)
+    names = [f"{of_model[model]} {stage}" for model, stage in stages]
+    rows = [
+        [name, *("-" if np.isnan(value) else f"{value:.2f}" for value in row)]
+        for name, row in zip(names, values, strict=True)
+    ]
+    return table(["stage", *names], rows, caption="Debiased CKA of every two stages", class_="figures")

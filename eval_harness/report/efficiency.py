@@ -1,0 +1,106 @@
+"""The part on label efficiency: losses with their curves, and the ratio of records to a baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from eval_harness.label_efficiency.plot import drawn_curve
+from eval_harness.report.markup import Html, details, table, tag
+from eval_harness.report.svg import log_axis
+from eval_harness.report.traces import LEFT, TOP, Trace, names_legend, trace_chart, values_of
+from eval_harness.results import Estimate
+from eval_harness.studies import told_apart
+from eval_harness.study_results import EfficiencyEntry, EfficiencyRatios, EfficiencyResult, FittedCurve
+from eval_harness.study_rows import curve_rows, point_rows, ratio_rows
+
+WORDS = (
+    "The loss, 1 - macro AUROC, against the number of training records N, and the curve C N^-alpha + L0 through its "
+    "points. r(N) is the number of records that a model needs for the score of the baseline at N records, over N: "
+    "below 1 it needs fewer. Intervals are over test records and runs together. Beyond the measured sizes (open marks) "
+    "values rest on the form of the curve alone; below the floor L0 there is no ratio."
+)
+RIGHT, HEIGHT = 372.0, 200.0
+PLACES = 24
+
+
+def efficiency_part(result: EfficiencyResult, tasks: Collection[str] | None) -> list[Html]:
+    """Return the charts and tables of every task of a study."""
+    parts = [tag("p", WORDS, class_="soft")]
+    names = told_apart(list(dict.fromkeys(entry.model for entry in result.entries)))
+    for task in dict.fromkeys(entry.task for entry in result.entries if tasks is None or entry.task in tasks):
+        entries = [entry for entry in result.entries if entry.task == task]
+        losses = [_loss(entry, k, names) for k, entry in enumerate(entries)]
+        index = {(entry.model, entry.mode): k for k, entry in enumerate(entries)}
+        ratios = [_ratio(found, index[found.model, found.mode], names) for found in result.ratios if found.task == task]
+        charts = [_losses(task, result, losses), _ratios(task, [ratio for ratio in ratios if values_of([ratio])])]
+        parts += [tag("h3", task), names_legend(losses), tag("div", charts, class_="many pair")]
+        parts += _tables(result, task, names)
+    return parts
+
+
+def _loss(entry: EfficiencyEntry, k: int, names: Mapping[str, str]) -> Trace:
+    points = []
+    for point in sorted(entry.points, key=lambda point: point.records):
+        score = point.macro_auroc
+        low, high = (None if end is None else 1 - end for end in (score.high, score.low))
+        loss = Estimate(point=None if score.point is None else 1 - score.point, low=low, high=high)
+        points.append((math.log10(point.records), loss))
+    path: list[tuple[float, float]] | None = None
+    if isinstance(entry.curve, FittedCurve) and entry.curve.falls:
+        across, values = drawn_curve(entry.curve.model_dump(), PLACES)
+        path = [(math.log10(x), float(y)) for x, y in zip(across, values, strict=True)]
+    name = f"{names[entry.model]} {entry.mode}{' (baseline)' if entry.baseline else ''}"
+    words = [f"{point.records:,.0f} records" for point in sorted(entry.points, key=lambda point: point.records)]
+    return Trace(name, k, points, path, words=words)
+
+
+def _losses(task: str, result: EfficiencyResult, traces: Sequence[Trace]) -> Html:
+    across = log_axis([10**place for trace in traces for place, _ in trace.points], LEFT, RIGHT)
+    title = f"{task}: {result.loss} by number of training records"
+    drawn = trace_chart(title, across, "training records", result.loss, traces, height=HEIGHT)
+    return tag("figure", drawn, tag("figcaption", "Points with intervals, and fitted curves"))
+
+
+def _ratio(found: EfficiencyRatios, k: int, names: Mapping[str, str]) -> Trace:
+    rows = [row for row in found.at if row.r is not None and row.r.point and row.records]
+    points, words = [], []
+    for row in rows:
+        assert row.r is not None
+        logs = {end: _log(value) for end, value in row.r.model_dump().items()}
+        points.append((math.log10(row.records or 1.0), Estimate.model_validate(logs)))
+        words.append(f"log10 of r at N = {row.records:g}")
+    open_ = frozenset(math.log10(row.records or 1.0) for row in rows if not row.within_measured)
+    return Trace(f"{names[found.model]} {found.mode}", k, points, None, open_=open_, words=words)
+
+
+def _log(value: float | None) -> float | None:
+    return math.log10(value) if value is not None and value > 0 else None
+
+
+def _ratios(task: str, traces: Sequence[Trace]) -> Html:
+    if not traces:
+        words = "No ratio is defined: no baseline, too few sizes, or the baseline's loss lies at the floor or below."
+        return tag("figure", tag("figcaption", words))
+    across = log_axis([10**place for trace in traces for place, _ in trace.points], LEFT, RIGHT)
+    upward = log_axis([1.0, *(10**value for value in values_of(traces))], HEIGHT + TOP, TOP, most=6)
+    title = f"{task}: records needed, over those of the baseline"
+    drawn = trace_chart(title, across, "N, records of the baseline", "r(N)", traces, upward=upward, level=0.0)
+    return tag("figure", drawn, tag("figcaption", "r(N) with intervals; dashed: as many as the baseline"))
+
+
+def _tables(result: EfficiencyResult, task: str, names: Mapping[str, str]) -> list[Html]:
+    content = result.model_dump(exclude_unset=True)
+    parts = []
+    for title, rows, folded in (
+        ("fitted curves, with intervals", curve_rows(content), False),
+        ("records needed, over those of the baseline, with intervals", ratio_rows(content), False),
+        ("points, with intervals", point_rows(content), True),
+    ):
+        mine = [row for row in rows if row["task"] == task]
+        if mine:
+            head = [key for key in mine[0] if key != "task"]
+            cells = [[names[row[key]] if key == "model" else row[key] for key in head] for row in mine]
+            found = table(head, cells, caption=f"{task}: {title}", class_="figures")
+            parts.append(details("Points as a table", found) if folded else found)
+    return parts

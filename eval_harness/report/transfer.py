@@ -1,0 +1,72 @@
+"""The part on transfer: every concept at home and on the other dataset, and what could not be mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from eval_harness.analyses.rows import concept_rows
+from eval_harness.analyses.transfer_results import TransferResult, TransferTask
+from eval_harness.report.forest import Line, forest
+from eval_harness.report.markup import Html, details, scroller, table, tag
+from eval_harness.report.scores import state
+from eval_harness.results import Estimate
+
+WORDS = (
+    "The trained head scored as it is on another dataset, through a map of labels; thresholds are those of the run's "
+    "own validation records. A label that means something slightly different in two hospitals looks like a weaker "
+    "model; the figure cannot tell the two apart."
+)
+NONE = Estimate(point=None)
+
+
+def transfer_part(result: TransferResult, tasks: Collection[str] | None) -> list[Html]:
+    """Return the chart and tables of every task of a transfer."""
+    about = [f"From {result.source} to {result.target}, {result.records:,} records of its split {result.split}. "]
+    parts = [tag("p", WORDS, class_="soft"), tag("p", *about, "Test set: ", state(result.contamination), ".")]
+    for name, task in result.tasks.items():
+        if tasks is not None and name not in tasks:
+            continue
+        if len(result.tasks) > 1:
+            parts.append(tag("h3", name))
+        if task.status == "failed":
+            parts.append(tag("p", f"{name}: failed: {task.reason}", class_="notice"))
+        else:
+            parts += [_concepts(result, name, task), details("Concepts as a table", _numbers(result, name))]
+        parts.append(_unmapped(result, task))
+    return parts
+
+
+def _concepts(result: TransferResult, name: str, task: TransferTask) -> Html:
+    away, home = f"on {result.target}", f"at home, {result.source}"
+    there, here = task.metrics["macro_auroc"], task.at_home["macro_auroc"]
+    heading = f"macro mean over {there.classes} concepts ({here.classes} at home)"
+    groups: list[tuple[str, list[Line]]] = [(heading, [Line(away, there, 0), Line(home, here, 1)])]
+    for label, own in zip(task.per_label, task.per_label_at_home, strict=True):
+        positives = "" if label.positives is None else f" ({label.positives:,} positive on {result.target})"
+        lines = [Line(away, label.auroc or NONE, 0), Line(home, own.auroc or NONE, 1)]
+        groups.append((f"{label.label}{positives}", lines))
+    title = f"{name}: AUROC of every concept on {result.target} and at home"
+    drawn = forest(title, "AUROC", groups, 0.5, (0.0, 1.0))
+    caption = "AUROC with intervals; without: too few positives for one (below about four). Dashed: chance."
+    return tag("figure", scroller(drawn, title), tag("figcaption", caption), class_="wide")
+
+
+def _numbers(result: TransferResult, name: str) -> Html:
+    rows = concept_rows(result, name)
+    cells = [["-" if value is None else value for value in row.values()] for row in rows]
+    caption = f"{name}: concepts, their labels on both sides, who links them, and scores with intervals"
+    return table(list(rows[0]), cells, caption=caption, class_="figures")
+
+
+def _unmapped(result: TransferResult, task: TransferTask) -> Html:
+    lists = [
+        table(["label", "why not"], list(found.items()), caption=f"Not mapped, {side}")
+        for side, found in _sides(result, task).items()
+        if found
+    ]
+    count = sum(len(found) for found in _sides(result, task).values())
+    return details(f"Not mapped: {count} labels", lists or "Every label has a partner.")
+
+
+def _sides(result: TransferResult, task: TransferTask) -> Mapping[str, Mapping[str, str]]:
+    return {result.source: task.unmapped_source, f"{result.target} (target)": task.unmapped_target}

@@ -1,0 +1,186 @@
+"""The files `ablation.json` and `label_efficiency.json` as checked models."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from ecg_hub.errors import ResultError
+from eval_harness.analyses.files import Analysis
+from eval_harness.options import RunOptions
+from eval_harness.results import Count, Finite, Number, Result, Strict, in_words
+
+
+class Interval(Strict):
+    """A number with its interval; null where undefined."""
+
+    point: Number
+    low: Number = None
+    high: Number = None
+
+
+class CurveStep(Strict):
+    """One epoch: means over the runs of an arm."""
+
+    epoch: Count
+    stage: Literal[1, 2]
+    loss: Number
+    validation: Number
+    validation_auprc: Number
+
+
+class AblationRow(Strict):
+    """One arm at one fraction.
+
+    Attributes:
+        records: mean number of training records.
+        runs: how many runs the means go over.
+        minus_plain: metric -> paired difference to plain fine-tuning; null for plain fine-tuning itself.
+        curve: validation by epoch.
+    """
+
+    task: str
+    model: str
+    fraction: Finite
+    records: Finite
+    preview: bool
+    stochastic_depth: bool
+    pretrained: bool
+    arm: str
+    runs: Count
+    macro_auroc: Interval
+    macro_auprc: Interval
+    macro_auroc_by_run: list[Number]
+    macro_auprc_by_run: list[Number]
+    minus_plain: dict[str, Interval] | None
+    curve: list[CurveStep]
+
+
+class StudyResult(Analysis):
+    """What both studies say: fractions of the training records, largest first, seeds, and runs that failed."""
+
+    fractions: list[Finite]
+    seeds: list[int]
+    resamples: Count
+    confidence: Finite
+    not_done: list[str] = Field(default_factory=list)
+
+
+class AblationResult(StudyResult):
+    """The parts of mode `post_train` on and off; `post_training` are the settings of the full method."""
+
+    analysis: Literal["ablation"] = "ablation"
+    post_training: dict[str, JsonValue]
+    rows: list[AblationRow]
+
+
+class EfficiencyPoint(Strict):
+    """The scores at one fraction; `records` is the mean number of training records."""
+
+    fraction: Finite
+    records: Finite
+    macro_auroc: Interval
+    macro_auprc: Interval
+    macro_auroc_by_run: list[Number]
+    macro_auprc_by_run: list[Number]
+
+
+class FittedCurve(Strict):
+    """C N^-alpha + L0 with intervals.
+
+    Attributes:
+        residual: root mean square.
+        falls: whether the loss falls at all; without, alpha is null.
+        alpha_at_bound: whether the sizes do not determine alpha.
+        records: least and most that were run.
+    """
+
+    C: Interval
+    alpha: Interval
+    L0: Interval
+    residual: Number
+    falls: bool
+    alpha_at_bound: bool
+    records: tuple[Finite, Finite]
+
+
+class NoCurve(Strict):
+    """Why there is no curve."""
+
+    reason: str
+
+
+class EfficiencyEntry(Strict):
+    """Points and curve of one model and mode on one task."""
+
+    task: str
+    model: str
+    mode: str
+    baseline: bool
+    points: list[EfficiencyPoint]
+    curve: FittedCurve | NoCurve
+
+
+class Ratio(Strict):
+    """r(N) at a number of records of the baseline; without a value a reason."""
+
+    records: Number
+    r: Interval | None = None
+    baseline_loss: Number = None
+    undefined_replicates: Number = None
+    within_measured: bool | None = None
+    reason: str | None = None
+
+
+class EfficiencyRatios(Strict):
+    """The ratios of one model and mode on one task."""
+
+    task: str
+    model: str
+    mode: str
+    baseline: bool
+    at: list[Ratio]
+
+
+class EfficiencyResult(StudyResult):
+    """Scores on growing parts of the training records, curves, and ratios to a baseline (model, mode)."""
+
+    analysis: Literal["label_efficiency"] = "label_efficiency"
+    loss: str
+    form: str
+    subset_seeds: list[int]
+    subset: dict[str, JsonValue]
+    baseline: tuple[str, str] | None
+    entries: list[EfficiencyEntry]
+    ratios: list[EfficiencyRatios]
+
+
+def checked(content: dict[str, Any], kind: type[StudyResult]) -> dict[str, Any]:
+    """Return the content of a study, which fits its model.
+
+    Raises:
+        ResultError: it does not; says where.
+    """
+    try:
+        kind.model_validate(content)
+    except ValidationError as error:
+        raise ResultError(f"The study does not fit {kind.__name__}: {in_words(error)}.") from error
+    return content
+
+
+def settings_of(options: RunOptions) -> dict[str, Any]:
+    """What decides the scores of a study besides its own numbers."""
+    return {
+        "models": list(options.models),
+        "tasks": list(options.tasks),
+        "preset": options.preset,
+        "limit": options.limit,
+        "protocol": options.protocol.name,
+        "deviations": options.protocol.deviations(),
+    }
+
+
+def is_synthetic(results: list[Result]) -> bool:
+    """Whether any of the results is on simulated records."""
+    return any(bool(result.protocol.deviations.get("synthetic")) for result in results)
