@@ -1,0 +1,127 @@
+"""The model that a pre-training run begins with: an architecture with weights of a seed, or weights that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ecg_hub import catalog
+from ecg_hub.errors import InputError, unknown_name
+
+_RANDOM, _TINY = "random:", "-tiny"
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What training starts from.
+
+    Attributes:
+        model: ECGCPCForPreTraining in float32 on the CPU.
+        entry: catalogue entry of its architecture.
+        init: in words, for the card.
+        decisive: what decides the weights at step 0, for the fingerprint.
+        corpora: that these weights have seen already; None where nothing is known of them.
+    """
+
+    model: Any
+    entry: catalog.ModelEntry
+    init: str
+    decisive: dict[str, Any]
+    corpora: tuple[str, ...] | None
+
+
+def trainable() -> list[str]:
+    """Short names of the models that can be pre-trained."""
+    return [alias for alias, entry in catalog.models().items() if entry.classes.pretraining is not None]
+
+
+def architecture(name: str) -> str:
+    """Return the `random:` name of an architecture.
+
+    Args:
+        name: short name, with or without `random:` and `-tiny`.
+
+    Raises:
+        InputError: a model that the hub cannot pre-train.
+        UnknownNameError: no such model.
+    """
+    plain = name.removeprefix(_RANDOM)
+    alias = plain.removesuffix(_TINY)
+    if alias in trainable():
+        return _RANDOM + plain
+    allowed = [form for known in trainable() for form in (known, known + _TINY)]
+    if alias in catalog.models():
+        raise InputError(
+            f"{alias!r} cannot be pre-trained here: its authors' recipe is not part of the hub. Known: "
+            f"{', '.join(allowed)}."
+        )
+    raise unknown_name("model for pre-training", name, allowed)
+
+
+def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> Beginning:
+    """An architecture with random weights.
+
+    Args:
+        name: as `architecture` takes it.
+        settings: changes to its configuration.
+        seed: of the weights.
+
+    Raises:
+        InputError: a setting that the configuration does not have, or a value that is not allowed.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+
+    import ecg_hub
+
+    chosen = architecture(name)
+    try:
+        model = ecg_hub.AutoModelForPreTraining.from_pretrained(chosen, seed=seed, **settings)
+    except StrictDataclassError as error:
+        raise InputError(f"--set: {error}") from error
+    decisive = {"architecture": chosen.removeprefix(_RANDOM), "settings": dict(settings)}
+    return Beginning(model, _entry(model), "random weights", decisive, ())
+
+
+def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning:
+    """The weights of a folder, short name or hub id; projections that are not in it are drawn anew.
+
+    Args:
+        name: of an encoder, or of a model that was pre-trained before.
+        settings: none are taken: the configuration is that of the weights.
+        seed: of new projections.
+
+    Raises:
+        InputError: settings, or a model that the hub cannot pre-train.
+        CheckpointError: weights are missing.
+    """
+    import ecg_hub
+    from eval_harness.contamination import declared
+    from eval_harness.loading import weights_digest
+
+    if settings:
+        raise InputError(f"--set {', '.join(settings)} goes with --model: --init brings its own configuration.")
+    if name.startswith(_RANDOM):
+        raise InputError(f"--init {name!r} has no weights to begin with; give it as --model.")
+    config = ecg_hub.AutoConfig.from_pretrained(name)
+    entry = catalog.by_model_type(config.model_type)
+    if entry is None or entry.classes.pretraining is None:
+        raise InputError(
+            f"--init {name!r} is of type {config.model_type!r}, which cannot be pre-trained here. Known: "
+            f"{', '.join(trainable())}."
+        )
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        model = ecg_hub.AutoModelForPreTraining.from_pretrained(name, dtype=torch.float32, new_head=True)
+    digest = weights_digest(model)
+    earlier = declared(model.config, entry)
+    words = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
+    return Beginning(model, entry, words, {"weights_sha256": digest}, None if earlier is None else tuple(earlier))
+
+
+def _entry(model: Any) -> catalog.ModelEntry:
+    found = catalog.by_model_type(model.config.model_type)
+    assert found is not None
+    return found
