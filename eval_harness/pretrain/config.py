@@ -109,8 +109,8 @@ class PretrainConfig:
         return {**found, "steps": total} if self.schedule == "cosine" else found
 
     def changes(self) -> dict[str, Any]:
-        """The fields that differ from their defaults."""
-        fields = dataclasses.fields(self)
+        """The fields that decide the weights and differ from the published run; the seed is not one of those."""
+        fields = [f for f in dataclasses.fields(self) if f.metadata["decides"] and f.name != "seed"]
         return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,24 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any]) -> C
 
     def fill(folder: Path, steps: int) -> None:
         model.config.pretraining = {**facts, "steps": steps, "versions": versions}
-        fill_model_folder(folder, model, entry, card(model.config, entry))
+        with _no_bar():
+            fill_model_folder(folder, model, entry, card(model.config, entry))
 
     return fill
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Without the progress bar that transformers shows for every file, below the one of the run."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def publish(checkpoint_model: Path, target: Path) -> None:

@@ -80,22 +80,25 @@ class Pretrainer:
             weight_decay=self.config.weight_decay,
         )
         wrapped, optimizer = self.accelerator.prepare(self.model, optimizer)
-        done = self._resume(optimizer)
-        self._train_mode()
+        try:
+            done = self._resume(optimizer)
+            self._train_mode()
+            self._steps(wrapped, optimizer, done)
+        finally:
+            self.log.close()
+
+    def _steps(self, wrapped: Any, optimizer: Any, done: int) -> None:
+        """The steps that are left."""
         batches = self.source.batches(done) if done < self.total else iter(())
         with tqdm(total=self.total, initial=done, desc="pre-training", unit="step", disable=self.quiet) as bar:
-            clock = time.perf_counter()
             while done < self.total:
+                started = time.perf_counter()
                 row = self._step(wrapped, optimizer, self._next(batches, done))
                 done += 1
-                seconds, clock = time.perf_counter() - clock, time.perf_counter()
-                row["records_per_s"] = round(self.config.batch_size / seconds, 2)
+                row["records_per_s"] = round(self.config.batch_size / (time.perf_counter() - started), 2)
                 self._note(row, done, bar)
-                if done % self.config.checkpoint_every == 0 or done == self.total:
-                    self.at_step(done, self._save(done, optimizer))
-                else:
-                    self.at_step(done, None)
-        self.log.close()
+                whole = done % self.config.checkpoint_every == 0 or done == self.total
+                self.at_step(done, self._save(done, optimizer) if whole else None)
 
     def _resume(self, optimizer: Any) -> int:
         """Continue from the newest whole checkpoint; the log is cut to it."""

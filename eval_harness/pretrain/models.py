@@ -23,14 +23,14 @@ class Beginning:
         entry: catalogue entry of its architecture.
         init: in words, for the card.
         decisive: what decides the weights at step 0, for the fingerprint.
-        corpora: that these weights have seen already; None where nothing is known of them.
+        corpora: that these weights have seen already.
     """
 
     model: Any
     entry: catalog.ModelEntry
     init: str
     decisive: dict[str, Any]
-    corpora: tuple[str, ...] | None
+    corpora: tuple[str, ...]
 
 
 def trainable() -> list[str]:
@@ -116,9 +116,8 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
         torch.manual_seed(seed)
         model = ecg_hub.AutoModelForPreTraining.from_pretrained(name, dtype=torch.float32, new_head=True)
     digest = weights_digest(model)
-    earlier = declared(model.config, entry)
     words = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
-    return Beginning(model, entry, words, {"weights_sha256": digest}, None if earlier is None else tuple(earlier))
+    return Beginning(model, entry, words, {"weights_sha256": digest}, tuple(declared(model.config, entry) or ()))
 
 
 def _entry(model: Any) -> catalog.ModelEntry:

@@ -160,7 +160,7 @@ def _run_file(
     return PretrainFile(
         settings=json.loads(text),
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
-        corpora=sorted({*(start.corpora or ()), *source.corpora}),
+        corpora=sorted({*start.corpora, *source.corpora}),
         records=source.records,
         command=["ecg-hub", *sys.argv[1:]],
         environment=environment(str(accelerator.device), accelerator.num_processes),
