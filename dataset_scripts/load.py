@@ -48,6 +48,7 @@ class Prepared:
         report: one row per raw record: record_id, file, status (ok, lost, excluded), reason, samples, digest.
         fingerprint: 16 hexadecimal digits over every sample, label and split; equal on every machine.
         store: the folder of the record store.
+        left_out: the records of the store that are in no split, with the same columns.
         derivation: CSV file that names every step of deriving the targets with its rows, or None.
         target_scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
     """
@@ -65,6 +66,7 @@ class Prepared:
     report: pd.DataFrame
     fingerprint: str
     store: Path
+    left_out: Dataset
     derivation: Path | None = None
     target_scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
@@ -207,6 +209,7 @@ def _join(
         report=report,
         fingerprint=print_,
         store=builder.store,
+        left_out=full.select(np.flatnonzero(split == "")),
         derivation=table.derivation,
         target_scales=dict(table.target_scales),
     )

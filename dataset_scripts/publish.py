@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from dataset_scripts.card import HUB_LICENCES, card_body, dataset_card, front_matter, table
+from dataset_scripts.parquet_files import SHARD_BYTES, shard_spans, write_parquet
 from dataset_scripts.spec import SPLITS, ECGDataset, PathLike
 from ecg_hub.errors import InputError
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Level = Literal["full", "ids", "card"]
 
-SHARD_BYTES = 500 * 10**6
 CARD_FILE, SPLITS_FILE, COUNTS_FILE = "README.md", "splits.csv", "label_counts.csv"
 ALLOWED_FILES: Mapping[Level, tuple[str, ...]] = {
     "full": (CARD_FILE, SPLITS_FILE, COUNTS_FILE, "data/*.parquet"),
@@ -201,22 +200,13 @@ def _write_csv(path: Path, rows: list[tuple[object, ...]]) -> None:
 
 def _write_parquet(prepared: Prepared, folder: Path) -> None:
     """Write each split in shards of bounded size."""
-    from datasets.utils import disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
-
     folder.mkdir()
-    shown = is_progress_bar_enabled()
-    disable_progress_bars()
-    try:
-        for name in SPLITS:
-            part = prepared.splits[name]
-            share = len(part) / max(1, part.data.num_rows)
-            shards = max(1, math.ceil(share * part.data.nbytes / SHARD_BYTES))
-            for number in range(shards):
-                piece = part.shard(shards, number, contiguous=True)
-                piece.to_parquet(folder / f"{name}-{number:05d}-of-{shards:05d}.parquet")
-    finally:
-        if shown:
-            enable_progress_bars()
+    for name in SPLITS:
+        part = prepared.splits[name]
+        spans = shard_spans(len(part), part.data.nbytes / max(1, part.data.num_rows), SHARD_BYTES)
+        for number, (start, stop) in enumerate(spans):
+            path = folder / f"{name}-{number:05d}-of-{len(spans):05d}.parquet"
+            write_parquet(part.select(range(start, stop)), path)
 
 
 def _card(prepared: Prepared, allowed: Level) -> str:
@@ -237,7 +227,7 @@ def _card(prepared: Prepared, allowed: Level) -> str:
             else "The licence keeps signals and labels of single records with their authors: here are the names of the "
             "records with their splits, and label counts."
         ),
-        table(("", ""), list(_facts(prepared).items())),
+        table(("", ""), list(facts(prepared).items())),
     ]
     if prepared.deviations.get("synthetic"):
         about.insert(1, "**Synthetic: simulated signals of invented patients, not medical data.**")
@@ -245,7 +235,8 @@ def _card(prepared: Prepared, allowed: Level) -> str:
     return f"---\n{text}---\n\n{card_body(prepared.dataset)}\n" + "\n\n".join(about) + "\n"
 
 
-def _facts(prepared: Prepared) -> dict[str, str]:
+def facts(prepared: Prepared) -> dict[str, str]:
+    """Return what a card says about a copy of a dataset: release, rate, records, fingerprint, deviations."""
     sizes = ", ".join(f"{name} {len(prepared.splits[name]):,}" for name in SPLITS)
     deviations = ", ".join(f"{name}: {value}" for name, value in prepared.deviations.items())
     return {

@@ -82,22 +82,22 @@ def write_shard(shard: Shard, files: ShardFiles) -> dict[str, int]:
         "rows" and "num_bytes" (size in Arrow), and the sizes of the files "signals" and "report".
     """
     report: list[dict[str, Any]] = []
-    with _appearing(files.signals) as stream:
+    with appearing(files.signals) as stream:
         writer = ArrowWriter(features=shard.features, stream=stream, writer_batch_size=BATCH_RECORDS)
         for batch in _batches(shard, report):
             writer.write_table(_to_table(batch, shard.features))
         rows, num_bytes = writer.finalize(close_stream=False)
-    with _appearing(files.report) as stream:
+    with appearing(files.report) as stream:
         stream.write(report_text(report).encode())
     sizes = {"signals": files.signals.stat().st_size, "report": files.report.stat().st_size}
     state = {"rows": int(rows), "num_bytes": int(num_bytes), **sizes}
-    with _appearing(files.marker) as stream:
+    with appearing(files.marker) as stream:
         stream.write(json.dumps(state).encode())
     return state
 
 
 @contextmanager
-def _appearing(target: Path) -> Iterator[BinaryIO]:
+def appearing(target: Path) -> Iterator[BinaryIO]:
     """Open a file that gets its name only when it is complete and on the disk."""
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:

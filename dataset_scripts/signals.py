@@ -77,6 +77,10 @@ class SignalReader:
         values = self._chunks[self._chunk[index]][begin + start * _LEADS : begin + end * _LEADS]
         return values.reshape(-1, _LEADS)
 
+    def scales(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return gain_uv (records, 12) float32 and baseline (records, 12) int32 of records start to stop."""
+        return self._gain_uv[start:stop], self._baseline[start:stop]
+
     def window_mv(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return a window (stop - start, 12) float32 in millivolt, NaN where a sample is missing.
 

@@ -67,6 +67,10 @@ def _add_prepare(verbs: Any) -> None:
         metavar="NAME=VALUE",
         help="another rule, see `data info NAME`",
     )
+    prepare.add_argument("--shards", metavar="DIR", help="also write every record there as Parquet shards")
+    prepare.add_argument(
+        "--shard-size", type=int, default=500, metavar="MB", help="records of one shard, before packing (500)"
+    )
     prepare.add_argument("--report", metavar="FILE.csv", help="write the line of every record there")
     add_json_flag(prepare)
     prepare.set_defaults(run=_later("hub_data_prepare", "run_prepare"))

@@ -44,16 +44,36 @@ def run_prepare(args: argparse.Namespace) -> int:
         num_proc=args.num_proc,
         **thresholds,
     )
+    shards = None if args.shards is None else write_shard_folder(prepared, args)
     seconds = time.perf_counter() - begin
     if args.report:
         write_text(Path(args.report).expanduser(), prepared.report.to_csv(index=False))
     if args.json:
-        print(
-            json.dumps({**summary(prepared), "seconds": round(seconds, 2)}, indent=1, ensure_ascii=False, default=str)
-        )
+        facts = {**summary(prepared), "shards": shards, "seconds": round(seconds, 2)}
+        print(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
     else:
-        _print(prepared, seconds, args.report)
+        _print(prepared, seconds, args.report, shards)
     return 0
+
+
+def write_shard_folder(prepared: Prepared, args: argparse.Namespace) -> dict[str, Any]:
+    """Write the shards that the options ask for, and return what came of it.
+
+    Raises:
+        InputError: a size that is none, or a folder that holds something else.
+        DataError: the folder cannot be written.
+    """
+    from dataset_scripts.shard_folder import write_shards
+
+    if args.shard_size < 1:
+        raise InputError(f"--shard-size {args.shard_size} is no size in MB; give 1 or more.")
+    manifest = write_shards(prepared, args.shards, shard_bytes=args.shard_size * 10**6, num_proc=args.num_proc)
+    return {
+        "folder": str(Path(args.shards).expanduser()),
+        "files": len(manifest.files),
+        "bytes": sum(entry.size for entry in manifest.files),
+        "records": manifest.records,
+    }
 
 
 def fetch(args: argparse.Namespace) -> None:
@@ -123,7 +143,7 @@ def summary(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _print(prepared: Prepared, seconds: float, report: str | None) -> None:
+def _print(prepared: Prepared, seconds: float, report: str | None, shards: dict[str, Any] | None) -> None:
     facts = summary(prepared)
     dataset: ECGDataset = prepared.dataset
     release = f", release {prepared.version}" if prepared.version else ""
@@ -142,6 +162,7 @@ def _print(prepared: Prepared, seconds: float, report: str | None) -> None:
             "differs from the published run": deviations or "nothing",
             "fingerprint": prepared.fingerprint,
             "store": facts["store"],
+            "shards": _shards_text(shards) if shards else None,
             "seconds": f"{seconds:.1f}",
         }
     )
@@ -155,3 +176,9 @@ def _print(prepared: Prepared, seconds: float, report: str | None) -> None:
     if facts["lost"] > SHOWN_LOSSES:
         rest = "see the report" if report else "--report FILE names them"
         print(f"and {facts['lost'] - SHOWN_LOSSES:,} more; {rest}", file=sys.stderr)
+
+
+def _shards_text(shards: dict[str, Any]) -> str:
+    """Say how much a folder of shards holds."""
+    records = ", ".join(f"{split} {number:,}" for split, number in shards["records"].items())
+    return f"{shards['folder']}: {shards['files']:,} files, {shards['bytes'] / 1e6:,.1f} MB ({records})"

@@ -1,0 +1,173 @@
+"""The reader of a pre-training run: batches in millivolt at the model's rate, from any number of sources.
+
+A batch depends on the seed and the step alone. It is drawn from lanes (eval_harness.pretrain.order), each over its own
+part of the records; a process reads its own lanes, and any step is found without reading what is before it.
+Signals stay as they are stored until a batch needs them: gain, window, resampling and clipping are done for all records
+of a lane and rate at once, by the feature extractor of the model, so that the values are those it gives for one record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset_scripts.signals import to_millivolt
+from ecg_hub.errors import InputError
+from eval_harness.pretrain.batch import LANES, Batch, check_batch, own_lanes
+from eval_harness.pretrain.order import Lane, divide
+from eval_harness.pretrain.prefetch import in_background, in_processes
+from eval_harness.pretrain.rows import LEAD_COUNT
+from eval_harness.pretrain.sources import RecordSource, combined_fingerprint
+from eval_harness.pretrain.stream import Cutting, LaneStream, Pick
+from eval_harness.pretrain.unusable import Unusable
+
+SHUFFLE_RECORDS = 512
+"""Records of a block, per lane: with eight lanes, a batch is drawn from some 4,000 records."""
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """How a run is read.
+
+    Attributes:
+        seed: of the run.
+        batch_size: records per step, over all processes; a multiple of `lanes`.
+        lanes: independent streams; a multiple of `world`.
+        rank, world: number of this process, and how many there are.
+        shuffle_records: records of a block, per lane.
+        max_loss: fraction of damaged records that is put up with.
+        prefetch: batches that are made ready in advance; 0 makes each when it is asked for.
+        workers: processes that read, each some of this process's lanes; 0 reads in a thread.
+    """
+
+    seed: int = 0
+    batch_size: int = 64
+    lanes: int = LANES
+    rank: int = 0
+    world: int = 1
+    shuffle_records: int = SHUFFLE_RECORDS
+    max_loss: float = 0.01
+    prefetch: int = 4
+    workers: int = 0
+
+
+class StreamingReader:
+    """Batches of windows from shards; a `BatchSource`.
+
+    Args:
+        sources: where the records are; they are mixed in proportion to their numbers.
+        options: how they are read.
+        extractor: prepares windows; by default that of ECG-CPC with the preset of its authors' pre-training (240 Hz,
+            10 s, clipped to 3 mV; missing samples are 0).
+
+    Attributes:
+        unusable: what could not be used so far.
+
+    Raises:
+        InputError: batch, lanes and processes do not go together, or the preset works on whole records.
+    """
+
+    def __init__(
+        self, sources: Sequence[RecordSource], options: ReaderOptions | None = None, extractor: Any = None
+    ) -> None:
+        self.sources = list(sources)
+        self.options = ReaderOptions() if options is None else options
+        self.extractor = pretraining_extractor() if extractor is None else extractor
+        if self.extractor.spec().source_steps:
+            raise InputError(f"Preset {self.extractor.spec().preset!r} prepares whole records, not windows.")
+        counts = [np.asarray(source.counts, dtype=np.int64) for source in self.sources]
+        self._counts = np.concatenate([*counts, np.empty(0, np.int64)])
+        self._firsts = np.cumsum([0, *map(len, counts)])
+        check_batch(self.options.batch_size, self.options.lanes, self.records)
+        self.lanes = own_lanes(self.options.lanes, self.options.rank, self.options.world)
+        if self.options.workers and len(self.lanes) % self.options.workers:
+            raise InputError(
+                f"{len(self.lanes)} lanes cannot be divided among {self.options.workers} workers; choose a divisor."
+            )
+        self.unusable = Unusable(self.records, self.options.max_loss)
+
+    @property
+    def records(self) -> int:
+        """How many records there are, over all processes."""
+        return int(self._counts.sum())
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the records, of how they lie in units, and of the splits that are used."""
+        return combined_fingerprint(self.sources)
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Names of the datasets, each once."""
+        return tuple(dict.fromkeys(source.corpus for source in self.sources))
+
+    @property
+    def steps_per_pass(self) -> float:
+        """Steps in which every record is read once."""
+        return self.records / self.options.batch_size
+
+    def batches(self, start_step: int) -> Iterator[Batch]:
+        """Yield batches from a step on, without end; threads and processes end with the iterator.
+
+        Raises:
+            DataError: too many damaged records, or a file that is no longer what it was.
+        """
+        if self.options.workers:
+            return in_processes(self, start_step, self.options.workers, self.options.prefetch)
+        plain = self.batches_of(self.lanes, start_step)
+        return in_background(plain, self.options.prefetch) if self.options.prefetch else plain
+
+    def batches_of(self, lanes: tuple[int, ...], start_step: int) -> Iterator[Batch]:
+        """Yield the part of each batch that some lanes have, made when it is asked for."""
+        per_lane = self.options.batch_size // self.options.lanes
+        streams = self._streams(lanes)
+        step = start_step
+        while True:
+            picks = [stream.take(step * per_lane, per_lane) for stream in streams]
+            # Lane by lane: the values must not depend on how many lanes a process has.
+            values = np.concatenate([self._prepared(group) for group in picks])
+            yield Batch(step, values, [pick.record_id for group in picks for pick in group], lanes)
+            step += 1
+
+    def _streams(self, lanes: tuple[int, ...]) -> list[LaneStream]:
+        options, spec = self.options, self.extractor.spec()
+        pieces = divide(self._counts, options.lanes)
+        begins = np.cumsum(self._counts) - self._counts
+        cutting = Cutting(spec.input_seconds, spec.sampling_rate)
+        seed, size = options.seed, options.shuffle_records
+        orders = [Lane(lane, pieces[lane], seed, size, phase=lane / options.lanes) for lane in lanes]
+        return [LaneStream(lane, self.sources, self._firsts, begins, cutting, self.unusable) for lane in orders]
+
+    def _prepared(self, picks: Sequence[Pick]) -> NDArray[np.float32]:
+        """Return windows (records, leads, samples) in millivolt at the model's rate."""
+        spec = self.extractor.spec()
+        out = np.empty((len(picks), len(spec.lead_names), spec.samples), dtype=np.float32)
+        kinds: dict[tuple[float, np.dtype[Any]], list[int]] = {}
+        for row, pick in enumerate(picks):
+            kinds.setdefault((pick.rate, pick.window.dtype), []).append(row)
+        for (rate, _), rows in kinds.items():
+            millivolt = _millivolt([picks[row] for row in rows]).transpose(0, 2, 1)
+            out[rows] = self.extractor.prepare_windows(millivolt, sampling_rate=rate)
+        return out
+
+
+def pretraining_extractor() -> Any:
+    """Return the feature extractor of ECG-CPC with what its authors fed in pre-training."""
+    from ecg_hub import catalog
+    from ecg_hub.auto import build_feature_extractor
+
+    return build_feature_extractor(catalog.get("ecg-cpc")).with_preset("native")
+
+
+def _millivolt(picks: Sequence[Pick]) -> NDArray[np.float32]:
+    """Return equally long windows (records, samples, 12) in millivolt, NaN where missing; z-scores as they are."""
+    windows = np.stack([pick.window for pick in picks])
+    if windows.dtype != np.int16:
+        return windows.astype(np.float32, copy=False)
+    shape = (len(picks), 1, LEAD_COUNT)
+    gains, baselines = (np.stack([getattr(pick, name) for pick in picks]) for name in ("gain_uv", "baseline"))
+    return to_millivolt(windows, gains.reshape(shape), baselines.reshape(shape))
