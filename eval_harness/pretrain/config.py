@@ -32,6 +32,7 @@ class PretrainConfig:
     seconds: float = _number(10.0, "length of the windows in s")
     batch_size: int = _number(64, "records per optimiser step, over all processes")
     lanes: int = _number(LANES, "independent streams that a batch is drawn from; a multiple of the processes")
+    shuffle_records: int = _number(512, "records of a lane that are shuffled together, kept in memory")
     epochs: float | None = _number(None, "passes over the data, instead of steps (200 when neither is given)", False)
     steps: int | None = _number(None, "optimiser steps", False)
     learning_rate: float = _number(1e-3, "rate of AdamW")
@@ -61,7 +62,7 @@ class PretrainConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise unknown_name(name, str(getattr(self, name)), choices)
-        whole = ("batch_size", "lanes", "accumulate", "checkpoint_every", "keep", "log_every")
+        whole = ("batch_size", "lanes", "shuffle_records", "accumulate", "checkpoint_every", "keep", "log_every")
         for name in (*whole, "seconds", "learning_rate", "epsilon"):
             _above(name, getattr(self, name))
         for name in ("steps", "epochs", "grad_clip"):

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from ecg_hub import catalog
-from ecg_hub.errors import InputError, unknown_name
-
-_RANDOM, _TINY = "random:", "-tiny"
+from ecg_hub.errors import InputError
+from eval_harness.pretrain.architectures import RANDOM, architecture, trainable
 
 
 @dataclass(frozen=True)
@@ -31,34 +30,6 @@ class Beginning:
     init: str
     decisive: dict[str, Any]
     corpora: tuple[str, ...]
-
-
-def trainable() -> list[str]:
-    """Short names of the models that can be pre-trained."""
-    return [alias for alias, entry in catalog.models().items() if entry.classes.pretraining is not None]
-
-
-def architecture(name: str) -> str:
-    """Return the `random:` name of an architecture.
-
-    Args:
-        name: short name, with or without `random:` and `-tiny`.
-
-    Raises:
-        InputError: a model that the hub cannot pre-train.
-        UnknownNameError: no such model.
-    """
-    plain = name.removeprefix(_RANDOM)
-    alias = plain.removesuffix(_TINY)
-    if alias in trainable():
-        return _RANDOM + plain
-    allowed = [form for known in trainable() for form in (known, known + _TINY)]
-    if alias in catalog.models():
-        raise InputError(
-            f"{alias!r} cannot be pre-trained here: its authors' recipe is not part of the hub. Known: "
-            f"{', '.join(allowed)}."
-        )
-    raise unknown_name("model for pre-training", name, allowed)
 
 
 def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> Beginning:
@@ -81,7 +52,7 @@ def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
         model = ecg_hub.AutoModelForPreTraining.from_pretrained(chosen, seed=seed, **settings)
     except StrictDataclassError as error:
         raise InputError(f"--set: {error}") from error
-    decisive = {"architecture": chosen.removeprefix(_RANDOM), "settings": dict(settings)}
+    decisive = {"architecture": chosen.removeprefix(RANDOM), "settings": dict(settings)}
     return Beginning(model, _entry(model), "random weights", decisive, ())
 
 
@@ -103,7 +74,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
 
     if settings:
         raise InputError(f"--set {', '.join(settings)} goes with --model: --init brings its own configuration.")
-    if name.startswith(_RANDOM):
+    if name.startswith(RANDOM):
         raise InputError(f"--init {name!r} has no weights to begin with; give it as --model.")
     config = ecg_hub.AutoConfig.from_pretrained(name)
     entry = catalog.by_model_type(config.model_type)

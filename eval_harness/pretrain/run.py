@@ -129,6 +129,8 @@ def pretrain(
         run = _Run(options, config, start, source, accelerator, total, asked)
         with tracked(accelerator, options.track, asked.settings):
             run.trainer(quiet or not main).run()
+        for line in getattr(getattr(source, "unusable", None), "lines", list)():
+            run.say(line)
         return read_log(options.output / LOG_FILE) if main else []
 
 
@@ -143,7 +145,8 @@ def _open(config: PretrainConfig, start: Beginning, accelerator: Any, open_sourc
         )
     if config.batch_norm == "sync" and accelerator.device.type != "cuda":
         raise InputError(f"--batch-norm sync works on GPUs; here it is {accelerator.device.type}: local or frozen.")
-    source = open_source(config, start.model.config, rank, world)
+    with accelerator.main_process_first():  # which prepares, where that is needed
+        source = open_source(config, start.model.config, rank, world)
     check_batch(config.batch_size, config.lanes, source.records)
     return source
 
