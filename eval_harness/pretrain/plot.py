@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eval_harness.analyses.curves import NAMES
 from eval_harness.analyses.heat_maps import write_figure
 from eval_harness.pretrain.log import read_log
 
@@ -58,7 +59,7 @@ def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Pat
         last.set_ylim(bottom=0)
     for axes in (loss, accuracy, norm, last):
         axes.grid(alpha=0.3, linewidth=0.5)
-        axes.tick_params(labelsize=7)
+        axes.tick_params(which="both", labelsize=7)
         axes.set_xlabel("optimiser steps", fontsize=7)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return write_figure(figure, target)
@@ -101,4 +102,4 @@ def _probe(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
         for end in ("low", "high")
     ]
     axes.errorbar(steps, points, yerr=np.abs(np.array(ends) - points), color=BLUE, marker="o", markersize=4, capsize=2)
-    axes.set_ylabel(f"{found[-1][1]['metric']}, 95 % interval", fontsize=7)
+    axes.set_ylabel(f"{NAMES.get(found[-1][1]['metric'], found[-1][1]['metric'])}, 95 % interval", fontsize=7)
