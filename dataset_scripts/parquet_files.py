@@ -75,8 +75,8 @@ def shard_spans(records: int, record_bytes: float, shard_bytes: int = SHARD_BYTE
     Returns:
         First record and end of each file; they differ by one record in length at most.
     """
-    files = max(1, -(-int(records * record_bytes) // shard_bytes))
-    files = min(files, max(1, records))
+    most = max(1, int(shard_bytes / max(record_bytes, 1.0)))
+    files = max(1, -(-records // most))
     bounds = [records * number // files for number in range(files + 1)]
     return list(itertools.pairwise(bounds))
 

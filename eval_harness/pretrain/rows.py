@@ -1,7 +1,7 @@
 """Records in canonical form as they come out of a table: views of their samples, and what is wrong with them.
 
-A record is damaged (it counts as loss) or left out by rule (it does not). What is wrong with a record stays with it: the
-others of its table are usable.
+A record is damaged (it counts as loss) or left out by rule (it does not). What is wrong with a record stays with it:
+the others of its table are usable.
 """
 
 from __future__ import annotations

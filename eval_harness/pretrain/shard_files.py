@@ -119,12 +119,13 @@ class FileSource:
             return file.read_row_group(group, columns=names, use_threads=False)
 
     def _batch(self, path: str, group: int) -> pa.Table:
-        table = self._opened.get(path)
-        if table is None:
+        batches = self._opened.get(path)
+        if batches is None:
             table = map_arrow(path)
             check_schema(table.schema, path)
-            self._keep(path, table)
-        return pa.Table.from_batches([table.to_batches()[group]])
+            batches = table.to_batches()
+            self._keep(path, batches)
+        return pa.Table.from_batches([batches[group]])
 
     def _keep(self, path: str, opened: Any) -> None:
         self._opened[path] = opened

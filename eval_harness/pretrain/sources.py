@@ -120,7 +120,7 @@ def other_split(rows: Rows, split: str | None) -> dict[int, Fault]:
 
 
 def combined_fingerprint(sources: Sequence[Any]) -> str:
-    """Return 16 hexadecimal digits over several sources: their records, splits and units, on which the order depends."""
+    """Return 16 hexadecimal digits over several sources: records, splits, and units, on which the order depends."""
     from dataset_scripts.fingerprint import content_fingerprint
 
     return content_fingerprint(

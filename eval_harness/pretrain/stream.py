@@ -184,4 +184,4 @@ class LaneStream:
         try:
             return self._cutting.length(rate)
         except InputError as error:
-            return f"a rate of {rate:g} Hz cannot be resampled to {self._cutting.model_rate} Hz: {error}"
+            return f"a rate of {rate:.10g} Hz cannot be resampled to {self._cutting.model_rate} Hz: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ from dataset_scripts import mock
 from dataset_scripts.catalog import datasets, get
 from dataset_scripts.labels import label_matrix
 from dataset_scripts.load import Prepared, prepare
+from dataset_scripts.shard_folder import write_shards
 from dataset_scripts.signals import SignalReader
 from dataset_scripts.spec import OWN_COLUMNS, SPLITS, ECGDataset
 from ecg_hub.errors import DataError
+from eval_harness.pretrain.opening import open_folder
+from eval_harness.pretrain.sources import RecordSource, StoreSource
 
 RECORDS = 60
 NAMES = sorted(datasets())
@@ -150,3 +154,25 @@ def test_preparing_again_gives_the_same(dataset: ECGDataset, raw: Path, found: P
     assert again.fingerprint == found.fingerprint
     assert again.label_hashes == found.label_hashes
     assert again.report.equals(found.report)
+
+
+def test_shards_hold_every_record(found: Prepared, tmp_path: Path) -> None:
+    """Written, read by the pre-training reader, equal to the store; training records alone unless all are asked for."""
+    write_shards(found, tmp_path)
+    readable = found.report[found.report["status"] == "ok"]
+    for all_records in (False, True):
+        files, store = open_folder(tmp_path, all_records=all_records), StoreSource(found, all_records)
+        one, other = (list(_records(source)) for source in (files, store))
+        assert [name for name, _ in one] == [name for name, _ in other]
+        assert all(
+            np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for (_, a), (_, b) in zip(one, other, strict=True)
+        )
+        assert len(one) == (len(readable) if all_records else len(found.splits["train"]))
+
+
+def _records(source: RecordSource) -> Iterator[tuple[str, np.ndarray]]:
+    for unit, count in enumerate(source.counts):
+        rows = source.read(unit, 0, int(count))
+        for name, signal in zip(rows.record_ids, rows.signals, strict=True):
+            assert signal is not None
+            yield name, signal
