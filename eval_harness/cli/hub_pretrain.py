@@ -50,7 +50,9 @@ def _what(group: Any) -> None:
     group.add_argument(
         "--set", action="append", metavar="KEY=VALUE", help="change the architecture, e.g. hidden_size=128; repeatable"
     )
-    group.add_argument("--init", metavar="M", help="continue from weights: a folder, a short name or a hub id")
+    group.add_argument(
+        "--init", metavar="M", help="continue from weights: a folder, a short name, a hub id, or the authors' file"
+    )
     group.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the run")
     group.add_argument("--overwrite", action="store_true", help="discard what is in the folder")
     group.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")

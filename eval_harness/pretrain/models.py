@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,10 +58,12 @@ def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
 
 
 def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning:
-    """The weights of a folder, short name or hub id; projections that are not in it are drawn anew.
+    """The weights of a folder, short name or hub id, or the authors' checkpoint file.
+
+    Projections that are not in them are drawn anew; the authors' file has them.
 
     Args:
-        name: of an encoder, or of a model that was pre-trained before.
+        name: of an encoder, of a model that was pre-trained before, or of the file.
         settings: none are taken: the configuration is that of the weights.
         seed: of new projections.
 
@@ -76,6 +79,8 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
         raise InputError(f"--set {', '.join(settings)} goes with --model: --init brings its own configuration.")
     if name.startswith(RANDOM):
         raise InputError(f"--init {name!r} has no weights to begin with; give it as --model.")
+    if Path(name).expanduser().is_file():
+        return from_published(Path(name).expanduser())
     config = ecg_hub.AutoConfig.from_pretrained(name)
     entry = catalog.by_model_type(config.model_type)
     if entry is None or entry.classes.pretraining is None:
@@ -89,6 +94,27 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
     digest = weights_digest(model)
     words = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
     return Beginning(model, entry, words, {"weights_sha256": digest}, tuple(declared(model.config, entry) or ()))
+
+
+def from_published(path: Path) -> Beginning:
+    """The weights of the authors' checkpoint of ECG-CPC, projection included; nothing in the file is run.
+
+    Raises:
+        CheckpointError: not such a file.
+    """
+    from ecg_hub.hub.checkpoint import read_checkpoint
+    from ecg_hub.hub.entries import Entries
+    from ecg_hub.models.ecg_cpc.convert_ecg_cpc import convert_for_pretraining
+    from ecg_hub.models.ecg_cpc.pretraining_ecg_cpc import ECGCPCForPreTraining
+    from eval_harness.loading import weights_digest
+
+    entry = catalog.get("ecg-cpc")
+    source = read_checkpoint(path, member=entry.weights.member, usual_key=entry.weights.key)
+    conversion = convert_for_pretraining(Entries(source.state))
+    model = ECGCPCForPreTraining(conversion.config)
+    model.load_state_dict(conversion.state, strict=True)
+    words = f"{path.name} of the authors (sha256 of the file {source.sha256[:16]})"
+    return Beginning(model, entry, words, {"weights_sha256": weights_digest(model)}, entry.pretraining_corpora)
 
 
 def _entry(model: Any) -> catalog.ModelEntry:

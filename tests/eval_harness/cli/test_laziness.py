@@ -36,6 +36,7 @@ print("HEAVY", [name for name in {heavy!r} if name in sys.modules], code)
         ("hub", ["ls"]),
         ("hub", ["info", "ecg-cpc"]),
         ("hub", ["convert", "--help"]),
+        ("hub", ["pretrain", "--help"]),
     ],
 )
 def test_listing_is_light(module: str, words: list[str]) -> None:

@@ -12,12 +12,15 @@ import torch
 
 import ecg_hub
 from ecg_hub.errors import CheckpointError, InputError, ResultError, UnknownNameError
+from ecg_hub.models.ecg_cpc.convert_ecg_cpc import HEAD
 from eval_harness.folder import FolderRefusedError
 from eval_harness.options import RunOptions
 from eval_harness.pretrain.log import read_log
+from eval_harness.pretrain.models import from_weights
 from eval_harness.pretrain.probe import Probe
 from eval_harness.run import evaluate
-from tests.support.models import tensors, tiny
+from tests.support.fill import published_state, read_case
+from tests.support.models import tensors, tiny, write_lightning_checkpoint
 from tests.support.pretraining import SETTINGS, curve, run
 
 
@@ -151,6 +154,22 @@ def test_an_encoder_alone_gets_new_projections(tmp_path: Path) -> None:
     facts = ecg_hub.AutoConfig.from_pretrained(tmp_path / "run" / "model").pretraining
     assert "new projections" in facts["init"]
     assert facts["corpora"] == ["heedb", "ptb-xl"]  # what the catalogue says of the architecture's weights
+
+
+def test_the_authors_checkpoint_brings_its_projection(golden: Path, tmp_path: Path) -> None:
+    manifest, arrays = read_case(golden / "ecg_cpc")
+    state = published_state(manifest, arrays)
+    state[HEAD] = torch.randn(512, 512, generator=torch.Generator().manual_seed(0))
+    write_lightning_checkpoint(tmp_path / "last.ckpt", state)
+    begun = from_weights(str(tmp_path / "last.ckpt"), {}, seed=0)
+    assert torch.equal(begun.model.projections[0].weight, state[HEAD])
+    first = "ts_encoder.encoder.layers.0.0.weight"
+    assert torch.equal(begun.model.ecg_cpc.encoder.layers[0].conv.weight, state[first])
+    assert begun.corpora == ("heedb",)
+    del state[HEAD]
+    write_lightning_checkpoint(tmp_path / "without.ckpt", state)
+    with pytest.raises(CheckpointError, match="head_ssl"):
+        from_weights(str(tmp_path / "without.ckpt"), {}, seed=0)
 
 
 def test_another_run_in_the_folder_is_refused(whole: tuple[Path, list[dict[str, Any]]]) -> None:
