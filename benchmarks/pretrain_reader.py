@@ -12,8 +12,8 @@ machine counts less:
     training     one step of the full-size ECG-CPC encoder, forward and backward with a plain loss, batch 16
 
 and the resident memory once the shuffle buffers are full and in the last tenth of the steps, and the seconds to the
-first batch at step 0 and far ahead. Everything that was written is removed. Ends with an error where the reader does not
-give five times what training takes, or where memory grows by more than a tenth.
+first batch at step 0 and far ahead. Everything that was written is removed. Ends with an error where the reader does
+not give five times what training takes, or where memory grows by more than a tenth.
 """
 
 from __future__ import annotations

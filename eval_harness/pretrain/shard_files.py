@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -98,9 +99,9 @@ class FileSource:
             table = self._batch(path, group) if self.mapped else self._row_group(path, group)
         except pa.ArrowInvalid as error:
             raise DamagedUnit(f"{self.place(unit)} cannot be decoded: {_first_line(error)}") from error
-        except OSError as error:
+        except (OSError, httpx2.HTTPError) as error:
             # Arrow reports damaged pages as OSError without a number.
-            if error.errno is None and not self.remote:
+            if isinstance(error, OSError) and error.errno is None and not self.remote:
                 raise DamagedUnit(f"{self.place(unit)} cannot be decoded: {_first_line(error)}") from error
             raise DataError(
                 f"{path!r} cannot be read: {error}. The same command continues where it stopped."

@@ -132,6 +132,26 @@ class TestPrepare:
         facts = json.loads(printed(capsys, "prepare", "ptb-xl", "--mock", "--json"))
         assert sum(facts["records"].values()) == 30
         assert facts["deviations"]["synthetic"] is True
+        assert facts["shards"] is None
+
+    def test_shards_are_written_and_continued(
+        self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        target = tmp_path / "shards"
+        words = ("prepare", "ptb-xl", "--data-dir", str(folder), "--shards", str(target), "--shard-size", "1")
+        out = printed(capsys, *words)
+        assert f"{target}: " in out
+        assert "MB (train " in out
+        files = sorted(target.glob("data/*.parquet"))
+        assert len(files) > 3
+        files[0].unlink()
+        shards = json.loads(printed(capsys, *words, "--json"))["shards"]
+        assert sorted(target.glob("data/*.parquet")) == files
+        assert shards["files"] == len(files)
+        assert shards["bytes"] == sum(path.stat().st_size for path in files)
+        assert sum(shards["records"].values()) == 40
+        assert "shard_bytes 1000000 instead of 2000000" in refused(capsys, *words[:-1], "2")
+        assert "is no size in MB" in refused(capsys, *words[:-1], "0")
 
     @pytest.mark.parametrize(
         ("words", "code", "message"),
@@ -253,6 +273,8 @@ class TestOwnArchive:
         facts = json.loads(printed(capsys, "prepare", own, "--json"))
         assert sum(facts["records"].values()) == 40
         assert facts["labels"] == {"label_all": 2}
+        printed(capsys, "prepare", own, "--shards", str(tmp_path / "shards"))
+        assert json.loads((tmp_path / "shards" / "shards.json").read_text())["dataset"] == "my-archive"
         assert "the files of all 40 records are there" in printed(capsys, "verify", own)
         pytest.importorskip("matplotlib")
         assert main(["data", "plot", own, "00003_hr", "-o", str(tmp_path / "one.png")]) == 0

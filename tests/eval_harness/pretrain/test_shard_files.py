@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
@@ -20,7 +21,7 @@ from ecg_hub.errors import DataError, InputError
 from eval_harness.pretrain import shard_files
 from eval_harness.pretrain.opening import open_folder
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
-from eval_harness.pretrain.shard_files import FileSource
+from eval_harness.pretrain.shard_files import FileSource, ShardFile
 from eval_harness.pretrain.sources import RecordSource, StoreSource
 from tests.support.shards import extractor, record, records, table, write_arrow, write_parquet
 
@@ -240,6 +241,19 @@ class TestForeign:
         monkeypatch.setattr(shard_files, "LARGEST_GROUP", 10_000)
         with pytest.raises(DataError, match=r"has a row group of .* GiB, which has to be read at once"):
             open_folder(tmp_path)
+
+
+class NoNetwork:
+    """A file system whose host does not answer."""
+
+    def open(self, *_: Any, **__: Any) -> Any:
+        raise httpx2.ConnectError("[Errno 111] Connection refused")
+
+
+def test_a_hub_that_does_not_answer_is_no_damage() -> None:
+    source = FileSource("far", "0", [ShardFile("datasets/a/b@c/train-0.parquet", (8,))], filesystem=NoNetwork())
+    with pytest.raises(DataError, match=r"'datasets/a/b@c/train-0\.parquet' cannot be read: .*refused.*continues"):
+        source.read(0, 0, 8)
 
 
 def test_few_files_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
