@@ -89,16 +89,21 @@ class Pretrainer:
 
     def _steps(self, wrapped: Any, optimizer: Any, done: int) -> None:
         """The steps that are left."""
-        batches = self.source.batches(done) if done < self.total else iter(())
-        with tqdm(total=self.total, initial=done, desc="pre-training", unit="step", disable=self.quiet) as bar:
-            while done < self.total:
-                started = time.perf_counter()
-                row = self._step(wrapped, optimizer, self._next(batches, done))
-                done += 1
-                row["records_per_s"] = round(self.config.batch_size / (time.perf_counter() - started), 2)
-                self._note(row, done, bar)
-                whole = done % self.config.checkpoint_every == 0 or done == self.total
-                self.at_step(done, self._save(done, optimizer) if whole else None)
+        if done >= self.total:
+            return
+        batches = self.source.batches(done)
+        try:
+            with tqdm(total=self.total, initial=done, desc="pre-training", unit="step", disable=self.quiet) as bar:
+                while done < self.total:
+                    started = time.perf_counter()
+                    row = self._step(wrapped, optimizer, self._next(batches, done))
+                    done += 1
+                    row["records_per_s"] = round(self.config.batch_size / (time.perf_counter() - started), 2)
+                    self._note(row, done, bar)
+                    whole = done % self.config.checkpoint_every == 0 or done == self.total
+                    self.at_step(done, self._save(done, optimizer) if whole else None)
+        finally:
+            getattr(batches, "close", lambda: None)()  # ends the threads or processes that read ahead
 
     def _resume(self, optimizer: Any) -> int:
         """Continue from the newest whole checkpoint; the log is cut to it."""

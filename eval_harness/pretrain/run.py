@@ -270,6 +270,8 @@ class _Run:
         row = run_probe(probe, folder, lambda target: self.fill(target, step), self.accelerator, self.config.seed)
         if row is not None:
             self.log.add({"step": step, "probe": row})
+            if row["point"] is not None:
+                self.accelerator.log({f"probe/{probe.task}": row["point"]}, step=step)
             score = f"{row['point']:.4f}" if row["point"] is not None else row.get("reason", "not defined")
             self.say(f"step {step}: probe {probe.task} {probe.mode}: {score}")
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,16 @@ STEPS = 40
 WORDS = [f"steps={STEPS}", "checkpoint_every=7"]
 
 
-def start(output: Path) -> subprocess.Popen[bytes]:
+Command = Callable[[Path], list[str]]
+
+
+def in_memory(output: Path) -> list[str]:
+    return ["tests.support.pretraining", str(output), *WORDS]
+
+
+def start(output: Path, command: Command = in_memory) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.pretraining", str(output), *WORDS],
+        [sys.executable, "-m", *command(output)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -35,16 +43,16 @@ def start(output: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def finish(output: Path) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    process = start(output)
+def finish(output: Path, command: Command = in_memory) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+    process = start(output, command)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors.decode()
     return read_log(output / "log.jsonl"), load_file(output / "model" / "model.safetensors")
 
 
-def kill_after(step: int, output: Path) -> int:
+def kill_after(step: int, output: Path, command: Command = in_memory) -> int:
     """Start, kill once the log has the step; the step at which it was killed."""
-    process = start(output)
+    process = start(output, command)
     log, deadline = output / "log.jsonl", time.monotonic() + 300
     while process.poll() is None and not (log.is_file() and f'"step": {step},' in log.read_text()):
         assert time.monotonic() < deadline
@@ -84,3 +92,22 @@ def test_kills_at_any_moment_leave_a_folder_that_continues(tmp_path: Path) -> No
         process.communicate()
     found, _ = finish(output)
     assert curve(found) == curve(expected)
+
+
+def test_a_killed_command_continues_within_its_data(data_root: Path, data_cache: Path, tmp_path: Path) -> None:
+    """The reader finds the step: another record or window would give another loss."""
+
+    def command(output: Path) -> list[str]:
+        small = ["--set", "hidden_size=16", "--set", "num_hidden_layers=1", "--set", "num_negatives=16"]
+        data = ["--data", "ptb-xl", "--data-root", str(data_root), "--cache-dir", str(data_cache), "--num-workers", "2"]
+        numbers = ["--batch-size", "8", "--steps", "30", "--checkpoint-every", "4", "--log-every", "1", "--seed", "5"]
+        words = ["--model", "ecg-cpc-tiny", *small, *data, *numbers, "--device", "cpu", "--output", str(output)]
+        return ["eval_harness.cli.hub", "pretrain", *words]
+
+    expected, weights = finish(tmp_path / "whole", command)
+    assert kill_after(9, tmp_path / "killed", command) < 30
+    assert kill_after(22, tmp_path / "killed", command) < 30
+    found, again = finish(tmp_path / "killed", command)
+    assert curve(found) == curve(expected)
+    for name, tensor in weights.items():
+        assert torch.equal(again[name], tensor), name
