@@ -11,9 +11,10 @@ machine counts less:
     datasets     `load_dataset("parquet", streaming=True)` with a shuffle buffer, each record through the extractor
     training     one step of the full-size ECG-CPC encoder, forward and backward with a plain loss, batch 16
 
-and the resident memory once the shuffle buffers are full and in the last tenth of the steps, and the seconds to the
-first batch at step 0 and far ahead. Everything that was written is removed. Ends with an error where the reader does
-not give five times what training takes, or where memory grows by more than a tenth.
+the size of a record and the time to read it in two ways of writing Parquet (as shards are written, and as
+`Dataset.to_parquet` does by default), the resident memory once the shuffle buffers are full and in the last tenth of
+the steps, and the seconds to the first batch at step 0 and far ahead. Everything that was written is removed. Ends with
+an error where the reader does not give five times what training takes, or where memory grows by more than a tenth.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from datasets import Dataset, IterableDataset
 from datasets import load_dataset as load_files
@@ -92,6 +94,21 @@ def write_all(records: Dataset, folder: Path, number: int) -> None:
             table = part.data.table
             with pa.ipc.new_stream(str(folder / "arrow" / f"train-{first:08d}.arrow"), table.schema) as stream:
                 stream.write_table(table, max_chunksize=64)
+
+
+def packed(part: Dataset, folder: Path) -> dict[str, tuple[float, float]]:
+    """Way of writing Parquet -> kilobytes of a record, and milliseconds of processor time to read it."""
+    ways = {"shards": folder / "ours.parquet", "to_parquet": folder / "default.parquet"}
+    write_parquet(part, ways["shards"])
+    part.to_parquet(ways["to_parquet"], batch_size=64)
+    found = {}
+    for name, path in ways.items():
+        cpu = time.process_time()
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                file.read_row_group(group, use_threads=False)
+        found[name] = path.stat().st_size / len(part) / 1e3, 1e3 * (time.process_time() - cpu) / len(part)
+    return found
 
 
 def resident_mb() -> float:
@@ -168,15 +185,17 @@ def main() -> None:
     disable_progress_bars()
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
+        records = pool(folder)
+        sizes = packed(varied(records, 0, 1024), folder)
         began = time.process_time()
-        write_all(pool(folder), folder, options.records)
+        write_all(records, folder, options.records)
         wrote = time.process_time() - began
         size = sum(path.stat().st_size for path in (folder / "parquet").iterdir())
         steps = options.steps or options.records // BATCH
         rate, by_clock, memory, reader = read(folder / "parquet", steps)
         mapped, *_ = read(folder / "arrow", min(steps, MAPPED // BATCH))
         seeks = [first_batch(folder / "parquet", step) for step in (0, 10**6)]
-        plain = stream_of_datasets(folder / "parquet", min(2000, options.records // 2))
+        plain = stream_of_datasets(folder / "parquet", min(8000, options.records // 2))
         trained, trained_by_clock = training(options.train_steps)
     finally:
         shutil.rmtree(folder)
@@ -186,6 +205,8 @@ def main() -> None:
     early, late = max(memory[filled : filled + tenth]), max(memory[-tenth:])
     print(f"\n{options.records:,} records, {size / options.records / 1e3:.1f} kB each (120 kB of samples)")
     print(f"writing     {options.records / wrote:8.0f} records per processor second, simulation included")
+    for name, (kilobytes, milliseconds) in sizes.items():
+        print(f"{name:11s} {kilobytes:8.1f} kB a record, {milliseconds:.2f} ms to read it")
     print(f"reader      {rate:8.0f} records per processor second, {by_clock:.0f} by the clock")
     print(f"mapped      {mapped:8.0f}")
     print(f"datasets    {plain:8.0f}   the reader gives {rate / plain:.1f} x")

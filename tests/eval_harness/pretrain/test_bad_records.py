@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,10 @@ def test_replacements_do_not_depend_on_where_a_run_begins(tmp_path: Path) -> Non
         assert all(np.array_equal(a.input_values, b.input_values) for a, b in zip(later, whole[start:], strict=True))
     names = {name for batch in whole for name in batch.record_ids}
     assert names == {f"r{k}" for k in range(96) if k % 3}
+    times = Counter(name for batch in whole for name in batch.record_ids)
+    assert sum(times.values()) == 3 * 96
+    assert min(times.values()) == 3, "each takes its own places"
+    assert sum(count > 3 for count in times.values()) > 20, "and many take those of others"
 
 
 def test_a_block_without_usable_records_takes_those_of_another(tmp_path: Path) -> None:

@@ -77,6 +77,12 @@ def test_blocks_mix_units_and_are_bounded() -> None:
     assert not np.array_equal(first.order, np.arange(len(first.order)))
 
 
+def test_units_are_grouped_anew_in_every_pass() -> None:
+    lane = Lane(0, divide(np.full(200, 16, dtype=np.int64), 1)[0], seed=0, shuffle_records=256)
+    first, second = (set(lane.block(passed, 0).pieces.unit) for passed in (0, 1))
+    assert len(first & second) < 8, "of 16 units"
+
+
 def test_a_phase_shortens_the_first_block() -> None:
     counts = np.full(64, 16, dtype=np.int64)
     whole, shifted = (Lane(0, divide(counts, 1)[0], 0, 256, phase) for phase in (0.0, 0.75))
