@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import queue
 import threading
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +90,7 @@ class _Parts(IterableDataset[tuple[Batch | EcgHubError, Counted]]):
         self.reader, self.start_step, self.workers = reader, start_step, workers
 
     def __iter__(self) -> Iterator[tuple[Batch | EcgHubError, Counted]]:
+        _end_with_parent()
         info: Any = get_worker_info()
         share = len(self.reader.lanes) // self.workers
         lanes = self.reader.lanes[info.id * share : (info.id + 1) * share]
@@ -95,6 +99,23 @@ class _Parts(IterableDataset[tuple[Batch | EcgHubError, Counted]]):
                 yield batch, self.reader.unusable.counted()
         except EcgHubError as error:  # as an item, because the loader would wrap it in a traceback
             yield error, self.reader.unusable.counted()
+
+
+def _end_with_parent() -> None:
+    """End this worker once the process that it reads for is gone.
+
+    After a `kill -9` nobody takes its batches, and it would wait for ever to hand over the next one.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
 def _joined(parts: list[Batch]) -> Batch:

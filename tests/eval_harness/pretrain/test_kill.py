@@ -58,7 +58,9 @@ def kill_after(step: int, output: Path, command: Command = in_memory) -> int:
         assert time.monotonic() < deadline
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
     process.communicate()
+    assert time.monotonic() - killed < 20, "a reader outlived the run"  # it holds the pipe that communicate reads
     reached: int = read_log(log)[-1]["step"]
     return reached
 
