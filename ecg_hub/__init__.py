@@ -18,6 +18,7 @@ if _TYPE_CHECKING:
     from ecg_hub.auto import AutoFeatureExtractor as AutoFeatureExtractor
     from ecg_hub.auto import AutoModel as AutoModel
     from ecg_hub.auto import AutoModelForECGClassification as AutoModelForECGClassification
+    from ecg_hub.auto import AutoModelForPreTraining as AutoModelForPreTraining
     from ecg_hub.feature_extraction import ECGFeatureExtractor as ECGFeatureExtractor
     from ecg_hub.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
     from ecg_hub.pipeline import load_pipeline as load_pipeline
@@ -29,6 +30,7 @@ _HOMES = {
     "AutoFeatureExtractor": "ecg_hub.auto",
     "AutoModel": "ecg_hub.auto",
     "AutoModelForECGClassification": "ecg_hub.auto",
+    "AutoModelForPreTraining": "ecg_hub.auto",
     "ECGClassificationPipeline": "ecg_hub.pipeline",
     "ECGFeatureExtractor": "ecg_hub.feature_extraction",
     "load_pipeline": "ecg_hub.pipeline",
@@ -66,11 +68,7 @@ def _model_classes() -> dict[str, str]:
     """Return the public classes of all models with their modules."""
     from ecg_hub.catalog import models
 
-    references = (
-        reference
-        for entry in models().values()
-        for reference in (entry.classes.config, entry.classes.model, entry.classes.classifier)
-    )
+    references = (reference for entry in models().values() for reference in entry.public_classes)
     return {name: module for module, _, name in (reference.partition(":") for reference in references)}
 
 

@@ -1,4 +1,4 @@
-"""AutoModel, AutoFeatureExtractor, AutoModelForECGClassification: transformers' classes that know our short names too.
+"""AutoModel, AutoFeatureExtractor and their like: transformers' classes that know our short names too.
 
 Nothing is monkey-patched. After `import ecg_hub` the plain transformers classes load folders and hub ids of our models;
 these subclasses resolve a name first (`resolve`), and build seeded random models on request.
@@ -26,6 +26,7 @@ __all__ = [
     "AutoFeatureExtractor",
     "AutoModel",
     "AutoModelForECGClassification",
+    "AutoModelForPreTraining",
     "Resolved",
     "build_config",
     "build_feature_extractor",
@@ -133,6 +134,10 @@ class _ShortNames:
 
 class AutoModel(_ShortNames, transformers.AutoModel):
     """transformers.AutoModel that also takes short names and `random:<alias>`; returns the encoder."""
+
+
+class AutoModelForPreTraining(_ShortNames, transformers.AutoModelForPreTraining):
+    """transformers.AutoModelForPreTraining that also takes short names; of the models that the hub can pre-train."""
 
 
 class AutoModelForECGClassification(_ShortNames, _BaseAutoModelClass):

@@ -81,12 +81,13 @@ class Weights:
 
 @dataclass(frozen=True)
 class Classes:
-    """The code of a model, each as "module:name"."""
+    """The code of a model, each as "module:name"; `pretraining` is None where the hub cannot pre-train the model."""
 
     config: str
     model: str
     classifier: str
     converter: str
+    pretraining: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,18 @@ class ModelEntry:
         """Names of the configuration, the encoder and the classifier class."""
         return _name(self.classes.config), _name(self.classes.model), _name(self.classes.classifier)
 
+    @property
+    def public_classes(self) -> tuple[str, ...]:
+        """References "module:name" of the classes that users see."""
+        classes = self.classes
+        found = (classes.config, classes.model, classes.classifier, classes.pretraining)
+        return tuple(reference for reference in found if reference is not None)
+
     def load(self, role: str) -> Any:
         """Import one part of the model.
 
         Args:
-            role: "config", "model", "classifier" or "converter".
+            role: "config", "model", "classifier", "converter", or "pretraining" where there is one.
         """
         module, _, name = getattr(self.classes, role).partition(":")
         return getattr(importlib.import_module(module), name)

@@ -29,6 +29,7 @@ class ECGConfig(PreTrainedConfig):
         num_classification_labels: with problem_type "mixed", how many leading outputs are classes.
         thresholds: decision threshold of each output's probability, from validation.
         source: file name, size and SHA-256 of the published checkpoint that was converted.
+        pretraining: how `ecg-hub pretrain` made the weights: "corpora", steps, seed, digest of the data, versions.
     """
 
     hidden_size: int = 512
@@ -44,6 +45,7 @@ class ECGConfig(PreTrainedConfig):
     num_classification_labels: int | None = None
     thresholds: list[float] | None = None
     source: dict[str, Any] | None = None
+    pretraining: dict[str, Any] | None = None
     problem_type: Literal["multi_label_classification", "regression", "mixed"] = "multi_label_classification"
 
     @property

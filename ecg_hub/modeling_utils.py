@@ -62,6 +62,8 @@ class ECGPreTrainedModel(PreTrainedModel):
     main_input_name = "input_values"
     input_modalities = "time"
     supports_gradient_checkpointing = True
+    head_prefix: ClassVar[str] = _HEAD_PREFIX
+    """Names of the weights that `new_head=True` may leave random."""
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^head\."]
 
     @classmethod
@@ -73,8 +75,8 @@ class ECGPreTrainedModel(PreTrainedModel):
         Args:
             pretrained_model_name_or_path: folder or hub id.
             *args: as in transformers.
-            new_head: of a classifier, accept an encoder's checkpoint, or a head of another size, and start from a
-                random head.
+            new_head: of a classifier or a model for pre-training, accept an encoder's checkpoint, or a head of another
+                size, and start from a random head.
             **kwargs: as in transformers.
 
         Raises:
@@ -85,10 +87,10 @@ class ECGPreTrainedModel(PreTrainedModel):
             kwargs["ignore_mismatched_sizes"] = True
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         fresh = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-        fresh_head = {key for key in fresh if key.startswith(_HEAD_PREFIX)}
+        fresh_head = {key for key in fresh if key.startswith(cls.head_prefix)}
         refused = sorted(fresh - fresh_head if new_head else fresh)
         if refused:
-            raise CheckpointError(_missing_text(cls.__name__, pretrained_model_name_or_path, refused))
+            raise CheckpointError(_missing_text(cls, pretrained_model_name_or_path, refused))
         if hasattr(model, "head_is_new"):
             model.head_is_new = bool(fresh_head)
         return (model, info) if want_info else model
@@ -246,9 +248,9 @@ def _note_loaded_head(module: Any, incompatible_keys: Any) -> None:
         module.head_is_new = False
 
 
-def _missing_text(model: str, source: Any, names: list[str]) -> str:
+def _missing_text(model: type[ECGPreTrainedModel], source: Any, names: list[str]) -> str:
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    text = f"{source!s} lacks {len(names)} of the weights of {model}, which would be random: {shown}."
-    if all(name.startswith(_HEAD_PREFIX) for name in names):
+    text = f"{source!s} lacks {len(names)} of the weights of {model.__name__}, which would be random: {shown}."
+    if all(name.startswith(model.head_prefix) for name in names):
         return f"{text} It holds no head of this size: pass new_head=True to train one, or load it with AutoModel."
     return f"{text} Convert or pull the model again: see `ecg-hub convert --help` and `ecg-hub pull --help`."

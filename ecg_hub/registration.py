@@ -32,3 +32,5 @@ def register(entry: ModelEntry) -> None:
     transformers.AutoModel.register(config, entry.load("model"), exist_ok=True)
     transformers.AutoFeatureExtractor.register(config, ECGFeatureExtractor, exist_ok=True)
     AutoModelForECGClassification.register(config, entry.load("classifier"), exist_ok=True)
+    if entry.classes.pretraining is not None:
+        transformers.AutoModelForPreTraining.register(config, entry.load("pretraining"), exist_ok=True)

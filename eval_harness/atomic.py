@@ -1,10 +1,11 @@
-"""Files that are whole or absent: written beside the target, flushed to disk, then renamed over it."""
+"""Files and folders that are whole or absent: written beside the target, flushed to disk, then renamed over it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,7 +35,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         ResultError: the folder or file cannot be written; names the path and what to do, with the OSError as cause.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -48,6 +49,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path` to fill; on success it takes its place, else it is removed.
+
+    A folder that is there is moved aside first and removed last: a kill in between leaves none, never a part.
+
+    Raises:
+        ResultError: as `atomic_path`.
+    """
+    temporary, replaced = _beside(path), _beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for entry in sorted(temporary.rglob("*"), reverse=True):
+            (_flush_folder if entry.is_dir() else _flush)(entry)
+        _flush_folder(temporary)
+        if path.exists():
+            os.replace(path, replaced)
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        for folder in (temporary, replaced):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_abandoned(folder: Path, keep: str = "") -> None:
     """Remove what killed processes left half written in a folder that nobody else writes into now.
 
@@ -58,7 +86,7 @@ def remove_abandoned(folder: Path, keep: str = "") -> None:
     for temporary in folder.glob(".*.tmp"):
         if not (keep and temporary.name.startswith(f".{keep}.")):
             with suppress(OSError):
-                temporary.unlink()
+                shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -75,6 +103,10 @@ def write_error(path: Path, error: OSError) -> ResultError:
     """Build the error for a file that cannot be written, with the remedy for its cause."""
     remedy = REMEDIES.get(error.errno or 0, "Check the folder, or choose another --output")
     return ResultError(f"{str(path)!r} cannot be written ({error.strerror or error}). {remedy}.")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def _flush(path: Path) -> None:

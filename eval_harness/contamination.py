@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -37,3 +38,16 @@ def state(pretraining: Sequence[str] | None, dataset: str) -> str:
     if any(corpus.lower() not in known for corpus in pretraining):
         return "unknown"
     return "clean"
+
+
+def declared(config: Any, entry: Any) -> list[str] | None:
+    """The corpora that a model declares: its own configuration's, else those of its catalogue entry.
+
+    Args:
+        config: of the encoder; `pretraining` holds what `ecg-hub pretrain` wrote.
+        entry: catalogue entry of its type, or None for a type that is not ours.
+    """
+    own = getattr(config, "pretraining", None)
+    if own is not None:
+        return list(own["corpora"])
+    return None if entry is None else list(entry.pretraining_corpora)

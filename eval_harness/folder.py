@@ -35,7 +35,7 @@ def own_folder(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise FolderRefusedError(
-            f"Another ecg-eval is working in {str(folder)!r}. Wait for it, or choose another --output."
+            f"Another process is working in {str(folder)!r}. Wait for it, or choose another --output."
         ) from error
     except OSError as error:
         raise ResultError(f"{str(folder)!r} cannot be written ({error}). Choose another --output.") from error

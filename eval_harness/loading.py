@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ecg_hub.errors import InputError
+from eval_harness.contamination import declared
 from eval_harness.own_models import load_own, own_extractor, wrap_pretrained
 from eval_harness.own_names import TRIVIAL, is_own
 from eval_harness.trivial import PENALTIES, feature_names
@@ -42,7 +43,7 @@ class LoadedModel:
         """Declared pre-training corpora, or None when nothing is declared."""
         if self.is_trivial:
             return []
-        return None if self.entry is None else list(self.entry.pretraining_corpora)
+        return declared(self.encoder.config, self.entry)
 
     @property
     def is_trivial(self) -> bool:

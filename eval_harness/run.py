@@ -54,10 +54,23 @@ def make_accelerator(options: RunOptions) -> Any:
     Raises:
         InputError: a device this machine does not have.
     """
+    return accelerator_for(options.device, PRECISION[options.dtype])
+
+
+def accelerator_for(device: str | None, precision: str, **more: Any) -> Any:
+    """An `accelerate.Accelerator` over all processes.
+
+    Args:
+        device: "cpu", "cuda", "mps"; None takes what there is.
+        precision: as Accelerate names it: "no", "bf16" or "fp16".
+        more: further arguments of the Accelerator.
+
+    Raises:
+        InputError: a device this machine does not have.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
 
-    device, precision = options.device, PRECISION[options.dtype]
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device is not None and not available.get(device, False):
         there = ", ".join(name for name, found in available.items() if found)
@@ -70,7 +83,7 @@ def make_accelerator(options: RunOptions) -> Any:
         PartialState._reset_state()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Accelerator(cpu=cpu, mixed_precision=precision)
+        return Accelerator(cpu=cpu, mixed_precision=precision, **more)
 
 
 def attempt(job: Job, bench: Bench) -> list[Result]:

@@ -90,7 +90,7 @@ def differences(stored: RunFile, asked: RunFile) -> list[str]:
     Settings must be equal; a dataset or task that both name must have the same fingerprint or version. Further
     datasets and tasks are no difference: they are added.
     """
-    found = list(_walk("", stored.settings.model_dump(mode="json"), asked.settings.model_dump(mode="json")))
+    found = list(walk("", stored.settings.model_dump(mode="json"), asked.settings.model_dump(mode="json")))
     found += [
         f"dataset {name}: the raw folder or its labels changed (fingerprint {old[:12]} in the folder, {new[:12]} now)"
         for name, old, new in _changed(stored.datasets, asked.datasets)
@@ -164,10 +164,17 @@ def _changed(stored: Mapping[str, T], asked: Mapping[str, T]) -> Iterator[tuple[
             yield name, stored[name], asked[name]
 
 
-def _walk(place: str, stored: JsonValue, asked: JsonValue) -> Iterator[str]:
+def walk(place: str, stored: JsonValue, asked: JsonValue) -> Iterator[str]:
+    """Say in words where two settings differ.
+
+    Args:
+        place: name of what holds them, "" at the top.
+        stored: those of a folder.
+        asked: those asked for.
+    """
     if isinstance(stored, dict) and isinstance(asked, dict):
         for key in sorted(set(stored) | set(asked)):
-            yield from _walk(f"{place}.{key}" if place else key, stored.get(key), asked.get(key))
+            yield from walk(f"{place}.{key}" if place else key, stored.get(key), asked.get(key))
     elif stored != asked:
         yield f"{place}: {_shown(stored)} in the folder, {_shown(asked)} asked for"
 

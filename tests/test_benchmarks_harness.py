@@ -54,6 +54,13 @@ def test_what_the_hub_takes_and_gives_is_what_was_sent() -> None:
     assert min(found["share_of_plain"].values()) > 0
 
 
+def test_the_contrastive_loss_agrees_with_the_loop_over_tokens() -> None:
+    sizes = ["--batch", "3", "--tokens", "60", "--dim", "32", "--negatives", "12", "--timed", "0", "--repeats", "1"]
+    found = report("cpc_loss", *sizes, "--least", "0")
+    assert found["largest_difference"] < 1e-5
+    assert found["loop_tokens_timed"] == 46
+
+
 def test_a_missed_goal_is_an_error() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "head.py"), "--dim", "64", "--tokens", "4", "--batch", "2"]
     done = subprocess.run([*command, "--repeats", "1", "--least", "1000"], capture_output=True, text=True, check=False)
@@ -62,6 +69,6 @@ def test_a_missed_goal_is_an_error() -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("script", ["head", "resample", "loader"])
+@pytest.mark.parametrize("script", ["head", "resample", "loader", "cpc_loss"])
 def test_the_goals_are_reached(script: str) -> None:
     report(script)

@@ -121,13 +121,25 @@ def write_model_folder(model: Any, entry: catalog.ModelEntry, target: Path) -> N
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
     try:
-        model.save_pretrained(partial)
-        build_feature_extractor(entry).save_pretrained(partial)
-        (partial / "README.md").write_text(model_card(entry, model.config), encoding="utf-8")
+        fill_model_folder(partial, model, entry, model_card(entry, model.config))
         partial.chmod(0o777 & ~_umask())
         put_in_place(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def fill_model_folder(folder: Path, model: Any, entry: catalog.ModelEntry, card: str) -> None:
+    """Write what a model folder holds: weights, configuration, feature extractor and card.
+
+    Args:
+        folder: to write into.
+        model: an encoder, a classifier or a model for pre-training.
+        entry: its catalogue entry.
+        card: README.md.
+    """
+    model.save_pretrained(folder)
+    build_feature_extractor(entry).save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

@@ -20,7 +20,7 @@ from eval_harness.analyses.harmonise import LabelMap, map_labels, read_map
 from eval_harness.analyses.opening import ids_digest, open_split, part_of
 from eval_harness.analyses.trained import Trained, find_one, open_trained, stored_runs
 from eval_harness.analyses.transfer_results import MappedLabel, TransferResult, TransferTask
-from eval_harness.contamination import state
+from eval_harness.contamination import declared, state
 from eval_harness.data import Split, evenly_spaced
 from eval_harness.environment import environment
 from eval_harness.folder import own_folder
@@ -295,7 +295,7 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
     settings = trained.found.run.settings
     entry = by_model_type(trained.classifier.config.model_type)
     untrained = settings.model.id.startswith("random:") or settings.mode == "scratch"
-    corpora = [] if untrained else (None if entry is None else list(entry.pretraining_corpora))
+    corpora = [] if untrained else declared(trained.classifier.config, entry)
     links = sorted({(link.code, *link.source, "=", *link.target) for found in maps.values() for link in found.links})
     decides: dict[str, Any] = {
         "run": trained.found.run.fingerprint,

@@ -6,7 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eval_harness.cli import hub_bench, hub_carry, hub_data, hub_listing, hub_models, hub_push, hub_serve, hub_use
+from eval_harness.cli import (
+    hub_bench,
+    hub_carry,
+    hub_data,
+    hub_listing,
+    hub_models,
+    hub_pretrain,
+    hub_push,
+    hub_serve,
+    hub_use,
+)
 from eval_harness.cli.common import start
 
 EPILOG = """\
@@ -17,6 +27,7 @@ examples:
   ecg-hub convert ecg-cpc --checkpoint last_11597276.ckpt
   ecg-hub embed ecg-cpc records/*.hea -o features.parquet
   ecg-hub predict results/ecg-cpc/finetune/model/ptbxl_super record.hea
+  ecg-hub pretrain --model ecg-cpc-tiny --data ptb-xl --data-root mock --steps 50 --batch-size 16 --output runs/trial
   ecg-hub data ls
   ecg-hub data prepare ptb-xl --data-dir /data/ecg/ptb-xl --download
   ecg-hub push ecg-cpc --repo ORG/ecg-cpc --dry-run
@@ -40,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     hub_models.register(verbs)
     hub_use.register(verbs)
     hub_bench.register(verbs)
+    hub_pretrain.register(verbs)
     hub_data.register(verbs)
     hub_push.register(verbs)
     hub_carry.register(verbs)

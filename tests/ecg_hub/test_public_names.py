@@ -37,6 +37,8 @@ def test_public_names() -> None:
         "AutoFeatureExtractor",
         "AutoModel",
         "AutoModelForECGClassification",
+        "AutoModelForPreTraining",
+        "ECGCPCForPreTraining",
         "ECGClassificationPipeline",
         "ECGFeatureExtractor",
         "__version__",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecg_hub.errors import ResultError
-from eval_harness.atomic import atomic_path, write_text
+from eval_harness.atomic import atomic_folder, atomic_path, remove_abandoned, write_text
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -99,3 +99,46 @@ def test_a_folder_where_the_file_is_to_be_written(tmp_path: Path) -> None:
 def test_a_truly_full_disk() -> None:
     with pytest.raises(ResultError, match="cannot be written"):
         write_text(Path("/dev/full/x.json"), "text")
+
+
+def fill(path: Path, text: str) -> None:
+    with atomic_folder(path) as folder:
+        (folder / "part").mkdir()
+        (folder / "part" / "file").write_text(text)
+
+
+def test_a_folder_is_whole_or_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "x"
+    fill(path, "one")
+    fill(path, "two")
+    assert (path / "part" / "file").read_text() == "two"
+
+    def interrupted() -> None:
+        with atomic_folder(path) as folder:
+            (folder / "part").mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (path / "part" / "file").read_text() == "two"
+    assert [entry.name for entry in path.parent.iterdir()] == ["x"]
+
+
+def test_a_full_disk_under_a_folder_names_it(tmp_path: Path) -> None:
+    fill(tmp_path / "x", "old")
+
+    def full() -> None:
+        with atomic_folder(tmp_path / "x"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ResultError, match="The disk is full"):
+        full()
+    assert (tmp_path / "x" / "part" / "file").read_text() == "old"
+
+
+def test_abandoned_folders_are_removed_too(tmp_path: Path) -> None:
+    (tmp_path / ".x.1-ab.tmp" / "part").mkdir(parents=True)
+    (tmp_path / ".y.1-ab.tmp").write_text("half")
+    (tmp_path / "z").mkdir()
+    remove_abandoned(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["z"]

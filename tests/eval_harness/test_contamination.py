@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from eval_harness.contamination import state
+from ecg_hub import catalog
+from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
+from eval_harness.contamination import declared, state
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,13 @@ from eval_harness.contamination import state
 )
 def test_state(corpora: list[str] | None, dataset: str, expected: str) -> None:
     assert state(corpora, dataset) == expected
+
+
+def test_a_model_of_ones_own_declares_its_corpora_itself() -> None:
+    entry = catalog.get("ecg-cpc")
+    own = ECGCPCConfig(pretraining={"corpora": ["sph", "my-hospital"]})
+    assert declared(own, entry) == declared(own, None) == ["sph", "my-hospital"]
+    assert declared(ECGCPCConfig(), entry) == ["heedb"]
+    assert declared(object(), None) is None
+    assert state(declared(own, entry), "sph") == "seen"
+    assert state(declared(own, entry), "ptb-xl") == "unknown"  # nobody knows what my-hospital holds

@@ -147,7 +147,7 @@ def test_a_folder_in_use_is_refused(options: Options) -> None:
     given = options()
     with (
         own_folder(given.output / "random__ecg-cpc-tiny" / "linear"),
-        pytest.raises(FolderRefusedError, match="Another ecg-eval"),
+        pytest.raises(FolderRefusedError, match="Another process"),
     ):
         evaluate(given, quiet=True)
 

@@ -23,6 +23,10 @@ class ECGCPCConfig(ECGConfig):
         dropout: probability of dropping a feature of a sample for all tokens, in the S4 blocks.
         layer_norm_eps: epsilon of the layer norms.
         batch_norm_eps: epsilon of the batch norms.
+        prediction_steps: pre-training only: tokens ahead that are predicted, each by a projection of its own.
+        num_negatives: pre-training only: tokens of the same sequence drawn against each positive.
+        contrastive_temperature: pre-training only: divides the scores.
+        normalize_contrast: pre-training only: compare directions instead of dot products.
     """
 
     model_type = "ecg_cpc"
@@ -39,9 +43,23 @@ class ECGCPCConfig(ECGConfig):
     dropout: float | int = 0.2
     layer_norm_eps: float = 1e-5
     batch_norm_eps: float = 1e-5
+    prediction_steps: list[int] | tuple[int, ...] = (14,)
+    num_negatives: int = 128
+    contrastive_temperature: float | int = 1.0
+    normalize_contrast: bool = False
     layer_groups: dict[str, list[str]] = field(default_factory=lambda: {"late": ["predictor."], "early": ["encoder."]})
 
     @property
     def min_samples(self) -> int:
         """Shortest input in samples: one stem kernel."""
         return self.conv_kernel_size
+
+    def validate_contrast(self) -> None:
+        """Part of the strict validation."""
+        steps = list(self.prediction_steps)
+        if not steps or min(steps) < 1 or len(set(steps)) != len(steps):
+            raise ValueError(f"prediction_steps is {steps!r}; allowed: different numbers of tokens from 1 up.")
+        if self.num_negatives < 1:
+            raise ValueError(f"num_negatives is {self.num_negatives!r}; allowed: at least 1.")
+        if not self.contrastive_temperature > 0:
+            raise ValueError(f"contrastive_temperature is {self.contrastive_temperature!r}; allowed: above 0.")

@@ -13,6 +13,7 @@ from ecg_hub.hub.entries import Conversion, Entries
 from ecg_hub.hub.s4_entries import take_s4_block
 from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
 
+HEAD = "ts_encoder.head_ssl.proj.0.weight"
 _CONV, _S4 = "ts_encoder.encoder.", "ts_encoder.predictor.predictor."
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
@@ -44,6 +45,25 @@ def convert(entries: Entries) -> Conversion:
     entries.close()
     note = f"S4 kernels belong to {config.kernel_length} tokens (from the shape of omega)"
     return Conversion(config, state, [note])
+
+
+def convert_for_pretraining(entries: Entries) -> Conversion:
+    """Convert the published state dict with the projection of the contrastive loss, so that training can go on.
+
+    Args:
+        entries: the published entries; all are accounted for.
+
+    Returns:
+        The configuration, and the state dict of ECGCPCForPreTraining.
+
+    Raises:
+        CheckpointError: entries are missing, of the wrong shape or unknown.
+    """
+    width = ECGCPCConfig().hidden_size
+    projection = entries.take(HEAD, (width, width))
+    conversion = convert(entries)
+    state = {f"ecg_cpc.{name}": tensor for name, tensor in conversion.state.items()}
+    return Conversion(conversion.config, {**state, "projections.0.weight": projection}, conversion.notes)
 
 
 def _kernel_length(entries: Entries) -> int:

@@ -8,6 +8,8 @@ loss), the S4 kernel is exact at every length without editing parameters, and la
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -83,6 +85,8 @@ class ECGCPCPreTrainedModel(ECGPreTrainedModel):
     config: ECGCPCConfig
     config_class = ECGCPCConfig
     base_model_prefix = "ecg_cpc"
+    # The projections of the pre-training are no part of the encoder.
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^head\.", r"^projections\."]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -39,6 +39,7 @@ print("HEAVY", [name for name in {heavy!r} if name in sys.modules], code)
         ("hub", ["push", "--help"]),
         ("hub", ["mirror", "--help"]),
         ("hub", ["import", "--help"]),
+        ("hub", ["pretrain", "--help"]),
     ],
 )
 def test_listing_is_light(module: str, words: list[str]) -> None:

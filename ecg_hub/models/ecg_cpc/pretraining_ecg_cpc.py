@@ -1,0 +1,125 @@
+"""ECG-CPC with the head and the loss that it is pre-trained by: contrastive predictive coding.
+
+Paper and code as in modeling_ecg_cpc.py; loss: `CPCLoss` of the authors' repository with its published settings (one
+horizon of 14 tokens, 128 negatives of the same sequence, dot products, temperature 1). From each token of the S4 stack
+a linear map without bias predicts the output of the convolutional encoder `prediction_steps` tokens ahead. Different:
+the loss is the mean over tokens and horizons, where the authors' is the sum over tokens (1,186 of them at 10 s); AdamW
+is blind to such a factor but for its epsilon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from ecg_hub.contrastive import cpc_loss, number_of_anchors, sample_negatives
+from ecg_hub.errors import InputError
+from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
+from ecg_hub.models.ecg_cpc.modeling_ecg_cpc import ECGCPCModel, ECGCPCPreTrainedModel
+
+
+@dataclass
+class ECGCPCForPreTrainingOutput(ModelOutput):
+    """Output of the pre-training model.
+
+    Attributes:
+        loss: mean over sequences, horizons and tokens, in float32.
+        sequence_loss: of each sequence and horizon, (batch, horizons).
+        accuracy: share of tokens whose positive scores highest, (batch, horizons), without gradient; by chance it is
+            1 / (1 + negatives).
+        last_hidden_state: tokens of the encoder, (batch, tokens, dim).
+    """
+
+    loss: Tensor | None = None
+    sequence_loss: Tensor | None = None
+    accuracy: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+
+
+class ECGCPCForPreTraining(ECGCPCPreTrainedModel):
+    """The ECG-CPC encoder with the projections of contrastive predictive coding.
+
+    `ecg_hub.AutoModel` loads the encoder of what this model saved.
+
+    Example::
+
+        model = ecg_hub.AutoModelForPreTraining.from_pretrained("random:ecg-cpc")
+        model.train()(torch.randn(2, 12, 2400)).loss.backward()
+    """
+
+    head_prefix: ClassVar[str] = "projections."
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^head\."]
+
+    def __init__(self, config: ECGCPCConfig) -> None:
+        super().__init__(config)
+        self.ecg_cpc = ECGCPCModel(config)
+        width = config.hidden_size
+        self.projections = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in config.prediction_steps)
+        self.head_is_new = True
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        sampled_negative_indices: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> ECGCPCForPreTrainingOutput:
+        """Encode windows and compute the contrastive loss.
+
+        Args:
+            input_values: (batch, 12 leads, samples), float, millivolt, 240 Hz; 2,400 samples are what was published.
+            sampled_negative_indices: tokens, (batch, horizons, anchors, negatives), as `sample_negatives` draws them,
+                anchors being the tokens that have a positive for every horizon; drawn here when absent.
+            generator: of that drawing, on the device of the model; None is torch's global one.
+
+        Returns:
+            `loss`, `sequence_loss`, `accuracy`, `last_hidden_state`.
+
+        Raises:
+            InputError: wrong input, windows too short for the horizons, or negatives of the wrong shape.
+        """
+        states = self.ecg_cpc(input_values, output_hidden_states=True, return_dict=True).hidden_states
+        encoded, context = states[0], states[-1]
+        negatives = self._negatives(encoded, sampled_negative_indices, generator)
+        anchors = negatives.shape[2]
+        losses, hits = [], []
+        for k, step in enumerate(self.config.prediction_steps):
+            loss, hit = cpc_loss(
+                self.projections[k](context[:, :anchors]),
+                encoded,
+                negatives[:, k],
+                step,
+                temperature=self.config.contrastive_temperature,
+                normalize=self.config.normalize_contrast,
+            )
+            losses.append(loss)
+            hits.append(hit)
+        sequence_loss = torch.stack(losses, dim=1)
+        return ECGCPCForPreTrainingOutput(
+            loss=sequence_loss.mean(),
+            sequence_loss=sequence_loss,
+            accuracy=torch.stack(hits, dim=1),
+            last_hidden_state=context,
+        )
+
+    def _negatives(self, encoded: Tensor, given: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """The negatives that were given, checked, or drawn ones."""
+        config, (batch, tokens, _) = self.config, encoded.shape
+        steps = config.prediction_steps
+        if given is None:
+            return sample_negatives(
+                batch, tokens, steps, config.num_negatives, device=encoded.device, generator=generator
+            )
+        expected = (batch, len(steps), number_of_anchors(tokens, steps))
+        if given.ndim != 4 or tuple(given.shape[:3]) != expected:
+            raise InputError(
+                f"sampled_negative_indices has shape {tuple(given.shape)!r}; expected {(*expected, 'negatives')!r} "
+                "(batch, horizons, anchors, negatives)."
+            )
+        return given

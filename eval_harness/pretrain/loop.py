@@ -1,0 +1,252 @@
+"""The training loop of contrastive pre-training on Accelerate: one process or many, resumable to the bit.
+
+A step trains on one global batch. What is random in it comes from (seed, step, lane), the learning rate from the step;
+so a run that was killed continues from its last checkpoint with the numbers of the undisturbed one, and with fixed
+batch norms several processes give the numbers of one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ecg_hub.errors import InputError
+from eval_harness.pretrain.batch import Batch, BatchSource
+from eval_harness.pretrain.checkpoint import Checkpoints, restore
+from eval_harness.pretrain.config import PretrainConfig
+from eval_harness.pretrain.log import TrainingLog
+from eval_harness.pretrain.randomness import LaneRandom, install_dropout
+from eval_harness.train import seed_everything
+
+NAMED = 20
+"""Record ids that an error names at most."""
+
+
+@dataclass
+class Pretrainer:
+    """Trains one model.
+
+    Attributes:
+        model: ECGCPCForPreTraining.
+        source: gives this process its part of each batch.
+        accelerator: device, precision and processes.
+        total: optimiser steps of the run.
+        fill_model: writes the hub model after a number of steps into a folder.
+        at_step: called in every process with the steps done, and with the checkpoint that was written or continued
+            from (in the main process; None elsewhere and between checkpoints).
+        report: called with a line of text that should stay visible.
+    """
+
+    model: Any
+    config: PretrainConfig
+    source: BatchSource
+    accelerator: Any
+    checkpoints: Checkpoints
+    log: TrainingLog
+    total: int
+    fill_model: Callable[[Path, int], None]
+    at_step: Callable[[int, Path | None], None] = lambda step, checkpoint: None
+    report: Callable[[str], None] = print
+    quiet: bool = False
+    random: LaneRandom = field(init=False)
+
+    def run(self) -> None:
+        """Train to the last step.
+
+        Raises:
+            InputError: lanes or pieces that cannot be divided; a loss that is not finite.
+            ResultError: a checkpoint or the log cannot be written.
+            CheckpointError: a checkpoint that does not fit the model.
+        """
+        self.random = LaneRandom(self.config.seed)
+        install_dropout(self.model, self.random)
+        if self.config.batch_norm == "sync":
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.config.learning_rate,
+            betas=(self.config.beta1, self.config.beta2),
+            eps=self.config.epsilon,
+            weight_decay=self.config.weight_decay,
+        )
+        wrapped, optimizer = self.accelerator.prepare(self.model, optimizer)
+        try:
+            done = self._resume(optimizer)
+            self._train_mode()
+            self._steps(wrapped, optimizer, done)
+        finally:
+            self.log.close()
+
+    def _steps(self, wrapped: Any, optimizer: Any, done: int) -> None:
+        """The steps that are left."""
+        if done >= self.total:
+            return
+        batches = self.source.batches(done)
+        try:
+            with tqdm(total=self.total, initial=done, desc="pre-training", unit="step", disable=self.quiet) as bar:
+                while done < self.total:
+                    started = time.perf_counter()
+                    row = self._step(wrapped, optimizer, self._next(batches, done))
+                    done += 1
+                    row["records_per_s"] = round(self.config.batch_size / (time.perf_counter() - started), 2)
+                    self._note(row, done, bar)
+                    whole = done % self.config.checkpoint_every == 0 or done == self.total
+                    self.at_step(done, self._save(done, optimizer) if whole else None)
+        finally:
+            getattr(batches, "close", lambda: None)()  # ends the threads or processes that read ahead
+
+    def _resume(self, optimizer: Any) -> int:
+        """Continue from the newest whole checkpoint; the log is cut to it."""
+        from accelerate.utils import broadcast_object_list
+
+        main = self.accelerator.is_main_process
+        newest = self.checkpoints.latest() if main else None
+        (path,) = broadcast_object_list([None if newest is None else str(newest)])
+        done = 0
+        if path is not None:
+
+            def load(content: dict[str, Any]) -> None:
+                optimizer.load_state_dict(content["optimizer"])
+                if self.accelerator.scaler is not None and "scaler" in content:
+                    self.accelerator.scaler.load_state_dict(content["scaler"])
+
+            done = restore(Path(path), self.model, load)
+            self.report(f"continues after step {done} of {self.total}")
+        if main:
+            self.log.cut(done)
+        self.at_step(done, None if newest is None else newest)
+        return done
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        if self.config.batch_norm == "frozen":
+            for module in self.model.modules():
+                if isinstance(module, nn.BatchNorm1d):
+                    module.eval()
+
+    def _next(self, batches: Iterator[Batch], step: int) -> Batch:
+        """This process's part of the batch of a step, checked."""
+        batch = next(batches)
+        model, share = self.model.config, self.config.batch_size // self.accelerator.num_processes
+        expected = (share, len(model.lead_names), round(self.config.seconds * model.sampling_rate))
+        if batch.step != step or batch.input_values.shape != expected or len(batch.record_ids) != share:
+            raise InputError(
+                f"The data gave a batch of step {batch.step} and shape {batch.input_values.shape!r}; step {step} and "
+                f"shape {expected!r} (records, leads, samples) were expected."
+            )
+        return batch
+
+    def _step(self, wrapped: Any, optimizer: Any, batch: Batch) -> dict[str, Any]:
+        """One optimiser step; returns its line of the log."""
+        config, accelerator = self.config, self.accelerator
+        rate = config.rate(batch.step, self.total)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        seed_everything(config.seed, batch.step, accelerator.process_index)  # of stochastic depth, where it is on
+        pieces = list(self._pieces(batch))
+        losses, hits = [], []
+        for k, (values, lanes) in enumerate(pieces):
+            self.random.move(batch.step, lanes, batch.per_lane)
+            last = k == len(pieces) - 1
+            with nullcontext() if last else accelerator.no_sync(wrapped):
+                output = wrapped(values, sampled_negative_indices=self._negatives(values))
+                accelerator.backward(output.loss / len(pieces))
+            losses.append(output.sequence_loss.detach().float())
+            hits.append(output.accuracy.float())
+        loss, accuracy = self._everywhere(torch.cat(losses), torch.cat(hits), batch)
+        accelerator.unscale_gradients()
+        norm = self._gradient_norm()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        steps = self.model.config.prediction_steps
+        return {
+            "loss": loss,
+            "accuracy": {str(ahead): value for ahead, value in zip(steps, accuracy, strict=True)},
+            "learning_rate": rate,
+            "grad_norm": norm if math.isfinite(norm) else None,
+        }
+
+    def _pieces(self, batch: Batch) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+        """The batch on the device, in pieces of whole lanes."""
+        values = torch.from_numpy(batch.input_values)
+        size = len(batch.lanes) // self.config.accumulate
+        for first in range(0, len(batch.lanes), size):
+            rows = slice(first * batch.per_lane, (first + size) * batch.per_lane)
+            yield values[rows].to(self.accelerator.device, non_blocking=True), batch.lanes[first : first + size]
+
+    def _negatives(self, values: Tensor) -> Tensor:
+        config = self.model.config
+        tokens = -(-values.shape[2] // config.conv_stride)
+        return self.random.negatives(tokens, config.prediction_steps, config.num_negatives, values.device)
+
+    def _everywhere(self, losses: Tensor, hits: Tensor, batch: Batch) -> tuple[float, list[float]]:
+        """Loss and accuracies over all processes; a loss that is not finite ends the run before the weights change."""
+        means = torch.cat([losses.mean()[None], hits.mean(0)])
+        loss, *accuracy = self.accelerator.reduce(means, "mean").tolist()
+        if not math.isfinite(loss):
+            raise InputError(self._not_finite(loss, losses, batch))
+        return loss, accuracy
+
+    def _not_finite(self, loss: float, losses: Tensor, batch: Batch) -> str:
+        """Which records made the loss not finite: those with such samples, else such a loss, else the whole batch."""
+        from accelerate.utils import gather_object
+
+        samples = [not np.isfinite(values).all() for values in batch.input_values]
+        bad = [not bool(torch.isfinite(values).all()) for values in losses]
+        mine = list(zip(batch.record_ids, samples, bad, strict=True))
+        everywhere = gather_object(mine)
+        named, why = (
+            [record for record, with_nan, _ in everywhere if with_nan],
+            "records with samples that are not finite",
+        )
+        if not named:
+            named, why = [record for record, _, its_loss in everywhere if its_loss], "records"
+        shown = ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
+        return (
+            f"The loss became {loss!r} at step {batch.step + 1} ({why}: {shown}). The weights were not changed. Look "
+            "at these records, or lower --learning-rate or set --grad-clip, and continue in another --output from the "
+            "last checkpoint by --init."
+        )
+
+    def _gradient_norm(self) -> float:
+        """The norm of all gradients together, before they are clipped."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.config.grad_clip is not None:
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.grad_clip, norm)
+        return float(norm)
+
+    def _note(self, row: dict[str, Any], done: int, bar: Any) -> None:
+        """Show a step, and log it when its turn has come."""
+        accuracy = row["accuracy"]
+        shown = {"loss": f"{row['loss']:.3f}", "accuracy": "/".join(f"{value:.3f}" for value in accuracy.values())}
+        bar.set_postfix(shown, refresh=False)
+        bar.update()
+        if done % self.config.log_every and done not in (1, self.total):
+            return
+        if self.accelerator.is_main_process:
+            self.log.add({"step": done, **row})
+        flat = {f"accuracy/{ahead}": value for ahead, value in accuracy.items()}
+        self.accelerator.log({**{k: v for k, v in row.items() if k != "accuracy" and v is not None}, **flat}, step=done)
+
+    def _save(self, done: int, optimizer: Any) -> Path | None:
+        """Write a checkpoint in the main process, after the log that belongs to it."""
+        path = None
+        if self.accelerator.is_main_process:
+            self.log.sync()
+            content = {"optimizer": optimizer.state_dict()}
+            if self.accelerator.scaler is not None:
+                content["scaler"] = self.accelerator.scaler.state_dict()
+            path = self.checkpoints.save(done, lambda folder: self.fill_model(folder, done), content)
+        self.accelerator.wait_for_everyone()
+        return path

@@ -1,0 +1,105 @@
+"""Curves of a pre-training run from its log: what there is to watch with nothing else installed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval_harness.analyses.curves import NAMES
+from eval_harness.analyses.heat_maps import write_figure
+from eval_harness.pretrain.log import read_log
+
+BLUE, GREY, COLOURS = "#0072b2", "#59636e", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+POINTS = 2000
+"""Points of a curve at most; a longer log is drawn by means over equal stretches."""
+
+
+def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Path]:
+    """Draw a log as SVG and PNG; return the files.
+
+    Args:
+        log: log.jsonl.
+        target: path without ending.
+        chance: accuracy of guessing, 1 / (1 + negatives).
+        title: above the figure.
+
+    Raises:
+        ResultError: the files cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    rows = read_log(log)
+    steps, probes = [row for row in rows if "loss" in row], [row for row in rows if "probe" in row]
+    if not steps:
+        return []
+    figure = Figure(figsize=(11, 6), dpi=120, layout="constrained")
+    (loss, accuracy), (norm, last) = figure.subplots(2, 2)
+    _curve(loss, steps, [row["loss"] for row in steps], BLUE, "loss")
+    loss.set_title("contrastive loss (nats)", fontsize=9, loc="left")
+    for place, ahead in enumerate(steps[-1]["accuracy"]):
+        values = [row["accuracy"].get(ahead) for row in steps]
+        _curve(accuracy, steps, values, COLOURS[place % len(COLOURS)], f"{ahead} tokens ahead")
+    accuracy.axhline(chance, color=GREY, linestyle="--", linewidth=0.9, label=f"chance, {chance:.4f}")
+    accuracy.set_title("contrastive accuracy", fontsize=9, loc="left")
+    accuracy.set_ylim(bottom=0)
+    accuracy.legend(fontsize=7)
+    _curve(norm, steps, [row["grad_norm"] for row in steps], BLUE, "norm")
+    norm.set_title("norm of the gradients", fontsize=9, loc="left")
+    norm.set_yscale("log")
+    if probes:
+        _probe(last, probes)
+    else:
+        _curve(last, steps, [row["records_per_s"] for row in steps], BLUE, "speed")
+        last.set_title("records per second", fontsize=9, loc="left")
+        last.set_ylim(bottom=0)
+    for axes in (loss, accuracy, norm, last):
+        axes.grid(alpha=0.3, linewidth=0.5)
+        axes.tick_params(which="both", labelsize=7)
+        axes.set_xlabel("optimiser steps", fontsize=7)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return write_figure(figure, target)
+
+
+def _curve(axes: Any, rows: Sequence[dict[str, Any]], values: Sequence[float | None], colour: str, name: str) -> None:
+    """All values pale, their running mean over 2 % of the run strong."""
+    places = np.array([row["step"] for row in rows], dtype=float)
+    numbers = np.array([math.nan if value is None else value for value in values], dtype=float)
+    places, numbers = (_thinned(array) for array in (places, numbers))
+    axes.plot(places, numbers, color=colour, alpha=0.25, linewidth=0.8)
+    width = max(1, len(numbers) // 50)
+    weights = np.ones(width) / width
+    axes.plot(
+        np.convolve(places, weights, "valid"),
+        np.convolve(numbers, weights, "valid"),
+        color=colour,
+        linewidth=1.5,
+        label=name,
+    )
+
+
+def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    stretch = max(1, len(values) // POINTS)
+    whole = len(values) // stretch * stretch
+    means: NDArray[np.float64] = values[:whole].reshape(-1, stretch).mean(axis=1)
+    return means
+
+
+def _probe(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
+    found = [(row["step"], row["probe"]) for row in rows if row["probe"].get("point") is not None]
+    axes.set_title(f"probe: {rows[-1]['probe']['task']}, {rows[-1]['probe']['mode']}", fontsize=9, loc="left")
+    if not found:
+        axes.text(0.5, 0.5, "no probe has a score", ha="center", va="center", transform=axes.transAxes, fontsize=8)
+        return
+    steps = [step for step, _ in found]
+    points = np.array([probe["point"] for _, probe in found])
+    ends = [
+        np.array([probe["point"] if probe[end] is None else probe[end] for _, probe in found])
+        for end in ("low", "high")
+    ]
+    axes.errorbar(steps, points, yerr=np.abs(np.array(ends) - points), color=BLUE, marker="o", markersize=4, capsize=2)
+    axes.set_ylabel(f"{NAMES.get(found[-1][1]['metric'], found[-1][1]['metric'])}, 95 % interval", fontsize=7)

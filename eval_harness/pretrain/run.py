@@ -1,0 +1,295 @@
+"""One pre-training run from its options to its folder.
+
+OUTPUT/pretrain.json      what decides the weights, with a fingerprint: another run is refused
+OUTPUT/log.jsonl          a line per logged step and per probe
+OUTPUT/curves.png, .svg   the log, drawn
+OUTPUT/checkpoints/       the last ones, each with a hub model in it
+OUTPUT/model/             the hub model of the newest checkpoint
+OUTPUT/probes/            result files of the probes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import JsonValue, ValidationError
+from tqdm.auto import tqdm
+
+from ecg_hub.errors import InputError, ResultError
+from eval_harness.atomic import remove_abandoned, write_text
+from eval_harness.environment import environment
+from eval_harness.folder import LOCK_FILE, FolderRefusedError, own_folder
+from eval_harness.pretrain.batch import BatchSource, check_batch, own_lanes
+from eval_harness.pretrain.checkpoint import MODEL, Checkpoints
+from eval_harness.pretrain.config import PretrainConfig
+from eval_harness.pretrain.export import filler, publish
+from eval_harness.pretrain.log import LOG_FILE, TrainingLog, read_log
+from eval_harness.pretrain.loop import Pretrainer
+from eval_harness.pretrain.models import Beginning, from_scratch, from_weights
+from eval_harness.pretrain.plot import write_curves
+from eval_harness.pretrain.probe import Probe, run_probe
+from eval_harness.pretrain.tracking import check_trackers, tracked, tracking_arguments
+from eval_harness.results import Strict, UtcTime, in_words, read_json, utc_now
+from eval_harness.runfile import walk
+
+RUN_FILE, CURVES = "pretrain.json", "curves"
+CHECKPOINTS, PROBES = "checkpoints", "probes"
+DRAW_SECONDS = 60.0
+"""Curves are drawn again at a checkpoint so long after the last time, and at the end."""
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """What one call is asked to do, besides the numbers.
+
+    Attributes:
+        output: folder of the run.
+        model: architecture, where training starts from random weights.
+        settings: changes to the architecture's configuration.
+        init: weights to continue from, instead of an architecture.
+        device: "cpu", "cuda", "mps"; None takes what there is.
+        overwrite: discard what a run of other settings left in the folder.
+        track: names of trackers.
+        probe: a small task to be scored now and then.
+    """
+
+    output: Path
+    model: str = "ecg-cpc"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    init: str | None = None
+    device: str | None = None
+    overwrite: bool = False
+    track: tuple[str, ...] = ()
+    probe: Probe | None = None
+
+
+OpenSource = Callable[[PretrainConfig, Any, int, int], BatchSource]
+"""Opens the data: (numbers, configuration of the model, rank, processes) -> source."""
+
+
+class PretrainFile(Strict):
+    """The content of pretrain.json: `settings` decide the weights; the rest says how it came about."""
+
+    schema_version: Literal["1.0"] = "1.0"
+    settings: dict[str, JsonValue]
+    fingerprint: str
+    corpora: list[str]
+    records: int
+    command: list[str]
+    environment: dict[str, str]
+    created: UtcTime
+
+
+def pretrain(
+    options: PretrainOptions, config: PretrainConfig, open_source: OpenSource, quiet: bool = False
+) -> list[dict[str, Any]]:
+    """Train, or continue what an earlier call with the same settings left.
+
+    Args:
+        options: what to do.
+        config: the numbers.
+        open_source: opens this process's part of the data.
+        quiet: no progress bar.
+
+    Returns:
+        The log; in other processes than the first, nothing.
+
+    Raises:
+        EcgHubError: options that do not go together, data that cannot be read, a folder that belongs to another run or
+            cannot be written.
+    """
+    from eval_harness.run import accelerator_for
+
+    check_trackers(options.track)
+    start = (
+        from_scratch(options.model, options.settings, config.seed)
+        if options.init is None
+        else from_weights(options.init, options.settings, config.seed)
+    )
+    accelerator = accelerator_for(
+        options.device, config.mixed_precision, **tracking_arguments(options.track, options.output)
+    )
+    source = _open(config, start, accelerator, open_source)
+    total = config.total_steps(source.records)
+    asked = _run_file(config, start, source, total, accelerator)
+    main = accelerator.is_main_process
+    with own_folder(options.output) if main else nullcontext():
+        if main:
+            claim(options.output, asked, options.overwrite)
+        accelerator.wait_for_everyone()
+        run = _Run(options, config, start, source, accelerator, total, asked)
+        with tracked(accelerator, options.track, asked.settings):
+            run.trainer(quiet or not main).run()
+        for line in getattr(getattr(source, "unusable", None), "lines", list)():
+            run.say(line)
+        return read_log(options.output / LOG_FILE) if main else []
+
+
+def _open(config: PretrainConfig, start: Beginning, accelerator: Any, open_source: OpenSource) -> BatchSource:
+    """The data of this process, and whether batch, lanes and pieces go together."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    mine = own_lanes(config.lanes, rank, world)
+    if len(mine) % config.accumulate:
+        raise InputError(
+            f"The {len(mine)} lanes of a process cannot be cut into {config.accumulate} pieces: choose --accumulate as "
+            "a divisor."
+        )
+    if config.batch_norm == "sync" and accelerator.device.type != "cuda":
+        raise InputError(f"--batch-norm sync works on GPUs; here it is {accelerator.device.type}: local or frozen.")
+    with accelerator.main_process_first():  # which prepares, where that is needed
+        source = open_source(config, start.model.config, rank, world)
+    check_batch(config.batch_size, config.lanes, source.records)
+    return source
+
+
+def _run_file(
+    config: PretrainConfig, start: Beginning, source: BatchSource, total: int, accelerator: Any
+) -> PretrainFile:
+    settings: dict[str, JsonValue] = {
+        "numbers": config.decisive(total),
+        "start": start.decisive,
+        "data": source.fingerprint,
+    }
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return PretrainFile(
+        settings=json.loads(text),
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+        corpora=sorted({*start.corpora, *source.corpora}),
+        records=source.records,
+        command=["ecg-hub", *sys.argv[1:]],
+        environment=environment(str(accelerator.device), accelerator.num_processes),
+        created=utc_now(),
+    )
+
+
+def claim(folder: Path, asked: PretrainFile, overwrite: bool) -> None:
+    """Write pretrain.json, or refuse the folder of another run; `overwrite` discards what it holds.
+
+    Raises:
+        FolderRefusedError: the folder holds another run.
+    """
+    path = folder / RUN_FILE
+    stored = None if overwrite else read_run_file(path)
+    if stored is not None and stored.fingerprint != asked.fingerprint:
+        listed = "\n".join(f"  {line}" for line in walk("", stored.settings, asked.settings))
+        raise FolderRefusedError(
+            f"{str(folder)!r} holds another run:\n{listed}\nChoose another --output, or --overwrite to discard it."
+        )
+    if stored is None:
+        for name in (RUN_FILE, LOG_FILE, f"{CURVES}.png", f"{CURVES}.svg"):
+            (folder / name).unlink(missing_ok=True)
+        for name in (CHECKPOINTS, MODEL, PROBES):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    for part in (folder, folder / CHECKPOINTS):
+        remove_abandoned(part, keep=LOCK_FILE)
+    created = asked.created if stored is None else stored.created
+    write_text(path, asked.model_copy(update={"created": created}).model_dump_json(indent=1) + "\n")
+
+
+def read_run_file(path: Path) -> PretrainFile | None:
+    """Read pretrain.json; None where there is none.
+
+    Raises:
+        ResultError: it cannot be read or does not fit the schema.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return PretrainFile.model_validate(read_json(path))
+    except ValidationError as error:
+        raise ResultError(f"{str(path)!r} is not a run file of this version: {in_words(error)}.") from error
+
+
+@dataclass
+class _Run:
+    """What happens at the steps of a run besides training."""
+
+    options: PretrainOptions
+    config: PretrainConfig
+    start: Beginning
+    source: BatchSource
+    accelerator: Any
+    total: int
+    file: PretrainFile
+    drawn: float = -DRAW_SECONDS
+
+    def __post_init__(self) -> None:
+        self.log = TrainingLog(self.options.output / LOG_FILE)
+        self.fill = filler(self.start.model, self.start.entry, self._facts())
+
+    def trainer(self, quiet: bool) -> Pretrainer:
+        """The loop."""
+        return Pretrainer(
+            model=self.start.model,
+            config=self.config,
+            source=self.source,
+            accelerator=self.accelerator,
+            checkpoints=Checkpoints(
+                self.options.output / CHECKPOINTS, self.file.fingerprint, self.config.keep, self.say
+            ),
+            log=self.log,
+            total=self.total,
+            fill_model=self.fill,
+            at_step=self.at_step,
+            report=self.say,
+            quiet=quiet,
+        )
+
+    def say(self, text: str) -> None:
+        """Print a line that stays above the progress bar; once, not by every process."""
+        if self.accelerator.is_main_process:
+            tqdm.write(text, file=sys.stderr)
+
+    def at_step(self, step: int, checkpoint: Path | None) -> None:
+        """Publish a checkpoint's model, probe when it is due, draw the curves."""
+        if checkpoint is not None:
+            publish(checkpoint / MODEL, self.options.output / MODEL)
+        probe = self.options.probe
+        if probe is not None and (probe.due(step) or step == self.total):
+            self._probe(probe, step)
+        if self.accelerator.is_main_process and step and (checkpoint is not None or step == self.total):
+            self._draw(last=step == self.total)
+
+    def _probe(self, probe: Probe, step: int) -> None:
+        main, path = self.accelerator.is_main_process, self.options.output / LOG_FILE
+        there = main and any(row["step"] == step and "probe" in row for row in read_log(path))
+        from accelerate.utils import broadcast_object_list
+
+        if broadcast_object_list([there])[0]:
+            return
+        folder = self.options.output / PROBES / f"step_{step:08d}"
+        row = run_probe(probe, folder, lambda target: self.fill(target, step), self.accelerator, self.config.seed)
+        if row is not None:
+            self.log.add({"step": step, "probe": row})
+            if row["point"] is not None:
+                self.accelerator.log({f"probe/{probe.task}": row["point"]}, step=step)
+            score = f"{row['point']:.4f}" if row["point"] is not None else row.get("reason", "not defined")
+            self.say(f"step {step}: probe {probe.task} {probe.mode}: {score}")
+
+    def _draw(self, last: bool) -> None:
+        if not last and time.monotonic() - self.drawn < DRAW_SECONDS:
+            return
+        chance = 1 / (1 + self.start.model.config.num_negatives)
+        title = f"{self.start.entry.title} on {', '.join(self.source.corpora)}: {self.source.records:,} records"
+        write_curves(self.options.output / LOG_FILE, self.options.output / CURVES, chance, title)
+        self.drawn = time.monotonic()
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "corpora": self.file.corpora,
+            "records": self.source.records,
+            "data_fingerprint": self.source.fingerprint,
+            "run_fingerprint": self.file.fingerprint,
+            "seed": self.config.seed,
+            "init": self.start.init,
+            "settings": {**self.config.changes(), **self.options.settings},
+        }

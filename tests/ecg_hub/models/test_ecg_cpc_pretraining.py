@@ -1,0 +1,112 @@
+"""ECG-CPC for pre-training: the published loss around the encoder, and checkpoints that serve both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+
+import ecg_hub
+from ecg_hub.contrastive import sample_negatives
+from ecg_hub.errors import CheckpointError, InputError
+from tests.support.contrast import slow_cpc_loss
+from tests.support.models import tensors, tiny
+
+
+def model_for(**config: object) -> ecg_hub.ECGCPCForPreTraining:
+    return ecg_hub.AutoModelForPreTraining.from_pretrained("random:ecg-cpc-tiny", num_negatives=9, **config)
+
+
+def windows(batch: int = 2, samples: int = 120) -> torch.Tensor:
+    return 0.3 * torch.randn(batch, 12, samples, generator=torch.Generator().manual_seed(0))
+
+
+def test_loss_and_gradients_are_those_of_the_loop_around_the_encoder() -> None:
+    steps = (3, 14)
+    model = model_for(prediction_steps=steps, contrastive_temperature=0.7).double().train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout1d):
+            module.p = 0.0
+    x = windows().double()
+    negatives = sample_negatives(2, 60, steps, 9, generator=torch.Generator().manual_seed(2))
+    output = model(x, sampled_negative_indices=negatives)
+    output.loss.backward()
+    ours = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    states = model.ecg_cpc(x, output_hidden_states=True).hidden_states
+    losses = [
+        slow_cpc_loss(model.projections[k](states[-1])[:, :46], states[0], negatives[:, k], step, temperature=0.7)
+        for k, step in enumerate(steps)
+    ]
+    slow = torch.stack([loss for loss, _ in losses], dim=1)
+    slow.mean().backward()
+    assert (output.sequence_loss - slow).abs().max() <= 1e-10
+    assert torch.equal(output.accuracy, torch.stack([hits for _, hits in losses], dim=1))
+    for name, parameter in model.named_parameters():
+        assert (ours[name] - parameter.grad).abs().max() <= 1e-10, name
+
+
+def test_defaults_are_the_published_loss() -> None:
+    config = ecg_hub.ECGCPCConfig()
+    assert tuple(config.prediction_steps) == (14,)
+    assert (config.num_negatives, config.contrastive_temperature, config.normalize_contrast) == (128, 1.0, False)
+    with torch.device("meta"):
+        model = ecg_hub.ECGCPCForPreTraining(config)
+    assert model.num_parameters() == 2_932_736 + 512 * 512
+
+
+def test_a_generator_decides_the_negatives() -> None:
+    model, x = model_for(), windows()
+    losses = [model(x, generator=torch.Generator().manual_seed(seed)).loss.item() for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_the_encoder_is_loaded_from_what_was_saved(tmp_path: Path) -> None:
+    model = model_for().train()
+    model(windows()).loss.backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    model.eval().save_pretrained(tmp_path)
+    for loader in (ecg_hub.AutoModel, transformers.AutoModel):
+        encoder, info = loader.from_pretrained(tmp_path, output_loading_info=True)
+        assert type(encoder) is ecg_hub.ECGCPCModel
+        assert not info["missing_keys"]
+        assert not info["unexpected_keys"]
+        for name, tensor in tensors(model.ecg_cpc).items():
+            assert torch.equal(tensor, tensors(encoder)[name]), name
+    again = transformers.AutoModelForPreTraining.from_pretrained(tmp_path)
+    assert type(again) is ecg_hub.ECGCPCForPreTraining
+    assert torch.equal(again.projections[0].weight, model.projections[0].weight)
+    assert not again.head_is_new
+    assert list(again.config.prediction_steps) == [14]
+
+
+def test_an_encoder_alone_gets_new_projections_only_on_request(tmp_path: Path) -> None:
+    tiny("ecg-cpc").save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"projections\.0\.weight"):
+        ecg_hub.AutoModelForPreTraining.from_pretrained(tmp_path)
+    model = ecg_hub.AutoModelForPreTraining.from_pretrained(tmp_path, new_head=True)
+    assert model.head_is_new
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    model = model_for()
+    with pytest.raises(InputError, match="Feed longer windows"):
+        model(windows(samples=28))
+    with pytest.raises(InputError, match="batch, horizons, anchors, negatives"):
+        model(windows(), sampled_negative_indices=torch.zeros(2, 1, 60, 9, dtype=torch.int64))
+    for wrong in (
+        {"prediction_steps": []},
+        {"prediction_steps": [0]},
+        {"num_negatives": 0},
+        {"contrastive_temperature": 0.0},
+    ):
+        with pytest.raises(StrictDataclassError):
+            ecg_hub.ECGCPCConfig(**wrong)
+
+
+def test_other_models_cannot_be_pre_trained() -> None:
+    with pytest.raises(ValueError, match="MERL"):
+        ecg_hub.AutoModelForPreTraining.from_pretrained("random:merl-tiny")
