@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,24 @@ def check_json(file: str, content: Any) -> None:
     for field, text in _texts(content, ""):
         if _ABSOLUTE.match(text):
             raise InputError(f"{file} names a place on this machine and is not sent: {field} is {text!r}. Change it.")
+
+
+def check_lines(file: Path) -> None:
+    """Refuse a log, a JSON value a line, in which a text is an absolute path.
+
+    Args:
+        file: the log.
+
+    Raises:
+        InputError: names line, field and value.
+        CheckpointError: a line is not JSON.
+    """
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"Line {number} of {str(file)!r} is not JSON: {error}.") from error
+        check_json(f"Line {number} of {file.name}", value)
 
 
 def check_card(card: str, folder: Path) -> None:

@@ -14,13 +14,14 @@ from typing import Any
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub.leaks import check_card, check_json, check_metadata
+from ecg_hub.hub.leaks import check_card, check_json, check_lines, check_metadata
 from ecg_hub.hub.published_card import published_card
 from ecg_hub.hub.terms import check_may_leave
 from ecg_hub.names import endpoint, resolve
 
 CONFIG, EXTRACTOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
+TRAINING_LOG = "training_log.jsonl"  # of `ecg-hub pretrain`
 NOTICES = ("LICENSE", "LICENSE.*", "LICENCE", "LICENCE.*", "NOTICE", "NOTICE.*")
 MAX_JSON = 8 << 20
 _SHOWN = 8
@@ -155,7 +156,7 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
     own = (folder / CARD).read_text(encoding="utf-8", errors="replace") if CARD in found else None
     card = published_card(entry, config, facts=facts, random=random, internal=internal, own=own)
     _check_leaks(folder, config, weights, card)
-    kept = [path for path in found if any(fnmatchcase(path, pattern) for pattern in NOTICES)]
+    kept = [path for path in found if any(fnmatchcase(path, pattern) for pattern in (*NOTICES, TRAINING_LOG))]
     sent: dict[str, Path | bytes] = {
         CARD: card.encode(),
         CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
@@ -234,7 +235,9 @@ def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> st
     with torch.no_grad():
         model(torch.zeros(1, len(spec.lead_names), spec.samples, dtype=model.dtype))
     types = ", ".join(sorted({str(value.dtype).removeprefix("torch.") for value in model.parameters()}))
-    what = f"classifier with {model.config.num_labels} outputs" if hasattr(model, "head_is_new") else "encoder"
+    head = any(name.endswith("ForPreTraining") for name in config.get("architectures") or ())
+    encoder = "encoder with the head of its pre-training" if head else "encoder"
+    what = f"classifier with {model.config.num_labels} outputs" if hasattr(model, "head_is_new") else encoder
     return f"{what}, {model.num_parameters():,} parameters in {types}"
 
 
@@ -257,6 +260,8 @@ def _check_leaks(folder: Path, config: dict[str, Any], weights: list[str], card:
     for path in weights:
         if path.endswith(".safetensors"):
             check_metadata(folder / path)
+    if (folder / TRAINING_LOG).is_file():
+        check_lines(folder / TRAINING_LOG)
 
 
 def _write_random(name: str, folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""The hub model of a pre-training run: its configuration says what it was trained on, its card tells people."""
+"""The hub model of a pre-training run: configuration and card say what it was trained on, the log how it went."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,13 +11,15 @@ from typing import Any
 
 from ecg_hub import catalog
 from ecg_hub.hub.convert import fill_model_folder
+from ecg_hub.hub.package import TRAINING_LOG
 from eval_harness.atomic import atomic_folder
 from eval_harness.environment import environment
+from eval_harness.pretrain.log import read_log
 
 VERSIONS = ("ecg-hub", "torch", "transformers", "python")
 
 
-def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any]) -> Callable[[Path, int], None]:
+def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log: Path) -> Callable[[Path, int], None]:
     """Return a function that writes the model after a number of steps into a folder.
 
     Args:
@@ -24,6 +27,7 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any]) -> C
         entry: its catalogue entry.
         facts: `corpora`, `data_fingerprint`, `run_fingerprint`, `records`, `seed`, `init`, `settings` (what differs
             from the published run) and the like, as JSON values.
+        log: of the run; what it says up to that number of steps goes along.
     """
     found = environment()
     versions = {name: found[name] for name in VERSIONS}
@@ -32,8 +36,16 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any]) -> C
         model.config.pretraining = {**facts, "steps": steps, "versions": versions}
         with _no_bar():
             fill_model_folder(folder, model, entry, card(model.config, entry))
+        rows = [_public(row) for row in read_log(log) if row["step"] <= steps]
+        (folder / TRAINING_LOG).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
     return fill
+
+
+def _public(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the log without the reason of a failed probe, which may name folders."""
+    probe = row.get("probe")
+    return dict(row) if probe is None else {**row, "probe": {key: probe[key] for key in probe if key != "reason"}}
 
 
 @contextmanager

@@ -224,7 +224,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.log = TrainingLog(self.options.output / LOG_FILE)
-        self.fill = filler(self.start.model, self.start.entry, self._facts())
+        self.fill = filler(self.start.model, self.start.entry, self._facts(), self.log.path)
 
     def trainer(self, quiet: bool) -> Pretrainer:
         """The loop."""

@@ -14,7 +14,7 @@ import yaml
 
 import ecg_hub
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
-from ecg_hub.hub.package import Package, pack, packed
+from ecg_hub.hub.package import TRAINING_LOG, Package, pack, packed
 from ecg_hub.hub.published_card import keep_scores
 from ecg_hub.names import model_folder
 from tests.support.checkpoints import SOURCE, save_tiny
@@ -195,6 +195,18 @@ def test_paths_in_card_extractor_and_weights(folder: Path) -> None:
     state = safetensors.torch.load_file(folder / "model.safetensors")
     safetensors.torch.save_file(state, folder / "model.safetensors", {"format": "pt", "from": "/home/alice"})
     with pytest.raises(InputError, match=r"header of model\.safetensors names a place"):
+        pack(folder, "m")
+
+
+def test_a_training_log_is_read_before_it_is_sent(folder: Path) -> None:
+    log = folder / TRAINING_LOG
+    log.write_text('{"step": 1, "loss": 4.8}\n')
+    assert TRAINING_LOG in pack(folder, "m").files
+    log.write_text('{"step": 1, "loss": 4.8}\n{"step": 2, "probe": {"reason": "/home/me/x is missing"}}\n')
+    with pytest.raises(InputError, match=r"Line 2 of training_log\.jsonl names a place on this machine"):
+        pack(folder, "m")
+    log.write_text('{"step": 1, "lo')
+    with pytest.raises(CheckpointError, match=r"Line 1 of .* is not JSON"):
         pack(folder, "m")
 
 

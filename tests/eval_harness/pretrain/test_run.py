@@ -12,6 +12,7 @@ import torch
 
 import ecg_hub
 from ecg_hub.errors import CheckpointError, InputError, ResultError, UnknownNameError
+from ecg_hub.hub.package import TRAINING_LOG, pack
 from ecg_hub.models.ecg_cpc.convert_ecg_cpc import HEAD
 from eval_harness.folder import FolderRefusedError
 from eval_harness.options import RunOptions
@@ -51,6 +52,19 @@ def test_a_run_learns_and_logs_every_step(tmp_path: Path) -> None:
     assert read_log(tmp_path / "log.jsonl") == log
     for name in ("curves.png", "curves.svg"):
         assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_the_model_is_sent_with_its_log_and_its_corpora(whole: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, log = whole
+    package = pack(folder / "model", "ours")
+    assert package.left_out == ()
+    assert read_log(folder / "model" / TRAINING_LOG) == log
+    card = package.files["README.md"]
+    assert isinstance(card, bytes)
+    assert package.files[TRAINING_LOG] == folder / "model" / TRAINING_LOG
+    assert package.config["pretraining"]["corpora"]
+    assert f"pre-trained on | {', '.join(package.config['pretraining']['corpora'])} |" in card.decode()
+    assert "pre-training" in package.facts
 
 
 def test_a_continued_run_has_the_numbers_of_an_undisturbed_one(
@@ -262,6 +276,8 @@ def test_a_failed_probe_is_a_line_and_ends_nothing(tmp_path: Path) -> None:
     (first, last) = [row["probe"] for row in log if "probe" in row]
     assert first["point"] is None
     assert "absent" in first["reason"]
+    (probe,) = [row["probe"] for row in read_log(tmp_path / "model" / TRAINING_LOG) if "probe" in row]
+    assert probe == {key: first[key] for key in first if key != "reason"}  # a reason may name folders
     assert len([row for row in log if "loss" in row]) == 2
     assert last["point"] is None
 
