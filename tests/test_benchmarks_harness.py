@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +73,13 @@ def test_a_missed_goal_is_an_error() -> None:
 @pytest.mark.parametrize("script", ["head", "resample", "loader", "cpc_loss"])
 def test_the_goals_are_reached(script: str) -> None:
     report(script)
+
+
+@pytest.mark.heavy
+def test_the_reader_of_pretraining_gives_more_than_training_takes(tmp_path: Path) -> None:
+    sizes = ["--records", "6000", "--train-steps", "1", "--folder", str(tmp_path)]
+    command = [sys.executable, str(ROOT / "benchmarks" / "pretrain_reader.py"), *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "6,000 records" in done.stdout
+    assert list(tmp_path.iterdir()) == []
