@@ -105,3 +105,17 @@ def test_settings_are_read_as_yaml() -> None:
     assert found == {"hidden_size": 128, "prediction_steps": [1, 14], "normalize_contrast": True}
     with pytest.raises(InputError, match="cannot be read"):
         parse_settings(["x=[1"])
+
+
+@pytest.mark.heavy
+def test_real_records_are_learnt_from(shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "ptb-xl").symlink_to(shared / "data" / "ptbxl" / "mini")
+    small = ["--set", "hidden_size=64", "--set", "num_hidden_layers=2", "--batch-size", "16", "--steps", "60"]
+    data = ["--data", "ptb-xl", "--data-root", str(tmp_path / "root"), "--cache-dir", str(tmp_path / "cache")]
+    run = ["--device", "cpu", "--log-every", "1", "--output", str(tmp_path / "run")]
+    assert main(["pretrain", *small, *data, *run]) == 0
+    found = [row["accuracy"]["14"] for row in read_log(tmp_path / "run" / "log.jsonl")]
+    chance = 1 / 129
+    assert found[0] < 3 * chance
+    assert sum(found[-5:]) / 5 > 5 * chance
