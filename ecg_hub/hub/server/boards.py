@@ -85,21 +85,23 @@ class Boards:
                 self._process.terminate()
 
     def _make(self, repo: str, tree: str, target: Path) -> None:
-        scratch, done = self._disk.scratch(), False
+        scratch = self._disk.scratch()
         try:
             with self._turn:  # one at a time: it computes scores again
                 self._export(tree, scratch / "results-repository")
-                done = self._run(repo, scratch)
-            if done:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.rename(scratch / "page", target)
-                self._forget_others(target)
+                if self._run(repo, scratch):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.rename(scratch / "page", target)
+                    self._forget_others(target)
         except Exception:
             _log.exception("the page of %s cannot be made", repo)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             with self._guard:
-                self._states[target] = "ready" if done else "failed"
+                if target.is_dir():
+                    del self._states[target]
+                else:
+                    self._states[target] = "failed"
 
     def _export(self, tree: str, folder: Path) -> None:
         """Lay the results out as files: links to the content where the file system has them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def test_the_page_is_made_and_made_again_when_results_come(hub: TestHub, tmp_pat
     assert {row["mode"] for row in rows} == {"linear", "frozen"}
     kept = [folder.name for folder in (hub.root / "pages" / REPO).iterdir()]
     assert len(kept) == 1
+    shutil.rmtree(hub.root / "pages")
+    assert made(hub).status_code == 200
     hub.api().delete_repo(REPO, repo_type="dataset")
     assert fetch(hub, f"{PAGE}/index.html").status_code == 404
     assert not (hub.root / "pages" / REPO).exists()
