@@ -44,10 +44,20 @@ def declared(config: Any, entry: Any) -> list[str] | None:
     """The corpora that a model declares: its own configuration's, else those of its catalogue entry.
 
     Args:
-        config: of the encoder; `pretraining` holds what `ecg-hub pretrain` wrote.
+        config: of the encoder.
         entry: catalogue entry of its type, or None for a type that is not ours.
     """
-    own = getattr(config, "pretraining", None)
+    own = own_corpora(config)
     if own is not None:
-        return list(own["corpora"])
+        return own
     return None if entry is None else list(entry.pretraining_corpora)
+
+
+def own_corpora(config: Any) -> list[str] | None:
+    """The corpora that a model's own configuration declares, or None.
+
+    Args:
+        config: of the encoder; `pretraining` holds what `ecg-hub pretrain` wrote.
+    """
+    own = getattr(config, "pretraining", None)
+    return None if own is None else list(own["corpora"])

@@ -196,6 +196,7 @@ def model_info(loaded: LoadedModel) -> ModelInfo:
         weights_sha256=loaded.weights_sha256,
         preset=loaded.preset,
         parameters=loaded.parameters,
+        pretraining_corpora=loaded.own_corpora,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ecg_hub.errors import InputError
-from eval_harness.contamination import declared
+from eval_harness.contamination import declared, own_corpora
 from eval_harness.own_models import load_own, own_extractor, wrap_pretrained
 from eval_harness.own_names import TRIVIAL, is_own
 from eval_harness.trivial import PENALTIES, feature_names
@@ -46,6 +46,11 @@ class LoadedModel:
         return declared(self.encoder.config, self.entry)
 
     @property
+    def own_corpora(self) -> list[str] | None:
+        """Corpora that the model's own configuration declares; None where it declares none, or weights are random."""
+        return None if self.is_trivial or self.is_random else own_corpora(self.encoder.config)
+
+    @property
     def is_trivial(self) -> bool:
         """Whether it is the baseline without an encoder."""
         return self.id == TRIVIAL
@@ -71,7 +76,7 @@ def with_random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
             "--post-train pretrained=false."
         )
     config = copy.deepcopy(loaded.encoder.config)
-    config.source = None  # nothing of the published file is left
+    config.source = config.pretraining = None  # nothing of what the weights had seen is left
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         encoder = AutoModel.from_config(config, dtype=torch.float32).eval()

@@ -18,10 +18,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 from ecg_hub.errors import ResultError
 from eval_harness.atomic import write_text
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 UPGRADES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     # 1.1 adds optional fields to labels: decisions at thresholds, calibration, clinical units.
     "1.0": lambda content: {**content, "schema_version": "1.1"},
+    # 1.2 adds the optional model.pretraining_corpora.
+    "1.1": lambda content: {**content, "schema_version": "1.2"},
 }
 """Older schema version -> function that returns the content in the next one, with its `schema_version` set."""
 
@@ -54,13 +56,18 @@ class Estimate(Strict):
 
 
 class ModelInfo(Strict):
-    """The encoder that was scored: what was asked for and what was loaded."""
+    """The encoder that was scored: what was asked for and what was loaded.
+
+    `pretraining_corpora`: what the model's own configuration says it was pre-trained on (`ecg-hub pretrain` writes it);
+    null where it says nothing and the catalogue may.
+    """
 
     id: str
     revision: str | None = None
     weights_sha256: Sha256 | None = None
     preset: str
     parameters: Count | None = None
+    pretraining_corpora: list[str] | None = None
 
 
 class ProtocolInfo(Strict):
@@ -150,7 +157,7 @@ class PredictionsFile(Strict):
 class Result(Strict):
     """One task scored, failed or skipped."""
 
-    schema_version: Literal["1.1"] = SCHEMA_VERSION
+    schema_version: Literal["1.2"] = SCHEMA_VERSION
     task: str
     task_version: Annotated[int, Field(ge=1)]
     run: str

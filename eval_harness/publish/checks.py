@@ -101,6 +101,7 @@ def content_problems(result: Result, known: Mapping[str, Task]) -> Iterator[str]
         yield f"its predictions are in {result.predictions.file!r}, expected is 'predictions/{result.run}.parquet'"
     yield from _implausible(result)
     yield from _protocol_problems(result)
+    yield from _borrowed_name(result)
     expected = _contamination(result)
     if expected is not None and expected != data.contamination:
         yield f"it says its test set is {data.contamination}; by the declared pre-training corpora it is {expected}"
@@ -127,6 +128,17 @@ def _protocol_problems(result: Result) -> Iterator[str]:
             yield f"{data.labels.scored} of {data.labels.published} labels are scored, its deviations say otherwise"
 
 
+def _borrowed_name(result: Result) -> Iterator[str]:
+    """The short name of a published model for weights that somebody else has pre-trained."""
+    entry, corpora = catalogue_entry(result.model.id), result.model.pretraining_corpora
+    if entry is not None and corpora is not None:
+        seen = ", ".join(corpora) or "nothing"
+        yield (
+            f"its model says that it was pre-trained on {seen}, so it is not the {entry.title} that "
+            f"{result.model.id!r} stands for: score it under a name of its own, ORG/NAME or its folder"
+        )
+
+
 def _contamination(result: Result) -> str | None:
     """What the declared corpora say of the test set; None for models whose corpora are not known here."""
     if result.data is None:
@@ -135,6 +147,8 @@ def _contamination(result: Result) -> str | None:
         return state([], result.data.name)
     if result.protocol.deviations.get("post_train.pretrained") is False:
         return state([], result.data.name)
+    if result.model.pretraining_corpora is not None:
+        return state(result.model.pretraining_corpora, result.data.name)
     entry = catalogue_entry(result.model.id)
     return None if entry is None else state(list(entry.pretraining_corpora), result.data.name)
 

@@ -88,7 +88,8 @@ def describe(result: Result, licence: str | None = None) -> ModelMeta:
         return ModelMeta(**common, kind="trivial", title="Age, sex, heart rate and amplitudes", pretraining_corpora=[])
     if entry is None:
         stated = None if licence is None else LicenceInfo(name=licence)
-        return ModelMeta(**common, kind="other", title=public_id(model.id, model.revision), licence=stated)
+        title, corpora = public_id(model.id, model.revision), model.pretraining_corpora
+        return ModelMeta(**common, kind="other", title=title, licence=stated, pretraining_corpora=corpora)
     links: dict[str, Any] = {"paper": entry.paper, "repository": entry.repository}
     if model.id.startswith("random:"):
         small = ", tiny" if model.id.endswith("-tiny") else ""

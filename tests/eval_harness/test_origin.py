@@ -31,3 +31,12 @@ def test_weights_drawn_anew_descend_from_nothing(tmp_path: Path) -> None:
     assert redrawn.weights_sha256 != loaded.weights_sha256
     assert redrawn.encoder.config.source is None
     assert loaded.encoder.config.source == SOURCE
+
+
+def test_weights_drawn_anew_have_seen_nothing(tmp_path: Path) -> None:
+    folder = save_tiny("ecg-cpc", tmp_path / "m", pretraining={"corpora": ["ptb-xl"]})
+    loaded = load_model(str(folder), "linear", "benchmark", 0)
+    assert loaded.own_corpora == loaded.corpora == ["ptb-xl"]
+    redrawn = with_random_weights(loaded, 1)
+    assert redrawn.own_corpora is None
+    assert redrawn.encoder.config.pretraining is None

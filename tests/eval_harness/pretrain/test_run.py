@@ -148,6 +148,7 @@ def test_the_harness_scores_it_and_knows_what_it_has_seen(
 ) -> None:
     (result,) = evaluate(options(models=(str(whole[0] / "model"),)), quiet=True)
     assert result.status == "done", result.reason
+    assert result.model.pretraining_corpora == ["ptb-xl"]
     assert result.data is not None
     assert result.data.contamination == "seen"
 

@@ -11,6 +11,7 @@ import pytest
 
 from eval_harness.found import read_found
 from eval_harness.publish.checks import check_run
+from eval_harness.publish.meta import describe
 from eval_harness.publish.push import PublishError, prepare
 from eval_harness.registry import tasks
 from eval_harness.runfile import RunFile, fingerprint, write_run
@@ -131,3 +132,31 @@ def test_tasks_of_ones_own_are_not_taken(tmp_path: Path) -> None:
     folder = write_scored(tmp_path)
     change(folder, lambda content: content.update(task="my_task"))
     assert "'my_task' is no task of the benchmark" in problems(folder)
+
+
+def declare(folder: Path, corpora: list[str], contamination: str) -> Path:
+    """As the runner leaves it where the model's own configuration declares corpora."""
+
+    def result(content: dict[str, Any]) -> None:
+        content["model"]["pretraining_corpora"] = corpora
+        content["data"]["contamination"] = contamination
+
+    change(folder, result)
+    change_run(folder, lambda content: content["settings"]["model"].update(pretraining_corpora=corpora))
+    return folder
+
+
+def test_what_a_model_says_it_has_seen_decides(tmp_path: Path) -> None:
+    ours = declare(write_scored(tmp_path / "ours", "ward/ours", revision="c" * 40), ["ptb-xl"], "seen")
+    assert problems(ours) == ""
+    (result,) = check_run(read_found(ours), tasks())[0]
+    assert describe(result).pretraining_corpora == ["ptb-xl"]
+    declare(ours, ["ptb-xl"], "clean")
+    assert "it says its test set is clean; by the declared pre-training corpora it is seen" in problems(ours)
+    elsewhere = declare(write_scored(tmp_path / "other", "ward/ours", revision="c" * 40), ["sph"], "clean")
+    assert problems(elsewhere) == ""
+
+
+def test_weights_of_ones_own_do_not_go_under_a_published_name(tmp_path: Path) -> None:
+    folder = declare(write_scored(tmp_path, "ecg-cpc", revision="c" * 40), ["ptb-xl"], "seen")
+    assert "it was pre-trained on ptb-xl, so it is not the ECG-CPC that 'ecg-cpc' stands for" in problems(folder)
