@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from eval_harness.found import find_runs
 from eval_harness.leaderboard.site import build
 from eval_harness.registry import get_task
+from eval_harness.report.analyses import find_content
 from eval_harness.report.page import ReportOptions, write_report
 from tests.support import chromium
+from tests.support.analyses import write_all
 from tests.support.board import write_full
 from tests.support.report_runs import write_folder
 
@@ -37,7 +38,8 @@ def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("report")
     write_folder(root / "results", get_task("ptbxl_super"))
-    write_report(find_runs([root / "results"]), root / "report.html", ReportOptions())
+    content = find_content([root / "results"], [write_all(root / "analyses")])
+    write_report(content, root / "report.html", ReportOptions())
     return root / "report.html"
 
 
