@@ -62,13 +62,23 @@ class Place:
     def kill_at(self, moment: Moment) -> bool:
         """Start, kill as soon as the moment has come; whether it came before the end."""
         process = self.start()
-        while process.poll() is None and not moment():
+        while process.poll() is None and not (moment() and self.is_still(process, moment)):
             assert time.monotonic() - self.started < 600
             time.sleep(0.002)
         reached = process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.communicate()
         return reached
+
+    @staticmethod
+    def is_still(process: subprocess.Popen[bytes], moment: Moment) -> bool:
+        """Stop the process, so that the moment cannot pass before the kill; let it go on if it has passed."""
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if moment():
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
 
     def numbers(self) -> dict[str, Any]:
         """All that the suite ends with: scores, digests of predictions, checksums of encoded windows, what is there."""
