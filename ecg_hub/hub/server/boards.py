@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -85,23 +84,23 @@ class Boards:
                 self._process.terminate()
 
     def _make(self, repo: str, tree: str, target: Path) -> None:
-        scratch = self._disk.scratch()
+        scratch, made = self._disk.scratch(), False
         try:
             with self._turn:  # one at a time: it computes scores again
                 self._export(tree, scratch / "results-repository")
                 if self._run(repo, scratch):
+                    self._forget_others(target)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.rename(scratch / "page", target)
-                    self._forget_others(target)
+                    made = True
         except Exception:
             _log.exception("the page of %s cannot be made", repo)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             with self._guard:
-                if target.is_dir():
+                self._states[target] = "failed"
+                if made:
                     del self._states[target]
-                else:
-                    self._states[target] = "failed"
 
     def _export(self, tree: str, folder: Path) -> None:
         """Lay the results out as files: links to the content where the file system has them."""
@@ -134,7 +133,6 @@ class Boards:
 
     def _forget_others(self, target: Path) -> None:
         """Remove the pages of earlier results."""
-        for other in target.parent.iterdir():
+        for other in target.parent.glob("*"):
             if other != target:
-                with suppress(OSError):
-                    shutil.rmtree(other)
+                shutil.rmtree(other, ignore_errors=True)
