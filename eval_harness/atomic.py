@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ecg_hub.errors import ResultError
+from ecg_hub.hub.folders import put_in_place
 
 REMEDIES = {
     errno.ENOSPC: "The disk is full: free space, or choose another --output, then give the same command again",
@@ -58,22 +59,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         ResultError: as `atomic_path`.
     """
-    temporary, replaced = _beside(path), _beside(path)
+    temporary = _beside(path)
     try:
         temporary.mkdir(parents=True)
         yield temporary
         for entry in sorted(temporary.rglob("*"), reverse=True):
             (_flush_folder if entry.is_dir() else _flush)(entry)
         _flush_folder(temporary)
-        if path.exists():
-            os.replace(path, replaced)
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
         _flush_folder(path.parent)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
-        for folder in (temporary, replaced):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_abandoned(folder: Path, keep: str = "") -> None:

@@ -17,7 +17,6 @@ Kind: TypeAlias = Literal["model", "dataset", "space"]
 KINDS: tuple[Kind, ...] = ("model", "dataset", "space")
 STALE = (409, 412)
 MAIN = "main"
-_PIECE = 1 << 20
 _REMEDIES = {
     401: "The hub does not know your token: run `hf auth login`, or set HF_TOKEN to one that may write there.",
     403: "Your token may not do that: run `hf auth login` with a token that may write there.",
@@ -233,8 +232,7 @@ def _digest(digest: Any, content: Path | bytes) -> str:
         digest.update(content)
     else:
         with content.open("rb") as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
+            hashlib.file_digest(file, lambda: digest)
     return str(digest.hexdigest())
 
 

@@ -1,11 +1,44 @@
-"""Folders and files that take their place in one step."""
+"""Folders and files that take their place in one step, and folders that one process has for itself."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ecg_hub.errors import EcgHubError
+
+
+@contextmanager
+def alone(folder: Path, lock_file: str, busy: EcgHubError, option: str) -> Iterator[None]:
+    """Keep a second process from writing to the same folder, which is made if it is missing.
+
+    Args:
+        folder: to be written to.
+        lock_file: name of the file in it that is locked.
+        busy: raised if another process has it.
+        option: of the command line that names another folder, for the error.
+
+    Raises:
+        EcgHubError: `busy`.
+        CheckpointError: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / lock_file).acquire(timeout=0)
+    except Timeout as error:
+        raise busy from error
+    except OSError as error:
+        from ecg_hub.hub.download import write_error  # which brings an HTTP client along
+
+        raise write_error(folder, error, option) from error
+    with lock:
+        yield
 
 
 def put_in_place(new: Path, target: Path) -> None:
@@ -18,7 +51,7 @@ def put_in_place(new: Path, target: Path) -> None:
     if not target.exists():
         os.replace(new, target)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", dir=target.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", suffix=".tmp", dir=target.parent))
     try:
         os.replace(target, aside / target.name)
         try:

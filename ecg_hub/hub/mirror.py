@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ecg_hub import catalog
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.client import HubRepository, Kind, Stored, check_id, sha256
 from ecg_hub.hub.download import Patience, write_error
-from ecg_hub.hub.folders import put_in_place
+from ecg_hub.hub.folders import alone, put_in_place
 from ecg_hub.hub.manifest import (
     FILE,
     Manifest,
@@ -108,7 +106,8 @@ def mirror(wish: Wish, to: Path, *, patience: Patience | None = None, api: Any =
         InputError: no such repository or revision, the licence keeps it back, or the folder holds something else.
         CheckpointError: no connection, a file came damaged, or the disk is full; the same command continues.
     """
-    with _alone(to):
+    busy = InputError(f"Another process is mirroring to {str(to)!r}. Wait for it, or give another --to.")
+    with alone(to, ".ecg-hub-mirror.lock", busy, OPTION):
         manifest = read_manifest(to) if (to / FILE).exists() else Manifest()
         if "/" not in wish.id and wish.kind == "model":
             resolved = resolve(wish.id)
@@ -117,22 +116,6 @@ def mirror(wish: Wish, to: Path, *, patience: Patience | None = None, api: Any =
         elif wish.kind != "model":
             check_id(wish.id)
         return _copy_remote(wish, to, manifest, patience, api)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second process from writing to the same folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".ecg-hub-mirror.lock").acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"Another process is mirroring to {str(folder)!r}. Wait for it, or give another --to.") from (
-            error
-        )
-    except OSError as error:
-        raise write_error(folder, error, OPTION) from error
-    with lock:
-        yield
 
 
 def _copy_own(wish: Wish, to: Path, manifest: Manifest) -> MirrorSummary:

@@ -7,14 +7,12 @@ its own client. Some authors only give a page: then the page is named, since no 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
-from filelock import FileLock, Timeout
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -27,7 +25,8 @@ from huggingface_hub.errors import (
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.hub.convert import ConversionSummary, convert
-from ecg_hub.hub.download import Patience, RemoteFile, check_sum, download, fetch_json, write_error
+from ecg_hub.hub.download import HOME_OPTION, Patience, RemoteFile, check_sum, download, fetch_json, write_error
+from ecg_hub.hub.folders import alone
 from ecg_hub.names import endpoint, home, model_folder
 
 FIGSHARE = "https://api.figshare.com/v2"
@@ -100,7 +99,8 @@ def pull(
         return PullSummary(alias, target)
     _check_can_be_pulled(entry, target, overwrite)
     folder = home() / "downloads" / alias
-    with _alone(folder):
+    busy = CheckpointError(f"Another process is pulling {alias!r} to {folder}. Wait for it.")
+    with alone(folder, ".lock", busy, HOME_OPTION):
         if entry.weights.kind == "hf":
             file = _from_hub(entry, folder, hub or endpoint())
         elif entry.weights.kind == "figshare":
@@ -112,20 +112,6 @@ def pull(
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
     return PullSummary(alias, target, conversion, file if keep else None)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second process from writing to the same folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout as error:
-        raise CheckpointError(f"Another process is pulling {folder.name!r} to {folder}. Wait for it.") from error
-    except OSError as error:
-        raise write_error(folder, error) from error
-    with lock:
-        yield
 
 
 def _check_can_be_pulled(entry: catalog.ModelEntry, target: Path, overwrite: bool) -> None:

@@ -136,6 +136,24 @@ def test_a_full_disk_under_a_folder_names_it(tmp_path: Path) -> None:
     assert (tmp_path / "x" / "part" / "file").read_text() == "old"
 
 
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "x", "old")
+    replace = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(source).suffix == ".tmp" and Path(target) == tmp_path / "x":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(ResultError, match="cannot be written"):
+        fill(tmp_path / "x", "new")
+    assert (tmp_path / "x" / "part" / "file").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
 def test_abandoned_folders_are_removed_too(tmp_path: Path) -> None:
     (tmp_path / ".x.1-ab.tmp" / "part").mkdir(parents=True)
     (tmp_path / ".y.1-ab.tmp").write_text("half")
