@@ -18,12 +18,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 from ecg_hub.errors import ResultError
 from eval_harness.atomic import write_text
 
-SCHEMA_VERSION: Final = "1.2"
+SCHEMA_VERSION: Final = "1.3"
 UPGRADES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     # 1.1 adds optional fields to labels: decisions at thresholds, calibration, clinical units.
     "1.0": lambda content: {**content, "schema_version": "1.1"},
     # 1.2 adds the optional model.pretraining_corpora.
     "1.1": lambda content: {**content, "schema_version": "1.2"},
+    # 1.3 says how intervals were made, where the weights come from and how much of the release the data are.
+    # A result that predates it was made with the percentile intervals of statistics version 1.
+    "1.2": lambda content: {**content, "schema_version": "1.3"},
 }
 """Older schema version -> function that returns the content in the next one, with its `schema_version` set."""
 
@@ -157,7 +160,7 @@ class PredictionsFile(Strict):
 class Result(Strict):
     """One task scored, failed or skipped."""
 
-    schema_version: Literal["1.2"] = SCHEMA_VERSION
+    schema_version: Literal["1.3"] = SCHEMA_VERSION
     task: str
     task_version: Annotated[int, Field(ge=1)]
     run: str
