@@ -15,7 +15,7 @@ SOURCES: dict[str, str] = {
     "harmonised": "`challenge2021`: the codes and the equivalences of the Challenge 2021, as its parts carry them; "
     "`leinonen2024`: AHA statements to SNOMED CT, Leinonen et al., Comput Biol Med 2024 (PMID 39427424); `ptbxlplus`: "
     "concept names of ptbxlToSNOMED.csv of PTB-XL+ 1.0.1; `name`: ours, the same finding in words; `outside`: the code "
-    "stands in none of the other tables",
+    "stands in none of the other tables. Withheld: codes of 'Label mappings 2021.xlsx' that this map does not use",
     "scp": "scp_statements.csv of PTB-XL (SCP-ECG statements), descriptions in our words",
     "snomed": "PhysioNet/CinC Challenge 2021, dx_mapping_scored.csv and dx_mapping_unscored.csv (SNOMED CT codes); the "
     "names of each dataset: 'Label mappings 2021.xlsx' of the benchmark's code",

@@ -3,7 +3,9 @@
 A label has a code (`harmonised_labels.csv`; the parts of the Challenge 2021 carry codes themselves), and some codes
 count as another (`harmonised_codes.csv`: pairs that the Challenge scores as one, and ventricular ectopics as premature
 ventricular contractions). Labels of two datasets belong together when their codes count as the same one. What is not in
-the tables is not mapped: no guess is made from similar names.
+the tables is not mapped: no guess is made from similar names. Where the Challenge gives a label a code that would link
+it to something else (broader, narrower, or against the counts of records), `harmonised_withheld.csv` takes the code
+away and says why.
 """
 
 from __future__ import annotations
@@ -27,6 +29,12 @@ CHALLENGE = {
 
 AGGREGATED = {"ptb-xl": ("label_super", "label_sub")}
 """Label columns whose names look like those of statements and mean groups of them."""
+
+SUSPECT_RATIO = 20.0
+"""Shares of positive records that differ by this factor are flagged: few populations do, definitions do."""
+
+EXPECTED_AT_LEAST = 20.0
+"""Positive records that the rarer side would have at the share of the other; below this the counts say too little."""
 
 COLUMNS = ("source", "target", "code", "origin")
 OUTSIDE = "outside"
@@ -90,18 +98,28 @@ def equal_codes() -> dict[str, tuple[str, str]]:
 
 
 @lru_cache
+def withheld(dataset: str) -> dict[str, tuple[str, str]]:
+    """Return the labels of a dataset that a code of the Challenge is kept from: label -> code ("" for none), and why.
+
+    Args:
+        dataset: its name.
+    """
+    rows = read_codes("harmonised_withheld")
+    return {row["label"]: (row["code"], row["reason"]) for row in rows if row["dataset"] == dataset}
+
+
+@lru_cache
 def coded_labels(dataset: str) -> tuple[Coded, ...]:
     """Return the coded labels of a dataset; () where there are none.
 
     Args:
         dataset: its name.
     """
+    rows = [(r["label"], r["code"], r["source"]) for r in read_codes("harmonised_labels") if r["dataset"] == dataset]
     if dataset in CHALLENGE:
-        rows = [(row["name"], row["code"], "challenge2021") for row in read_codes(CHALLENGE[dataset])]
-    else:
-        rows = [
-            (r["label"], r["code"], r["source"]) for r in read_codes("harmonised_labels") if r["dataset"] == dataset
-        ]
+        official = [(row["name"], row["code"], "challenge2021") for row in read_codes(CHALLENGE[dataset])]
+        taken = {(label, code) for label, (code, _) in withheld(dataset).items()}
+        rows = [row for row in official if row[:2] not in taken] + rows
     found = []
     for label, code, origin in dict.fromkeys(rows):
         concept, equal = equal_codes().get(code, (code, ""))
@@ -155,6 +173,24 @@ def map_labels(
         links=tuple(links),
         unmapped_source=_unmapped(source, source_labels, shared, target),
         unmapped_target=_unmapped(target, target_labels, shared, source),
+    )
+
+
+def prevalence_flag(home: tuple[int, int], away: tuple[int, int]) -> str | None:
+    """Say that a concept is so much commoner on one side that its labels hardly mean the same; None where they may.
+
+    Args:
+        home: positive records and all records of the run's own dataset.
+        away: the same of the other dataset.
+    """
+    shares = [positives / records if records else 0.0 for positives, records in (home, away)]
+    rarer_records = (home, away)[shares.index(min(shares))][1]
+    if max(shares) * rarer_records < EXPECTED_AT_LEAST or max(shares) < SUSPECT_RATIO * min(shares):
+        return None
+    times = f"{max(shares) / min(shares):,.0f} times" if min(shares) else "only one side"
+    return (
+        f"{100 * shares[0]:.2g} % of the records at home, {100 * shares[1]:.2g} % there ({times}): the labels hardly "
+        "mean the same"
     )
 
 
@@ -228,10 +264,26 @@ def _origin(dataset: str, coded: Coded) -> str:
 def _unmapped(dataset: str, labels: Sequence[str], shared: set[str], other: str) -> dict[str, str]:
     found = {}
     for label in labels:
-        codes = [coded for coded in coded_labels(dataset) if coded.label == label]
+        codes = list(dict.fromkeys(coded.concept for coded in coded_labels(dataset) if coded.label == label))
         if not codes:
-            found[label] = "no code"
-        elif not any(coded.concept in shared for coded in codes):
-            listed = ", ".join(dict.fromkeys(coded.concept for coded in codes))
-            found[label] = f"{other} has no label of {listed} ({concepts()[codes[0].concept]})"
+            found[label] = _without_code(dataset, label)
+        elif not shared.intersection(codes):
+            listed = ", ".join(codes)
+            found[label] = f"{other} has no label of {listed} ({concepts()[codes[0]]}){_taken(dataset, label, other)}"
     return found
+
+
+def _without_code(dataset: str, label: str) -> str:
+    """Why a label has no code."""
+    code, reason = withheld(dataset).get(label, ("", "no code"))
+    return f"not counted as {code} ({concepts()[code]}), the Challenge's code: {reason}" if code else reason
+
+
+def _taken(dataset: str, label: str, other: str) -> str:
+    """What else the Challenge's codes would link a label to, and why they do not here."""
+    code, reason = withheld(dataset).get(label, ("", ""))
+    if code and code in {coded.code for coded in coded_labels(other)}:
+        return f"; not counted as {code} ({concepts()[code]}), the Challenge's code: {reason}"
+    own = {coded.code for coded in coded_labels(dataset) if coded.label == label}
+    narrower = [name for name, (given, _) in withheld(other).items() if given in own]
+    return f"; the Challenge counts {', '.join(narrower)} as it, this map does not" if narrower else ""

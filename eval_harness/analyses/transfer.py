@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from dataset_scripts.labels import label_matrix
 from ecg_hub.catalog import by_model_type
 from ecg_hub.errors import DataError, EcgHubError, InputError, unknown_name
 from eval_harness.analyses.files import continued, write_analysis
-from eval_harness.analyses.harmonise import LabelMap, map_labels, read_map
+from eval_harness.analyses.harmonise import LabelMap, map_labels, prevalence_flag, read_map
 from eval_harness.analyses.opening import ids_digest, open_split, part_of
 from eval_harness.analyses.trained import Trained, find_one, open_trained, stored_runs
 from eval_harness.analyses.transfer_results import MappedLabel, TransferResult, TransferTask
@@ -27,7 +29,7 @@ from eval_harness.folder import own_folder
 from eval_harness.predictions import Predictions, read_predictions, write_predictions
 from eval_harness.records import Datasets
 from eval_harness.registry import datasets as known_datasets
-from eval_harness.results import PredictionsFile, utc_now
+from eval_harness.results import LabelResult, PredictionsFile, utc_now
 from eval_harness.scoring import RESAMPLE_SEED, score_task
 from eval_harness.taskfiles import Task
 
@@ -255,6 +257,8 @@ def _scored(
     except EcgHubError as error:
         return TransferTask(status="failed", reason=str(error), **about)
     here = score_task(mapped_task, home, resamples or protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
+    pairs = zip(about["mapped"], here.per_label, there.per_label, strict=True)
+    about["mapped"] = [_flagged(*pair) for pair in pairs]
     return TransferTask(
         status="done",
         metrics=there.metrics,
@@ -264,6 +268,11 @@ def _scored(
         per_label_at_home=here.per_label,
         **about,
     )
+
+
+def _flagged(link: MappedLabel, home: LabelResult, away: LabelResult) -> MappedLabel:
+    flag = prevalence_flag((home.positives or 0, home.records), (away.positives or 0, away.records))
+    return link.model_copy(update={"flag": flag})
 
 
 def _after(validation: Predictions, test: Predictions) -> Predictions:
@@ -287,6 +296,10 @@ def _after(validation: Predictions, test: Predictions) -> Predictions:
     )
 
 
+def _digest(links: Sequence[tuple[str, ...]]) -> str:
+    return hashlib.sha256(json.dumps(links).encode()).hexdigest()[:16]
+
+
 def _as_lists(link: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(link).items()}
 
@@ -303,7 +316,8 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
         "data": [options.to, target.data.fingerprint, options.column, options.split],
         "records": ids_digest(target.split.record_ids),
         "resamples": options.resamples or trained.options.protocol.resamples,
-        "map": "tables" if options.label_map is None else [list(link) for link in links],
+        # By the links themselves, so that a result of older tables is not continued with newer ones.
+        "map": f"tables, links {_digest(links)}" if options.label_map is None else [list(link) for link in links],
     }
     return TransferResult(
         settings=decides,

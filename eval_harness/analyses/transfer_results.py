@@ -11,13 +11,17 @@ from eval_harness.results import Count, Estimate, LabelResult, ModelInfo, Predic
 
 
 class MappedLabel(Strict):
-    """A concept with its labels on both sides and who says so; outputs of several labels are joined by the largest."""
+    """A concept with its labels on both sides and who says so; outputs of several labels are joined by the largest.
+
+    `flag`: what makes the link doubtful, from the shares of positive records on both sides; null where nothing does.
+    """
 
     name: str
     code: str
     source: list[str]
     target: list[str]
     origins: list[str]
+    flag: str | None = None
 
 
 class TransferTask(Strict):

@@ -77,5 +77,8 @@ def _print(result: TransferResult) -> None:
             print(f"failed: {task.reason}")
         else:
             print_table(concept_rows(result, name), title=f"{result.model.id} {result.mode} {name}")
+        for mapped in task.mapped:
+            if mapped.flag is not None:
+                print(f"doubtful: {mapped.name}: {mapped.flag}")
         for side, unmapped in ((result.source, task.unmapped_source), (result.target, task.unmapped_target)):
             print(f"not mapped, {side}: " + ("; ".join(f"{k} ({v})" for k, v in unmapped.items()) or "none"))

@@ -32,6 +32,9 @@ def transfer_part(result: TransferResult, tasks: Collection[str] | None) -> list
             parts.append(tag("p", f"{name}: failed: {task.reason}", class_="notice"))
         else:
             parts += [_concepts(result, name, task), details("Concepts as a table", _numbers(result, name))]
+            parts += [
+                tag("p", f"Doubtful: {link.name}: {link.flag}.", class_="notice") for link in task.mapped if link.flag
+            ]
         parts.append(_unmapped(result, task))
     return parts
 

@@ -134,6 +134,8 @@ def test_transfer_shows_both_sides_and_what_is_not_mapped(tmp_path: Path) -> Non
     assert "TAB_ + NT_" in found
     assert "ptb-xl has no label of 426627000" in found
     assert "Not mapped: 2 labels" in found
+    assert "Doubtful: atrial fibrillation: 1 % of the records at home, 30 % there (30 times)." in found
+    assert found.count("Doubtful: ") == 1
     (name,) = re.findall(IMAGE, found)
     assert "on georgia: 0.700 [0.650, 0.750]; at home, ptb-xl: 0.800 [0.750, 0.850]" in name
     assert ">-0." not in found.partition("</svg>")[0], "no AUROC lies below 0"

@@ -110,7 +110,7 @@ def transfer(**changes: Any) -> TransferResult:
     names = ["atrial fibrillation", "t wave abnormal"]
     mapped = [
         {"name": names[0], "code": "164889003", "source": ["AFIB"], "target": ["AF"],
-         "origins": ["AFIB: 1, challenge2021"]},
+         "origins": ["AFIB: 1, challenge2021"], "flag": "1 % of the records at home, 30 % there (30 times)"},
         {"name": names[1], "code": "164934002", "source": ["TAB_", "NT_"], "target": ["TAb"],
          "origins": ["TAB_: 2, challenge2021", "NT_: 2, ptbxlplus"]},
     ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,19 @@ from dataset_scripts import catalog
 from dataset_scripts.codes import SOURCES, read_codes
 from dataset_scripts.sets.code_15 import LABELS
 from ecg_hub.errors import InputError
-from eval_harness.analyses.harmonise import CHALLENGE, coded_labels, concepts, equal_codes, map_labels, read_map
+from eval_harness.analyses.harmonise import (
+    CHALLENGE,
+    EXPECTED_AT_LEAST,
+    SUSPECT_RATIO,
+    LabelMap,
+    coded_labels,
+    concepts,
+    equal_codes,
+    map_labels,
+    prevalence_flag,
+    read_map,
+    withheld,
+)
 from eval_harness.registry import tasks
 
 PUBLISHED = {
@@ -81,19 +95,135 @@ def test_what_each_dataset_can_give_to_ptb_xl() -> None:
     assert found["georgia"]["right bundle branch block"][1] == (
         "complete right bundle branch block", "right bundle branch block",
     )  # fmt: skip
-    assert found["ningbo"]["atrial flutter"] == (("AFLT",), ("AF",))  # Ningbo writes AF for the flutter
+    assert "atrial flutter" not in found["ningbo"], "Ningbo's AF must hold fibrillation as well"
     assert found["chapman"]["atrial fibrillation"] == (("AFIB",), ("AFIB",))
     assert found["sph"]["normal ECG"] == (("NORM",), ("1",))
-    assert "sinus rhythm" not in found["sph"]
+    assert found["cpsc2018"]["normal ECG"] == (("NORM",), ("sinus rhythm",))
+    assert found["ningbo"]["sinus rhythm"] == found["chapman"]["sinus rhythm"] == (("SR",), ("SR",))
+    assert not any("sinus rhythm" in found[name] for name in ("sph", "cpsc2018", "cpsc-extra", "georgia"))
+    assert found["ningbo"]["inferior myocardial infarction"] == (("IMI",), ("MILW",))
+    assert found["chapman"]["anterior myocardial infarction"] == (("AMI",), ("MIFW",))
+    assert found["chapman"]["left ventricular high voltage"] == (("VCLVH",), ("LVHV",))
+    assert found["sph"]["anteroseptal myocardial infarction"] == (("ASMI",), ("165",))
     assert {name: len(links) for name, links in found.items()}["cpsc2018"] == 9
 
 
 def test_unmapped_labels_have_reasons() -> None:
     found = map_labels("ptb-xl", ["AFIB", "SEHYP", "WPW"], "cpsc2018", PUBLISHED["cpsc2018"])
-    assert found.unmapped_source["SEHYP"] == "no code"
+    assert found.unmapped_source["SEHYP"] == (
+        "not counted as 266249003 (ventricular hypertrophy), the Challenge's code: the code is broader than the "
+        "statement: hypertrophy of either ventricle"
+    )
     assert "74390002" in found.unmapped_source["WPW"]
     assert "atrial fibrillation" not in found.unmapped_target
     assert len(found.unmapped_target) == 8
+
+
+def map_to(source: str, target: str) -> LabelMap:
+    return map_labels(source, PUBLISHED[DATASETS[source]], target, PUBLISHED[DATASETS[target]])
+
+
+def test_a_code_that_is_withheld_is_said_on_both_sides() -> None:
+    found = map_to("ptb-xl", "cpsc-extra")
+    assert found.unmapped_source["IMI"] == (
+        "cpsc-extra has no label of 73795002 (inferior myocardial infarction); not counted as 164865005 (myocardial "
+        "infarction), the Challenge's code: the code is broader than the statement, which names one wall"
+    )
+    assert found.unmapped_target["myocardial infarction"].startswith(
+        "ptb-xl has no label of 164865005 (myocardial infarction); the Challenge counts ALMI, ASMI, "
+    )
+    assert found.unmapped_source["WPW"] == "cpsc-extra has no label of 74390002 (wolff parkinson white pattern)"
+    assert map_to("ningbo", "georgia").unmapped_source["AF"].endswith("so it must hold both")
+    assert "the absence of this label" in map_to("georgia", "ptb-xl").unmapped_source["sinus rhythm"]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_label_has_a_code_or_the_reason_why_not(dataset: str) -> None:
+    coded = {entry.label for entry in coded_labels(dataset)}
+    assert vocabulary(dataset) - coded <= set(withheld(dataset))
+
+
+def test_codes_are_withheld_from_labels_that_exist_with_a_reason() -> None:
+    rows = read_codes("harmonised_withheld")
+    assert len({(row["dataset"], row["label"]) for row in rows}) == len(rows)
+    for row in rows:
+        assert row["label"] in vocabulary(row["dataset"])
+        assert row["code"] in {"", *concepts()}
+        assert row["code"] not in {c.code for c in coded_labels(row["dataset"]) if c.label == row["label"]}
+        assert row["reason"]
+        assert not row["reason"].endswith(".")
+
+
+SIZES = {
+    "ptb-xl": 21799, "chapman": 10646, "sph": 25770, "georgia": 10344, "ningbo": 34905, "cpsc2018": 6877,
+    "cpsc-extra": 3453,
+}  # fmt: skip
+
+
+def published_counts() -> dict[str, dict[str, int]]:
+    """Records of every label in the whole release of each dataset."""
+    found: dict[str, dict[str, int]] = {}
+    with (Path(__file__).parent / "label_counts.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["dataset"], {})[row["label"]] = int(row["records"])
+    for dataset, table in CHALLENGE.items():
+        counts = found.setdefault(dataset, {})
+        codes: set[str] = set()
+        for row in read_codes(table):  # a code that stands under several names is counted under the first
+            counts[row["name"]] = counts.get(row["name"], 0) + (0 if row["code"] in codes else int(row["records"]))
+            codes.add(row["code"])
+    return found
+
+
+def test_flutter_is_rarer_than_fibrillation_wherever_both_are_mapped() -> None:
+    counts = published_counts()
+    both = 0
+    for dataset in SIZES:
+        of: dict[str, int] = {}
+        for entry in coded_labels(dataset):
+            of[entry.concept] = of.get(entry.concept, 0) + counts[dataset].get(entry.label, 0)
+        if flutter := of.get("164890007", 0):
+            assert flutter < of["164889003"], dataset
+            both += 1
+    assert both == 5
+
+
+COMMONER = {
+    # Read for other reasons in other hospitals, or reported as something else there: known, and flagged in a result.
+    "prolonged qt interval", "left atrial enlargement", "left ventricular hypertrophy", "t wave abnormal",
+    "supraventricular tachycardia", "st depression", "st elevation", "sinus bradycardia", "sinus arrhythmia",
+    "inferior myocardial infarction", "anteroseptal myocardial infarction",
+}  # fmt: skip
+
+
+def test_shares_of_mapped_labels_are_plausible_or_the_link_is_flagged() -> None:
+    counts, flagged = published_counts(), set[str]()
+    for first, second in combinations(SIZES, 2):
+        for link in map_to(first, second).links:
+            sides = [
+                (sum(counts[dataset][label] for label in labels), SIZES[dataset])
+                for dataset, labels in ((first, link.source), (second, link.target))
+            ]
+            if prevalence_flag(*sides):
+                flagged.add(link.name)
+    assert flagged == COMMONER
+
+
+def test_a_flag_needs_counts_that_carry_it() -> None:
+    flag = prevalence_flag((30, 1000), (1, 1000))
+    assert flag == "3 % of the records at home, 0.1 % there (30 times): the labels hardly mean the same"
+    assert prevalence_flag((1, 1000), (30, 1000)) == (
+        "0.1 % of the records at home, 3 % there (30 times): the labels hardly mean the same"
+    )
+    assert prevalence_flag((20, 1000), (1, 1000)), "20 times is the limit"
+    assert prevalence_flag((20, 1000), (0, 1000)) == (
+        "2 % of the records at home, 0 % there (only one side): the labels hardly mean the same"
+    )
+    assert (SUSPECT_RATIO, EXPECTED_AT_LEAST) == (20, 20)
+    assert prevalence_flag((19, 1000), (1, 1000)) is None
+    assert prevalence_flag((30, 1000), (0, 600)) is None, "18 were to be expected"
+    assert prevalence_flag((3, 10), (2, 0)) is None, "no records, no statement"
+    assert prevalence_flag((0, 0), (0, 0)) is None
 
 
 def test_refusals_of_the_tables() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,12 +16,14 @@ from eval_harness.analyses import transfer
 from eval_harness.analyses.dumbbells import write_dumbbells
 from eval_harness.analyses.trained import find_one, open_trained
 from eval_harness.analyses.transfer import TransferOptions, joined, open_target, run_transfer
+from eval_harness.analyses.transfer_results import MappedLabel
 from eval_harness.cli.evaluate import main
 from eval_harness.metrics.auroc import auroc
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.options import RunOptions
 from eval_harness.predictions import read_predictions
 from eval_harness.protocol import protocol
+from eval_harness.results import LabelResult
 from eval_harness.run import evaluate
 
 
@@ -109,6 +112,24 @@ def test_continues_without_the_model(wanted: Any, monkeypatch: pytest.MonkeyPatc
     assert run_transfer(wanted()) == [result]
     with pytest.raises(ResultError, match="records"):
         run_transfer(wanted(records=20))
+
+
+def test_a_result_of_other_tables_is_not_continued(wanted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_transfer(wanted(resamples=5))
+    links = transfer.map_labels
+    fewer = lambda *parts: dataclasses.replace(links(*parts), links=links(*parts).links[1:])  # noqa: E731
+    monkeypatch.setattr(transfer, "map_labels", fewer)
+    with pytest.raises(ResultError, match=r"other settings:\n  map: 'tables, links \w{16}' in the folder"):
+        run_transfer(wanted(resamples=5))
+
+
+def test_links_of_far_apart_shares_are_flagged() -> None:
+    link = MappedLabel(name="n", code="1", source=["a"], target=["b"], origins=[])
+    rare, common = LabelResult(label="n", positives=1, records=1000), LabelResult(label="n", positives=200, records=800)
+    flagged = transfer._flagged(link, rare, common)
+    assert flagged.flag is not None
+    assert flagged.flag.startswith("0.1 % of the records at home, 25 % there (250 times)")
+    assert transfer._flagged(flagged, common, common).flag is None
 
 
 def test_outputs_of_several_labels_are_joined_by_the_largest() -> None:
