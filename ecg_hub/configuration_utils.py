@@ -29,7 +29,8 @@ class ECGConfig(PreTrainedConfig):
         num_classification_labels: with problem_type "mixed", how many leading outputs are classes.
         thresholds: decision threshold of each output's probability, from validation.
         source: file name, size and SHA-256 of the published checkpoint that was converted.
-        pretraining: how `ecg-hub pretrain` made the weights: "corpora", steps, seed, digest of the data, versions.
+        pretraining: how `ecg-hub pretrain` made the weights: "corpora", "train_only" (those of which it read training
+            records alone), steps, seed, digest of the data, versions.
     """
 
     hidden_size: int = 512

@@ -1,43 +1,73 @@
-"""Whether a model's declared pre-training corpora hold the dataset it is scored on: clean, seen or unknown."""
+"""Whether a model's declared pre-training corpora hold the dataset that it is scored on, in one word of `State`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
+State = Literal["clean", "seen-train", "seen", "unknown"]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The benchmark datasets in a corpus.
+
+    Attributes:
+        holds: that are in it.
+        may_hold: that share an origin with it, where nobody has listed the records.
+    """
+
+    holds: frozenset[str] = frozenset()
+    may_hold: frozenset[str] = frozenset()
+
 
 @cache
-def corpora() -> dict[str, frozenset[str]]:
+def corpora() -> dict[str, Contents]:
     """The benchmark datasets inside each known pre-training corpus."""
     raw = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    return {name: frozenset(datasets) for name, datasets in raw.items()}
+    return {name: _contents(fields if isinstance(fields, dict) else {"holds": fields}) for name, fields in raw.items()}
 
 
-def state(pretraining: Sequence[str] | None, dataset: str) -> str:
+def known_datasets() -> frozenset[str]:
+    """The datasets that the corpora are listed for."""
+    return frozenset().union(*(contents.holds for contents in corpora().values()))
+
+
+def state(
+    pretraining: Sequence[str] | None,
+    dataset: str,
+    train_only: Mapping[str, str] | None = None,
+    fingerprint: str | None = None,
+) -> State:
     """Say whether a dataset was part of pre-training.
 
     Args:
         pretraining: declared corpora; empty for a model that was not pre-trained; None when nothing is declared.
         dataset: name of the dataset that is scored.
+        train_only: corpora of which pre-training read the training records alone -> fingerprint of records and splits.
+        fingerprint: of the records and splits that are scored.
 
     Returns:
-        "seen" if a declared corpus holds it, "unknown" if nothing or an unlisted corpus is declared or the dataset is a
-        user's own (nobody has listed which corpora hold its records), else "clean".
+        "seen" if a declared corpus holds it; "seen-train" if that corpus is the dataset itself, with the same records
+        and splits, and only its training records were read; "unknown" if nothing or an unlisted corpus is declared, a
+        corpus may hold it, or the dataset is a user's own (nobody has listed which corpora hold its records); else
+        "clean".
     """
-    if pretraining is None:
+    if pretraining is None or (pretraining and dataset not in known_datasets()):
         return "unknown"
-    known = corpora()
-    if pretraining and dataset not in frozenset[str]().union(*known.values()):
-        return "unknown"
-    if any(dataset in known.get(corpus.lower(), frozenset()) for corpus in pretraining):
-        return "seen"
-    if any(corpus.lower() not in known for corpus in pretraining):
-        return "unknown"
-    return "clean"
+    names = [corpus.lower() for corpus in pretraining]
+    listed = [corpora()[name] for name in names if name in corpora()]
+    unsure = len(listed) < len(names) or any(dataset in contents.may_hold for contents in listed)
+    holding = [name for name in names if name in corpora() and dataset in corpora()[name].holds]
+    if not holding:
+        return "unknown" if unsure else "clean"
+    same = fingerprint is not None and (train_only or {}).get(dataset) == fingerprint
+    return "seen-train" if same and not unsure and set(holding) == {dataset} else "seen"
 
 
 def declared(config: Any, entry: Any) -> list[str] | None:
@@ -61,3 +91,20 @@ def own_corpora(config: Any) -> list[str] | None:
     """
     own = getattr(config, "pretraining", None)
     return None if own is None else list(own["corpora"])
+
+
+def own_train_only(config: Any) -> dict[str, str] | None:
+    """The corpora of which a model's own configuration says that only training records were read, or None.
+
+    Args:
+        config: of the encoder; `pretraining` holds what `ecg-hub pretrain` wrote.
+
+    Returns:
+        Corpus -> fingerprint of its records and splits.
+    """
+    own = getattr(config, "pretraining", None) or {}
+    return dict(own["train_only"]) if own.get("train_only") else None
+
+
+def _contents(fields: Mapping[str, Sequence[str]]) -> Contents:
+    return Contents(**{name: frozenset(datasets) for name, datasets in fields.items()})

@@ -197,6 +197,7 @@ def model_info(loaded: LoadedModel) -> ModelInfo:
         preset=loaded.preset,
         parameters=loaded.parameters,
         pretraining_corpora=loaded.own_corpora,
+        pretraining_train_only=loaded.own_train_only,
     )
 
 
@@ -382,7 +383,7 @@ def scored(
             fingerprint=data.fingerprint,
             records=counts,
             labels=score.labels,
-            contamination=contamination_state(corpora, data.dataset),  # type: ignore[arg-type]
+            contamination=contamination_state(corpora, data.dataset, loaded.own_train_only, data.fingerprint),
         ),
         metrics=score.metrics,
         per_label=score.per_label,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ecg_hub.errors import InputError
-from eval_harness.contamination import declared, own_corpora
+from eval_harness.contamination import declared, own_corpora, own_train_only
 from eval_harness.own_models import load_own, own_extractor, wrap_pretrained
 from eval_harness.own_names import TRIVIAL, is_own
 from eval_harness.trivial import PENALTIES, feature_names
@@ -49,6 +49,11 @@ class LoadedModel:
     def own_corpora(self) -> list[str] | None:
         """Corpora that the model's own configuration declares; None where it declares none, or weights are random."""
         return None if self.is_trivial or self.is_random else own_corpora(self.encoder.config)
+
+    @property
+    def own_train_only(self) -> dict[str, str] | None:
+        """Those of them of which only training records were read, with the fingerprint of their records and splits."""
+        return None if self.is_trivial or self.is_random else own_train_only(self.encoder.config)
 
     @property
     def is_trivial(self) -> bool:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from ecg_hub.errors import ResultError
 from eval_harness.atomic import write_text
+from eval_harness.contamination import State
 
 SCHEMA_VERSION: Final = "1.3"
 UPGRADES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -62,7 +63,8 @@ class ModelInfo(Strict):
     """The encoder that was scored: what was asked for and what was loaded.
 
     `pretraining_corpora`: what the model's own configuration says it was pre-trained on (`ecg-hub pretrain` writes it);
-    null where it says nothing and the catalogue may.
+    null where it says nothing and the catalogue may. `pretraining_train_only`: those of them of which only the training
+    records were read -> fingerprint of their records and splits.
     """
 
     id: str
@@ -71,6 +73,7 @@ class ModelInfo(Strict):
     preset: str
     parameters: Count | None = None
     pretraining_corpora: list[str] | None = None
+    pretraining_train_only: dict[str, str] | None = None
 
 
 class ProtocolInfo(Strict):
@@ -109,13 +112,17 @@ class LabelCoverage(Strict):
 
 
 class DataInfo(Strict):
-    """The data a task was scored on. `contamination`: whether declared pre-training corpora hold this dataset."""
+    """The data a task was scored on.
+
+    `contamination`: whether declared pre-training corpora hold this dataset; "seen-train" where they hold its training
+    records alone.
+    """
 
     name: str
     fingerprint: str
     records: RecordCounts
     labels: LabelCoverage
-    contamination: Literal["clean", "seen", "unknown"]
+    contamination: State
 
 
 class LabelResult(Strict):

@@ -14,8 +14,7 @@ import yaml
 
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.windows import eval_starts, window_length
-from eval_harness.contamination import corpora as contents
-from eval_harness.contamination import state
+from eval_harness.contamination import known_datasets, state
 from model_cards.facts import corpora, hand_written, measured, pretraining
 from model_cards.published import published_section
 
@@ -180,7 +179,7 @@ def _pretraining(entry: ModelEntry) -> str:
 def _overlap(entry: ModelEntry) -> str:
     words = {"seen": "seen in pre-training", "clean": "not seen", "unknown": "unknown"}
     found: dict[str, list[str]] = {word: [] for word in words}
-    for dataset in sorted(frozenset[str]().union(*contents().values())):
+    for dataset in sorted(known_datasets()):
         found[state(entry.pretraining_corpora, dataset)].append(dataset)
     return "\n".join(f"- {words[word]}: {', '.join(names)}" for word, names in found.items() if names)
 

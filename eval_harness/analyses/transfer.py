@@ -22,7 +22,7 @@ from eval_harness.analyses.harmonise import LabelMap, map_labels, prevalence_fla
 from eval_harness.analyses.opening import ids_digest, open_split, part_of
 from eval_harness.analyses.trained import Trained, find_one, open_trained, stored_runs
 from eval_harness.analyses.transfer_results import MappedLabel, TransferResult, TransferTask
-from eval_harness.contamination import declared, state
+from eval_harness.contamination import declared, own_train_only, state
 from eval_harness.data import Split, evenly_spaced
 from eval_harness.environment import environment
 from eval_harness.folder import own_folder
@@ -335,5 +335,5 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
         column=options.column,
         split=options.split,
         records=len(target.split),
-        contamination=state(corpora, options.to),  # type: ignore[arg-type]
+        contamination=state(corpora, options.to, own_train_only(trained.classifier.config), target.data.fingerprint),
     )

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from eval_harness.analyses.files import Analysis
+from eval_harness.contamination import State
 from eval_harness.results import Count, Estimate, LabelResult, ModelInfo, PredictionsFile, Strict, Subgroup
 
 
@@ -73,6 +74,6 @@ class TransferResult(Analysis):
     column: str
     split: str
     records: Count
-    contamination: Literal["clean", "seen", "unknown"]
+    contamination: State
     predictions: PredictionsFile | None = None
     tasks: dict[str, TransferTask] = Field(default_factory=dict)

@@ -124,7 +124,7 @@ def _filters(board: Board) -> Html:
         tag(
             "fieldset",
             tag("legend", "Rows"),
-            _check("clean", "test sets not in the pre-training", False),
+            _check("clean", "data sets not in the pre-training", False),
             _check("complete", "complete", False),
             _check("plain", "protocol unchanged", False),
             _check("baselines", "with baselines", True),

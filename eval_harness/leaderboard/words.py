@@ -17,6 +17,7 @@ STATES = {
 }
 CONTAMINATION = {
     "clean": "Test set: not in the declared pre-training data",
+    "seen-train": "Test set: not in the declared pre-training data, which holds the training records of its dataset",
     "seen": "Test set: in the declared pre-training data",
     "unknown": "Test set: unknown whether it was in the pre-training data",
 }
@@ -31,6 +32,11 @@ MARKS: Mapping[str, tuple[str, str]] = {
         "SHA-256 of them stands in, so that they can be asked for",
     ),
     "seen": ("!", "seen: the dataset is in the pre-training data that the model declares"),
+    "seen-train": (
+        "~",
+        "seen, training folds only: the declared pre-training read the training records of the dataset, not the test "
+        "records; the model knows the hospital and its devices",
+    ),
     "unknown": ("?", "unknown: the model does not say what it was pre-trained on, or names data nobody has listed"),
     "deviates": ("†", "differs from the protocol in something: epochs, labels, records; the details say in what"),
     "flagged": ("⚑", "a published number with a known fault; the details say which"),

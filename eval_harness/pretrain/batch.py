@@ -47,6 +47,7 @@ class BatchSource(Protocol):
         records: how many records there are, over all processes.
         fingerprint: identity of their content; another one is another run.
         corpora: names of the datasets, as contamination.yaml knows them, or of a user's own archives.
+        train_only: those of which only training records are read -> fingerprint of their records and splits.
     """
 
     @property
@@ -60,6 +61,10 @@ class BatchSource(Protocol):
     @property
     def corpora(self) -> tuple[str, ...]:
         """Names of the datasets."""
+
+    @property
+    def train_only(self) -> dict[str, str]:
+        """Datasets of which only training records are read."""
 
     def batches(self, start_step: int) -> Iterator[Batch]:
         """Yield the batches from a step on, without end.

@@ -25,8 +25,9 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log:
     Args:
         model: ECGCPCForPreTraining; `AutoModel` loads its encoder from the folder.
         entry: its catalogue entry.
-        facts: `corpora`, `data_fingerprint`, `run_fingerprint`, `records`, `seed`, `init`, `settings` (what differs
-            from the published run) and the like, as JSON values.
+        facts: `corpora`, `train_only` (those of which only training records were read), `data_fingerprint`,
+            `run_fingerprint`, `records`, `seed`, `init`, `settings` (what differs from the published run) and the
+            like, as JSON values.
         log: of the run; what it says up to that number of steps goes along.
     """
     found = environment()
@@ -80,7 +81,7 @@ def card(config: Any, entry: catalog.ModelEntry) -> str:
         entry: the catalogue entry of its architecture.
     """
     facts = config.pretraining
-    corpora = ", ".join(facts["corpora"]) or "nothing"
+    corpora = ", ".join(_corpus(name, facts) for name in facts["corpora"]) or "nothing"
     rows = [
         ("architecture", f"{entry.title} ({entry.paper})"),
         ("pre-trained on", corpora),
@@ -118,10 +119,15 @@ model = ecg_hub.AutoModel.from_pretrained("FOLDER")              # the encoder
 whole = ecg_hub.AutoModelForPreTraining.from_pretrained("FOLDER")  # with the projection of the loss
 ```
 
-Scored by `ecg-eval --model FOLDER --tasks TASK`: results on the corpora above are marked as seen.
+Scored by `ecg-eval --model FOLDER --tasks TASK`: results on the corpora above are marked as seen, or as seen in the
+training folds only.
 Who pre-trains on records decides the licence of these weights; the licence of the records may bind it.
 Research software, not a medical device.
 """
+
+
+def _corpus(name: str, facts: Mapping[str, Any]) -> str:
+    return f"{name} (training folds only)" if name in facts.get("train_only", {}) else name
 
 
 def _changes(settings: Mapping[str, Any]) -> str:

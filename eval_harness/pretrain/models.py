@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Beginning:
         init: in words, for the card.
         decisive: what decides the weights at step 0, for the fingerprint.
         corpora: that these weights have seen already.
+        train_only: those of them of which they have seen only training records -> fingerprint of records and splits.
     """
 
     model: Any
@@ -31,6 +32,7 @@ class Beginning:
     init: str
     decisive: dict[str, Any]
     corpora: tuple[str, ...]
+    train_only: Mapping[str, str] = field(default_factory=dict)
 
 
 def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> Beginning:
@@ -72,7 +74,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
         CheckpointError: weights are missing.
     """
     import ecg_hub
-    from eval_harness.contamination import declared
+    from eval_harness.contamination import declared, own_train_only
     from eval_harness.loading import weights_digest
 
     if settings:
@@ -93,7 +95,8 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
         model = ecg_hub.AutoModelForPreTraining.from_pretrained(name, dtype=torch.float32, new_head=True)
     digest = weights_digest(model)
     words = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
-    return Beginning(model, entry, words, {"weights_sha256": digest}, tuple(declared(model.config, entry) or ()))
+    corpora, alone = tuple(declared(model.config, entry) or ()), own_train_only(model.config) or {}
+    return Beginning(model, entry, words, {"weights_sha256": digest}, corpora, alone)
 
 
 def from_published(path: Path) -> Beginning:

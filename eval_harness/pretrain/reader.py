@@ -21,7 +21,7 @@ from eval_harness.pretrain.batch import LANES, Batch, check_batch, own_lanes
 from eval_harness.pretrain.order import Lane, divide
 from eval_harness.pretrain.prefetch import in_background, in_processes
 from eval_harness.pretrain.rows import LEAD_COUNT
-from eval_harness.pretrain.sources import RecordSource, combined_fingerprint
+from eval_harness.pretrain.sources import TRAIN, RecordSource, combined_fingerprint, train_only
 from eval_harness.pretrain.stream import Cutting, LaneStream, Pick
 from eval_harness.pretrain.unusable import Unusable
 
@@ -104,6 +104,13 @@ class StreamingReader:
     def corpora(self) -> tuple[str, ...]:
         """Names of the datasets, each once."""
         return tuple(dict.fromkeys(source.corpus for source in self.sources))
+
+    @property
+    def train_only(self) -> dict[str, str]:
+        """Datasets of which only training records are read -> fingerprint of their records and splits."""
+        return train_only(
+            (source.corpus, source.fingerprint if source.split == TRAIN else None) for source in self.sources
+        )
 
     @property
     def steps_per_pass(self) -> float:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
@@ -37,6 +37,7 @@ from eval_harness.pretrain.loop import Pretrainer
 from eval_harness.pretrain.models import Beginning, from_scratch, from_weights
 from eval_harness.pretrain.plot import write_curves
 from eval_harness.pretrain.probe import Probe, run_probe
+from eval_harness.pretrain.sources import train_only
 from eval_harness.pretrain.tracking import check_trackers, tracked, tracking_arguments
 from eval_harness.results import Strict, UtcTime, in_words, read_json, utc_now
 from eval_harness.runfile import walk
@@ -83,6 +84,7 @@ class PretrainFile(Strict):
     settings: dict[str, JsonValue]
     fingerprint: str
     corpora: list[str]
+    train_only: dict[str, str] = Field(default_factory=dict)
     records: int
     command: list[str]
     environment: dict[str, str]
@@ -164,11 +166,18 @@ def _run_file(
         settings=json.loads(text),
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         corpora=sorted({*start.corpora, *source.corpora}),
+        train_only=_train_only(start, source),
         records=source.records,
         command=["ecg-hub", *sys.argv[1:]],
         environment=environment(str(accelerator.device), accelerator.num_processes),
         created=utc_now(),
     )
+
+
+def _train_only(start: Beginning, source: BatchSource) -> dict[str, str]:
+    """Corpora of which neither the weights at the start nor this run have read other than training records."""
+    before = [(corpus, start.train_only.get(corpus)) for corpus in start.corpora]
+    return train_only([*before, *((corpus, source.train_only.get(corpus)) for corpus in source.corpora)])
 
 
 def claim(folder: Path, asked: PretrainFile, overwrite: bool) -> None:
@@ -286,6 +295,7 @@ class _Run:
     def _facts(self) -> dict[str, Any]:
         return {
             "corpora": self.file.corpora,
+            "train_only": self.file.train_only,
             "records": self.source.records,
             "data_fingerprint": self.source.fingerprint,
             "run_fingerprint": self.file.fingerprint,

@@ -6,7 +6,7 @@ A source is a list of units (row groups, batches), each read at once and in any 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -117,6 +117,20 @@ def other_split(rows: Rows, split: str | None) -> dict[int, Fault]:
     return {
         row: Fault("excluded", f"split {value or 'none'}") for row, value in enumerate(rows.splits) if value != split
     }
+
+
+def train_only(read: Iterable[tuple[str, str | None]]) -> dict[str, str]:
+    """Return the corpora of which nothing but training records was read, all times by the same splits.
+
+    Args:
+        read: corpus and fingerprint of its records and splits where only training records were read, else None; a
+            corpus may come several times.
+    """
+    found: dict[str, set[str | None]] = {}
+    for corpus, fingerprint in read:
+        found.setdefault(corpus, set()).add(fingerprint)
+    alone = {corpus: next(iter(prints)) for corpus, prints in found.items() if len(prints) == 1}
+    return {corpus: fingerprint for corpus, fingerprint in alone.items() if fingerprint is not None}
 
 
 def combined_fingerprint(sources: Sequence[Any]) -> str:

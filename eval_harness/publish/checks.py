@@ -147,8 +147,9 @@ def _contamination(result: Result) -> str | None:
         return state([], result.data.name)
     if result.protocol.deviations.get("post_train.pretrained") is False:
         return state([], result.data.name)
-    if result.model.pretraining_corpora is not None:
-        return state(result.model.pretraining_corpora, result.data.name)
+    model, data = result.model, result.data
+    if model.pretraining_corpora is not None:
+        return state(model.pretraining_corpora, data.name, model.pretraining_train_only, data.fingerprint)
     entry = catalogue_entry(result.model.id)
     return None if entry is None else state(list(entry.pretraining_corpora), result.data.name)
 

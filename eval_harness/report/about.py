@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 NOTICE = "Research software, not a medical device. Nothing on this page is a diagnosis or clinical advice."
 STATES = (
     "Test set: clean = no declared pre-training corpus of the model holds this dataset; seen = one does, so the score "
-    "is not one of unseen patients; unknown = nothing, or an unlisted corpus, is declared."
+    "is not one of unseen patients; training folds only = it read the training records of this dataset and not the "
+    "test records, so the hospital and its devices are known to it; unknown = nothing, an unlisted corpus, or one that "
+    "may hold it is declared."
 )
 READINGS = (
     "Macro AUROC is the mean over the labels with both outcomes on the test split. The published reading counts a "

@@ -13,6 +13,7 @@ from eval_harness.summary import deviations_text, score_text, seed_rows
 CHANCE = {"macro_auroc": 0.5, "macro_auroc_paper": 0.5}
 STATES = {
     "clean": "clean",
+    "seen-train": "seen in pre-training (training folds only)",
     "seen": "seen in pre-training",
     "unknown": "unknown",
 }

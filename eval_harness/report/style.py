@@ -47,7 +47,7 @@ td.best{font-weight:650} td.best span{font-weight:400}
 .figures td{white-space:nowrap}
 thead th{max-width:13em;overflow-wrap:break-word}
 .badge{font-size:.78rem;font-weight:600;color:var(--best);white-space:nowrap}
-.state{white-space:nowrap} .state.seen,.state.unknown{color:var(--warn);font-weight:600}
+.state{white-space:nowrap} .state.seen,.state.seen-train,.state.unknown{color:var(--warn);font-weight:600}
 .bad{color:var(--warn)}
 details{margin:.5em 0} summary{cursor:pointer;color:var(--link);padding:.25em 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15em 1em;margin:.5em 0;font-size:.92rem}

@@ -17,7 +17,7 @@ def test_entries() -> None:
     assert str(entry.input) == "12 x 2.5 s @ 240 Hz"
     assert entry.licence.spdx == "CC-BY-4.0"
     assert entry.licence.redistribution
-    assert entry.pretraining_corpora == ("heedb",)
+    assert entry.pretraining_corpora == ("heedb-1.0",)
     assert catalog.by_model_type("ecg_cpc") is entry
     assert catalog.by_model_type("bert") is None
     assert list(catalog.models()) == sorted(catalog.models())

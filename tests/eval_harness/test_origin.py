@@ -34,9 +34,11 @@ def test_weights_drawn_anew_descend_from_nothing(tmp_path: Path) -> None:
 
 
 def test_weights_drawn_anew_have_seen_nothing(tmp_path: Path) -> None:
-    folder = save_tiny("ecg-cpc", tmp_path / "m", pretraining={"corpora": ["ptb-xl"]})
+    folder = save_tiny("ecg-cpc", tmp_path / "m", pretraining={"corpora": ["ptb-xl"], "train_only": {"ptb-xl": "f"}})
     loaded = load_model(str(folder), "linear", "benchmark", 0)
     assert loaded.own_corpora == loaded.corpora == ["ptb-xl"]
+    assert loaded.own_train_only == {"ptb-xl": "f"}
     redrawn = with_random_weights(loaded, 1)
     assert redrawn.own_corpora is None
+    assert redrawn.own_train_only is None
     assert redrawn.encoder.config.pretraining is None

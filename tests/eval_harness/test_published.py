@@ -89,6 +89,20 @@ def test_hubert_ecg_has_eleven_pairs_of_equal_rows() -> None:
     assert len(flagged("copied_or_not_run")) == 22
 
 
+def test_equal_points_of_a_task_are_flagged_wherever_they_stand() -> None:
+    """Six digits of one task hardly agree by chance: where two do, one was copied or not run."""
+    by_point: dict[tuple[str, float], list[Score]] = {}
+    for score in scores():
+        by_point.setdefault((score.task, score.point), []).append(score)
+    equal = [found for found in by_point.values() if len(found) > 1]
+    assert len(equal) == 12
+    assert all(len({score.model for score in found}) == 1 for found in equal), "no model's row is another model's"
+    names = {"copied_or_not_run", "copied_or_not_run_echonext"}
+    told = {(s.model, s.task, s.mode) for name in names for s in flagged(name)}
+    assert told == {(s.model, s.task, s.mode) for found in equal for s in found}
+    assert {(s.model, s.task) for s in flagged("copied_or_not_run_echonext")} == {("ecg-fm", "echonext")}
+
+
 def test_ecg_fm_linear_is_worse_than_a_constant_where_flagged() -> None:
     constant = 0.798  # mean of |z| for a normal z: sqrt(2 / pi)
     worse = {score.task for score in scores() if score.metric == "mae" and score.point > constant}

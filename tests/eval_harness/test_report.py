@@ -191,6 +191,11 @@ def test_synthetic_seen_and_deviations_are_said(two: Path) -> None:
     assert "seen in pre-training : model-a" in text
     assert "Synthetic data." in text
     assert "synthetic=True, labels=4/5" in text
+    data["contamination"] = "seen-train"
+    path.write_text(json.dumps(content | {"data": data}))
+    text = report(two).text
+    assert "seen in pre-training (training folds only) : model-a" in text
+    assert "training folds only = it read the training records of this dataset and not the test records" in text
 
 
 def test_names_cannot_run_as_code(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ class MemorySource:
     world: int = 1
     count: int = 24
     corpora: tuple[str, ...] = ("ptb-xl",)
+    train_only: dict[str, str] = field(default_factory=dict)
     fingerprint: str = "of the waves"
     spoiled: tuple[int, ...] = ()
     values: NDArray[np.float32] = field(init=False)

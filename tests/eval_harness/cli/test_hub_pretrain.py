@@ -42,7 +42,8 @@ def test_from_words_to_a_score(
     assert score(["--model", model, *more, "--data-root", str(data_root), "--output", str(results), *cache]) == 0
     result = read_result(results / "model" / "linear" / "ptbxl_super.json")
     assert result.data is not None
-    assert result.data.contamination == "seen"
+    assert result.data.contamination == "seen-train", "validation and test folds were left out, by the same splits"
+    assert result.model.pretraining_train_only == {"ptb-xl": result.data.fingerprint}
 
 
 def test_all_but_training_records_are_left_out(data_root: Path, data_cache: Path, tmp_path: Path) -> None:
@@ -50,7 +51,10 @@ def test_all_but_training_records_are_left_out(data_root: Path, data_cache: Path
     for number, more in enumerate(([], ["--all-records"])):
         folder = tmp_path / str(number)
         assert main([*words(folder, data_root, "--steps", "1", *cache), *more]) == 0
-        counts.append(json.loads((folder / "pretrain.json").read_text())["records"])
+        written = json.loads((folder / "pretrain.json").read_text())
+        counts.append(written["records"])
+        assert written["corpora"] == ["ptb-xl"]
+        assert list(written["train_only"]) == ([] if more else ["ptb-xl"])
     assert 0 < counts[0] < counts[1] <= 120
 
 

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from eval_harness.cli.evaluate import main
+from eval_harness.contamination import State
+from eval_harness.leaderboard import words
 from eval_harness.leaderboard.site import Site, build
 from tests.support.board import MODELS, counted, made_up, write_board, write_full, write_scored
 
@@ -94,8 +97,32 @@ def test_building_again_gives_the_same(site: Site, tmp_path: Path) -> None:
 
 def test_words_that_must_be_there(site: Site) -> None:
     text = re.sub(r"<[^>]+>", " ", (site.folder / "index.html").read_text(encoding="utf-8"))
-    for words in ("not a medical device", "self-reported", "overlapping intervals are no proof", "published"):
-        assert words.lower() in text.lower()
+    for needed in ("not a medical device", "self-reported", "overlapping intervals are no proof", "published"):
+        assert needed.lower() in text.lower()
+
+
+def test_training_folds_alone_have_a_mark_of_their_own(tmp_path: Path) -> None:
+    about = {"pretraining_corpora": ["ptb-xl"], "pretraining_train_only": {"ptb-xl": "f" * 16}}
+    whole = made_up("ward/ours", "ptbxl_super")
+    data = whole.data.model_copy(update={"contamination": "seen-train"})  # type: ignore[union-attr]
+    result = whole.model_copy(update={"model": whole.model.model_copy(update=about), "data": data})
+    write_board(tmp_path / "board", [result])
+    site = build(tmp_path / "board", tmp_path / "page")
+    assert site.entries == 1
+    content = json.loads((site.folder / "leaderboard.json").read_text(encoding="utf-8"))
+    (row,) = [row for row in content["rows"] if not row["published"]]
+    assert row["scores"]["ptbxl_super"]["contamination"] == "seen-train"
+    text = (site.folder / "index.html").read_text(encoding="utf-8")
+    assert "not in the declared pre-training data, which holds the training records of its dataset" in text
+    assert 'aria-hidden="true">○~</i>' in text
+    assert "Seen, training folds only: " in text
+
+
+def test_every_state_has_words_and_all_but_clean_a_mark() -> None:
+    states = set(get_args(State))
+    assert set(words.CONTAMINATION) == states
+    assert {state for state in states if state in words.MARKS} == states - {"clean"}
+    assert len({words.MARKS[state][0] for state in states - {"clean"}}) == 3
 
 
 EVIL = '"><img src=x onerror="window.hacked=1"></script><script>window.hacked=1</script>'

@@ -111,6 +111,7 @@ def test_own_archives_of_other_rates_and_leads_are_mixed(tmp_path: Path) -> None
     sources = [open_source(str(path), cache_dir=tmp_path / "cache", all_records=True) for path in (two, eight)]
     reader = StreamingReader(sources, ReaderOptions(batch_size=8, prefetch=0), extractor())
     assert reader.corpora == ("ward", "clinic")
+    assert reader.train_only == {}, "every record is used"
     batches = list(itertools.islice(reader.batches(0), 10))
     values = np.concatenate([batch.input_values for batch in batches])
     of_ward = np.array([name.startswith("ward") for batch in batches for name in batch.record_ids])

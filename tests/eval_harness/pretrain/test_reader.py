@@ -177,6 +177,9 @@ def test_sources_are_mixed_in_proportion(folder: Path, tmp_path: Path) -> None:
     mixed = StreamingReader(sources, replace(OPTIONS, batch_size=8), extractor())
     assert mixed.records == 125
     assert mixed.corpora == (folder.name, "few")
+    assert mixed.train_only == {source.corpus: source.fingerprint for source in sources}
+    whole = [open_folder(folder), open_folder(tmp_path / "few", all_records=True)]
+    assert list(StreamingReader(whole, OPTIONS, extractor()).train_only) == [folder.name]
     names = Counter(name[0] for batch in first(mixed, 15 * 20) for name in batch.record_ids)
     assert names["f"] / names.total() == pytest.approx(0.2, abs=0.01)
     assert mixed.fingerprint not in (reader(folder).fingerprint, reader(tmp_path / "few").fingerprint)

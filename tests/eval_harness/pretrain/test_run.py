@@ -163,12 +163,29 @@ def test_training_goes_on_from_other_weights(whole: tuple[Path, list[dict[str, A
     assert "sha256" in facts["init"]
 
 
+def test_training_folds_alone_are_said_of_all_that_the_weights_have_read(tmp_path: Path) -> None:
+    first, second, third = tmp_path / "first", tmp_path / "second", tmp_path / "third"
+    run(first, steps=1, source={"corpora": ("ptb-xl", "sph"), "train_only": {"ptb-xl": "f", "sph": "g"}})
+    facts = ecg_hub.AutoConfig.from_pretrained(first / "model").pretraining
+    assert facts["train_only"] == {"ptb-xl": "f", "sph": "g"}
+    card = (first / "model" / "README.md").read_text()
+    assert "| pre-trained on | ptb-xl (training folds only), sph (training folds only) |" in card
+    more = {"corpora": ("ptb-xl", "georgia"), "train_only": {"georgia": "h"}}
+    run(second, init=str(first / "model"), steps=1, source=more)
+    facts = ecg_hub.AutoConfig.from_pretrained(second / "model").pretraining
+    assert facts["corpora"] == ["georgia", "ptb-xl", "sph"]
+    assert facts["train_only"] == {"sph": "g", "georgia": "h"}, "all of PTB-XL was read the second time"
+    again = {"corpora": ("sph", "georgia"), "train_only": {"sph": "g", "georgia": "other splits"}}
+    run(third, init=str(second / "model"), steps=1, source=again)
+    assert ecg_hub.AutoConfig.from_pretrained(third / "model").pretraining["train_only"] == {"sph": "g"}
+
+
 def test_an_encoder_alone_gets_new_projections(tmp_path: Path) -> None:
     tiny("ecg-cpc", num_negatives=20).save_pretrained(tmp_path / "encoder")
     run(tmp_path / "run", init=str(tmp_path / "encoder"), steps=1)
     facts = ecg_hub.AutoConfig.from_pretrained(tmp_path / "run" / "model").pretraining
     assert "new projections" in facts["init"]
-    assert facts["corpora"] == ["heedb", "ptb-xl"]  # what the catalogue says of the architecture's weights
+    assert facts["corpora"] == ["heedb-1.0", "ptb-xl"]  # what the catalogue says of the architecture's weights
 
 
 def test_the_authors_checkpoint_brings_its_projection(golden: Path, tmp_path: Path) -> None:
@@ -180,7 +197,7 @@ def test_the_authors_checkpoint_brings_its_projection(golden: Path, tmp_path: Pa
     assert torch.equal(begun.model.projections[0].weight, state[HEAD])
     first = "ts_encoder.encoder.layers.0.0.weight"
     assert torch.equal(begun.model.ecg_cpc.encoder.layers[0].conv.weight, state[first])
-    assert begun.corpora == ("heedb",)
+    assert begun.corpora == ("heedb-1.0",)
     del state[HEAD]
     write_lightning_checkpoint(tmp_path / "without.ckpt", state)
     with pytest.raises(CheckpointError, match="head_ssl"):

@@ -157,6 +157,21 @@ def test_what_a_model_says_it_has_seen_decides(tmp_path: Path) -> None:
     assert problems(elsewhere) == ""
 
 
+def test_training_folds_alone_are_believed_for_the_records_that_were_scored(tmp_path: Path) -> None:
+    ours = declare(write_scored(tmp_path / "ours", "ward/ours", revision="c" * 40), ["ptb-xl"], "seen-train")
+    (result,) = read_found(ours).results.values()
+    assert result.data is not None
+
+    def told(train_only: dict[str, str]) -> str:
+        change(ours, lambda content: content["model"].update(pretraining_train_only=train_only))
+        change_run(ours, lambda content: content["settings"]["model"].update(pretraining_train_only=train_only))
+        return problems(ours)
+
+    assert told({"ptb-xl": result.data.fingerprint}) == ""
+    for other in ({}, {"ptb-xl": "of other splits"}, {"sph": result.data.fingerprint}):
+        assert "it says its test set is seen-train; by the declared pre-training corpora it is seen" in told(other)
+
+
 def test_weights_of_ones_own_do_not_go_under_a_published_name(tmp_path: Path) -> None:
     folder = declare(write_scored(tmp_path, "ecg-cpc", revision="c" * 40), ["ptb-xl"], "seen")
     assert "it was pre-trained on ptb-xl, so it is not the ECG-CPC that 'ecg-cpc' stands for" in problems(folder)
