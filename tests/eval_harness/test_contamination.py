@@ -35,6 +35,7 @@ from eval_harness.registry import datasets
         (None, "sph", "unknown"),
         ([], "my-hospital", "clean"),
         (["my-hospital"], "my-hospital", "unknown"),
+        (["heedb-1.0"], "my-hospital", "unknown"),
     ],
 )
 def test_state(pretraining: list[str] | None, dataset: str, expected: str) -> None:
