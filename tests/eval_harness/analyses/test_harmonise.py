@@ -119,6 +119,14 @@ def test_unmapped_labels_have_reasons() -> None:
     assert len(found.unmapped_target) == 8
 
 
+def test_a_link_says_who_gives_each_code() -> None:
+    (link,) = map_labels("ptb-xl", ["PVC"], "georgia", ["ventricular ectopic beats"]).links
+    assert link.origins == (
+        "ptb-xl PVC: 164884008, challenge2021, counts as 427172004 (name)",
+        "georgia ventricular ectopic beats: 17338001, challenge2021, counts as 427172004 (challenge2021)",
+    )
+
+
 def map_to(source: str, target: str) -> LabelMap:
     return map_labels(source, PUBLISHED[DATASETS[source]], target, PUBLISHED[DATASETS[target]])
 
@@ -133,6 +141,8 @@ def test_a_code_that_is_withheld_is_said_on_both_sides() -> None:
         "ptb-xl has no label of 164865005 (myocardial infarction); the Challenge counts ALMI, ASMI, "
     )
     assert found.unmapped_source["WPW"] == "cpsc-extra has no label of 74390002 (wolff parkinson white pattern)"
+    alone = map_to("ptb-xl", "code-15").unmapped_source["IMI"]
+    assert alone == "code-15 has no label of 73795002 (inferior myocardial infarction)", "nor of the broader code"
     assert map_to("ningbo", "georgia").unmapped_source["AF"].endswith("so it must hold both")
     assert "the absence of this label" in map_to("georgia", "ptb-xl").unmapped_source["sinus rhythm"]
 
@@ -222,7 +232,8 @@ def test_a_flag_needs_counts_that_carry_it() -> None:
     assert (SUSPECT_RATIO, EXPECTED_AT_LEAST) == (20, 20)
     assert prevalence_flag((19, 1000), (1, 1000)) is None
     assert prevalence_flag((30, 1000), (0, 600)) is None, "18 were to be expected"
-    assert prevalence_flag((3, 10), (2, 0)) is None, "no records, no statement"
+    assert prevalence_flag((30, 1000), (0, 640)) is None, "19.2 were to be expected"
+    assert prevalence_flag((1, 100), (5, 0)) is None, "no records, no statement"
     assert prevalence_flag((0, 0), (0, 0)) is None
 
 
