@@ -6,10 +6,10 @@ these subclasses resolve a name first (`resolve`), and build seeded random model
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
 from dataclasses import fields
-from functools import cache
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError, did_you_mean
 from ecg_hub.names import Resolved, home, model_folder, resolve
+from ecg_hub.origin import is_catalogue, origin_of, shown_name, unverified_text
 
 __all__ = [
     "AutoConfig",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 Name = str | os.PathLike[str]
+logger = logging.getLogger(__name__)
 
 _HUB_KEYWORDS = frozenset(
     (
@@ -51,9 +53,8 @@ _HUB_KEYWORDS = frozenset(
 )
 
 
-@cache
 def _register_models() -> None:
-    """Make all models known to transformers: this module may be reached without the package's public names."""
+    """Make all models known to transformers, also where another package has taken a model type in the meantime."""
     from ecg_hub.registration import register_all
 
     register_all()
@@ -100,20 +101,26 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
         if resolved.kind in ("random", "scratch"):
             return build_feature_extractor(catalog.get(resolved.target))
         _register_models()
-        return super().from_pretrained(resolved.target, **kwargs)
+        try:
+            return super().from_pretrained(resolved.target, **kwargs)
+        except OSError:
+            # The authors' own repositories have none either, and say what they are.
+            AutoConfig.from_pretrained(name, **{key: kwargs[key] for key in _HUB_KEYWORDS & kwargs.keys()})
+            raise
 
 
 class _ShortNames:
     """`from_pretrained` of the model classes."""
 
     @classmethod
-    def from_pretrained(cls, name: Name, *args: Any, seed: int = 0, **kwargs: Any) -> Any:
+    def from_pretrained(cls, name: Name, *args: Any, seed: int = 0, check_name: bool = True, **kwargs: Any) -> Any:
         """Load a model, or build a random one that was asked for by name.
 
         Args:
             name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
             *args: as in transformers.
             seed: of a `random:` model; the global random state is neither used nor changed.
+            check_name: log a warning where a short name finds other weights than those that it stands for.
             **kwargs: as in transformers; `new_head=True` lets a classifier start with a random head.
 
         Raises:
@@ -129,7 +136,10 @@ class _ShortNames:
         _register_models()
         if resolved.kind == "random":
             return _build_random(cls, resolved, seed, **kwargs)
-        return super().from_pretrained(resolved.target, *args, **kwargs)  # type: ignore[misc]
+        loaded = super().from_pretrained(resolved.target, *args, **kwargs)  # type: ignore[misc]
+        if check_name and resolved.alias is not None:
+            _check_name(resolved, loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
 
 
 class AutoModel(_ShortNames, transformers.AutoModel):
@@ -183,6 +193,15 @@ def build_feature_extractor(entry: catalog.ModelEntry) -> Any:
     )
 
 
+def _check_name(resolved: Resolved, model: Any) -> None:
+    """Say where a short name finds other weights than those that it stands for."""
+    if model.dtype != torch.float32:  # the record of the conversion is about float32
+        return
+    origin = origin_of(model)
+    if not is_catalogue(model, str(resolved.alias), origin):
+        logger.warning(unverified_text(resolved.name, shown_name(resolved.name, model, origin), origin))
+
+
 def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any:
     dtype = kwargs.pop("dtype", None)
     dtype = torch.float32 if dtype in (None, "auto") else dtype
@@ -192,6 +211,7 @@ def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model = cls.from_config(config, dtype=dtype).eval()
-    model.name_or_path = config.name_or_path = resolved.name
+    model.name_or_path = model.config.name_or_path = resolved.name
+    model.config.random_weights = {"name": resolved.name, "seed": seed}
     info: dict[str, Any] = {key: set() for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
     return (model, info) if want_info else model

@@ -67,6 +67,7 @@ class Weights:
         member: file inside, if `file` is a zip archive.
         key: where in the file the weights are, if it holds several state dicts.
         sha256: digest of `file`, if published.
+        tensors_sha256: `ecg_hub.origin.weights_digest` of the converted encoder, if somebody has published it.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class Weights:
     member: str | None = None
     key: str | None = None
     sha256: str | None = None
+    tensors_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,18 @@ class ModelEntry:
         classes = self.classes
         found = (classes.config, classes.model, classes.classifier, classes.pretraining)
         return tuple(reference for reference in found if reference is not None)
+
+    @property
+    def how_to_get(self) -> str:
+        """One sentence: the commands by which the published weights are had."""
+        if self.weights.kind == "none":
+            return f"{self.title} has no published weights: train it from scratch, or take 'random:{self.alias}'."
+        pulled = self.weights.kind in ("figshare", "hf", "zenodo")
+        get = f"`ecg-hub pull {self.alias}`, or " if pulled else ""
+        return (
+            f"For {self.title}: {get}`ecg-hub convert {self.alias} --checkpoint FILE` with {self.weights.file} of "
+            f"{self.weights.page}; then --model {self.alias}, or AutoModel.from_pretrained({self.alias!r})."
+        )
 
     def load(self, role: str) -> Any:
         """Import one part of the model.

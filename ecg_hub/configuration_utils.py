@@ -9,6 +9,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from ecg_hub.leads import LEADS
+from ecg_hub.origin import refuse_authors_layout
 
 
 @strict
@@ -29,8 +30,12 @@ class ECGConfig(PreTrainedConfig):
         num_classification_labels: with problem_type "mixed", how many leading outputs are classes.
         thresholds: decision threshold of each output's probability, from validation.
         source: file name, size and SHA-256 of the published checkpoint that was converted.
+        conversion: short name of the model that `source` was converted to, and digest of the tensors that came of it.
+        random_weights: `random:` name and seed of weights that were drawn and never trained; stays when they are saved.
         pretraining: how `ecg-hub pretrain` made the weights: "corpora", "train_only" (those of which it read training
             records alone), steps, seed, digest of the data, versions.
+        training: what `ecg-eval --save-model` trained the encoder on, one entry per run: "dataset", "run", "mode",
+            "seed", and "began" with weights of which origin.
     """
 
     hidden_size: int = 512
@@ -46,8 +51,25 @@ class ECGConfig(PreTrainedConfig):
     num_classification_labels: int | None = None
     thresholds: list[float] | None = None
     source: dict[str, Any] | None = None
+    conversion: dict[str, Any] | None = None
+    random_weights: dict[str, Any] | None = None
     pretraining: dict[str, Any] | None = None
+    training: list[dict[str, Any]] | None = None
     problem_type: Literal["multi_label_classification", "regression", "mixed"] = "multi_label_classification"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a configuration of the content of a config.json.
+
+        Args:
+            config_dict: the content.
+            **kwargs: as in transformers.
+
+        Raises:
+            CheckpointError: it is the authors' own, of another package.
+        """
+        refuse_authors_layout(config_dict, str(kwargs.get("name_or_path") or "config.json"))
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def min_samples(self) -> int:

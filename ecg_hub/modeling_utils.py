@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ __all__ = [
     "run_in_slices",
     "set_drop_path",
 ]
+
+logger = logging.getLogger(__name__)
 
 _HEAD_PREFIX = "head."
 _CPU_SLICE = 16
@@ -62,6 +66,7 @@ class ECGPreTrainedModel(PreTrainedModel):
     main_input_name = "input_values"
     input_modalities = "time"
     supports_gradient_checkpointing = True
+    _sends_extractor = False
     head_prefix: ClassVar[str] = _HEAD_PREFIX
     """Names of the weights that `new_head=True` may leave random."""
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^head\."]
@@ -94,6 +99,57 @@ class ECGPreTrainedModel(PreTrainedModel):
         if hasattr(model, "head_is_new"):
             model.head_is_new = bool(fresh_head)
         return (model, info) if want_info else model
+
+    @classmethod
+    def _from_config(cls, config: ECGConfig, **kwargs: Any) -> Any:
+        """Build a model with weights drawn at random, which its configuration says from then on."""
+        config = copy.deepcopy(config)  # the mark is the model's; the caller's configuration may load weights next
+        config.random_weights = {}
+        return super()._from_config(config, **kwargs)
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """Send the model as transformers does, and in the same commit the feature extractor that belongs to it.
+
+        Args:
+            *args: as in transformers.
+            **kwargs: as in transformers.
+        """
+        self._sends_extractor = True
+        try:
+            return super().push_to_hub(*args, **kwargs)
+        finally:
+            self._sends_extractor = False
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Save the model as transformers does.
+
+        Args:
+            save_directory: folder.
+            *args: as in transformers.
+            **kwargs: as in transformers.
+        """
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if self._sends_extractor and (extractor := self._extractor()) is not None:
+            extractor.save_pretrained(save_directory)
+
+    def _extractor(self) -> Any:
+        """The feature extractor beside the weights that were loaded, else the catalogue's if it feeds this model."""
+        from ecg_hub.auto import AutoFeatureExtractor, build_feature_extractor
+        from ecg_hub.catalog import by_model_type
+
+        entry = by_model_type(self.config.model_type)
+        try:
+            found = AutoFeatureExtractor.from_pretrained(self.name_or_path)
+        except Exception:  # nothing there, or no longer: whatever the reason, the catalogue's is the one to look at
+            found = None if entry is None else build_feature_extractor(entry)
+        if found is None or not hasattr(found, "spec"):
+            return None
+        spec, config = found.spec("benchmark"), self.config
+        fed = (spec.sampling_rate, spec.input_seconds, list(spec.lead_names))
+        if fed != (config.sampling_rate, config.input_seconds, list(config.lead_names)):
+            logger.warning(f"No feature extractor goes along: none is known that feeds {fed!r} to this model.")
+            return None
+        return found
 
     def check_input(self, input_values: Tensor) -> None:
         """Refuse input that the model would misread.

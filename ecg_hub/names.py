@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -13,6 +13,8 @@ from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError, unknown_name
 
 PUBLIC_HUB = "https://huggingface.co"
+UNVERIFIED = "unverified:"
+"""In front of a short name: whatever weights are found there, and not the checkpoint that the name stands for."""
 _RANDOM, _TINY, _FOUND = "random:", "-tiny", "holds them"
 
 
@@ -93,25 +95,30 @@ def resolve(name: str | os.PathLike[str]) -> Resolved:
 
     In this order: `random:<alias>` and `random:<alias>-tiny`; a folder that holds a config.json; for a short name,
     $ECG_HUB_HOME/models/<alias>, then the hub at $HF_ENDPOINT if it is not the public one (where one-part names cannot
-    be registered); anything of the form ORG/NAME is taken for a hub id.
+    be registered); anything of the form ORG/NAME is taken for a hub id. `unverified:` before a short name finds the
+    same, and says that it need not be the catalogue's checkpoint.
 
     Args:
         name: folder, short name, hub id, or `random:` and a short name.
 
     Raises:
         UnknownNameError: neither a folder nor a known name.
-        CheckpointError: a known model whose weights are not there; names the commands that get them.
+        CheckpointError: a known model whose weights are not there, or the authors' own files of one; names the
+            commands that get them.
         InputError: a folder without config.json.
     """
     disable_xet()
     text = os.fspath(name)
     if text.startswith(_RANDOM):
         return _resolve_random(text)
+    if text.removeprefix(UNVERIFIED) in catalog.models() and text.startswith(UNVERIFIED):
+        return replace(resolve(text.removeprefix(UNVERIFIED)), name=text)
     folder = Path(text).expanduser()
     if (folder / "config.json").is_file():
         return Resolved(text, "folder", str(folder.resolve()), text if text in catalog.models() else None)
     if text in catalog.models():
         return _resolve_alias(text)
+    _refuse_authors(text, folder)
     if folder.is_dir():
         raise InputError(f"Folder {text!r} holds no config.json, so it is not a model. {_files(folder)}")
     if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)):
@@ -119,6 +126,18 @@ def resolve(name: str | os.PathLike[str]) -> Resolved:
     if "/" in text or _ask_hub(text) == _FOUND:
         return Resolved(text, "hub", text)
     raise unknown_name("model", text, catalog.models(), f"{_FORMS} See `ecg-hub ls`.")
+
+
+def _refuse_authors(text: str, folder: Path) -> None:
+    """The authors' repository, or a folder with their file, is no model folder of ours."""
+    for entry in catalog.models().values():
+        weights = entry.weights
+        if not folder.exists() and weights.repo is not None and text.casefold() == weights.repo.casefold():
+            raise CheckpointError(f"{text!r} holds the authors' files, not a model of this hub. {entry.how_to_get}")
+        if weights.file is not None and (folder / weights.file).is_file():
+            raise CheckpointError(
+                f"Folder {text!r} holds {weights.file} of the authors and no config.json. {entry.how_to_get}"
+            )
 
 
 def _resolve_random(text: str) -> Resolved:

@@ -100,10 +100,12 @@ def own_train_only(config: Any) -> dict[str, str] | None:
         config: of the encoder; `pretraining` holds what `ecg-hub pretrain` wrote.
 
     Returns:
-        Corpus -> fingerprint of its records and splits.
+        Corpus -> fingerprint of its records and splits; without datasets that a later training took, whose fingerprint
+        nobody wrote down.
     """
     own = getattr(config, "pretraining", None) or {}
-    return dict(own["train_only"]) if own.get("train_only") else None
+    later = {step["dataset"] for step in getattr(config, "training", None) or ()}
+    return {name: digest for name, digest in (own.get("train_only") or {}).items() if name not in later} or None
 
 
 def _contents(fields: Mapping[str, Sequence[str]]) -> Contents:

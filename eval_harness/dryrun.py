@@ -67,9 +67,12 @@ def count_records(options: RunOptions, name: str) -> dict[str, int] | str:
 
 def probe(job: Job, options: RunOptions) -> tuple[float, int, int]:
     """Seconds per window forward, parameters, and windows per ten-second record, measured on a few windows."""
-    from eval_harness.loading import load_model
+    from eval_harness.job import say
+    from eval_harness.loading import load_model, origin_notice
 
     loaded = load_model(job.model, job.mode, options.preset, job.seed)
+    if (notice := origin_notice(loaded, job.model, job.mode, job.seed)) is not None:
+        say(notice)
     spec = loaded.extractor.spec()
     values = torch.from_numpy(
         np.random.default_rng(0).normal(0, 0.2, (PROBE_WINDOWS, len(spec.lead_names), spec.samples)).astype(np.float32)

@@ -28,7 +28,7 @@ from eval_harness.environment import environment
 from eval_harness.feature_store import open_store
 from eval_harness.features import FeatureCache, Predictor
 from eval_harness.folder import claim, own_folder
-from eval_harness.loading import LoadedModel, load_model, with_random_weights
+from eval_harness.loading import LoadedModel, load_model, origin_notice, source_file, with_random_weights
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.own_heads import save_own_head
 from eval_harness.own_models import OwnEncoder, features_may_be_kept
@@ -83,8 +83,9 @@ class Bench:
             self._loaded = None
             loaded = load_model(job.model, job.mode, self.options.preset, job.seed)
             loaded = with_random_weights(loaded, job.seed) if redraw else loaded
-            if loaded.is_random or job.mode == "scratch":
-                say(f"{job.model}: the encoder has random weights (seed {job.seed}), as asked")
+            notice = origin_notice(loaded, job.model, job.mode, job.seed)
+            if notice is not None:
+                say(notice)
             self._loaded = (key, loaded, self._cache(loaded))
         return self._loaded[1], self._loaded[2]
 
@@ -198,6 +199,9 @@ def model_info(loaded: LoadedModel) -> ModelInfo:
         parameters=loaded.parameters,
         pretraining_corpora=loaded.own_corpora,
         pretraining_train_only=loaded.own_train_only,
+        origin=None if loaded.origin is None else loaded.origin.kind,
+        evidence=None if loaded.origin is None else loaded.origin.evidence,
+        source=source_file(loaded),
     )
 
 
@@ -419,11 +423,21 @@ def save_model(
         if chosen is not None:
             classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]
         classifier.head_is_new = False
+        if not model.frozen:
+            note_training(classifier.config, job, loaded, data)
         with torch.no_grad():
             classifier.save_pretrained(aside)
     loaded.extractor.save_pretrained(aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
+
+
+def note_training(config: Any, job: Job, loaded: LoadedModel, data: RunData) -> None:
+    """Let a configuration say what the encoder was trained on; weights that were drawn at random no longer are."""
+    began = "own" if loaded.origin is None else loaded.origin.kind
+    step = {"dataset": data.dataset, "run": job.run.name, "mode": job.mode, "seed": job.seed, "began": began}
+    config.training = [*(config.training or []), step]
+    config.random_weights = None
 
 
 def predictions_path(job: Job) -> Path:

@@ -8,12 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from ecg_hub.errors import InputError
+from ecg_hub.names import UNVERIFIED
+from ecg_hub.origin import FOREIGN, Origin, origin_of, shown_name, unverified_text, weights_digest
 from eval_harness.contamination import declared, own_corpora, own_train_only
 from eval_harness.own_models import load_own, own_extractor, wrap_pretrained
 from eval_harness.own_names import TRIVIAL, is_own
+from eval_harness.results import SourceFile
 from eval_harness.trivial import PENALTIES, feature_names
+
+UNDECLARED = "undeclared"
+"""Stands among the corpora for what weights had seen before a training that is known."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,13 @@ class LoadedModel:
     """An encoder ready to be scored.
 
     Attributes:
-        id: what the user asked for.
+        id: what the user asked for; a short name that finds other weights than the catalogue's has `unverified:`
+            before it.
         entry: its catalogue entry, or None for a model type that is not ours.
         revision: commit of a hub repository, else None.
         weights_sha256: digest over names, types, shapes and values of all tensors.
         redrawn: whether the weights were drawn anew instead of those that the name stands for.
+        origin: where the weights come from; None of the baseline without an encoder.
     """
 
     id: str
@@ -37,18 +46,19 @@ class LoadedModel:
     parameters: int
     preset: str
     redrawn: bool = False
+    origin: Origin | None = None
 
     @property
     def corpora(self) -> list[str] | None:
         """Declared pre-training corpora, or None when nothing is declared."""
-        if self.is_trivial:
+        if self.is_trivial or self.is_random:
             return []
-        return declared(self.encoder.config, self.entry)
+        return corpora_of(self.encoder.config, self.entry, self.origin)
 
     @property
     def own_corpora(self) -> list[str] | None:
         """Corpora that the model's own configuration declares; None where it declares none, or weights are random."""
-        return None if self.is_trivial or self.is_random else own_corpora(self.encoder.config)
+        return None if self.is_trivial or self.is_random else trained_on(self.encoder.config, self.entry)
 
     @property
     def own_train_only(self) -> dict[str, str] | None:
@@ -62,8 +72,9 @@ class LoadedModel:
 
     @property
     def is_random(self) -> bool:
-        """Whether the weights are a random initialisation that was asked for by name."""
-        return self.redrawn or self.id.startswith("random:")
+        """Whether the weights are a random initialisation: asked for by name, or said so by their config.json."""
+        named = self.redrawn or self.id.startswith("random:")
+        return named or (self.origin is not None and self.origin.kind == "random")
 
 
 def with_random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
@@ -81,12 +92,14 @@ def with_random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
             "--post-train pretrained=false."
         )
     config = copy.deepcopy(loaded.encoder.config)
-    config.source = config.pretraining = None  # nothing of what the weights had seen is left
+    # Nothing of what the weights had seen is left.
+    config.source = config.conversion = config.pretraining = config.training = None
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         encoder = AutoModel.from_config(config, dtype=torch.float32).eval()
     digest = weights_digest(encoder)
-    return replace(loaded, encoder=encoder, revision=None, weights_sha256=digest, redrawn=True)
+    origin = origin_of(encoder, digest)
+    return replace(loaded, encoder=encoder, revision=None, weights_sha256=digest, redrawn=True, origin=origin)
 
 
 def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
@@ -116,7 +129,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         return _load_own(name, mode, preset)
     source = _architecture(name) if mode == "scratch" else name
     keywords: dict[str, Any] = {"seed": seed} if source.startswith("random:") else {}
-    encoder = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, **keywords)
+    encoder = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, check_name=False, **keywords)
     extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(source)
     if not isinstance(extractor, ecg_hub.ECGFeatureExtractor):
         raise InputError(
@@ -126,16 +139,77 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
     extractor = extractor.with_preset(preset)
     if not isinstance(encoder, ECGPreTrainedModel):
         encoder = wrap_pretrained(encoder)
+    digest = weights_digest(encoder)
+    origin = origin_of(encoder, digest) if isinstance(encoder, ECGPreTrainedModel) else FOREIGN
     return LoadedModel(
-        id=name,
+        id=name.removeprefix(UNVERIFIED) if source != name else shown_name(name, encoder, origin),
         encoder=encoder,
         extractor=extractor,
         entry=by_model_type(encoder.config.model_type),
         revision=resolve(source).commit(),
-        weights_sha256=weights_digest(encoder),
+        weights_sha256=digest,
         parameters=sum(p.numel() for p in encoder.parameters()),
         preset=preset,
+        origin=origin,
     )
+
+
+def source_file(loaded: LoadedModel) -> SourceFile | None:
+    """The authors' file that the weights are said to descend from, or None."""
+    source = None if loaded.is_random else getattr(getattr(loaded.encoder, "config", None), "source", None)
+    try:
+        return None if not source else SourceFile(file=source["file"], sha256=source["sha256"])
+    except (KeyError, TypeError, ValidationError):
+        return None  # somebody's own words, not the converter's
+
+
+def origin_notice(loaded: LoadedModel, name: str, mode: str, seed: int) -> str | None:
+    """What to say where the encoder is not what its name may make a reader think.
+
+    Args:
+        loaded: the model.
+        name: what the user wrote.
+        mode: of the run.
+        seed: of the run.
+    """
+    origin = loaded.origin
+    if loaded.is_random and (mode == "scratch" or loaded.redrawn or name.startswith("random:")):
+        return f"{name}: the encoder has random weights (seed {seed}), as asked"
+    if origin is not None and loaded.id.startswith(UNVERIFIED):
+        return unverified_text(name, loaded.id, origin)
+    if origin is not None and origin.kind in ("random", "unverified"):
+        return f"{name}: {origin.kind} weights: {origin.reason}"
+    return None
+
+
+def corpora_of(config: Any, entry: Any, origin: Origin | None) -> list[str] | None:
+    """What weights have seen: by their own configuration, and of the catalogue's checkpoint by the catalogue.
+
+    Args:
+        config: of the encoder.
+        entry: catalogue entry of its type, or None.
+        origin: of the weights.
+
+    Returns:
+        None where nothing is declared, or where it is not known which weights these are.
+    """
+    if origin is not None and origin.kind == "random":
+        return []
+    own = trained_on(config, entry)
+    verified = origin is not None and origin.kind == "catalogue"
+    return declared(config, entry) if own is None and verified else own
+
+
+def trained_on(config: Any, entry: Any) -> list[str] | None:
+    """What a configuration says that its weights were trained on, by `ecg-hub pretrain` and `--save-model`, or None."""
+    steps = getattr(config, "training", None)
+    before = own_corpora(config)
+    if not steps:
+        return before
+    if before is None:
+        began = steps[0].get("began")
+        before = [] if began == "random" else list(entry.pretraining_corpora) if began == "catalogue" else [UNDECLARED]
+    return list(dict.fromkeys([*before, *(str(step["dataset"]) for step in steps)]))
 
 
 def _load_trivial(preset: str) -> LoadedModel:
@@ -161,6 +235,7 @@ def _load_own(name: str, mode: str, preset: str) -> LoadedModel:
         weights_sha256=digest,
         parameters=sum(p.numel() for p in encoder.parameters()),
         preset=preset,
+        origin=FOREIGN,
     )
 
 
@@ -170,19 +245,9 @@ def _architecture(name: str) -> str:
 
     if name.startswith("random:"):
         return name
-    if name in models():
-        return f"random:{name}"
+    if name.removeprefix(UNVERIFIED) in models():
+        return f"random:{name.removeprefix(UNVERIFIED)}"
     raise InputError(
         f"Mode 'scratch' trains a registered architecture from random weights; {name!r} is a folder or hub id. "
         "Use its short name: see `ecg-eval ls models`."
     )
-
-
-def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 over all parameters and buffers: name, dtype, shape and bytes, in order of name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        array = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}|{array.dtype}|{tuple(array.shape)}|".encode())
-        digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

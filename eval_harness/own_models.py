@@ -170,7 +170,7 @@ def _width(made: Any, spec: Any, name: str) -> int:
 
 
 def _digest(name: str, made: Any, module: nn.Module | None) -> str:
-    from eval_harness.loading import weights_digest
+    from ecg_hub.origin import weights_digest
 
     source = Path(inspect.getfile(type(made))).read_bytes()
     weights = "" if module is None else weights_digest(module)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.names import model_folder
+from ecg_hub.names import UNVERIFIED, model_folder
 from eval_harness.options import RunOptions
 from eval_harness.own_names import TRIVIAL, is_own
 from eval_harness.protocol import DEFAULT_MODES
@@ -64,7 +64,7 @@ def entry_for(model: str) -> Any:
     """
     from ecg_hub.catalog import get, models
 
-    name = model.removeprefix("random:")
+    name = model.removeprefix("random:").removeprefix(UNVERIFIED)
     alias = name.removesuffix("-tiny") if model.startswith("random:") else name
     if alias in models():
         return models()[alias]

@@ -59,12 +59,23 @@ class Estimate(Strict):
     classes: Count | None = None
 
 
+class SourceFile(Strict):
+    """A file of the authors, as the configuration of the weights names it."""
+
+    file: str
+    sha256: Sha256
+
+
 class ModelInfo(Strict):
     """The encoder that was scored: what was asked for and what was loaded.
 
     `pretraining_corpora`: what the model's own configuration says it was pre-trained on (`ecg-hub pretrain` writes it);
     null where it says nothing and the catalogue may. `pretraining_train_only`: those of them of which only the training
     records were read -> fingerprint of their records and splits.
+    `origin`: where the weights come from: "catalogue" (the checkpoint that the short name stands for, by `evidence`:
+    the digest of the "tensors" or of the authors' "file" is the one that the catalogue knows, or the record of the
+    conversion has "declared" it), "random" (never trained), "own" (trained, as their configuration says, or not of the
+    hub's classes), "unverified"; null in results of older versions. `source`: the authors' file that they descend from.
     """
 
     id: str
@@ -74,6 +85,9 @@ class ModelInfo(Strict):
     parameters: Count | None = None
     pretraining_corpora: list[str] | None = None
     pretraining_train_only: dict[str, str] | None = None
+    origin: Literal["catalogue", "random", "own", "unverified"] | None = None
+    evidence: Literal["tensors", "file", "declared"] | None = None
+    source: SourceFile | None = None
 
 
 class ProtocolInfo(Strict):

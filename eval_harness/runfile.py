@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
@@ -17,6 +17,8 @@ from eval_harness.results import ModelInfo, Strict, UtcTime, in_words, read_json
 RUN_FILE = "run.json"
 ABSENT = "nothing"
 LATER = ("post_training", "train_subset")
+FOLLOWS = ("origin", "evidence", "source")
+"""What is said of a model's weights and follows from them: `weights_sha256` decides."""
 T = TypeVar("T")
 
 
@@ -78,7 +80,7 @@ def fingerprint(settings: RunSettings) -> str:
 
     Settings that came later count only where they are used, so that older run files keep their fingerprint.
     """
-    content = settings.model_dump(mode="json")
+    content = _decisive(settings)
     content = {name: value for name, value in content.items() if name not in LATER or value is not None}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -90,7 +92,7 @@ def differences(stored: RunFile, asked: RunFile) -> list[str]:
     Settings must be equal; a dataset or task that both name must have the same fingerprint or version. Further
     datasets and tasks are no difference: they are added.
     """
-    found = list(walk("", stored.settings.model_dump(mode="json"), asked.settings.model_dump(mode="json")))
+    found = list(walk("", _decisive(stored.settings), _decisive(asked.settings)))
     found += [
         f"dataset {name}: the raw folder or its labels changed (fingerprint {old[:12]} in the folder, {new[:12]} now)"
         for name, old, new in _changed(stored.datasets, asked.datasets)
@@ -99,6 +101,12 @@ def differences(stored: RunFile, asked: RunFile) -> list[str]:
         f"task {name}: version {old} in the folder, {new} now" for name, old, new in _changed(stored.tasks, asked.tasks)
     ]
     return found
+
+
+def _decisive(settings: RunSettings) -> dict[str, JsonValue]:
+    """Settings as JSON, without what follows from others."""
+    content: dict[str, Any] = settings.model_dump(mode="json")
+    return content | {"model": {name: value for name, value in content["model"].items() if name not in FOLLOWS}}
 
 
 def check_continues(folder: Path, asked: RunFile) -> RunFile | None:

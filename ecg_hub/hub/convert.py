@@ -21,6 +21,7 @@ from ecg_hub.hub.checkpoint import Checkpoint, read_checkpoint
 from ecg_hub.hub.entries import Conversion, Entries
 from ecg_hub.hub.folders import put_in_place
 from ecg_hub.names import model_folder
+from ecg_hub.origin import weights_digest
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
@@ -94,6 +95,7 @@ def convert(
     conversion: Conversion = entry.load("converter")(entries)
     conversion.config.source = _source(source, entry)
     model = _build(entry, conversion)
+    model.config.conversion = {"model": alias, "weights_sha256": weights_digest(model)}
     summary = ConversionSummary(
         alias=alias,
         output=target,

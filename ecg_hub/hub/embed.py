@@ -15,6 +15,7 @@ import torch
 from ecg_hub.auto import AutoFeatureExtractor, AutoModel
 from ecg_hub.errors import InputError
 from ecg_hub.hub.records import RecordInput, RecordOutput, run_records
+from ecg_hub.origin import shown_name
 
 _ROWS_PER_GROUP = 4096
 
@@ -77,8 +78,10 @@ def embed(
     target = Path(output).expanduser()
     if target.suffix != ".parquet":
         raise InputError(f"The output is {str(output)!r}; give a file that ends in .parquet.")
-    keywords = {"seed": seed} if os.fspath(model).startswith("random:") else {}
-    encoder = AutoModel.from_pretrained(model, dtype=torch.float32, **keywords).to(device)
+    keywords: dict[str, Any] = {"seed": seed} if os.fspath(model).startswith("random:") else {}
+    encoder = AutoModel.from_pretrained(model, dtype=torch.float32, **keywords)
+    name = shown_name(os.fspath(model), encoder)
+    encoder = encoder.to(device)
     extractor = AutoFeatureExtractor.from_pretrained(model)
     extractor = extractor if preset is None else extractor.with_preset(preset)
     results = run_records(
@@ -91,7 +94,7 @@ def embed(
         **prepare,
     )
     dim = int(encoder.config.hidden_size)
-    schema = _schema(dim, {"model": os.fspath(model), "preset": extractor.preset})
+    schema = _schema(dim, {"model": name, "preset": extractor.preset})
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:

@@ -16,8 +16,9 @@ from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.hub.leaks import check_card, check_json, check_lines, check_metadata
 from ecg_hub.hub.published_card import published_card
-from ecg_hub.hub.terms import check_may_leave
+from ecg_hub.hub.terms import check_may_leave, random_name
 from ecg_hub.names import endpoint, resolve
+from ecg_hub.origin import Origin, origin_of
 
 CONFIG, EXTRACTOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
@@ -40,6 +41,7 @@ class Package:
         facts: parameters, number format and role, in words.
         random: whether the weights were never trained.
         internal: whether the licence keeps the weights inside.
+        origin: where the weights come from.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Package:
     facts: str
     random: bool
     internal: bool
+    origin: Origin | None = None
 
     @property
     def loader(self) -> str:
@@ -70,6 +73,7 @@ class Package:
         terms = f"{licence.name}. {licence.note or ''}".strip()
         return [
             f"{self.name}: {kind}{self.entry.title}, {self.facts}",
+            *self._other_weights(),
             *([f"descends from {source.get('file')}, sha256 {source.get('sha256')}"] if source else []),
             *([f"licence of those weights: {terms}"] if source else []),
             *(["INTERNAL: a private repository, not to be passed on"] if self.internal else []),
@@ -77,6 +81,12 @@ class Package:
             f"  {len(sizes)} files, {sum(sizes.values()):,} bytes",
             *([f"left out: {shown(self.left_out)}"] if self.left_out else []),
         ]
+
+    def _other_weights(self) -> list[str]:
+        """What to say where these are not the weights that the catalogue's name stands for."""
+        if self.random or self.origin is None or self.origin.kind == "catalogue":
+            return []
+        return [f"not the published weights of {self.entry.title}: {self.origin.reason}"]
 
 
 def loader(entry: catalog.ModelEntry, config: dict[str, Any]) -> str:
@@ -134,7 +144,7 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
         name: what the user wrote.
         internal: the user says that the copy stays inside.
         to_hub: it goes to the hub at $HF_ENDPOINT; else to a disk.
-        random: the `random:` name, if the weights were never trained.
+        random: the `random:` name, if the weights were never trained; config.json may say so too.
 
     Raises:
         InputError: the licence keeps it back, or a file names a folder of this machine.
@@ -152,7 +162,8 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     weights = [path for path in found if any(fnmatchcase(path, pattern) for pattern in WEIGHTS)]
     _check_files(folder, found, weights)
-    facts = _load(folder, entry, config)
+    facts, origin = _load(folder, entry, config)
+    random = random or random_name(config)
     own = (folder / CARD).read_text(encoding="utf-8", errors="replace") if CARD in found else None
     card = published_card(entry, config, facts=facts, random=random, internal=internal, own=own)
     _check_leaks(folder, config, weights, card)
@@ -172,6 +183,7 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
         facts=facts,
         random=random is not None,
         internal=internal,
+        origin=origin,
     )
 
 
@@ -207,8 +219,8 @@ def _check_files(folder: Path, found: list[str], weights: list[str]) -> None:
         )
 
 
-def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> str:
-    """Load the folder as its users will, run it once, and return what it is in words."""
+def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> tuple[str, Origin]:
+    """Load the folder as its users will, run it once, and return what it is in words, and where it comes from."""
     import torch
 
     import ecg_hub
@@ -238,7 +250,7 @@ def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> st
     head = any(name.endswith("ForPreTraining") for name in config.get("architectures") or ())
     encoder = "encoder with the head of its pre-training" if head else "encoder"
     what = f"classifier with {model.config.num_labels} outputs" if hasattr(model, "head_is_new") else encoder
-    return f"{what}, {model.num_parameters():,} parameters in {types}"
+    return f"{what}, {model.num_parameters():,} parameters in {types}", origin_of(model)
 
 
 def _check_agree(folder: Path, extractor: Any, config: Any) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from ecg_hub.auto import AutoFeatureExtractor, AutoModelForECGClassification
 from ecg_hub.hub.records import RecordInput, run_records
+from ecg_hub.origin import shown_name
 from ecg_hub.pipeline import average_outputs, check_classifier, labelled_scores
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Predictions:
     """Scores of several records.
 
     Attributes:
-        model: what the user asked for.
+        model: what the user asked for; `unverified:` before a short name that finds other weights.
         labels: names of all outputs, in the model's order.
         rows: one per record, in the order given.
     """
@@ -120,7 +121,9 @@ def predict(
         CheckpointError: the checkpoint has no trained head, or lacks weights.
         InputError: no records.
     """
-    classifier = AutoModelForECGClassification.from_pretrained(model, dtype=torch.float32).to(device)
+    classifier = AutoModelForECGClassification.from_pretrained(model, dtype=torch.float32)
+    name = shown_name(os.fspath(model), classifier)
+    classifier = classifier.to(device)
     check_classifier(classifier)
     extractor = AutoFeatureExtractor.from_pretrained(model)
     extractor = extractor if preset is None else extractor.with_preset(preset)
@@ -142,7 +145,7 @@ def predict(
             outputs = average_outputs(torch.from_numpy(result.outputs), config)
             rows.append(Prediction(result.record, len(result.outputs), labelled_scores(outputs, config, top_k)))
     labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    return Predictions(os.fspath(model), labels, tuple(rows))
+    return Predictions(name, labels, tuple(rows))
 
 
 def _as_text(score: dict[str, Any]) -> str:

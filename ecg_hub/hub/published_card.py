@@ -19,6 +19,7 @@ from ecg_hub.hub.terms import source_of
 
 INTERNAL = "## Internal copy"
 _SHOWN_LABELS = 100
+_RANDOM = "Random:"
 
 
 def published_card(
@@ -36,6 +37,8 @@ def published_card(
     """
     card = own or _made(entry, config, facts, random)
     source = source_of(config)
+    if random and _RANDOM not in card:
+        card = f"{card.rstrip()}\n\n## Origin\n\n{_origin(config, random)}\n"
     if source is not None and str(source.get("sha256")) not in card:
         card = f"{card.rstrip()}\n\n## Origin\n\n{_origin(config, random)}\n"
     if internal and INTERNAL not in card:
@@ -120,9 +123,10 @@ def _front(entry: ModelEntry, config: Mapping[str, Any], title: str, random: str
 
 def _origin(config: Mapping[str, Any], random: str | None) -> str:
     if random:
+        seed = (config.get("random_weights") or {}).get("seed", 0)
         return (
-            f"Random: drawn with seed 0 as `{random}`. Nothing was ever trained. They are a baseline and serve to try "
-            "things out."
+            f"{_RANDOM} drawn with seed {seed} as `{random}`. Nothing was ever trained. They are a baseline and serve "
+            "to try things out."
         )
     source = source_of(config)
     if source is None:

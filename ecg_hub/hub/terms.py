@@ -35,6 +35,18 @@ def source_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
     return source if isinstance(source, dict) and source else None
 
 
+def random_name(config: Mapping[str, Any]) -> str | None:
+    """Return what the weights of a config.json were drawn as if they are random and nothing else is said of them.
+
+    Args:
+        config: content of config.json.
+    """
+    drawn = config.get("random_weights")
+    if drawn is None or source_of(config) is not None or config.get("pretraining") or config.get("training"):
+        return None
+    return str(drawn.get("name") or f"random weights of {config.get('model_type')}")
+
+
 def kept_back(config: Mapping[str, Any]) -> str | None:
     """Return why the weights that go with a config.json may not be passed on, or None if they may.
 

@@ -32,8 +32,8 @@ from eval_harness.atomic import write_error, write_text
 from eval_harness.data import RunData, Windows, consecutive_windows, mean_by_record
 from eval_harness.environment import environment
 from eval_harness.folder import own_folder
-from eval_harness.job import extractor_digest, model_info
-from eval_harness.loading import LoadedModel, load_model
+from eval_harness.job import extractor_digest, model_info, say
+from eval_harness.loading import LoadedModel, load_model, origin_notice
 from eval_harness.plan import model_slug
 from eval_harness.records import Datasets
 from eval_harness.results import read_json, utc_now
@@ -96,6 +96,9 @@ def run_cka(options: CkaOptions) -> CkaResult:
     )  # fmt: skip
     device = make_accelerator(opened).device
     loaded = {name: load_model(name, "linear", options.preset, options.seed) for name in options.models}
+    for name, model in loaded.items():
+        if (notice := origin_notice(model, name, "linear", options.seed)) is not None:
+            say(notice)
     seconds = max(model.extractor.spec().input_seconds for model in loaded.values())
     if any(model.is_trivial for model in loaded.values()):
         raise InputError("The baseline 'trivial' has no encoder whose stages could be compared.")

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import DataError, InputError, ResultError
+from ecg_hub.origin import weights_digest
 from eval_harness.adapt import AdaptedModel
 from eval_harness.data import RunData, Split, Windows
 from eval_harness.features import FeatureCache, Predictor
 from eval_harness.found import FoundRun, find_runs
-from eval_harness.loading import weights_digest
 from eval_harness.options import RunOptions
 from eval_harness.own_heads import HEAD_FILE, open_own_head
 from eval_harness.own_names import TRIVIAL

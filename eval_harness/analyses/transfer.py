@@ -307,8 +307,10 @@ def _as_lists(link: Any) -> dict[str, Any]:
 def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Mapping[str, LabelMap]) -> TransferResult:
     settings = trained.found.run.settings
     entry = by_model_type(trained.classifier.config.model_type)
-    untrained = settings.model.id.startswith("random:") or settings.mode == "scratch"
-    corpora = [] if untrained else declared(trained.classifier.config, entry)
+    untrained = "random" in (settings.model.id.partition(":")[0], settings.model.origin) or settings.mode == "scratch"
+    unnamed = settings.model.origin in ("own", "unverified")
+    known = settings.model.pretraining_corpora if unnamed else declared(trained.classifier.config, entry)
+    corpora = [] if untrained else known
     links = sorted({(link.code, *link.source, "=", *link.target) for found in maps.values() for link in found.links})
     decides: dict[str, Any] = {
         "run": trained.found.run.fingerprint,

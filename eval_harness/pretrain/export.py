@@ -34,6 +34,7 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log:
     versions = {name: found[name] for name in VERSIONS}
 
     def fill(folder: Path, steps: int) -> None:
+        model.config.random_weights = None
         model.config.pretraining = {**facts, "steps": steps, "versions": versions}
         with _no_bar():
             fill_model_folder(folder, model, entry, card(model.config, entry))

@@ -74,8 +74,9 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
         CheckpointError: weights are missing.
     """
     import ecg_hub
-    from eval_harness.contamination import declared, own_train_only
-    from eval_harness.loading import weights_digest
+    from ecg_hub.origin import origin_of, weights_digest
+    from eval_harness.contamination import own_train_only
+    from eval_harness.loading import UNDECLARED, corpora_of
 
     if settings:
         raise InputError(f"--set {', '.join(settings)} goes with --model: --init brings its own configuration.")
@@ -95,7 +96,8 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
         model = ecg_hub.AutoModelForPreTraining.from_pretrained(name, dtype=torch.float32, new_head=True)
     digest = weights_digest(model)
     words = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
-    corpora, alone = tuple(declared(model.config, entry) or ()), own_train_only(model.config) or {}
+    seen = corpora_of(model.config, entry, origin_of(model))
+    corpora, alone = (UNDECLARED,) if seen is None else tuple(seen), own_train_only(model.config) or {}
     return Beginning(model, entry, words, {"weights_sha256": digest}, corpora, alone)
 
 
@@ -109,7 +111,7 @@ def from_published(path: Path) -> Beginning:
     from ecg_hub.hub.entries import Entries
     from ecg_hub.models.ecg_cpc.convert_ecg_cpc import convert_for_pretraining
     from ecg_hub.models.ecg_cpc.pretraining_ecg_cpc import ECGCPCForPreTraining
-    from eval_harness.loading import weights_digest
+    from ecg_hub.origin import weights_digest
 
     entry = catalog.get("ecg-cpc")
     source = read_checkpoint(path, member=entry.weights.member, usual_key=entry.weights.key)

@@ -12,7 +12,7 @@ from eval_harness.found import FoundRun
 from eval_harness.own_names import TRIVIAL
 from eval_harness.predictions import Predictions
 from eval_harness.protocol import MODES, PROTOCOLS, Protocol
-from eval_harness.publish.meta import catalogue_entry
+from eval_harness.publish.meta import begins_at_random, catalogue_entry, draws_anew
 from eval_harness.publish.names import FORCED
 from eval_harness.results import Result
 from eval_harness.taskfiles import Task
@@ -129,13 +129,24 @@ def _protocol_problems(result: Result) -> Iterator[str]:
 
 
 def _borrowed_name(result: Result) -> Iterator[str]:
-    """The short name of a published model for weights that somebody else has pre-trained."""
-    entry, corpora = catalogue_entry(result.model.id), result.model.pretraining_corpora
-    if entry is not None and corpora is not None:
+    """The short name of a published model for other weights than those that it stands for."""
+    model, corpora = result.model, result.model.pretraining_corpora
+    entry = catalogue_entry(model.id)
+    if entry is None or model.id.startswith("random:"):
+        return
+    if model.parameters != entry.parameters:
+        yield f"its model has {model.parameters} parameters, the {entry.title} of {model.id!r} {entry.parameters}"
+    if corpora is not None:
         seen = ", ".join(corpora) or "nothing"
         yield (
             f"its model says that it was pre-trained on {seen}, so it is not the {entry.title} that "
             f"{result.model.id!r} stands for: score it under a name of its own, ORG/NAME or its folder"
+        )
+    elif not draws_anew(result) and model.origin != "catalogue":
+        said = "it does not say where its weights come from" if model.origin is None else f"{model.origin} weights"
+        yield (
+            f"{said}, and {model.id!r} stands for the published {entry.title}: `ecg-hub pull {model.id}` or `ecg-hub "
+            "convert` gets those, then score them again"
         )
 
 
@@ -143,14 +154,14 @@ def _contamination(result: Result) -> str | None:
     """What the declared corpora say of the test set; None for models whose corpora are not known here."""
     if result.data is None:
         return None
-    if result.model.id == TRIVIAL or result.model.id.startswith("random:") or result.mode == "scratch":
-        return state([], result.data.name)
-    if result.protocol.deviations.get("post_train.pretrained") is False:
+    if result.model.id == TRIVIAL or begins_at_random(result):
         return state([], result.data.name)
     model, data = result.model, result.data
     if model.pretraining_corpora is not None:
         return state(model.pretraining_corpora, data.name, model.pretraining_train_only, data.fingerprint)
     entry = catalogue_entry(result.model.id)
+    if result.model.origin in ("own", "unverified"):
+        return "unknown"
     return None if entry is None else state(list(entry.pretraining_corpora), result.data.name)
 
 

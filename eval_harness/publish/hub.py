@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ecg_hub.errors import EcgHubError
 from ecg_hub.hub.client import HubRepository, Kind, check_id
-from ecg_hub.names import disable_xet, endpoint
+from ecg_hub.names import UNVERIFIED, disable_xet, endpoint, is_public_hub
 
 
 class HubPublisher:
@@ -31,6 +31,11 @@ class HubPublisher:
     def name(self) -> str:
         """The repository."""
         return self._remote.name
+
+    @property
+    def on_public_hub(self) -> bool:
+        """Whether it is on the public hub."""
+        return is_public_hub()
 
     def head(self) -> str | None:
         """The commit of the default branch."""
@@ -134,7 +139,7 @@ def revision_problem(model: str, revision: str | None, models: Models) -> tuple[
     """
     if revision is None:
         return None, None
-    facts = models.look_up(model, revision)
+    facts = models.look_up(model.removeprefix(UNVERIFIED), revision)
     if facts is None:
         return f"there is no commit {revision!r} of {model!r} on {endpoint()}", None
     return None, facts

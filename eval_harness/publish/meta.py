@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from ecg_hub.catalog import ModelEntry, models
 from ecg_hub.errors import ResultError
+from ecg_hub.names import UNVERIFIED
 from eval_harness.own_names import TRIVIAL
 from eval_harness.publish.names import public_id, settings
 from eval_harness.results import Count, Result, Sha256, Strict, in_words
@@ -77,8 +78,9 @@ def describe(result: Result, licence: str | None = None) -> ModelMeta:
     """
     model = result.model
     entry = catalogue_entry(model.id)
+    name = public_id(model.id, model.revision, model.origin)
     common: dict[str, Any] = {
-        "id": public_id(model.id, model.revision),
+        "id": name,
         "revision": model.revision,
         "weights_sha256": model.weights_sha256,
         "parameters": model.parameters,
@@ -88,10 +90,13 @@ def describe(result: Result, licence: str | None = None) -> ModelMeta:
         return ModelMeta(**common, kind="trivial", title="Age, sex, heart rate and amplitudes", pretraining_corpora=[])
     if entry is None:
         stated = None if licence is None else LicenceInfo(name=licence)
-        title, corpora = public_id(model.id, model.revision), model.pretraining_corpora
+        corpora = model.pretraining_corpora
+        if model.origin == "random":
+            return ModelMeta(**common, kind="random", title=f"{name}, random weights", pretraining_corpora=[])
+        title = f"{name.removeprefix(UNVERIFIED)}, unverified weights" if model.origin == "unverified" else name
         return ModelMeta(**common, kind="other", title=title, licence=stated, pretraining_corpora=corpora)
     links: dict[str, Any] = {"paper": entry.paper, "repository": entry.repository}
-    if model.id.startswith("random:"):
+    if model.id.startswith("random:") or (begins_at_random(result) and result.mode != "scratch"):
         small = ", tiny" if model.id.endswith("-tiny") else ""
         return ModelMeta(
             **common, kind="random", title=f"{entry.title}{small}, random weights", pretraining_corpora=[], **links
@@ -104,6 +109,16 @@ def describe(result: Result, licence: str | None = None) -> ModelMeta:
         pretraining_corpora=[] if result.mode == "scratch" else list(entry.pretraining_corpora),
         **links,
     )
+
+
+def begins_at_random(result: Result) -> bool:
+    """Return whether the encoder began with random weights, whatever its name stands for."""
+    return result.model.id.startswith("random:") or result.model.origin == "random" or draws_anew(result)
+
+
+def draws_anew(result: Result) -> bool:
+    """Return whether the run drew random weights of the architecture that its model's name stands for."""
+    return result.mode == "scratch" or result.protocol.deviations.get("post_train.pretrained") is False
 
 
 def catalogue_entry(model: str) -> ModelEntry | None:

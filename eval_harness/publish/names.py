@@ -14,7 +14,9 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from pydantic import JsonValue
 
+from ecg_hub.catalog import models
 from ecg_hub.errors import InputError
+from ecg_hub.names import UNVERIFIED
 from eval_harness.own_names import PREFIX as PYTHON
 from eval_harness.own_names import is_own
 from eval_harness.protocol import Protocol
@@ -36,12 +38,15 @@ META = re.compile(rf"{RESULTS}/({PART.pattern})/({PART.pattern})/{META_FILE}")
 _SETTINGS = (*(f.name for f in fields(Protocol) if f.name not in FORCED), "limit", "dtype", "feature_dtype")
 
 
-def public_id(model: str, revision: str | None = None) -> str:
+def public_id(model: str, revision: str | None = None, origin: str | None = None) -> str:
     """Return the name a model is published under: the paths of folders and files are cut down to their last part.
+
+    A folder that is called like a published model keeps that name only with the weights of that model.
 
     Args:
         model: as in the result: short name, hub id, folder, `random:...`, `python:FILE.py:NAME`.
         revision: its commit; what has none and holds a slash is a folder.
+        origin: of its weights, as in the result.
     """
     if is_own(model):
         source, _, name = model.removeprefix(PYTHON).rpartition(":")
@@ -49,20 +54,24 @@ def public_id(model: str, revision: str | None = None) -> str:
     if model.startswith("random:"):
         return model
     is_path = model.startswith((".", "~", "/", os.sep)) or "\\" in model or ("/" in model and revision is None)
-    return _last(model) if is_path else model
+    if not is_path:
+        return model
+    name = _last(model)
+    return f"{UNVERIFIED}{name}" if name in models() and origin != "catalogue" else name
 
 
-def model_folder(model: str, revision: str | None = None) -> str:
+def model_folder(model: str, revision: str | None = None, origin: str | None = None) -> str:
     """Return the folder name of a published model: `org__name`, `random__ecg-cpc`.
 
     Args:
         model: as in the result.
         revision: its commit.
+        origin: of its weights.
 
     Raises:
         InputError: a name that makes no folder name on every system.
     """
-    name = public_id(model, revision).replace(":", "__").replace("/", "__")
+    name = public_id(model, revision, origin).replace(":", "__").replace("/", "__")
     if not PART.fullmatch(name):
         raise InputError(
             f"Model {model!r} cannot be published under this name: use letters, digits, '.', '_' and '-', beginning "
@@ -104,7 +113,8 @@ def revision_folder(result: Result) -> str:
 
 def entry_folder(result: Result) -> str:
     """Return the folder of a result's model and revision, below which the modes lie."""
-    return f"{RESULTS}/{model_folder(result.model.id, result.model.revision)}/{revision_folder(result)}"
+    model = result.model
+    return f"{RESULTS}/{model_folder(model.id, model.revision, model.origin)}/{revision_folder(result)}"
 
 
 def entry_path(result: Result) -> str:

@@ -28,6 +28,10 @@ class Publisher(Protocol):
     def name(self) -> str:
         """Its name for people."""
 
+    @property
+    def on_public_hub(self) -> bool:
+        """Whether it is on the public Hub."""
+
     def head(self) -> str | None:
         """Return the present commit, None for a repository that does not exist yet or is empty."""
 
@@ -72,6 +76,11 @@ class FolderPublisher:
     def name(self) -> str:
         """The folder."""
         return str(self.folder)
+
+    @property
+    def on_public_hub(self) -> bool:
+        """A folder is not."""
+        return False
 
     def head(self) -> str | None:
         """The mark of the last commit."""

@@ -148,7 +148,8 @@ def push(
 
 def entry_bytes(result: Result) -> bytes:
     """Return the file of an entry: the result, its model under the name it is published under."""
-    model = result.model.model_copy(update={"id": public_id(result.model.id, result.model.revision)})
+    model = result.model
+    model = model.model_copy(update={"id": public_id(model.id, model.revision, model.origin)})
     return (result.model_copy(update={"model": model}).model_dump_json(indent=1) + "\n").encode()
 
 
@@ -240,7 +241,8 @@ def _missing(
 
 def _root(publisher: Publisher, head: str | None, tasks: Sequence[Task]) -> dict[str, bytes]:
     """The card and the list of tasks of a new repository; where they are, they are somebody's to edit."""
-    return {name: content for name, content in root_files(tasks).items() if publisher.read(head, name) is None}
+    files = root_files(tasks, publisher.on_public_hub)
+    return {name: content for name, content in files.items() if publisher.read(head, name) is None}
 
 
 def _merged(meta: ModelMeta, old: bytes | None, path: str, files: Mapping[str, bytes]) -> ModelMeta:

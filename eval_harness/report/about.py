@@ -45,10 +45,15 @@ def notices(entries: Sequence[Entry]) -> list[Html]:
         )
         words = " results are on simulated ECGs of invented patients. They say nothing about any model."
         found.append(tag("p", tag("strong", "Synthetic data. "), f"{share}{words}", class_="notice"))
-    names = dict.fromkeys(entry.run.run.settings.model.id for entry in entries)
-    untrained = [name for name in names if name.startswith("random:")]
+    runs = [entry.run.run.settings for entry in entries]
+    models = [run.model for run in runs if run.mode != "scratch" or run.model.id.startswith("random:")]
+    untrained = dict.fromkeys(model.id for model in models if "random" in (model.id.partition(":")[0], model.origin))
     if untrained:
         words = f"Not pre-trained (random weights): {', '.join(untrained)}."
+        found.append(tag("p", words, class_="notice"))
+    unverified = dict.fromkeys(model.id for model in models if model.origin == "unverified")
+    if unverified:
+        words = f"Unverified weights, nobody can tell which: {', '.join(unverified)}."
         found.append(tag("p", words, class_="notice"))
     return found
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from ecg_hub import catalog
@@ -102,3 +104,11 @@ def test_a_model_of_ones_own_declares_its_corpora_itself() -> None:
     assert declared(object(), None) is None
     assert state(declared(own, entry), "sph") == "seen"
     assert state(declared(own, entry), "ptb-xl") == "unknown"  # nobody knows what my-hospital holds
+
+
+def test_a_later_training_on_the_same_dataset_ends_the_claim_of_training_folds() -> None:
+    pretraining = {"corpora": ["ptb-xl", "sph"], "train_only": {"ptb-xl": "a" * 16, "sph": "b" * 16}}
+    once = SimpleNamespace(pretraining=pretraining, training=None)
+    again = SimpleNamespace(pretraining=pretraining, training=[{"dataset": "ptb-xl"}])
+    assert own_train_only(once) == {"ptb-xl": "a" * 16, "sph": "b" * 16}
+    assert own_train_only(again) == {"sph": "b" * 16}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from eval_harness.found import read_found
 from eval_harness.metrics.calibration import BINS, calibration_error
 from eval_harness.predictions import Predictions
 from eval_harness.registry import get_task
+from eval_harness.report.about import notices
 from eval_harness.report.content import Entry, Scored, TaskContent, entries, gather
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.groups import subgroup_words
@@ -263,3 +265,28 @@ def test_a_history_is_read_and_a_damaged_one_is_none(tmp_path: Path) -> None:
     path.write_text("[]")
     assert read_history(entry, "ptbxl_super") is None
     assert read_history(entry, "other") is None
+
+
+@pytest.mark.parametrize(
+    ("model", "origin", "mode", "expected"),
+    [
+        (
+            "unverified:x",
+            "unverified",
+            "linear",
+            "Unverified weights, nobody can tell which: unverified:x.",
+        ),
+        ("mine", "random", "linear", "Not pre-trained (random weights): mine."),
+        ("random:ecg-cpc", None, "linear", "Not pre-trained (random weights): random:ecg-cpc."),
+        ("s4", "random", "scratch", None),
+        ("ecg-cpc", "catalogue", "linear", None),
+    ],
+)
+def test_weights_that_are_not_a_published_models_are_noticed(
+    model: str, origin: str | None, mode: str, expected: str | None
+) -> None:
+    settings = SimpleNamespace(model=SimpleNamespace(id=model, origin=origin), mode=mode)
+    entry: Any = SimpleNamespace(run=SimpleNamespace(run=SimpleNamespace(settings=settings), results={}))
+    found = [str(notice) for notice in notices([entry])]
+    assert len(found) == (1 if expected is None else 2)
+    assert expected is None or expected in found[-1]

@@ -207,7 +207,9 @@ def test_a_saved_model_classifies_like_the_run(options: Options, data_root: Path
     assert probabilities.numpy() == pytest.approx(test.y_prob[0], abs=1e-5)
     assert list(model.config.id2label.values()) == list(test.labels)
     assert len(model.config.thresholds) == len(test.labels)
-    assert ecg_hub.AutoModel.from_pretrained(folder / "model" / "ptbxl_super") is not None
+    config = ecg_hub.AutoModel.from_pretrained(folder / "model" / "ptbxl_super").config
+    step = {"dataset": "ptb-xl", "run": "ptbxl_super", "mode": "finetune", "seed": given.seeds[0], "began": "random"}
+    assert (config.random_weights, config.training) == (None, [step])
 
 
 def test_unknown_names_are_refused_before_anything_runs(options: Options) -> None:

@@ -53,7 +53,8 @@ def made_up(model: str, task: str, mode: str = "linear", *, point: float | None 
             "revision": hashlib.sha1(model.encode()).hexdigest() if hub else None,
             "weights_sha256": weights,
             "preset": "benchmark",
-            "parameters": 0 if model == "trivial" else int(10 ** (6 + 2 * strength)),
+            "parameters": _parameters(model, strength),
+            "origin": _origin(model),
         },
         "protocol": {"name": "paper", "deviations": {}},
         "data": {
@@ -67,6 +68,19 @@ def made_up(model: str, task: str, mode: str = "linear", *, point: float | None 
         "predictions": {"file": f"predictions/{known.run}.parquet", "sha256": weights},
     }
     return result(**{**content, **changes})
+
+
+def _parameters(model: str, strength: float) -> int:
+    entry = catalogue_entry(model)
+    if entry is not None and not model.startswith("random:"):
+        return entry.parameters
+    return 0 if model == "trivial" else int(10 ** (6 + 2 * strength))
+
+
+def _origin(model: str) -> str | None:
+    if model.startswith("random:"):
+        return "random"
+    return None if model == "trivial" else "own" if catalogue_entry(model) is None else "catalogue"
 
 
 def write_board(folder: Path, results: Iterable[Result]) -> None:

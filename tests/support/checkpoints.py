@@ -32,9 +32,10 @@ def convert_filled(alias: str, folder: Path) -> Path:
 def save_tiny(
     alias: str, folder: Path, source: dict[str, Any] | None = None, *, labels: int = 0, **config: Any
 ) -> Path:
-    """Save a tiny model with its extractor; `source` is what its weights are said to descend from."""
+    """Save a tiny model with its extractor as if it were trained; `source` is what it is said to descend from."""
     model = tiny_classifier(alias, num_labels=labels, **config) if labels else tiny(alias, **config)
     model.config.source = source
+    model.config.random_weights = None
     model.head_is_new = False
     model.save_pretrained(folder)
     ecg_hub.AutoFeatureExtractor.from_pretrained(f"random:{alias}-tiny").save_pretrained(folder)

@@ -118,7 +118,8 @@ class Catalog:
     def leaderboard(self, dataset: str, known: bool, derived: bool) -> list[dict[str, Any]]:
         """Rank the models that report results on a dataset, task by task.
 
-        A task is better when higher, unless the dataset's `eval.yaml` says `lower_is_better: true` for it.
+        A task is better when higher, unless the dataset's card lists it under `lower_is_better` (or its `eval.yaml`, of
+        a repository that an older ecg-hub made, says `lower_is_better: true` for it).
 
         Args:
             dataset: id of the dataset repository.
@@ -151,9 +152,23 @@ class Catalog:
         try:
             repo = self.repos.get("datasets", dataset)
             tree = self.history.read(repo, repo.state().heads[MAIN]).tree
+        except Exception:  # there is no such repository, whatever the reason: the list is still worth having
+            return set()
+        return self._lower_by_card(tree) | self._lower_by_tasks(tree)
+
+    def _lower_by_card(self, tree: str) -> set[str]:
+        try:
+            return {
+                str(task) for task in metadata(self.read_text(tree, "README.md", MAX_CARD) or "")["lower_is_better"]
+            }
+        except Exception:  # somebody's file: whatever is wrong with it
+            return set()
+
+    def _lower_by_tasks(self, tree: str) -> set[str]:
+        try:
             value = load_yaml(self.read_text(tree, "eval.yaml", MAX_CONFIG) or "")
             return {str(task["id"]) for task in value["tasks"] if task.get("lower_is_better") is True}
-        except Exception:  # somebody's file: whatever is wrong with it, the list is still worth having
+        except Exception:  # somebody's file: whatever is wrong with it
             return set()
 
     def _results_file(self, tree: str, path: str) -> list[dict[str, Any]]:

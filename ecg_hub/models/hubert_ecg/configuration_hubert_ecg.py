@@ -11,8 +11,8 @@ from ecg_hub.wav2vec2_config import Wav2Vec2FamilyConfig
 class HuBERTECGConfig(Wav2Vec2FamilyConfig):
     """Configuration of HuBERT-ECG; the defaults are the published base model, without masking and LayerDrop.
 
-    The published code leaves masking and LayerDrop of the pre-training on while it fine-tunes. To have them back:
-    `layerdrop=0.1, mask_time_prob=0.33`.
+    In fine-tuning, the published code switches masking off and leaves LayerDrop at 0.1; `layerdrop=0.1` brings it back.
+    The pre-training had both: `layerdrop=0.1, mask_time_prob=0.33, mask_time_length=1`.
 
     Attributes:
         mask_time_prob: share of the tokens that is masked in train mode, before overlap; 0 is off.

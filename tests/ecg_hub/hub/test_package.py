@@ -17,7 +17,7 @@ from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
 from ecg_hub.hub.package import TRAINING_LOG, Package, pack, packed
 from ecg_hub.hub.published_card import keep_scores
 from ecg_hub.names import model_folder
-from tests.support.checkpoints import SOURCE, save_tiny
+from tests.support.checkpoints import SOURCE, convert_filled, save_tiny
 
 
 @pytest.fixture
@@ -105,6 +105,31 @@ def test_a_short_name_is_the_converted_model() -> None:
     save_tiny("merl", model_folder("merl"))
     with packed("merl") as package:
         assert package.files["model.safetensors"] == model_folder("merl").resolve() / "model.safetensors"
+
+
+def test_weights_that_are_not_the_published_ones_are_said(tmp_path: Path) -> None:
+    words = "not the published weights of ECG-CPC: its config.json holds no record of a conversion"
+    folder = save_tiny("ecg-cpc", tmp_path / "mine")
+    assert words in "\n".join(pack(folder, "mine").lines())
+    convert_filled("ecg-cpc", tmp_path / "authors")
+    with packed("ecg-cpc") as package:
+        assert "not the published" not in "\n".join(package.lines())
+
+
+def test_a_folder_of_random_weights_says_so(tmp_path: Path) -> None:
+    model = ecg_hub.AutoModel.from_pretrained("random:ecg-cpc-tiny", seed=5)
+    model.save_pretrained(tmp_path)
+    ecg_hub.AutoFeatureExtractor.from_pretrained("random:ecg-cpc-tiny").save_pretrained(tmp_path)
+    card = "---\nlicense: mit\n---\n# The best model of all\n"
+    for own in (None, card):
+        if own is not None:
+            (tmp_path / "README.md").write_text(own)
+        package = pack(tmp_path, "mine")
+        assert package.random
+        assert package.lines()[0].startswith("mine: RANDOM WEIGHTS, never trained; ECG-CPC")
+        text = bytes(package.files["README.md"]).decode()  # type: ignore[arg-type]
+        assert "Random: drawn with seed 5 as `random:ecg-cpc-tiny`. Nothing was ever trained." in text
+        assert text.startswith(own or "---\nlicense: unknown")
 
 
 def _truncate(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ecg_hub.hub.package import packed
 from ecg_hub.hub.push import Plan, send
 from ecg_hub.hub.server.disk import Disk
 from ecg_hub.hub.server.refusals import RequestError
+from ecg_hub.names import model_folder
 from eval_harness.cli.hub import main
 from tests.support.checkpoints import SOURCE, convert_filled, save_tiny
 from tests.support.hub import TestHub
@@ -72,15 +74,60 @@ def test_from_the_authors_names_to_plain_transformers(
 def test_a_pushed_model_is_scored_under_its_commit(hub: TestHub, tmp_path: Path) -> None:
     from eval_harness.cli.evaluate import main as evaluate
 
-    with packed("random:ecg-cpc") as package:
+    convert_filled("ecg-cpc", tmp_path / "authors")
+    with packed("ecg-cpc") as package:
         commit = send(package, Plan(REPO)).commit
+    shutil.rmtree(model_folder("ecg-cpc"))
     words = ["run", "--model", "ecg-cpc", "--tasks", "demo", "--data-root", "mock", "--mode", "linear"]
     output = tmp_path / "results"
     assert evaluate([*words, "--limit", "24", "--epochs", "1", "--resamples", "20", "--output", str(output)]) == 0
     results = [json.loads(path.read_text()) for path in output.rglob("*.json")]
     models = [result["model"] for result in results if "metrics" in result]
     assert models
-    assert {(model["id"], model["revision"]) for model in models} == {("ecg-cpc", commit)}
+    assert {(model["id"], model["revision"], model["origin"]) for model in models} == {("ecg-cpc", commit, "catalogue")}
+
+
+def test_random_weights_under_a_short_name_never_pass_for_the_model(
+    hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from eval_harness.cli.evaluate import main as evaluate
+
+    ecg_hub.AutoModel.from_pretrained(TINY).push_to_hub("ecg-cpc")
+    commit = hub.api().model_info(REPO).sha
+    results, board = tmp_path / "results", tmp_path / "board"
+    words = ["--model", "ecg-cpc", "--tasks", "demo", "--data-root", "mock", "--mode", "linear", "--limit", "24"]
+    assert evaluate(["run", *words, "--epochs", "1", "--resamples", "20", "--output", str(results)]) == 0
+    said = capsys.readouterr().err
+    words = "its config.json says that the weights were drawn at random as 'random:ecg-cpc-tiny' with seed 0"
+    assert said.count(f"ecg-cpc finds unverified weights, shown as 'unverified:ecg-cpc': {words}") == 1
+    assert evaluate(["push", "--results", str(results), "--folder", str(board), "--allow-synthetic"]) == 0
+    (meta,) = [json.loads(path.read_text()) for path in board.rglob("model_meta.json")]
+    assert (meta["id"], meta["revision"], meta["kind"]) == ("unverified:ecg-cpc", commit, "random")
+    assert meta["title"] == "unverified:ecg-cpc, random weights"
+    entries = [json.loads(path.read_text()) for path in board.glob("results/unverified__ecg-cpc/*/linear/*.json")]
+    assert entries
+    assert {entry["model"]["origin"] for entry in entries} == {"random"}
+    assert evaluate(["reproduce", str(results / "ecg-cpc" / "linear"), "--output", str(tmp_path / "again")]) == 0
+
+
+def test_a_model_is_pushed_with_its_extractor(hub: TestHub, tmp_path: Path) -> None:
+    folder = save_tiny("ecg-cpc", tmp_path / "mine")
+    native = ecg_hub.AutoFeatureExtractor.from_pretrained(folder).with_preset("native")
+    native.save_pretrained(folder)
+    ecg_hub.AutoModel.from_pretrained(str(folder)).push_to_hub("ward/mine")
+    ecg_hub.AutoModelForECGClassification.from_pretrained(TINY).push_to_hub("ward/head")
+    for repo, preset in (("ward/mine", "native"), ("ward/head", "benchmark")):
+        assert ecg_hub.AutoFeatureExtractor.from_pretrained(repo).preset == preset
+        assert len(hub.api().list_repo_commits(repo)) == 2  # made, and one commit with everything
+    assert not (tmp_path / "mine" / "README.md").exists()
+
+
+def test_no_extractor_is_pushed_that_would_feed_something_else(
+    hub: TestHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ecg_hub.AutoModel.from_pretrained(TINY, sampling_rate=100).push_to_hub("ward/slow")
+    assert "No feature extractor goes along: none is known that feeds" in caplog.text
+    assert not hub.api().file_exists("ward/slow", "preprocessor_config.json")
 
 
 def test_what_is_there_is_not_sent_again(hub: TestHub, capsys: pytest.CaptureFixture[str]) -> None:

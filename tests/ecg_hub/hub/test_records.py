@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ecg_hub.hub.embed import embed
 from ecg_hub.hub.predict import predict
 from ecg_hub.hub.records import run_records
 from ecg_hub.leads import LEADS
+from ecg_hub.names import model_folder
 from tests.support.models import tiny_classifier
 from tests.support.records import write_record
 
@@ -72,6 +74,15 @@ def test_embed_with_another_preset(records: list[Path], tmp_path: Path) -> None:
     rows = pq.read_table(result.output).to_pylist()
     assert [row["windows"] for row in rows] == [1, 0]  # 10 s windows
     assert pq.read_schema(result.output).metadata[b"preset"] == b"native"
+
+
+def test_a_short_name_that_finds_other_weights_is_not_written_down(
+    records: list[Path], classifier: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(classifier, model_folder("ecg-cpc"))
+    result = embed("ecg-cpc", records[:1], tmp_path / "f.parquet", progress=False)
+    assert pq.read_schema(result.output).metadata[b"model"] == b"unverified:ecg-cpc"
+    assert predict("ecg-cpc", records[:1], progress=False).model == "unverified:ecg-cpc"
 
 
 def test_embed_mistakes(records: list[Path], tmp_path: Path) -> None:

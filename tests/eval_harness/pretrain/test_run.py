@@ -183,9 +183,17 @@ def test_training_folds_alone_are_said_of_all_that_the_weights_have_read(tmp_pat
 def test_an_encoder_alone_gets_new_projections(tmp_path: Path) -> None:
     tiny("ecg-cpc", num_negatives=20).save_pretrained(tmp_path / "encoder")
     run(tmp_path / "run", init=str(tmp_path / "encoder"), steps=1)
-    facts = ecg_hub.AutoConfig.from_pretrained(tmp_path / "run" / "model").pretraining
-    assert "new projections" in facts["init"]
-    assert facts["corpora"] == ["heedb-1.0", "ptb-xl"]  # what the catalogue says of the architecture's weights
+    config = ecg_hub.AutoConfig.from_pretrained(tmp_path / "run" / "model")
+    assert "new projections" in config.pretraining["init"]
+    assert config.pretraining["corpora"] == ["ptb-xl"]  # the encoder says that it is random
+    assert config.random_weights is None
+
+
+def test_weights_of_which_nothing_is_known_leave_the_corpora_open(tmp_path: Path) -> None:
+    model = tiny("ecg-cpc", num_negatives=20)
+    model.config.random_weights = None
+    model.save_pretrained(tmp_path / "encoder")
+    assert from_weights(str(tmp_path / "encoder"), {}, seed=0).corpora == ("undeclared",)
 
 
 def test_the_authors_checkpoint_brings_its_projection(golden: Path, tmp_path: Path) -> None:

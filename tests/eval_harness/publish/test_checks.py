@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from ecg_hub import catalog
 from eval_harness.found import read_found
 from eval_harness.publish.checks import check_run
 from eval_harness.publish.meta import describe
-from eval_harness.publish.push import PublishError, prepare
+from eval_harness.publish.push import PublishError, entry_bytes, prepare
 from eval_harness.registry import tasks
 from eval_harness.runfile import RunFile, fingerprint, write_run
 from tests.support.board import write_scored
@@ -175,3 +176,59 @@ def test_training_folds_alone_are_believed_for_the_records_that_were_scored(tmp_
 def test_weights_of_ones_own_do_not_go_under_a_published_name(tmp_path: Path) -> None:
     folder = declare(write_scored(tmp_path, "ecg-cpc", revision="c" * 40), ["ptb-xl"], "seen")
     assert "it was pre-trained on ptb-xl, so it is not the ECG-CPC that 'ecg-cpc' stands for" in problems(folder)
+
+
+def with_model(folder: Path, **values: Any) -> Path:
+    change(folder, lambda content: content["model"].update(values))
+    change_run(folder, lambda content: content["settings"]["model"].update(values))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"origin": "unverified"}, "unverified weights, and 'ecg-cpc' stands for the published ECG-CPC"),
+        ({"origin": "random"}, "random weights, and 'ecg-cpc' stands for the published ECG-CPC"),
+        ({"origin": None}, "it does not say where its weights come from"),
+        ({"parameters": 6976}, "its model has 6976 parameters, the ECG-CPC of 'ecg-cpc' 2932736"),
+    ],
+)
+def test_only_the_catalogues_weights_go_under_its_short_name(
+    values: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    folder = write_scored(tmp_path, "ecg-cpc", revision="c" * 40)
+    assert problems(folder) == ""
+    assert expected in problems(with_model(folder, **values))
+
+
+def test_a_model_trained_from_scratch_is_named_by_its_architecture(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path, "s4", mode="scratch")
+    assert problems(with_model(folder, origin="random")) == ""
+    assert describe(read_found(folder).results["ptbxl_super"]).kind == "supervised"
+    assert "its model has 6976 parameters, the S4" in problems(with_model(folder, parameters=6976))
+
+
+@pytest.mark.parametrize(
+    ("model", "origin", "contamination", "kind", "title"),
+    [
+        ("unverified:ecg-cpc", "unverified", "unknown", "other", "ecg-cpc, unverified weights"),
+        ("unverified:ecg-cpc", "random", "clean", "random", "unverified:ecg-cpc, random weights"),
+        ("models/ecg-cpc", "unverified", "unknown", "other", "ecg-cpc, unverified weights"),
+        ("models/mine", "random", "clean", "random", "mine, random weights"),
+        ("models/mine", "unverified", "unknown", "other", "mine, unverified weights"),
+        ("ward/mine", "own", "unknown", "other", "mine"),
+    ],
+)
+def test_other_weights_go_under_a_name_of_their_own(
+    model: str, origin: str, contamination: str, kind: str, title: str, tmp_path: Path
+) -> None:
+    folder = with_model(write_scored(tmp_path, model), origin=origin)
+    change(folder, lambda content: content["data"].update(contamination=contamination))
+    assert problems(folder) == ""
+    result = read_found(folder).results["ptbxl_super"]
+    meta = describe(result)
+    assert (meta.kind, meta.title) == (kind, title)
+    assert json.loads(entry_bytes(result))["model"]["id"] == meta.id
+    assert meta.id not in catalog.models()
+    change(folder, lambda content: content["data"].update(contamination="seen"))
+    assert f"by the declared pre-training corpora it is {contamination}" in problems(folder)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub import ModelCard, eval_result_entries_to_yaml, parse_eval_result_entries
 
 from ecg_hub.errors import InputError
+from eval_harness.protocol import MODES
 from eval_harness.publish.hub import HubPublisher
 from eval_harness.publish.model_repo import entries_yaml, update_model_repo, with_model_index
 from eval_harness.publish.push import PublishError
+from eval_harness.publish.repository import root_files, task_id
 from eval_harness.registry import tasks
 from tests.support.board import made_up
 from tests.support.hub_api import HubApi
@@ -31,6 +33,35 @@ def test_entries_are_the_hubs_own() -> None:
     assert found[1].value == results[0].metrics["macro_auroc"].point
     assert "lower is better" in str(found[0].notes)
     assert str(found[1].source_url).endswith("/linear/ptbxl_super.json")
+
+
+def test_no_key_is_written_that_the_hub_does_not_know() -> None:
+    written = yaml.safe_load(entries_yaml([made_up("ecg-cpc", "ptbxl_super")], tasks(), BOARD, link))
+    assert eval_result_entries_to_yaml(parse_eval_result_entries(written)) == written
+
+
+TASK_KEYS = {"id", "config", "split"}
+KEYS = {"name", "description", "evaluation_framework", "tasks"}
+
+
+def test_the_list_of_tasks_follows_the_hubs_specification() -> None:
+    files = root_files(tasks().values())
+    content = yaml.safe_load(files["eval.yaml"])
+    assert set(content) == KEYS
+    assert all(set(task) == TASK_KEYS for task in content["tasks"])
+    assert all(isinstance(value, str) for task in content["tasks"] for value in task.values())
+    entries = parse_eval_result_entries(
+        yaml.safe_load(entries_yaml([made_up("ecg-cpc", name) for name in tasks()], tasks(), BOARD, link))
+    )
+    assert {entry.task_id for entry in entries} <= {task["id"] for task in content["tasks"]}
+    card = ModelCard(files["README.md"].decode()).data.to_dict()
+    lower = {task_id(name, mode) for name, task in tasks().items() if not task.higher_is_better for mode in MODES}
+    assert set(card["lower_is_better"]) == lower
+    assert "mimic_age_linear" in lower
+
+
+def test_the_public_hub_gets_no_list_of_a_framework_that_it_does_not_know() -> None:
+    assert set(root_files(tasks().values(), public_hub=True)) == {"README.md"}
 
 
 def test_other_entries_stay_and_the_same_are_replaced() -> None:

@@ -31,6 +31,13 @@ def test_paths_of_a_machine_are_not_published(model: str, revision: str | None, 
     assert public_id(model, revision) == expected
 
 
+@pytest.mark.parametrize("folder", ["./ecg-cpc", "/home/someone/ecg-cpc", "models/ecg-cpc", "C:\\models\\ecg-cpc"])
+def test_a_folder_called_like_a_published_model_does_not_become_it(folder: str) -> None:
+    assert public_id(folder) == public_id(folder, origin="random") == "unverified:ecg-cpc"
+    assert public_id(folder, origin="catalogue") == "ecg-cpc"
+    assert public_id("unverified:ecg-cpc") == "unverified:ecg-cpc"
+
+
 def test_place_of_a_hub_model() -> None:
     model = {"id": "org/name", "revision": COMMIT, "weights_sha256": "a" * 64, "preset": "benchmark"}
     found = result(model=model, protocol={"name": "paper"})

@@ -54,7 +54,9 @@ def test_what_arrives(run: Path, tmp_path: Path) -> None:
     copied = entry.parent / "predictions" / "ptbxl_super.parquet"
     assert copied.read_bytes() == (run / "predictions" / "ptbxl_super.parquet").read_bytes()
     assert len(sent.written) == 5
-    assert yaml.safe_load((board / "eval.yaml").read_text())["tasks"][0] == {"id": "chapman_linear"}
+    assert yaml.safe_load((board / "eval.yaml").read_text())["tasks"][0] == {
+        "id": "chapman_linear", "config": "default", "split": "test",
+    }  # fmt: skip
 
 
 def test_a_second_push_changes_nothing(run: Path, tmp_path: Path) -> None:

@@ -111,11 +111,17 @@ def _report(hub: TestHub, model: str, values: dict[str, float], card: str = "") 
         api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=model)
 
 
-def test_results_in_model_repositories_make_a_leaderboard(hub: TestHub) -> None:
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("README.md", b"---\nlower_is_better: [age]\n---\n# Bench\n"),
+        ("eval.yaml", b"name: bench\ntasks:\n- id: super\n- {id: age, lower_is_better: true}\n"),  # of older versions
+    ],
+)
+def test_results_in_model_repositories_make_a_leaderboard(path: str, content: bytes, hub: TestHub) -> None:
     api = hub.api()
     api.create_repo("ward/bench", repo_type="dataset")
-    tasks = b"name: bench\ntasks:\n- id: super\n- {id: age, lower_is_better: true}\n"
-    api.upload_file(path_or_fileobj=tasks, path_in_repo="eval.yaml", repo_id="ward/bench", repo_type="dataset")
+    api.upload_file(path_or_fileobj=content, path_in_repo=path, repo_id="ward/bench", repo_type="dataset")
     _report(hub, "ward/a", {"super": 0.91, "age": 9.0})
     _report(hub, "ward/b", {"super": 0.93, "age": 8.0})
     _report(hub, "ward/c", {"super": 0.91}, card="---\nbase_model: ward/a\n---\n")
