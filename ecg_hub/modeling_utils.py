@@ -95,6 +95,13 @@ class ECGPreTrainedModel(PreTrainedModel):
             model.head_is_new = bool(fresh_head)
         return (model, info) if want_info else model
 
+    def train_all_weights(self) -> None:
+        """Let every weight train, also those that the published fine-tuning leaves as they are.
+
+        For weights that are not pre-trained: what is never trained would stay at its random start.
+        """
+        self.requires_grad_(True)
+
     def check_input(self, input_values: Tensor) -> None:
         """Refuse input that the model would misread.
 

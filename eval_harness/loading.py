@@ -26,6 +26,7 @@ class LoadedModel:
         revision: commit of a hub repository, else None.
         weights_sha256: digest over names, types, shapes and values of all tensors.
         redrawn: whether the weights were drawn anew instead of those that the name stands for.
+        released: whether nothing is pre-trained and weights train that the published fine-tuning leaves fixed.
     """
 
     id: str
@@ -37,6 +38,7 @@ class LoadedModel:
     parameters: int
     preset: str
     redrawn: bool = False
+    released: bool = False
 
     @property
     def corpora(self) -> list[str] | None:
@@ -80,8 +82,19 @@ def with_random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         encoder = AutoModel.from_config(config, dtype=torch.float32).eval()
+    released = release(encoder)
     digest = weights_digest(encoder)
-    return replace(loaded, encoder=encoder, revision=None, weights_sha256=digest, redrawn=True)
+    return replace(loaded, encoder=encoder, revision=None, weights_sha256=digest, redrawn=True, released=released)
+
+
+def release(encoder: Any) -> bool:
+    """Let all weights of an encoder train; returns whether its published fine-tuning leaves some of them fixed.
+
+    Weights that are fixed in fine-tuning are worth that by their pre-training; drawn at random they must train too.
+    """
+    fixed = any(not parameter.requires_grad for parameter in encoder.parameters())
+    encoder.train_all_weights()
+    return fixed
 
 
 def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
@@ -121,6 +134,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
     extractor = extractor.with_preset(preset)
     if not isinstance(encoder, ECGPreTrainedModel):
         encoder = wrap_pretrained(encoder)
+    released = source.startswith("random:") and release(encoder)
     return LoadedModel(
         id=name,
         encoder=encoder,
@@ -130,6 +144,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         weights_sha256=weights_digest(encoder),
         parameters=sum(p.numel() for p in encoder.parameters()),
         preset=preset,
+        released=released,
     )
 
 
