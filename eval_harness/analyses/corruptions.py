@@ -66,7 +66,7 @@ terminal moves by II / 3."""
 
 
 class NotApplicableError(InputError):
-    """A corruption that cannot be made at this sampling rate."""
+    """A corruption that cannot be made at this sampling rate, or of so short a record."""
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ def _stretch(samples: int, share: float, rng: np.random.Generator) -> tuple[int,
 
 def _drawn(record: Float, count: float, rng: np.random.Generator) -> list[int]:
     """Columns of `count` leads at random; those that the record lacks come last, or fewer than `count` would change."""
-    lacking = np.isnan(record).all(axis=0)
+    lacking = np.asarray(np.isnan(record).all(axis=0))
     return sorted(rng.permutation(len(LEADS)).tolist(), key=lambda lead: bool(lacking[lead]))[: _whole(count)]
 
 
