@@ -182,12 +182,16 @@ def test_the_simulation_counts_what_studies_write(simulation: ModuleType) -> Non
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("kind", ["equal", "falling", "shared"])
-@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize(
+    ("count", "kind"), [*((n, kind) for n in (2, 3) for kind in ("equal", "falling", "shared")), (5, "falling")]
+)
 def test_intervals_hold_the_truth_as_often_as_they_say(simulation: ModuleType, kind: str, count: int) -> None:
-    """Of 300 studies; 91.5 % is 95 % less 2.8 standard errors. Two runs: scores and differences alone."""
-    found = simulation.coverage(kind, count, trials=300, seed=1)
-    given = {name: held for name, (held, absent, _) in found.items() if absent < 1}
+    """The rows of docs/statistics_studies.md, drawn again; 92 % is 95 % less 2.8 standard errors.
+
+    Two runs give intervals of scores and differences alone.
+    """
+    found = simulation.coverage(kind, count, trials=400)
+    given = {name: (held, absent) for name, (held, absent, _) in found.items() if absent < 1}
     assert set(given) == (set(simulation.NAMES) if count > 2 else {"score", "difference"})
-    assert min(given.values()) >= 0.915, given
-    assert max(absent for _, absent, _ in found.values() if absent < 1) <= 0.05 if count > 2 else True
+    assert min(held for held, _ in given.values()) >= 0.92, given
+    assert max(absent for _, absent in given.values()) <= 0.02, given
