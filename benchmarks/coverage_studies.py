@@ -1,6 +1,6 @@
 """How often the 95 % intervals of label-efficiency studies and ablations hold the truth, by number of runs.
 
-    python benchmarks/coverage_studies.py                  # 1, 2, 3 and 5 runs, 400 studies each: five minutes of a free core
+    python benchmarks/coverage_studies.py                  # 1, 2, 3 and 5 runs, 400 studies each: five minutes
     python benchmarks/coverage_studies.py --trials 100
 
 Studies are drawn from known curves: a run's macro AUROC is the truth, plus the error of the test records, which all
