@@ -100,6 +100,13 @@ class ECGPreTrainedModel(PreTrainedModel):
             model.head_is_new = bool(fresh_head)
         return (model, info) if want_info else model
 
+    def train_all_weights(self) -> None:
+        """Let every weight train, also those that the published fine-tuning leaves as they are.
+
+        For weights that are not pre-trained: what is never trained would stay at its random start.
+        """
+        self.requires_grad_(True)
+
     @classmethod
     def _from_config(cls, config: ECGConfig, **kwargs: Any) -> Any:
         """Build a model with weights drawn at random, which its configuration says from then on."""

@@ -33,8 +33,9 @@ from eval_harness.studies import (
     known,
     numbers_of,
     score_run,
+    too_few,
 )
-from eval_harness.study_results import AblationResult, checked, is_synthetic, settings_of
+from eval_harness.study_results import STUDY_VERSION, AblationResult, checked, is_synthetic, settings_of
 from eval_harness.subset_options import TrainSubset
 
 RESULT_FILE = "ablation.json"
@@ -210,7 +211,7 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
             }
         )
     return {
-        "schema_version": "1.0",
+        "schema_version": STUDY_VERSION,
         "analysis": "ablation",
         "settings": settings_of(study.options),
         "complete": not found.faults,
@@ -231,16 +232,17 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
 def minus(value: Joint, plain: Joint | None, confidence: float) -> dict[str, Any] | None:
     """The difference to plain fine-tuning, paired by seed and on the same resamples of test records.
 
-    None for plain fine-tuning itself, and where the two were not done with the same seeds.
+    Its interval is that of the mean of the paired differences. None for plain fine-tuning itself, and where the two
+    were not done with the same seeds.
     """
     if plain is None or plain is value or plain.seeds != value.seeds:
         return None
-    return {
-        metric: numbers_of(
-            value.points[metric] - plain.points[metric], value.replicates[metric] - plain.replicates[metric], confidence
-        )
-        for metric in METRICS
-    }
+    found = {}
+    for metric in METRICS:
+        point = value.points[metric] - plain.points[metric]
+        replicates = value.replicates[metric] - plain.replicates[metric]
+        found[metric] = numbers_of(point, replicates, confidence, (-1.0, 1.0), too_few(value.repetitions))
+    return found
 
 
 def mean_curve(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from eval_harness.atomic import atomic_path
 from eval_harness.studies import fraction_name, short_name
+from eval_harness.study_results import reasons
 
 COLOURS = {(True, True): "#0072B2", (True, False): "#009E73", (False, True): "#E69F00", (False, False): "#D55E00"}
 MARKS = {(True, True): "o", (True, False): "^", (False, True): "s", (False, False): "X"}
@@ -33,6 +34,7 @@ def write_plot(content: dict[str, Any], path: Path) -> None:
             _curves(axis, [row for row in rows if row["fraction"] == fraction])
             axis.set_title(f"validation AUPRC\nfraction {fraction_name(fraction)}", fontsize=9)
         axes[0].legend(fontsize=7)
+    figure.supxlabel("\n".join(reasons(content)), fontsize=8)
     with atomic_path(path) as aside:
         figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
 

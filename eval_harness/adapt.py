@@ -84,6 +84,11 @@ class AdaptedModel(nn.Module):
         """Logits (batch, outputs) of windows (batch, leads, samples), or of their features when they are `encoded`."""
         return self.classify(values if encoded else self.encode(values))
 
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers training can change."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
     def trained_state(self) -> dict[str, torch.Tensor]:
         """Copies of all tensors that training can change: the head's, or everything's."""
         part = self.head if self.frozen else self.classifier

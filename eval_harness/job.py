@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import InputError
 from eval_harness import trivial
-from eval_harness.adapt import AdaptedModel, adapt
+from eval_harness.adapt import FROZEN_MODES, AdaptedModel, adapt
 from eval_harness.atomic import write_text
 from eval_harness.contamination import state as contamination_state
 from eval_harness.data import RunData, Windows
@@ -172,6 +172,7 @@ def run_file(job: Job, bench: Bench, loaded: LoadedModel, data: RunData) -> RunF
         data={"mock": options.data_root == "mock", "limit": options.limit, "separate": options.separate},
         post_training=options.post_training.as_dict() if job.mode == POST_TRAIN else None,
         train_subset=None if options.train_subset is None else options.train_subset.as_dict(),
+        released=True if loaded.released and job.mode not in FROZEN_MODES else None,
     )
     return RunFile(
         settings=settings,
@@ -319,6 +320,7 @@ def training_notes(
         "best_score": progress.best_score,
         "deviations": deviations,
         **({} if post is None else {"post_training": post.as_dict()}),
+        "trained_parameters": trainer.model.trained_parameters,
         "features_encoded_again": cache.skipped,
         "history": progress.history,
     }
@@ -380,7 +382,9 @@ def scored(
         status="done",
         model=model_info(loaded),
         mode=job.mode,
-        protocol=ProtocolInfo(name=protocol.name, deviations=deviations),
+        protocol=ProtocolInfo(
+            name=protocol.name, deviations=deviations, trained_parameters=notes.get("trained_parameters")
+        ),
         seed=job.seed,
         data=DataInfo(
             name=data.dataset,

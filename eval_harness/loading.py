@@ -35,6 +35,7 @@ class LoadedModel:
         weights_sha256: digest over names, types, shapes and values of all tensors.
         redrawn: whether the weights were drawn anew instead of those that the name stands for.
         origin: where the weights come from; None of the baseline without an encoder.
+        released: whether nothing is pre-trained and weights train that the published fine-tuning leaves fixed.
     """
 
     id: str
@@ -47,6 +48,7 @@ class LoadedModel:
     preset: str
     redrawn: bool = False
     origin: Origin | None = None
+    released: bool = False
 
     @property
     def corpora(self) -> list[str] | None:
@@ -97,9 +99,22 @@ def with_random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         encoder = AutoModel.from_config(config, dtype=torch.float32).eval()
+    released = release(encoder)
     digest = weights_digest(encoder)
     origin = origin_of(encoder, digest)
-    return replace(loaded, encoder=encoder, revision=None, weights_sha256=digest, redrawn=True, origin=origin)
+    return replace(
+        loaded, encoder=encoder, revision=None, weights_sha256=digest, redrawn=True, origin=origin, released=released
+    )
+
+
+def release(encoder: Any) -> bool:
+    """Let all weights of an encoder train; returns whether its published fine-tuning leaves some of them fixed.
+
+    Weights that are fixed in fine-tuning are worth that by their pre-training; drawn at random they must train too.
+    """
+    fixed = any(not parameter.requires_grad for parameter in encoder.parameters())
+    encoder.train_all_weights()
+    return fixed
 
 
 def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
@@ -141,6 +156,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         encoder = wrap_pretrained(encoder)
     digest = weights_digest(encoder)
     origin = origin_of(encoder, digest) if isinstance(encoder, ECGPreTrainedModel) else FOREIGN
+    released = origin.kind == "random" and release(encoder)
     return LoadedModel(
         id=name.removeprefix(UNVERIFIED) if source != name else shown_name(name, encoder, origin),
         encoder=encoder,
@@ -151,6 +167,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         parameters=sum(p.numel() for p in encoder.parameters()),
         preset=preset,
         origin=origin,
+        released=released,
     )
 
 
@@ -174,7 +191,8 @@ def origin_notice(loaded: LoadedModel, name: str, mode: str, seed: int) -> str |
     """
     origin = loaded.origin
     if loaded.is_random and (mode == "scratch" or loaded.redrawn or name.startswith("random:")):
-        return f"{name}: the encoder has random weights (seed {seed}), as asked"
+        more = "; all of them train, also those that the published fine-tuning leaves fixed"
+        return f"{name}: the encoder has random weights (seed {seed}), as asked{more * loaded.released}"
     if origin is not None and loaded.id.startswith(UNVERIFIED):
         return unverified_text(name, loaded.id, origin)
     if origin is not None and origin.kind in ("random", "unverified"):

@@ -91,10 +91,16 @@ class ModelInfo(Strict):
 
 
 class ProtocolInfo(Strict):
-    """The protocol by name, and everything that differed from it: field -> value used."""
+    """The protocol by name, and everything that differed from it: field -> value used.
+
+    Attributes:
+        trained_parameters: how many numbers of encoder and head training could change; None in results of earlier
+            versions, which left part of ECG-FM at its random start where nothing was pre-trained.
+    """
 
     name: str
     deviations: dict[str, JsonValue] = {}
+    trained_parameters: Count | None = None
 
 
 class RecordCounts(Strict):

@@ -16,7 +16,7 @@ from eval_harness.results import ModelInfo, Strict, UtcTime, in_words, read_json
 
 RUN_FILE = "run.json"
 ABSENT = "nothing"
-LATER = ("post_training", "train_subset")
+LATER = ("post_training", "train_subset", "released")
 FOLLOWS = ("origin", "evidence", "source")
 """What is said of a model's weights and follows from them: `weights_sha256` decides."""
 T = TypeVar("T")
@@ -37,6 +37,8 @@ class RunSettings(Strict):
         data: how data were asked for (root or mock, limit, thresholds of the label rules).
         post_training: every setting of mode `post_train`; None in the other modes.
         train_subset: the part of the training records that was used; None where all were.
+        released: True where nothing is pre-trained and weights train that the published fine-tuning of this model
+            leaves fixed; earlier versions left those at their random start. None elsewhere.
     """
 
     model: ModelInfo
@@ -50,6 +52,7 @@ class RunSettings(Strict):
     data: dict[str, JsonValue] = Field(default_factory=dict)
     post_training: dict[str, JsonValue] | None = None
     train_subset: dict[str, JsonValue] | None = None
+    released: Literal[True] | None = None
 
 
 class RunFile(Strict):

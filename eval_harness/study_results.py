@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from ecg_hub.errors import ResultError
 from eval_harness.analyses.files import Analysis
 from eval_harness.options import RunOptions
 from eval_harness.results import Count, Finite, Number, Result, Strict, in_words
 
+STUDY_VERSION = "1.1"
+TOO_NARROW = "no interval: this version's were too narrow (give the same command again: nothing is trained anew)"
+
 
 class Interval(Strict):
-    """A number with its interval; null where undefined."""
+    """A number with its interval; null where undefined. `reason` says why there is a number without an interval."""
 
     point: Number
     low: Number = None
     high: Number = None
+    reason: str | None = None
 
 
 class CurveStep(Strict):
@@ -58,13 +62,24 @@ class AblationRow(Strict):
 
 
 class StudyResult(Analysis):
-    """What both studies say: fractions of the training records, largest first, seeds, and runs that failed."""
+    """What both studies say: fractions of the training records, largest first, seeds, and runs that failed.
 
+    Intervals of version 1.0 held the truth far less often than they said; such files are read without them.
+    """
+
+    schema_version: Literal["1.1"] = "1.1"
     fractions: list[Finite]
     seeds: list[int]
     resamples: Count
     confidence: Finite
     not_done: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_version(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("schema_version") == "1.0":
+            return {**without_intervals(content), "schema_version": STUDY_VERSION}
+        return content
 
 
 class AblationResult(StudyResult):
@@ -154,6 +169,25 @@ class EfficiencyResult(StudyResult):
     baseline: tuple[str, str] | None
     entries: list[EfficiencyEntry]
     ratios: list[EfficiencyRatios]
+
+
+def without_intervals(content: Any) -> Any:
+    """A copy of a study's content whose intervals are taken out, with the reason."""
+    if isinstance(content, list):
+        return [without_intervals(part) for part in content]
+    if not isinstance(content, dict):
+        return content
+    if {"point", "low", "high"} == content.keys():
+        told = {} if content["low"] is None else {"reason": TOO_NARROW}
+        return {"point": content["point"], "low": None, "high": None, **told}
+    return {name: without_intervals(part) for name, part in content.items()}
+
+
+def reasons(content: Any) -> list[str]:
+    """Why numbers of a study's content have no interval, each reason once."""
+    parts = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    own = [content["reason"]] if isinstance(content, dict) and "point" in content and content.get("reason") else []
+    return list(dict.fromkeys([*own, *(reason for part in parts for reason in reasons(part))]))
 
 
 def checked(content: dict[str, Any], kind: type[StudyResult]) -> dict[str, Any]:

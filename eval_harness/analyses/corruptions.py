@@ -6,12 +6,14 @@ gives the record back bit for bit. Missing samples are NaN, which models are fed
 that follow from others (III = II - I) are not restored.
 
 Disturbances that come in at electrodes (wander, hum, muscle) are made at the nine electrodes and led to the twelve
-leads as the amplifier does, so that III = II - I and the augmented leads still hold.
+leads as the amplifier does, so that III = II - I and the augmented leads still hold. Their strength is measured where
+it is said: of every record, the root mean square over its twelve leads. Single leads differ, as those of a patient do.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,16 +33,40 @@ Apply = Callable[[Float, float, float, np.random.Generator], Float]
 LIMB = LEADS[:6]
 CHEST = LEADS[6:]
 ELECTRODES = ("RA", "LA", "LL", *CHEST)
+TITLES = {
+    "reversal": "RA and LA",
+    "reversal_LA_LL": "LA and LL",
+    "reversal_RA_RL": "RA and RL",
+    "reversal_V1_V2": "V1 and V2",
+}
 WANDER_HZ = (0.05, 0.5)
 WAVES = 4
 MUSCLE_HZ = (20.0, 150.0)
 SHARES = (0.25, 0.5, 1.0)
-MILLIVOLT = "mV RMS in leads I, II and III"
-SHARE_OF_RECORD = "share of the record"
+VERSION = 2
+"""Of what the corruptions do; results of different versions are not mixed. 1: strengths of noise held on average only,
+over the electrodes, and a lower rate made steps at the ends of records and of gaps."""
+MILLIVOLT = "mV RMS over the twelve leads"
+SHARE_OF_RECORD, SHARE_OF_RECORDS = "share of the record", "share of the records"
+REACH = 64
+"""Samples of the lower rate that the filters of `resample` reach to each side."""
+
+EXCHANGES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "reversal": {"I": {"I": -1}, "II": {"III": 1}, "III": {"II": 1}, "aVR": {"aVL": 1}, "aVL": {"aVR": 1}},
+    "reversal_LA_LL": {"I": {"II": 1}, "II": {"I": 1}, "III": {"III": -1}, "aVL": {"aVF": 1}, "aVF": {"aVL": 1}},
+    "reversal_RA_RL": {
+        "I": {"III": -1}, "II": {"II": 0}, "aVR": {"III": 0.5}, "aVL": {"III": -1}, "aVF": {"III": 0.5},
+        **{lead: {lead: 1, "II": -1 / 3} for lead in CHEST},
+    },
+    "reversal_V1_V2": {"V1": {"V2": 1}, "V2": {"V1": 1}},
+}  # fmt: skip
+"""What exchanged electrodes make of the leads: lead -> factors of the leads of a right recording. RL is the reference,
+whose potential is about that of LL; where RA and RL are exchanged, RA measures it: RA = LL, so II is flat, and Wilson's
+terminal moves by II / 3."""
 
 
 class NotApplicableError(InputError):
-    """A corruption that cannot be made at this sampling rate."""
+    """A corruption that cannot be made at this sampling rate, or of so short a record."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +128,10 @@ def corruptions(mains_hz: float = 50.0) -> Mapping[str, Corruption]:
         ("leads_lost", "random leads lost", lost, (1, 2, 4, 8, 11), 12, lose_random),
         ("limb_leads_only", "limb leads only", SHARE_OF_RECORD, SHARES, 1, chest_lost),
         ("lead_i_only", "lead I only, as on a watch", SHARE_OF_RECORD, SHARES, 1, other_lost),
-        ("reversal", "RA and LA exchanged", "share of the records", (0.1, 0.25, 0.5, 1.0), 1, reverse_arms),
+        *(
+            (name, f"{title} exchanged", SHARE_OF_RECORDS, (0.1, 0.25, 0.5, 1.0), 1.0, partial(exchange, name=name))
+            for name, title in TITLES.items()
+        ),
         ("resampling", "lower sampling rate", "times lower rate", (2, 4, 5, 10), 50, lower_rate),
         ("gain", "gain error", "1 + strength times too large or too small", (0.1, 0.25, 0.5, 1.0), 9, wrong_gain),
         ("baseline_wander", "baseline wander", MILLIVOLT, (0.1, 0.25, 0.5, 1.0), 10, wander),
@@ -131,7 +160,7 @@ def lose_random(record: Float, rate: float, count: float, rng: np.random.Generat
     """`count` leads are missing (NaN); those of a smaller count are among them."""
     del rate
     out = record.copy()
-    out[:, rng.permutation(len(LEADS))[: _whole(count)]] = np.nan
+    out[:, _drawn(record, count, rng)] = np.nan
     return out
 
 
@@ -139,27 +168,30 @@ def flatten(record: Float, rate: float, count: float, rng: np.random.Generator) 
     """`count` leads hold still at their own median; those of a smaller count are among them."""
     del rate
     out = record.copy()
-    for lead in rng.permutation(len(LEADS))[: _whole(count)]:
+    for lead in _drawn(record, count, rng):
         known = record[:, lead][~np.isnan(record[:, lead])]
         if known.size:
             out[:, lead] = np.median(known)
     return out
 
 
-def reverse_arms(record: Float, rate: float, share: float, rng: np.random.Generator) -> Float:
-    """The electrodes RA and LA are exchanged in a share of the records: I inverted, II with III, aVR with aVL."""
+def exchange(record: Float, rate: float, share: float, rng: np.random.Generator, *, name: str) -> Float:
+    """Two electrodes are exchanged in a share of the records, drawn for each; `name` is a key of EXCHANGES."""
     del rate
     if rng.random() >= share:
         return record
-    place = {lead: k for k, lead in enumerate(LEADS)}
-    swap = {"II": "III", "III": "II", "aVR": "aVL", "aVL": "aVR"}
-    out = record[:, [place[swap.get(lead, lead)] for lead in LEADS]]
-    out[:, place["I"]] *= np.float32(-1.0)
+    out = record.copy()
+    for lead, parts in EXCHANGES[name].items():
+        terms = [np.float32(factor) * record[:, LEADS.index(source)] for source, factor in parts.items()]
+        out[:, LEADS.index(lead)] = sum(terms[1:], start=terms[0])
     return out
 
 
 def lower_rate(record: Float, rate: float, factor: float, rng: np.random.Generator) -> Float:
     """The record was made at a lower rate and brought to this one: what lies above half that rate is gone.
+
+    The filters would see zeros beyond the ends and in gaps, and make steps there. So gaps are bridged by straight
+    lines, and beyond its ends a lead goes on as it came, turned about its last sample.
 
     Raises:
         InputError: a factor between 0 and 1.
@@ -167,12 +199,12 @@ def lower_rate(record: Float, rate: float, factor: float, rng: np.random.Generat
     del rng
     if factor < 1:
         raise InputError(f"resampling: strength {factor!r} is a factor; give 0 (none) or 1 and more.")
-    full = Fraction(rate).limit_denominator(1000)
-    low = full / Fraction(factor).limit_denominator(1000)
-    absent = np.isnan(record)
-    there = np.where(absent, np.float32(0.0), record)
-    out = resample(resample(there, full, low, axis=0), low, full, axis=0, length=len(record))
-    out[absent] = np.nan
+    full, times = Fraction(rate).limit_denominator(1000), Fraction(factor).limit_denominator(1000)
+    more = times.numerator * math.ceil(REACH / times.denominator)  # a whole number of samples at the lower rate
+    wide = np.pad(_bridged(record), ((more, more), (0, 0)), mode="reflect", reflect_type="odd")
+    low = full / times
+    out = resample(resample(wide, full, low, axis=0), low, full, axis=0, length=len(wide))[more : more + len(record)]
+    out[np.isnan(record)] = np.nan
     return out
 
 
@@ -184,12 +216,12 @@ def wrong_gain(record: Float, rate: float, error: float, rng: np.random.Generato
 
 
 def wander(record: Float, rate: float, millivolt: float, rng: np.random.Generator) -> Float:
-    """Slow waves of 0.05 to 0.5 Hz at every electrode."""
+    """Slow waves of 0.05 to 0.5 Hz at every electrode; what they move the record's mean by is part of their RMS."""
     seconds = np.arange(len(record)) / rate
     frequency = rng.uniform(*WANDER_HZ, (WAVES, len(ELECTRODES)))
     phase = rng.uniform(0, 2 * np.pi, frequency.shape)
     waves = np.sin(2 * np.pi * frequency * seconds[:, None, None] + phase).sum(axis=1)
-    return _added(record, waves / _rms(waves), millivolt)
+    return _added(record, waves, millivolt)
 
 
 def hum(record: Float, rate: float, millivolt: float, rng: np.random.Generator, *, hz: float) -> Float:
@@ -201,8 +233,7 @@ def hum(record: Float, rate: float, millivolt: float, rng: np.random.Generator, 
     if rate <= 2 * hz:
         raise NotApplicableError(f"{rate:g} Hz does not hold a hum of {hz:g} Hz")
     strength = rng.normal(size=len(ELECTRODES))
-    strength /= np.sqrt(np.mean(strength**2))
-    wave = np.sqrt(2) * np.sin(2 * np.pi * hz * np.arange(len(record)) / rate + rng.uniform(0, 2 * np.pi))
+    wave = np.sin(2 * np.pi * hz * np.arange(len(record)) / rate + rng.uniform(0, 2 * np.pi))
     return _added(record, wave[:, None] * strength, millivolt)
 
 
@@ -218,7 +249,7 @@ def muscle(record: Float, rate: float, millivolt: float, rng: np.random.Generato
     frequency = np.fft.rfftfreq(len(record), 1 / rate)
     spectrum[(frequency < MUSCLE_HZ[0]) | (frequency > MUSCLE_HZ[1])] = 0
     noise = np.fft.irfft(spectrum, len(record), axis=0)
-    return _added(record, noise / _rms(noise), millivolt)
+    return _added(record, noise, millivolt)
 
 
 def leads_of_electrodes(potential: Double) -> Double:
@@ -235,20 +266,41 @@ def leads_of_electrodes(potential: Double) -> Double:
 
 
 def _added(record: Float, potential: Double, millivolt: float) -> Float:
-    """The record with electrode noise of unit RMS; a lead between two electrodes has the root of two of it."""
-    noise = leads_of_electrodes(potential) * (millivolt / np.sqrt(2))
-    return (record + noise).astype(np.float32)
+    """The record with noise of the electrodes, scaled to its RMS (about 0) over the samples of all twelve leads.
+
+    Scaled at the electrodes it would be anything in the leads, which are differences of electrodes.
+
+    Raises:
+        NotApplicableError: the record is too short to hold any of the noise.
+    """
+    noise = leads_of_electrodes(potential)
+    size = float(np.sqrt(np.mean(noise**2)))
+    if size == 0:
+        raise NotApplicableError(f"a record of {len(record)} samples is too short for this noise")
+    return (record + noise * (millivolt / size)).astype(np.float32)
 
 
-def _rms(values: Double) -> Double:
-    found: Double = np.sqrt(np.mean(values**2, axis=0))
-    return np.where(found > 0, found, 1.0)
+def _bridged(record: Float) -> Float:
+    """The record with missing samples (NaN) on straight lines between known ones; 0 where a lead has none."""
+    absent = np.isnan(record)
+    out = np.where(absent, np.float32(0.0), record)
+    places = np.arange(len(record))
+    for lead in np.flatnonzero(absent.any(axis=0) & ~absent.all(axis=0)):
+        known = ~absent[:, lead]
+        out[:, lead] = np.interp(places, places[known], record[known, lead])
+    return out
 
 
 def _stretch(samples: int, share: float, rng: np.random.Generator) -> tuple[int, int]:
     length = round(share * samples)
     start = int(rng.random() * (samples - length + 1))
     return start, start + length
+
+
+def _drawn(record: Float, count: float, rng: np.random.Generator) -> list[int]:
+    """Columns of `count` leads at random; those that the record lacks come last, or fewer than `count` would change."""
+    lacking = np.asarray(np.isnan(record).all(axis=0))
+    return sorted(rng.permutation(len(LEADS)).tolist(), key=lambda lead: bool(lacking[lead]))[: _whole(count)]
 
 
 def _whole(count: float) -> int:

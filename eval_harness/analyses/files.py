@@ -26,7 +26,7 @@ class Analysis(Strict):
         created: when it was begun.
     """
 
-    schema_version: Literal["1.0"] = "1.0"
+    schema_version: Literal["1.0", "1.1"] = "1.0"
     settings: dict[str, JsonValue]
     complete: bool = False
     synthetic: bool = False

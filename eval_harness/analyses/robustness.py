@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, unknown_name
-from eval_harness.analyses.corruptions import Corruption, NotApplicableError, corruptions, generator
+from eval_harness.analyses.corruptions import VERSION, Corruption, NotApplicableError, corruptions, generator
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.opening import ids_digest, part_of
 from eval_harness.analyses.robustness_results import Change, Condition, RobustnessResult, Scored
@@ -210,6 +210,7 @@ def _empty(
         "tasks": [task.name for task in trained.tasks],
         "seed": options.seed,
         "mains_hz": options.mains_hz,
+        "corruptions": VERSION,
         "resamples": scorer.counts.shape[1],
     }
     return RobustnessResult(

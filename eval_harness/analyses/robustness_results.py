@@ -51,6 +51,7 @@ class RobustnessResult(Analysis):
     """A trained head scored again on corrupted test records.
 
     Attributes:
+        schema_version: 1.0 has corruptions of version 1, see `eval_harness.analyses.corruptions.VERSION`.
         run: the training run.
         main: task -> its main metric, the one that is drawn.
         signal_unit: "mV"; "zscore" for data without a physical unit, where strengths in mV count standard deviations.
@@ -59,6 +60,7 @@ class RobustnessResult(Analysis):
         clean: task -> metric -> score without corruption.
     """
 
+    schema_version: Literal["1.0", "1.1"] = "1.1"
     analysis: Literal["robustness"] = "robustness"
     run: str
     model: ModelInfo

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the study; prints the table."""
     from eval_harness.ablation import PLOT_FILE, RESULT_FILE, planned, run_ablation
     from eval_harness.run import exit_code
+    from eval_harness.study_results import reasons
     from eval_harness.study_rows import ablation_rows
 
     study = ablation_of(args)
@@ -85,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(content, indent=1))
     else:
         print_table(ablation_rows(content), title="ablation")
+        for reason in reasons(content):
+            print(reason)
         for fault in content["not_done"]:
             print(f"not done: {fault.splitlines()[0]}")
         print(f"{study.options.output / RESULT_FILE}, {study.options.output / PLOT_FILE}")

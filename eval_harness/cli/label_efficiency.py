@@ -104,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(content: dict[str, Any]) -> None:
+    from eval_harness.study_results import reasons
     from eval_harness.study_rows import curve_rows, point_rows, ratio_rows
 
     print_table(point_rows(content), title="points")
@@ -112,5 +113,7 @@ def _print(content: dict[str, Any]) -> None:
     if content["ratios"]:
         print()
         print_table(ratio_rows(content), title="records needed, over those of the baseline")
+    for reason in reasons(content):
+        print(reason)
     for fault in content["not_done"]:
         print(f"not done: {fault.splitlines()[0]}")

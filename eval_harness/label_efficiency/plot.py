@@ -10,6 +10,7 @@ import numpy as np
 from eval_harness.atomic import atomic_path
 from eval_harness.label_efficiency.curve import Curve, Float
 from eval_harness.studies import short_name
+from eval_harness.study_results import reasons
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -38,6 +39,7 @@ def write_plot(content: dict[str, Any], path: Path) -> None:
         if not any(drawn):
             reason = "no ratio is defined" if content["baseline"] else "no baseline was asked for"
             right.text(0.5, 0.5, reason, ha="center", va="center", transform=right.transAxes)
+    figure.supxlabel("\n".join(reasons(content)), fontsize=8)
     with atomic_path(path) as aside:
         figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
 

@@ -24,6 +24,7 @@ from eval_harness.plan import result_folder
 from eval_harness.registry import get_task
 from eval_harness.results import Result, utc_now
 from eval_harness.studies import (
+    LEAST_OF_CURVES,
     METRICS,
     Joint,
     RunScore,
@@ -33,8 +34,9 @@ from eval_harness.studies import (
     known,
     numbers_of,
     score_run,
+    too_few,
 )
-from eval_harness.study_results import EfficiencyResult, checked, is_synthetic, settings_of
+from eval_harness.study_results import STUDY_VERSION, EfficiencyResult, checked, is_synthetic, settings_of
 from eval_harness.subset_options import TrainSubset
 
 RESULT_FILE = "label_efficiency.json"
@@ -89,6 +91,7 @@ class Planned:
     model: str
     mode: str
     fraction: float
+    draw: int
     options: RunOptions
 
 
@@ -105,7 +108,7 @@ def planned(study: Study) -> Iterator[Planned]:
         for model, mode in study.entries:
             for fraction in sorted(study.fractions, reverse=True):
                 for seed in study.subset_seeds:
-                    yield Planned(name, model, mode, fraction, replace(
+                    yield Planned(name, model, mode, fraction, seed, replace(
                         study.options, models=(model,), modes=(mode,), tasks=(name,), include=tuple(include),
                         output=output / "runs" / name / fraction_folder(fraction) / f"subset_{seed}",
                         train_subset=replace(subset, fraction=fraction, seed=seed),
@@ -138,6 +141,7 @@ def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[R
             folder = result_folder(call.options, call.model, call.mode, result.seed)
             protocol = study.options.protocol
             score = score_run(folder, result, task, protocol.resamples, protocol.resample_unit)
+            score = replace(score, draw=call.draw)
             by_fraction = scores.setdefault((call.task, call.model, call.mode), {})
             by_fraction.setdefault(call.fraction, []).append(score)
     joints = {key: {f: joint(runs) for f, runs in parts.items()} for key, parts in scores.items()}
@@ -162,12 +166,13 @@ def summary(
     for (task, model, mode), parts in joints.items():
         about = {"task": task, "model": model, "mode": mode, "baseline": (model, mode) == study.baseline}
         found = curves[task, model, mode]
-        entries.append({**about, "points": _points(parts, confidence), "curve": _curve(found, parts, confidence)})
+        entries.append({**about, "points": _points(parts, confidence), "curve": curve_of(found, parts, confidence)})
         base = None if study.baseline is None else (task, *study.baseline)
         if base is not None and base in joints and (task, model, mode) != base:
-            ratios.append({**about, "at": _ratios(study, found, parts, curves[base], joints[base])})
+            rows = ratios_at(study.ratio_at, (found, parts), (curves[base], joints[base]), confidence)
+            ratios.append({**about, "at": rows})
     return {
-        "schema_version": "1.0",
+        "schema_version": STUDY_VERSION,
         "analysis": "label_efficiency",
         "settings": settings_of(study.options),
         "complete": not faults,
@@ -199,12 +204,23 @@ def losses(parts: dict[float, Joint]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return records, values, replicates
 
 
-def fitted(parts: dict[float, Joint]) -> tuple[Curve, Curve] | str:
-    """The curve and those of the replicates; why there is none, in words."""
+Fitted = tuple[Curve, Curve] | str
+"""A curve and those of its replicates, or why there is none."""
+
+
+def fitted(parts: dict[float, Joint]) -> Fitted:
+    """The curve and those of the replicates, NaN where there are too few runs; why there is none, in words."""
     records, values, replicates = losses(parts)
     if len(set(records.tolist())) < LEAST_SIZES:
         return f"{len(set(records.tolist()))} different numbers of records; a curve needs {LEAST_SIZES} or more"
-    return fit(records, values), fit(records, replicates)
+    unknown = np.full(len(replicates), np.nan)
+    return fit(records, values), Curve(unknown, unknown, unknown) if few_runs(parts) else fit(records, replicates)
+
+
+def few_runs(*curves: dict[float, Joint]) -> str | None:
+    """Why there are too few runs at some size of the curves for intervals; None where there are enough."""
+    least = min(part.repetitions for parts in curves for part in parts.values())
+    return too_few(least, LEAST_OF_CURVES)
 
 
 def _points(parts: dict[float, Joint], confidence: float) -> list[dict[str, Any]]:
@@ -220,14 +236,15 @@ def _points(parts: dict[float, Joint], confidence: float) -> list[dict[str, Any]
     ]
 
 
-def _curve(found: tuple[Curve, Curve] | str, parts: dict[float, Joint], confidence: float) -> dict[str, Any]:
+def curve_of(found: Fitted, parts: dict[float, Joint], confidence: float) -> dict[str, Any]:
+    """Parameters with intervals of what `fitted` gave, and how well it fits; the reason where there is no curve."""
     if isinstance(found, str):
         return {"reason": found}
     point, replicates = found
     records, values, _ = losses(parts)
     named = {"C": "scale", "alpha": "alpha", "L0": "floor"}
     return {
-        name: numbers_of(float(getattr(point, part)), getattr(replicates, part), confidence)
+        name: numbers_of(float(getattr(point, part)), getattr(replicates, part), confidence, reason=few_runs(parts))
         for name, part in named.items()
     } | {
         "residual": float(np.sqrt(np.mean((point.loss(records) - values) ** 2))),
@@ -237,26 +254,34 @@ def _curve(found: tuple[Curve, Curve] | str, parts: dict[float, Joint], confiden
     }
 
 
-def _ratios(
-    study: Study,
-    model: tuple[Curve, Curve] | str,
-    parts: dict[float, Joint],
-    baseline: tuple[Curve, Curve] | str,
-    baseline_parts: dict[float, Joint],
+def ratios_at(
+    numbers: Sequence[float],
+    model: tuple[Fitted, dict[float, Joint]],
+    baseline: tuple[Fitted, dict[float, Joint]],
+    confidence: float,
 ) -> list[dict[str, Any]]:
-    """r(N) with its interval at each number of records; without a value where nothing may be extrapolated."""
-    reasons = [found for found in (model, baseline) if isinstance(found, str)]
-    if isinstance(model, str) or isinstance(baseline, str):
-        return [{"records": None, "reason": reasons[0]}]
-    sizes = losses(baseline_parts)[0]
+    """r(N) with its interval at numbers of records; without a value where nothing may be extrapolated.
+
+    Args:
+        numbers: of records; () takes the sizes of the baseline.
+        model: its curve and its points.
+        baseline: the same.
+        confidence: of the intervals.
+    """
+    (found, parts), (base, base_parts) = model, baseline
+    if isinstance(found, str) or isinstance(base, str):
+        return [{"records": None, "reason": found if isinstance(found, str) else base}]
+    sizes = losses(base_parts)[0]
+    few = few_runs(parts, base_parts)
     smallest, largest = losses(parts)[0].min(), losses(parts)[0].max()
     rows = []
-    for number in study.ratio_at or sorted(set(sizes.tolist())):
-        point = float(ratio(model[0], baseline[0], number))
-        replicates = ratio(model[1], baseline[1], number)
-        row: dict[str, Any] = {"records": number, "r": numbers_of(point, replicates, study.options.protocol.confidence)}
-        row["baseline_loss"] = known(float(baseline[0].loss(number)))
-        row["undefined_replicates"] = float(np.mean(~np.isfinite(replicates)))
+    for number in numbers or sorted(set(sizes.tolist())):
+        point = float(ratio(found[0], base[0], number))
+        replicates = ratio(found[1], base[1], number)
+        why = few if np.isfinite(point) else None
+        row: dict[str, Any] = {"records": number, "r": numbers_of(point, replicates, confidence, reason=why)}
+        row["baseline_loss"] = known(float(base[0].loss(number)))
+        row["undefined_replicates"] = None if few else float(np.mean(~np.isfinite(replicates)))
         if not np.isfinite(point):
             row["reason"] = "the baseline's loss lies at the model's floor or below: no number of records is enough"
         else:

@@ -11,7 +11,7 @@ from eval_harness.report.svg import NamedAxis, axis
 from eval_harness.report.traces import LEFT, Trace, names_legend, trace_chart
 from eval_harness.results import Estimate
 from eval_harness.studies import fraction_name, told_apart
-from eval_harness.study_results import AblationResult, AblationRow, Interval
+from eval_harness.study_results import AblationResult, AblationRow, Interval, reasons
 from eval_harness.study_rows import ablation_rows
 
 WORDS = (
@@ -28,7 +28,9 @@ def ablation_part(result: AblationResult, tasks: Collection[str] | None) -> list
     """Return the charts and tables of every task and model of an ablation."""
     keys = list(dict.fromkeys((row.task, row.model) for row in result.rows if tasks is None or row.task in tasks))
     names = told_apart(list(dict.fromkeys(row.model for row in result.rows)))
-    parts: list[Html | None] = [tag("p", WORDS, class_="soft"), tag("p", _settings(result), class_="soft small")]
+    why = reasons([row.model_dump(exclude_unset=True) for row in result.rows])
+    parts: list[Html | None] = [tag("p", words, class_="soft") for words in (WORDS, *why)]
+    parts.append(tag("p", _settings(result), class_="soft small"))
     for task, model in keys:
         rows = [row for row in result.rows if (row.task, row.model) == (task, model)]
         name = f"{task}, {names[model]}"
@@ -128,7 +130,7 @@ def _numbers(name: str, result: AblationResult, task: str, model: str) -> Html:
 
 def estimate(found: Interval) -> Estimate:
     """Return an interval of a study as an estimate."""
-    return Estimate.model_validate(found.model_dump())
+    return Estimate(point=found.point, low=found.low, high=found.high)
 
 
 def _switches(row: AblationRow) -> str:

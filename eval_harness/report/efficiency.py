@@ -11,7 +11,7 @@ from eval_harness.report.svg import log_axis
 from eval_harness.report.traces import LEFT, TOP, Trace, names_legend, trace_chart, values_of
 from eval_harness.results import Estimate
 from eval_harness.studies import told_apart
-from eval_harness.study_results import EfficiencyEntry, EfficiencyRatios, EfficiencyResult, FittedCurve
+from eval_harness.study_results import EfficiencyEntry, EfficiencyRatios, EfficiencyResult, FittedCurve, reasons
 from eval_harness.study_rows import curve_rows, point_rows, ratio_rows
 
 WORDS = (
@@ -26,7 +26,8 @@ PLACES = 24
 
 def efficiency_part(result: EfficiencyResult, tasks: Collection[str] | None) -> list[Html]:
     """Return the charts and tables of every task of a study."""
-    parts = [tag("p", WORDS, class_="soft")]
+    content = result.model_dump(exclude_unset=True)
+    parts = [tag("p", words, class_="soft") for words in (WORDS, *reasons(content["entries"] + content["ratios"]))]
     names = told_apart(list(dict.fromkeys(entry.model for entry in result.entries)))
     for task in dict.fromkeys(entry.task for entry in result.entries if tasks is None or entry.task in tasks):
         entries = [entry for entry in result.entries if entry.task == task]
@@ -67,8 +68,8 @@ def _ratio(found: EfficiencyRatios, k: int, names: Mapping[str, str]) -> Trace:
     points, words = [], []
     for row in rows:
         assert row.r is not None
-        logs = {end: _log(value) for end, value in row.r.model_dump().items()}
-        points.append((math.log10(row.records or 1.0), Estimate.model_validate(logs)))
+        logs = Estimate(point=_log(row.r.point), low=_log(row.r.low), high=_log(row.r.high))
+        points.append((math.log10(row.records or 1.0), logs))
         words.append(f"log10 of r at N = {row.records:g}")
     open_ = frozenset(math.log10(row.records or 1.0) for row in rows if not row.within_measured)
     return Trace(f"{names[found.model]} {found.mode}", k, points, None, open_=open_, words=words)

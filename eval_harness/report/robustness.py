@@ -19,6 +19,10 @@ WORDS = (
     "trained. Changes are paired with the clean records. Many conditions are tested and no interval is adjusted for "
     "that: read curves, not single intervals."
 )
+OLDER = (
+    "Made by an earlier version: the strengths of hum, wander and muscle noise held on average only (of hum 0.003 to "
+    "0.4 mV for 0.2), and a lower sampling rate made steps at the ends of records. Not to be compared with newer ones."
+)
 RIGHT, HEIGHT = 280.0, 130.0
 
 
@@ -30,6 +34,8 @@ def robustness_part(result: RobustnessResult, tasks: Collection[str] | None) -> 
         f"stored predictions by at most {result.largest_difference or 0.0:.1g}.{unit}"
     )
     parts = [tag("p", WORDS, class_="soft"), tag("p", about, class_="soft small")]
+    if result.schema_version == "1.0":
+        parts.append(tag("p", OLDER, class_="notice"))
     for task, metric in result.main.items():
         if (tasks is not None and task not in tasks) or task not in result.clean or not result.conditions:
             continue

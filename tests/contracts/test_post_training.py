@@ -15,6 +15,7 @@ from eval_harness.post_trainer import block_depths, residual_blocks, stage2_grou
 from eval_harness.post_training import PostTraining
 from eval_harness.protocol import Protocol
 from eval_harness.results import read_result
+from eval_harness.runfile import read_run
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +36,13 @@ def test_it_is_post_trained(alias: str, mock: tuple[Path, Path], tmp_path: Path)
         words += ["--post-train", setting]
     words += ["--resamples", "50", "--data-root", str(root), "--cache-dir", str(cache), "--output", str(tmp_path)]
     assert main(words) == 0
-    result = read_result(tmp_path / model.replace(":", "__") / "post_train" / "ptbxl_super.json")
+    folder = tmp_path / model.replace(":", "__") / "post_train"
+    result = read_result(folder / "ptbxl_super.json")
     assert result.status == "done", result.reason
     assert result.metrics["macro_auprc"].point is not None
+    head = 5 * (AutoModel.from_pretrained(model).config.hidden_size + 1)
+    assert result.protocol.trained_parameters == (result.model.parameters or 0) + head
+    assert read_run(folder / "run.json").settings.released == (True if alias == "ecg-fm" else None)
 
 
 @pytest.mark.parametrize("alias", catalog.models())

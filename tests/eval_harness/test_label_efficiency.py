@@ -16,7 +16,7 @@ from eval_harness.cli.ablation import ablation_of
 from eval_harness.cli.evaluate import build_parser, main
 from eval_harness.cli.label_efficiency import study_of
 from eval_harness.label_efficiency.sets import SETS, write_set
-from eval_harness.label_efficiency.study import FRACTIONS, Study, summary
+from eval_harness.label_efficiency.study import FRACTIONS, Study, planned, summary
 from eval_harness.registry import get_task, validate
 from eval_harness.report.analyses import find_content
 from eval_harness.results import read_result
@@ -75,11 +75,16 @@ def test_fractions_have_names(fraction: float, name: str) -> None:
     assert fraction_name(fraction) == name
 
 
-def made(loss: float, records: int, rng: np.random.Generator) -> Joint:
-    """A point of a curve with replicates around it."""
-    noise = rng.normal(0, 0.002, 200)
-    replicates = dict.fromkeys(METRICS, 1 - loss + noise)
-    return joint([RunScore(0, records, dict.fromkeys(METRICS, 1 - loss), replicates)])
+def made(loss: float, records: int, rng: np.random.Generator, runs: int = 3) -> Joint:
+    """A point of a curve: runs around it, and replicates around each."""
+    noise, away = rng.normal(0, 0.002, 200), 0.002 * (np.arange(runs) - (runs - 1) / 2)
+    scores = (1 - loss + rng.permutation(away)).tolist()
+    return joint(
+        [
+            RunScore(k, records, dict.fromkeys(METRICS, s), dict.fromkeys(METRICS, s + noise))
+            for k, s in enumerate(scores)
+        ]
+    )
 
 
 def test_known_curves_and_their_ratio_are_in_the_summary(tmp_path: Path) -> None:
@@ -124,18 +129,6 @@ def test_too_few_sizes_give_points_and_the_reason(tmp_path: Path) -> None:
     write_plot(summary(Study(options), {}, ["all failed"]), tmp_path / "none.png")
 
 
-def test_runs_of_several_seeds_are_a_mean_with_their_spread() -> None:
-    rng = np.random.default_rng(0)
-    runs = [RunScore(k, 10, dict.fromkeys(METRICS, p), dict.fromkeys(METRICS, p + rng.normal(0, 1e-4, 500)))
-            for k, p in enumerate((0.6, 0.8))]  # fmt: skip
-    found = joint(runs)
-    assert found.points["macro_auprc"] == pytest.approx(0.7)
-    estimate = found.estimate("macro_auprc", 0.95)
-    assert estimate["low"] == pytest.approx(0.6, abs=0.01)
-    assert estimate["high"] == pytest.approx(0.8, abs=0.01)
-    assert found.seeds == (0, 1)
-
-
 @pytest.fixture
 def words(data_root: Path, data_cache: Path, tmp_path: Path) -> list[str]:
     numbers = ["--resamples", "50", "--device", "cpu", "--output", str(tmp_path / "study")]
@@ -152,6 +145,7 @@ def test_a_study_runs_resumes_and_writes_results_of_the_schema(
     assert "1/8" in printed
     assert "alpha" in printed
     output = tmp_path / "study"
+    assert "no interval from one run" in printed
     content = json.loads((output / "label_efficiency.json").read_text())
     assert [entry["baseline"] for entry in content["entries"]] == [False]
     assert content["ratios"] == []
@@ -171,6 +165,13 @@ def test_a_study_runs_resumes_and_writes_results_of_the_schema(
     assert {**again, "created": ""} == {**content, "created": ""}
 
 
+def test_runs_say_which_draw_of_the_records_they_had() -> None:
+    options = RunOptions(models=("m",), tasks=("ptbxl_super",), modes=("finetune",), data_root="mock")
+    calls = list(planned(Study(options, fractions=(0.5,), subset_seeds=(3, 7), baseline=None)))
+    assert [call.draw for call in calls] == [3, 7]
+    assert [call.options.train_subset.seed for call in calls if call.options.train_subset] == [3, 7]
+
+
 ABLATION = ["--tasks", "ptbxl_super", "--limit", "40", "--fractions", "1/4", "--weights", "random"]
 ABLATION += [f"--post-train={word}" for word in ("stage1_epochs=1", "stage2_epochs=1", "batch_size=16")]
 
@@ -179,11 +180,14 @@ def test_an_ablation_runs_resumes_and_compares_with_plain_fine_tuning(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["ablation", *words, *ABLATION]) == 0
-    assert "AUPRC minus plain" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "AUPRC minus plain" in printed
+    assert printed.count("no interval from one run") == 1
     content = json.loads((tmp_path / "study" / "ablation.json").read_text())
     rows = content["rows"]
     assert len(rows) == 2 * 2
     assert {row["runs"] for row in rows} == {1}
+    assert {row["macro_auprc"]["low"] for row in rows} == {None}
     for row in rows:
         assert row["macro_auprc"]["point"] == pytest.approx(np.mean(row["macro_auprc_by_run"]))
         assert (row["minus_plain"] is None) == (not row["preview"] and not row["stochastic_depth"])

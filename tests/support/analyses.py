@@ -66,8 +66,10 @@ def efficiency(**changes: Any) -> dict[str, Any]:
     curves = {(str(MODEL["id"]), "finetune"): (1.0, 0.5, 0.05), ("s4", "scratch"): (2.0, 0.5, 0.06)}
 
     def made(loss: float, records: int) -> Joint:
-        replicates = dict.fromkeys(METRICS, 1 - loss + rng.normal(0, 0.004, 100))
-        return joint([RunScore(0, records, dict.fromkeys(METRICS, 1 - loss), replicates)])
+        noise, away = rng.normal(0, 0.004, 100), rng.permutation([-0.002, 0.0, 0.002])
+        scores = [dict.fromkeys(METRICS, 1 - loss + error) for error in away]
+        around = [dict.fromkeys(METRICS, 1 - loss + error + noise) for error in away]
+        return joint([RunScore(k, records, scores[k], around[k]) for k in range(3)])
 
     joints = {
         ("ptbxl_super", *key): {1 / 2 ** (4 - k): made(c * n**-a + floor, n) for k, n in enumerate(sizes)}

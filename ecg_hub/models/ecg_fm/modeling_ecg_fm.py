@@ -61,6 +61,11 @@ class ECGFMModel(ECGFMPreTrainedModel):
         if self.config.freeze_feature_extractor:
             self.feature_extractor.requires_grad_(False)
 
+    def train_all_weights(self) -> None:
+        """Let every weight train, the convolutions too, also after saving and loading."""
+        self.config.freeze_feature_extractor = False
+        super().train_all_weights()
+
     @can_return_tuple
     def forward(
         self, input_values: Tensor, output_hidden_states: bool | None = None, output_attentions: bool | None = None

@@ -13,13 +13,14 @@ import pytest
 from ecg_hub import AutoFeatureExtractor, AutoModelForECGClassification
 from ecg_hub.errors import DataError, InputError, ResultError, UnknownNameError
 from eval_harness.analyses import robustness
-from eval_harness.analyses.corruptions import corruptions
+from eval_harness.analyses.corruptions import VERSION, corruptions
 from eval_harness.analyses.curves import write_curves
 from eval_harness.analyses.files import read_analysis
 from eval_harness.analyses.robustness import RobustnessOptions, choose, corrupted, run_robustness
 from eval_harness.analyses.robustness_results import RobustnessResult
 from eval_harness.analyses.trained import find_one, open_its_data, open_trained
 from eval_harness.cli.evaluate import main
+from eval_harness.report.robustness import robustness_part
 from eval_harness.results import read_result
 
 FEW = ("reversal", "missing_segment")
@@ -126,6 +127,21 @@ def test_continues_and_grows(wanted: Any, monkeypatch: pytest.MonkeyPatch) -> No
         run_robustness(wanted(seed=1))
     (fresh,) = run_robustness(wanted(seed=1, wanted=("gain",), overwrite=True))
     assert len(fresh.conditions) == 4
+
+
+def test_results_of_other_corruptions_are_readable_and_not_mixed(wanted: Any) -> None:
+    (now,) = run_robustness(wanted(wanted=("gain",)))
+    assert (now.schema_version, now.settings["corruptions"]) == ("1.1", VERSION)
+    path = wanted().folder / "robustness" / "robustness_ptbxl_super.json"
+    content = json.loads(path.read_text())
+    del content["settings"]["corruptions"]
+    path.write_text(json.dumps({**content, "schema_version": "1.0"}))
+    old = read_analysis(path, RobustnessResult)
+    assert old.conditions == now.conditions
+    assert any("earlier version" in str(part) for part in robustness_part(old, None))
+    assert not any("earlier version" in str(part) for part in robustness_part(now, None))
+    with pytest.raises(ResultError, match="corruptions: None in the folder, 2 asked for"):
+        run_robustness(wanted(wanted=("gain",)))
 
 
 def test_a_subset_of_the_records(wanted: Any) -> None:
