@@ -180,14 +180,18 @@ def _legend(board: Board) -> Html:
         ),
         (
             "Ties",
-            "Two models tie on a task when the interval of their difference, on the same records and resamples, holds "
-            "0. That takes the predictions of both. Where they are missing no tie is claimed: overlapping "
-            "intervals are no proof of one, and intervals apart are no proof of the contrary.",
+            "Two models tie on a task when their difference, on the same records and resamples, is not distinguished "
+            "from 0: p (Holm), adjusted for all pairs of the task, is 0.05 or more. So of equal models any two are "
+            "distinguished on at most 5 % of tasks, however many models there are; without the adjustment, as "
+            "published, the best of eight would be on half of them. Patients are drawn where one has several test "
+            "records, otherwise records. All that takes the predictions of both. Where they are missing no tie is "
+            "claimed: overlapping intervals are no proof of one, and intervals apart are no proof of the contrary.",
         ),
         (
             "Rank",
             "The place by mean rank over the chosen tasks, among complete rows. On a task the best and all that tie "
-            "with it share a rank where all complete rows can be paired; elsewhere the order of the points counts. "
+            "with it share a rank where all complete rows can be paired; elsewhere the order of the points counts, "
+            "which says nothing of chance. "
             "Published rows have places of their own, in brackets, among themselves.",
         ),
         ("Mean", "Over complete rows only; AUROC and MAE apart, since an error of z-scores is no area."),
