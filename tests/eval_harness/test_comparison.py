@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from ecg_hub.errors import InputError
 from eval_harness.bootstrap import bootstrap_counts
 from eval_harness.comparison import Comparison, compare_models, holm, p_text, p_value, repeated_patients
-from eval_harness.predictions import Predictions
+from eval_harness.predictions import Predictions, write_predictions
 from eval_harness.registry import get_task
 from eval_harness.statistics import compare
-from tests.support.results import predictions
+from eval_harness.studies import score_run
+from tests.support.results import predictions, result
 
 SUPER = get_task("ptbxl_super")
 RESAMPLES = 200
@@ -192,3 +194,13 @@ def test_holm_by_hand() -> None:
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([float("nan"), 0.02]) == pytest.approx([float("nan"), 0.04], nan_ok=True)
     assert holm([]) == []
+
+
+def test_runs_of_a_study_draw_patients_too(tmp_path: Path) -> None:
+    found = []
+    for ecgs in (1, 2):
+        (given,) = several(ecgs, 0.3).values()
+        digest = write_predictions(tmp_path / f"{ecgs}.parquet", given)
+        about = result(predictions={"file": f"{ecgs}.parquet", "sha256": digest})
+        found.append(score_run(tmp_path, about, SUPER, RESAMPLES).replicates["macro_auroc"])
+    assert np.std(found[1]) == pytest.approx(np.std(found[0]), rel=0.2), "by record it would be 1 / sqrt(2) of it"
