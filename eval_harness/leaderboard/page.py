@@ -172,7 +172,11 @@ def _legend(board: Board) -> Html:
     terms: list[tuple[object, object]] = [
         *marks,
         ("–", "Not scored. A gap is a gap: nothing is filled in, and a row with one is neither ranked nor averaged."),
-        (tag("b", "bold"), "The best score computed here in its column. Darker cells are better in their column."),
+        (
+            tag("b", "bold"),
+            "The best score computed here in its column, which others may tie with: its details say which. Darker cells "
+            "are better in their column.",
+        ),
         (
             "Interval",
             "Point at a score, or go to it with the arrow keys, for the 95 % interval of the bootstrap, the ties, and "
@@ -191,7 +195,7 @@ def _legend(board: Board) -> Html:
             "Rank",
             "The place by mean rank over the chosen tasks, among complete rows. On a task the best and all that tie "
             "with it share a rank where all complete rows can be paired; elsewhere the order of the points counts, "
-            "which says nothing of chance. "
+            "which says nothing of chance. The place is an order and no test: of equal models one comes first. "
             "Published rows have places of their own, in brackets, among themselves.",
         ),
         ("Mean", "Over complete rows only; AUROC and MAE apart, since an error of z-scores is no area."),
