@@ -33,7 +33,7 @@ class Interval:
 class Difference:
     """First minus second on the same resamples; significant when the 95 % interval excludes 0.
 
-    That is the published reading of one pair, not adjusted for others: `eval_harness.comparison` decides ranks and ties.
+    That is the published reading of one pair, not adjusted for others; `eval_harness.comparison` decides on ties.
     """
 
     point: float

@@ -174,8 +174,8 @@ def _legend(board: Board) -> Html:
         ("–", "Not scored. A gap is a gap: nothing is filled in, and a row with one is neither ranked nor averaged."),
         (
             tag("b", "bold"),
-            "The best score computed here in its column, which others may tie with: its details say which. Darker cells "
-            "are better in their column.",
+            "The best score computed here in its column; its details say which others tie with it. Darker cells are "
+            "better in their column.",
         ),
         (
             "Interval",
