@@ -179,7 +179,7 @@ def _collect(found: Collected, call: Planned, results: list[Result], study: Abla
         folder = result_folder(call.options, model, POST_TRAIN, call.seed)
         task = get_task(result.task, call.options.include).read_from(result.run)
         key = (result.task, model, call.fraction, call.arm)
-        score = score_run(folder, result, task, protocol.resamples, protocol.resample_unit)
+        score = score_run(folder, result, task, protocol.resamples)
         found.scores.setdefault(key, []).append(score)
         history = read_json(folder / "history" / f"{result.run}.json")["history"]
         found.curves.setdefault(key, []).append(history)

@@ -31,7 +31,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """First minus second on the same resamples; significant when the 95 % interval excludes 0."""
+    """First minus second on the same resamples; significant when the 95 % interval excludes 0.
+
+    That is the published reading of one pair, not adjusted for others; `eval_harness.comparison` decides on ties.
+    """
 
     point: float
     low: float

@@ -14,6 +14,7 @@ from scipy.special import fdtri, ndtri
 from scipy.stats.qmc import Sobol
 
 from eval_harness.bootstrap import bootstrap_counts
+from eval_harness.comparison import repeated_patients
 from eval_harness.predictions import read_predictions
 from eval_harness.results import Result
 from eval_harness.scoring import RESAMPLE_SEED
@@ -68,8 +69,11 @@ class Joint:
         return numbers_of(self.points[metric], self.replicates[metric], confidence, (0.0, 1.0), reason)
 
 
-def score_run(folder: Path, result: Result, task: Task, resamples: int, unit: str) -> RunScore:
+def score_run(folder: Path, result: Result, task: Task, resamples: int) -> RunScore:
     """Score the test records of a finished run again, with replicates that all runs share.
+
+    Runs are compared by them, so they draw patients where one has several test records, whatever a run's own intervals
+    draw.
 
     Raises:
         ResultError: its predictions are not there or were changed.
@@ -80,9 +84,7 @@ def score_run(folder: Path, result: Result, task: Task, resamples: int, unit: st
     test = predictions.part("test")
     names = task.labels_among(predictions.labels, predictions.groups)
     columns = [predictions.labels.index(name) for name in names]
-    groups = None
-    if unit == "patient" and test.patient_id is not None:
-        groups = [patient or record for patient, record in zip(test.patient_id, test.record_id, strict=True)]
+    groups = repeated_patients(test.patient_id, test.record_id)
     counts = bootstrap_counts(len(test.record_id), resamples, RESAMPLE_SEED, groups)
     areas, precisions = resample_ranking(test.y_true[:, columns], test.y_prob[:, columns], counts)
     points, replicates = {}, {}

@@ -21,13 +21,14 @@ from eval_harness.analyses.opening import ids_digest, part_of
 from eval_harness.analyses.robustness_results import Change, Condition, RobustnessResult, Scored
 from eval_harness.analyses.trained import Trained, check_head, find_one, open_its_data, open_trained, stored_runs
 from eval_harness.bootstrap import bootstrap_counts
+from eval_harness.comparison import repeated_patients
 from eval_harness.data import Float, Reader, RunData, Split, evenly_spaced
 from eval_harness.decisions import resample_decisions
 from eval_harness.environment import environment
 from eval_harness.folder import own_folder
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results import Estimate, utc_now
-from eval_harness.scoring import RESAMPLE_SEED, patient_groups
+from eval_harness.scoring import RESAMPLE_SEED, ResampleUnit, patient_groups
 from eval_harness.statistics import difference, interval, macro, metric_replicates
 
 FOLDER = "robustness"
@@ -212,6 +213,7 @@ def _empty(
         "mains_hz": options.mains_hz,
         "corruptions": VERSION,
         "resamples": scorer.counts.shape[1],
+        "changes_resampled_by": scorer.paired_by,
     }
     return RobustnessResult(
         settings=decides,
@@ -236,13 +238,17 @@ class Scorer:
     """Scores outputs of the same records on the same resamples, so that differences to the clean ones are paired.
 
     Attributes:
-        counts: (records, resamples) of `bootstrap_counts`.
+        counts: (records, resamples) of `bootstrap_counts`, for the intervals of scores.
+        paired: the same for those of changes: by patient where one has several of the records.
+        paired_by: what `paired` draws.
         columns: task -> columns of its labels; metrics of a task follow from its kind.
         thresholds: (labels,) chosen on the validation records of the run, uncorrupted.
     """
 
     targets: Float
     counts: NDArray[np.uint16]
+    paired: NDArray[np.uint16]
+    paired_by: ResampleUnit
     columns: dict[str, list[int]]
     kinds: dict[str, str]
     thresholds: NDArray[np.float64]
@@ -262,20 +268,25 @@ class Scorer:
             test = stored.part("test")
             place = {record: row for row, record in enumerate(test.record_id)}
             groups = patient_groups(test)[[place[record] for record in split.record_ids]]
-        counts = bootstrap_counts(len(split), resamples or protocol.resamples, RESAMPLE_SEED, groups)
+        number = resamples or protocol.resamples
+        counts = paired = bootstrap_counts(len(split), number, RESAMPLE_SEED, groups)
+        patients = repeated_patients(split.patient_ids, split.record_ids)
+        if groups is None and patients is not None:
+            paired = bootstrap_counts(len(split), number, RESAMPLE_SEED, patients)
         columns = {
             task.name: [stored.labels.index(label) for label in task.labels_among(stored.labels, stored.groups)]
             for task in trained.tasks
         }
         kinds = {task.name: str(task.kind) for task in trained.tasks}
-        return cls(split.targets, counts, columns, kinds, cut, protocol.confidence)
+        unit: ResampleUnit = "record" if groups is None and patients is None else "patient"
+        return cls(split.targets, counts, paired, unit, columns, kinds, cut, protocol.confidence)
 
     def set_clean(self, outputs: Float) -> dict[str, dict[str, Estimate]]:
         """Take the clean outputs as what others are compared with, and return their scores."""
-        self.clean = {task: self._metrics(task, outputs) for task in self.columns}
+        self.clean = {task: self._metrics(task, outputs, self.paired) for task in self.columns}
         return {
-            task: {metric: self._estimate(*values) for metric, values in metrics.items()}
-            for task, metrics in self.clean.items()
+            task: {metric: self._estimate(*values) for metric, values in self._own(task, outputs, paired).items()}
+            for task, paired in self.clean.items()
         }
 
     def scores(self, outputs: Float) -> dict[str, dict[str, Scored]]:
@@ -283,20 +294,27 @@ class Scorer:
         found: dict[str, dict[str, Scored]] = {}
         for task, clean in self.clean.items():
             found[task] = {}
-            for metric, values in self._metrics(task, outputs).items():
-                paired = difference(*values, *clean[metric])
-                ends = {"point": paired.point, "low": paired.low, "high": paired.high}
-                change = Change(**ends, significant=paired.significant)
-                found[task][metric] = Scored(score=self._estimate(*values), change=change)
+            paired = self._metrics(task, outputs, self.paired)
+            own = self._own(task, outputs, paired)
+            for metric, values in paired.items():
+                change = difference(*values, *clean[metric])
+                found[task][metric] = Scored(
+                    score=self._estimate(*own[metric]),
+                    change=Change(point=change.point, low=change.low, high=change.high, significant=change.significant),
+                )
         return found
 
-    def _metrics(self, task: str, outputs: Float) -> dict[str, Resampled]:
+    def _own(self, task: str, outputs: Float, paired: dict[str, Resampled]) -> dict[str, Resampled]:
+        """Points and replicates for the intervals of scores: those of changes where both draw alike."""
+        return paired if self.paired is self.counts else self._metrics(task, outputs, self.counts)
+
+    def _metrics(self, task: str, outputs: Float, counts: NDArray[np.uint16]) -> dict[str, Resampled]:
         columns = self.columns[task]
         true, prob = self.targets[:, columns], outputs[:, columns]
         if self.kinds[task] == "regression":
-            return {"mae": metric_replicates("mae", true, prob, self.counts)}
-        ranked = {name: metric_replicates(name, true, prob, self.counts) for name in ("macro_auroc", "macro_auprc")}
-        decided = resample_decisions(true, prob, self.thresholds[columns], self.counts)
+            return {"mae": metric_replicates("mae", true, prob, counts)}
+        ranked = {name: metric_replicates(name, true, prob, counts) for name in ("macro_auroc", "macro_auprc")}
+        decided = resample_decisions(true, prob, self.thresholds[columns], counts)
         return ranked | {f"macro_{name}": macro(values) for name, values in decided.items()}
 
     def _estimate(self, point: float, replicates: NDArray[np.float64]) -> Estimate:

@@ -87,5 +87,10 @@ def run(args: argparse.Namespace) -> int:
     for result in results:
         for task in result.main:
             print_table(condition_rows(result, task), title=f"{result.model.id} {result.mode} {task}")
+    units = dict.fromkeys(str(result.settings["changes_resampled_by"]) for result in results)
+    print(
+        f"Changes are resampled by {' and '.join(units)}; significant: their interval excludes 0, not adjusted for the "
+        "number of conditions."
+    )
     print(", ".join(str(path) for path in files))
     return 0

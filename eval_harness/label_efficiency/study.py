@@ -140,8 +140,7 @@ def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[R
                 continue
             folder = result_folder(call.options, call.model, call.mode, result.seed)
             protocol = study.options.protocol
-            score = score_run(folder, result, task, protocol.resamples, protocol.resample_unit)
-            score = replace(score, draw=call.draw)
+            score = replace(score_run(folder, result, task, protocol.resamples), draw=call.draw)
             by_fraction = scores.setdefault((call.task, call.model, call.mode), {})
             by_fraction.setdefault(call.fraction, []).append(score)
     joints = {key: {f: joint(runs) for f, runs in parts.items()} for key, parts in scores.items()}

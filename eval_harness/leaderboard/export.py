@@ -61,19 +61,19 @@ def _row(board: Board, ranks: Ranks, tab: Tab, row: Row) -> dict[str, Any]:
             for name, found in standings.items()
             if found is not None
         },
-        "scores": {task: _cell(cell, _ties(ranks, tab, task, row, names)) for task, cell in sorted(row.cells.items())},
+        "scores": {task: _cell(cell, *_ties(ranks, tab, task, row, names)) for task, cell in sorted(row.cells.items())},
     }
 
 
-def _ties(ranks: Ranks, tab: Tab, task: str, row: Row, names: dict[str, str]) -> list[str] | None:
-    """Names of the rows that cannot be told apart from one; None where nobody can tell."""
+def _ties(ranks: Ranks, tab: Tab, task: str, row: Row, names: dict[str, str]) -> tuple[list[str] | None, str | None]:
+    """Names of the rows that are not distinguished from one, and what was drawn; None where nobody can tell."""
     pairing = ranks.pairings.get((tab.mode, task))
     if pairing is None or row.key not in pairing.rows:
-        return None
-    return [names.get(key, key) for key in pairing.tied(row.key)]
+        return None, None
+    return [names.get(key, key) for key in pairing.tied(row.key)], pairing.unit
 
 
-def _cell(cell: Cell, ties: list[str] | None) -> dict[str, Any]:
+def _cell(cell: Cell, ties: list[str] | None, unit: str | None) -> dict[str, Any]:
     return {
         "point": cell.point,
         "low": cell.low,
@@ -86,6 +86,7 @@ def _cell(cell: Cell, ties: list[str] | None) -> dict[str, Any]:
         "labels_scored": cell.labels[0] if cell.labels else None,
         "labels_published": cell.labels[1] if cell.labels else None,
         "ties": ties,
+        "ties_resampled_by": unit,
         "path": cell.path,
         "predictions_sha256": cell.digest,
         "created": cell.created,

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from eval_harness.atomic import write_text
@@ -18,12 +19,12 @@ class Memory:
     Attributes:
         path: of the file; None keeps nothing.
         checks: of entry and predictions -> what differed; empty when nothing did.
-        ties: of task and predictions -> pairs of rows that cannot be told apart.
+        pairings: of task, predictions and method of comparison -> which rows were paired, and which of them tie.
     """
 
     path: Path | None = None
     checks: dict[str, list[str]] = field(default_factory=dict)
-    ties: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    pairings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @staticmethod
     def key(*parts: str) -> str:
@@ -33,7 +34,7 @@ class Memory:
     def save(self) -> None:
         """Write the file."""
         if self.path is not None:
-            write_text(self.path, json.dumps({"checks": self.checks, "ties": self.ties}))
+            write_text(self.path, json.dumps({"checks": self.checks, "pairings": self.pairings}))
 
 
 def open_memory(path: Path | None) -> Memory:
@@ -42,7 +43,7 @@ def open_memory(path: Path | None) -> Memory:
         return Memory(path)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        ties = {key: [(str(a), str(b)) for a, b in pairs] for key, pairs in raw["ties"].items()}
-        return Memory(path, {key: [str(line) for line in lines] for key, lines in raw["checks"].items()}, ties)
+        pairings = {key: dict(pairing) for key, pairing in raw["pairings"].items()}
+        return Memory(path, {key: [str(line) for line in lines] for key, lines in raw["checks"].items()}, pairings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Memory(path)

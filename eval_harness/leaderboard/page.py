@@ -172,7 +172,11 @@ def _legend(board: Board) -> Html:
     terms: list[tuple[object, object]] = [
         *marks,
         ("–", "Not scored. A gap is a gap: nothing is filled in, and a row with one is neither ranked nor averaged."),
-        (tag("b", "bold"), "The best score computed here in its column. Darker cells are better in their column."),
+        (
+            tag("b", "bold"),
+            "The best score computed here in its column; its details say which others tie with it. Darker cells are "
+            "better in their column.",
+        ),
         (
             "Interval",
             "Point at a score, or go to it with the arrow keys, for the 95 % interval of the bootstrap, the ties, and "
@@ -180,14 +184,18 @@ def _legend(board: Board) -> Html:
         ),
         (
             "Ties",
-            "Two models tie on a task when the interval of their difference, on the same records and resamples, holds "
-            "0. That takes the predictions of both. Where they are missing no tie is claimed: overlapping "
-            "intervals are no proof of one, and intervals apart are no proof of the contrary.",
+            "Two models tie on a task when their difference, on the same records and resamples, is not distinguished "
+            "from 0: p (Holm), adjusted for all pairs of the task, is 0.05 or more. So of equal models any two are "
+            "distinguished on at most 5 % of tasks, however many models there are; without the adjustment, as "
+            "published, the best of eight would be on half of them. Patients are drawn where one has several test "
+            "records, otherwise records. All that takes the predictions of both. Where they are missing no tie is "
+            "claimed: overlapping intervals are no proof of one, and intervals apart are no proof of the contrary.",
         ),
         (
             "Rank",
             "The place by mean rank over the chosen tasks, among complete rows. On a task the best and all that tie "
-            "with it share a rank where all complete rows can be paired; elsewhere the order of the points counts. "
+            "with it share a rank where all complete rows can be paired; elsewhere the order of the points counts, "
+            "which says nothing of chance. The place is an order and no test: of equal models one comes first. "
             "Published rows have places of their own, in brackets, among themselves.",
         ),
         ("Mean", "Over complete rows only; AUROC and MAE apart, since an error of z-scores is no area."),

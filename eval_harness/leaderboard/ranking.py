@@ -1,9 +1,10 @@
 """Means and ranks over complete rows, and what is known of ties.
 
-On one task, rows whose predictions of the same records lie in the repository are compared in pairs (paired bootstrap);
-the best and all that cannot be told apart from it share a rank, then the best of the others, and so on. Where
-predictions of one of the ranked rows are missing, nobody can pair: rows are then ordered by their points, and no tie is
-claimed, however much intervals overlap. A row's place is by its mean rank over the tasks.
+On one task, rows whose predictions of the same records lie in the repository are compared in pairs (paired bootstrap,
+adjusted for all pairs of the task and mode); the best and all that are not distinguished from it share a rank, then the
+best of the others, and so on. Where predictions of one of the ranked rows are missing, nobody can pair: rows are then
+ordered by their points, and no tie is claimed, however much intervals overlap. A row's place is by its mean rank over
+the tasks.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ecg_hub.errors import EcgHubError
 from eval_harness.leaderboard.board import Board, Row, Tab, TaskSet
@@ -29,15 +31,29 @@ class Pairing:
 
     Attributes:
         rows: keys of the rows that could be paired.
-        ties: unordered pairs that cannot be told apart.
+        ties: unordered pairs that are not distinguished.
+        unit: what the resamples drew, "record" or "patient"; None where nothing was paired.
+        resampled: the same in words, with numbers.
     """
 
     rows: frozenset[str] = frozenset()
     ties: frozenset[frozenset[str]] = frozenset()
+    unit: str | None = None
+    resampled: str = ""
 
     def tied(self, row: str) -> list[str]:
-        """Keys of the rows that cannot be told apart from one."""
+        """Keys of the rows that are not distinguished from one."""
         return sorted(other for pair in self.ties if row in pair for other in pair if other != row)
+
+    def content(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self) | {"rows": sorted(self.rows), "ties": sorted(sorted(pair) for pair in self.ties)}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Pairing:
+        """From what `content` gave."""
+        ties = frozenset(frozenset(pair) for pair in content["ties"])
+        return cls(frozenset(content["rows"]), ties, content["unit"], content["resampled"])
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,8 @@ def pair_rows(
     task: Task, tab: Tab, entries: Mapping[str, Entry], memory: Memory, told: Callable[[str], None]
 ) -> Pairing:
     """Compare the rows of a tab on one task, as far as predictions of the same records are there."""
+    from eval_harness.comparison import METHOD
+
     files = {}
     for row in tab.rows:
         cell = row.cells.get(task.name)
@@ -134,16 +152,15 @@ def pair_rows(
     if len(files) < 2:
         return Pairing()
     parts = [f"{row} {digest}" for row, (_, digest) in sorted(files.items())]
-    key = memory.key("ties", task.name, str(task.version), str(RESAMPLES), *parts)
-    if key not in memory.ties:
+    key = memory.key("pairing", METHOD, task.name, str(task.version), str(RESAMPLES), *parts)
+    if key not in memory.pairings:
         told(f"{tab.mode} {task.name}: {len(files)} rows in pairs")
-        memory.ties[key] = _compare(task, {row: read_predictions(*file) for row, file in files.items()})
-    # A pair of a row with itself says that it was among the compared.
-    rows = frozenset(a for a, b in memory.ties[key] if a == b)
-    return Pairing(rows, frozenset(frozenset(pair) for pair in memory.ties[key] if pair[0] != pair[1]))
+        found = _compare(task, {row: read_predictions(*file) for row, file in files.items()})
+        memory.pairings[key] = found.content()
+    return Pairing.of(memory.pairings[key])
 
 
-def _compare(task: Task, predictions: Mapping[str, Predictions]) -> list[tuple[str, str]]:
+def _compare(task: Task, predictions: Mapping[str, Predictions]) -> Pairing:
     """The largest group of rows with the same records and labels, compared in pairs."""
     from eval_harness.comparison import compare_models
 
@@ -154,13 +171,13 @@ def _compare(task: Task, predictions: Mapping[str, Predictions]) -> list[tuple[s
         groups.setdefault(hashlib.sha256(seen.encode()).hexdigest(), []).append(row)
     chosen = max(groups.values(), key=len)
     if len(chosen) < 2:
-        return []
+        return Pairing()
     try:
         found = compare_models(task, {row: predictions[row] for row in chosen}, resamples=RESAMPLES)
     except EcgHubError:  # other targets for the same records: they cannot be paired
-        return []
-    ties = [(pair.first, pair.second) for pair in found.pairs if not pair.difference.significant]
-    return [*((row, row) for row in chosen), *ties]
+        return Pairing()
+    ties = frozenset(frozenset((pair.first, pair.second)) for pair in found.pairs if not pair.distinguished)
+    return Pairing(frozenset(chosen), ties, found.unit, found.resampled)
 
 
 def _standings(

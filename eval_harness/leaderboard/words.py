@@ -106,8 +106,8 @@ def tie_line(row: Row, pairing: Pairing, names: Mapping[str, str]) -> str:
     tied = [names.get(key, key) for key in pairing.tied(row.key)]
     missing = len(names) - len(pairing.rows)
     rest = f"; {missing} further rows cannot be paired" if missing > 0 else ""
-    said = f"cannot be told apart from {', '.join(tied)}" if tied else f"differs from all {len(others)} others"
-    return f"Ties, in pairs on the same records: {said}{rest}"
+    said = f"not distinguished from {', '.join(tied)}" if tied else f"differs from all {len(others)} others"
+    return f"Ties, in pairs on the same records, {pairing.resampled}: {said}{rest}"
 
 
 def standing_words(standing: Standing | None, row: Row, total: int, done: int, tasks: int) -> str:

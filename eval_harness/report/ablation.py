@@ -52,7 +52,8 @@ def _settings(result: AblationResult) -> str:
     return (
         f"{stages.get('stage1_epochs')} + {stages.get('stage2_epochs')} epochs, batch {stages.get('batch_size')}, "
         f"stochastic depth {stages.get('depth_rate')}; seeds {', '.join(map(str, result.seeds))}; "
-        f"{100 * result.confidence:g} % intervals of {result.resamples:,} resamples"
+        f"{100 * result.confidence:g} % intervals of {result.resamples:,} resamples "
+        "(of patients, where one has several test records)"
         f"{f'; limit={limit}' if limit else ''}"
         f"{''.join(f'; {name}={value}' for name, value in protocol.items())}."
     )

@@ -29,6 +29,14 @@ READINGS = (
 )
 
 
+PAIRS = (
+    "Runs are compared in pairs on the same resamples: of patients, where one has several test records. Two are "
+    "distinguished when p (Holm), adjusted for all pairs of the task, is below 0.05; so of equal runs any two are "
+    "distinguished on at most 5 % of tasks. As published: the unadjusted 95 % interval of the difference decides, and "
+    "the best of several equal runs is then often separated (of eight on half of the tasks)."
+)
+
+
 def results_of(entries: Sequence[Entry]) -> list[Result]:
     """Return all results of the runs."""
     return [result for entry in entries for result in entry.run.results.values()]

@@ -230,8 +230,8 @@ def _compare(
         return None, f"Not compared: task {name!r} is not known here; pass its file by --include."
     if len(readable) < len(scored):
         return None, "Not compared: a comparison needs the predictions of all runs."
-    number, unit, _ = resampling(scored)
+    number, _, _ = resampling(scored)
     try:
-        return compare_models(task, readable, resamples=resamples or number, by=unit), ""
+        return compare_models(task, readable, resamples=resamples or number), ""
     except EcgHubError as error:
         return None, f"Not compared: {error}"

@@ -205,9 +205,8 @@ def _glance(found: Sequence[Entry], contents: Sequence[TaskContent], datasets: M
         about.environment_list(found),
         tag("h2", "Scores at a glance", id="scores", class_="first"),
         scores.matrix(contents, found),
-        tag(
-            "p", "★ best point, ☆ not told apart from it by the paired 95 % interval. ", about.READINGS, class_="small"
-        ),
+        tag("p", "★ best point, ☆ not distinguished from it. ", about.READINGS, class_="small"),
+        tag("p", about.PAIRS, class_="small") if len(found) > 1 else None,
         tag("p", about.interval_words(found), class_="small"),
         scores.spread_table(results),
     ]

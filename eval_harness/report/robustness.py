@@ -121,5 +121,9 @@ def _leads(result: RobustnessResult, task: str, metric: str) -> Html | None:
 
 def _numbers(result: RobustnessResult, task: str) -> Html:
     rows = [{key: value for key, value in row.items() if key != "task"} for row in condition_rows(result, task)]
-    caption = f"{task}: every condition, with intervals; significant: the interval of the change excludes 0"
+    unit = result.settings.get("changes_resampled_by")
+    caption = (
+        f"{task}: every condition, with intervals; significant: the interval of the change"
+        f"{f', resampled by {unit},' if unit else ''} excludes 0; not adjusted for the number of conditions"
+    )
     return table(list(rows[0]), [list(row.values()) for row in rows], caption=caption, class_="figures")

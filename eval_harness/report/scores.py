@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eval_harness.comparison import p_text
 from eval_harness.report.content import METRIC_TITLES, Entry, Scored, TaskContent, main_estimate
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.markup import Html, anchor, details, join, scroller, table, tag
@@ -86,28 +87,32 @@ def difference_table(content: TaskContent) -> Html | None:
         [
             pair.second,
             f"{pair.difference.point:+.3f} [{pair.difference.low:+.3f}, {pair.difference.high:+.3f}]",
-            f"{pair.p:.3f}",
-            f"{pair.p_holm:.3f}",
-            "yes" if pair.difference.significant else "no",
+            p_text(pair.p),
+            p_text(pair.p_holm),
+            "yes" if pair.distinguished else "no",
+            "differ" if pair.difference.significant else "tie",
         ]
         for pair in comparison.pairs
         if pair.first == best
     ]
-    caption = f"{best} minus each other, on the same {comparison.records:,} records and resamples"
-    head = ["run", "best minus it", "p", "p (Holm, all pairs)", "interval excludes 0"]
+    caption = f"{best} minus each other, on the same resamples: {comparison.resampled}"
+    head = ["run", "best minus it", "p", "p (Holm, all pairs)", "distinguished", "as published (unadjusted)"]
     return details("Differences to the best", table(head, rows, caption=caption))
 
 
 def comparison_words(content: TaskContent) -> str:
-    """Say in one or two sentences who is best and who is tied; "" without a comparison."""
+    """Say in a few sentences who is best, who is tied and how pairs were resampled; "" without a comparison."""
     comparison = content.comparison
     if comparison is None:
         return ""
     first = [standing.model for standing in comparison.standings if standing.rank == 1]
-    tied = f" Not told apart from it: {', '.join(first[1:])}." if len(first) > 1 else " It differs from all others."
+    tied = f" Not distinguished from it: {', '.join(first[1:])}." if len(first) > 1 else " It differs from all others."
     most = max(len(item.result.per_label) for item in content.scored)
     fewer = f" Compared on the {len(comparison.labels)} labels that all have." if len(comparison.labels) < most else ""
-    return f"Best point: {first[0]}.{tied}{fewer}"
+    plain = [standing.model for standing in comparison.standings if standing.rank_published == 1]
+    published = "" if plain == first else f" As published, unadjusted, it ties with {', '.join(plain[1:]) or 'none'}."
+    drawn = f" Pairs are {comparison.resampled}."
+    return f"Best point: {first[0]}.{tied}{published}{drawn}{fewer}"
 
 
 def spread_table(results: Sequence[Result]) -> Html | None:

@@ -148,7 +148,9 @@ def test_the_best_and_its_ties_are_marked(two: Path) -> None:
     write_folder(two, get_task("ptbxl_super"), shifted(predictions(), 0.6, seed=2), model="model-c")
     tied = report(two).text
     assert "☆ tied" in tied
-    assert "Not told apart from it" in tied
+    assert "Not distinguished from it" in tied
+    assert "Pairs are resampled by patient (" in tied
+    assert "of equal runs any two are distinguished on at most 5 % of tasks" in tied
 
 
 def test_every_score_stands_with_its_interval(two: Path) -> None:

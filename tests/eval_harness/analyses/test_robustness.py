@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from eval_harness.analyses import robustness
 from eval_harness.analyses.corruptions import VERSION, corruptions
 from eval_harness.analyses.curves import write_curves
 from eval_harness.analyses.files import read_analysis
-from eval_harness.analyses.robustness import RobustnessOptions, choose, corrupted, run_robustness
+from eval_harness.analyses.robustness import RobustnessOptions, Scorer, choose, corrupted, run_robustness
 from eval_harness.analyses.robustness_results import RobustnessResult
 from eval_harness.analyses.trained import find_one, open_its_data, open_trained
 from eval_harness.cli.evaluate import main
@@ -205,3 +206,28 @@ def test_the_command(wanted: Any, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(options.folder / "model")
     assert main(words) == 1
     assert "--save-model" in capsys.readouterr().err
+
+
+def test_changes_draw_patients_where_one_has_several_records(wanted: Any) -> None:
+    """Every record twice: the intervals of changes are those of the records once, by patient."""
+    options = wanted()
+    trained = open_trained(find_one(options.folder), "ptbxl_super", options.data_root, **options.others)
+    split = open_its_data(trained).test
+    n = len(split)
+    outputs = np.random.default_rng(0).random((2, n, split.targets.shape[1])).astype(np.float32)
+
+    def changes(rows: list[int], patients: list[str]) -> tuple[Any, Any]:
+        part = dataclasses.replace(
+            split, rows=split.rows[rows], targets=split.targets[rows], patient_ids=patients,
+            record_ids=[f"{k}" for k in range(len(rows))],
+        )  # fmt: skip
+        scorer = Scorer.of(trained, part, 50)
+        scorer.set_clean(outputs[0][rows])
+        return scorer, scorer.scores(outputs[1][rows])["ptbxl_super"]["macro_auroc"]
+
+    alone, once = changes(list(range(n)), [f"{k:04d}" for k in range(n)])
+    both, twice = changes([*range(n), *range(n)], [f"{k:04d}" for k in range(n)] * 2)
+    assert (alone.paired_by, both.paired_by) == ("record", "patient")
+    assert (twice.change.low, twice.change.high) == pytest.approx((once.change.low, once.change.high), abs=1e-12)
+    width = once.score.high - once.score.low
+    assert twice.score.high - twice.score.low < 0.85 * width, "scores keep the interval of the protocol, by record"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from eval_harness import comparison
 from eval_harness.found import find_runs
+from eval_harness.leaderboard import ranking
 from eval_harness.leaderboard.board import Board, TaskSet
 from eval_harness.leaderboard.entries import Contents, read_repository
+from eval_harness.leaderboard.export import content
 from eval_harness.leaderboard.memory import Memory
 from eval_harness.leaderboard.ranking import Pairing, Ranks, rank_all, task_ranks
 from eval_harness.leaderboard.site import make_board
+from eval_harness.leaderboard.words import tie_line
 from eval_harness.publish.publisher import FolderPublisher
 from eval_harness.publish.push import prepare, push
 from eval_harness.registry import tasks
@@ -142,9 +149,36 @@ def test_pairs_from_predictions(tmp_path: Path) -> None:
     assert pairing.rows == {keys["random:ecg-cpc-tiny"], keys["random:merl-tiny"]}
     assert pairing.tied(keys["random:ecg-cpc-tiny"]) == [keys["random:merl-tiny"]]
     assert pairing.tied(keys["random:ecg-fm-tiny"]) == []
+    assert (pairing.unit, pairing.resampled) == ("patient", "resampled by patient (100 patients, 200 records)")
+    assert Pairing.of(json.loads(json.dumps(pairing.content()))) == pairing
+    row = next(row for row in board.tabs[0].rows if row.id == "random:merl-tiny")
+    names = {row.key: row.name for row in board.tabs[0].rows}
+    said = tie_line(row, pairing, names)
+    assert said == (
+        "Ties, in pairs on the same records, resampled by patient (100 patients, 200 records): "
+        "not distinguished from random:ecg-cpc-tiny (resamples=50); 1 further rows cannot be paired"
+    )
+    scores = [row["scores"]["ptbxl_super"] for row in content(board, ranks)["rows"] if row["mode"] == "linear"]
+    assert sorted(str(score["ties_resampled_by"]) for score in scores) == ["None", "patient", "patient"]
 
 
-def test_comparisons_are_remembered(tmp_path: Path) -> None:
+def test_ties_are_decided_with_all_pairs_in_view() -> None:
+    """Eight equal models: unadjusted intervals separate some, the adjusted comparison none."""
+    noise = np.random.default_rng(0)
+    models, files = "abcdefgh", {}
+    for model in models:
+        given = predictions(seed=1, test=200, patients=False)
+        prob = (0.2 * given.y_true + 0.8 * noise.random(given.y_true.shape)).astype(np.float32)
+        files[model] = replace(given, y_prob=prob)
+    found = ranking._compare(tasks()["ptbxl_super"], files)
+    assert found.rows == frozenset(models)
+    assert len(found.ties) == 28
+    assert found.resampled == "resampled by record (200 records, their patients are not named)"
+    pairs = comparison.compare_models(tasks()["ptbxl_super"], files).pairs
+    assert any(pair.difference.significant for pair in pairs)
+
+
+def test_comparisons_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_scored(tmp_path / "runs" / "a", "random:ecg-cpc-tiny")
     write_scored(tmp_path / "runs" / "b", "random:merl-tiny")
     ready = prepare(find_runs([tmp_path / "runs"]), tasks(), predictions=True)
@@ -155,6 +189,9 @@ def test_comparisons_are_remembered(tmp_path: Path) -> None:
     again = rank_all(board, contents.entries, memory, told.append)
     assert len(told) == 1
     assert first.pairings == again.pairings
+    monkeypatch.setattr(comparison, "METHOD", "another")
+    rank_all(board, contents.entries, memory, told.append)
+    assert len(told) == 2, "what another method found is not taken over"
 
 
 def test_sets_are_the_suites() -> None:
