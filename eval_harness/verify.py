@@ -83,6 +83,9 @@ def compare_with(
     )
     if result.data is not None and again.records != result.data.records.test:
         yield f"test records: {result.data.records.test} in the result, {again.records} in the predictions"
+    validation = list(predictions.split).count("validation")
+    if result.data is not None and validation != result.data.records.validation:
+        yield f"validation records: {result.data.records.validation} in the result, {validation} in the predictions"
     stored = result.model_dump(mode="json")
     computed: dict[str, Any] = {
         "metrics": {name: estimate.model_dump(mode="json") for name, estimate in again.metrics.items()},

@@ -129,7 +129,7 @@ def pair_rows(
     for row in tab.rows:
         cell = row.cells.get(task.name)
         entry = entries.get(cell.path) if cell is not None and cell.path else None
-        if entry is not None and entry.predictions is not None and cell is not None and cell.digest:
+        if entry is not None and entry.predictions is not None and cell is not None and cell.digest and cell.whole:
             files[row.key] = (entry.predictions, cell.digest)
     if len(files) < 2:
         return Pairing()

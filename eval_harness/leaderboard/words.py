@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dataset_scripts.extent import FOLDS, LABELS, RECORDS
 from eval_harness.leaderboard.board import Cell, Column, Row
 from eval_harness.leaderboard.ranking import Pairing, Standing
 
@@ -32,9 +33,19 @@ MARKS: Mapping[str, tuple[str, str]] = {
     ),
     "seen": ("!", "seen: the dataset is in the pre-training data that the model declares"),
     "unknown": ("?", "unknown: the model does not say what it was pre-trained on, or names data nobody has listed"),
+    "partial": (
+        "◐",
+        "partial: not all of the dataset's release, or not its labels or folds; the details say how many records. Such "
+        "a score is shown, and neither ranked nor averaged",
+    ),
     "deviates": ("†", "differs from the protocol in something: epochs, labels, records; the details say in what"),
     "flagged": ("⚑", "a published number with a known fault; the details say which"),
 }
+PARTS: Mapping[str, str] = {
+    "partial": "Partial: {records} of the release of {dataset}; no rank",
+    "unknown": "Unknown whether it is all of the release of {dataset}: the result does not say so; no rank",
+}
+"""What a cell says that is not of all the data, by its extent."""
 SILENT = frozenset({"synthetic", "min_count"})
 """Deviations that have a mark of their own, or come with simulated data."""
 
@@ -43,7 +54,7 @@ def marks(cell: Cell) -> str:
     """Return the marks of a cell, at most four characters."""
     found = MARKS[cell.state][0] if cell.state in MARKS else ""
     found += MARKS[cell.contamination][0] if cell.contamination in MARKS else ""
-    found += MARKS["deviates"][0] if deviates(cell) else ""
+    found += MARKS["partial" if cell.extent in PARTS else "deviates"][0] if deviates(cell) else ""
     return found + (MARKS["flagged"][0] if any(severity != "note" for severity, _ in cell.flags) else "")
 
 
@@ -83,13 +94,21 @@ def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Ma
     ]
     if cell.labels and cell.records is not None:
         lines.append(f"{cell.labels[0]} of {cell.labels[1]} labels, {cell.records:,} test records")
-    if not row.published:
+    if cell.extent in PARTS:
+        lines.append(PARTS[cell.extent].format(records=_records(cell), dataset=column.task.dataset))
+    if not row.published and cell.whole:
         lines.append(tie_line(row, pairing, names))
     lines.append(STATES[cell.state] + (f" (SHA-256 {cell.digest[:12]}…)" if cell.digest else ""))
     lines.append(CONTAMINATION[cell.contamination])
     changed = ", ".join(f"{name} {value}" for name, value in cell.deviations.items())
     lines.append(f"Protocol {cell.protocol}, " + (f"other than it: {changed}" if changed else "unchanged"))
     return lines + [f"{SEVERITIES[severity]}: {text}" for severity, text in cell.flags]
+
+
+def _records(cell: Cell) -> str:
+    """What of a partial cell is not the release's."""
+    names = {RECORDS: "", LABELS: "labels ", FOLDS: "folds "}
+    return "; ".join(f"{names[name]}{cell.deviations[name]}" for name in names if name in cell.deviations)
 
 
 def tie_line(row: Row, pairing: Pairing, names: Mapping[str, str]) -> str:

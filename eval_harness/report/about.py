@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from eval_harness.extent import deviations_of
 from eval_harness.protocol import MODES
 from eval_harness.report.content import Entry
 from eval_harness.report.markup import Html, details, join, table, tag
@@ -156,7 +157,7 @@ def interval_words(entries: Sequence[Entry]) -> str:
 
 def _deviations(entry: Entry) -> str:
     found = dict.fromkeys(
-        f"{name}={value}" for result in entry.run.results.values() for name, value in result.protocol.deviations.items()
+        f"{name}={value}" for result in entry.run.results.values() for name, value in deviations_of(result).items()
     )
     return ", ".join(found) or "none"
 
