@@ -96,7 +96,7 @@ def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Ma
         lines.append(f"{cell.labels[0]} of {cell.labels[1]} labels, {cell.records:,} test records")
     if cell.extent in PARTS:
         lines.append(PARTS[cell.extent].format(records=_records(cell), dataset=column.task.dataset))
-    if not row.published and cell.whole:
+    if not row.published:
         lines.append(tie_line(row, pairing, names))
     lines.append(STATES[cell.state] + (f" (SHA-256 {cell.digest[:12]}…)" if cell.digest else ""))
     lines.append(CONTAMINATION[cell.contamination])
