@@ -52,6 +52,17 @@ def deviations_of(result: Result) -> dict[str, JsonValue]:
     return {**result.protocol.deviations, **found.differences, **unknown}
 
 
+def partial_words(result: Result) -> list[str]:
+    """Return why a result gets no rank on a leaderboard, as far as its records tell."""
+    found = extent_of(result)
+    if found.state == "partial":
+        differences = ", ".join(f"{name}={text}" for name, text in found.differences.items())
+        return [f"partial, so it gets no rank: {differences}"]
+    if found.state == "unknown":
+        return ["it gets no rank: nobody can tell whether its data are all of the release; score it again"]
+    return []
+
+
 def copy_of(data: DataInfo) -> Copy | None:
     """Return what a result says of the copy that it was scored on, or None."""
     info = data.release

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ecg_hub.errors import EcgHubError, InputError, ResultError
 from ecg_hub.hub.client import StaleParentError, same
-from eval_harness.extent import extent_of
+from eval_harness.extent import partial_words
 from eval_harness.found import FoundRun
 from eval_harness.publish.checks import Finding, check_run, is_synthetic, refusal
 from eval_harness.publish.hub import HubModels, ModelFacts, Models, UnreachableError, revision_problem
@@ -103,17 +103,6 @@ def prepare(
     if not submission.results:
         raise PublishError("\n".join(["Nothing was published: no task is done.", *submission.notes]))
     return submission
-
-
-def partial_words(result: Result) -> list[str]:
-    """Return why a result gets no rank on a leaderboard, as far as its records tell."""
-    found = extent_of(result)
-    if found.state == "partial":
-        differences = ", ".join(f"{name}={text}" for name, text in found.differences.items())
-        return [f"partial, so it gets no rank: {differences}"]
-    if found.state == "unknown":
-        return ["it gets no rank: nobody can tell whether its data are all of the release; score it again"]
-    return []
 
 
 def push(
