@@ -203,6 +203,8 @@ def _sets(view: View, tab: Tab, row: Row) -> dict[str, list[object]]:
 def _cell(view: View, row: Row, cell: Cell, lines: Sequence[str], style: str, share: float) -> Html:
     address = view.link(cell.path) if cell.path else row.link
     text = [words.score(cell.point), tag("i", words.marks(cell), aria_hidden="true")]
+    if cell.extent in words.PARTS:
+        text.append(tag("i", words.PARTS[cell.extent][0], class_="part"))
     content = tag("a", *text, href=address, title="\n".join(lines))
     return tag(
         "td", content, class_=style, data_v=f"{cell.point:.6g}", data_t=cell.contamination[0],

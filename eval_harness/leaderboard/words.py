@@ -33,19 +33,24 @@ MARKS: Mapping[str, tuple[str, str]] = {
     ),
     "seen": ("!", "seen: the dataset is in the pre-training data that the model declares"),
     "unknown": ("?", "unknown: the model does not say what it was pre-trained on, or names data nobody has listed"),
-    "partial": (
-        "◐",
-        "partial: not all of the dataset's release, or not its labels or folds; the details say how many records. Such "
-        "a score is shown, and neither ranked nor averaged",
-    ),
     "deviates": ("†", "differs from the protocol in something: epochs, labels, records; the details say in what"),
     "flagged": ("⚑", "a published number with a known fault; the details say which"),
 }
-PARTS: Mapping[str, str] = {
-    "partial": "Partial: {records} of the release of {dataset}; no rank",
-    "unknown": "Unknown whether it is all of the release of {dataset}: the result does not say so; no rank",
+PARTS: Mapping[str, tuple[str, str, str]] = {
+    "partial": (
+        "partial",
+        "Other records, labels or folds than the dataset's release has; the details say how many records. Such a score "
+        "is shown, and neither ranked nor averaged",
+        "Partial, no rank: of the release of {dataset} it has {records}",
+    ),
+    "unknown": (
+        "partial?",
+        "The result does not say how much of the dataset's release it is about. It is shown, and neither ranked nor "
+        "averaged; scored again, it says so",
+        "No rank: unknown whether it is about all of the release of {dataset}",
+    ),
 }
-"""What a cell says that is not of all the data, by its extent."""
+"""Extent of a cell that is not of all the data -> its word in the cell, what it means, its line in the details."""
 SILENT = frozenset({"synthetic", "min_count"})
 """Deviations that have a mark of their own, or come with simulated data."""
 
@@ -54,7 +59,7 @@ def marks(cell: Cell) -> str:
     """Return the marks of a cell, at most four characters."""
     found = MARKS[cell.state][0] if cell.state in MARKS else ""
     found += MARKS[cell.contamination][0] if cell.contamination in MARKS else ""
-    found += MARKS["partial" if cell.extent in PARTS else "deviates"][0] if deviates(cell) else ""
+    found += MARKS["deviates"][0] if deviates(cell) else ""
     return found + (MARKS["flagged"][0] if any(severity != "note" for severity, _ in cell.flags) else "")
 
 
@@ -95,7 +100,7 @@ def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Ma
     if cell.labels and cell.records is not None:
         lines.append(f"{cell.labels[0]} of {cell.labels[1]} labels, {cell.records:,} test records")
     if cell.extent in PARTS:
-        lines.append(PARTS[cell.extent].format(records=_records(cell), dataset=column.task.dataset))
+        lines.append(PARTS[cell.extent][2].format(records=_records(cell), dataset=column.task.dataset))
     if not row.published:
         lines.append(tie_line(row, pairing, names))
     lines.append(STATES[cell.state] + (f" (SHA-256 {cell.digest[:12]}…)" if cell.digest else ""))
