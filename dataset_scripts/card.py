@@ -229,17 +229,10 @@ def _releases(dataset: ECGDataset) -> str:
         facts += [f"a hash of all labels in `{name}`" for name in release.label_hashes]
         facts += [f"sizes of {len(release.fold_sizes)} folds"] if release.fold_sizes else []
         facts += ["a hash of all folds"] if release.fold_sha256 else []
-        facts += [_split_sizes(release)]
+        facts += [f"records of the splits ({release.split_text})"]
         facts += [f"checksums of {len(release.files)} files"] if release.files else []
         lines.append(f"- Release {release.version}: {', '.join(facts)}.")
     return "\n".join(lines)
-
-
-def _split_sizes(release: Release) -> str:
-    """Return what tells part of a release from the whole of it."""
-    if not release.split_sizes:
-        return "records of each split unknown (a copy is whole when all records were read)"
-    return "records of each split (" + ", ".join(f"{n:,} {split}" for split, n in release.split_sizes.items()) + ")"
 
 
 def _licence(dataset: ECGDataset) -> str:

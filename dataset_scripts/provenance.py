@@ -33,6 +33,13 @@ class Release:
     split_sizes: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def split_text(self) -> str:
+        """Records of each split in words: "339 train, 104 validation, 106 test", or what is known in their place."""
+        if not self.split_sizes:
+            return f"{self.records:,} in all, of each split unknown"
+        return ", ".join(f"{number:,} {split}" for split, number in self.split_sizes.items())
+
 
 def split_sizes(train: int, validation: int, test: int) -> dict[str, int]:
     """Return `Release.split_sizes` of three numbers of records."""
