@@ -34,7 +34,7 @@ from eval_harness.studies import (
     numbers_of,
     score_run,
 )
-from eval_harness.study_results import AblationResult, checked, is_synthetic, settings_of
+from eval_harness.study_results import AblationResult, checked, is_synthetic, part_of_release, settings_of
 from eval_harness.subset_options import TrainSubset
 
 RESULT_FILE = "ablation.json"
@@ -215,6 +215,7 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
         "settings": settings_of(study.options),
         "complete": not found.faults,
         "synthetic": is_synthetic(found.results),
+        "part_of_release": part_of_release(found.results),
         "command": ["ecg-eval", *sys.argv[1:]],
         "post_training": study.options.post_training.as_dict(),
         "fractions": sorted(study.fractions, reverse=True),

@@ -14,15 +14,20 @@ import pytest
 from dataset_scripts import catalog
 from dataset_scripts.catalog import datasets, get
 from dataset_scripts.spec import Release
+from eval_harness.analyses.files import write_analysis
 from eval_harness.extent import deviations_of, extent_of, partial_words
 from eval_harness.found import read_found
 from eval_harness.options import RunOptions
 from eval_harness.publish.checks import check_run
 from eval_harness.publish.push import prepare
 from eval_harness.registry import tasks
+from eval_harness.report.analyses import find_content
+from eval_harness.report.page import ReportOptions, write_report
 from eval_harness.results import Result
 from eval_harness.run import evaluate
+from eval_harness.study_results import part_of_release
 from eval_harness.verify import verify
+from tests.support.analyses import robustness
 from tests.support.board import made_up, write_scored
 
 
@@ -187,3 +192,35 @@ class TestChecks:
 
         found = self.problems(write_scored(tmp_path), forge)
         assert f"its data have {expected}, and its deviations do not say so" in found
+
+
+class TestReport:
+    def written(self, folder: Path, runs: tuple[Path, ...], *more: Path) -> str:
+        target = folder / "report.html"
+        write_report(find_content(runs, more), target, ReportOptions())
+        return target.read_text(encoding="utf-8")
+
+    def test_a_notice_stands_above_the_scores(self, tmp_path: Path) -> None:
+        text = self.written(tmp_path, (write_scored(tmp_path / "run"),))
+        assert "Part of a dataset." in text
+        assert "ptbxl_super 10/2183 validation; 40/2198 test." in text
+        assert "records=10/2183 validation; 40/2198 test" in text, "beside the score"
+
+    def test_simulated_data_have_their_own_notice(self, tmp_path: Path) -> None:
+        assert "Part of a dataset." not in self.written(tmp_path, (write_scored(tmp_path / "run", mock=True),))
+
+    def test_an_analysis_says_it_too(self, tmp_path: Path) -> None:
+        said = "1978/17418 train; 261/2198 test"
+        write_analysis(tmp_path / "robustness_ptbxl_super.json", robustness(part_of_release=said))
+        assert f"Part of a dataset&#x27;s release: {said}." in self.written(tmp_path, (), tmp_path)
+
+    def test_the_fractions_of_a_study_are_no_part_but_a_smaller_copy_is(self) -> None:
+        drawn = used(made_up("ecg-cpc", "ptbxl_super"), train=2177)
+        assert part_of_release([drawn]) is None
+        assert drawn.data is not None
+        assert drawn.data.release is not None
+        counts = drawn.data.records.model_copy(update={"test": 261})
+        release = drawn.data.release.model_copy(update={"records": counts})
+        data = drawn.data.model_copy(update={"records": counts, "release": release})
+        smaller = drawn.model_copy(update={"data": data})
+        assert part_of_release([smaller, smaller]) == "ptb-xl 2177/17418 train; 261/2198 test"
