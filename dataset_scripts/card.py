@@ -229,6 +229,7 @@ def _releases(dataset: ECGDataset) -> str:
         facts += [f"a hash of all labels in `{name}`" for name in release.label_hashes]
         facts += [f"sizes of {len(release.fold_sizes)} folds"] if release.fold_sizes else []
         facts += ["a hash of all folds"] if release.fold_sha256 else []
+        facts += [f"records of the splits ({release.split_text})"]
         facts += [f"checksums of {len(release.files)} files"] if release.files else []
         lines.append(f"- Release {release.version}: {', '.join(facts)}.")
     return "\n".join(lines)

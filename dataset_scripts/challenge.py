@@ -223,6 +223,10 @@ class ChallengeDataset(ECGDataset):
             exclusions=[Exclusion(f"shorter than {shortest / SAMPLING_RATE:g} s", short)] if shortest else [],
         )
 
+    def belongs(self, record_id: str) -> bool:
+        """Whether the name is one of this part's: a folder may hold other parts too."""
+        return record_id in self.names
+
     def label_title(self, column: str, label: str) -> str:
         """Return the meaning of an abbreviated label; two meanings where two codes carry it."""
         del column

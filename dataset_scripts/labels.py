@@ -78,6 +78,12 @@ def canonical_sha256(record_ids: Iterable[str], lists: Iterable[Sequence[str]]) 
     return hashlib.sha256(canonical_text(record_ids, lists).encode()).hexdigest()
 
 
+def fold_sha256(record_ids: Iterable[str], fold: Iterable[int]) -> str:
+    """Return the SHA-256 of a line "<record_id>,<fold>" per record: equal hashes mean equal folds for every record."""
+    lines = "".join(f"{record},{number}\n" for record, number in zip(record_ids, fold, strict=True))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def split_by_fold(fold: np.ndarray, last: int) -> np.ndarray:
     """Return "test" for the last fold, "validation" for the one before, "train" for all lower ones (-1 included).
 

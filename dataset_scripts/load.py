@@ -19,8 +19,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Li
 
 from dataset_scripts import catalog
 from dataset_scripts.builder import ECGBuilder
+from dataset_scripts.extent import Copy, extent
 from dataset_scripts.fingerprint import content_fingerprint, store_fingerprint
-from dataset_scripts.labels import canonical_sha256, encode, vocabulary
+from dataset_scripts.labels import canonical_sha256, encode, fold_sha256, vocabulary
 from dataset_scripts.report import check_loss, read_report
 from dataset_scripts.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean
@@ -44,11 +45,12 @@ class Prepared:
         target_groups: group -> its targets, where the dataset groups them; {} means that all are regression targets.
         label_hashes: label column -> SHA-256 of the canonical text of all labels before the count filter.
         exclusions: rule -> number of records that it keeps out of the splits.
-        deviations: what differs from the published run: thresholds, rate, release, synthetic data.
+        deviations: what differs from the published run: records, thresholds, rate, release, synthetic data.
         report: one row per raw record: record_id, file, status (ok, lost, excluded), reason, samples, digest.
         fingerprint: 16 hexadecimal digits over every sample, label and split; equal on every machine.
         store: the folder of the record store.
         left_out: the records of the store that are in no split, with the same columns.
+        copy: what is compared with the facts of its release.
         derivation: CSV file that names every step of deriving the targets with its rows, or None.
         target_scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
     """
@@ -67,6 +69,7 @@ class Prepared:
     fingerprint: str
     store: Path
     left_out: Dataset
+    copy: Copy
     derivation: Path | None = None
     target_scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
@@ -195,21 +198,29 @@ def _join(
     print_ = content_fingerprint([*stored, dict(in_force), names, hashes, split.tolist(), _digest(table)])
     full = concatenate_datasets([store, label_dataset(table, split, names, encoded, print_)], axis=1)
     full.info.dataset_name = builder.dataset.name  # tells SignalReader which repair the dataset declares
+    copy = Copy(
+        version=builder.version(),
+        read=_records_read(builder.dataset, report),
+        records={part: int(np.sum(split == part)) for part in SPLITS},
+        label_sha256=hashes,
+        fold_sha256=fold_sha256(ids[counted], np.asarray(table.fold)[counted]),
+    )
     return Prepared(
         dataset=builder.dataset,
         sampling_rate=builder.sampling_rate,
-        version=builder.version(),
+        version=copy.version,
         splits=DatasetDict({part: full.select(np.flatnonzero(split == part)) for part in SPLITS}),
         labels=names,
         targets=() if table.targets is None else tuple(table.targets[0]),
         target_groups={group: tuple(members) for group, members in table.target_groups.items()},
         label_hashes=hashes,
         exclusions=_count_exclusions(table, report),
-        deviations=_deviations(builder, in_force, mock, table),
+        deviations=_deviations(builder, in_force, mock, table, copy),
         report=report,
         fingerprint=print_,
         store=builder.store,
         left_out=full.select(np.flatnonzero(split == "")),
+        copy=copy,
         derivation=table.derivation,
         target_scales=dict(table.target_scales),
     )
@@ -266,12 +277,20 @@ def _count_exclusions(table: LabelTable, report: pd.DataFrame) -> dict[str, int]
     return {reason: number for reason, number in counts.items() if number}
 
 
+def _records_read(dataset: ECGDataset, report: pd.DataFrame) -> int:
+    """Return how many records of the release were read, those that a rule leaves out included."""
+    read = report.loc[report["status"] != "lost", "record_id"]
+    return sum(map(dataset.belongs, read))
+
+
 def _deviations(
-    builder: ECGBuilder, in_force: Mapping[str, Any], mock: Mapping[str, Any], table: LabelTable
+    builder: ECGBuilder, in_force: Mapping[str, Any], mock: Mapping[str, Any], table: LabelTable, copy: Copy
 ) -> dict[str, Any]:
-    """Return what differs from the published run."""
+    """Return what differs from the published run; simulated data are not compared with the release."""
     dataset, version = builder.dataset, builder.version()
     found = {**table.deviations}
+    if not mock:
+        found |= extent(dataset.known_release(version, in_force), copy).differences
     found |= {name: value for name, value in in_force.items() if value != dataset.thresholds[name]}
     if builder.sampling_rate != dataset.sampling_rate:
         found["sampling_rate"] = builder.sampling_rate

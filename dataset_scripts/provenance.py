@@ -19,6 +19,7 @@ class Release:
         label_hashes: label column -> SHA-256 of the canonical text (`labels.canonical_sha256`).
         fold_sizes: records per fold, from the lowest fold on.
         fold_sha256: SHA-256 of a line "<record_id>,<fold>" per record, in the order of the store.
+        split_sizes: split -> its records in the published run, after every rule; {} where only `records` is known.
         files: file below the raw folder -> its SHA-256.
     """
 
@@ -29,7 +30,20 @@ class Release:
     label_hashes: Mapping[str, str] = field(default_factory=dict)
     fold_sizes: Sequence[int] = ()
     fold_sha256: str | None = None
+    split_sizes: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def split_text(self) -> str:
+        """Records of each split in words: "339 train, 104 validation, 106 test", or what is known in their place."""
+        if not self.split_sizes:
+            return f"{self.records:,} in all, of each split unknown"
+        return ", ".join(f"{number:,} {split}" for split, number in self.split_sizes.items())
+
+
+def split_sizes(train: int, validation: int, test: int) -> dict[str, int]:
+    """Return `Release.split_sizes` of three numbers of records."""
+    return {"train": train, "validation": validation, "test": test}
 
 
 @dataclass(frozen=True, kw_only=True)

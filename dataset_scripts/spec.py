@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dataset_scripts.provenance import Release as Release
 from dataset_scripts.provenance import Source as Source
+from dataset_scripts.provenance import split_sizes as split_sizes
 from dataset_scripts.repair import Repair as Repair
 from ecg_hub.errors import DataError, InputError
 
@@ -204,7 +205,8 @@ class ECGDataset(ABC):
         description: what was recorded, where, when, by which device, and who annotated it; a paragraph for the card.
         derivation: how labels and targets come about, a sentence or two for each step, for the card.
         problems: known problems of the data and of the published preparation, each with its effect.
-        releases: what is known of the releases, for `ecg-hub data verify`.
+        releases: what is known of the releases, that of the published run first: what `ecg-hub data verify` compares a
+            folder with, and what tells part of a dataset from the dataset (`dataset_scripts.extent`).
         sources: where the raw files can be downloaded from; () where there is only a page.
         repair: what is done to signals while they are read, or None.
         target_groups: the groups of the column `targets`, where it holds classes too.
@@ -275,6 +277,22 @@ class ECGDataset(ABC):
         """Return what a label means in words; the label itself where the dataset has no words for it."""
         del column
         return label
+
+    def known_release(self, version: str | None, thresholds: Mapping[str, Any]) -> Release | None:
+        """Return the facts that a copy is compared with; those of the published release where its version is unknown.
+
+        Args:
+            version: the release that the raw tables reveal, or None.
+            thresholds: parameters of the label layer, at least those that are not the published ones.
+        """
+        del thresholds
+        named = [release for release in self.releases if release.version == version]
+        return next(iter([*named, *self.releases]), None)
+
+    def belongs(self, record_id: str) -> bool:
+        """Whether a record that lies in the raw folder is one of the release's, as far as its name tells."""
+        del record_id
+        return True
 
     def signal_folders(self, sampling_rate: int) -> tuple[str, ...]:
         """Folders below the raw folder that hold the signals at this rate."""

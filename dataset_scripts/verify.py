@@ -58,7 +58,7 @@ def verify(
     known = wanted or (None if result.synthetic else _matching_release(dataset, scan))
     result.release = known.version if known else None
     _describe(result, dataset, scan, known)
-    _compare_records(result, scan, known)
+    _compare_records(result, dataset, scan, known)
     _compare_files(result, dataset, folder, rate, scan, known)
     table, seen = _read_all(result, dataset, folder, rate, scan, num_proc) if signals else (scan.table, None)
     if known is not None and has_label_facts(known) and len(table):
@@ -80,14 +80,16 @@ def _named_release(dataset: ECGDataset, version: str | None) -> Release | None:
 
 def _matching_release(dataset: ECGDataset, scan: Scan) -> Release | None:
     """Return the release that the tables reveal, else the one of this size, else the published one."""
-    size = _raw_records(scan)
+    size = _raw_records(dataset, scan)
     by_name = [release for release in dataset.releases if release.version == scan.version]
     by_size = [release for release in dataset.releases if release.records == size]
     return next(iter([*by_name, *by_size, *dataset.releases]), None)
 
 
-def _raw_records(scan: Scan) -> int:
-    return len(scan) + len(scan.lost) + len(scan.excluded)
+def _raw_records(dataset: ECGDataset, scan: Scan) -> int:
+    """Return how many records the tables list, those of another dataset in the same folder not counted."""
+    names = [*scan.table["record_id"], *(item.record_id for item in (*scan.lost, *scan.excluded))]
+    return sum(dataset.belongs(str(name)) for name in names)
 
 
 def _rate(dataset: ECGDataset, folder: Path, asked: int | None) -> int:
@@ -131,8 +133,8 @@ def _describe(result: Verification, dataset: ECGDataset, scan: Scan, known: Rele
         result.add("release", "differs", f"the tables are those of release {scan.version} instead of {known.version}")
 
 
-def _compare_records(result: Verification, scan: Scan, known: Release | None) -> None:
-    number = _raw_records(scan)
+def _compare_records(result: Verification, dataset: ECGDataset, scan: Scan, known: Release | None) -> None:
+    number = _raw_records(dataset, scan)
     if known is not None:
         result.compare("records", number, known.records, f"{number:,} records")
     if scan.lost:

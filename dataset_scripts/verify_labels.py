@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from dataset_scripts.findings import Verification, some
-from dataset_scripts.labels import canonical_sha256, count_occurrences, vocabulary
+from dataset_scripts.labels import canonical_sha256, count_occurrences, fold_sha256, vocabulary
 from dataset_scripts.spec import ECGDataset, LabelTable, Release
 
 
@@ -75,7 +74,6 @@ def _compare_folds(result: Verification, table: LabelTable, record_ids: Sequence
             known = ", ".join(map(str, release.fold_sizes))
             result.add("folds", "differs", f"fold sizes {', '.join(map(str, sizes))} instead of {known}")
     if release.fold_sha256:
-        lines = "".join(f"{record},{number}\n" for record, number in zip(record_ids, fold, strict=True))
-        same = hashlib.sha256(lines.encode()).hexdigest() == release.fold_sha256
+        same = fold_sha256(record_ids, fold) == release.fold_sha256
         text = "every record is in the published fold" if same else "some record is in another fold than published"
         result.add("folds", "ok" if same else "differs", f"{text} (by SHA-256)")

@@ -35,7 +35,7 @@ from eval_harness.studies import (
     score_run,
     too_few,
 )
-from eval_harness.study_results import STUDY_VERSION, AblationResult, checked, is_synthetic, settings_of
+from eval_harness.study_results import STUDY_VERSION, AblationResult, checked, is_synthetic, part_of_release, settings_of
 from eval_harness.subset_options import TrainSubset
 
 RESULT_FILE = "ablation.json"
@@ -216,6 +216,7 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
         "settings": settings_of(study.options),
         "complete": not found.faults,
         "synthetic": is_synthetic(found.results),
+        "part_of_release": part_of_release(found.results),
         "command": ["ecg-eval", *sys.argv[1:]],
         "post_training": study.options.post_training.as_dict(),
         "fractions": sorted(study.fractions, reverse=True),

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from dataset_scripts.extent import Copy
 from ecg_hub.errors import DataError
 from ecg_hub.windows import eval_starts, random_start, window_length
 
@@ -70,6 +71,7 @@ class RunData:
         rate: sampling rate of the source in Hz.
         groups: target group of the dataset -> its names among the outputs, where the dataset groups them.
         scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
+        copy: what the prepared data hold, to be compared with the release; None for data without one.
     """
 
     train: Split
@@ -83,6 +85,7 @@ class RunData:
     deviations: dict[str, Any]
     groups: dict[str, list[str]] = field(default_factory=dict)
     scales: dict[str, tuple[float, str]] = field(default_factory=dict)
+    copy: Copy | None = None
 
     @property
     def problem_type(self) -> str:

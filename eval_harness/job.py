@@ -25,6 +25,7 @@ from eval_harness.atomic import write_text
 from eval_harness.contamination import state as contamination_state
 from eval_harness.data import RunData, Windows
 from eval_harness.environment import environment
+from eval_harness.extent import compare, release_info
 from eval_harness.feature_store import open_store
 from eval_harness.features import FeatureCache, Predictor
 from eval_harness.folder import claim, own_folder
@@ -374,6 +375,7 @@ def scored(
     if score.labels.scored != score.labels.published:
         deviations["labels"] = f"{score.labels.scored}/{score.labels.published}"
     counts = RecordCounts(train=len(data.train), validation=len(data.validation), test=len(data.test))
+    deviations |= compare(data.dataset, data.copy, counts.model_dump(), deviations).differences
     corpora = [] if loaded.is_random or job.mode == "scratch" else loaded.corpora
     result = Result(
         task=task.name,
@@ -392,6 +394,7 @@ def scored(
             records=counts,
             labels=score.labels,
             contamination=contamination_state(corpora, data.dataset, loaded.own_train_only, data.fingerprint),
+            release=release_info(data.copy, job.run.label_column),
         ),
         metrics=score.metrics,
         per_label=score.per_label,

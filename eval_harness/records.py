@@ -124,6 +124,7 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
         deviations=data_deviations(prepared, options, [split.short for split in splits]),
         groups={group: [name for name in names if name in set(scored)] for group, names in groups.items()},
         scales={name: scale for name, scale in prepared.target_scales.items() if name in set(values)},
+        copy=prepared.copy if prepared.dataset.releases and not prepared.deviations.get("synthetic") else None,
     )
 
 

@@ -131,11 +131,25 @@ class LabelCoverage(Strict):
         return self
 
 
+class ReleaseInfo(Strict):
+    """What the copy of the dataset held, so that it can be compared with the release without the data.
+
+    `version`: the release that its tables reveal; `read`: records that were read, in all; `records`: those of each
+    split before a limit, a window length or a subset; digests of the labels and folds of all records.
+    """
+
+    version: str | None = None
+    read: Count
+    records: RecordCounts
+    label_sha256: dict[str, Sha256] = {}
+    fold_sha256: Sha256 | None = None
+
+
 class DataInfo(Strict):
     """The data a task was scored on.
 
     `contamination`: whether declared pre-training corpora hold this dataset; "seen-train" where they hold its training
-    records alone.
+    records alone. `release`: null for simulated data, a user's own data, and results before schema 1.3.
     """
 
     name: str
@@ -143,6 +157,7 @@ class DataInfo(Strict):
     records: RecordCounts
     labels: LabelCoverage
     contamination: State
+    release: ReleaseInfo | None = None
 
 
 class LabelResult(Strict):

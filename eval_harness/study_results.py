@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from ecg_hub.errors import ResultError
 from eval_harness.analyses.files import Analysis
+from eval_harness.extent import compare, copy_of
 from eval_harness.options import RunOptions
 from eval_harness.results import Count, Finite, Number, Result, Strict, in_words
 
@@ -213,6 +214,17 @@ def settings_of(options: RunOptions) -> dict[str, Any]:
         "protocol": options.protocol.name,
         "deviations": options.protocol.deviations(),
     }
+
+
+def part_of_release(results: list[Result]) -> str | None:
+    """Return what of a release was prepared, where it is not all; the fractions that a study draws do not count."""
+    found: dict[str, None] = {}
+    for result in results:
+        copy = None if result.data is None else copy_of(result.data)
+        if result.data is not None and copy is not None:
+            differences = compare(result.data.name, copy, copy.records, result.protocol.deviations).differences
+            found |= dict.fromkeys(f"{result.data.name} {text}" for text in differences.values())
+    return ", ".join(found) or None
 
 
 def is_synthetic(results: list[Result]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from eval_harness.extent import deviations_of
 from eval_harness.results import Estimate, Result
 from eval_harness.seeds import spread
 
@@ -65,8 +66,8 @@ def score_text(estimate: Estimate | None) -> str:
 
 
 def deviations_text(result: Result) -> str:
-    """Return the deviations as "epochs=3, limit=96", those of the labels included; "none" for the bare protocol."""
-    parts = [f"{name}={value}" for name, value in result.protocol.deviations.items()]
+    """Return the deviations as "epochs=3, limit=96", labels and records included; "none" for the bare protocol."""
+    parts = [f"{name}={value}" for name, value in deviations_of(result).items()]
     return ", ".join(parts) or "none"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from ecg_hub.errors import EcgHubError
+from eval_harness.extent import partial_words
 from eval_harness.found import FoundRun
 from eval_harness.predictions import Predictions
 from eval_harness.results import Result
@@ -27,12 +28,14 @@ class Check:
     Attributes:
         state: "equal", "differs", "absent" (not done, or no file), or "not checked".
         findings: what differs, or why it was not checked, one line each.
+        notes: what else there is to know: that the score is on part of a dataset's release.
     """
 
     run: str
     task: str
     state: str
     findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def verify(run: FoundRun, tasks: Mapping[str, Task]) -> list[Check]:
@@ -60,7 +63,7 @@ def _check(run: FoundRun, name: str, version: int, tasks: Mapping[str, Task]) ->
         found = tuple(compare_with(result, task, run.predictions(result), run.run.settings.protocol_values))
     except EcgHubError as error:
         return Check(run.name, name, "differs", (str(error),))
-    return Check(run.name, name, "differs" if found else "equal", found)
+    return Check(run.name, name, "differs" if found else "equal", found, tuple(partial_words(result)))
 
 
 def compare_with(
@@ -83,6 +86,9 @@ def compare_with(
     )
     if result.data is not None and again.records != result.data.records.test:
         yield f"test records: {result.data.records.test} in the result, {again.records} in the predictions"
+    validation = list(predictions.split).count("validation")
+    if result.data is not None and validation != result.data.records.validation:
+        yield f"validation records: {result.data.records.validation} in the result, {validation} in the predictions"
     stored = result.model_dump(mode="json")
     computed: dict[str, Any] = {
         "metrics": {name: estimate.model_dump(mode="json") for name, estimate in again.metrics.items()},

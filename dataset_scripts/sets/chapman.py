@@ -24,7 +24,7 @@ from dataset_scripts.folds import stratify
 from dataset_scripts.labels import split_by_fold
 from dataset_scripts.loose_files import find_files, float_signal
 from dataset_scripts.samples import lead_columns, missing_leads, take_columns
-from dataset_scripts.spec import ECGDataset, LabelTable, RawRecord, Rejected, Release, Scan, Signal, Source
+from dataset_scripts.spec import ECGDataset, LabelTable, RawRecord, Rejected, Release, Scan, Signal, Source, split_sizes
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
 
@@ -268,6 +268,7 @@ DATASET = Chapman(
             },
             fold_sizes=(1065, 1065, 1063, 1065, 1066, 1066, 1065, 1065, 1062, 1064),
             fold_sha256="ed176b593391af1c3129a576c53f02d1ae3958136818469389e13c061484a390",
+            split_sizes=split_sizes(8_520, 1_062, 1_064),
         ),
     ),
     sources=(

@@ -23,7 +23,17 @@ import numpy as np
 
 from dataset_scripts.folds import stratify_groups
 from dataset_scripts.npy_arrays import check_array, read_record
-from dataset_scripts.spec import ECGDataset, LabelTable, PathLike, RawRecord, Rejected, Release, Scan, Signal
+from dataset_scripts.spec import (
+    ECGDataset,
+    LabelTable,
+    PathLike,
+    RawRecord,
+    Rejected,
+    Release,
+    Scan,
+    Signal,
+    split_sizes,
+)
 from dataset_scripts.table_rows import CellError, age_years, flag, iterate_rows, short, whole_number
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
@@ -260,6 +270,7 @@ DATASET = EchoNext(
             version="1.1.0",
             records=100_000,
             label_numbers={"label_all": 11},
+            split_sizes=split_sizes(72_475, 4_626, 5_442),
             files={METADATA: METADATA_SHA256},
         ),
     ),

@@ -31,6 +31,7 @@ from dataset_scripts.spec import (
     Scan,
     Signal,
     Source,
+    split_sizes,
 )
 from ecg_hub.errors import DataError
 
@@ -334,6 +335,7 @@ DATASET = PTB(
             label_numbers={"label_all": 18},
             fold_sizes=(103, 122, 114, 104, 106),
             fold_sha256="b61db0dbfdabb26b6ac73958063027dc5cb09b417c5a4559b60efeee60d89f26",
+            split_sizes=split_sizes(339, 104, 106),
         ),
     ),
     sources=(Source(host="physionet", ref="ptbdb/1.0.0"),),

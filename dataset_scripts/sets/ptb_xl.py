@@ -22,8 +22,18 @@ import numpy as np
 
 from dataset_scripts.codes import read_codes
 from dataset_scripts.labels import split_by_fold
-from dataset_scripts.ptb_xl_release import RELEASE
-from dataset_scripts.spec import ECGDataset, Exclusion, LabelTable, RawRecord, Rejected, Scan, Signal, Source
+from dataset_scripts.ptb_xl_release import FIRST_RELEASE, RELEASE
+from dataset_scripts.spec import (
+    ECGDataset,
+    Exclusion,
+    LabelTable,
+    RawRecord,
+    Rejected,
+    Release,
+    Scan,
+    Signal,
+    Source,
+)
 from dataset_scripts.tables import TextTable, read_text_table
 
 if TYPE_CHECKING:
@@ -70,6 +80,10 @@ class PTBXL(ECGDataset):
         kind = {"label_super": "superclass", "label_sub": "subclass"}.get(column, "statement")
         titles = {row["code"]: row["description"] for row in read_codes("scp") if row["column"] == kind}
         return titles.get(label, label)
+
+    def known_release(self, version: str | None, thresholds: Mapping[str, Any]) -> Release | None:
+        """Return the facts of 1.0.3 also for a copy of 1.0.1 without the records that 1.0.3 removed."""
+        return super().known_release(None if thresholds.get("exclude_removed") else version, thresholds)
 
     def signal_folders(self, sampling_rate: int) -> tuple[str, ...]:
         """Return records500 or records100."""
@@ -274,6 +288,6 @@ DATASET = PTBXL(
         "22 of the 71 statements have fewer than ten positive records in fold 10: their AUROC has a wide interval.",
         "label_super, label_sub and label_diag are empty for 411 records, which stay in all splits without a label.",
     ),
-    releases=(RELEASE,),
+    releases=(RELEASE, FIRST_RELEASE),
     sources=(Source(host="physionet", ref="ptb-xl/1.0.3"),),
 )

@@ -22,7 +22,7 @@ from dataset_scripts.codes import read_codes
 from dataset_scripts.folds import stratify_groups
 from dataset_scripts.labels import split_by_fold
 from dataset_scripts.loose_files import find_files, float_signal
-from dataset_scripts.spec import ECGDataset, LabelTable, RawRecord, Rejected, Release, Scan, Signal, Source
+from dataset_scripts.spec import ECGDataset, LabelTable, RawRecord, Rejected, Release, Scan, Signal, Source, split_sizes
 from dataset_scripts.tables import read_text_table
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
@@ -278,6 +278,7 @@ DATASET = SPH(
             },
             fold_sizes=(2577,) * FOLDS,
             fold_sha256="c8d3d736795138828676345c36b99bafa8a0dbd497876d8353a8fc35633d0a4b",
+            split_sizes=split_sizes(20_616, 2_577, 2_577),
         ),
     ),
     sources=(

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from dataset_scripts.extent import RECORDS
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.names import home
 from eval_harness.analyses.cka import FEWEST, Hsic, hsic, similarity
@@ -117,7 +118,8 @@ def run_cka(options: CkaOptions) -> CkaResult:
     path = options.output / CKA_FILE
     with own_folder(options.output):
         asked = CkaResult(
-            settings=settings, synthetic=bool(data.deviations.get("synthetic")), data=used,
+            settings=settings, synthetic=bool(data.deviations.get("synthetic")),
+            part_of_release=data.deviations.get(RECORDS), data=used,
             command=["ecg-eval", *sys.argv[1:]],
             environment=environment(str(device)), created=utc_now(),
         )  # fmt: skip

@@ -21,6 +21,7 @@ class Analysis(Strict):
         settings: what decides the numbers; a folder is continued only with equal settings.
         complete: whether everything that was asked for is there; a file that is not goes on where it stopped.
         synthetic: whether the records are simulated.
+        part_of_release: "1978/17418 train; 261/2198 test" where not all of the release was prepared, else None.
         command: the command line.
         environment: versions and machine.
         created: when it was begun.
@@ -30,6 +31,7 @@ class Analysis(Strict):
     settings: dict[str, JsonValue]
     complete: bool = False
     synthetic: bool = False
+    part_of_release: str | None = None
     command: list[str] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict)
     created: UtcTime

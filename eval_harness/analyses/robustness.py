@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from dataset_scripts.extent import RECORDS
 from ecg_hub.errors import InputError, unknown_name
 from eval_harness.analyses.corruptions import VERSION, Corruption, NotApplicableError, corruptions, generator
 from eval_harness.analyses.files import continued, write_analysis
@@ -218,6 +219,7 @@ def _empty(
     return RobustnessResult(
         settings=decides,
         synthetic=bool(data.deviations.get("synthetic")),
+        part_of_release=data.deviations.get(RECORDS),
         command=["ecg-eval", *sys.argv[1:]],
         environment=environment(str(trained.accelerator.device)),
         created=utc_now(),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataset_scripts.extent import RECORDS
 from dataset_scripts.labels import label_matrix
 from ecg_hub.catalog import by_model_type
 from ecg_hub.errors import DataError, EcgHubError, InputError, unknown_name
@@ -324,6 +325,7 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
     return TransferResult(
         settings=decides,
         synthetic=bool(target.data.deviations.get("synthetic")),
+        part_of_release=target.data.deviations.get(RECORDS),
         command=["ecg-eval", *sys.argv[1:]],
         environment=environment(str(trained.accelerator.device)),
         created=utc_now(),

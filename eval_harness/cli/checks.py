@@ -62,6 +62,8 @@ def run_verify(args: argparse.Namespace) -> int:
             print(f"  {check.run} {check.task}: {line}")
         if len(check.findings) > 20:
             print(f"  {check.run} {check.task}: and {len(check.findings) - 20} more")
+        for line in check.notes:
+            print(f"  {check.run} {check.task}: {line}")
     return verdict(checks)
 
 

@@ -218,6 +218,7 @@ def _task_pairs(name: str, include: tuple[str, ...]) -> dict[str, object]:
         "dataset": f"{dataset.title} ({dataset.name}), {dataset.access}, {dataset.licence}",
         "get the data": dataset.page,
         "splits": dataset.folds,
+        "records": dataset.releases[0].split_text if dataset.releases else None,
         "training run": run,
         "label column": task.label_column,
         "scored by": SCORING[task.metric],

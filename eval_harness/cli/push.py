@@ -97,6 +97,7 @@ def _to_model(args: argparse.Namespace, submission: Submission, publisher: Any, 
 
 def _say(args: argparse.Namespace, submission: Submission, sent: Outcome, name: str) -> None:
     from eval_harness.cli.tables import print_table
+    from eval_harness.extent import partial_words
     from eval_harness.summary import deviations_text, score_text
 
     rows = [
@@ -111,7 +112,9 @@ def _say(args: argparse.Namespace, submission: Submission, sent: Outcome, name: 
     print_table(rows, title="entries")
     for note in submission.notes:
         print(note)
-    print(f"{len(rows)} results checked and computed again: all equal")
+    partial = sum(bool(partial_words(result)) for result in submission.results.values())
+    of_part = f", {partial} of them without a rank" if partial else ""
+    print(f"{len(rows)} results checked and computed again: all equal{of_part}")
     _say_files(sent, name, args.dry_run)
 
 

@@ -36,7 +36,7 @@ from eval_harness.studies import (
     score_run,
     too_few,
 )
-from eval_harness.study_results import STUDY_VERSION, EfficiencyResult, checked, is_synthetic, settings_of
+from eval_harness.study_results import STUDY_VERSION, EfficiencyResult, checked, is_synthetic, part_of_release, settings_of
 from eval_harness.subset_options import TrainSubset
 
 RESULT_FILE = "label_efficiency.json"
@@ -144,7 +144,7 @@ def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[R
             by_fraction = scores.setdefault((call.task, call.model, call.mode), {})
             by_fraction.setdefault(call.fraction, []).append(score)
     joints = {key: {f: joint(runs) for f, runs in parts.items()} for key, parts in scores.items()}
-    content = summary(study, joints, faults, is_synthetic(results))
+    content = summary(study, joints, faults, is_synthetic(results), part_of_release(results))
     if results:  # of several processes, one holds the results
         content = checked(content, EfficiencyResult)
         write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
@@ -157,6 +157,7 @@ def summary(
     joints: dict[tuple[str, str, str], dict[float, Joint]],
     faults: Sequence[str],
     synthetic: bool = False,
+    part: str | None = None,
 ) -> dict[str, Any]:
     """Points, curves with intervals, and ratios, as they are written."""
     confidence = study.options.protocol.confidence
@@ -176,6 +177,7 @@ def summary(
         "settings": settings_of(study.options),
         "complete": not faults,
         "synthetic": synthetic,
+        "part_of_release": part,
         "command": ["ecg-eval", *sys.argv[1:]],
         "loss": LOSS,
         "form": "C N^-alpha + L0",

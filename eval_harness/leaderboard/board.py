@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eval_harness.contamination import state
+from eval_harness.extent import deviations_of, extent_of
 from eval_harness.leaderboard.entries import Entry
 from eval_harness.protocol import MODES
 from eval_harness.publish.checks import is_synthetic
@@ -68,6 +69,7 @@ class Cell:
         digest: SHA-256 of the predictions.
         created: when it was scored.
         flags: (severity, text) of known faults, worst first.
+        extent: whether the data are all of the release: whole, partial, unknown, or not compared.
     """
 
     point: float
@@ -84,6 +86,17 @@ class Cell:
     digest: str | None = None
     created: str | None = None
     flags: tuple[tuple[str, str], ...] = ()
+    extent: str = "not compared"
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing speaks against its being of the whole release."""
+        return self.extent in ("whole", "not compared")
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is of all the data and labels, and so is ranked and averaged."""
+        return self.whole and not any(name in self.deviations for name in PARTIAL)
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,7 @@ class Row:
     def complete(self, tasks: Iterable[str]) -> bool:
         """Whether every task has a cell of all the data."""
         cells = [self.cells.get(task) for task in tasks]
-        return all(cell is not None and not any(name in cell.deviations for name in PARTIAL) for cell in cells)
+        return all(cell is not None and cell.counts for cell in cells)
 
 
 @dataclass(frozen=True)
@@ -304,7 +317,8 @@ def _cell(entry: Entry) -> Cell:
         contamination=data.contamination,
         state=entry.state,
         protocol=result.protocol.name,
-        deviations=result.protocol.deviations,
+        deviations=deviations_of(result),
+        extent=extent_of(result).state,
         path=entry.path,
         digest=result.predictions.sha256 if result.predictions else None,
         created=result.created,

@@ -82,6 +82,7 @@ def _cell(cell: Cell, ties: list[str] | None, unit: str | None) -> dict[str, Any
         "contamination": cell.contamination,
         "protocol": cell.protocol,
         "deviations": dict(cell.deviations),
+        "extent": cell.extent,
         "test_records": cell.records,
         "labels_scored": cell.labels[0] if cell.labels else None,
         "labels_published": cell.labels[1] if cell.labels else None,

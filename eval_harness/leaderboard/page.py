@@ -169,8 +169,10 @@ def _section(view: View, tab: Tab) -> Html:
 
 def _legend(board: Board) -> Html:
     marks = [(tag("b", sign), f"{meaning[:1].upper()}{meaning[1:]}.") for sign, meaning in words.MARKS.values()]
+    parts = [(tag("b", word, class_="part"), f"{meaning}.") for word, meaning, _ in words.PARTS.values()]
     terms: list[tuple[object, object]] = [
         *marks,
+        *parts,
         ("–", "Not scored. A gap is a gap: nothing is filled in, and a row with one is neither ranked nor averaged."),
         (
             tag("b", "bold"),

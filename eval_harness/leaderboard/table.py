@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from eval_harness.leaderboard import words
-from eval_harness.leaderboard.board import COUNTED, PARTIAL, Board, Cell, Column, Row, Tab
+from eval_harness.leaderboard.board import COUNTED, Board, Cell, Column, Row, Tab
 from eval_harness.leaderboard.ranking import Pairing, Ranks, Standing
 from eval_harness.report.markup import Html, scroller, tag
 
@@ -121,8 +121,8 @@ def _row(
             cells.append(tag("td", tag("span", "–", class_="gap"), class_=style, title="not scored"))
             continue
         pairing = view.ranks.pairings.get((tab.mode, column.name), Pairing())
-        share = _share(cell.point, scales[column.name], column.task.higher_is_better)
-        own = not row.published and row.mode == tab.mode
+        share = _share(cell.point, scales[column.name], column.task.higher_is_better) if cell.whole else 0.0
+        own = not row.published and row.mode == tab.mode and cell.whole
         marked = " best" if own and best[column.name] is not None and cell.point == best[column.name] else ""
         lines = words.cell_lines(row, column, cell, pairing, names)
         cells.append(_cell(view, row, cell, lines, style + marked, share))
@@ -203,6 +203,8 @@ def _sets(view: View, tab: Tab, row: Row) -> dict[str, list[object]]:
 def _cell(view: View, row: Row, cell: Cell, lines: Sequence[str], style: str, share: float) -> Html:
     address = view.link(cell.path) if cell.path else row.link
     text = [words.score(cell.point), tag("i", words.marks(cell), aria_hidden="true")]
+    if cell.extent in words.PARTS:
+        text.append(tag("i", words.PARTS[cell.extent][0], class_="part"))
     content = tag("a", *text, href=address, title="\n".join(lines))
     return tag(
         "td", content, class_=style, data_v=f"{cell.point:.6g}", data_t=cell.contamination[0],
@@ -213,18 +215,21 @@ def _cell(view: View, row: Row, cell: Cell, lines: Sequence[str], style: str, sh
 def _whole(row: Row, tasks: Sequence[str]) -> int:
     """On how many tasks a row has a cell of all the data."""
     found = [row.cells[name] for name in tasks if name in row.cells]
-    return sum(not any(name in cell.deviations for name in PARTIAL) for cell in found)
+    return sum(cell.counts for cell in found)
 
 
 def _scale(column: Column, rows: Sequence[Row]) -> tuple[float, float]:
-    points = [row.cells[column.name].point for row in rows if column.name in row.cells]
+    """Lowest and highest score of a column; part of a release is shown without shade."""
+    cells = [row.cells[column.name] for row in rows if column.name in row.cells]
+    points = [cell.point for cell in cells if cell.whole]
     return (min(points), max(points)) if points else (0.0, 1.0)
 
 
 def _best(view: View, tab: Tab, column: Column) -> float | None:
-    """The best score computed here; simulated data never among real."""
+    """The best score computed here, parts of a release left out; simulated data never among real."""
     own = [row for row in tab.rows if not row.published and row.synthetic == view.board.synthetic]
-    points = [row.cells[column.name].point for row in own if column.name in row.cells]
+    cells = [row.cells[column.name] for row in own if column.name in row.cells]
+    points = [cell.point for cell in cells if cell.whole]
     if len(points) < 2:
         return None
     return max(points) if column.task.higher_is_better else min(points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dataset_scripts.extent import FOLDS, LABELS, RECORDS
 from eval_harness.leaderboard.board import Cell, Column, Row
 from eval_harness.leaderboard.ranking import Pairing, Standing
 
@@ -41,6 +42,21 @@ MARKS: Mapping[str, tuple[str, str]] = {
     "deviates": ("†", "differs from the protocol in something: epochs, labels, records; the details say in what"),
     "flagged": ("⚑", "a published number with a known fault; the details say which"),
 }
+PARTS: Mapping[str, tuple[str, str, str]] = {
+    "partial": (
+        "partial",
+        "Other records, labels or folds than the dataset's release has; the details say how many records. Such a score "
+        "is shown, and neither ranked nor averaged",
+        "Partial, no rank: of the release of {dataset} it has {records}",
+    ),
+    "unknown": (
+        "partial?",
+        "The result does not say how much of the dataset's release it is about. It is shown, and neither ranked nor "
+        "averaged; scored again, it says so",
+        "No rank: unknown whether it is about all of the release of {dataset}",
+    ),
+}
+"""Extent of a cell that is not of all the data -> its word in the cell, what it means, its line in the details."""
 SILENT = frozenset({"synthetic", "min_count"})
 """Deviations that have a mark of their own, or come with simulated data."""
 
@@ -89,6 +105,8 @@ def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Ma
     ]
     if cell.labels and cell.records is not None:
         lines.append(f"{cell.labels[0]} of {cell.labels[1]} labels, {cell.records:,} test records")
+    if cell.extent in PARTS:
+        lines.append(PARTS[cell.extent][2].format(records=_records(cell), dataset=column.task.dataset))
     if not row.published:
         lines.append(tie_line(row, pairing, names))
     lines.append(STATES[cell.state] + (f" (SHA-256 {cell.digest[:12]}…)" if cell.digest else ""))
@@ -96,6 +114,12 @@ def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Ma
     changed = ", ".join(f"{name} {value}" for name, value in cell.deviations.items())
     lines.append(f"Protocol {cell.protocol}, " + (f"other than it: {changed}" if changed else "unchanged"))
     return lines + [f"{SEVERITIES[severity]}: {text}" for severity, text in cell.flags]
+
+
+def _records(cell: Cell) -> str:
+    """What of a partial cell is not the release's."""
+    names = {RECORDS: "", LABELS: "labels ", FOLDS: "folds "}
+    return "; ".join(f"{names[name]}{cell.deviations[name]}" for name in names if name in cell.deviations)
 
 
 def tie_line(row: Row, pairing: Pairing, names: Mapping[str, str]) -> str:

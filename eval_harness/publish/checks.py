@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from dataset_scripts.extent import RECORDS
 from ecg_hub.errors import EcgHubError
 from eval_harness.contamination import state
+from eval_harness.extent import extent_of
 from eval_harness.found import FoundRun
 from eval_harness.own_names import TRIVIAL
 from eval_harness.predictions import Predictions
@@ -101,6 +103,7 @@ def content_problems(result: Result, known: Mapping[str, Task]) -> Iterator[str]
         yield f"its predictions are in {result.predictions.file!r}, expected is 'predictions/{result.run}.parquet'"
     yield from _implausible(result)
     yield from _protocol_problems(result)
+    yield from _extent_problems(result)
     yield from _borrowed_name(result)
     expected = _contamination(result)
     if expected is not None and expected != data.contamination:
@@ -126,6 +129,27 @@ def _protocol_problems(result: Result) -> Iterator[str]:
         partial = data.labels.scored != data.labels.published
         if partial != ("labels" in protocol.deviations):
             yield f"{data.labels.scored} of {data.labels.published} labels are scored, its deviations say otherwise"
+
+
+def _extent_problems(result: Result) -> Iterator[str]:
+    """Where a result does not say how much of the release it is about.
+
+    Results of a schema before 1.3 could not say it: they pass, and count as partial where their records show it.
+    """
+    data, said = result.data, RECORDS in result.protocol.deviations
+    found = extent_of(result)
+    if data is None or found.state == "not compared":
+        return
+    silent = [f"{name}={text}" for name, text in found.differences.items() if name not in result.protocol.deviations]
+    if data.release is not None and silent:
+        yield f"against the release its data have {', '.join(silent)}, and its deviations do not say so"
+    if data.release is not None and said and RECORDS not in found.differences:
+        yield f"its deviations say records={result.protocol.deviations[RECORDS]}, its counts say all of the release"
+    if data.release is not None:
+        held = data.release.records.model_dump()
+        for split, used in data.records.model_dump().items():
+            if used > held[split]:
+                yield f"it used {used} {split} records, and its copy of the data holds {held[split]}"
 
 
 def _borrowed_name(result: Result) -> Iterator[str]:

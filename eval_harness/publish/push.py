@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ecg_hub.errors import EcgHubError, InputError, ResultError
 from ecg_hub.hub.client import StaleParentError, same
+from eval_harness.extent import partial_words
 from eval_harness.found import FoundRun
 from eval_harness.publish.checks import Finding, check_run, is_synthetic, refusal
 from eval_harness.publish.hub import HubModels, ModelFacts, Models, UnreachableError, revision_problem
@@ -94,6 +95,7 @@ def prepare(
                 problems.append(Finding(run.name, result.task, text))
             else:
                 _add(submission, problems, run, result, facts)
+                submission.notes += [f"{run.name} {result.task}: {text}" for text in partial_words(result)]
         if predictions:
             _add_predictions(submission, run, passed)
     if problems:

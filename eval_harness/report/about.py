@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dataset_scripts.extent import RECORDS
+from eval_harness.extent import deviations_of, extent_of
 from eval_harness.protocol import MODES
 from eval_harness.report.content import Entry
 from eval_harness.report.markup import Html, details, join, table, tag
@@ -53,6 +55,11 @@ def notices(entries: Sequence[Entry]) -> list[Html]:
         )
         words = " results are on simulated ECGs of invented patients. They say nothing about any model."
         found.append(tag("p", tag("strong", "Synthetic data. "), f"{share}{words}", class_="notice"))
+    parts = [r for r in results if extent_of(r).state in ("partial", "unknown")]
+    if parts:
+        words = f"{len(parts)} of {len(results)} results are not, or not shown to be, on all of the dataset's release: "
+        shown = dict.fromkeys(f"{r.task} {deviations_of(r).get(RECORDS, 'other labels or folds')}" for r in parts)
+        found.append(tag("p", tag("strong", "Part of a dataset. "), f"{words}{', '.join(shown)}.", class_="notice"))
     runs = [entry.run.run.settings for entry in entries]
     models = [run.model for run in runs if run.mode != "scratch" or run.model.id.startswith("random:")]
     untrained = dict.fromkeys(model.id for model in models if "random" in (model.id.partition(":")[0], model.origin))
@@ -171,7 +178,7 @@ def interval_words(entries: Sequence[Entry]) -> str:
 
 def _deviations(entry: Entry) -> str:
     found = dict.fromkeys(
-        f"{name}={value}" for result in entry.run.results.values() for name, value in result.protocol.deviations.items()
+        f"{name}={value}" for result in entry.run.results.values() for name, value in deviations_of(result).items()
     )
     return ", ".join(found) or "none"
 

@@ -123,6 +123,8 @@ def analysis_part(found: Found, name: str, tasks: Collection[str] | None) -> Htm
     """
     result = found.result
     remarks = [SYNTHETIC] if result.synthetic else []
+    if result.part_of_release:
+        remarks.append(f"Part of a dataset's release: {result.part_of_release}.")
     if not result.complete:
         remarks.append("Not complete: give its command again to continue it.")
     return tag(

@@ -12,6 +12,7 @@ from datasets import Array2D, ClassLabel, List, Value
 
 from dataset_scripts import mock
 from dataset_scripts.catalog import datasets, get
+from dataset_scripts.extent import Copy, extent
 from dataset_scripts.labels import label_matrix
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.shard_folder import write_shards
@@ -53,6 +54,30 @@ def test_metadata_are_complete(dataset: ECGDataset) -> None:
     assert dataset.signal_suffixes
     assert dataset.store_version >= 1
     assert dataset.thresholds["min_count"] >= 1
+
+
+WITHOUT_SPLIT_SIZES = {
+    "code-15", "cpsc-extra", "cpsc2018", "georgia", "mimic-iv-ecg", "ningbo", "zzu-pecg",
+}  # fmt: skip
+"""Datasets of which no public source gives the records of each split after every rule."""
+
+
+def test_a_part_of_it_can_be_told_from_the_release(dataset: ECGDataset) -> None:
+    published = dataset.known_release(None, {})
+    assert published is not None
+    assert published.version == dataset.versions[0]
+    assert (not published.split_sizes) == (dataset.name in WITHOUT_SPLIT_SIZES)
+    for release in dataset.releases:
+        sizes = release.split_sizes
+        assert release.records >= sum(sizes.values())
+        assert tuple(sizes) in ((), SPLITS)
+        assert all(size > 0 for size in sizes.values())
+        if sizes and release.fold_sizes:
+            *train, validation, test = release.fold_sizes
+            assert sizes == {"train": sum(train), "validation": validation, "test": test}
+        lost = {**sizes, "test": sizes["test"] - 1} if sizes else {"train": 8, "validation": 1, "test": 1}
+        copy = Copy(version=release.version, read=release.records - 1, records=lost)
+        assert extent(release, copy).state == "partial"
 
 
 def test_licence_fields_agree_with_each_other(dataset: ECGDataset) -> None:

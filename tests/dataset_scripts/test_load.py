@@ -118,7 +118,11 @@ def test_real_data_have_no_synthetic_mark(mock_ptb_xl: Path, tmp_path: Path) -> 
     folder = Path(shutil.copytree(mock_ptb_xl, tmp_path / "raw"))
     assert json.loads((folder / "mock.json").read_text())["synthetic"] is True
     (folder / "mock.json").unlink()
-    assert prepare("ptb-xl", folder, cache_dir=tmp_path / "cache").deviations == {}
+    found = prepare("ptb-xl", folder, cache_dir=tmp_path / "cache")
+    counts = {name: len(split) for name, split in found.splits.items()}
+    assert found.deviations == {
+        "records": f"{counts['train']}/17418 train; {counts['validation']}/2183 validation; {counts['test']}/2198 test"
+    }
 
 
 def test_the_cache_lies_in_the_home_of_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_mini_set_folds_labels_and_release(prepared_mini: Prepared, shared: Path
     folds = Counter(fold for split in prepared_mini.splits.values() for fold in split["fold"])
     assert dict(folds) == {1: 13, 2: 15, 3: 14, 4: 17, 5: 12, 6: 11, 7: 12, 8: 12, 9: 30, 10: 24}
     assert prepared_mini.version == "1.0.1"
-    assert prepared_mini.deviations == {"version": "1.0.1"}
+    assert prepared_mini.deviations == {"version": "1.0.1", "records": "160/21837 in all"}
     assert prepared_mini.labels["label_super"] == ["CD", "MI", "NORM", "STTC"]
     assert (prepared_mini.report["status"] == "ok").all()
     assert (prepared_mini.report["reason"] == "").all()
@@ -138,7 +138,8 @@ def test_mini_set_label_hashes_follow_the_published_labels(prepared_mini: Prepar
         assert prepared_mini.label_hashes[column] != expected
     assert without.exclusions == {"removed in release 1.0.3": 7}
     assert sum(map(len, without.splits.values())) == 153
-    assert without.deviations == {"version": "1.0.1", "exclude_removed": True}
+    records = "101/17418 train; 28/2183 validation; 24/2198 test"
+    assert without.deviations == {"version": "1.0.1", "exclude_removed": True, "records": records}
 
 
 @pytest.mark.parametrize("rate", [500, 100])

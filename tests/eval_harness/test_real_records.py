@@ -44,7 +44,12 @@ def test_real_records_end_to_end(
             assert data.labels.scored + len(data.labels.missing) == published
             assert data.labels.missing
             deviations = result.protocol.deviations
-            assert deviations == {"epochs": 3, "version": "1.0.1", "labels": f"{data.labels.scored}/{published}"}
+            assert deviations == {
+                "epochs": 3,
+                "version": "1.0.1",
+                "labels": f"{data.labels.scored}/{published}",
+                "records": "160/21837 in all",
+            }
             for name in ("macro_auroc", "macro_auroc_paper", "macro_auprc"):
                 estimate = result.metrics[name]
                 assert estimate.point is not None

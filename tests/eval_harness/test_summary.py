@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from eval_harness.results import Estimate
+from eval_harness.results import Estimate, RecordCounts, Result
 from eval_harness.summary import print_summary, score_text, summary_rows
 from tests.support.results import failed, result
+
+PART = "records=106/17418 train; 30/2183 validation; 24/2198 test"
+
+
+def with_records(made: Result, **records: int) -> Result:
+    assert made.data is not None
+    return made.model_copy(update={"data": made.data.model_copy(update={"records": RecordCounts(**records)})})
 
 
 def test_a_row_says_all_there_is_to_know() -> None:
@@ -17,7 +24,7 @@ def test_a_row_says_all_there_is_to_know() -> None:
             "classes": "4",
             "labels": "4/5",
             "test set": "clean",
-            "deviations": "epochs=3",
+            "deviations": f"epochs=3, {PART}",
             "status": "done",
         }
     ]
@@ -32,9 +39,20 @@ def test_failed_and_skipped_rows_have_their_reason() -> None:
 
 
 def test_another_protocol_than_the_published_one_is_named_beside_the_score() -> None:
+    whole = {"train": 17418, "validation": 2183, "test": 2198}
     for deviations, text in (({}, "protocol fast: none"), ({"epochs": 3}, "protocol fast: epochs=3")):
-        (row,) = summary_rows([result(protocol={"name": "fast", "deviations": deviations})])
+        made = result(protocol={"name": "fast", "deviations": deviations})
+        (row,) = summary_rows([with_records(made, **whole)])
         assert row["deviations"] == text
+
+
+def test_part_of_a_release_is_said_of_results_that_could_not_say_it() -> None:
+    """Schema 1.0 to 1.2 had no place for it; their counts show it, or nobody knows."""
+    made = result(protocol={"name": "paper"})
+    assert summary_rows([made])[0]["deviations"] == PART
+    assert made.data is not None
+    other = made.model_copy(update={"data": made.data.model_copy(update={"name": "cpsc2018"})})
+    assert summary_rows([other])[0]["deviations"] == "records=unknown"
 
 
 def test_what_differs_between_rows_is_a_column() -> None:

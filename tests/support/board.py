@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from dataset_scripts.catalog import datasets
 from eval_harness.contamination import state
+from eval_harness.extent import extent_of
 from eval_harness.predictions import Predictions, write_predictions
 from eval_harness.protocol import Protocol
 from eval_harness.publish.meta import catalogue_entry, describe, digest
@@ -28,6 +30,13 @@ FAST = {"resamples": 50}
 def counted() -> list[str]:
     """The tasks of the paper's count."""
     return suites()["all"].members()
+
+
+def whole_of(dataset: str) -> dict[str, Any]:
+    """`records` and `release` of a result on all of a dataset's release."""
+    release = datasets()[dataset].releases[0]
+    records = dict(release.split_sizes) or {"train": 1000, "validation": 100, "test": 2000}
+    return {"records": records, "release": {"read": release.records, "records": records}}
 
 
 def made_up(model: str, task: str, mode: str = "linear", *, point: float | None = None, **changes: Any) -> Result:
@@ -60,7 +69,7 @@ def made_up(model: str, task: str, mode: str = "linear", *, point: float | None 
         "data": {
             "name": known.dataset,
             "fingerprint": "f" * 16,
-            "records": {"train": 1000, "validation": 100, "test": 2000},
+            **whole_of(known.dataset),
             "labels": {"published": known.count, "scored": known.count},
             "contamination": "unknown" if unknown else state(list(corpora), known.dataset),
         },
@@ -159,8 +168,14 @@ def write_scored(
         }
     )
     assert made.data is not None
-    records = made.data.records.model_copy(update={"test": score.records})
-    made = made.model_copy(update={"data": made.data.model_copy(update={"records": records, "labels": score.labels})})
+    held = {"validation": list(own.split).count("validation"), "test": score.records}
+    records = made.data.records.model_copy(update=held)
+    release = made.data.release and made.data.release.model_copy(update={"records": records})
+    data = made.data.model_copy(update={"records": records, "release": release, "labels": score.labels})
+    made = made.model_copy(update={"data": data})
+    made = made.model_copy(
+        update={"protocol": made.protocol.model_copy(update={"deviations": {**said, **extent_of(made).differences}})}
+    )
     settings = RunSettings(
         model=made.model,
         mode=mode,
