@@ -31,6 +31,11 @@ class Ends:
     error: Floats
 
 
+def normal_quantile(confidence: float) -> float:
+    """Return z of a two-sided interval: 1.96 for 0.95."""
+    return float(norm.ppf(0.5 + confidence / 2))
+
+
 def auroc_ends(area: Floats, positives: Floats, negatives: Floats, inflation: Floats, confidence: float) -> Ends:
     """Return the intervals of AUROCs: method 5 of Newcombe, Statistics in Medicine 25, 2006, 559-573.
 
@@ -50,7 +55,7 @@ def auroc_ends(area: Floats, positives: Floats, negatives: Floats, inflation: Fl
         return inflation * theta * (1 - theta) * spread / pairs
 
     def outside(theta: Floats) -> NDArray[np.bool_]:
-        return (area - theta) ** 2 > _z(confidence) ** 2 * variance(theta)
+        return (area - theta) ** 2 > normal_quantile(confidence) ** 2 * variance(theta)
 
     low, high = (_crossing(np.full_like(area, far), area, outside) for far in (0.0, 1.0))
     return Ends(low, high, np.sqrt(variance((low + high) / 2)))
@@ -64,7 +69,7 @@ def share_ends(share: Floats, number: Floats, confidence: float) -> Ends:
         number: (outputs,) how many independent records the share is worth; need not be whole.
         confidence: coverage, between 0 and 1.
     """
-    weight = _z(confidence) ** 2 / number
+    weight = normal_quantile(confidence) ** 2 / number
     middle = (share + weight / 2) / (1 + weight)
     reach = np.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
     # Rounding may put an end past the point that it equals, at shares of 0 and 1.
@@ -89,7 +94,7 @@ def f1_ends(f1: Floats, records: Floats, confidence: float) -> Ends:
     return Ends(np.minimum(low, f1), np.maximum(high, f1), found.error * 2 / (1 + middle) ** 2)
 
 
-def error_ends(mean: Floats, variance: Floats, units: Floats, confidence: float) -> Ends:
+def error_ends(mean: Floats, variance: Floats, units: NDArray[np.intp], confidence: float) -> Ends:
     """Return the intervals of mean absolute errors: Student's t on the logarithm; NaN below two units.
 
     Args:
@@ -128,13 +133,9 @@ def macro_ends(
     alone = scale == 0  # nothing moves it, e.g. a perfect AUROC: its error counts as independent
     weight = np.divide(ends.error, scale, out=np.zeros_like(scale), where=~alone)
     variance = ((moved @ weight) ** 2).sum() + (ends.error[alone] ** 2).sum()
-    reach = _z(confidence) * np.sqrt(variance) / point.size
+    reach = normal_quantile(confidence) * np.sqrt(variance) / point.size
     mean = point.mean()
     return max(0.0, float(mean - bias.mean() - reach)), min(highest, float(mean + reach))
-
-
-def _z(confidence: float) -> float:
-    return float(norm.ppf(0.5 + confidence / 2))
 
 
 def _crossing(far: Floats, near: Floats, outside: Callable[[Floats], NDArray[np.bool_]]) -> Floats:
