@@ -34,6 +34,14 @@ Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
 BINS = 15
 GRID = np.linspace(-9, 13, 20_001)
+ERRORS = (
+    (30, "normal", 1),
+    (30, "Laplace", 1),
+    (200, "Laplace", 1),
+    (200, "log-normal", 1),
+    (1000, "log-normal", 1),
+    (1000, "Laplace", 5),
+)
 STEEPER = 1.5  # probabilities that are too sure of themselves: their logits times this
 
 
@@ -155,21 +163,21 @@ def _resampled(
     yield "macro_auroc, percentiles", float(area[known].mean()), interval(*macro(resampled), paper=True)
 
 
-def errors(records: int, heavy: bool, per_patient: int, seed: int) -> Iterator[tuple[str, float, Interval]]:
+def errors(records: int, tails: str, per_patient: int, seed: int) -> Iterator[tuple[str, float, Interval]]:
     """One test split of three regression targets: pooled MAE, macro MAE and that of one target."""
     rng = np.random.default_rng(seed)
     patients = records // per_patient
     own, shared = rng.normal(size=(patients * per_patient, 3)), rng.normal(size=(patients, 3))
     error = own if per_patient == 1 else np.sqrt(0.5) * (own + np.repeat(shared, per_patient, axis=0))
-    expected = float(np.sqrt(2 / np.pi))
-    if heavy:  # log-normal distances of the same median
-        error, expected = np.exp(error), float(np.exp(0.5))
+    shapes = {"normal": abs(error), "Laplace": -np.log(norm.sf(error)), "log-normal": np.exp(error)}
+    expected = {"normal": np.sqrt(2 / np.pi), "Laplace": 1.0, "log-normal": np.exp(0.5)}[tails]
+    error = shapes[tails]
     member = None if per_patient == 1 else np.repeat(np.arange(patients), per_patient)
     units = Units.of(member)
     each, pooled = estimates.errors(np.zeros_like(error), error, units, CONFIDENCE)
-    yield "mae of one target", expected, each.output(0)
-    yield "mae", expected, pooled
-    yield "macro_mae", expected, each.macro(units, CONFIDENCE)
+    yield "mae of one target", float(expected), each.output(0)
+    yield "mae", float(expected), pooled
+    yield "macro_mae", float(expected), each.macro(units, CONFIDENCE)
 
 
 def situations() -> dict[str, list[Situation]]:
@@ -230,10 +238,10 @@ def main() -> None:
         if group in wanted:
             found |= {each.name: _show(each.name, measure(each, args.trials, args.seed), args.json) for each in list_}
     if "mae" in wanted:
-        for records, heavy, per in ((30, False, 1), (30, True, 1), (200, True, 1), (1000, True, 1), (1000, True, 5)):
-            name = f"{records} records, {'log-normal' if heavy else 'normal'} errors, {per} per patient"
+        for records, tails, per in ERRORS:
+            name = f"{records} records, {tails} errors, {per} per patient"
             seeds = range(args.seed * 1_000_003, args.seed * 1_000_003 + 10 * args.trials)
-            counted = _counted(entry for seed in seeds for entry in errors(records, heavy, per, seed))
+            counted = _counted(entry for seed in seeds for entry in errors(records, tails, per, seed))
             found[name] = _show(name, counted, args.json)
     if args.json:
         print(json.dumps(found, indent=1))

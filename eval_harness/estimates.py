@@ -92,7 +92,9 @@ def _auroc(true: Values, score: Values, units: Units, confidence: float, rarer: 
     point, influence = auroc(true, score), auroc_influence(true, score)
     with np.errstate(divide="ignore", invalid="ignore"):  # classes without an outcome: NaN, as their point
         positives, negatives = ((true == outcome).sum(axis=0).astype(np.float64) for outcome in (1, 0))
-        ends = intervals.auroc_ends(point, positives, negatives, units.inflation(influence, rarer), confidence)
+        ends = intervals.auroc_ends(
+            point, positives, negatives, units.inflation(influence, rarer, confidence), confidence
+        )
     return _measured(point, ends, influence)
 
 
@@ -103,7 +105,7 @@ def _auprc(true: Values, score: Values, units: Units, confidence: float, positiv
     hold with few of them where bootstrap intervals do not.
     """
     point, influence = average_precision(true, score), average_precision_influence(true, score)
-    inflation = units.inflation(influence, positive)
+    inflation = units.inflation(influence, positive, confidence)
     bias = np.minimum(average_precision_bias(true, score) * inflation, point)
     number = np.maximum(positive.sum(axis=0), 1) / inflation
     upper = intervals.share_ends(point, number, confidence)
@@ -132,31 +134,41 @@ def decisions(
     found = threshold_metrics(true, prob, thresholds)
     called = prob >= np.asarray(thresholds, dtype=np.float64)
     positive, negative = true == 1, true == 0
+    hit, either = called & positive, positive | (called & negative)
+    # The hits of F1 come from the patients with positives alone, few as they may be.
+    inflation = np.maximum(_inflation(hit, either, units, confidence), _inflation(hit, positive, units, confidence))
+    f1 = intervals.f1_ends(found.f1, np.maximum(either.sum(axis=0), 1) / inflation, confidence)
     return {
-        "f1": _share(found.f1, called & positive, positive | (called & negative), units, confidence, f1=True),
-        "sensitivity": _share(found.sensitivity, called & positive, positive, units, confidence),
+        "f1": _measured(found.f1, f1, mean_influence(hit.astype(np.float64), either)),
+        "sensitivity": _share(found.sensitivity, hit, positive, units, confidence),
         "specificity": _share(found.specificity, ~called & negative, negative, units, confidence),
     }
 
 
-def _share(point: Floats, hit: Mask, mask: Mask, units: Units, confidence: float, f1: bool = False) -> Measured:
-    influence = mean_influence(hit.astype(np.float64), mask)
-    number = np.maximum(mask.sum(axis=0), 1) / units.inflation(influence, mask)
-    ends = (intervals.f1_ends if f1 else intervals.share_ends)(point, number, confidence)
-    return _measured(point, ends, influence)
+def _share(point: Floats, hit: Mask, mask: Mask, units: Units, confidence: float) -> Measured:
+    number = np.maximum(mask.sum(axis=0), 1) / _inflation(hit, mask, units, confidence)
+    ends = intervals.share_ends(point, number, confidence)
+    return _measured(point, ends, mean_influence(hit.astype(np.float64), mask))
+
+
+def _inflation(hit: Mask, mask: Mask, units: Units, confidence: float) -> Floats:
+    return units.inflation(mean_influence(hit.astype(np.float64), mask), mask, confidence)
 
 
 def brier_scores(y_true: ArrayLike, y_prob: ArrayLike, units: Units, confidence: float) -> dict[str, Measured]:
-    """Return the Brier score of every class as "brier": Wilson's interval with as many records as its variance is worth.
+    """Return the Brier score of every class as "brier".
+
+    Wilson's interval with as many records as its variance is worth, at least as many as for a share. The variance is
+    that of one unit more that is completely wrong: on a rare label the next positive may be.
 
     Arguments and errors as `ranking`.
     """
     true, prob = checked_pair(y_true, y_prob, binary=True)
     known, point = ~np.isnan(true), brier(true, prob)
     influence = mean_influence((np.where(known, true, 0) - prob).astype(np.float64) ** 2, known)
-    variance = units.variance(influence, known)
-    records = np.maximum(known.sum(axis=0), 1) / units.inflation(influence, known)
-    worth = np.divide(point * (1 - point), variance, out=records, where=(variance > 0) & np.isfinite(variance))
+    records, copies = np.maximum(known.sum(axis=0), 1), units.copies(known)
+    variance = units.variance(influence, known) + (copies / records) ** 2
+    worth = np.maximum(point * (1 - point) / variance, records / copies)
     return {"brier": _measured(point, intervals.share_ends(point, worth, confidence), influence)}
 
 

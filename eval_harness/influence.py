@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata, t
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -58,26 +58,32 @@ class Units:
         squares = (self.sums(influence) ** 2).sum(axis=0)
         return np.where(number > 1, squares * number / np.maximum(number - 1, 1), np.inf)
 
-    def inflation(self, influence: Floats, mask: Mask) -> Floats:
+    def inflation(self, influence: Floats, mask: Mask, confidence: float) -> Floats:
         """How many times larger the variance is than if the records were independent, (outputs,).
 
-        The design effect, estimated as variance over units by variance over records; at least 1, and at most the value
-        for records of a unit that are copies of each other (Kish, Survey Sampling, 1965, section 5.4), which also
-        stands where nothing can be estimated.
+        The design effect: variance over units by variance over records, made larger for being estimated from few units
+        (Korn and Graubard, Survey Methodology 24, 1998, 193-201). It is at least 1 and at most `copies`.
 
         Args:
             influence: (records, outputs).
             mask: (records, outputs) the records that carry the metric.
+            confidence: of the interval that it is for.
         """
         if self.members is None:
             return np.ones(mask.shape[1])
-        sizes = self.sums(mask)
-        copies = (sizes**2).sum(axis=0) / np.maximum(sizes.sum(axis=0), 1)
-        alone = Units().variance(influence, mask)
-        together = self.variance(influence, mask)
+        alone, together, number = Units().variance(influence, mask), self.variance(influence, mask), self.number(mask)
+        few = t.ppf(0.5 + confidence / 2, np.maximum(number - 1, 1)) / norm.ppf(0.5 + confidence / 2)
         known = (alone > 0) & np.isfinite(together)
-        ratio = np.divide(together, alone, out=np.full(copies.shape, np.inf), where=known)
-        return np.clip(ratio, 1, np.maximum(copies, 1))
+        ratio = np.divide(together * few**2, alone, out=np.full(number.shape, np.inf), where=known)
+        return np.clip(ratio, 1, self.copies(mask))
+
+    def copies(self, mask: Mask) -> Floats:
+        """The design effect if records of a unit were copies of each other, (outputs,), at least 1.
+
+        Source: Kish, Survey Sampling, 1965, section 5.4, for units of unequal size.
+        """
+        sizes = self.sums(mask)
+        return np.maximum((sizes**2).sum(axis=0) / np.maximum(sizes.sum(axis=0), 1), 1)
 
 
 def mean_influence(values: Floats, mask: Mask) -> Floats:
@@ -114,7 +120,7 @@ def auroc_influence(true: NDArray[np.floating], score: NDArray[np.floating]) -> 
 
 
 def average_precision_influence(true: NDArray[np.floating], score: NDArray[np.floating]) -> Floats:
-    """Return the influence of each record on the average precision of each class, (records, classes), 0 where undefined.
+    """Return the influence of each record on average precisions, (records, classes), 0 where undefined.
 
     AP = sum over positives i of hits_i / (hits_i + alarms_i) / positives. A record moves the terms of all positives
     that it is ranked with or above, and a positive its own term and the number of positives as well.

@@ -23,7 +23,8 @@ BISECTIONS = 60  # halves [0, 1] to below the spacing of float64
 class Ends:
     """Ends of the intervals of several outputs and their standard errors, (outputs,) each.
 
-    `error` is taken at the middle of the interval and not at the point: at an AUROC of 1 the point has none.
+    `error` is taken at the middle of the interval and not at the point: at an AUROC of 1 the point has none. Where it is
+    estimated from few units it is larger by as much as Student's quantile is than the normal one.
     """
 
     low: Floats
@@ -44,7 +45,8 @@ def auroc_ends(area: Floats, positives: Floats, negatives: Floats, inflation: Fl
 
     Args:
         area: (classes,) 0 to 1.
-        positives, negatives: (classes,) records, at least 1 each.
+        positives: (classes,) records, at least 1.
+        negatives: (classes,) records, at least 1.
         inflation: (classes,) of the variance by repeated records of a patient; 1 for none.
         confidence: coverage, between 0 and 1.
     """
@@ -106,7 +108,7 @@ def error_ends(mean: Floats, variance: Floats, units: NDArray[np.intp], confiden
     error = np.where(units > 1, np.sqrt(variance), np.nan)
     quantile = t.ppf(0.5 + confidence / 2, np.maximum(units - 1, 1))
     factor = np.exp(np.divide(quantile * error, mean, out=np.zeros_like(error), where=(mean > 0) | np.isnan(error)))
-    return Ends(mean / factor, mean * factor, error)
+    return Ends(mean / factor, mean * factor, error * quantile / normal_quantile(confidence))
 
 
 def macro_ends(
