@@ -23,8 +23,8 @@ BISECTIONS = 60  # halves [0, 1] to below the spacing of float64
 class Ends:
     """Ends of the intervals of several outputs and their standard errors, (outputs,) each.
 
-    `error` is taken at the middle of the interval and not at the point: at an AUROC of 1 the point has none. Where it is
-    estimated from few units it is larger by as much as Student's quantile is than the normal one.
+    `error` is taken at the middle of the interval and not at the point: at an AUROC of 1 the point has none. Estimated
+    from few units, it is larger by as much as Student's quantile is than the normal one.
     """
 
     low: Floats

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from ecg_hub.errors import InputError, ResultError
+from eval_harness import estimates
 from eval_harness.bootstrap import bootstrap_counts
+from eval_harness.influence import Units
 from eval_harness.metrics.auroc import auroc, macro_auroc, macro_auroc_paper
 from eval_harness.metrics.average_precision import average_precision, macro_average_precision
 from eval_harness.metrics.calibration import brier
@@ -15,7 +17,7 @@ from eval_harness.metrics.thresholds import choose_thresholds, threshold_metrics
 from eval_harness.predictions import Predictions
 from eval_harness.registry import get_task
 from eval_harness.scoring import ScoringError, label_coverage, score_task
-from eval_harness.statistics import interval, macro, resample_ranking
+from eval_harness.statistics import interval, macro_paper, resample_ranking
 from eval_harness.subgroups import age_band
 from eval_harness.taskfiles import Task
 from tests.support.results import predictions
@@ -61,17 +63,31 @@ class TestClassification:
         )
         assert [label.positives for label in found.per_label] == (y_true == 1).sum(axis=0).tolist()
 
-    def test_intervals_hold_the_point_and_are_those_of_the_statistics(self) -> None:
+    def test_intervals_are_those_of_the_estimates(self) -> None:
         given = predictions()
-        found = score_task(SUPER, given, RESAMPLES, seed=3)
-        areas, _ = resample_ranking(given.y_true[10:], given.y_prob[10:], bootstrap_counts(40, RESAMPLES, 3))
-        expected = interval(*macro(areas))
-        estimate = found.metrics["macro_auroc"]
-        assert (estimate.low, estimate.high) == (expected.low, expected.high)
-        assert estimate.low is not None
-        assert estimate.high is not None
-        assert estimate.low < (estimate.point or 0) < estimate.high
+        found = score_task(SUPER, given, RESAMPLES)
+        expected = estimates.ranking(given.y_true[10:], given.y_prob[10:], Units(), 0.95)["auroc"]
+        estimate, together = found.metrics["macro_auroc"], expected.macro(Units(), 0.95)
+        assert (estimate.low, estimate.high) == (together.low, together.high)
         assert estimate.classes == 5
+        label, single = found.per_label[2].auroc, expected.output(2)
+        assert label is not None
+        assert (label.point, label.low, label.high) == (single.point, single.low, single.high)
+
+    def test_the_published_reading_has_its_percentiles(self) -> None:
+        given = predictions()
+        found = score_task(SUPER, given, RESAMPLES, seed=3).metrics["macro_auroc_paper"]
+        areas, _ = resample_ranking(given.y_true[10:], given.y_prob[10:], bootstrap_counts(40, RESAMPLES, 3))
+        expected = interval(*macro_paper(areas), paper=True)
+        assert (found.low, found.high) == (expected.low, expected.high)
+
+    def test_the_plain_calibration_error_has_no_interval(self) -> None:
+        found = score_task(SUPER, predictions(), RESAMPLES)
+        plain, debiased = (found.metrics[f"macro_calibration_{name}"] for name in ("error", "rms"))
+        assert plain.point is not None
+        assert plain.low is plain.high is None
+        assert debiased.low is not None
+        assert debiased.classes == 5
 
     def test_validation_records_decide_thresholds_and_nothing_else(self) -> None:
         given = predictions()

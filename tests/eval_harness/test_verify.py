@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,49 @@ def test_a_changed_number_is_caught(run: Path, part: str) -> None:
     assert check.state == "differs"
     assert len(check.findings) == 1
     assert verdict([check]) == 1
+
+
+def earlier(run: Path) -> dict[str, Any]:
+    """The result of a run as schema 1.2 had it: intervals of another method, no debiased calibration error."""
+    content: dict[str, Any] = json.loads((run / "ptbxl_super.json").read_text())
+    del content["statistics_version"]
+    del content["metrics"]["macro_calibration_rms"]
+    content["schema_version"] = "1.2"
+    content["metrics"]["macro_auroc"] |= {"low": 0.123, "high": 0.124}
+    content["metrics"]["macro_calibration_error"] |= {"low": 0.2, "high": 0.3}
+    content["subgroups"][0]["metrics"]["macro_auprc"] |= {"low": None, "high": None}
+    for label in content["per_label"]:
+        del label["calibration_rms"]
+        label["auroc"] |= {"low": None, "high": None}
+    return content
+
+
+def test_an_earlier_result_is_checked_but_for_intervals_of_its_method(run: Path) -> None:
+    (run / "ptbxl_super.json").write_text(json.dumps(earlier(run)))
+    (check,) = [check for check in verify(read_found(run), tasks()) if check.task == "ptbxl_super"]
+    assert check.state == "equal"
+    assert "its intervals are of statistics version 1, here is 2: all points and" in check.findings[0]
+    assert verdict([check]) == 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "end"), [("macro_auroc", "point"), ("macro_auroc_paper", "low"), ("macro_calibration_error", "point")]
+)
+def test_a_changed_number_of_an_earlier_result_is_caught(run: Path, metric: str, end: str) -> None:
+    content = earlier(run)
+    content["metrics"][metric][end] += 0.001
+    (run / "ptbxl_super.json").write_text(json.dumps(content))
+    (check,) = [check for check in verify(read_found(run), tasks()) if check.task == "ptbxl_super"]
+    assert check.state == "differs"
+    assert [finding.split(":")[0] for finding in check.findings] == [f"metrics.{metric}.{end}"]
+
+
+def test_a_result_of_later_statistics_asks_for_a_newer_ecg_hub(run: Path) -> None:
+    path = run / "ptbxl_super.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "statistics_version": 3}))
+    (check,) = [check for check in verify(read_found(run), tasks()) if check.task == "ptbxl_super"]
+    assert check.state == "differs"
+    assert "3 in the result, this ecg-hub knows up to 2: pip install --upgrade ecg-hub" in check.findings[0]
 
 
 def test_what_cannot_be_checked_is_said(run: Path) -> None:

@@ -12,7 +12,7 @@ from eval_harness.predictions import Predictions, write_predictions
 from eval_harness.protocol import protocol
 from eval_harness.results import ModelInfo, Result, write_result
 from eval_harness.runfile import RunFile, RunSettings, fingerprint, write_run
-from eval_harness.scoring import score_task
+from eval_harness.scoring import STATISTICS_VERSION, score_task
 from eval_harness.taskfiles import Task
 from tests.support.results import predictions, result
 
