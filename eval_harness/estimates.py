@@ -196,7 +196,7 @@ def calibration(
 
 
 def _root(square: float, reach: float) -> Interval:
-    point, low, high = np.sqrt(np.maximum([square, square - reach, square + reach], 0))
+    point, low, high = np.sqrt(np.clip([square, square - reach, square + reach], 0, 1))
     return Interval(float(point), float(low), float(high))
 
 

@@ -55,8 +55,9 @@ def interval(
     """Return the percentile interval around the point: point + the percentiles, 2.5 and 97.5, of replicate - median.
 
     Taking them from the median keeps the bias of the resamples (rare labels vanish, few positives repeat) out of the
-    interval, which so always holds its point. Percentiles are interpolated linearly. Undefined (NaN) replicates are left out; when their share exceeds the tail
-    that the percentile cuts off (2.5 %), they could hide that whole tail, and low and high are NaN.
+    interval, which so always holds its point. Percentiles are interpolated linearly. Undefined (NaN) replicates are
+    left out; when their share exceeds the tail that the percentile cuts off (2.5 %), they could hide that whole tail,
+    and low and high are NaN.
 
     Args:
         point: the metric on the whole split; NaN gives NaN ends.

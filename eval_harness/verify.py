@@ -68,8 +68,8 @@ def earlier_intervals(result: Result) -> tuple[str, ...]:
     if result.statistics_version == STATISTICS_VERSION:
         return ()
     return (
-        f"its intervals are of statistics version {result.statistics_version}, here is {STATISTICS_VERSION}: all points "
-        "and the interval of macro_auroc_paper are equal, the other intervals are not computed again",
+        f"its intervals are of statistics version {result.statistics_version}, here is {STATISTICS_VERSION}: "
+        "all points and the interval of macro_auroc_paper are equal, the other intervals are not computed again",
     )
 
 

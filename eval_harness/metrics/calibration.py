@@ -118,8 +118,9 @@ def _squares(outcome: NDArray[np.float64], prob: NDArray[np.float64]) -> tuple[f
     apart = gap - mean[which]
     variance = np.bincount(which, apart**2, bins) / np.maximum((size - 1) * size, 1)
     weight = size / records
-    # A bin in which nothing happened has no observed variance; by its probabilities it has.
-    expected = np.bincount(which, prob, bins) / np.maximum(size, 1)
+    # A bin in which nothing happened has no observed variance; by its probabilities, or one event in all, it has.
+    least = 1 / (records + 1)
+    expected = np.clip(np.bincount(which, prob, bins) / np.maximum(size, 1), least, 1 - least)
     likely = np.maximum(variance, expected * (1 - expected) / np.maximum(size, 1))
     point = float((weight * (mean**2 - variance)).sum())
     return point, float(2 * ((weight * likely) ** 2).sum()), 2 * mean[which] * apart / records

@@ -73,6 +73,7 @@ def finished(task: Task, found: Predictions, sha256: str, **changes: Any) -> Res
         task=task.name,
         task_version=task.version,
         run=found.run,
+        statistics_version=STATISTICS_VERSION,
         data={
             "name": task.dataset,
             "fingerprint": "f" * 16,
