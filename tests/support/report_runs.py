@@ -73,7 +73,6 @@ def finished(task: Task, found: Predictions, sha256: str, **changes: Any) -> Res
         task=task.name,
         task_version=task.version,
         run=found.run,
-        statistics_version=STATISTICS_VERSION,
         data={
             "name": task.dataset,
             "fingerprint": "f" * 16,
@@ -85,7 +84,7 @@ def finished(task: Task, found: Predictions, sha256: str, **changes: Any) -> Res
         per_label=[label.model_dump() for label in score.per_label],
         subgroups=[part.model_dump() for part in score.subgroups],
         predictions={"file": f"predictions/{found.run}.parquet", "sha256": sha256},
-        **changes,
+        **{"statistics_version": STATISTICS_VERSION, **changes},
     )
 
 
