@@ -228,6 +228,7 @@ def _counted(entries: Iterator[tuple[str, float, Interval]]) -> dict[str, dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("label", "wrong", "macro", "mae"), action="append", help="groups to run")
+    parser.add_argument("--match", default="", help="only situations whose name holds this text")
     parser.add_argument("--trials", type=int, default=100, help="test splits per situation; ten times as many for mae")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="as JSON: situation -> metric -> numbers")
@@ -236,7 +237,9 @@ def main() -> None:
     found = {}
     for group, list_ in situations().items():
         if group in wanted:
-            found |= {each.name: _show(each.name, measure(each, args.trials, args.seed), args.json) for each in list_}
+            for each in list_:
+                if args.match in each.name:
+                    found[each.name] = _show(each.name, measure(each, args.trials, args.seed), args.json)
     if "mae" in wanted:
         for records, tails, per in ERRORS:
             name = f"{records} records, {tails} errors, {per} per patient"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness import estimates
+from eval_harness import earlier, estimates
 from eval_harness.bootstrap import auroc_replicates, bootstrap_counts
 from eval_harness.estimates import Measured
 from eval_harness.influence import Units
@@ -60,17 +60,23 @@ class Uncertainty:
         confidence: coverage, between 0 and 1.
         resamples: replicates of the macro AUROC as published.
         seed: of the resamples.
+        version: of the methods, 1 or 2.
     """
 
     groups: NDArray[Any] | None
     confidence: float
     resamples: int
     seed: int
+    version: int
 
     @property
     def units(self) -> Units:
         """What is independent."""
         return Units.of(self.groups)
+
+    def counts(self, records: int) -> NDArray[np.uint16]:
+        """How often each record is drawn, (records, resamples)."""
+        return bootstrap_counts(records, self.resamples, self.seed, self.groups)
 
     def rows(self, rows: NDArray[np.intp]) -> Uncertainty:
         """The same for some of the records."""
@@ -122,6 +128,7 @@ def score_task(
     seed: int = 0,
     by: ResampleUnit = "record",
     confidence: float = 0.95,
+    statistics: int = STATISTICS_VERSION,
 ) -> Score:
     """Score one task on the test records of its run's predictions.
 
@@ -135,6 +142,7 @@ def score_task(
         seed: of the resamples.
         by: "record" takes records as independent, "patient" patients with all their records.
         confidence: coverage of the intervals.
+        statistics: version of the methods of the intervals; 1 to check a result that was made with it.
 
     Raises:
         ScoringError: the test split is empty, the run has none of the task's labels, or nothing can be evaluated.
@@ -154,7 +162,7 @@ def score_task(
         raise ScoringError(f"{task.name}: run {task.run!r} has no output for any of its {coverage.published} labels.")
     names = task.labels_among(predictions.labels, predictions.groups)
     columns = [predictions.labels.index(name) for name in names]
-    doubt = Uncertainty(patient_groups(test) if by == "patient" else None, confidence, resamples, seed)
+    doubt = Uncertainty(patient_groups(test) if by == "patient" else None, confidence, resamples, seed, statistics)
     sample = Sample(task.name, names, test.y_true[:, columns], test.y_prob[:, columns])
     if task.kind == "regression":
         metrics, per_label = _regression(sample, doubt, predictions.scales)
@@ -173,6 +181,27 @@ def score_task(
 def _classification(
     sample: Sample, doubt: Uncertainty, thresholds: NDArray[np.float64]
 ) -> tuple[dict[str, Estimate], list[LabelResult]]:
+    found = _measured(sample, doubt, thresholds)
+    metrics = {
+        "macro_auroc": _macro(found["auroc"], doubt),
+        "macro_auroc_paper": _paper(sample, found["auroc"].point, doubt),
+        **{f"macro_{name}": _macro(values, doubt) for name, values in found.items() if name != "auroc"},
+    }
+    columns = [{name: _estimate(values.output(k)) for name, values in found.items()} for k in range(len(sample.names))]
+    if doubt.version != earlier.VERSION:
+        _add_calibration(sample, doubt, metrics, columns)
+    per_label = []
+    for k, name in enumerate(sample.names):
+        positives, records = int((sample.y_true[:, k] == 1).sum()), int((~np.isnan(sample.y_true[:, k])).sum())
+        measured: dict[str, Any] = {"threshold": float(thresholds[k]), **columns[k]}
+        per_label.append(LabelResult(label=name, positives=positives, records=records, **measured))
+    return metrics, per_label
+
+
+def _measured(
+    sample: Sample, doubt: Uncertainty, thresholds: NDArray[np.float64]
+) -> Mapping[str, Measured | earlier.Percentiles]:
+    """Every metric of the labels that is averaged over them."""
     y_true, y_prob, units, confidence = sample.y_true, sample.y_prob, doubt.units, doubt.confidence
     found = estimates.ranking(y_true, y_prob, units, confidence)
     if np.isnan(found["auroc"].point).all():
@@ -180,33 +209,29 @@ def _classification(
             f"{sample.task}: none of {len(sample.names)} labels has both positive and negative records among the "
             f"{len(y_true)} of the test split, so no AUROC is defined. Score more records."
         )
+    if doubt.version == earlier.VERSION:
+        return earlier.classification(y_true, y_prob, thresholds, doubt.counts(len(y_true)), confidence)
     found |= estimates.decisions(y_true, y_prob, thresholds, units, confidence)
-    found |= estimates.brier_scores(y_true, y_prob, units, confidence)
-    plain = calibration_error(y_true, y_prob)
-    each, over_all = estimates.calibration(y_true, y_prob, units, confidence)
-    calibrated = int((~np.isnan(plain)).sum())
-    metrics = {
-        "macro_auroc": _macro(found["auroc"], doubt),
-        "macro_auroc_paper": _paper(sample, found["auroc"].point, doubt),
-        **{f"macro_{name}": _macro(values, doubt) for name, values in found.items() if name != "auroc"},
-        "macro_calibration_error": Estimate(point=evaluable_mean(plain), classes=calibrated),
-        "macro_calibration_rms": _estimate(over_all, calibrated),
-    }
-    per_label = []
-    for k, name in enumerate(sample.names):
-        measured: dict[str, Any] = {metric: _estimate(values.output(k)) for metric, values in found.items()}
-        measured["calibration_error"] = Estimate(point=float(plain[k]))
-        measured["calibration_rms"] = _estimate(each[k])
-        positives, records = int((y_true[:, k] == 1).sum()), int((~np.isnan(y_true[:, k])).sum())
-        threshold = float(thresholds[k])
-        per_label.append(LabelResult(label=name, positives=positives, records=records, threshold=threshold, **measured))
-    return metrics, per_label
+    return found | estimates.brier_scores(y_true, y_prob, units, confidence)
+
+
+def _add_calibration(
+    sample: Sample, doubt: Uncertainty, metrics: dict[str, Estimate], columns: Sequence[dict[str, Estimate]]
+) -> None:
+    """The plain calibration error without an interval, and the debiased one, over all labels and of each."""
+    plain = calibration_error(sample.y_true, sample.y_prob)
+    each, over_all = estimates.calibration(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+    known = int((~np.isnan(plain)).sum())
+    metrics["macro_calibration_error"] = Estimate(point=evaluable_mean(plain), classes=known)
+    metrics["macro_calibration_rms"] = _estimate(over_all, known)
+    for error, found, column in zip(plain, each, columns, strict=True):
+        column |= {"calibration_error": Estimate(point=float(error)), "calibration_rms": _estimate(found)}
 
 
 def _paper(sample: Sample, areas: NDArray[np.float64], doubt: Uncertainty) -> Estimate:
     """The published reading with its percentile interval, which may lie beside its point."""
-    counts = bootstrap_counts(len(sample.y_true), doubt.resamples, doubt.seed, doubt.groups)
-    resampled = Resampled(areas, auroc_replicates(sample.y_true, sample.y_prob, counts))
+    replicates = auroc_replicates(sample.y_true, sample.y_prob, doubt.counts(len(sample.y_true)))
+    resampled = Resampled(areas, replicates)
     found = interval(*macro_paper(resampled), confidence=doubt.confidence, paper=True)
     return _estimate(found, len(sample.names))
 
@@ -215,7 +240,7 @@ def _regression(
     sample: Sample, doubt: Uncertainty, scales: Mapping[str, tuple[float, str]]
 ) -> tuple[dict[str, Estimate], list[LabelResult]]:
     y_true = sample.y_true
-    errors, pooled = estimates.errors(y_true, sample.y_prob, doubt.units, doubt.confidence)
+    errors, pooled = _errors(sample, doubt)
     known = int((~np.isnan(errors.point)).sum())
     if known == 0:
         raise ScoringError(f"{sample.task}: no target has a value on the {len(y_true)} records of the test split.")
@@ -236,13 +261,25 @@ def _regression(
     return metrics, per_label
 
 
+def _errors(sample: Sample, doubt: Uncertainty) -> tuple[Measured | earlier.Percentiles, Interval]:
+    if doubt.version == earlier.VERSION:
+        counts = doubt.counts(len(sample.y_true))
+        return earlier.errors(sample.y_true, sample.y_prob, counts, doubt.confidence)
+    return estimates.errors(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+
+
 def _main_metrics(sample: Sample, doubt: Uncertainty, kind: str) -> dict[str, Estimate]:
     """The main metrics of a subgroup; empty where none is defined."""
     if kind == "regression":
-        errors, pooled = estimates.errors(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+        errors, pooled = _errors(sample, doubt)
         known = int((~np.isnan(errors.point)).sum())
         return {"mae": _estimate(pooled, known)} if known else {}
-    found = estimates.ranking(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+    found: Mapping[str, Measured | earlier.Percentiles]
+    if doubt.version == earlier.VERSION:
+        counts = doubt.counts(len(sample.y_true))
+        found = earlier.ranking(sample.y_true, sample.y_prob, counts, doubt.confidence)
+    else:
+        found = estimates.ranking(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
     if np.isnan(found["auroc"].point).all():
         return {}
     return {f"macro_{name}": _macro(values, doubt) for name, values in found.items()}
@@ -261,7 +298,7 @@ def patient_groups(test: Predictions) -> NDArray[Any]:
     return np.array([f"record {record}" if patient is None else f"patient {patient}" for patient, record in pairs])
 
 
-def _macro(measured: Measured, doubt: Uncertainty) -> Estimate:
+def _macro(measured: Measured | earlier.Percentiles, doubt: Uncertainty) -> Estimate:
     defined = int((~np.isnan(measured.point)).sum())
     return _estimate(measured.macro(doubt.units, doubt.confidence), defined)
 

@@ -50,7 +50,12 @@ class Resampled:
 
 
 def interval(
-    point: float, replicates: NDArray[np.float64], *, confidence: float = 0.95, paper: bool = False
+    point: float,
+    replicates: NDArray[np.float64],
+    *,
+    confidence: float = 0.95,
+    paper: bool = False,
+    centred: bool = True,
 ) -> Interval:
     """Return the percentile interval around the point: point + the percentiles, 2.5 and 97.5, of replicate - median.
 
@@ -65,6 +70,7 @@ def interval(
         confidence: coverage, between 0 and 1.
         paper: the published rule: percentiles of the replicates as they are, rounded to float32, which may lie beside
             the point, and NaN ends as soon as one replicate is undefined.
+        centred: False for percentiles of the replicates as they are (statistics version 1).
     """
     tail = (1 - confidence) / 2
     undefined = np.isnan(replicates)
@@ -73,7 +79,7 @@ def interval(
     values = replicates[~undefined]
     if paper:
         values = values.astype(np.float32).astype(np.float64)
-    centre = point if paper else np.median(values)
+    centre = np.median(values) if centred and not paper else point
     low, high = point + np.percentile(values - centre, (100 * tail, 100 * (1 - tail)))
     return Interval(point, float(low), float(high))
 

@@ -64,12 +64,12 @@ def _check(run: FoundRun, name: str, version: int, tasks: Mapping[str, Task]) ->
 
 
 def earlier_intervals(result: Result) -> tuple[str, ...]:
-    """Return the line that says which intervals of an older result are not computed again; nothing for a new one."""
+    """Return the line that says that the intervals of a result are of an earlier method; nothing for a new one."""
     if result.statistics_version == STATISTICS_VERSION:
         return ()
     return (
-        f"its intervals are of statistics version {result.statistics_version}, here is {STATISTICS_VERSION}: "
-        "all points and the interval of macro_auroc_paper are equal, the other intervals are not computed again",
+        f"its intervals equal those of statistics version {result.statistics_version}, bootstrap percentiles, too short "
+        f"with few positives; new results have version {STATISTICS_VERSION} (docs/statistics.md)",
     )
 
 
@@ -94,14 +94,11 @@ def compare_with(
         )
         return
     values: Any = protocol
-    again = score_task(
-        task, predictions, values["resamples"], RESAMPLE_SEED, values["resample_unit"], values["confidence"]
-    )
+    unit, version = values["resample_unit"], result.statistics_version
+    again = score_task(task, predictions, values["resamples"], RESAMPLE_SEED, unit, values["confidence"], version)
     if result.data is not None and again.records != result.data.records.test:
         yield f"test records: {result.data.records.test} in the result, {again.records} in the predictions"
     stored = result.model_dump(mode="json")
-    if result.statistics_version < STATISTICS_VERSION:
-        stored = {part: _without_intervals(stored[part]) for part in CHECKED}
     computed: dict[str, Any] = {
         "metrics": {name: estimate.model_dump(mode="json") for name, estimate in again.metrics.items()},
         "per_label": [label.model_dump(mode="json") for label in again.per_label],
@@ -124,17 +121,6 @@ def differences(place: str, stored: JsonValue, computed: JsonValue) -> Iterator[
             yield from differences(f"{place}.{_name(old)}", old, new)
     elif not _same(stored, computed) and stored is not None:
         yield f"{place}: {stored} in the result, {computed} computed"
-
-
-def _without_intervals(content: JsonValue, name: str = "") -> JsonValue:
-    """The same without the ends of intervals whose method has changed since: all but those of the published reading."""
-    if isinstance(content, list):
-        return [_without_intervals(entry) for entry in content]
-    if not isinstance(content, dict):
-        return content
-    if "point" in content and name != "macro_auroc_paper":
-        return {**content, "low": None, "high": None}
-    return {key: _without_intervals(entry, key) for key, entry in content.items()}
 
 
 def _same(one: JsonValue, other: JsonValue) -> bool:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +18,11 @@ from eval_harness.metrics.regression import mae, mean_mae, pooled_mae
 from eval_harness.metrics.thresholds import choose_thresholds, threshold_metrics
 from eval_harness.predictions import Predictions
 from eval_harness.registry import get_task
-from eval_harness.scoring import ScoringError, label_coverage, score_task
+from eval_harness.scoring import ResampleUnit, ScoringError, label_coverage, score_task
 from eval_harness.statistics import interval, macro_paper, resample_ranking
 from eval_harness.subgroups import age_band
 from eval_harness.taskfiles import Task
+from eval_harness.verify import differences
 from tests.support.results import predictions
 
 SUPER = get_task("ptbxl_super")
@@ -262,3 +265,21 @@ def test_confidence_widens_the_interval() -> None:
     narrow = score_task(SUPER, predictions(), RESAMPLES, confidence=0.5).metrics["macro_auroc"]
     wide = score_task(SUPER, predictions(), RESAMPLES, confidence=0.95).metrics["macro_auroc"]
     assert (wide.low or 0) < (narrow.low or 0) < (narrow.high or 0) < (wide.high or 0)
+
+
+@pytest.mark.parametrize("name", ["classes", "classes by patient", "values"])
+def test_statistics_version_1_is_as_it_was(golden: Path, name: str) -> None:
+    """Scores that the code of version 1 gave, so that results of then are still checked to the digit."""
+    expected = json.loads((golden / "results" / "score_statistics_1.json").read_text())[name]
+    classes = dataclasses.replace(predictions(), sex=["female", "male"] * 25)
+    task, given = (regression_task(), regression_predictions()) if name == "values" else (SUPER, classes)
+    by: ResampleUnit = "patient" if "patient" in name else "record"
+    found = score_task(task, given, RESAMPLES, by=by, statistics=1)
+    parts = {
+        "metrics": {metric: estimate.model_dump() for metric, estimate in found.metrics.items()},
+        "per_label": [label.model_dump(exclude_none=True) for label in found.per_label],
+        "subgroups": [part.model_dump() for part in found.subgroups],
+    }
+    for part, values in parts.items():
+        assert list(differences(part, expected[part], values)) == []
+        assert list(differences(part, values, expected[part])) == []
