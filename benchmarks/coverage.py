@@ -184,7 +184,7 @@ def situations() -> dict[str, list[Situation]]:
     """Groups of situations by name."""
     rng = np.random.default_rng(1)
     areas = np.tile([0.75, 0.9, 0.97], 7)
-    many = np.exp(rng.uniform(np.log(0.0015), np.log(0.35), 71)), rng.uniform(0.7, 0.98, 71)
+    many = np.exp(rng.uniform(np.log(0.0006), np.log(0.35), 71)), rng.uniform(0.8, 0.99, 71)
     five = np.array([0.1, 0.15, 0.2, 0.3, 0.4]), np.array([0.85, 0.9, 0.92, 0.88, 0.94])
     by_number = [
         Situation(f"{number} positives, {unit}", np.full(21, number / 1000), areas, per_patient=per)

@@ -68,8 +68,8 @@ def earlier_intervals(result: Result) -> tuple[str, ...]:
     if result.statistics_version == STATISTICS_VERSION:
         return ()
     return (
-        f"its intervals equal those of statistics version {result.statistics_version}, bootstrap percentiles, too short "
-        f"with few positives; new results have version {STATISTICS_VERSION} (docs/statistics.md)",
+        f"its intervals equal those of statistics version {result.statistics_version}, bootstrap percentiles, too "
+        f"short with few positives; new results have version {STATISTICS_VERSION} (docs/statistics.md)",
     )
 
 
