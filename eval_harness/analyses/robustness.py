@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, unknown_name
+from eval_harness import estimates
 from eval_harness.analyses.corruptions import Corruption, NotApplicableError, corruptions, generator
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.opening import ids_digest, part_of
@@ -25,10 +26,11 @@ from eval_harness.data import Float, Reader, RunData, Split, evenly_spaced
 from eval_harness.decisions import resample_decisions
 from eval_harness.environment import environment
 from eval_harness.folder import own_folder
+from eval_harness.influence import Units
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results import Estimate, utc_now
-from eval_harness.scoring import RESAMPLE_SEED, patient_groups
-from eval_harness.statistics import difference, interval, macro, metric_replicates
+from eval_harness.scoring import RESAMPLE_SEED, STATISTICS_VERSION, patient_groups
+from eval_harness.statistics import Interval, difference, macro, metric_replicates
 
 FOLDER = "robustness"
 Resampled = tuple[float, NDArray[np.float64]]
@@ -211,6 +213,7 @@ def _empty(
         "seed": options.seed,
         "mains_hz": options.mains_hz,
         "resamples": scorer.counts.shape[1],
+        "statistics_version": STATISTICS_VERSION,
     }
     return RobustnessResult(
         settings=decides,
@@ -235,13 +238,15 @@ class Scorer:
     """Scores outputs of the same records on the same resamples, so that differences to the clean ones are paired.
 
     Attributes:
-        counts: (records, resamples) of `bootstrap_counts`.
+        counts: (records, resamples) of `bootstrap_counts`, for changes.
+        units: what is independent, for the intervals of scores.
         columns: task -> columns of its labels; metrics of a task follow from its kind.
         thresholds: (labels,) chosen on the validation records of the run, uncorrupted.
     """
 
     targets: Float
     counts: NDArray[np.uint16]
+    units: Units
     columns: dict[str, list[int]]
     kinds: dict[str, str]
     thresholds: NDArray[np.float64]
@@ -267,26 +272,24 @@ class Scorer:
             for task in trained.tasks
         }
         kinds = {task.name: str(task.kind) for task in trained.tasks}
-        return cls(split.targets, counts, columns, kinds, cut, protocol.confidence)
+        return cls(split.targets, counts, Units.of(groups), columns, kinds, cut, protocol.confidence)
 
     def set_clean(self, outputs: Float) -> dict[str, dict[str, Estimate]]:
         """Take the clean outputs as what others are compared with, and return their scores."""
         self.clean = {task: self._metrics(task, outputs) for task in self.columns}
-        return {
-            task: {metric: self._estimate(*values) for metric, values in metrics.items()}
-            for task, metrics in self.clean.items()
-        }
+        return {task: self._estimates(task, outputs) for task in self.columns}
 
     def scores(self, outputs: Float) -> dict[str, dict[str, Scored]]:
         """Scores of corrupted outputs with their paired changes."""
         found: dict[str, dict[str, Scored]] = {}
         for task, clean in self.clean.items():
             found[task] = {}
+            scores = self._estimates(task, outputs)
             for metric, values in self._metrics(task, outputs).items():
                 paired = difference(*values, *clean[metric])
                 ends = {"point": paired.point, "low": paired.low, "high": paired.high}
                 change = Change(**ends, significant=paired.significant)
-                found[task][metric] = Scored(score=self._estimate(*values), change=change)
+                found[task][metric] = Scored(score=scores[metric], change=change)
         return found
 
     def _metrics(self, task: str, outputs: Float) -> dict[str, Resampled]:
@@ -298,6 +301,16 @@ class Scorer:
         decided = resample_decisions(true, prob, self.thresholds[columns], self.counts)
         return ranked | {f"macro_{name}": macro(values) for name, values in decided.items()}
 
-    def _estimate(self, point: float, replicates: NDArray[np.float64]) -> Estimate:
-        ends = interval(point, replicates, confidence=self.confidence)
-        return Estimate(point=ends.point, low=ends.low, high=ends.high)
+    def _estimates(self, task: str, outputs: Float) -> dict[str, Estimate]:
+        """Scores with intervals made as those of a result."""
+        columns = self.columns[task]
+        true, prob = self.targets[:, columns], outputs[:, columns]
+        if self.kinds[task] == "regression":
+            return {"mae": _estimate(estimates.errors(true, prob, self.units, self.confidence)[1])}
+        found = estimates.ranking(true, prob, self.units, self.confidence)
+        found |= estimates.decisions(true, prob, self.thresholds[columns], self.units, self.confidence)
+        return {f"macro_{name}": _estimate(part.macro(self.units, self.confidence)) for name, part in found.items()}
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(point=found.point, low=found.low, high=found.high)
