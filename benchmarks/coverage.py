@@ -146,7 +146,8 @@ def trial(situation: Situation, true_values: dict[str, Floats], seed: int) -> It
     for metric, measured in found.items():
         known = ~np.isnan(measured.point)
         yield f"macro_{metric}", float(true_values[metric][known].mean()), measured.macro(units, CONFIDENCE)
-    yield "macro_calibration_rms", float(np.sqrt(squares.mean())), together
+    if member is None:  # by patient there is none
+        yield "macro_calibration_rms", float(np.sqrt(squares.mean())), together
     if situation.resamples:
         yield from _resampled(situation, true_values["auroc"], y_true, y_prob, member)
 

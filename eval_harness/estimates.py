@@ -178,7 +178,8 @@ def calibration(
     """Return the debiased root mean squared calibration error of every class, and over all classes.
 
     Both intervals are those of the square, which is close to normal, and then the root. Over classes the squares are
-    averaged before the root, because negative ones balance positive ones.
+    averaged before the root, because negative ones balance positive ones. By patient there is no interval over classes:
+    alike records of a patient add to the squares of all classes, and the mean of many is then too high for it.
 
     Arguments and errors as `ranking`.
     """
@@ -190,6 +191,8 @@ def calibration(
     known = ~np.isnan(found.point)
     if not known.any():
         return each, Interval(NAN, NAN, NAN)
+    if units.members is not None:
+        return each, Interval(_root(float(found.point[known].mean()), 0.0).point, NAN, NAN)
     number = known.sum()
     variance = found.chance[known].sum() / number**2 + (moved[:, known].mean(axis=1) ** 2).sum()
     return each, _root(float(found.point[known].mean()), float(z * np.sqrt(variance)))
