@@ -169,7 +169,8 @@ def brier_scores(y_true: ArrayLike, y_prob: ArrayLike, units: Units, confidence:
     records, copies = np.maximum(known.sum(axis=0), 1), units.copies(known)
     variance = units.variance(influence, known) + (copies / records) ** 2
     worth = np.maximum(point * (1 - point) / variance, records / copies)
-    return {"brier": _measured(point, intervals.share_ends(point, worth, confidence), influence)}
+    share = np.where(point <= 1, point, np.nan)  # outputs that are no probabilities: no interval
+    return {"brier": _measured(point, intervals.share_ends(share, worth, confidence), influence)}
 
 
 def calibration(

@@ -137,6 +137,15 @@ def test_intervals_by_patient_are_wider_where_records_of_a_patient_are_alike() -
     assert np.isnan(together.low), "it would not cover"
 
 
+def test_outputs_that_are_no_probabilities_have_a_brier_score_without_an_interval() -> None:
+    true = np.array([[1.0, 1.0], [0.0, 0.0]])
+    found = estimates.brier_scores(true, np.array([[3.0, 0.9], [-2.0, 0.1]]), Units(), 0.95)["brier"]
+    assert found.output(0).point == 4
+    assert np.isnan(found.output(0).low)
+    assert found.output(1).high < 1
+    assert np.isnan(found.macro(Units(), 0.95).low)
+
+
 def test_macro_calibration_averages_squares() -> None:
     """Two labels, each off by 0.2 in its one bin of constant probability."""
     true = np.tile([1.0, 0.0], 500)[:, None].repeat(2, axis=1)
