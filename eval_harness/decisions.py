@@ -1,4 +1,4 @@
-"""Bootstrap replicates of what depends on probabilities as they are: decisions at thresholds, and calibration.
+"""Bootstrap replicates of decisions at thresholds.
 
 All are ratios of weighted sums over records, so a replicate is a product of the counts with a table of what each
 record contributes. Thresholds stay what validation gave: they are part of the model, not of the resample.
@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
-from eval_harness.metrics.calibration import BINS, brier, calibration_error, probability_bins
 from eval_harness.metrics.checks import checked_pair
 from eval_harness.metrics.thresholds import threshold_metrics
 from eval_harness.statistics import Resampled
@@ -49,36 +47,6 @@ def resample_decisions(
         "sensitivity": Resampled(found.sensitivity, _ratio(hits, positives)),
         "specificity": Resampled(found.specificity, _ratio(negatives - alarms, negatives)),
     }
-
-
-def resample_calibration(y_true: ArrayLike, y_prob: ArrayLike, counts: Counts) -> dict[str, Resampled]:
-    """Return the Brier score and the calibration error of every class, with their replicates.
-
-    Arguments and errors as `resample_decisions`; keys "brier" and "calibration_error".
-    """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
-    known = ~np.isnan(true)
-    gap = np.where(known, prob - np.where(known, true, 0), 0.0).astype(np.float64)
-    weights = np.ascontiguousarray(counts.T, dtype=np.float64)
-    observed = weights @ known.astype(np.float64)
-    squares = weights @ gap**2
-    errors = _bin_errors(gap, probability_bins(prob), counts)
-    return {
-        "brier": Resampled(brier(true, prob), _ratio(squares, observed)),
-        "calibration_error": Resampled(calibration_error(true, prob), _ratio(errors, observed)),
-    }
-
-
-def _bin_errors(gap: NDArray[np.float64], which: NDArray[np.int64], counts: Counts) -> NDArray[np.float64]:
-    """Sum over bins of |weighted gap|, shape (resamples, classes)."""
-    records, classes = gap.shape
-    weights = counts.astype(np.float64)
-    errors = np.empty((counts.shape[1], classes))
-    columns = np.arange(records)
-    for k in range(classes):
-        bins: Any = csr_array((gap[:, k], (which[:, k], columns)), shape=(BINS, records))
-        errors[:, k] = np.abs(bins @ weights).sum(axis=0)
-    return errors
 
 
 def _sums(parts: list[NDArray[np.bool_]], counts: Counts) -> list[NDArray[np.float64]]:

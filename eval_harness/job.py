@@ -52,7 +52,7 @@ from eval_harness.results import (
     write_result,
 )
 from eval_harness.runfile import RunFile, RunSettings, fingerprint
-from eval_harness.scoring import RESAMPLE_SEED, score_task
+from eval_harness.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
 from eval_harness.subsets import subset_of
 from eval_harness.train import Checkpoint, Trainer, seed_everything
 
@@ -388,6 +388,7 @@ def scored(
             name=protocol.name, deviations=deviations, trained_parameters=notes.get("trained_parameters")
         ),
         seed=job.seed,
+        statistics_version=STATISTICS_VERSION,
         data=DataInfo(
             name=data.dataset,
             fingerprint=data.fingerprint,

@@ -178,6 +178,7 @@ class LabelResult(Strict):
     specificity: Estimate | None = None
     brier: Estimate | None = None
     calibration_error: Estimate | None = None
+    calibration_rms: Estimate | None = None
     mae: Estimate | None = None
     mae_clinical: Estimate | None = None
     unit: str | None = None
@@ -200,7 +201,10 @@ class PredictionsFile(Strict):
 
 
 class Result(Strict):
-    """One task scored, failed or skipped."""
+    """One task scored, failed or skipped.
+
+    `statistics_version`: the methods of the intervals (docs/statistics.md); files that do not say it are of version 1.
+    """
 
     schema_version: Literal["1.3"] = SCHEMA_VERSION
     task: str
@@ -212,6 +216,7 @@ class Result(Strict):
     mode: str
     protocol: ProtocolInfo
     seed: int
+    statistics_version: Annotated[int, Field(ge=1)] = 1
     data: DataInfo | None = None
     metrics: dict[str, Estimate] = {}
     per_label: list[LabelResult] = []

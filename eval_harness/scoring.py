@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -11,20 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness.bootstrap import bootstrap_counts
-from eval_harness.decisions import resample_calibration, resample_decisions
+from eval_harness import earlier, estimates
+from eval_harness.bootstrap import auroc_replicates, bootstrap_counts
+from eval_harness.estimates import Measured
+from eval_harness.influence import Units
+from eval_harness.metrics.auroc import evaluable_mean
+from eval_harness.metrics.calibration import calibration_error
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.predictions import Predictions
 from eval_harness.results import Estimate, LabelCoverage, LabelResult, Subgroup
-from eval_harness.statistics import (
-    Interval,
-    Resampled,
-    interval,
-    macro,
-    macro_paper,
-    resample_errors,
-    resample_ranking,
-)
+from eval_harness.statistics import Interval, Resampled, interval, macro_paper
 from eval_harness.subgroups import subgroups
 from eval_harness.taskfiles import Task
 
@@ -32,6 +28,9 @@ ResampleUnit = Literal["record", "patient"]
 
 # One seed for all results, whatever the run's seed: models and seeds are compared on the same resamples.
 RESAMPLE_SEED = 0
+
+STATISTICS_VERSION = 2
+"""Of the methods of the intervals. Version 1: percentiles of the bootstrap for every metric."""
 
 
 class ScoringError(ResultError):
@@ -53,22 +52,35 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Bootstrap:
-    """How the records are drawn again: number of resamples, seed, the patient of each record or None, coverage."""
+class Uncertainty:
+    """How intervals are made: what is independent, coverage, and the resamples of the published reading.
 
-    resamples: int
-    seed: int
+    Attributes:
+        groups: (records,) the patient of each record; None takes records as independent.
+        confidence: coverage, between 0 and 1.
+        resamples: replicates of the macro AUROC as published.
+        seed: of the resamples.
+        version: of the methods, 1 or 2.
+    """
+
     groups: NDArray[Any] | None
     confidence: float
+    resamples: int
+    seed: int
+    version: int
+
+    @property
+    def units(self) -> Units:
+        """What is independent."""
+        return Units.of(self.groups)
 
     def counts(self, records: int) -> NDArray[np.uint16]:
         """How often each record is drawn, (records, resamples)."""
         return bootstrap_counts(records, self.resamples, self.seed, self.groups)
 
-    def rows(self, rows: NDArray[np.intp]) -> Bootstrap:
-        """The same for some of the records, which are drawn among themselves."""
-        groups = None if self.groups is None else self.groups[rows]
-        return Bootstrap(self.resamples, self.seed, groups, self.confidence)
+    def rows(self, rows: NDArray[np.intp]) -> Uncertainty:
+        """The same for some of the records."""
+        return replace(self, groups=None if self.groups is None else self.groups[rows])
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,9 @@ class Score:
 
     Attributes:
         metrics: for classes macro_auroc, macro_auroc_paper, and the means over labels of AUPRC, F1, sensitivity and
-            specificity (at thresholds chosen on validation), Brier score and calibration error; for regression mae
-            (pooled, as published) and macro_mae (mean over targets).
+            specificity (at thresholds chosen on validation), Brier score and calibration error, and the debiased
+            calibration error over all labels; for regression mae (pooled, as published) and macro_mae (mean over
+            targets).
         per_label: one entry per scored label, in the order of the task.
         labels: published and scored labels, and the missing ones.
         records: number of test records.
@@ -115,6 +128,7 @@ def score_task(
     seed: int = 0,
     by: ResampleUnit = "record",
     confidence: float = 0.95,
+    statistics: int = STATISTICS_VERSION,
 ) -> Score:
     """Score one task on the test records of its run's predictions.
 
@@ -124,10 +138,11 @@ def score_task(
     Args:
         task: the task; `task.run` must be the run of the predictions.
         predictions: of the run; validation records give the thresholds, test records the score.
-        resamples: bootstrap replicates.
+        resamples: bootstrap replicates of macro_auroc_paper; the other intervals need none.
         seed: of the resamples.
-        by: "record", or "patient" to draw all records of a patient together.
+        by: "record" takes records as independent, "patient" patients with all their records.
         confidence: coverage of the intervals.
+        statistics: version of the methods of the intervals; 1 to check a result that was made with it.
 
     Raises:
         ScoringError: the test split is empty, the run has none of the task's labels, or nothing can be evaluated.
@@ -147,71 +162,92 @@ def score_task(
         raise ScoringError(f"{task.name}: run {task.run!r} has no output for any of its {coverage.published} labels.")
     names = task.labels_among(predictions.labels, predictions.groups)
     columns = [predictions.labels.index(name) for name in names]
-    bootstrap = Bootstrap(resamples, seed, patient_groups(test) if by == "patient" else None, confidence)
+    doubt = Uncertainty(patient_groups(test) if by == "patient" else None, confidence, resamples, seed, statistics)
     sample = Sample(task.name, names, test.y_true[:, columns], test.y_prob[:, columns])
     if task.kind == "regression":
-        metrics, per_label = _regression(sample, bootstrap, predictions.scales)
+        metrics, per_label = _regression(sample, doubt, predictions.scales)
     else:
         validation = predictions.part("validation")
         cut = choose_thresholds(validation.y_true[:, columns], validation.y_prob[:, columns])
-        metrics, per_label = _classification(sample, bootstrap, cut)
+        metrics, per_label = _classification(sample, doubt, cut)
     parts = [
         Subgroup(name=name, value=value, records=rows.size, metrics=found)
         for name, value, rows in subgroups(test)
-        if (found := _main_metrics(sample.rows(rows), bootstrap.rows(rows), task.kind))
+        if (found := _main_metrics(sample.rows(rows), doubt.rows(rows), task.kind))
     ]
     return Score(metrics, per_label, coverage, records, parts)
 
 
 def _classification(
-    sample: Sample, bootstrap: Bootstrap, thresholds: NDArray[np.float64]
+    sample: Sample, doubt: Uncertainty, thresholds: NDArray[np.float64]
 ) -> tuple[dict[str, Estimate], list[LabelResult]]:
-    y_true, y_prob, counts = sample.y_true, sample.y_prob, bootstrap.counts(len(sample.y_true))
-    areas, precisions = resample_ranking(y_true, y_prob, counts)
-    evaluable = int((~np.isnan(areas.point)).sum())
-    if evaluable == 0:
+    found = _measured(sample, doubt, thresholds)
+    metrics = {
+        "macro_auroc": _macro(found["auroc"], doubt),
+        "macro_auroc_paper": _paper(sample, found["auroc"].point, doubt),
+        **{f"macro_{name}": _macro(values, doubt) for name, values in found.items() if name != "auroc"},
+    }
+    columns = [{name: _estimate(values.output(k)) for name, values in found.items()} for k in range(len(sample.names))]
+    if doubt.version != earlier.VERSION:
+        _add_calibration(sample, doubt, metrics, columns)
+    per_label = []
+    for k, name in enumerate(sample.names):
+        positives, records = int((sample.y_true[:, k] == 1).sum()), int((~np.isnan(sample.y_true[:, k])).sum())
+        measured: dict[str, Any] = {"threshold": float(thresholds[k]), **columns[k]}
+        per_label.append(LabelResult(label=name, positives=positives, records=records, **measured))
+    return metrics, per_label
+
+
+def _measured(
+    sample: Sample, doubt: Uncertainty, thresholds: NDArray[np.float64]
+) -> Mapping[str, Measured | earlier.Percentiles]:
+    """Every metric of the labels that is averaged over them."""
+    y_true, y_prob, units, confidence = sample.y_true, sample.y_prob, doubt.units, doubt.confidence
+    found = estimates.ranking(y_true, y_prob, units, confidence)
+    if np.isnan(found["auroc"].point).all():
         raise ScoringError(
             f"{sample.task}: none of {len(sample.names)} labels has both positive and negative records among the "
             f"{len(y_true)} of the test split, so no AUROC is defined. Score more records."
         )
-    found = {
-        "auroc": areas,
-        "auprc": precisions,
-        **resample_decisions(y_true, y_prob, thresholds, counts),
-        **resample_calibration(y_true, y_prob, counts),
-    }
-    confidence = bootstrap.confidence
-    paper = interval(*macro_paper(areas), confidence=confidence, paper=True)
-    metrics = {f"macro_{name}": _macro(values, confidence) for name, values in found.items()}
-    metrics = {
-        "macro_auroc": metrics["macro_auroc"],
-        "macro_auroc_paper": _estimate(paper, len(sample.names)),
-        **metrics,
-    }
-    per_label = []
-    for k, name in enumerate(sample.names):
-        measured: dict[str, Any] = {metric: _output(values, k, confidence) for metric, values in found.items()}
-        positives, records = int((y_true[:, k] == 1).sum()), int((~np.isnan(y_true[:, k])).sum())
-        threshold = float(thresholds[k])
-        per_label.append(LabelResult(label=name, positives=positives, records=records, threshold=threshold, **measured))
-    return metrics, per_label
+    if doubt.version == earlier.VERSION:
+        return earlier.classification(y_true, y_prob, thresholds, doubt.counts(len(y_true)), confidence)
+    found |= estimates.decisions(y_true, y_prob, thresholds, units, confidence)
+    return found | estimates.brier_scores(y_true, y_prob, units, confidence)
+
+
+def _add_calibration(
+    sample: Sample, doubt: Uncertainty, metrics: dict[str, Estimate], columns: Sequence[dict[str, Estimate]]
+) -> None:
+    """The plain calibration error without an interval, and the debiased one, over all labels and of each."""
+    plain = calibration_error(sample.y_true, sample.y_prob)
+    each, over_all = estimates.calibration(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+    known = int((~np.isnan(plain)).sum())
+    metrics["macro_calibration_error"] = Estimate(point=evaluable_mean(plain), classes=known)
+    metrics["macro_calibration_rms"] = _estimate(over_all, known)
+    for error, found, column in zip(plain, each, columns, strict=True):
+        column |= {"calibration_error": Estimate(point=float(error)), "calibration_rms": _estimate(found)}
+
+
+def _paper(sample: Sample, areas: NDArray[np.float64], doubt: Uncertainty) -> Estimate:
+    """The published reading with its percentile interval, which may lie beside its point."""
+    replicates = auroc_replicates(sample.y_true, sample.y_prob, doubt.counts(len(sample.y_true)))
+    resampled = Resampled(areas, replicates)
+    found = interval(*macro_paper(resampled), confidence=doubt.confidence, paper=True)
+    return _estimate(found, len(sample.names))
 
 
 def _regression(
-    sample: Sample, bootstrap: Bootstrap, scales: Mapping[str, tuple[float, str]]
+    sample: Sample, doubt: Uncertainty, scales: Mapping[str, tuple[float, str]]
 ) -> tuple[dict[str, Estimate], list[LabelResult]]:
-    y_true, confidence = sample.y_true, bootstrap.confidence
-    errors, point, pooled = resample_errors(y_true, sample.y_prob, bootstrap.counts(len(y_true)))
+    y_true = sample.y_true
+    errors, pooled = _errors(sample, doubt)
     known = int((~np.isnan(errors.point)).sum())
     if known == 0:
         raise ScoringError(f"{sample.task}: no target has a value on the {len(y_true)} records of the test split.")
-    metrics = {
-        "mae": _estimate(interval(point, pooled, confidence=confidence), known),
-        "macro_mae": _macro(errors, confidence),
-    }
+    metrics = {"mae": _estimate(pooled, known), "macro_mae": _macro(errors, doubt)}
     per_label = []
     for k, name in enumerate(sample.names):
-        found = _output(errors, k, confidence)
+        found = _estimate(errors.output(k))
         scale, unit = scales.get(name, (None, None))
         per_label.append(
             LabelResult(
@@ -225,17 +261,28 @@ def _regression(
     return metrics, per_label
 
 
-def _main_metrics(sample: Sample, bootstrap: Bootstrap, kind: str) -> dict[str, Estimate]:
+def _errors(sample: Sample, doubt: Uncertainty) -> tuple[Measured | earlier.Percentiles, Interval]:
+    if doubt.version == earlier.VERSION:
+        counts = doubt.counts(len(sample.y_true))
+        return earlier.errors(sample.y_true, sample.y_prob, counts, doubt.confidence)
+    return estimates.errors(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+
+
+def _main_metrics(sample: Sample, doubt: Uncertainty, kind: str) -> dict[str, Estimate]:
     """The main metrics of a subgroup; empty where none is defined."""
-    confidence, counts = bootstrap.confidence, bootstrap.counts(len(sample.y_true))
     if kind == "regression":
-        errors, point, pooled = resample_errors(sample.y_true, sample.y_prob, counts)
+        errors, pooled = _errors(sample, doubt)
         known = int((~np.isnan(errors.point)).sum())
-        return {"mae": _estimate(interval(point, pooled, confidence=confidence), known)} if known else {}
-    areas, precisions = resample_ranking(sample.y_true, sample.y_prob, counts)
-    if np.isnan(areas.point).all():
+        return {"mae": _estimate(pooled, known)} if known else {}
+    found: Mapping[str, Measured | earlier.Percentiles]
+    if doubt.version == earlier.VERSION:
+        counts = doubt.counts(len(sample.y_true))
+        found = earlier.ranking(sample.y_true, sample.y_prob, counts, doubt.confidence)
+    else:
+        found = estimates.ranking(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+    if np.isnan(found["auroc"].point).all():
         return {}
-    return {"macro_auroc": _macro(areas, confidence), "macro_auprc": _macro(precisions, confidence)}
+    return {f"macro_{name}": _macro(values, doubt) for name, values in found.items()}
 
 
 def patient_groups(test: Predictions) -> NDArray[Any]:
@@ -251,13 +298,9 @@ def patient_groups(test: Predictions) -> NDArray[Any]:
     return np.array([f"record {record}" if patient is None else f"patient {patient}" for patient, record in pairs])
 
 
-def _output(resampled: Resampled, k: int, confidence: float) -> Estimate:
-    return _estimate(interval(float(resampled.point[k]), resampled.replicates[:, k], confidence=confidence))
-
-
-def _macro(resampled: Resampled, confidence: float) -> Estimate:
-    defined = int((~np.isnan(resampled.point)).sum())
-    return _estimate(interval(*macro(resampled), confidence=confidence), defined)
+def _macro(measured: Measured | earlier.Percentiles, doubt: Uncertainty) -> Estimate:
+    defined = int((~np.isnan(measured.point)).sum())
+    return _estimate(measured.macro(doubt.units, doubt.confidence), defined)
 
 
 def _scaled(estimate: Estimate, scale: float) -> Estimate:

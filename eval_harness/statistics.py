@@ -1,4 +1,6 @@
-"""Point estimates with percentile intervals, the two readings of the macro mean, and paired comparisons.
+"""Percentile intervals of resamples, the two readings of the macro mean, and paired comparisons.
+
+The intervals of a result are not from here, but for the published reading: see `eval_harness.estimates`.
 
 Two rules are kept apart. The *paper* reading follows the published code to the digit: an undefined class counts 0.5,
 replicates are rounded to float32, and one undefined replicate leaves a single class without an interval. Because rare
@@ -51,18 +53,27 @@ class Resampled:
 
 
 def interval(
-    point: float, replicates: NDArray[np.float64], *, confidence: float = 0.95, paper: bool = False
+    point: float,
+    replicates: NDArray[np.float64],
+    *,
+    confidence: float = 0.95,
+    paper: bool = False,
+    centred: bool = True,
 ) -> Interval:
-    """Return the percentile interval: point + the percentiles of (replicate - point), e.g. 2.5 and 97.5.
+    """Return the percentile interval around the point: point + the percentiles, 2.5 and 97.5, of replicate - median.
 
-    Percentiles are interpolated linearly. Undefined (NaN) replicates are left out; when their share exceeds the tail
-    that the percentile cuts off (2.5 %), they could hide that whole tail, and low and high are NaN.
+    Taking them from the median keeps the bias of the resamples (rare labels vanish, few positives repeat) out of the
+    interval, which so always holds its point. Percentiles are interpolated linearly. Undefined (NaN) replicates are
+    left out; when their share exceeds the tail that the percentile cuts off (2.5 %), they could hide that whole tail,
+    and low and high are NaN.
 
     Args:
         point: the metric on the whole split; NaN gives NaN ends.
         replicates: (resamples,).
         confidence: coverage, between 0 and 1.
-        paper: the published rule: replicates rounded to float32, and NaN ends as soon as one replicate is undefined.
+        paper: the published rule: percentiles of the replicates as they are, rounded to float32, which may lie beside
+            the point, and NaN ends as soon as one replicate is undefined.
+        centred: False for percentiles of the replicates as they are (statistics version 1).
     """
     tail = (1 - confidence) / 2
     undefined = np.isnan(replicates)
@@ -71,7 +82,8 @@ def interval(
     values = replicates[~undefined]
     if paper:
         values = values.astype(np.float32).astype(np.float64)
-    low, high = point + np.percentile(values - point, (100 * tail, 100 * (1 - tail)))
+    centre = np.median(values) if centred and not paper else point
+    low, high = point + np.percentile(values - centre, (100 * tail, 100 * (1 - tail)))
     return Interval(point, float(low), float(high))
 
 

@@ -14,7 +14,7 @@ from eval_harness.extent import partial_words
 from eval_harness.found import FoundRun
 from eval_harness.predictions import Predictions
 from eval_harness.results import Result
-from eval_harness.scoring import RESAMPLE_SEED, score_task
+from eval_harness.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
 from eval_harness.taskfiles import Task
 
 TOLERANCE = 1e-9  # another machine may sum in another order
@@ -63,7 +63,18 @@ def _check(run: FoundRun, name: str, version: int, tasks: Mapping[str, Task]) ->
         found = tuple(compare_with(result, task, run.predictions(result), run.run.settings.protocol_values))
     except EcgHubError as error:
         return Check(run.name, name, "differs", (str(error),))
-    return Check(run.name, name, "differs" if found else "equal", found, tuple(partial_words(result)))
+    notes = (*partial_words(result), *earlier_intervals(result))
+    return Check(run.name, name, "differs" if found else "equal", found, notes)
+
+
+def earlier_intervals(result: Result) -> tuple[str, ...]:
+    """Return the line that says that the intervals of a result are of an earlier method; nothing for a new one."""
+    if result.statistics_version == STATISTICS_VERSION:
+        return ()
+    return (
+        f"its intervals equal those of statistics version {result.statistics_version}, bootstrap percentiles, too "
+        f"short with few positives; new results have version {STATISTICS_VERSION} (docs/statistics.md)",
+    )
 
 
 def compare_with(
@@ -80,10 +91,15 @@ def compare_with(
     Raises:
         EcgHubError: the predictions give no score of the task.
     """
+    if result.statistics_version > STATISTICS_VERSION:
+        yield (
+            f"statistics_version: {result.statistics_version} in the result, this ecg-hub knows up to "
+            f"{STATISTICS_VERSION}: pip install --upgrade ecg-hub"
+        )
+        return
     values: Any = protocol
-    again = score_task(
-        task, predictions, values["resamples"], RESAMPLE_SEED, values["resample_unit"], values["confidence"]
-    )
+    unit, version = values["resample_unit"], result.statistics_version
+    again = score_task(task, predictions, values["resamples"], RESAMPLE_SEED, unit, values["confidence"], version)
     if result.data is not None and again.records != result.data.records.test:
         yield f"test records: {result.data.records.test} in the result, {again.records} in the predictions"
     validation = list(predictions.split).count("validation")

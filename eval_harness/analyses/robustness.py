@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from dataset_scripts.extent import RECORDS
 from ecg_hub.errors import InputError, unknown_name
+from eval_harness import estimates
 from eval_harness.analyses.corruptions import VERSION, Corruption, NotApplicableError, corruptions, generator
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.opening import ids_digest, part_of
@@ -27,10 +28,11 @@ from eval_harness.data import Float, Reader, RunData, Split, evenly_spaced
 from eval_harness.decisions import resample_decisions
 from eval_harness.environment import environment
 from eval_harness.folder import own_folder
+from eval_harness.influence import Units
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results import Estimate, utc_now
-from eval_harness.scoring import RESAMPLE_SEED, ResampleUnit, patient_groups
-from eval_harness.statistics import difference, interval, macro, metric_replicates
+from eval_harness.scoring import RESAMPLE_SEED, STATISTICS_VERSION, ResampleUnit, patient_groups
+from eval_harness.statistics import Interval, difference, macro, metric_replicates
 
 FOLDER = "robustness"
 Resampled = tuple[float, NDArray[np.float64]]
@@ -213,8 +215,9 @@ def _empty(
         "seed": options.seed,
         "mains_hz": options.mains_hz,
         "corruptions": VERSION,
-        "resamples": scorer.counts.shape[1],
+        "resamples": scorer.paired.shape[1],
         "changes_resampled_by": scorer.paired_by,
+        "statistics_version": STATISTICS_VERSION,
     }
     return RobustnessResult(
         settings=decides,
@@ -240,15 +243,15 @@ class Scorer:
     """Scores outputs of the same records on the same resamples, so that differences to the clean ones are paired.
 
     Attributes:
-        counts: (records, resamples) of `bootstrap_counts`, for the intervals of scores.
-        paired: the same for those of changes: by patient where one has several of the records.
+        units: what is independent, for the intervals of scores.
+        paired: (records, resamples) of `bootstrap_counts`, for changes: by patient where one has several of the records.
         paired_by: what `paired` draws.
         columns: task -> columns of its labels; metrics of a task follow from its kind.
         thresholds: (labels,) chosen on the validation records of the run, uncorrupted.
     """
 
     targets: Float
-    counts: NDArray[np.uint16]
+    units: Units
     paired: NDArray[np.uint16]
     paired_by: ResampleUnit
     columns: dict[str, list[int]]
@@ -270,55 +273,53 @@ class Scorer:
             test = stored.part("test")
             place = {record: row for row, record in enumerate(test.record_id)}
             groups = patient_groups(test)[[place[record] for record in split.record_ids]]
-        number = resamples or protocol.resamples
-        counts = paired = bootstrap_counts(len(split), number, RESAMPLE_SEED, groups)
-        patients = repeated_patients(split.patient_ids, split.record_ids)
-        if groups is None and patients is not None:
-            paired = bootstrap_counts(len(split), number, RESAMPLE_SEED, patients)
+        drawn = repeated_patients(split.patient_ids, split.record_ids) if groups is None else groups
+        paired = bootstrap_counts(len(split), resamples or protocol.resamples, RESAMPLE_SEED, drawn)
         columns = {
             task.name: [stored.labels.index(label) for label in task.labels_among(stored.labels, stored.groups)]
             for task in trained.tasks
         }
         kinds = {task.name: str(task.kind) for task in trained.tasks}
-        unit: ResampleUnit = "record" if groups is None and patients is None else "patient"
-        return cls(split.targets, counts, paired, unit, columns, kinds, cut, protocol.confidence)
+        unit: ResampleUnit = "record" if drawn is None else "patient"
+        return cls(split.targets, Units.of(groups), paired, unit, columns, kinds, cut, protocol.confidence)
 
     def set_clean(self, outputs: Float) -> dict[str, dict[str, Estimate]]:
         """Take the clean outputs as what others are compared with, and return their scores."""
-        self.clean = {task: self._metrics(task, outputs, self.paired) for task in self.columns}
-        return {
-            task: {metric: self._estimate(*values) for metric, values in self._own(task, outputs, paired).items()}
-            for task, paired in self.clean.items()
-        }
+        self.clean = {task: self._metrics(task, outputs) for task in self.columns}
+        return {task: self._estimates(task, outputs) for task in self.columns}
 
     def scores(self, outputs: Float) -> dict[str, dict[str, Scored]]:
         """Scores of corrupted outputs with their paired changes."""
         found: dict[str, dict[str, Scored]] = {}
         for task, clean in self.clean.items():
             found[task] = {}
-            paired = self._metrics(task, outputs, self.paired)
-            own = self._own(task, outputs, paired)
-            for metric, values in paired.items():
-                change = difference(*values, *clean[metric])
-                found[task][metric] = Scored(
-                    score=self._estimate(*own[metric]),
-                    change=Change(point=change.point, low=change.low, high=change.high, significant=change.significant),
-                )
+            scores = self._estimates(task, outputs)
+            for metric, values in self._metrics(task, outputs).items():
+                paired = difference(*values, *clean[metric])
+                ends = {"point": paired.point, "low": paired.low, "high": paired.high}
+                change = Change(**ends, significant=paired.significant)
+                found[task][metric] = Scored(score=scores[metric], change=change)
         return found
 
-    def _own(self, task: str, outputs: Float, paired: dict[str, Resampled]) -> dict[str, Resampled]:
-        """Points and replicates for the intervals of scores: those of changes where both draw alike."""
-        return paired if self.paired is self.counts else self._metrics(task, outputs, self.counts)
-
-    def _metrics(self, task: str, outputs: Float, counts: NDArray[np.uint16]) -> dict[str, Resampled]:
+    def _metrics(self, task: str, outputs: Float) -> dict[str, Resampled]:
         columns = self.columns[task]
         true, prob = self.targets[:, columns], outputs[:, columns]
         if self.kinds[task] == "regression":
-            return {"mae": metric_replicates("mae", true, prob, counts)}
-        ranked = {name: metric_replicates(name, true, prob, counts) for name in ("macro_auroc", "macro_auprc")}
-        decided = resample_decisions(true, prob, self.thresholds[columns], counts)
+            return {"mae": metric_replicates("mae", true, prob, self.paired)}
+        ranked = {name: metric_replicates(name, true, prob, self.paired) for name in ("macro_auroc", "macro_auprc")}
+        decided = resample_decisions(true, prob, self.thresholds[columns], self.paired)
         return ranked | {f"macro_{name}": macro(values) for name, values in decided.items()}
 
-    def _estimate(self, point: float, replicates: NDArray[np.float64]) -> Estimate:
-        ends = interval(point, replicates, confidence=self.confidence)
-        return Estimate(point=ends.point, low=ends.low, high=ends.high)
+    def _estimates(self, task: str, outputs: Float) -> dict[str, Estimate]:
+        """Scores with intervals made as those of a result."""
+        columns = self.columns[task]
+        true, prob = self.targets[:, columns], outputs[:, columns]
+        if self.kinds[task] == "regression":
+            return {"mae": _estimate(estimates.errors(true, prob, self.units, self.confidence)[1])}
+        found = estimates.ranking(true, prob, self.units, self.confidence)
+        found |= estimates.decisions(true, prob, self.thresholds[columns], self.units, self.confidence)
+        return {f"macro_{name}": _estimate(part.macro(self.units, self.confidence)) for name, part in found.items()}
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(point=found.point, low=found.low, high=found.high)

@@ -222,7 +222,7 @@ def _task_pairs(name: str, include: tuple[str, ...]) -> dict[str, object]:
         "training run": run,
         "label column": task.label_column,
         "scored by": SCORING[task.metric],
-        "intervals": f"95 % bootstrap percentile, resampled by {task.resample_unit}",
+        "intervals": f"95 %, by {task.resample_unit} (docs/statistics.md)",
         "published": "a row of arXiv:2509.25095" if task.published else "no",
         "labels": task.listed,
         "citation": task.citation,

@@ -36,7 +36,14 @@ from eval_harness.studies import (
     score_run,
     too_few,
 )
-from eval_harness.study_results import STUDY_VERSION, EfficiencyResult, checked, is_synthetic, part_of_release, settings_of
+from eval_harness.study_results import (
+    STUDY_VERSION,
+    EfficiencyResult,
+    checked,
+    is_synthetic,
+    part_of_release,
+    settings_of,
+)
 from eval_harness.subset_options import TrainSubset
 
 RESULT_FILE = "label_efficiency.json"

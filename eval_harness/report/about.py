@@ -13,6 +13,7 @@ from eval_harness.report.markup import Html, details, join, table, tag
 from eval_harness.report.scores import state
 from eval_harness.report.svg import mark
 from eval_harness.results import Result
+from eval_harness.scoring import STATISTICS_VERSION
 
 if TYPE_CHECKING:
     from dataset_scripts.spec import ECGDataset
@@ -169,10 +170,13 @@ def interval_words(entries: Sequence[Entry]) -> str:
         (values.get("confidence"), values.get("resamples"), values.get("resample_unit"))
         for values in (entry.run.run.settings.protocol_values for entry in entries)
     )
-    kinds = [f"{100 * float(str(c)):g} % percentile intervals of {n} bootstrap resamples by {u}" for c, n, u in found]
+    kinds = [f"{100 * float(str(c)):g} % by {u}, that of the published reading from {n} resamples" for c, n, u in found]
+    results = [result for result in results_of(entries) if result.status == "done"]
+    earlier = sum(result.statistics_version < STATISTICS_VERSION for result in results)
+    older = f" Those of {earlier} of {len(results)} results were made by an earlier method." if earlier else ""
     return (
         f"Intervals in brackets: {'; '.join(kinds)}. They show the chance of drawing these test records, not that of "
-        "another training run."
+        f"another training run.{older}"
     )
 
 

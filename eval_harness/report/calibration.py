@@ -31,8 +31,8 @@ def calibration_part(content: TaskContent, names: Sequence[str]) -> Html:
     figures, numbers = [], []
     for item in readable:
         bins = _pooled(item)
-        error = item.result.metrics.get("macro_calibration_error") or Estimate(point=None)
-        caption = f"{item.entry.name}. Mean over labels of the calibration error: {score_text(error)}"
+        error = item.result.metrics.get("macro_calibration_rms") or Estimate(point=None)
+        caption = f"{item.entry.name}. Calibration error over all labels, debiased: {score_text(error)}"
         title = f"Reliability of {item.entry.name} on {content.title}, all labels"
         figures.append(tag("figure", reliability_chart(title, bins, item.entry.index), tag("figcaption", caption)))
         numbers.append(table(HEAD, rows(bins), caption=title))

@@ -29,7 +29,8 @@ METRIC_TITLES = {
     "macro_sensitivity": "macro sensitivity",
     "macro_specificity": "macro specificity",
     "macro_brier": "macro Brier score (lower is better)",
-    "macro_calibration_error": "macro calibration error (lower is better)",
+    "macro_calibration_error": "macro calibration error, biased upwards (lower is better)",
+    "macro_calibration_rms": "calibration error over all labels, debiased (lower is better)",
     "mae": "MAE of z-scores (lower is better)",
     "macro_mae": "macro MAE of z-scores (lower is better)",
 }

@@ -15,8 +15,8 @@ from eval_harness.summary import score_text
 NO_SKILL_MAE = 0.7979
 """Mean absolute deviation of the normal distribution: what the mean as prediction gives for z-scores."""
 
-DECISIONS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "brier", "calibration_error")
-DECISION_TITLES = ("AUROC", "AUPRC", "F1", "sensitivity", "specificity", "Brier score", "calibration error")
+DECISIONS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "brier", "calibration_rms")
+DECISION_TITLES = ("AUROC", "AUPRC", "F1", "sensitivity", "specificity", "Brier score", "calibration error, debiased")
 
 
 @dataclass(frozen=True)

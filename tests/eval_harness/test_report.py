@@ -118,7 +118,7 @@ def test_the_head_says_what_was_run(two: Path) -> None:
         "clean",
         "CC-BY-4.0",
         "torch 2.13.0",
-        "95 % percentile intervals of 60 bootstrap resamples by record",
+        "95 % by record, that of the published reading from 60 resamples",
     ):
         assert words in text, words
     assert "Synthetic data" not in text
@@ -157,8 +157,16 @@ def test_every_score_stands_with_its_interval(two: Path) -> None:
     text = report(two).text
     for run in find_runs([two]):
         for result in run.results.values():
-            for estimate in result.metrics.values():
-                assert f"{estimate.point:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" in text
+            for name, estimate in result.metrics.items():
+                bare = name == "macro_calibration_error"
+                ends = "" if bare else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+                assert f"{estimate.point:.3f}{ends}" in text
+
+
+def test_intervals_of_an_earlier_method_are_said(two: Path) -> None:
+    assert "earlier method" not in report(two).text
+    write_folder(two, get_task("ptbxl_super"), model="model-c", statistics_version=1)
+    assert "Those of 1 of 3 results were made by an earlier method." in report(two).text
 
 
 def test_a_lone_run_has_no_rank(tmp_path: Path) -> None:

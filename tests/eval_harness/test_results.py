@@ -37,7 +37,8 @@ def test_keys_are_those_of_the_design() -> None:
     content = result().model_dump(mode="json")
     assert list(content) == [
         "schema_version", "task", "task_version", "run", "status", "reason", "model", "mode", "protocol", "seed",
-        "data", "metrics", "per_label", "subgroups", "predictions", "timings_s", "environment", "created",
+        "statistics_version", "data", "metrics", "per_label", "subgroups", "predictions", "timings_s", "environment",
+        "created",
     ]  # fmt: skip
     assert content["schema_version"] == SCHEMA_VERSION
 

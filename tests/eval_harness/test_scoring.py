@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ecg_hub.errors import InputError, ResultError
+from eval_harness import estimates
 from eval_harness.bootstrap import bootstrap_counts
+from eval_harness.influence import Units
 from eval_harness.metrics.auroc import auroc, macro_auroc, macro_auroc_paper
 from eval_harness.metrics.average_precision import average_precision, macro_average_precision
 from eval_harness.metrics.calibration import brier
@@ -14,10 +18,11 @@ from eval_harness.metrics.regression import mae, mean_mae, pooled_mae
 from eval_harness.metrics.thresholds import choose_thresholds, threshold_metrics
 from eval_harness.predictions import Predictions
 from eval_harness.registry import get_task
-from eval_harness.scoring import ScoringError, label_coverage, score_task
-from eval_harness.statistics import interval, macro, resample_ranking
+from eval_harness.scoring import ResampleUnit, ScoringError, label_coverage, score_task
+from eval_harness.statistics import interval, macro_paper, resample_ranking
 from eval_harness.subgroups import age_band
 from eval_harness.taskfiles import Task
+from eval_harness.verify import differences
 from tests.support.results import predictions
 
 SUPER = get_task("ptbxl_super")
@@ -61,17 +66,31 @@ class TestClassification:
         )
         assert [label.positives for label in found.per_label] == (y_true == 1).sum(axis=0).tolist()
 
-    def test_intervals_hold_the_point_and_are_those_of_the_statistics(self) -> None:
+    def test_intervals_are_those_of_the_estimates(self) -> None:
         given = predictions()
-        found = score_task(SUPER, given, RESAMPLES, seed=3)
-        areas, _ = resample_ranking(given.y_true[10:], given.y_prob[10:], bootstrap_counts(40, RESAMPLES, 3))
-        expected = interval(*macro(areas))
-        estimate = found.metrics["macro_auroc"]
-        assert (estimate.low, estimate.high) == (expected.low, expected.high)
-        assert estimate.low is not None
-        assert estimate.high is not None
-        assert estimate.low < (estimate.point or 0) < estimate.high
+        found = score_task(SUPER, given, RESAMPLES)
+        expected = estimates.ranking(given.y_true[10:], given.y_prob[10:], Units(), 0.95)["auroc"]
+        estimate, together = found.metrics["macro_auroc"], expected.macro(Units(), 0.95)
+        assert (estimate.low, estimate.high) == (together.low, together.high)
         assert estimate.classes == 5
+        label, single = found.per_label[2].auroc, expected.output(2)
+        assert label is not None
+        assert (label.point, label.low, label.high) == (single.point, single.low, single.high)
+
+    def test_the_published_reading_has_its_percentiles(self) -> None:
+        given = predictions()
+        found = score_task(SUPER, given, RESAMPLES, seed=3).metrics["macro_auroc_paper"]
+        areas, _ = resample_ranking(given.y_true[10:], given.y_prob[10:], bootstrap_counts(40, RESAMPLES, 3))
+        expected = interval(*macro_paper(areas), paper=True)
+        assert (found.low, found.high) == (expected.low, expected.high)
+
+    def test_the_plain_calibration_error_has_no_interval(self) -> None:
+        found = score_task(SUPER, predictions(), RESAMPLES)
+        plain, debiased = (found.metrics[f"macro_calibration_{name}"] for name in ("error", "rms"))
+        assert plain.point is not None
+        assert plain.low is plain.high is None
+        assert debiased.low is not None
+        assert debiased.classes == 5
 
     def test_validation_records_decide_thresholds_and_nothing_else(self) -> None:
         given = predictions()
@@ -246,3 +265,21 @@ def test_confidence_widens_the_interval() -> None:
     narrow = score_task(SUPER, predictions(), RESAMPLES, confidence=0.5).metrics["macro_auroc"]
     wide = score_task(SUPER, predictions(), RESAMPLES, confidence=0.95).metrics["macro_auroc"]
     assert (wide.low or 0) < (narrow.low or 0) < (narrow.high or 0) < (wide.high or 0)
+
+
+@pytest.mark.parametrize("name", ["classes", "classes by patient", "values"])
+def test_statistics_version_1_is_as_it_was(golden: Path, name: str) -> None:
+    """Scores that the code of version 1 gave, so that results of then are still checked to the digit."""
+    expected = json.loads((golden / "results" / "score_statistics_1.json").read_text())[name]
+    classes = dataclasses.replace(predictions(), sex=["female", "male"] * 25)
+    task, given = (regression_task(), regression_predictions()) if name == "values" else (SUPER, classes)
+    by: ResampleUnit = "patient" if "patient" in name else "record"
+    found = score_task(task, given, RESAMPLES, by=by, statistics=1)
+    parts = {
+        "metrics": {metric: estimate.model_dump() for metric, estimate in found.metrics.items()},
+        "per_label": [label.model_dump(exclude_none=True) for label in found.per_label],
+        "subgroups": [part.model_dump() for part in found.subgroups],
+    }
+    for part, values in parts.items():
+        assert list(differences(part, expected[part], values)) == []
+        assert list(differences(part, values, expected[part])) == []

@@ -85,9 +85,10 @@ class TestPaperReading:
 
 
 def test_missing_classes_are_skipped_in_our_reading(fixed: tuple[Resampled, Resampled]) -> None:
-    found = interval(*macro(fixed[0]))
-    assert round(found.low, 3) == 0.610
-    assert round(found.high, 3) == 0.759
+    point, replicates = macro(fixed[0])
+    assert np.percentile(replicates, [2.5, 97.5]).round(3).tolist() == [0.610, 0.759]
+    found = interval(point, replicates)
+    assert found.high - found.low == pytest.approx(np.diff(np.percentile(replicates, [2.5, 97.5]))[0])
 
 
 class TestMacro:
@@ -116,6 +117,11 @@ class TestInterval:
         replicates = np.linspace(0, 1, 101)
         same(interval(0.5, replicates), 0.5, 0.025, 0.975)
         same(interval(0.5, replicates, confidence=0.8), 0.5, 0.1, 0.9)
+
+    def test_replicates_that_are_all_too_high_do_not_move_it_off_its_point(self) -> None:
+        replicates = np.linspace(0.6, 0.8, 101)
+        same(interval(0.5, replicates), 0.5, 0.405, 0.595)
+        same(interval(0.5, replicates, paper=True), 0.5, 0.605, 0.795)
 
     def test_a_few_undefined_replicates_are_left_out(self) -> None:
         replicates = np.append(np.linspace(0, 1, 390), [NAN] * 10)

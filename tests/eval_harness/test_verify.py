@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from eval_harness.protocol import protocol
 from eval_harness.registry import tasks
 from eval_harness.reproduce import options_of
 from eval_harness.run import evaluate
+from eval_harness.scoring import RESAMPLE_SEED, score_task
 from eval_harness.verify import differences, verdict, verify
 
 
@@ -79,6 +81,59 @@ def test_a_changed_number_is_caught(run: Path, part: str) -> None:
     assert check.state == "differs"
     assert len(check.findings) == 1
     assert verdict([check]) == 1
+
+
+def earlier(run: Path) -> dict[str, Any]:
+    """The result of a run as schema 1.2 had it, with intervals of the method of then."""
+    found = read_found(run)
+    result, values = found.results["ptbxl_super"], found.run.settings.protocol_values
+    assert values["resample_unit"] == "record"
+    score = score_task(tasks()["ptbxl_super"], found.predictions(result), 20, RESAMPLE_SEED, statistics=1)
+    content: dict[str, Any] = json.loads((run / "ptbxl_super.json").read_text())
+    del content["statistics_version"]
+    return content | {
+        "schema_version": "1.2",
+        "metrics": {name: estimate.model_dump() for name, estimate in score.metrics.items()},
+        "per_label": [label.model_dump(exclude={"calibration_rms"}) for label in score.per_label],
+        "subgroups": [part.model_dump() for part in score.subgroups],
+    }
+
+
+def test_an_earlier_result_is_checked_by_the_method_of_its_time(run: Path) -> None:
+    content = earlier(run)
+    assert content["metrics"]["macro_calibration_error"]["low"] is not None
+    (run / "ptbxl_super.json").write_text(json.dumps(content))
+    (check,) = [check for check in verify(read_found(run), tasks()) if check.task == "ptbxl_super"]
+    assert check.state == "equal"
+    assert "its intervals equal those of statistics version 1, bootstrap percentiles" in check.findings[0]
+    assert verdict([check]) == 0
+
+
+@pytest.mark.parametrize("part", ["macro_auroc", "macro_auroc_paper", "macro_calibration_error", "label", "subgroup"])
+@pytest.mark.parametrize("end", ["point", "low"])
+def test_a_changed_number_of_an_earlier_result_is_caught(run: Path, part: str, end: str) -> None:
+    content = earlier(run)
+    places = {"label": content["per_label"][3]["brier"], "subgroup": content["subgroups"][0]["metrics"]["macro_auroc"]}
+    place = places.get(part) or content["metrics"][part]
+    place[end] += 0.001
+    (run / "ptbxl_super.json").write_text(json.dumps(content))
+    (check,) = [check for check in verify(read_found(run), tasks()) if check.task == "ptbxl_super"]
+    assert check.state == "differs"
+    assert len(check.findings) == 1
+    assert check.findings[0].split(":")[0].endswith(end)
+
+
+def test_intervals_of_the_earlier_method_do_not_pass_for_new_ones(run: Path) -> None:
+    (run / "ptbxl_super.json").write_text(json.dumps(earlier(run) | {"schema_version": "1.3", "statistics_version": 2}))
+    assert states(run)["ptbxl_super"] == "differs"
+
+
+def test_a_result_of_later_statistics_asks_for_a_newer_ecg_hub(run: Path) -> None:
+    path = run / "ptbxl_super.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "statistics_version": 3}))
+    (check,) = [check for check in verify(read_found(run), tasks()) if check.task == "ptbxl_super"]
+    assert check.state == "differs"
+    assert "3 in the result, this ecg-hub knows up to 2: pip install --upgrade ecg-hub" in check.findings[0]
 
 
 def test_what_cannot_be_checked_is_said(run: Path) -> None:

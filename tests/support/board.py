@@ -21,7 +21,7 @@ from eval_harness.publish.push import entry_bytes
 from eval_harness.registry import suites, tasks
 from eval_harness.results import Result
 from eval_harness.runfile import RunFile, RunSettings, fingerprint, write_run
-from eval_harness.scoring import RESAMPLE_SEED, score_task
+from eval_harness.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
 from tests.support.results import SUPER, predictions, result
 
 FAST = {"resamples": 50}
@@ -159,6 +159,7 @@ def write_scored(
     made = plain.model_copy(
         update={
             "seed": seed if seed < 100 else 0,
+            "statistics_version": STATISTICS_VERSION,
             "model": plain.model.model_copy(update={"revision": revision}),
             "protocol": plain.protocol.model_copy(update={"name": numbers.name, "deviations": said}),
             "metrics": score.metrics,

@@ -12,7 +12,7 @@ from eval_harness.predictions import Predictions, write_predictions
 from eval_harness.protocol import protocol
 from eval_harness.results import ModelInfo, Result, write_result
 from eval_harness.runfile import RunFile, RunSettings, fingerprint, write_run
-from eval_harness.scoring import score_task
+from eval_harness.scoring import STATISTICS_VERSION, score_task
 from eval_harness.taskfiles import Task
 from tests.support.results import predictions, result
 
@@ -84,7 +84,7 @@ def finished(task: Task, found: Predictions, sha256: str, **changes: Any) -> Res
         per_label=[label.model_dump() for label in score.per_label],
         subgroups=[part.model_dump() for part in score.subgroups],
         predictions={"file": f"predictions/{found.run}.parquet", "sha256": sha256},
-        **changes,
+        **{"statistics_version": STATISTICS_VERSION, **changes},
     )
 
 
