@@ -37,7 +37,6 @@ SENSITIVE = (
     "tests/ecg_hub/test_names.py",
     "tests/eval_harness/cli/test_run_options.py",
     "tests/eval_harness/cli/test_hub_cli.py::test_errors_are_one_message",
-    "tests/dataset_scripts/test_plot.py::TestFiles",
     "tests/test_surroundings.py::test_every_home_is_the_tests_own",
 )
 

@@ -30,8 +30,8 @@ def table(rows: int = 200, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def test_the_published_rows_are_selected(shared: Path) -> None:
-    known = json.loads((shared / "parity" / "protocol" / "stratified_subset_golden.json").read_text())
+def test_the_published_rows_are_selected(golden: Path) -> None:
+    known = json.loads((golden / "protocol" / "stratified_subset_golden.json").read_text())
     content = known["table"]
     sexes = ["male" if sex == 0 else "female" for sex in content["sex"]]
     assert len(known["selected"]) == 8
