@@ -15,10 +15,6 @@ import ecg_hub  # noqa: E402, F401 - models are registered whichever test comes 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def pytest_unconfigure() -> None:
-    HOME.cleanup()
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of golden outputs and real sample files beside the repository; skips where it is absent."""
