@@ -236,6 +236,14 @@ class TestAdapt:
         assert isinstance(plain.head, MeanLinearHead)
         assert plain.head.linear.out_features == 2
 
+    def test_weights_that_do_not_fit_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        encoder = tiny("ecg-cpc")
+        whole = encoder.state_dict()
+        part = {name: tensor for name, tensor in whole.items() if name != next(iter(whole))}
+        monkeypatch.setattr(encoder, "state_dict", lambda: part)
+        with pytest.raises(RuntimeError, match="Missing key"):
+            adapt(encoder, "finetune", ["a"], "multi_label_classification", PROTOCOL)
+
     @pytest.mark.parametrize(("mode", "frozen"), [("linear", True), ("frozen", True), ("finetune", False)])
     def test_the_mode_decides_what_is_fixed(self, mode: str, frozen: bool) -> None:
         model = adapt(tiny("ecg-cpc"), mode, ["a"], "multi_label_classification", PROTOCOL)
@@ -250,6 +258,9 @@ class TestAdapt:
         assert not any(parameter.requires_grad for parameter in module.parameters())
         assert isinstance(model.head, MeanLinearHead)
         assert (model.head.linear.in_features, model.head.linear.out_features) == (WIDTH, 2)
+        assert not model.frozen
+        fixed = adapt(own, "linear", ["a"], "multi_label_classification", PROTOCOL)
+        assert fixed.frozen
         frozen: Any = adapt(own, "frozen", ["a"], "multi_label_classification", PROTOCOL).head
         assert isinstance(frozen, AttentionPoolingHead)
         assert frozen.num_heads == 2
@@ -257,7 +268,9 @@ class TestAdapt:
 
     def test_an_encoder_without_parameters_has_fixed_modes_only(self) -> None:
         own = OwnEncoder(lambda x: x.transpose(1, 2), LEADS, None)
-        assert tuple(adapt(own, "linear", ["a"], "multi_label_classification", PROTOCOL)(windows()).shape) == (4, 1)
+        model = adapt(own, "linear", ["a"], "multi_label_classification", PROTOCOL)
+        assert tuple(model(windows()).shape) == (4, 1)
+        assert model.encoder is own, "what it holds may not be possible to copy"
         with pytest.raises(InputError, match=r"Mode 'finetune' trains the encoder.*allowed: frozen, linear\."):
             adapt(own, "finetune", ["a"], "multi_label_classification", PROTOCOL)
 

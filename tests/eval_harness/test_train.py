@@ -390,7 +390,13 @@ class TestPieces:
             torch.testing.assert_close(parts[name], gradient, rtol=1e-5, atol=1e-7)
         assert cut.accelerator.unsynchronised == pieces - 1, "only the last piece is shared with other processes"
 
-    def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(self, tmp_path: Path) -> None:
+    def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cleared: list[bool] = []
+        monkeypatch.setattr(
+            "eval_harness.train.clear_device_cache", lambda garbage_collection: cleared.append(garbage_collection)
+        )
         said: list[str] = []
         made, plain = trainer(tmp_path / "a", report=said.append), trainer(tmp_path / "b", micro_batch=1)
         forward, sizes = made.model.encoder.forward, []
@@ -413,6 +419,7 @@ class TestPieces:
             "toy run: out of memory with 2 windows at once; goes on with 1",
         ]
         assert plain.micro_batch == 1
+        assert cleared == [True, True]
         assert all(parameter.grad is None for parameter in made.model.parameters())
 
     def test_what_failed_leaves_no_gradient_behind(self, tmp_path: Path) -> None:
