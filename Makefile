@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo test test-heavy check coverage clean
+.PHONY: help install demo test test-heavy check coverage mutation clean
 
 help:
 	@echo "make demo        create .venv, install, score a random ECG-CPC on the embedded mock PTB-XL (minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make test-heavy  what takes longer: kill series, scale, full-size models"
 	@echo "make check       ruff and mypy"
 	@echo "make coverage    the test suite with line and branch coverage"
+	@echo "make mutation    changes the modules that decide a score and counts what no test notices (docs/testing.md)"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,5 +43,10 @@ coverage: install
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered
 
+# One module: make mutation MUTANTS='eval_harness.train.*'
+mutation: install
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(if $(MUTANTS),'$(MUTANTS)')
+	$(BIN)/python benchmarks/mutation_score.py
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache mutants

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.pop("ECG_HUB_LAZY", None)
+from tests.support.surroundings import enter
+
+HOME = enter()  # before anything reads the user's settings
 
 import ecg_hub  # noqa: E402, F401 - models are registered whichever test comes first
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +32,5 @@ def golden() -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's caches."""
+    """No test finds what another one left."""
     monkeypatch.setenv("ECG_HUB_HOME", str(tmp_path / "ecg_hub_home"))
-    monkeypatch.delenv("ECG_DATA_ROOT", raising=False)

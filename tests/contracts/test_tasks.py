@@ -136,8 +136,8 @@ def test_listing_and_describing_name_it(task: Task, capsys: pytest.CaptureFixtur
     assert any(line.split()[0] == task.name for line in capsys.readouterr().out.splitlines())
 
 
-def test_the_label_lists_are_the_published_ones(shared: Path) -> None:
-    expected = json.loads((shared / "data" / "labels_expected.json").read_text(encoding="utf-8"))
+def test_the_label_lists_are_the_published_ones(golden: Path) -> None:
+    expected = json.loads((golden / "labels" / "expected.json").read_text(encoding="utf-8"))
     for name, content in expected["ptbxl"]["tasks"].items():
         assert list(tasks()[f"ptbxl_{name}"].labels) == content["labels"]
     keys = ("ningbo", "cpsc2018", "cpsc_extra", "georgia", "chapman_all", "chapman_rhythm", "sph_primary")

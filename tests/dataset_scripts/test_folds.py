@@ -82,6 +82,16 @@ def test_a_group_weighs_as_many_rows_as_it_has() -> None:
     assert np.bincount(folds).tolist() == [3, 3]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_room_is_counted_in_rows_not_in_groups(seed: int) -> None:
+    """Both folds hold one group with the label x; the first y goes to the one of a row, not to the one of three."""
+    groups = ["1", "1", "1", "2", "3", "4", "5"]
+    folds = stratify_groups(groups, [["x"], [], [], ["x"], ["y"], ["y"], ["y"]], 2, seed=seed)
+    assert folds.dtype == np.int32
+    assert folds[0] == folds[1] == folds[2] != folds[3]
+    assert folds[6] == folds[3]
+
+
 def test_batches_hold_what_the_rule_says() -> None:
     assert batches(5, None) == [slice(0, 5)]
     assert batches(19, 10) == [slice(0, 19)]

@@ -82,13 +82,24 @@ def test_hash_function_reproduces_the_published_hashes_of_the_full_release(share
         )
 
 
+def test_the_release_is_described_as_published(golden: Path) -> None:
+    expected = json.loads((golden / "labels/expected.json").read_text())["ptbxl"]
+    release = next(release for release in DATASET.releases if release.version == expected["version"])
+    assert release.records == expected["n_records"] == 21_837 - len(REMOVED_IN_1_0_3)
+    assert list(release.fold_sizes) == list(expected["records_by_fold"].values())
+    for name, task in expected["tasks"].items():
+        assert release.label_hashes[f"label_{name}"] == task["sha256_canonical"]
+        assert release.label_numbers[f"label_{name}"] == task["n_labels"]
+
+
 def test_removed_records_are_the_gaps_of_release_1_0_3(shared: Path) -> None:
     held = {int(row["ecg_id"]) for row in read_csv(shared / "data/ptbxl/labels_full_1.0.3.csv")}
     assert set(range(1, 21_838)) - held == REMOVED_IN_1_0_3
 
 
-def test_statement_kinds_count_as_published(shared: Path) -> None:
-    statements = read_statements(shared / "data/ptbxl/mini", "page")
+def test_statement_kinds_count_as_published(mock_ptb_xl: Path) -> None:
+    """The mock's table holds the published facts, as tests/dataset_scripts/test_mock.py shows."""
+    statements = read_statements(mock_ptb_xl, "page")
     kinds = {kind: {c for c, s in statements.items() if getattr(s, kind)} for kind in ("diagnostic", "form", "rhythm")}
     assert {kind: len(codes) for kind, codes in kinds.items()} == {"diagnostic": 44, "form": 19, "rhythm": 12}
     assert kinds["diagnostic"] & kinds["form"] == {"DIG", "LNGQT", "NDT", "NST_"}

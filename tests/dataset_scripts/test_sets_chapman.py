@@ -68,29 +68,37 @@ def with_table(folder: Path, rows: list[list[Any]], header: tuple[str, ...] = HE
     return DATASET.scan(folder, 500)
 
 
-def test_counts_and_label_lists_equal_the_published_ones(full: Scan, shared: Path) -> None:
-    expected = json.loads((shared / "data/labels_expected.json").read_text())
+def test_the_release_is_described_as_published(golden: Path) -> None:
+    expected = json.loads((golden / "labels/expected.json").read_text())
     release = DATASET.releases[0]
-    assert len(full) == release.records == expected["chapman_all"]["n_records"]
+    assert release.records == expected["chapman_all"]["n_records"]
+    for column, size in (("all", 42), ("condition", 33), ("rhythm", 9)):
+        published, counts = expected[f"chapman_{column}"], release.label_counts[f"label_{column}"]
+        assert sorted(label for label, count in counts.items() if count >= 10) == published["labels"]
+        assert len(published["labels"]) == release.label_numbers[f"label_{column}"] == size
+        assert {label: counts[label] for label in published["counts"]} == published["counts"]
+    folds = expected["chapman_folds_official_stratify"]
+    assert release.fold_sha256 == folds["sha256"]
+    assert list(release.fold_sizes) == list(folds["sizes"].values())
+
+
+def test_counts_and_label_lists_of_the_real_table_are_those_of_the_release(full: Scan) -> None:
+    release = DATASET.releases[0]
+    assert len(full) == release.records
     assert full.lost == []
     table = DATASET.label_table(full.table, Path(), DATASET.thresholds)
-    for column, size in (("all", 42), ("condition", 33), ("rhythm", 9)):
-        lists = table.labels[f"label_{column}"]
-        published = expected[f"chapman_{column}"]
-        assert vocabulary(lists, 10) == published["labels"]
-        assert len(published["labels"]) == release.label_numbers[f"label_{column}"] == size
-        counts = dict(count_occurrences(lists))
-        assert counts == release.label_counts[f"label_{column}"]
-        assert {label: counts[label] for label in published["counts"]} == published["counts"]
-        assert canonical_sha256(full.table["record_id"], lists) == release.label_hashes[f"label_{column}"]
+    for column in ("label_all", "label_condition", "label_rhythm"):
+        lists = table.labels[column]
+        assert len(vocabulary(lists, 10)) == release.label_numbers[column]
+        assert dict(count_occurrences(lists)) == release.label_counts[column]
+        assert canonical_sha256(full.table["record_id"], lists) == release.label_hashes[column]
 
 
-def test_folds_equal_the_published_ones(full: Scan, shared: Path) -> None:
-    expected = json.loads((shared / "data/labels_expected.json").read_text())["chapman_folds_official_stratify"]
+def test_folds_of_the_real_table_are_those_of_the_release(full: Scan) -> None:
     table = DATASET.label_table(full.table, Path(), DATASET.thresholds)
     text = "".join(f"{name},{fold}\n" for name, fold in zip(full.table["record_id"], table.fold, strict=True))
-    assert hashlib.sha256(text.encode()).hexdigest() == expected["sha256"] == DATASET.releases[0].fold_sha256
-    assert np.bincount(table.fold).tolist() == list(expected["sizes"].values()) == list(DATASET.releases[0].fold_sizes)
+    assert hashlib.sha256(text.encode()).hexdigest() == DATASET.releases[0].fold_sha256
+    assert np.bincount(table.fold).tolist() == list(DATASET.releases[0].fold_sizes)
     parts = pd.Series(table.split).value_counts()
     assert parts.to_dict() == {"train": 8520, "validation": 1062, "test": 1064}
 
@@ -108,15 +116,13 @@ def test_real_samples_are_read_exactly(shared: Path, tmp_path: Path) -> None:
             assert (reader.raw(index) == units).all()
 
 
-def test_the_code_table_names_all_that_the_release_names(shared: Path) -> None:
-    def names(file: str) -> set[str]:
-        return {str(cell).strip() for cell in pd.read_excel(shared / "data/chapman" / file)["Acronym Name"]}
-
+def test_the_code_table_names_all_that_the_release_names(golden: Path) -> None:
+    names = json.loads((golden / "labels/forms.json").read_text())["chapman"]
     ours = {
         kind: {row["code"] for row in read_codes("chapman") if row["kind"] == kind} for kind in ("rhythm", "condition")
     }
-    assert ours["condition"] == names("ConditionNames.xlsx")
-    assert ours["rhythm"] == names("RhythmNames.xlsx") - {"SI"} | {"SA"}
+    assert ours["condition"] == set(names["Condition"])
+    assert ours["rhythm"] == set(names["Rhythm"]) - {"SI"} | {"SA"}
 
 
 def test_labels_by_hand(raw: Path, tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def test_bandpass_is_scipys_zero_phase_butterworth() -> None:
     np.testing.assert_allclose(run(x, "bandpass", 250, low_hz=0.67, order=5), expected, atol=1e-6)
 
 
-def test_fir_and_minmax_give_the_published_input_of_hubert_ecg(shared: Path) -> None:
-    with np.load(shared / "parity" / "hubert_ecg" / "golden.npz") as stored:
+def test_fir_and_minmax_give_the_published_input_of_hubert_ecg(golden: Path) -> None:
+    with np.load(golden / "hubert_ecg" / "golden.npz") as stored:
         expected = stored["preprocessed"]
     rng = np.random.default_rng([0, zlib.crc32(b"input")])
     x = (0.2 * rng.standard_normal((1, 12, 500))).astype(np.float32)

@@ -79,6 +79,23 @@ def test_the_same_predictions_give_the_same_file(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+def test_a_part_is_of_the_same_run() -> None:
+    whole = dataclasses.replace(
+        predictions(),
+        kind="mixed",
+        regression_targets=("STTC",),
+        groups={"heart": ["CD", "MI"]},
+        scales={"STTC": (2.0, "ms")},
+        age=[40.0] * 50,
+    )
+    part = whole.part("validation")
+    for name in ("run", "kind", "labels", "regression_targets", "groups", "scales", "sex"):
+        assert getattr(part, name) == getattr(whole, name), name
+    assert part.split == ["validation"] * 10
+    assert part.patient_id == list(whole.patient_id or [])[:10]
+    assert part.age == [40.0] * 10
+
+
 def test_part_picks_the_split() -> None:
     whole = predictions(validation=10, test=40)
     test = whole.part("test")

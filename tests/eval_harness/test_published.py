@@ -40,8 +40,8 @@ def test_order_follows_the_paper() -> None:
     assert places == sorted(places)
 
 
-def test_the_numbers_are_the_published_ones(shared: Path) -> None:
-    with (shared / "data/published/al_masud_2026.csv").open(encoding="utf-8", newline="") as file:
+def test_the_numbers_are_the_published_ones(golden: Path) -> None:
+    with (golden / "published/al_masud_2026.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     modes = {"supervised": "scratch"}
     metrics = {"mae_z": "mae", "macro_auroc": "macro_auroc"}

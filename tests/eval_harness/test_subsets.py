@@ -13,7 +13,7 @@ import pytest
 from ecg_hub.errors import DataError, InputError
 from eval_harness.data import RunData, Split
 from eval_harness.subset_options import TrainSubset, parse_fraction
-from eval_harness.subsets import AGE_BINS, age_bin, first_part, stratified_subset, subset_of
+from eval_harness.subsets import AGE_BINS, age_bin, chosen_rows, first_part, stratified_subset, subset_of
 
 FRACTIONS = [1 / 2**k for k in range(8)]
 
@@ -30,8 +30,8 @@ def table(rows: int = 200, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def test_the_published_rows_are_selected(shared: Path) -> None:
-    known = json.loads((shared / "parity" / "protocol" / "stratified_subset_golden.json").read_text())
+def test_the_published_rows_are_selected(golden: Path) -> None:
+    known = json.loads((golden / "protocol" / "stratified_subset_golden.json").read_text())
     content = known["table"]
     sexes = ["male" if sex == 0 else "female" for sex in content["sex"]]
     assert len(known["selected"]) == 8
@@ -151,6 +151,7 @@ def test_a_split_is_cut_as_a_whole_and_the_test_records_stay() -> None:
         assert part.train.record_ids[k] == f"train{row}"
         assert part.train.patient_ids[k] == data.train.patient_ids[row]
         assert part.train.ages[k] == data.train.ages[row]
+        assert part.train.sexes[k] == data.train.sexes[row]
         assert (part.train.targets[k] == data.train.targets[row]).all()
     assert (np.diff(part.train.rows) > 0).all()
     assert part.deviations == {"min_count": 4, "train_fraction": 0.25}
@@ -164,8 +165,25 @@ def test_a_split_is_cut_as_a_whole_and_the_test_records_stay() -> None:
 def test_records_without_a_label_can_be_left_out_of_all_splits() -> None:
     part = subset_of(run_data(), TrainSubset(labelled_only=True, one_record_per_patient=False))
     for split in (part.train, part.validation, part.test):
-        assert 0 < len(split) < 200
+        assert len(split) == sum(map(bool, table()["labels"])) < 200
         assert (split.targets.sum(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("one_per_patient", [False, True])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_rows_of_a_split_are_drawn_by_labels_sex_age_and_patient(
+    nested: bool, one_per_patient: bool, seed: int
+) -> None:
+    data, content = run_data(), table()
+    content["labels"] = [[name for name in "ABC" if name in names] for names in content["labels"]]
+    data.train.patient_ids[:50] = [""] * 50  # unknown ones are nobody's second record
+    subset = TrainSubset(0.25, seed=seed, nested=nested, one_record_per_patient=one_per_patient)
+    patients = [None] * 50 + content["patients"][50:]
+    wanted = stratified_subset(
+        content["labels"], content["sexes"], content["ages"], patients if one_per_patient else None, 0.25, seed, nested
+    )
+    assert chosen_rows(data.train, list("ABC"), subset).tolist() == wanted.tolist()
 
 
 def test_labels_without_positives_are_counted() -> None:
@@ -175,7 +193,10 @@ def test_labels_without_positives_are_counted() -> None:
 
 
 def test_what_cannot_be_cut_is_refused() -> None:
-    with pytest.raises(DataError, match="larger fraction"):
+    with pytest.raises(
+        DataError,
+        match=r"fraction of 1e-05 leaves no \w+ record of mock \(\d+ training records\): ask for a larger fraction",
+    ):
         subset_of(run_data(), TrainSubset(1e-5))
     with pytest.raises(InputError, match="regression"):
         subset_of(run_data(classes=2), TrainSubset(0.5))

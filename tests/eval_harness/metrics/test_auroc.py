@@ -81,4 +81,10 @@ def test_ties_and_missing_targets_as_in_scikit_learn() -> None:
 )
 def test_bad_input_is_refused_with_the_value(y_true: object, y_score: object, words: str) -> None:
     with pytest.raises(InputError, match=words):
+        micro_auroc(y_true, y_score)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=words):
         auroc(y_true, y_score)  # type: ignore[arg-type]
+
+
+def test_no_class_at_all_has_no_area() -> None:
+    assert np.isnan(macro_auroc_paper(np.zeros((3, 0)), np.zeros((3, 0))))

@@ -37,3 +37,5 @@ def test_macro_leaves_out_what_cannot_be_evaluated() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="finite"):
         average_precision(np.zeros((1, 1)), np.array([[np.nan]]))
+    with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
+        average_precision(np.array([[0.5]]), np.zeros((1, 1)))

@@ -53,6 +53,17 @@ def test_nothing_known_is_nan() -> None:
     assert np.isnan(pooled_mae(nothing, np.zeros((2, 1))))
 
 
+def test_errors_of_single_precision_are_summed_in_double() -> None:
+    y_true, y_pred = np.array([[0.1]], np.float32), np.array([[16777217.0]], np.float64)
+    assert pooled_mae(y_true, y_pred.astype(np.float32)) == 16777216.0 - float(np.float32(0.1))
+
+
+def test_the_best_composite_is_0_and_its_parts_add_up() -> None:
+    assert composite(1.0, 0.0) == 0.0
+    assert composite(0.0, 0.0) == 1.0
+    assert composite(0.75, 0.5) == 0.75
+
+
 def test_infinite_values_are_refused() -> None:
     with pytest.raises(InputError, match="Targets must be finite"):
         mae(np.array([[np.inf]]), np.zeros((1, 1)))

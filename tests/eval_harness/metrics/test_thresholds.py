@@ -60,7 +60,21 @@ def test_sensitivity_needs_positives_and_specificity_negatives() -> None:
     assert found.f1[1] == 1.0
 
 
+def test_without_positives_a_false_alarm_is_no_f1_of_0() -> None:
+    found = threshold_metrics(np.array([[0.0], [0.0]]), np.array([[0.4], [0.6]]), [0.5])
+    assert np.isnan(found.f1[0])
+    assert found.specificity[0] == 0.5
+
+
+def test_thresholds_of_whole_numbers_and_of_none_are_taken() -> None:
+    found = threshold_metrics(np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[0.5, 1.0], [2.0, 2.0]]), [1, None])
+    assert found.sensitivity[0] == found.specificity[0] == 1.0
+    assert np.isnan(found.sensitivity[1])
+
+
 def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
+        threshold_metrics(np.array([[0.5]]), np.array([[0.5]]), [0.5])
     with pytest.raises(InputError, match=r"Unknown criterion 'auc'; allowed: 'f1', 'youden'"):
         choose_thresholds(Y_TRUE, Y_SCORE, "auc")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"one per class is expected: \(8,\)"):
