@@ -244,7 +244,7 @@ class Scorer:
 
     Attributes:
         units: what is independent, for the intervals of scores.
-        paired: (records, resamples) of `bootstrap_counts`, for changes: by patient where one has several of the records.
+        paired: (records, resamples) of `bootstrap_counts`, for changes: of patients where one has several records.
         paired_by: what `paired` draws.
         columns: task -> columns of its labels; metrics of a task follow from its kind.
         thresholds: (labels,) chosen on the validation records of the run, uncorrupted.
