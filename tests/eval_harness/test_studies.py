@@ -186,7 +186,7 @@ def test_the_simulation_counts_what_studies_write(simulation: ModuleType) -> Non
     ("count", "kind"), [*((n, kind) for n in (2, 3) for kind in ("equal", "falling", "shared")), (5, "falling")]
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(simulation: ModuleType, kind: str, count: int) -> None:
-    """The rows of docs/statistics_studies.md, drawn again; 92 % is 95 % less 2.8 standard errors.
+    """The rows of docs/statistics.md, drawn again; 92 % is 95 % less 2.8 standard errors.
 
     Two runs give intervals of scores and differences alone.
     """
