@@ -94,7 +94,15 @@ def test_an_encoder_cannot_predict(records: list[str], capsys: pytest.CaptureFix
         (["embed", TINY, "record", "-o", "x.csv"], 1, ".parquet"),
     ],
 )
-def test_errors_are_one_message(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_message(
+    words: list[str],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a file that is written all the same must not end up in the repository
     assert main(words) == code
     error = capsys.readouterr().err
     assert message in error
