@@ -49,7 +49,9 @@ def one_step(model: AdaptedModel, mode: str) -> None:
 
 def trained_before(alias: str, folder: Path) -> LoadedModel:
     """A folder as training would leave it: its configuration is the published one."""
-    tiny(alias).save_pretrained(folder)
+    model = tiny(alias)
+    model.config.random_weights = None
+    model.save_pretrained(folder)
     AutoFeatureExtractor.from_pretrained(f"random:{alias}-tiny").save_pretrained(folder)
     return load_model(str(folder), "finetune", "benchmark", seed=0)
 

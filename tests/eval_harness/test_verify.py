@@ -105,7 +105,7 @@ def test_an_earlier_result_is_checked_by_the_method_of_its_time(run: Path) -> No
     (run / "ptbxl_super.json").write_text(json.dumps(content))
     (check,) = [check for check in verify(read_found(run), tasks()) if check.task == "ptbxl_super"]
     assert check.state == "equal"
-    assert "its intervals equal those of statistics version 1, bootstrap percentiles" in check.findings[0]
+    assert "its intervals equal those of statistics version 1, bootstrap percentiles" in check.notes[-1]
     assert verdict([check]) == 0
 
 

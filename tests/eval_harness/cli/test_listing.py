@@ -63,7 +63,7 @@ class TestDescribe:
             "https://physionet.org/content/ptb-xl/",
             "macro AUROC, higher is better",
             "44: 1AVB, 2AVB,",
-            "resampled by record",
+            "95 %, by record",
         ):
             assert words in text
 

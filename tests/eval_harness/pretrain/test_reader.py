@@ -23,9 +23,9 @@ from eval_harness.pretrain.opening import open_folder
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader, pretraining_extractor
 from eval_harness.pretrain.rows import Rows
 from eval_harness.pretrain.shard_files import FileSource
-from tests.conftest import ROOT
 from tests.support.shards import RATE, extractor, record, records, write_parquet
 
+ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = ReaderOptions(seed=1, batch_size=16, lanes=8, shuffle_records=10, prefetch=0)
 
 
