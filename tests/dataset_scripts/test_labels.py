@@ -56,6 +56,11 @@ def test_canonical_text_and_hash() -> None:
     assert canonical_sha256(["7", "8", "9", "10"], LISTS) == hashlib.sha256(text.encode()).hexdigest()
 
 
+def test_every_record_has_its_labels_in_the_text() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        canonical_text(["1", "2"], [["a"]])
+
+
 def test_splits_by_fold() -> None:
     fold = np.array([10, 9, 1, 8, -1, 0])
     assert split_by_fold(fold, last=10).tolist() == ["test", "validation", "train", "train", "train", "train"]

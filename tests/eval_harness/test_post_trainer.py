@@ -184,6 +184,12 @@ class TestBlocks:
         }
         assert depths.keys() == {name for name, _ in DeepToy().named_parameters()}
 
+    def test_what_comes_before_the_blocks_follows_the_layer_groups(self) -> None:
+        encoder = DeepToy()
+        encoder.config.layer_groups = {"late": ["top.", "table"], "early": ["stem.", "norm."]}
+        depths = block_depths(encoder)
+        assert (depths["table"], depths["stem.weight"]) == (3, 0)
+
     @pytest.mark.parametrize("fails", [False, True])
     def test_stochastic_depth_ends_as_it_began(self, fails: bool) -> None:
         model = deep()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness.predictions import Predictions, file_sha256, read_predictions, write_predictions
+from eval_harness.predictions import (
+    METADATA_KEY,
+    OPTIONAL,
+    Predictions,
+    file_sha256,
+    read_predictions,
+    write_predictions,
+)
 from tests.support.results import SUPER, predictions
 
 
@@ -53,6 +61,49 @@ def test_age_sex_and_scales_survive(tmp_path: Path) -> None:
         sex for sex, part in zip(full.sex or (), full.split, strict=True) if part == "test"
     ]
     assert read_predictions(tmp_path / "x.parquet").part("test").scales == full.scales
+
+
+def test_groups_and_a_run_of_regression_targets_only_survive(tmp_path: Path) -> None:
+    written = dataclasses.replace(
+        predictions(),
+        kind="regression",
+        regression_targets=SUPER,
+        groups={"heart": ["CD", "MI"]},
+        scales={"CD": (2.5, "ms")},
+    )
+    write_predictions(tmp_path / "run.parquet", written)
+    assert_same(read_predictions(tmp_path / "run.parquet"), written)
+
+
+def test_a_file_without_scales_and_groups_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    write_predictions(path, predictions())
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[METADATA_KEY])
+    del about["scales"], about["groups"]
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(about).encode()}), path)
+    found = read_predictions(path)
+    assert (found.scales, found.groups) == ({}, {})
+
+
+def test_columns_have_their_types_whatever_is_in_them(tmp_path: Path) -> None:
+    """Also where all is unknown or no record is there, so that files of many runs can be read as one table."""
+    unknown = dataclasses.replace(predictions(), patient_id=[None] * 50, age=[None] * 50, sex=[None] * 50)
+    empty = predictions(validation=0, test=2).part("validation")
+    for name, content in (("unknown", unknown), ("empty", empty)):
+        path = tmp_path / f"{name}.parquet"
+        write_predictions(path, content)
+        types = {field.name: field.type for field in pq.read_schema(path)}
+        wanted = {
+            "split": pa.dictionary(pa.int32(), pa.string()),
+            "record_id": pa.string(),
+            **{name: kind for name, kind in OPTIONAL.items() if getattr(content, name) is not None},
+            "y_true": pa.list_(pa.float32(), 5),
+            "y_prob": pa.list_(pa.float32(), 5),
+        }
+        assert types == wanted
+        column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+        assert column.compression == "ZSTD"
 
 
 def test_no_records_survive(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from ecg_hub.errors import DataError, InputError
 from eval_harness.data import RunData, Split
 from eval_harness.subset_options import TrainSubset, parse_fraction
-from eval_harness.subsets import AGE_BINS, age_bin, chosen_rows, first_part, stratified_subset, subset_of
+from eval_harness.subsets import AGE_BINS, age_bin, chosen_rows, first_part, halved, stratified_subset, subset_of
 
 FRACTIONS = [1 / 2**k for k in range(8)]
 
@@ -48,6 +48,26 @@ def test_the_selection_of_a_simulated_table_stays() -> None:
     }
     for fraction, chosen in known.items():
         assert stratified_subset(**table(), fraction=fraction).tolist() == chosen
+
+
+def test_other_seeds_and_nested_subsets_stay() -> None:
+    """Numbers of this code: who repeats a study of label efficiency gets the records of the first time."""
+    drawn = {
+        (0, True): [174, 82, 135, 195, 136, 41, 118, 3],
+        (3, True): [134, 149, 116, 170, 71, 42, 6, 142],
+        (3, False): [72, 58, 13, 80, 173, 35, 187, 171],
+    }
+    for (seed, nested), rows in drawn.items():
+        assert stratified_subset(**table(), fraction=1 / 16, seed=seed, nested=nested).tolist() == rows
+    tags = [["a"], ["a", "b"], ["b"], ["a"], ["b"], ["a", "b"], ["a"], ["c"]]
+    assert [halved(tags, list(range(8)), seed) for seed in (0, 3)] == [
+        [1, 7, 3, 4, 5, 0, 6, 2],
+        [1, 7, 3, 4, 5, 0, 6, 2],
+    ]
+    assert sorted(halved([["a"], ["a"]], [0, 1], 0)) == [0, 1]
+    one = stratified_subset([["A"], ["A"], ["B"]], ["male"] * 3, [50.0] * 3, None, 0.01, nested=True)
+    assert len(one) == 1
+    assert len(stratified_subset([], [], [], None, 0.5, nested=True)) == 0
 
 
 def test_a_selection_that_can_be_followed_by_hand() -> None:

@@ -127,6 +127,12 @@ class TestCheckpoint:
         with pytest.raises(ResultError, match=r"checkpoint\.pt' cannot be read .* Delete it to train this run anew"):
             Checkpoint(path, "f").load(model, torch.optim.AdamW(model.parameters()))
 
+    def test_a_file_is_data_and_never_runs_code(self, tmp_path: Path) -> None:
+        checkpoint, _, model, optimizer = self.saved(tmp_path)
+        torch.save({"fingerprint": "this run", "code": Path}, checkpoint.path)
+        with pytest.raises(ResultError, match="cannot be read"):
+            checkpoint.load(model, optimizer)
+
     def test_a_full_disk_is_said_and_leaves_the_last_good_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -241,8 +247,11 @@ class TestRun:
         made.windows = dataclasses.replace(made.windows, rank=3, world=4)
         made._batches = lambda plan: iter([(torch.zeros(1, 12, 5), torch.zeros(1, 2), False)])
         made._validate = lambda split: (0.5, {})
+        planned: list[tuple[Any, ...]] = []
+        monkeypatch.setattr(type(made.windows), "epoch_plan", lambda windows, *parts: planned.append(parts))
         made.run()
         assert seen == numbers
+        assert planned == [(5, epoch, 4, False, stage) for epoch in range(2)]
 
     def test_a_rest_smaller_than_a_batch_is_dropped(self, tmp_path: Path) -> None:
         made = trainer(tmp_path, data=run_data(train=10))
