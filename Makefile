@@ -43,7 +43,7 @@ coverage: install
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered
 
-# One module: make mutation MUTANTS='eval_harness.train.*'
+# One module: make mutation MUTANTS='eval_harness.training.trainer.*'
 mutation: install
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(if $(MUTANTS),'$(MUTANTS)')
 	$(BIN)/python benchmarks/mutation_score.py

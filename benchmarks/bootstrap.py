@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from eval_harness.bootstrap import auroc_replicates, bootstrap_counts, ranking_replicates
+from eval_harness.stats.bootstrap import auroc_replicates, bootstrap_counts, ranking_replicates
 
 
 def made_up(records: int, classes: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from eval_harness.comparison import ALPHA, Comparison, Unit, compare_models
-from eval_harness.predictions import Predictions
-from eval_harness.registry import get_task
+from eval_harness.results.comparison import ALPHA, Comparison, Unit, compare_models
+from eval_harness.results.predictions import Predictions
+from eval_harness.tasks.registry import get_task
 
 TASK = get_task("ptbxl_super")
 SHARED = 0.5

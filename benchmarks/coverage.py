@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from eval_harness import estimates
-from eval_harness.bootstrap import auroc_replicates, bootstrap_counts
-from eval_harness.influence import Units
-from eval_harness.statistics import Interval, Resampled, interval, macro, macro_paper
+from eval_harness.stats import estimates
+from eval_harness.stats.bootstrap import auroc_replicates, bootstrap_counts
+from eval_harness.stats.influence import Units
+from eval_harness.stats.resampled import Interval, Resampled, interval, macro, macro_paper
 
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95

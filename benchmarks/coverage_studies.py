@@ -21,10 +21,10 @@ os.environ.setdefault("ECG_HUB_LAZY", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from eval_harness.ablation import minus
-from eval_harness.label_efficiency.curve import Curve, ratio
-from eval_harness.label_efficiency.study import curve_of, fitted, ratios_at
-from eval_harness.studies import METRICS, Joint, RunScore, joint
+from eval_harness.analyses.ablation.run import minus
+from eval_harness.analyses.label_efficiency.curve import Curve, ratio
+from eval_harness.analyses.label_efficiency.study import curve_of, fitted, ratios_at
+from eval_harness.analyses.studies import METRICS, Joint, RunScore, joint
 
 SIZES = 17000 / 2.0 ** np.arange(8)
 MODEL = Curve(np.array(0.6), np.array(0.35), np.array(0.06))

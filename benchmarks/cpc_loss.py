@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from turns import check, in_turns, load
 
-from ecg_hub.contrastive import cpc_loss, sample_negatives
+from ecg_hub.modeling.contrastive import cpc_loss, sample_negatives
 
 GOAL = 10.0
 STEP = 14

@@ -4,7 +4,7 @@
 
 Writes a mock PTB-XL with the real one's proportions of training, validation and test, and prepares its record store.
 
-    ours    `eval_harness.run.evaluate` from loading the model to the written result, nothing encoded before
+    ours    `eval_harness.runner.run.evaluate` from loading the model to the written result, nothing encoded before
     plain   each epoch: the encoder, operation by operation (`benchmarks/eager.py`), for every training and validation
             window, then the head as published (`benchmarks/head.py`); at the end the test windows. It reads through our
             loader, so that loading is no part of the difference (`benchmarks/loader.py` has that)
@@ -37,16 +37,16 @@ from head import PublishedHead
 from mock_run import asked, opened
 from turns import check, cpu_seconds, load
 
-from ecg_hub.losses import classification_loss
-from eval_harness.adapt import adapt
-from eval_harness.data import Split, mean_by_record
-from eval_harness.options import RunOptions
-from eval_harness.plan import plan
-from eval_harness.predictions import read_predictions
-from eval_harness.protocol import protocol
-from eval_harness.run import evaluate
-from eval_harness.selection import selection_score
-from eval_harness.train import seed_everything
+from ecg_hub.modeling.heads import classification_loss
+from eval_harness.config.options import RunOptions
+from eval_harness.config.protocol import protocol
+from eval_harness.data.windows import Split, mean_by_record
+from eval_harness.metrics.selection import selection_score
+from eval_harness.models.adapting import adapt
+from eval_harness.results.predictions import read_predictions
+from eval_harness.runner.plan import plan
+from eval_harness.runner.run import evaluate
+from eval_harness.training.trainer import seed_everything
 
 GOALS = {"fast": 20.0, "paper": 3.0}
 TOLERANCE = 1e-4

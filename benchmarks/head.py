@@ -3,9 +3,9 @@
     python benchmarks/head.py [--dim 512] [--tokens 300] [--batch 64] [--labels 71] [--repeats 9]
 
 Published: keys and values of all tokens, W_k x_t and W_v x_t, then one query's attention over them (arXiv 2509.25095).
-Ours: `ecg_hub.heads.AttentionPoolingHead`, which applies the same matrices to one vector per head. A step is forward,
-backward and AdamW with the protocol's numbers. Before anything is timed, logits and gradients are compared, and the
-weights after three steps. Times are medians of CPU seconds on one thread; the two take turns.
+Ours: `ecg_hub.modeling.heads.AttentionPoolingHead`, which applies the same matrices to one vector per head. A step is
+forward, backward and AdamW with the protocol's numbers. Before anything is timed, logits and gradients are compared,
+and the weights after three steps. Times are medians of CPU seconds on one thread; the two take turns.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from turns import check, in_turns, load
 
-from ecg_hub.heads import AttentionPoolingHead
-from eval_harness.protocol import Protocol
+from ecg_hub.modeling.heads import AttentionPoolingHead
+from eval_harness.config.protocol import Protocol
 
 GOAL = 10.0
 TOLERANCE = 2e-5

@@ -132,7 +132,16 @@ def measure(folder: Path, size: int, repeats: int) -> dict[str, float]:
     """Seconds of each way in its best round."""
     (folder / "plain").mkdir()
     seconds: dict[str, list[float]] = {}
-    hub_command = [sys.executable, "-m", "eval_harness.cli.hub", "serve", "--root", str(folder / "hub"), "--port", "0"]
+    hub_command = [
+        sys.executable,
+        "-m",
+        "eval_harness.cli.hub.main",
+        "serve",
+        "--root",
+        str(folder / "hub"),
+        "--port",
+        "0",
+    ]
     with (
         serving([sys.executable, "-c", PLAIN, str(folder / "plain")]) as plain,
         serving(hub_command) as url,

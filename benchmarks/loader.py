@@ -34,8 +34,8 @@ from resample import plain_ways
 from torch.utils.data import DataLoader, Dataset
 from turns import check, in_turns, load
 
-from dataset_scripts.signals import SignalReader
-from eval_harness.data import EpochPlan, Split, Windows
+from dataset_scripts.reader import SignalReader
+from eval_harness.data.windows import EpochPlan, Split, Windows
 
 GOAL = 5.0
 TOLERANCE = 2e-5

@@ -28,8 +28,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 
-from dataset_scripts.mimic.names import EVENTS, LAB_ITEMS
 from dataset_scripts.mock.mimic_tables import CHART, LABS
+from dataset_scripts.published.mimic_iv_ecg.names import EVENTS, LAB_ITEMS
 
 LAB_EVENTS, CHART_EVENTS, ECGS = 30_000_000, 60_000_000, 200_000
 REAL_ROWS = {"labevents": 158_000_000, "chart": 433_000_000}
@@ -42,8 +42,8 @@ OTHER_CHARTS = 60
 _RUN = """
 import sys
 from pathlib import Path
-from dataset_scripts.mimic.derive import derive
-from dataset_scripts.mimic.engine import Settings
+from dataset_scripts.published.mimic_iv_ecg.derive import derive
+from dataset_scripts.published.mimic_iv_ecg.engine import Settings
 folder, work, memory, threads, icd, chart = sys.argv[1:]
 derive(Path(folder), Path(work), int(icd), int(chart), Settings(memory, int(threads), quiet=not sys.stderr.isatty()))
 """

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.mock import write
-from dataset_scripts.sets.ptb_xl import DATABASE, FOLDS
-from eval_harness.data import Windows
-from eval_harness.loading import LoadedModel, load_model
-from eval_harness.options import RunOptions
-from eval_harness.plan import plan
-from eval_harness.records import Datasets, open_run
+from dataset_scripts.published.ptb_xl import DATABASE, FOLDS
+from eval_harness.config.options import RunOptions
+from eval_harness.data.records import Datasets, open_run
+from eval_harness.data.windows import Windows
+from eval_harness.models.loading import LoadedModel, load_model
+from eval_harness.runner.plan import plan
 
 
 def asked(folder: Path, records: int, **changes: Any) -> RunOptions:

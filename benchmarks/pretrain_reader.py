@@ -41,10 +41,10 @@ from tqdm import tqdm
 import ecg_hub
 from dataset_scripts.load import prepare
 from dataset_scripts.mock import write
-from dataset_scripts.parquet_files import write_parquet
-from dataset_scripts.shard_folder import COLUMNS
-from dataset_scripts.signals import SignalReader
-from eval_harness.pretrain.opening import open_folder
+from dataset_scripts.reader import SignalReader
+from dataset_scripts.readers.parquet import write_parquet
+from dataset_scripts.tools.export import COLUMNS
+from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.reader import SHUFFLE_RECORDS, ReaderOptions, StreamingReader, pretraining_extractor
 
 POOL, SHARD, MAPPED = 500, 4096, 10_000

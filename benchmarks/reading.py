@@ -33,7 +33,7 @@ from datasets import load_dataset as load_files
 
 from dataset_scripts.load import prepare
 from dataset_scripts.mock import write
-from dataset_scripts.signals import SignalReader
+from dataset_scripts.reader import SignalReader
 
 LEAST = 20.0
 Signals = Callable[[], Iterable[Any]]

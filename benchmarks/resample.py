@@ -1,4 +1,4 @@
-"""Speed of ecg_hub.signal.resample on one core, against the same method evaluated sample by sample in numpy.
+"""Speed of ecg_hub.input.resampling.resample on one core, against the same method evaluated sample by sample in numpy.
 
     python benchmarks/resample.py
 
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from turns import check, in_turns, load
 
-from ecg_hub.signal import KAISER_BETA, ROLLOFF, TABLE_STEPS, ZERO_CROSSINGS, resample
+from ecg_hub.input.resampling import KAISER_BETA, ROLLOFF, TABLE_STEPS, ZERO_CROSSINGS, resample
 
 GOAL = 50.0
 TOLERANCE = 2e-5

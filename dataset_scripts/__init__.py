@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataset_scripts.catalog import datasets, get
-    from dataset_scripts.labels import label_matrix, multi_hot
+    from dataset_scripts.core.labels import label_matrix, multi_hot
     from dataset_scripts.load import Prepared, load_dataset, prepare
-    from dataset_scripts.signals import SignalReader
+    from dataset_scripts.reader import SignalReader
 
 __all__ = [
     "Prepared",
@@ -29,12 +29,12 @@ __all__ = [
 
 _HOMES = {
     "Prepared": "load",
-    "SignalReader": "signals",
+    "SignalReader": "reader",
     "datasets": "catalog",
     "get": "catalog",
-    "label_matrix": "labels",
+    "label_matrix": "core.labels",
     "load_dataset": "load",
-    "multi_hot": "labels",
+    "multi_hot": "core.labels",
     "prepare": "load",
 }
 

@@ -1,4 +1,4 @@
-"""The registered datasets: every file of `dataset_scripts/sets/` that holds an instance named `DATASET`.
+"""The registered datasets: every file of `dataset_scripts/published/` that holds an instance named `DATASET`.
 
 A user's own archive is no member of the list; it is named by the path of the YAML file that describes it.
 """
@@ -12,8 +12,8 @@ import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from dataset_scripts import sets
-from dataset_scripts.spec import ECGDataset, PathLike
+from dataset_scripts import published as sets
+from dataset_scripts.core.spec import ECGDataset, PathLike
 from ecg_hub.errors import InputError, unknown_name
 
 
@@ -28,9 +28,11 @@ def datasets() -> Mapping[str, ECGDataset]:
     for module in pkgutil.iter_modules(sets.__path__):
         dataset = getattr(importlib.import_module(f"{sets.__name__}.{module.name}"), "DATASET", None)
         if not isinstance(dataset, ECGDataset):
-            raise TypeError(f"dataset_scripts/sets/{module.name}.py must define DATASET, an instance of ECGDataset.")
+            raise TypeError(
+                f"dataset_scripts/published/{module.name}.py must define DATASET, an instance of ECGDataset."
+            )
         if dataset.name in found:
-            raise TypeError(f"dataset_scripts/sets/{module.name}.py uses the name {dataset.name!r} a second time.")
+            raise TypeError(f"dataset_scripts/published/{module.name}.py uses the name {dataset.name!r} a second time.")
         found[dataset.name] = dataset
     return MappingProxyType(dict(sorted(found.items())))
 
@@ -53,7 +55,7 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
         DataError: what it describes is not there.
     """
     if is_path(name):
-        from dataset_scripts.own import open_own
+        from dataset_scripts.custom import open_own
 
         own = open_own(name)
         refuse_published_name(own.name, own.source)

@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.codes import read_codes
-from dataset_scripts.folds import stratify
-from dataset_scripts.labels import split_by_fold
-from dataset_scripts.provenance import Release, Source
-from dataset_scripts.samples import MISSING, lead_columns, missing_leads
-from dataset_scripts.spec import (
+from dataset_scripts.core.folds import stratify
+from dataset_scripts.core.labels import split_by_fold
+from dataset_scripts.core.samples import MISSING, lead_columns, missing_leads
+from dataset_scripts.core.spec import (
     ECGDataset,
     Exclusion,
     LabelTable,
@@ -37,14 +36,17 @@ from dataset_scripts.spec import (
     RawRecord,
     RecordExcluded,
     Rejected,
+    Release,
     Scan,
     Signal,
+    Source,
 )
-from dataset_scripts.wfdb_files import Header, read_header, signal_of
 from ecg_hub.errors import DataError
+from ecg_hub.input.wfdb import Header, read_header, signal_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 RELEASE = "1.0.3"
 PAGE = f"https://physionet.org/content/challenge-2021/{RELEASE}/"

@@ -18,12 +18,12 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, List, Value, concatenate_datasets
 
 from dataset_scripts import catalog
-from dataset_scripts.builder import ECGBuilder
-from dataset_scripts.extent import Copy, extent
-from dataset_scripts.fingerprint import content_fingerprint, store_fingerprint
-from dataset_scripts.labels import canonical_sha256, encode, fold_sha256, vocabulary
-from dataset_scripts.report import check_loss, read_report
-from dataset_scripts.spec import SPLITS, ECGDataset, LabelTable, PathLike
+from dataset_scripts.core.builder import ECGBuilder
+from dataset_scripts.core.extent import Copy, extent
+from dataset_scripts.core.fingerprint import content_fingerprint, store_fingerprint
+from dataset_scripts.core.labels import canonical_sha256, encode, fold_sha256, vocabulary
+from dataset_scripts.core.report import check_loss, read_report
+from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean
 
 MOCK_FILE = "mock.json"

@@ -19,7 +19,7 @@ if _TYPE_CHECKING:
     from ecg_hub.auto import AutoModel as AutoModel
     from ecg_hub.auto import AutoModelForECGClassification as AutoModelForECGClassification
     from ecg_hub.auto import AutoModelForPreTraining as AutoModelForPreTraining
-    from ecg_hub.feature_extraction import ECGFeatureExtractor as ECGFeatureExtractor
+    from ecg_hub.input.feature_extraction import ECGFeatureExtractor as ECGFeatureExtractor
     from ecg_hub.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
     from ecg_hub.pipeline import load_pipeline as load_pipeline
 
@@ -32,7 +32,7 @@ _HOMES = {
     "AutoModelForECGClassification": "ecg_hub.auto",
     "AutoModelForPreTraining": "ecg_hub.auto",
     "ECGClassificationPipeline": "ecg_hub.pipeline",
-    "ECGFeatureExtractor": "ecg_hub.feature_extraction",
+    "ECGFeatureExtractor": "ecg_hub.input.feature_extraction",
     "load_pipeline": "ecg_hub.pipeline",
 }
 
@@ -73,7 +73,7 @@ def _model_classes() -> dict[str, str]:
 
 
 def _register() -> None:
-    from ecg_hub.registration import register_all
+    from ecg_hub.auto import register_all
 
     register_all()
 

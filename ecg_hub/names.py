@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ecg_hub import catalog
+import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, unknown_name
 
 PUBLIC_HUB = "https://huggingface.co"

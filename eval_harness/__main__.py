@@ -2,6 +2,6 @@
 
 import sys
 
-from eval_harness.cli.evaluate import main
+from eval_harness.cli.eval.main import main
 
 sys.exit(main())

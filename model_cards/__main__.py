@@ -56,7 +56,7 @@ def count(entry: ModelEntry) -> tuple[dict[str, int], dict[str, int]]:
     import torch
 
     import ecg_hub
-    from ecg_hub.hub.counting import count_macs
+    from ecg_hub.inference.counting import count_macs
 
     model = ecg_hub.AutoModel.from_pretrained(f"random:{entry.alias}").eval()
     extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(f"random:{entry.alias}")

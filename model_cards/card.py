@@ -1,7 +1,7 @@
 """The model cards: one complete Markdown file per model, with Hub metadata, made from data and a hand-written part.
 
 Sources: the catalogue (ecg_hub/models/*/model.yaml), `pretraining.yaml`, `measured.yaml`, the published tables
-(eval_harness/published) and `parts/<alias>.md`. Imports neither torch nor transformers.
+(eval_harness/results/published) and `parts/<alias>.md`. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from ecg_hub.catalog import ModelEntry
-from ecg_hub.windows import eval_starts, window_length
-from eval_harness.contamination import known_datasets, state
+from ecg_hub.input.windows import eval_starts, window_length
+from eval_harness.results.contamination import known_datasets, state
 from model_cards.facts import corpora, hand_written, measured, pretraining
 from model_cards.published import published_section
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecg_hub.catalog import ModelEntry
-from eval_harness.published import Flag, Score, scores, study
+from eval_harness.results.published import Flag, Score, scores, study
 
 MODES = ("linear", "frozen", "finetune", "scratch")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from eval_harness.cli import evaluate, hub
+from eval_harness.cli.eval import main as evaluate
+from eval_harness.cli.hub import main as hub
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

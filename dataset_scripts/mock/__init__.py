@@ -2,8 +2,8 @@
 
     from dataset_scripts.mock import mock_root, write
 
-One module per dataset, named like its file in `dataset_scripts/sets/`, with a function `write(folder, records, seed,
-awkward, sampling_rates)` that writes the tree and returns the thresholds that suit its size.
+One module per dataset, named like its file in `dataset_scripts/published/`, with a function `write(folder, records,
+seed, awkward, sampling_rates)` that writes the tree and returns the thresholds that suit its size.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 from filelock import FileLock
 
 from dataset_scripts.catalog import datasets, get
+from dataset_scripts.core.spec import PathLike
 from dataset_scripts.mock.simulator import SIMULATOR_VERSION
-from dataset_scripts.spec import PathLike
 from ecg_hub.errors import InputError
 
 __all__ = ["available", "mock_root", "write"]

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.challenge import FOLDS, SAMPLING_RATE, ChallengeDataset, first_rows
-from dataset_scripts.mock.awkward import awkward_cases, check_rates
-from dataset_scripts.mock.dealing import case_counts
+from dataset_scripts.core.samples import MISSING
+from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
-from dataset_scripts.samples import MISSING
 from ecg_hub.errors import InputError
 
 AWKWARD = (

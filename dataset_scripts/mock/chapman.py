@@ -3,11 +3,16 @@
 Records are drawn from a list of cases (a rhythm and the conditions that go with it). From 1,000 records on each of
 the 42 published labels has ten records or more, and some rarer ones stand below the limit. A record of ten seconds
 takes 0.37 MB, as in the original.
+
+Excel workbooks for mock trees, equal byte by byte for equal content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,12 +21,37 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.codes import read_codes
-from dataset_scripts.mock.awkward import awkward_cases, check_rates
-from dataset_scripts.mock.dealing import case_counts
+from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
-from dataset_scripts.mock.workbook import write_workbook
-from dataset_scripts.sets.chapman import DATASET, NO_CONDITION, SIGNALS, STEP_UV, TABLE
+from dataset_scripts.published.chapman import DATASET, NO_CONDITION, SIGNALS, STEP_UV, TABLE
 from ecg_hub.leads import LEADS
+
+_MOMENT = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can state
+_STAMPS = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
+
+
+def write_workbook(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows to the sheet "Sheet1" of an .xlsx file; the times of writing, which Excel keeps, are made constant.
+
+    Args:
+        path: the file.
+        rows: text, numbers or None, the column names first.
+    """
+    import openpyxl
+
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("Sheet1")
+    for row in rows:
+        sheet.append(list(row))
+    buffer = io.BytesIO()
+    book.save(buffer)
+    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "docProps/core.xml":
+                content = _STAMPS.sub(rb"\g<1>1980-01-01T00:00:00Z", content)
+            target.writestr(zipfile.ZipInfo(name, _MOMENT), content, zipfile.ZIP_DEFLATED)
+
 
 COLUMNS = (
     *("FileName", "Rhythm", "Beat", "PatientAge", "Gender", "VentricularRate", "AtrialRate", "QRSDuration"),

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.mock.awkward import awkward_cases, check_rates
+from dataset_scripts.mock.cases import awkward_cases, check_rates
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
-from dataset_scripts.sets.code_15 import LABELS
+from dataset_scripts.published.code_15 import LABELS
 
 RATE = 400
 SAMPLES, SHORT_SAMPLES = 4096, 2934

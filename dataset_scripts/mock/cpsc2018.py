@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.mock.challenge import Part, parse_cases, write_part
-from dataset_scripts.sets.cpsc2018 import DATASET
+from dataset_scripts.published.cpsc2018 import DATASET
 
 CASES = parse_cases("""
 918 NSR | 976 AF | 1533 RBBB | 172 AF RBBB | 686 IAVB | 10 IAVB RBBB | 179 LBBB | 29 AF LBBB | 532 PAC | 55 PAC RBBB

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.mock.challenge import Part, parse_cases, write_part
-from dataset_scripts.sets.cpsc_extra import DATASET
+from dataset_scripts.published.cpsc_extra import DATASET
 
 CASES = parse_cases("""
 330 NSSTTA | 300 OldMI | 110 OldMI NSSTTA | 60 OldMI STach | 90 MI | 60 MI NSSTTA | 70 MIs | 60 MIs NSSTTA

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.mock.awkward import awkward_cases, check_rates
+from dataset_scripts.mock.cases import awkward_cases, check_rates
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
-from dataset_scripts.sets.echonext import LABELS, METADATA, OTHER_SPELLING, SPLITS
+from dataset_scripts.published.echonext import LABELS, METADATA, OTHER_SPELLING, SPLITS
 
 RATE, SAMPLES = 250, 2500
 MILLIVOLT_PER_Z = 0.22

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.mock.challenge import Part, parse_cases, write_part
-from dataset_scripts.sets.georgia import DATASET
+from dataset_scripts.published.georgia import DATASET
 
 CASES = parse_cases("""
 175 NSR | 70 TAb | 50 TAb SB | 45 TAb LVH | 40 SB | 35 SB SA | 60 NSSTTA | 35 NSSTTA STach | 25 NSSTTA LAD | 40 STach

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataset_scripts.mimic.names import EVENTS
+from dataset_scripts.published.mimic_iv_ecg.names import EVENTS
 
 if TYPE_CHECKING:
     from dataset_scripts.mock.mimic_iv_ecg import Ecg

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.mock.challenge import Part, parse_cases, write_part
-from dataset_scripts.sets.ningbo import DATASET
+from dataset_scripts.published.ningbo import DATASET
 
 CASES = parse_cases("""
 260 SB | 60 SB TAb | 45 SB LVHV | 30 SB SA | 25 SB STC TAb | 20 SB ERe | 20 SB CVCL/CCVCL | 15 SB LAD | 15 SB STIAb

@@ -2,6 +2,8 @@
 
 Records are drawn from a list of cases (sets of statements that go together). From 250 records on every one of the 71
 statements occurs, from 750 on in train, validation and test. Patients keep their anatomy and their fold.
+
+The 71 SCP-ECG statements of PTB-XL: kinds, class and subclass as published, descriptions in our words.
 """
 
 from __future__ import annotations
@@ -11,17 +13,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dataset_scripts.mock.awkward import awkward_cases, check_rates
-from dataset_scripts.mock.dealing import case_counts
-from dataset_scripts.mock.scp import STATEMENTS
+from dataset_scripts.codes import read_codes
+from dataset_scripts.core.samples import MISSING
+from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
-from dataset_scripts.samples import MISSING
-from dataset_scripts.sets.ptb_xl import DATABASE, FOLDS, REMOVED_IN_1_0_3
-from dataset_scripts.sets.ptb_xl import STATEMENTS as STATEMENT_FILE
+from dataset_scripts.published.ptb_xl import DATABASE, FOLDS, REMOVED_IN_1_0_3
+from dataset_scripts.published.ptb_xl import STATEMENTS as STATEMENT_FILE
+
+
+class Statement(NamedTuple):
+    """One row of scp_statements.csv.
+
+    Attributes:
+        kinds: any of d (diagnostic), f (form), r (rhythm).
+        superclass: the diagnostic class, or "".
+        subclass: the diagnostic subclass, or "".
+        description: what it says.
+    """
+
+    kinds: str
+    superclass: str
+    subclass: str
+    description: str
+
+
+STATEMENTS: dict[str, Statement] = {
+    row["code"]: Statement(row["kinds"], row["superclass"], row["subclass"], row["description"])
+    for row in read_codes("scp")
+    if row["column"] == "statement"
+}
+"""Code -> statement, in the order of the published file."""
+
 
 COLUMNS = (
     *("ecg_id", "patient_id", "age", "sex", "height", "weight", "nurse", "site", "device", "recording_date"),

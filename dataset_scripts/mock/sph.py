@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.codes import read_codes
-from dataset_scripts.mock.awkward import awkward_cases, check_rates
-from dataset_scripts.mock.dealing import case_counts
+from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
-from dataset_scripts.sets.sph import CODES, DATASET, SIGNALS, TABLE
+from dataset_scripts.published.sph import CODES, DATASET, SIGNALS, TABLE
 
 COLUMNS = ("ECG_ID", "AHA_Code", "Patient_ID", "Age", "Sex", "N", "Date")
 AWKWARD = (

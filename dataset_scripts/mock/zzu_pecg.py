@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.mock.awkward import awkward_cases, check_rates
-from dataset_scripts.mock.dealing import case_counts, deal
+from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates, deal
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
 from dataset_scripts.mock.zzu_statements import DISEASES, MODIFIED, PLAIN_ROWS, STATEMENTS, Disease, Statement
-from dataset_scripts.sets.zzu_pecg import ATTRIBUTES, stratified_folds
-from dataset_scripts.sets.zzu_pecg import DISEASES as DISEASE_FILE
-from dataset_scripts.sets.zzu_pecg import STATEMENTS as STATEMENT_FILE
+from dataset_scripts.published.zzu_pecg import ATTRIBUTES, stratified_folds
+from dataset_scripts.published.zzu_pecg import DISEASES as DISEASE_FILE
+from dataset_scripts.published.zzu_pecg import STATEMENTS as STATEMENT_FILE
 
 SAMPLING_RATE = 500
 RECORDS_PER_FLOOR = 250

@@ -1,1 +1,1 @@
-"""Converting, pulling, pushing and serving of models."""
+"""Models and datasets on a hub: pulled, pushed, mirrored, with their cards."""

@@ -14,10 +14,9 @@ from ecg_hub.errors import DataError, InputError, unknown_name
 from ecg_hub.hub.client import HubRepository, StaleParentError, Stored, git_sha1, sha256
 from ecg_hub.hub.manifest import FILE, MirroredFile, MirroredRepository, read_manifest
 from ecg_hub.hub.package import shown
-from ecg_hub.hub.server.naming import check_name
-from ecg_hub.hub.server.refusals import RequestError
-from ecg_hub.hub.terms import INTERNAL_HINT, folder_kept_back
 from ecg_hub.names import endpoint, is_public_hub
+from ecg_hub.server.naming import RequestError, check_name
+from ecg_hub.weights.licence import INTERNAL_HINT, folder_kept_back
 
 FILES_PER_COMMIT = 2000
 TRIES = 5

@@ -16,10 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ecg_hub import __version__
 from ecg_hub.errors import DataError, EcgHubError
 from ecg_hub.hub.client import Kind
-from ecg_hub.hub.folders import write_whole
-from ecg_hub.hub.server.naming import check_name, check_path, check_ref
-from ecg_hub.hub.server.refusals import RequestError
 from ecg_hub.names import PUBLIC_HUB
+from ecg_hub.server.naming import RequestError, check_name, check_path, check_ref
+from ecg_hub.utils.files import write_whole
 
 FILE = "ecg-hub-mirror.json"
 MAX_BYTES = 64 << 20

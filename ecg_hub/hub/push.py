@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.hub.cards import keep_scores
 from ecg_hub.hub.client import MAIN, Commit, HubRepository, StaleParentError, Stored, check_id, same
 from ecg_hub.hub.package import CARD, Package
-from ecg_hub.hub.published_card import keep_scores
 from ecg_hub.names import endpoint
 
 TRIES = 5

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, JsonValue, ValidationError
 
 from ecg_hub.errors import ResultError
-from eval_harness.atomic import write_text
-from eval_harness.results import Strict, UtcTime, in_words, read_json
+from ecg_hub.utils.files import write_text
+from eval_harness.results.schema import Strict, UtcTime, in_words, read_json
 
 SCHEMA_VERSION = "1.0"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eval_harness.analyses.cka_results import CkaResult
-from eval_harness.analyses.heat_maps import matrix
-from eval_harness.analyses.robustness_results import RobustnessResult
-from eval_harness.analyses.transfer_results import TransferResult
+from eval_harness.analyses.cka.plot import matrix
+from eval_harness.analyses.cka.schema import CkaResult
+from eval_harness.analyses.robustness.schema import RobustnessResult
+from eval_harness.analyses.transfer.schema import TransferResult
 
 
 def condition_rows(result: RobustnessResult, task: str) -> list[dict[str, object]]:

@@ -1,7 +1,13 @@
-"""Reopening a finished run with its trained head: run file, predictions, classifier, extractor, data."""
+"""Reopening a finished run with its trained head: run file, predictions, classifier, extractor, data.
+
+Opening datasets, splits and devices outside of a training run.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,21 +16,99 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import DataError, InputError, ResultError
+from ecg_hub.input.windows import window_length
+from ecg_hub.names import home
 from ecg_hub.origin import weights_digest
-from eval_harness.adapt import AdaptedModel
-from eval_harness.data import RunData, Split, Windows
-from eval_harness.features import FeatureCache, Predictor
-from eval_harness.found import FoundRun, find_runs
-from eval_harness.options import RunOptions
-from eval_harness.own_heads import HEAD_FILE, open_own_head
-from eval_harness.own_names import TRIVIAL
-from eval_harness.predictions import Predictions
-from eval_harness.records import Datasets, open_run
-from eval_harness.registry import Run, runs, tasks
-from eval_harness.reproduce import options_of
-from eval_harness.results import ModelInfo
-from eval_harness.run import make_accelerator
-from eval_harness.taskfiles import Task
+from eval_harness.config.options import TRIVIAL, RunOptions
+from eval_harness.data.records import SPLITS, Datasets, open_run
+from eval_harness.data.windows import RunData, Split, Windows, make_split
+from eval_harness.models.adapting import AdaptedModel
+from eval_harness.models.own_heads import HEAD_FILE, open_own_head
+from eval_harness.results.folders import FoundRun, find_runs
+from eval_harness.results.predictions import Predictions
+from eval_harness.results.schema import ModelInfo
+from eval_harness.runner.reproduce import options_of
+from eval_harness.runner.run import make_accelerator
+from eval_harness.tasks.registry import Run, runs, tasks
+from eval_harness.tasks.task import Task
+from eval_harness.training.features import FeatureCache, Predictor
+
+
+def data_options(
+    models: Sequence[str], data_root: str, include: Sequence[Path] = (), cache_dir: Path | None = None, **others: Any
+) -> RunOptions:
+    """Options of a runner that is only asked for data and a device: checked as those of `ecg-eval run` are."""
+    return RunOptions(
+        models=tuple(models),
+        tasks=("none",),  # nothing is trained or scored through these options; the name is never looked up
+        data_root=data_root,
+        include=tuple(include),
+        cache_dir=home() if cache_dir is None else cache_dir,
+        **others,
+    )
+
+
+def open_split(
+    datasets: Datasets, dataset: str, split: str, seconds: float, records: int | None
+) -> tuple[RunData, Any]:
+    """Open one split of a dataset without targets.
+
+    Args:
+        datasets: the prepared datasets.
+        dataset: its name.
+        split: train, validation or test.
+        seconds: records must hold a window of this length.
+        records: at most this many, evenly spaced.
+
+    Returns:
+        The data, in all three places the same split, and the prepared dataset.
+
+    Raises:
+        InputError: no such split.
+        DataError: no record is long enough.
+    """
+    from dataset_scripts.reader import SignalReader
+
+    if split not in SPLITS:
+        raise InputError(f"Unknown split {split!r}; allowed: {', '.join(SPLITS)}.")
+    prepared = datasets.open(dataset)
+    part = prepared.splits[split]
+    table = {column: list(part[column]) for column in ("record_id", "patient_id", "age", "sex")}
+    targets = np.zeros((len(part), 0), dtype=np.float32)
+    length = window_length(seconds, prepared.sampling_rate)
+    chosen = make_split(split, SignalReader(part), table, targets, length, records)
+    if not len(chosen):
+        short = f" ({chosen.short} are shorter than {seconds:g} s)" if chosen.short else ""
+        raise DataError(f"The {split} split of {dataset} has no usable record{short}.")
+    data = RunData(
+        train=chosen, validation=chosen, test=chosen, labels=[], classes=0, rate=prepared.sampling_rate,
+        fingerprint=prepared.fingerprint, dataset=dataset, deviations=dict(prepared.deviations),
+    )  # fmt: skip
+    return data, prepared
+
+
+def part_of(split: Split, positions: Any) -> Split:
+    """Return some records of a split, by position."""
+    chosen = np.asarray(positions, dtype=np.int64)
+
+    def pick(values: list[Any]) -> list[Any]:
+        return [values[int(k)] for k in chosen]
+
+    return dataclasses.replace(
+        split,
+        rows=split.rows[chosen],
+        record_ids=pick(split.record_ids),
+        patient_ids=pick(split.patient_ids),
+        ages=pick(split.ages),
+        sexes=pick(split.sexes),
+        targets=split.targets[chosen],
+    )
+
+
+def ids_digest(ids: Sequence[str]) -> str:
+    """SHA-256 of record names in their order."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
 
 MODEL_FOLDER = "model"
 LARGEST_DIFFERENCE = 1e-2

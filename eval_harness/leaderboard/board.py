@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval_harness.contamination import state
-from eval_harness.extent import deviations_of, extent_of
+from eval_harness.config.protocol import MODES
 from eval_harness.leaderboard.entries import Entry
-from eval_harness.protocol import MODES
 from eval_harness.publish.checks import is_synthetic
 from eval_harness.publish.meta import BASELINES
-from eval_harness.registry import suites
-from eval_harness.taskfiles import CATEGORIES, Task
+from eval_harness.results.contamination import state
+from eval_harness.results.extent import deviations_of, extent_of
+from eval_harness.tasks.registry import suites
+from eval_harness.tasks.task import CATEGORIES, Task
 
 COUNTED = "all"
 PARTIAL = ("limit", "labels")
@@ -250,8 +250,8 @@ def rows_of(entries: Iterable[Entry]) -> list[Row]:
 def published_rows() -> list[Row]:
     """Return the paper's rows, with what is known to be wrong about them."""
     from ecg_hub.catalog import models
-    from eval_harness.published import scores, study
-    from eval_harness.registry import tasks
+    from eval_harness.results.published import scores, study
+    from eval_harness.tasks.registry import tasks
 
     known, cells = tasks(), dict[tuple[str, str], dict[str, Cell]]()
     for score in scores():

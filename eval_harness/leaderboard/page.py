@@ -221,7 +221,7 @@ def _legend(board: Board) -> Html:
 def _published(board: Board) -> Html | None:
     if not any(row.published for tab in board.tabs for row in tab.rows):
         return None
-    from eval_harness.published import study
+    from eval_harness.results.published import study
 
     known = study()
     flags = [

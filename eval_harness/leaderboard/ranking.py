@@ -17,10 +17,9 @@ from typing import Any
 
 from ecg_hub.errors import EcgHubError
 from eval_harness.leaderboard.board import Board, Row, Tab, TaskSet
-from eval_harness.leaderboard.entries import Entry
-from eval_harness.leaderboard.memory import Memory
-from eval_harness.predictions import Predictions, read_predictions
-from eval_harness.taskfiles import Task
+from eval_harness.leaderboard.entries import Entry, Memory
+from eval_harness.results.predictions import Predictions, read_predictions
+from eval_harness.tasks.task import Task
 
 RESAMPLES = 1000
 
@@ -141,7 +140,7 @@ def pair_rows(
     task: Task, tab: Tab, entries: Mapping[str, Entry], memory: Memory, told: Callable[[str], None]
 ) -> Pairing:
     """Compare the rows of a tab on one task, as far as predictions of the same records are there."""
-    from eval_harness.comparison import METHOD
+    from eval_harness.results.comparison import METHOD
 
     files = {}
     for row in tab.rows:
@@ -164,7 +163,7 @@ def pair_rows(
 
 def _compare(task: Task, predictions: Mapping[str, Predictions]) -> Pairing:
     """The largest group of rows with the same records and labels, compared in pairs."""
-    from eval_harness.comparison import compare_models
+    from eval_harness.results.comparison import compare_models
 
     groups: dict[str, list[str]] = {}
     for row, content in predictions.items():

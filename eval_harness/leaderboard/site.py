@@ -1,4 +1,4 @@
-"""Building the page: read, check, rank, write a folder that any web server, a static Space or a browser can show."""
+"""Building the page and its numbers as JSON: read, check, rank, write a folder that any web server can show."""
 
 from __future__ import annotations
 
@@ -8,19 +8,116 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import StaleParentError, same
-from eval_harness.atomic import write_text
-from eval_harness.leaderboard.board import Board, columns_of, published_rows, rows_of, tabs_of, task_sets
-from eval_harness.leaderboard.entries import Contents, Entry, read_repository
-from eval_harness.leaderboard.export import content
-from eval_harness.leaderboard.memory import Memory
+from ecg_hub.utils.files import write_text
+from eval_harness.leaderboard.board import (
+    Board,
+    Cell,
+    Row,
+    Tab,
+    columns_of,
+    published_rows,
+    rows_of,
+    tabs_of,
+    task_sets,
+)
+from eval_harness.leaderboard.entries import Contents, Entry, Memory, read_repository
 from eval_harness.leaderboard.page import page
-from eval_harness.leaderboard.ranking import rank_all
+from eval_harness.leaderboard.ranking import Ranks, rank_all
 from eval_harness.publish.hub import Models, UnreachableError, revision_problem
 from eval_harness.publish.publisher import Publisher
-from eval_harness.registry import tasks
+from eval_harness.tasks.registry import tasks
+
+VERSION: Final = "1.0"
+
+
+def content(board: Board, ranks: Ranks) -> dict[str, Any]:
+    """Return the content of leaderboard.json; docs/leaderboard.md describes the fields."""
+    return {
+        "schema_version": VERSION,
+        "source": board.source,
+        "synthetic": board.synthetic,
+        "tasks": [
+            {
+                "name": column.name,
+                "title": column.task.title,
+                "category": column.task.category,
+                "dataset": column.task.dataset,
+                "metric": column.task.metric,
+                "higher_is_better": column.task.higher_is_better,
+                "version": column.task.version,
+            }
+            for column in board.columns
+        ],
+        "sets": {tasks.name: list(tasks.tasks) for tasks in board.sets},
+        "rows": [_row(board, ranks, tab, row) for tab in board.tabs for row in tab.rows],
+        "refused": dict(board.problems),
+        "notes": list(board.notes),
+    }
+
+
+def _row(board: Board, ranks: Ranks, tab: Tab, row: Row) -> dict[str, Any]:
+    names = {other.key: other.name for other in tab.rows}
+    standings = {tasks.name: ranks.get(tab, tasks, row) for tasks in board.sets}
+    return {
+        "model": row.id,
+        "mode": row.mode,
+        "title": row.title,
+        "kind": row.kind,
+        "revision": row.revision,
+        "weights_sha256": row.weights_sha256,
+        "parameters": row.parameters,
+        "licence": row.licence,
+        "settings": dict(row.settings),
+        "published": row.published,
+        "synthetic": row.synthetic,
+        "standings": {
+            name: {
+                "place": found.place,
+                "mean_rank": found.mean_rank,
+                "tasks_with_tie_groups": found.paired,
+                "mean_auroc": found.auroc,
+                "mean_mae": found.mae,
+            }
+            for name, found in standings.items()
+            if found is not None
+        },
+        "scores": {task: _cell(cell, *_ties(ranks, tab, task, row, names)) for task, cell in sorted(row.cells.items())},
+    }
+
+
+def _ties(ranks: Ranks, tab: Tab, task: str, row: Row, names: dict[str, str]) -> tuple[list[str] | None, str | None]:
+    """Names of the rows that are not distinguished from one, and what was drawn; None where nobody can tell."""
+    pairing = ranks.pairings.get((tab.mode, task))
+    if pairing is None or row.key not in pairing.rows:
+        return None, None
+    return [names.get(key, key) for key in pairing.tied(row.key)], pairing.unit
+
+
+def _cell(cell: Cell, ties: list[str] | None, unit: str | None) -> dict[str, Any]:
+    return {
+        "point": cell.point,
+        "low": cell.low,
+        "high": cell.high,
+        "state": cell.state,
+        "contamination": cell.contamination,
+        "protocol": cell.protocol,
+        "deviations": dict(cell.deviations),
+        "extent": cell.extent,
+        "test_records": cell.records,
+        "labels_scored": cell.labels[0] if cell.labels else None,
+        "labels_published": cell.labels[1] if cell.labels else None,
+        "ties": ties,
+        "ties_resampled_by": unit,
+        "path": cell.path,
+        "predictions_sha256": cell.digest,
+        "created": cell.created,
+        "flags": [{"severity": severity, "text": text} for severity, text in cell.flags],
+    }
+
 
 PAGE, DATA, README = "index.html", "leaderboard.json", "README.md"
 TITLE = "ECG leaderboard"

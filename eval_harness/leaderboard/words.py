@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dataset_scripts.extent import FOLDS, LABELS, RECORDS
+from dataset_scripts.core.extent import FOLDS, LABELS, RECORDS
 from eval_harness.leaderboard.board import Cell, Column, Row
 from eval_harness.leaderboard.ranking import Pairing, Standing
 

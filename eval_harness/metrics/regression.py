@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval_harness.metrics.auroc import evaluable_mean
 from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.ranking import evaluable_mean
 
 
 def mae(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:

@@ -21,9 +21,9 @@ import torch
 from pydantic import ValidationError
 
 from ecg_hub.errors import CheckpointError, ResultError
-from ecg_hub.hub.checkpoint import sha256
-from eval_harness.atomic import atomic_folder
-from eval_harness.results import Strict, read_json
+from ecg_hub.utils.files import atomic_folder
+from ecg_hub.weights.checkpoint import sha256
+from eval_harness.results.schema import Strict, read_json
 
 MODEL, OPTIMIZER, STATE = "model", "optimizer.pt", "state.json"
 _NAME = re.compile(r"step_(\d{8,})$")

@@ -3,6 +3,8 @@
 Published: `config_cpc_ecg_s4_heedb.yaml` and the defaults of the authors' repository (AI4HealthUOL/ecg-fm-benchmarking
 at 6367295): windows of 10 s at 240 Hz without normalisation, batch 64, AdamW 1e-3 with weight decay 1e-3, constant
 rate, float32, 200 epochs, a checkpoint every 10,000 steps.
+
+Names of what can be pre-trained; importable without torch.
 """
 
 from __future__ import annotations
@@ -12,8 +14,40 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from ecg_hub import catalog
 from ecg_hub.errors import InputError, unknown_name
-from eval_harness.pretrain.batch import LANES
+from eval_harness.pretrain.order import LANES
+
+RANDOM, _TINY = "random:", "-tiny"
+
+
+def trainable() -> list[str]:
+    """Short names of the models that can be pre-trained."""
+    return [alias for alias, entry in catalog.models().items() if entry.classes.pretraining is not None]
+
+
+def architecture(name: str) -> str:
+    """Return the `random:` name of an architecture.
+
+    Args:
+        name: short name, with or without `random:` and `-tiny`.
+
+    Raises:
+        InputError: a model that the hub cannot pre-train.
+        UnknownNameError: no such model.
+    """
+    plain = name.removeprefix(RANDOM)
+    alias = plain.removesuffix(_TINY)
+    if alias in trainable():
+        return RANDOM + plain
+    allowed = [form for known in trainable() for form in (known, known + _TINY)]
+    if alias in catalog.models():
+        raise InputError(
+            f"{alias!r} cannot be pre-trained here: its authors' recipe is not part of the hub. Known: "
+            f"{', '.join(allowed)}."
+        )
+    raise unknown_name("model for pre-training", name, allowed)
+
 
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("no", "bf16", "fp16")

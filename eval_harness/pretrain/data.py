@@ -1,15 +1,233 @@
-"""From the names that a user gives to the batches of one process."""
+"""From the names that a user gives to the batches of one process.
+
+From what a user names to a source of records: a dataset, a description, a folder of shards, a hub id.
+
+Records of validation and test folds are scored later, so they are read only under `all_records`.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.errors import InputError
+import numpy as np
+
+from dataset_scripts import catalog
+from dataset_scripts.core.fingerprint import content_fingerprint
+from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
+from ecg_hub.errors import DataError, InputError, unknown_name
 from eval_harness.pretrain.config import PretrainConfig
-from eval_harness.pretrain.opening import open_source
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
+from eval_harness.pretrain.sources import (
+    AGAIN,
+    TRAIN,
+    FileSource,
+    RecordSource,
+    ShardFile,
+    StoreSource,
+    index_arrow,
+    index_parquet,
+    local_size,
+)
+
+HUB = "hf://"
+_SPLIT_NAME = re.compile(r"(train|validation|test|unsplit)(?=[-_.])")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_READERS = 8
+
+
+def open_source(
+    name: str,
+    *,
+    data_root: str | Path = "",
+    cache_dir: Path | None = None,
+    all_records: bool = False,
+    max_loss: float = 0.01,
+    num_proc: int | None = None,
+) -> RecordSource:
+    """Return the source that a name stands for.
+
+    Args:
+        name: a dataset ("ptb-xl"), the YAML file that describes a user's own archive, a folder of shards (Parquet or
+            Arrow), or a dataset on a hub ("ORG/NAME", "hf://datasets/ORG/NAME", with "@REVISION" if need be).
+        data_root: folder with one folder per dataset, or "mock"; for datasets by name.
+        cache_dir: where record stores are kept, in its folder `datasets`; default the user's cache folder.
+        all_records: use the records of validation and test folds, and those in no split, too.
+        max_loss: fraction of unreadable raw records that is put up with when a dataset is prepared.
+        num_proc: processes that prepare.
+
+    Raises:
+        UnknownNameError: nothing has that name.
+        InputError: no data root, or files that do not say which split their records are in.
+        DataError: files are missing, cut off, or hold something else.
+    """
+    path = Path(name).expanduser()
+    if catalog.is_path(name) or name in catalog.datasets():
+        return _prepared(name, data_root, cache_dir, all_records, max_loss, num_proc)
+    if path.is_dir():
+        return open_folder(path, all_records=all_records)
+    if name.startswith(HUB) or (_HUB_ID.fullmatch(name) and not name.startswith((".", "/", "~"))):
+        return open_hub(name, all_records=all_records)
+    raise unknown_name(
+        "data", name, catalog.datasets(), "Or give a folder of shards, a YAML description, or ORG/NAME on a hub."
+    )
+
+
+def _prepared(
+    name: str, data_root: str | Path, cache_dir: Path | None, all_records: bool, max_loss: float, num_proc: int | None
+) -> RecordSource:
+    from dataset_scripts.load import prepare
+    from dataset_scripts.mock import mock_root
+    from ecg_hub.names import home
+
+    folder: Path | None = None
+    if catalog.is_path(name):
+        from dataset_scripts.custom import open_own
+
+        root = Path(data_root).expanduser() if str(data_root) not in ("", "mock") else None
+        folder = open_own(name).find_folder(root)
+    elif not str(data_root):
+        raise InputError(f"{name!r} needs --data-root DIR, a folder with one folder per dataset, or --data-root mock.")
+    elif str(data_root) == "mock":
+        folder = mock_root(home() if cache_dir is None else cache_dir, name) / name
+    else:
+        folder = Path(data_root).expanduser() / name
+    stores = None if cache_dir is None else cache_dir / "datasets"
+    prepared = prepare(name, folder, cache_dir=stores, max_loss=max_loss, num_proc=num_proc)
+    source = StoreSource(prepared, all_records)
+    if not source.counts.sum():
+        raise DataError(f"{prepared.dataset.title} has no training record here; pass --all-records to use the others.")
+    return source
+
+
+def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
+    """Return a folder of shards as a source: our own, `datasets`' Parquet or Arrow files, or a record store.
+
+    Raises:
+        InputError: no shards are there, or they do not say which split their records are in.
+        DataError: the folder is unfinished, a shard is missing, cut off, or holds something else.
+    """
+    listed = folder / MANIFEST_FILE
+    if listed.is_file():
+        manifest = parse_manifest(listed.read_text(encoding="utf-8"), str(listed))
+        for entry in manifest.files:
+            _check_size(str(folder / entry.file), local_size(folder / entry.file), entry.size)
+        return _listed(manifest, str(folder), all_records)
+    parquet = sorted(folder.rglob("*.parquet"))
+    # datasets puts caches of its own, e.g. of a shuffle, beside Arrow files.
+    arrow = [path for path in sorted(folder.rglob("*.arrow")) if not path.name.startswith("cache-")]
+    if bool(parquet) == bool(arrow):
+        what = "both Parquet and Arrow files" if parquet else "neither Parquet nor Arrow files"
+        raise InputError(f"{str(folder)!r} holds {what}; name a folder that `ecg-hub data prepare --shards` wrote.")
+    paths = _of_split([str(path) for path in parquet or arrow], all_records)
+    files, named = _index_all(paths, None)
+    _require_split(str(folder), paths, named, all_records)
+    content = [[Path(f.path).relative_to(folder).as_posix(), Path(f.path).stat().st_size, f.groups] for f in files]
+    return _source(folder.resolve().name, content_fingerprint(content), files, all_records, None)
+
+
+def open_hub(name: str, *, all_records: bool = False, filesystem: Any = None) -> FileSource:
+    """Return a dataset on a hub as a source: its row groups are fetched when they are needed, nothing is kept.
+
+    Args:
+        name: "ORG/NAME" or "hf://datasets/ORG/NAME", with "@REVISION" if need be; the commit of now is read throughout.
+        all_records: as in `open_source`.
+        filesystem: a `huggingface_hub.HfFileSystem`; by default one with the user's token and $HF_ENDPOINT.
+
+    Raises:
+        InputError: the hub has no such dataset, or it holds no Parquet, or does not say which split its records are in.
+        DataError: a file is cut off or holds something else.
+    """
+    from huggingface_hub import HfApi, HfFileSystem
+    from huggingface_hub.errors import HfHubHTTPError
+
+    repo, _, revision = name.removeprefix(HUB).removeprefix("datasets/").partition("@")
+    hub = HfFileSystem() if filesystem is None else filesystem
+    try:
+        info = HfApi(endpoint=hub.endpoint, token=hub.token).dataset_info(repo, revision=revision or None)
+    except (HfHubHTTPError, OSError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"The hub at {hub.endpoint} has no dataset {repo!r} for you: {first} Run `hf auth login` if it is private."
+        ) from error
+    root = f"datasets/{repo}@{info.sha}"
+    names = [file.rfilename for file in info.siblings or []]
+    if MANIFEST_FILE in names:
+        path = f"{root}/{MANIFEST_FILE}"
+        manifest = parse_manifest(hub.cat_file(path).decode("utf-8"), HUB + path)
+        for entry in manifest.files:
+            if entry.file not in names:
+                raise DataError(f"{HUB}{root}/{entry.file} is missing. Upload the folder again.")
+        return _listed(manifest, root, all_records, hub)
+    paths = _of_split([f"{root}/{file}" for file in sorted(names) if file.endswith(".parquet")], all_records)
+    if not paths:
+        raise InputError(f"The dataset {repo!r} on {hub.endpoint} holds no Parquet file to read.")
+    files, named = _index_all(paths, hub)
+    _require_split(repo, paths, named, all_records)
+    return _source(repo.partition("/")[2], content_fingerprint([repo, info.sha]), files, all_records, hub)
+
+
+def _listed(manifest: Manifest, root: str, all_records: bool, filesystem: Any = None) -> FileSource:
+    """Return shards that their manifest describes, without opening one."""
+    if not manifest.complete:
+        raise DataError(
+            f"The shards in {root!r} are not complete: give `ecg-hub data prepare {manifest.dataset} --shards DIR` "
+            "again, it continues where it stopped."
+        )
+    entries = [entry for entry in manifest.files if all_records or entry.split == TRAIN]
+    files = [ShardFile(f"{root}/{entry.file}", entry.groups) for entry in entries]
+    if not files:
+        raise DataError(f"The shards in {root!r} hold no training record; pass --all-records to use the others.")
+    return _source(manifest.dataset, manifest.fingerprint, files, all_records, filesystem)
+
+
+def _source(corpus: str, fingerprint: str, files: list[ShardFile], all_records: bool, filesystem: Any) -> FileSource:
+    source = FileSource(corpus, fingerprint, files, None if all_records else TRAIN, filesystem)
+    if not np.sum(source.counts):
+        raise DataError(f"The shards of {corpus!r} hold no record.")
+    return source
+
+
+def _of_split(paths: list[str], all_records: bool) -> list[str]:
+    """Leave out files whose names say that they hold another split than training."""
+    if all_records:
+        return paths
+    return [path for path in paths if _split_of(path) in (None, TRAIN)]
+
+
+def _split_of(path: str) -> str | None:
+    found = _SPLIT_NAME.match(path.rpartition("/")[2])
+    return found.group(1) if found else None
+
+
+def _require_split(where: str, paths: Iterable[str], named: bool, all_records: bool) -> None:
+    """Refuse files of which nobody can say whether test records are among them."""
+    if not all_records and not named and not all(_split_of(path) for path in paths):
+        raise InputError(
+            f"The files of {where!r} do not say which split their records are in, by a column 'split' or by names such "
+            "as train-00000.parquet. Pass --all-records to use every record."
+        )
+
+
+def _index_all(paths: list[str], filesystem: Any) -> tuple[list[ShardFile], bool]:
+    """Read what files say of their row groups, several at once; also tells whether all have a column `split`."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(lambda path: _index(path, filesystem), paths))
+    return [file for file, _ in found], all("split" in schema.names for _, schema in found)
+
+
+def _index(path: str, filesystem: Any) -> tuple[ShardFile, Any]:
+    return index_arrow(path) if path.endswith(".arrow") else index_parquet(path, filesystem)
+
+
+def _check_size(path: str, size: int, expected: int) -> None:
+    if size != expected:
+        raise DataError(f"{path!r} is cut off or was changed: {size:,} bytes instead of {expected:,}. {AGAIN}")
+
 
 PRESET = "pretraining"
 

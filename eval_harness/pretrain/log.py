@@ -1,14 +1,23 @@
-"""`log.jsonl`: one line per step and per probe, cut to the checkpoint that a run continues from."""
+"""`log.jsonl`, the curves drawn from it, and the trackers that Accelerate knows."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from eval_harness.atomic import write_error, write_text
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.utils.files import write_error, write_text
+from eval_harness.analyses.cka.plot import write_figure
+from eval_harness.analyses.robustness.plot import NAMES
 
 LOG_FILE = "log.jsonl"
 
@@ -85,3 +94,144 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             break
         rows.append(row)
     return rows
+
+
+TRACKERS = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",)}
+"""Tracker -> packages, one of which it needs."""
+
+PROJECT = "ecg-hub-pretrain"
+
+
+def check_trackers(names: Iterable[str]) -> None:
+    """Refuse trackers that are not known or not installed.
+
+    Raises:
+        UnknownNameError: not known.
+        InputError: not installed; names the command that installs it.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise unknown_name("tracker", name, TRACKERS)
+        if not any(find_spec(package) for package in TRACKERS[name]):
+            raise InputError(
+                f"--track {name} needs a package that is not installed: pip install {TRACKERS[name][0]}. Without it, "
+                "log.jsonl and curves.png show the same numbers."
+            )
+
+
+@contextmanager
+def tracked(accelerator: Any, names: tuple[str, ...], settings: Mapping[str, Any]) -> Iterator[None]:
+    """Start the trackers with the settings of the run, and end them with it.
+
+    Args:
+        accelerator: made with `log_with=names`.
+        names: of the trackers; none does nothing.
+        settings: JSON values; nested ones are written as text.
+    """
+    if not names:
+        yield
+        return
+    flat = {
+        name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in settings.items()
+    }
+    accelerator.init_trackers(PROJECT, config=flat)
+    try:
+        yield
+    finally:
+        accelerator.end_training()
+
+
+def tracking_arguments(names: tuple[str, ...], output: Path) -> dict[str, Any]:
+    """Arguments of the Accelerator for some trackers; TensorBoard reads `OUTPUT/tensorboard`."""
+    return {"log_with": list(names), "project_dir": str(output / "tensorboard")} if names else {}
+
+
+BLUE, GREY, COLOURS = "#0072b2", "#59636e", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+POINTS = 2000
+"""Points of a curve at most; a longer log is drawn by means over equal stretches."""
+
+
+def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Path]:
+    """Draw a log as SVG and PNG; return the files.
+
+    Args:
+        log: log.jsonl.
+        target: path without ending.
+        chance: accuracy of guessing, 1 / (1 + negatives).
+        title: above the figure.
+
+    Raises:
+        ResultError: the files cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    rows = read_log(log)
+    steps, probes = [row for row in rows if "loss" in row], [row for row in rows if "probe" in row]
+    if not steps:
+        return []
+    figure = Figure(figsize=(11, 6), dpi=120, layout="constrained")
+    (loss, accuracy), (norm, last) = figure.subplots(2, 2)
+    _curve(loss, steps, [row["loss"] for row in steps], BLUE, "loss")
+    loss.set_title("contrastive loss (nats)", fontsize=9, loc="left")
+    for place, ahead in enumerate(steps[-1]["accuracy"]):
+        values = [row["accuracy"].get(ahead) for row in steps]
+        _curve(accuracy, steps, values, COLOURS[place % len(COLOURS)], f"{ahead} tokens ahead")
+    accuracy.axhline(chance, color=GREY, linestyle="--", linewidth=0.9, label=f"chance, {chance:.4f}")
+    accuracy.set_title("contrastive accuracy", fontsize=9, loc="left")
+    accuracy.set_ylim(bottom=0)
+    accuracy.legend(fontsize=7)
+    _curve(norm, steps, [row["grad_norm"] for row in steps], BLUE, "norm")
+    norm.set_title("norm of the gradients", fontsize=9, loc="left")
+    norm.set_yscale("log")
+    if probes:
+        _probe(last, probes)
+    else:
+        _curve(last, steps, [row["records_per_s"] for row in steps], BLUE, "speed")
+        last.set_title("records per second", fontsize=9, loc="left")
+        last.set_ylim(bottom=0)
+    for axes in (loss, accuracy, norm, last):
+        axes.grid(alpha=0.3, linewidth=0.5)
+        axes.tick_params(which="both", labelsize=7)
+        axes.set_xlabel("optimiser steps", fontsize=7)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return write_figure(figure, target)
+
+
+def _curve(axes: Any, rows: Sequence[dict[str, Any]], values: Sequence[float | None], colour: str, name: str) -> None:
+    """All values pale, their running mean over 2 % of the run strong."""
+    places = np.array([row["step"] for row in rows], dtype=float)
+    numbers = np.array([math.nan if value is None else value for value in values], dtype=float)
+    places, numbers = (_thinned(array) for array in (places, numbers))
+    axes.plot(places, numbers, color=colour, alpha=0.25, linewidth=0.8)
+    width = max(1, len(numbers) // 50)
+    weights = np.ones(width) / width
+    axes.plot(
+        np.convolve(places, weights, "valid"),
+        np.convolve(numbers, weights, "valid"),
+        color=colour,
+        linewidth=1.5,
+        label=name,
+    )
+
+
+def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    stretch = max(1, len(values) // POINTS)
+    whole = len(values) // stretch * stretch
+    means: NDArray[np.float64] = values[:whole].reshape(-1, stretch).mean(axis=1)
+    return means
+
+
+def _probe(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
+    found = [(row["step"], row["probe"]) for row in rows if row["probe"].get("point") is not None]
+    axes.set_title(f"probe: {rows[-1]['probe']['task']}, {rows[-1]['probe']['mode']}", fontsize=9, loc="left")
+    if not found:
+        axes.text(0.5, 0.5, "no probe has a score", ha="center", va="center", transform=axes.transAxes, fontsize=8)
+        return
+    steps = [step for step, _ in found]
+    points = np.array([probe["point"] for _, probe in found])
+    ends = [
+        np.array([probe["point"] if probe[end] is None else probe[end] for _, probe in found])
+        for end in ("low", "high")
+    ]
+    axes.errorbar(steps, points, yerr=np.abs(np.array(ends) - points), color=BLUE, marker="o", markersize=4, capsize=2)
+    axes.set_ylabel(f"{NAMES.get(found[-1][1]['metric'], found[-1][1]['metric'])}, 95 % interval", fontsize=7)

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError
-from eval_harness.pretrain.batch import Batch, BatchSource
 from eval_harness.pretrain.checkpoint import Checkpoints, restore
 from eval_harness.pretrain.config import PretrainConfig
 from eval_harness.pretrain.log import TrainingLog
+from eval_harness.pretrain.order import Batch, BatchSource
 from eval_harness.pretrain.randomness import LaneRandom, install_dropout
-from eval_harness.train import seed_everything
+from eval_harness.training.trainer import seed_everything
 
 NAMED = 20
 """Record ids that an error names at most."""

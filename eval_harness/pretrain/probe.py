@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
-from eval_harness.adapt import FROZEN_MODES
-from eval_harness.options import RunOptions
-from eval_harness.protocol import protocol
+from eval_harness.config.options import RunOptions
+from eval_harness.config.protocol import protocol
+from eval_harness.models.adapting import FROZEN_MODES
 
 METRICS = ("macro_auroc", "macro_mae")
 DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -48,7 +48,7 @@ class Probe:
             UnknownNameError: no such task.
             InputError: another mode, no data, or a number that makes no sense.
         """
-        from eval_harness.registry import expand
+        from eval_harness.tasks.registry import expand
 
         if self.mode not in FROZEN_MODES:
             raise InputError(f"A probe leaves the encoder as it is; mode {self.mode!r} does not: linear or frozen.")
@@ -94,7 +94,7 @@ def run_probe(
     Returns:
         For the log: task, mode, metric, `point`, `low`, `high`, records, or `reason`; None but in the main process.
     """
-    from eval_harness.run import evaluate
+    from eval_harness.runner.run import evaluate
 
     encoder = folder / "encoder"
     if accelerator.is_main_process:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ecg_hub.contrastive import sample_negatives
+from ecg_hub.modeling.contrastive import sample_negatives
 
 _NEGATIVES, _DROPOUT = 0x6E6567, 0x64726F70
 

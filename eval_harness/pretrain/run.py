@@ -25,22 +25,26 @@ from pydantic import Field, JsonValue, ValidationError
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness.atomic import remove_abandoned, write_text
-from eval_harness.environment import environment
-from eval_harness.folder import LOCK_FILE, FolderRefusedError, own_folder
-from eval_harness.pretrain.batch import BatchSource, check_batch, own_lanes
+from ecg_hub.utils.files import remove_abandoned, write_text
 from eval_harness.pretrain.checkpoint import MODEL, Checkpoints
 from eval_harness.pretrain.config import PretrainConfig
-from eval_harness.pretrain.export import filler, publish
-from eval_harness.pretrain.log import LOG_FILE, TrainingLog, read_log
+from eval_harness.pretrain.log import (
+    LOG_FILE,
+    TrainingLog,
+    check_trackers,
+    read_log,
+    tracked,
+    tracking_arguments,
+    write_curves,
+)
 from eval_harness.pretrain.loop import Pretrainer
-from eval_harness.pretrain.models import Beginning, from_scratch, from_weights
-from eval_harness.pretrain.plot import write_curves
+from eval_harness.pretrain.models import Beginning, filler, from_scratch, from_weights, publish
+from eval_harness.pretrain.order import BatchSource, check_batch, own_lanes
 from eval_harness.pretrain.probe import Probe, run_probe
 from eval_harness.pretrain.sources import train_only
-from eval_harness.pretrain.tracking import check_trackers, tracked, tracking_arguments
-from eval_harness.results import Strict, UtcTime, in_words, read_json, utc_now
-from eval_harness.runfile import walk
+from eval_harness.results.folders import LOCK_FILE, FolderRefusedError, own_folder
+from eval_harness.results.runfile import environment, walk
+from eval_harness.results.schema import Strict, UtcTime, in_words, read_json, utc_now
 
 RUN_FILE, CURVES = "pretrain.json", "curves"
 CHECKPOINTS, PROBES = "checkpoints", "probes"
@@ -109,7 +113,7 @@ def pretrain(
         EcgHubError: options that do not go together, data that cannot be read, a folder that belongs to another run or
             cannot be written.
     """
-    from eval_harness.run import accelerator_for
+    from eval_harness.runner.run import accelerator_for
 
     check_trackers(options.track)
     start = (

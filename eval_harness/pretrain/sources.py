@@ -1,21 +1,36 @@
 """Where records for pre-training come from: a prepared dataset, or files of shards.
 
 A source is a list of units (row groups, batches), each read at once and in any order.
+
+Folders of shards as a source: Parquet row groups or Arrow batches, on a disk or on a hub.
+
+pyarrow reads row groups directly: `datasets`' own stream decodes every row that it skips or shuffles past, cannot go on
+at an exact row of a shuffled pass, and gives one record at a time (docs/pretraining_data.md has the measured ratio).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import httpx2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from eval_harness.pretrain.rows import Fault, Rows
+from ecg_hub.errors import DataError
+from eval_harness.pretrain.rows import OPTIONAL, REQUIRED, Fault, Rows, check_schema, rows_of
 
 if TYPE_CHECKING:
     from dataset_scripts.load import Prepared
+
 
 UNIT_RECORDS = 64
 """Records of a unit where the source has no units of its own."""
@@ -75,7 +90,7 @@ class StoreSource:
     mapped, remote = True, False
 
     def __init__(self, prepared: Prepared, all_records: bool = False) -> None:
-        from dataset_scripts.signals import SignalReader
+        from dataset_scripts.reader import SignalReader
 
         parts = [prepared.splits[TRAIN]]
         if all_records:
@@ -135,9 +150,211 @@ def train_only(read: Iterable[tuple[str, str | None]]) -> dict[str, str]:
 
 def combined_fingerprint(sources: Sequence[Any]) -> str:
     """Return 16 hexadecimal digits over several sources: records, splits, and units, on which the order depends."""
-    from dataset_scripts.fingerprint import content_fingerprint
+    from dataset_scripts.core.fingerprint import content_fingerprint
 
     return content_fingerprint(
         [source.corpus, source.fingerprint, source.split, hashlib.sha256(source.counts.tobytes()).hexdigest()]
         for source in sources
     )
+
+
+AGAIN = "Write it again with `ecg-hub data prepare NAME --shards DIR`: finished shards are kept."
+LARGEST_GROUP = 2 * 2**30
+"""Bytes of a row group, as its footer gives them; it is read at once."""
+
+_OPEN_FILES = 64
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """One file of shards.
+
+    Attributes:
+        path: of the file, on the file system of its source.
+        groups: records of each row group or batch.
+    """
+
+    path: str
+    groups: tuple[int, ...]
+
+
+@dataclass
+class FileSource:
+    """Shards in files.
+
+    Attributes:
+        corpus, fingerprint, split: as in `RecordSource`.
+        files: with the records of their row groups.
+        filesystem: an fsspec file system, or None for the local one.
+    """
+
+    corpus: str
+    fingerprint: str
+    files: Sequence[ShardFile]
+    split: str | None = "train"
+    filesystem: Any = None
+    counts: NDArray[np.int64] = field(init=False)
+    _places: NDArray[np.int64] = field(init=False, repr=False)
+    _opened: OrderedDict[str, Any] = field(init=False, repr=False, default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        places = [(number, group) for number, file in enumerate(self.files) for group in range(len(file.groups))]
+        self._places = np.array(places, dtype=np.int64).reshape(-1, 2)
+        self.counts = np.array([rows for file in self.files for rows in file.groups], dtype=np.int64)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether signals lie in a mapped file."""
+        return bool(self.files) and self.files[0].path.endswith(".arrow")
+
+    @property
+    def remote(self) -> bool:
+        """Whether units come over the network."""
+        return self.filesystem is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": OrderedDict()}
+
+    def place(self, unit: int) -> str:
+        """Return file and row group of a unit."""
+        number, group = self._places[unit]
+        return f"{self.files[number].path}, row group {group}"
+
+    def read(self, unit: int, start: int, stop: int) -> Rows:
+        """Return rows of a row group or batch.
+
+        Raises:
+            DamagedUnit: it cannot be decoded.
+            DataError: the file cannot be read at all, or holds something else.
+        """
+        number, group = (int(value) for value in self._places[unit])
+        path = self.files[number].path
+        try:
+            table = self._batch(path, group) if self.mapped else self._row_group(path, group)
+        except pa.ArrowInvalid as error:
+            raise DamagedUnit(f"{self.place(unit)} cannot be decoded: {_first_line(error)}") from error
+        except (OSError, httpx2.HTTPError) as error:
+            # Arrow reports damaged pages as OSError without a number.
+            if isinstance(error, OSError) and error.errno is None and not self.remote:
+                raise DamagedUnit(f"{self.place(unit)} cannot be decoded: {_first_line(error)}") from error
+            raise DataError(
+                f"{path!r} cannot be read: {error}. The same command continues where it stopped."
+            ) from error
+        if len(table) != self.counts[unit]:
+            raise DataError(f"{path!r} was changed: row group {group} holds {len(table)} records. {AGAIN}")
+        return rows_of(table.slice(start, stop - start))
+
+    def _row_group(self, path: str, group: int) -> pa.Table:
+        metadata = self._opened.get(path)
+        with opened_parquet(path, self.filesystem, metadata) as file:
+            if metadata is None:
+                check_schema(file.schema_arrow, path)
+                self._keep(path, file.metadata)
+            names = [name for name in (*REQUIRED, *OPTIONAL) if name in file.schema_arrow.names]
+            return file.read_row_group(group, columns=names, use_threads=False)
+
+    def _batch(self, path: str, group: int) -> pa.Table:
+        batches = self._opened.get(path)
+        if batches is None:
+            table = map_arrow(path)
+            check_schema(table.schema, path)
+            batches = table.to_batches()
+            self._keep(path, batches)
+        return pa.Table.from_batches([batches[group]])
+
+    def _keep(self, path: str, opened: Any) -> None:
+        self._opened[path] = opened
+        if len(self._opened) > _OPEN_FILES:
+            self._opened.popitem(last=False)
+
+
+@contextmanager
+def opened_parquet(path: str, filesystem: Any = None, metadata: Any = None) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file, here or on a hub; pages are compared with their checksums where they have them.
+
+    Args:
+        path: of the file.
+        filesystem: an fsspec file system, or None for the local one.
+        metadata: its footer, where it was read before.
+    """
+    with ExitStack() as stack:
+        source = path if filesystem is None else stack.enter_context(filesystem.open(path, "rb", cache_type="none"))
+        yield stack.enter_context(
+            pq.ParquetFile(
+                source, metadata=metadata, pre_buffer=filesystem is not None, page_checksum_verification=True
+            )
+        )
+
+
+def map_arrow(path: str) -> pa.Table:
+    """Return an Arrow file, stream or random access, mapped into memory.
+
+    Raises:
+        DataError: it is neither, or it is cut off.
+    """
+    with pa.memory_map(path) as mapped:
+        try:
+            reader = pa.ipc.open_stream(mapped)
+        except pa.ArrowInvalid:
+            mapped.seek(0)
+            try:
+                return pa.ipc.open_file(mapped).read_all()
+            except pa.ArrowInvalid as error:
+                raise _cut_off(path, error) from error
+        try:
+            return reader.read_all()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _cut_off(path, error) from error
+
+
+def index_arrow(path: str) -> tuple[ShardFile, Any]:
+    """Return an Arrow file with the records of its batches, and its schema.
+
+    Raises:
+        DataError: it is cut off, or its table has another form.
+    """
+    table = map_arrow(path)
+    check_schema(table.schema, path)
+    return ShardFile(path, tuple(len(batch) for batch in table.to_batches())), table.schema
+
+
+def index_parquet(path: str, filesystem: Any = None) -> tuple[ShardFile, Any]:
+    """Return a Parquet file with the records of its row groups, and its Arrow schema.
+
+    Raises:
+        DataError: it is cut off, its table has another form, or a row group is too large to be read at once.
+    """
+    try:
+        with opened_parquet(path, filesystem) as file:
+            metadata, schema = file.metadata, file.schema_arrow
+    except pa.ArrowInvalid as error:
+        raise _cut_off(path, error) from error
+    check_schema(schema, path)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    largest = max((group.total_byte_size for group in groups), default=0)
+    if largest > LARGEST_GROUP:
+        raise DataError(
+            f"{path!r} has a row group of {largest / 2**30:.1f} GiB, which has to be read at once; write row groups of "
+            "some 64 records, as `ecg-hub data prepare NAME --shards DIR` does."
+        )
+    return ShardFile(path, tuple(int(group.num_rows) for group in groups)), schema
+
+
+def local_size(path: Path) -> int:
+    """Return the bytes of a file.
+
+    Raises:
+        DataError: it is not there.
+    """
+    try:
+        return os.stat(path).st_size
+    except OSError as error:
+        raise DataError(f"{str(path)!r} is missing: {error.strerror}. {AGAIN}") from error
+
+
+def _cut_off(path: str, error: Exception) -> DataError:
+    return DataError(f"{path!r} is cut off or is no such file: {_first_line(error)}. {AGAIN}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")

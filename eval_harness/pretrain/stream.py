@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import DataError, InputError
-from ecg_hub.signal import as_rate, filter_bank
-from ecg_hub.windows import window_length
+from ecg_hub.input.resampling import as_rate, filter_bank
+from ecg_hub.input.windows import window_length
 from eval_harness.pretrain.order import Block, Lane
-from eval_harness.pretrain.rows import Fault, Rows, emptiness, unreadable
+from eval_harness.pretrain.rows import Fault, Rows, Unusable, emptiness, unreadable
 from eval_harness.pretrain.sources import DamagedUnit, RecordSource, other_split
-from eval_harness.pretrain.unusable import Unusable
 
 REMOTE_READERS = 8
 """Units of a block that are fetched at once from a hub."""

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from dataset_scripts.extent import RECORDS
+from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import EcgHubError
-from eval_harness.contamination import state
-from eval_harness.extent import extent_of
-from eval_harness.found import FoundRun
-from eval_harness.own_names import TRIVIAL
-from eval_harness.predictions import Predictions
-from eval_harness.protocol import MODES, PROTOCOLS, Protocol
+from eval_harness.config.options import TRIVIAL
+from eval_harness.config.protocol import MODES, PROTOCOLS, Protocol
 from eval_harness.publish.meta import begins_at_random, catalogue_entry, draws_anew
 from eval_harness.publish.names import FORCED
-from eval_harness.results import Result
-from eval_harness.taskfiles import Task
-from eval_harness.verify import compare_with
+from eval_harness.results.contamination import state
+from eval_harness.results.extent import extent_of
+from eval_harness.results.folders import FoundRun
+from eval_harness.results.predictions import Predictions
+from eval_harness.results.schema import Result
+from eval_harness.results.verify import compare_with
+from eval_harness.tasks.task import Task
 
 PROTOCOL_FIELDS = frozenset(field.name for field in fields(Protocol))
 

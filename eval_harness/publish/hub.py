@@ -1,13 +1,18 @@
-"""A dataset or model repository on a hub as publisher, and what the hub knows of the models that were scored."""
+"""A dataset or model repository on a hub as publisher, and what the hub knows of the models that were scored.
+
+A results repository of a hub, copied here as it is at one commit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
-from ecg_hub.errors import EcgHubError
-from ecg_hub.hub.client import HubRepository, Kind, check_id
+from ecg_hub.errors import EcgHubError, InputError
+from ecg_hub.hub.client import HubRepository, Kind, check_id, said
 from ecg_hub.names import UNVERIFIED, disable_xet, endpoint, is_public_hub
 
 
@@ -143,3 +148,42 @@ def revision_problem(model: str, revision: str | None, models: Models) -> tuple[
     if facts is None:
         return f"there is no commit {revision!r} of {model!r} on {endpoint()}", None
     return None, facts
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy.
+
+    Attributes:
+        folder: where it lies.
+        name: repository and commit, for people.
+        link: path -> address of a file at this commit.
+    """
+
+    folder: Path
+    name: str
+    link: Callable[[str], str]
+
+
+def download(repo: str, folder: Path, api: Any = None) -> Snapshot:
+    """Copy the results of a repository.
+
+    Args:
+        repo: "ORG/NAME".
+        folder: where to.
+        api: a `huggingface_hub.HfApi`.
+
+    Raises:
+        InputError: there is no such repository, or the hub does not answer.
+    """
+    hub = HubPublisher(repo, api=api)
+    head = hub.head()
+    if head is None:
+        raise InputError(f"{hub.name} is not there, or your token may not see it; `ecg-eval push` makes it.")
+    with said(hub.name):
+        hub.api.snapshot_download(
+            repo, repo_type="dataset", revision=head, local_dir=folder, allow_patterns=["results/**"]
+        )
+    (folder / "results").mkdir(parents=True, exist_ok=True)
+    base = f"{endpoint()}/datasets/{repo}/blob/{head}"
+    return Snapshot(folder, f"{repo} at {head[:12]}", lambda path: f"{base}/{quote(path)}")

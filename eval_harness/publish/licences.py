@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from ecg_hub.errors import InputError
 from eval_harness.publish.names import PREDICTIONS
-from eval_harness.publish.repository import CARD, EVAL
-from eval_harness.taskfiles import Task
+from eval_harness.publish.publisher import CARD, EVAL
+from eval_harness.tasks.task import Task
 
 
 def kept_back(dataset: str) -> str | None:

@@ -10,9 +10,9 @@ from pydantic import Field, JsonValue, ValidationError
 from ecg_hub.catalog import ModelEntry, models
 from ecg_hub.errors import ResultError
 from ecg_hub.names import UNVERIFIED
-from eval_harness.own_names import TRIVIAL
+from eval_harness.config.options import TRIVIAL
 from eval_harness.publish.names import public_id, settings
-from eval_harness.results import Count, Result, Sha256, Strict, in_words
+from eval_harness.results.schema import Count, Result, Sha256, Strict, in_words
 
 META_VERSION: Final = "1.0"
 Kind = Literal["foundation", "supervised", "random", "trivial", "other"]

@@ -11,12 +11,11 @@ import yaml
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import StaleParentError, same
 from eval_harness.publish.names import entry_path, settings
-from eval_harness.publish.publisher import Publisher
+from eval_harness.publish.publisher import Publisher, task_id
 from eval_harness.publish.push import TRIES, Outcome, PublishError
-from eval_harness.publish.repository import task_id
-from eval_harness.results import Result
-from eval_harness.summary import deviations_text, score_text
-from eval_harness.taskfiles import Task
+from eval_harness.results.schema import Result
+from eval_harness.results.summary import deviations_text, score_text
+from eval_harness.tasks.task import Task
 
 FOLDER, CARD = ".eval_results", "README.md"
 

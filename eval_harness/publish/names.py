@@ -17,10 +17,10 @@ from pydantic import JsonValue
 from ecg_hub.catalog import models
 from ecg_hub.errors import InputError
 from ecg_hub.names import UNVERIFIED
-from eval_harness.own_names import PREFIX as PYTHON
-from eval_harness.own_names import is_own
-from eval_harness.protocol import Protocol
-from eval_harness.results import Result
+from eval_harness.config.options import PREFIX as PYTHON
+from eval_harness.config.options import is_own
+from eval_harness.config.protocol import Protocol
+from eval_harness.results.schema import Result
 
 RESULTS = "results"
 META_FILE = "model_meta.json"

@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 
 from ecg_hub.errors import EcgHubError, InputError, ResultError
 from ecg_hub.hub.client import StaleParentError, same
-from eval_harness.extent import partial_words
-from eval_harness.found import FoundRun
 from eval_harness.publish.checks import Finding, check_run, is_synthetic, refusal
 from eval_harness.publish.hub import HubModels, ModelFacts, Models, UnreachableError, revision_problem
 from eval_harness.publish.licences import kept_back, refuse_kept_back
 from eval_harness.publish.meta import ModelMeta, describe, digest, read_meta
 from eval_harness.publish.names import META_FILE, entry_folder, entry_path, predictions_path, public_id
-from eval_harness.publish.publisher import Publisher
-from eval_harness.publish.repository import root_files
-from eval_harness.results import Result
-from eval_harness.taskfiles import Task
+from eval_harness.publish.publisher import Publisher, root_files
+from eval_harness.results.extent import partial_words
+from eval_harness.results.folders import FoundRun
+from eval_harness.results.schema import Result
+from eval_harness.tasks.task import Task
 
 TRIES = 12
 MAX_ENTRY_BYTES = 4 * 10**6

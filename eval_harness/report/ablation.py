@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from eval_harness.report.forest import Line, forest
+from eval_harness.analyses.studies import fraction_name, told_apart
+from eval_harness.analyses.study_results import AblationResult, AblationRow, Interval, ablation_rows, reasons
+from eval_harness.report.forest import LEFT, Line, Trace, forest, names_legend, trace_chart
 from eval_harness.report.markup import Html, details, scroller, table, tag
 from eval_harness.report.svg import NamedAxis, axis
-from eval_harness.report.traces import LEFT, Trace, names_legend, trace_chart
-from eval_harness.results import Estimate
-from eval_harness.studies import fraction_name, told_apart
-from eval_harness.study_results import AblationResult, AblationRow, Interval, reasons
-from eval_harness.study_rows import ablation_rows
+from eval_harness.results.schema import Estimate
 
 WORDS = (
     "Mode post_train with and without its parts: the preview (a linear head is trained first, on the fixed encoder), "

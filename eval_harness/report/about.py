@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dataset_scripts.extent import RECORDS
-from eval_harness.extent import deviations_of, extent_of
-from eval_harness.protocol import MODES
+from dataset_scripts.core.extent import RECORDS
+from eval_harness.config.protocol import MODES
 from eval_harness.report.content import Entry
 from eval_harness.report.markup import Html, details, join, table, tag
 from eval_harness.report.scores import state
 from eval_harness.report.svg import mark
-from eval_harness.results import Result
-from eval_harness.scoring import STATISTICS_VERSION
+from eval_harness.results.extent import deviations_of, extent_of
+from eval_harness.results.schema import Result
+from eval_harness.results.scoring import STATISTICS_VERSION
 
 if TYPE_CHECKING:
-    from dataset_scripts.spec import ECGDataset
+    from dataset_scripts.core.spec import ECGDataset
 
 NOTICE = "Research software, not a medical device. Nothing on this page is a diagnosis or clinical advice."
 STATES = (

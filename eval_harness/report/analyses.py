@@ -8,21 +8,21 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness.analyses.cka_results import CkaResult
+from eval_harness.analyses.cka.schema import CkaResult
 from eval_harness.analyses.files import Analysis, read_analysis
-from eval_harness.analyses.robustness_results import RobustnessResult
-from eval_harness.analyses.transfer_results import TransferResult
-from eval_harness.found import FoundRun, find_runs
+from eval_harness.analyses.robustness.schema import RobustnessResult
+from eval_harness.analyses.studies import short_name, told_apart
+from eval_harness.analyses.study_results import AblationResult, EfficiencyResult, StudyResult
+from eval_harness.analyses.transfer.schema import TransferResult
 from eval_harness.report.ablation import ablation_part
 from eval_harness.report.cka import cka_part
 from eval_harness.report.efficiency import efficiency_part
 from eval_harness.report.markup import Html, details, tag
 from eval_harness.report.robustness import robustness_part
 from eval_harness.report.transfer import transfer_part
-from eval_harness.results import read_json
-from eval_harness.runfile import RUN_FILE
-from eval_harness.studies import short_name, told_apart
-from eval_harness.study_results import AblationResult, EfficiencyResult, StudyResult
+from eval_harness.results.folders import FoundRun, find_runs
+from eval_harness.results.runfile import RUN_FILE
+from eval_harness.results.schema import read_json
 
 STUDIES: dict[str, type[StudyResult]] = {"ablation.json": AblationResult, "label_efficiency.json": EfficiencyResult}
 KINDS: dict[str, type[Analysis]] = {

@@ -1,16 +1,188 @@
-"""The part on reliability: one curve per run over all labels, and per label on demand."""
+"""Reliability curves: how often something happened, by what was predicted, in 15 bins, with intervals and counts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from eval_harness.metrics.calibration import BINS, probability_bins
 from eval_harness.report.content import Scored, TaskContent, resampling
 from eval_harness.report.markup import Html, details, join, table, tag
-from eval_harness.report.reliability import LEAST, Bin, label_bins, pooled_bins, reliability_chart, rows
-from eval_harness.results import Estimate
-from eval_harness.summary import score_text
+from eval_harness.report.svg import Axis, chart, fixed_axis, horizontal, label, line, mark, series, vertical
+from eval_harness.results.predictions import Predictions
+from eval_harness.results.schema import Estimate
+from eval_harness.results.scoring import RESAMPLE_SEED, ResampleUnit, patient_groups
+from eval_harness.results.summary import score_text
+from eval_harness.stats.bootstrap import bootstrap_counts
+from eval_harness.stats.resampled import interval
+
+LEAST = 10
+"""Bins with fewer entries are not drawn; their counts are in the table."""
+
+Z95 = 1.959964
+BLOCK = 32
+"""Labels that are put into bins at a time."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bin.
+
+    Attributes:
+        start, stop: of the probabilities.
+        entries: predictions in it.
+        positives: how many of them happened.
+        predicted: mean probability; NaN where empty.
+        low, high: interval of the observed frequency; NaN where none is defined.
+    """
+
+    start: float
+    stop: float
+    entries: int
+    positives: int
+    predicted: float
+    low: float
+    high: float
+
+    @property
+    def observed(self) -> float:
+        """Observed frequency; NaN where empty."""
+        return self.positives / self.entries if self.entries else math.nan
+
+    @property
+    def shown(self) -> bool:
+        """Whether it has enough entries and an interval."""
+        return self.entries >= LEAST and not math.isnan(self.low)
+
+
+def pooled_bins(
+    test: Predictions, columns: Sequence[int], resamples: int, unit: ResampleUnit, confidence: float
+) -> list[Bin]:
+    """Return the bins over all labels of a task; each record enters once per label.
+
+    Intervals: percentiles of bootstrap resamples of records (or patients), because the labels of a record go together;
+    or Wilson's where that is wider, because a bin in which nothing happened is the same in every resample.
+    """
+    true, prob = test.y_true[:, columns], test.y_prob[:, columns]
+    tables = _per_record(true, prob)
+    counts = bootstrap_counts(len(true), resamples, RESAMPLE_SEED, patient_groups(test) if unit == "patient" else None)
+    weights = np.ascontiguousarray(counts.T, dtype=np.float64)
+    entries, positives = weights @ tables[0], weights @ tables[1]
+    rates = np.divide(positives, entries, out=np.full(entries.shape, np.nan), where=entries > 0)
+    totals = [part.sum(axis=0) for part in tables]
+    points = np.divide(totals[1], totals[0], out=np.full(BINS, np.nan), where=totals[0] > 0)
+    ends = []
+    for b in range(BINS):
+        drawn = interval(float(points[b]), rates[:, b], confidence=confidence)
+        low, high = wilson(int(totals[1][b]), int(totals[0][b]))
+        ends.append((float(np.fmin(drawn.low, low)), float(np.fmax(drawn.high, high))))
+    return [_bin(b, totals, ends[b]) for b in range(BINS)]
+
+
+def label_bins(true: NDArray[np.float32], prob: NDArray[np.float32]) -> list[Bin]:
+    """Return the bins of one label, with Wilson's intervals (Journal of the American Statistical Association 22, 1927).
+
+    Args:
+        true: (records,) 0, 1 or NaN (left out).
+        prob: (records,) probabilities.
+    """
+    totals = [part.sum(axis=0) for part in _per_record(true[:, None], prob[:, None])]
+    return [_bin(b, totals, wilson(int(totals[1][b]), int(totals[0][b]))) for b in range(BINS)]
+
+
+def wilson(positives: int, entries: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a share; NaN for no entries."""
+    if entries == 0:
+        return math.nan, math.nan
+    share, square = positives / entries, Z95**2
+    centre = (share + square / (2 * entries)) / (1 + square / entries)
+    half = Z95 * math.sqrt(share * (1 - share) / entries + square / (4 * entries**2)) / (1 + square / entries)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def reliability_chart(title: str, bins: Sequence[Bin], index: int) -> Html:
+    """Return a square chart of observed against predicted, and below it how many entries each bin has."""
+    left, right, top, bottom = 48.0, 268.0, 8.0, 228.0
+    across = fixed_axis((0, 0.2, 0.4, 0.6, 0.8, 1), left, right)
+    upward = fixed_axis((0, 0.2, 0.4, 0.6, 0.8, 1), bottom, top)
+    parts: list[object] = [
+        *horizontal(across, top, bottom, "predicted probability"),
+        *vertical(upward, left, right, "observed frequency"),
+        line(left, bottom, right, top, "chance"),
+    ]
+    shown = [item for item in bins if item.shown]
+    path = "M" + "L".join(f"{across(item.predicted):.1f} {upward(item.observed):.1f}" for item in shown)
+    if len(shown) > 1:
+        parts.append(tag("path", d=path, class_=f"curve {series(index)}", opacity=0.55))
+    for item in shown:
+        x = across(item.predicted)
+        parts.append(line(x, upward(item.low), x, upward(item.high), f"whisker {series(index)}"))
+        parts.append(mark(index, x, upward(item.observed), size=3.6, title=_words(item)))
+    parts += _histogram(bins, across, bottom + 44, 40.0)
+    described = "; ".join(_words(item) for item in shown) or "no bin with ten entries or more"
+    return chart(284, bottom + 104, title, f"Observed frequency by predicted probability. {described}.", *parts)
+
+
+def rows(bins: Sequence[Bin]) -> list[list[str]]:
+    """Return the bins that are not empty as cells: range, entries, positives, mean predicted, observed, interval."""
+    return [
+        [
+            f"{item.start:.3f}-{item.stop:.3f}",
+            f"{item.entries:,}",
+            f"{item.positives:,}",
+            f"{item.predicted:.3f}",
+            f"{item.observed:.3f}",
+            "undefined" if math.isnan(item.low) else f"[{item.low:.3f}, {item.high:.3f}]",
+        ]
+        for item in bins
+        if item.entries
+    ]
+
+
+def _histogram(bins: Sequence[Bin], across: Axis, top: float, height: float) -> list[Html]:
+    most = max((item.entries for item in bins), default=0) or 1
+    parts = []
+    for item in bins:
+        if item.entries:
+            tall = max(height * item.entries / most, 1.0)
+            inner = tag("title", f"{item.start:.2f} to {item.stop:.2f}: {item.entries:,} entries")
+            width = across(item.stop) - across(item.start) - 1
+            parts.append(
+                tag("rect", inner, x=across(item.start), y=top + height - tall, width=width, height=tall, class_="bar")
+            )
+    parts.append(line(across(0.0), top + height, across(1.0), top + height, "grid"))
+    return [*parts, label(across(0.0), top + height + 14, f"entries per bin, at most {most:,}", "tick")]
+
+
+def _per_record(true: NDArray[np.float32], prob: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+    """Entries, positives and sum of probabilities of every record in every bin, (records, bins) each."""
+    totals = [np.zeros(len(true) * BINS) for _ in range(3)]
+    for first in range(0, true.shape[1], BLOCK):
+        part, scores = true[:, first : first + BLOCK], prob[:, first : first + BLOCK]
+        known = ~np.isnan(part)
+        cells = (np.arange(len(true))[:, None] * BINS + probability_bins(scores))[known]
+        weights = (None, part[known].astype(np.float64), scores[known].astype(np.float64))
+        for total, weight in zip(totals, weights, strict=True):
+            total += np.bincount(cells, weight, total.size)
+    return [total.reshape(len(true), BINS) for total in totals]
+
+
+def _bin(number: int, totals: Sequence[NDArray[np.float64]], ends: tuple[float, float]) -> Bin:
+    entries, positives, total = (float(part[number]) for part in totals)
+    predicted = total / entries if entries else math.nan
+    return Bin(number / BINS, (number + 1) / BINS, int(entries), int(positives), predicted, *ends)
+
+
+def _words(item: Bin) -> str:
+    return (
+        f"predicted {item.predicted:.2f}, observed {item.observed:.2f} [{item.low:.2f}, {item.high:.2f}], "
+        f"{item.positives:,} of {item.entries:,}"
+    )
+
 
 MOST_LABELS = 12
 HEAD = ["predicted", "entries", "positives", "mean predicted", "observed", "interval"]

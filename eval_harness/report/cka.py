@@ -8,12 +8,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from eval_harness.analyses.cka_results import CkaResult
-from eval_harness.analyses.heat_maps import WRITE_UP_TO, matrix
+from eval_harness.analyses.cka.plot import WRITE_UP_TO, matrix
+from eval_harness.analyses.cka.schema import CkaResult
 from eval_harness.analyses.rows import stage_rows
+from eval_harness.analyses.studies import told_apart
 from eval_harness.report.markup import Html, details, scroller, table, tag
 from eval_harness.report.svg import chart, label, line, shortened
-from eval_harness.studies import told_apart
 
 WORDS = (
     "Linear CKA of every two stages on the same records: 1 where features agree up to rotation and scale. The debiased "

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecg_hub.errors import EcgHubError
-from eval_harness.comparison import Comparison, compare_models
-from eval_harness.found import FoundRun
-from eval_harness.own_names import PREFIX
-from eval_harness.predictions import Predictions
-from eval_harness.results import Estimate, Result
-from eval_harness.scoring import ResampleUnit
-from eval_harness.studies import told_apart
-from eval_harness.summary import MAIN_METRICS
-from eval_harness.taskfiles import Task
+from eval_harness.analyses.studies import told_apart
+from eval_harness.config.options import PREFIX
+from eval_harness.results.comparison import Comparison, compare_models
+from eval_harness.results.folders import FoundRun
+from eval_harness.results.predictions import Predictions
+from eval_harness.results.schema import Estimate, Result
+from eval_harness.results.scoring import ResampleUnit
+from eval_harness.results.summary import MAIN_METRICS
+from eval_harness.tasks.task import Task
 
 if TYPE_CHECKING:
-    from dataset_scripts.spec import ECGDataset
+    from dataset_scripts.core.spec import ECGDataset
 
 METRIC_TITLES = {
     "macro_auroc": "macro AUROC",

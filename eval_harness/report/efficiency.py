@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from eval_harness.label_efficiency.plot import drawn_curve
+from eval_harness.analyses.label_efficiency.plot import drawn_curve
+from eval_harness.analyses.studies import told_apart
+from eval_harness.analyses.study_results import (
+    EfficiencyEntry,
+    EfficiencyRatios,
+    EfficiencyResult,
+    FittedCurve,
+    curve_rows,
+    point_rows,
+    ratio_rows,
+    reasons,
+)
+from eval_harness.report.forest import LEFT, TRACE_TOP, Trace, names_legend, trace_chart, values_of
 from eval_harness.report.markup import Html, details, table, tag
 from eval_harness.report.svg import log_axis
-from eval_harness.report.traces import LEFT, TOP, Trace, names_legend, trace_chart, values_of
-from eval_harness.results import Estimate
-from eval_harness.studies import told_apart
-from eval_harness.study_results import EfficiencyEntry, EfficiencyRatios, EfficiencyResult, FittedCurve, reasons
-from eval_harness.study_rows import curve_rows, point_rows, ratio_rows
+from eval_harness.results.schema import Estimate
 
 WORDS = (
     "The loss, 1 - macro AUROC, against the number of training records N, and the curve C N^-alpha + L0 through its "
@@ -84,7 +92,7 @@ def _ratios(task: str, traces: Sequence[Trace]) -> Html:
         words = "No ratio is defined: no baseline, too few sizes, or the baseline's loss lies at the floor or below."
         return tag("figure", tag("figcaption", words))
     across = log_axis([10**place for trace in traces for place, _ in trace.points], LEFT, RIGHT)
-    upward = log_axis([1.0, *(10**value for value in values_of(traces))], HEIGHT + TOP, TOP, most=6)
+    upward = log_axis([1.0, *(10**value for value in values_of(traces))], HEIGHT + TRACE_TOP, TRACE_TOP, most=6)
     title = f"{task}: records needed, over those of the baseline"
     drawn = trace_chart(title, across, "N, records of the baseline", "r(N)", traces, upward=upward, level=0.0)
     return tag("figure", drawn, tag("figcaption", "r(N) with intervals; dashed: as many as the baseline"))

@@ -9,22 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
-from eval_harness.atomic import write_text
-from eval_harness.found import FoundRun
-from eval_harness.registry import datasets as known_datasets
-from eval_harness.registry import tasks as known_tasks
+from ecg_hub.utils.files import write_text
 from eval_harness.report import about, scores
 from eval_harness.report.analyses import Content, Found, analysis_part
 from eval_harness.report.analyses import chosen as chosen_analyses
 from eval_harness.report.calibration import calibration_part
 from eval_harness.report.content import Entry, TaskContent, entries, gather, task_names, without_folders
 from eval_harness.report.ecgs import EcgSource
-from eval_harness.report.groups import subgroup_part
-from eval_harness.report.labels import label_order, label_table, metric_tables
-from eval_harness.report.markup import Html, anchor, join, tag
-from eval_harness.report.style import style_sheet
+from eval_harness.report.labels import label_order, label_table, metric_tables, subgroup_part
+from eval_harness.report.markup import Html, anchor, join, style_sheet, tag
 from eval_harness.report.training import read_history, training_charts
-from eval_harness.taskfiles import Task
+from eval_harness.results.folders import FoundRun
+from eval_harness.tasks.registry import datasets as known_datasets
+from eval_harness.tasks.registry import tasks as known_tasks
+from eval_harness.tasks.task import Task
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """For the browser: run nothing, load nothing."""

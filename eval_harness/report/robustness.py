@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from eval_harness.analyses.curves import SINGLE, along, by_group, lead_name, score_range, strongest
-from eval_harness.analyses.robustness_results import Condition, RobustnessResult
+from eval_harness.analyses.robustness.plot import SINGLE, along, by_group, lead_name, score_range, strongest
+from eval_harness.analyses.robustness.schema import Condition, RobustnessResult
 from eval_harness.analyses.rows import condition_rows
 from eval_harness.report.content import METRIC_TITLES
-from eval_harness.report.forest import Line, forest
+from eval_harness.report.forest import LEFT, TRACE_TOP, Line, Trace, forest, trace_chart
 from eval_harness.report.markup import Html, details, scroller, table, tag
 from eval_harness.report.svg import NamedAxis, axis
-from eval_harness.report.traces import LEFT, TOP, Trace, trace_chart
-from eval_harness.results import Estimate
+from eval_harness.results.schema import Estimate
 
 WORDS = (
     "The trained head scored again on the same test records, corrupted before the model's own preparation; nothing was "
@@ -85,7 +84,7 @@ def _panel(result: RobustnessResult, task: str, metric: str, conditions: list[Co
     places = tuple(place for place, _ in path)
     margin = 0.04 * places[-1]
     across = NamedAxis(-margin, places[-1] + margin, LEFT, RIGHT, *_ticks(places))
-    upward = axis(score_range(result, task, metric), TOP + HEIGHT, TOP, count=4, room=0.0)
+    upward = axis(score_range(result, task, metric), TRACE_TOP + HEIGHT, TRACE_TOP, count=4, room=0.0)
     name = METRIC_TITLES[metric]
     drawn = trace_chart(
         f"{task}: {name}, {title}", across, conditions[0].unit, name, [Trace(title, 0, path, shaded=True)],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval_harness.comparison import p_text
 from eval_harness.report.content import METRIC_TITLES, Entry, Scored, TaskContent, main_estimate
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.markup import Html, anchor, details, join, scroller, table, tag
-from eval_harness.results import Result
-from eval_harness.summary import deviations_text, score_text, seed_rows
+from eval_harness.results.comparison import p_text
+from eval_harness.results.schema import Result
+from eval_harness.results.summary import deviations_text, score_text, seed_rows
 
 CHANCE = {"macro_auroc": 0.5, "macro_auroc_paper": 0.5}
 STATES = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from eval_harness.analyses.rows import concept_rows
-from eval_harness.analyses.transfer_results import TransferResult, TransferTask
+from eval_harness.analyses.transfer.schema import TransferResult, TransferTask
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.markup import Html, details, scroller, table, tag
 from eval_harness.report.scores import state
-from eval_harness.results import Estimate
+from eval_harness.results.schema import Estimate
 
 WORDS = (
     "The trained head scored as it is on another dataset, through a map of labels; thresholds are those of the run's "

@@ -10,11 +10,11 @@ import torch
 from torch.nn import functional
 
 from ecg_hub import AutoFeatureExtractor, AutoModel, catalog
-from eval_harness.adapt import AdaptedModel, adapt, parameter_groups
-from eval_harness.loading import LoadedModel, load_model, with_random_weights
-from eval_harness.post_trainer import stage2_groups
-from eval_harness.post_training import PostTraining
-from eval_harness.protocol import Protocol
+from eval_harness.config.post_training import PostTraining
+from eval_harness.config.protocol import Protocol
+from eval_harness.models.adapting import AdaptedModel, adapt, parameter_groups
+from eval_harness.models.loading import LoadedModel, load_model, with_random_weights
+from eval_harness.training.post_training import stage2_groups
 from tests.support.models import signals, tiny
 
 pytestmark = pytest.mark.parametrize("alias", catalog.models())

@@ -15,8 +15,9 @@ import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.auto import build_feature_extractor
 from ecg_hub.names import model_folder
-from eval_harness.cli import evaluate, hub
-from eval_harness.published import scores
+from eval_harness.cli.eval import main as evaluate
+from eval_harness.cli.hub import main as hub
+from eval_harness.results.published import scores
 from model_cards.__main__ import count
 from model_cards.card import complete_card
 from model_cards.facts import FOLDER, corpora, hand_written, measured, pretraining
@@ -148,7 +149,7 @@ def test_multiply_accumulates_are_those_of_the_full_size_model(alias: str) -> No
 
 
 def test_a_converted_folder_gets_the_whole_card(alias: str, tmp_path: Path) -> None:
-    from ecg_hub.hub.convert import write_model_folder
+    from ecg_hub.weights.conversion import write_model_folder
 
     model = tiny(alias)
     model.config.source = {

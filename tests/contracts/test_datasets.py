@@ -12,14 +12,14 @@ from datasets import Array2D, ClassLabel, List, Value
 
 from dataset_scripts import mock
 from dataset_scripts.catalog import datasets, get
-from dataset_scripts.extent import Copy, extent
-from dataset_scripts.labels import label_matrix
+from dataset_scripts.core.extent import Copy, extent
+from dataset_scripts.core.labels import label_matrix
+from dataset_scripts.core.spec import OWN_COLUMNS, SPLITS, ECGDataset
 from dataset_scripts.load import Prepared, prepare
-from dataset_scripts.shard_folder import write_shards
-from dataset_scripts.signals import SignalReader
-from dataset_scripts.spec import OWN_COLUMNS, SPLITS, ECGDataset
+from dataset_scripts.reader import SignalReader
+from dataset_scripts.tools.export import write_shards
 from ecg_hub.errors import DataError
-from eval_harness.pretrain.opening import open_folder
+from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.sources import RecordSource, StoreSource
 
 RECORDS = 60

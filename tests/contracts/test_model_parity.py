@@ -11,7 +11,7 @@ import torch
 
 import ecg_hub
 from ecg_hub import catalog
-from ecg_hub.hub.convert import convert
+from ecg_hub.weights.conversion import convert
 from model_cards.facts import measured
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import write_lightning_checkpoint

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ecg_hub import catalog
-from ecg_hub.heads import AttentionPoolingHead, MeanLinearHead
-from ecg_hub.modeling_utils import DropPath, set_drop_path
+from ecg_hub.modeling.heads import AttentionPoolingHead, MeanLinearHead
+from ecg_hub.modeling.modeling_utils import DropPath, set_drop_path
 from tests.support.models import (
     main_output,
     signals,

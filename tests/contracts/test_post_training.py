@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from ecg_hub import AutoModel, catalog
-from ecg_hub.stochastic_depth import DropPath, set_drop_path
-from eval_harness.adapt import adapt
-from eval_harness.cli.evaluate import main
-from eval_harness.post_trainer import block_depths, residual_blocks, stage2_groups
-from eval_harness.post_training import PostTraining
-from eval_harness.protocol import Protocol
-from eval_harness.results import read_result
-from eval_harness.runfile import read_run
+from ecg_hub.modeling.layers import DropPath, set_drop_path
+from eval_harness.cli.eval.main import main
+from eval_harness.config.post_training import PostTraining
+from eval_harness.config.protocol import Protocol
+from eval_harness.models.adapting import adapt
+from eval_harness.results.runfile import read_run
+from eval_harness.results.schema import read_result
+from eval_harness.training.post_training import block_depths, residual_blocks, stage2_groups
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ecg_hub import catalog
-from eval_harness.cli.evaluate import main
-from eval_harness.results import read_result
+from eval_harness.cli.eval.main import main
+from eval_harness.results.schema import read_result
 
 
 @pytest.fixture(scope="module")

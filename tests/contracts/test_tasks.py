@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dataset_scripts.catalog import datasets
-from eval_harness.metrics.auroc import macro_auroc
-from eval_harness.registry import TASKS_FOLDER, Task, expand, runs, suites, tasks
-from eval_harness.suites import SUITES_FILE
+from eval_harness.metrics.ranking import macro_auroc
+from eval_harness.tasks.registry import TASKS_FOLDER, Task, expand, runs, suites, tasks
+from eval_harness.tasks.suites import SUITES_FILE
 from tests.support.results import predictions
 
 TASKS = list(tasks().values())
@@ -101,7 +101,7 @@ def test_its_run_trains_what_it_scores(task: Task) -> None:
 
 @each_task
 def test_it_can_be_scored_from_predictions_of_its_run(task: Task) -> None:
-    from eval_harness.scoring import score_task
+    from eval_harness.results.scoring import score_task
 
     if task.kind != "multi_label_classification":
         pytest.skip("regression targets are scored in test_scoring")
@@ -126,7 +126,7 @@ def test_it_is_in_the_suites_of_its_category_and_dataset(task: Task) -> None:
 
 @each_task
 def test_listing_and_describing_name_it(task: Task, capsys: pytest.CaptureFixture[str]) -> None:
-    from eval_harness.cli.evaluate import main
+    from eval_harness.cli.eval.main import main
 
     assert main(["describe", task.name]) == 0
     text = capsys.readouterr().out

@@ -7,8 +7,9 @@ import types
 
 import pytest
 
-from dataset_scripts import catalog, sets
-from dataset_scripts.spec import ECGDataset
+from dataset_scripts import catalog
+from dataset_scripts import published as sets
+from dataset_scripts.core.spec import ECGDataset
 from ecg_hub.errors import UnknownNameError
 
 HEAVY = ("torch", "transformers", "datasets", "pandas", "pyarrow", "wfdb", "sklearn")
@@ -63,4 +64,4 @@ def test_public_names_are_there() -> None:
     with pytest.raises(AttributeError, match="nothing"):
         dataset_scripts.nothing  # noqa: B018
     assert isinstance(dataset_scripts.get("ptb-xl"), ECGDataset)
-    assert sets.__name__ == "dataset_scripts.sets"
+    assert sets.__name__ == "dataset_scripts.published"

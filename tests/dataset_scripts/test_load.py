@@ -9,9 +9,9 @@ import pytest
 from datasets import ClassLabel, DatasetDict, List
 
 from dataset_scripts.catalog import get
-from dataset_scripts.labels import label_matrix
+from dataset_scripts.core.labels import label_matrix
+from dataset_scripts.core.spec import Exclusion, LabelTable
 from dataset_scripts.load import Prepared, default_cache, label_dataset, load_dataset, prepare
-from dataset_scripts.spec import Exclusion, LabelTable
 from ecg_hub.errors import DataError, InputError, UnknownNameError
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dataset_scripts import catalog
+from dataset_scripts.core.spec import ECGDataset
 from dataset_scripts.load import prepare
-from dataset_scripts.signals import SignalReader
-from dataset_scripts.spec import ECGDataset
+from dataset_scripts.reader import SignalReader
 from ecg_hub.leads import LEADS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/adding_a_dataset.md"

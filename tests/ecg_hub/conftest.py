@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ecg_hub.feature_extraction import ECGFeatureExtractor
+from ecg_hub.input.feature_extraction import ECGFeatureExtractor
 from tests.support.extraction import PRESETS
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from eval_harness.options import RunOptions
-from eval_harness.protocol import protocol
+from eval_harness.config.options import RunOptions
+from eval_harness.config.protocol import protocol
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from eval_harness.cli.evaluate import main
-from eval_harness.predictions import write_predictions
-from eval_harness.registry import tasks
-from eval_harness.results import Result
-from eval_harness.scoring import score_task
-from eval_harness.task_docs import tasks_page
-from eval_harness.taskfiles import CATEGORIES, Task
+from eval_harness.cli.eval.main import main
+from eval_harness.results.predictions import write_predictions
+from eval_harness.results.schema import Result
+from eval_harness.results.scoring import score_task
+from eval_harness.tasks.docs import tasks_page
+from eval_harness.tasks.registry import tasks
+from eval_harness.tasks.task import CATEGORIES, Task
 from tests.conftest import ROOT
 from tests.support.results import predictions
 
@@ -27,7 +27,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 def test_the_list_of_tasks_is_current() -> None:
     page = (DOCS / "tasks.md").read_text(encoding="utf-8")
-    assert page == tasks_page(), "python -m eval_harness.task_docs > docs/tasks.md"
+    assert page == tasks_page(), "python -m eval_harness.tasks.docs > docs/tasks.md"
     for name in tasks():
         assert f"| `{name}` |" in page
 

@@ -13,7 +13,7 @@ import yaml
 
 from ecg_hub import catalog
 from ecg_hub.errors import EcgHubError
-from ecg_hub.hub.card import model_card
+from ecg_hub.weights.conversion import model_card
 from model_cards import facts
 from model_cards.__main__ import main
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from eval_harness.analyses.cka_results import CkaResult
-from eval_harness.analyses.corruptions import corruptions
+from ecg_hub.utils.files import write_text
+from eval_harness.analyses.cka.schema import CkaResult
 from eval_harness.analyses.files import Analysis, write_analysis
-from eval_harness.analyses.robustness_results import RobustnessResult
-from eval_harness.analyses.transfer_results import TransferResult
-from eval_harness.atomic import write_text
-from eval_harness.label_efficiency.study import Study, summary
-from eval_harness.options import RunOptions
-from eval_harness.studies import METRICS, Joint, RunScore, joint
-from eval_harness.study_results import AblationResult
+from eval_harness.analyses.label_efficiency.study import Study, summary
+from eval_harness.analyses.robustness.corruptions import corruptions
+from eval_harness.analyses.robustness.schema import RobustnessResult
+from eval_harness.analyses.studies import METRICS, Joint, RunScore, joint
+from eval_harness.analyses.study_results import AblationResult
+from eval_harness.analyses.transfer.schema import TransferResult
+from eval_harness.config.options import RunOptions
 
 MODEL = {"id": "/home/someone/models/encoder", "preset": "benchmark", "weights_sha256": "a" * 64}
 HEAD: dict[str, Any] = {"settings": {}, "complete": True, "synthetic": True, "created": "2026-11-21T20:00:00Z"}

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.catalog import datasets
-from eval_harness.contamination import state
-from eval_harness.extent import extent_of
-from eval_harness.predictions import Predictions, write_predictions
-from eval_harness.protocol import Protocol
+from eval_harness.config.protocol import Protocol
 from eval_harness.publish.meta import catalogue_entry, describe, digest
 from eval_harness.publish.names import META_FILE, entry_folder, entry_path
 from eval_harness.publish.push import entry_bytes
-from eval_harness.registry import suites, tasks
-from eval_harness.results import Result
-from eval_harness.runfile import RunFile, RunSettings, fingerprint, write_run
-from eval_harness.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
+from eval_harness.results.contamination import state
+from eval_harness.results.extent import extent_of
+from eval_harness.results.predictions import Predictions, write_predictions
+from eval_harness.results.runfile import RunFile, RunSettings, fingerprint, write_run
+from eval_harness.results.schema import Result
+from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
+from eval_harness.tasks.registry import suites, tasks
 from tests.support.results import SUPER, predictions, result
 
 FAST = {"resamples": 50}

@@ -9,8 +9,8 @@ import torch
 
 import ecg_hub
 from ecg_hub import catalog
-from ecg_hub.hub.convert import convert
 from ecg_hub.names import model_folder
+from ecg_hub.weights.conversion import convert
 from tests.support.fill import published_state, read_case
 from tests.support.models import tiny, tiny_classifier
 

@@ -15,7 +15,7 @@ def slow_cpc_loss(
     temperature: float = 1.0,
     normalize: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Loss and hits of each sequence, (batch,); arguments as in `ecg_hub.contrastive.cpc_loss`."""
+    """Loss and hits of each sequence, (batch,); arguments as in `ecg_hub.modeling.contrastive.cpc_loss`."""
     losses, hits = [], []
     anchors = predictions.shape[1]
     for i in range(anchors):

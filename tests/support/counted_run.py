@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eval_harness import job
-from eval_harness.cli.evaluate import main
-from eval_harness.features import FeatureCache
+from eval_harness.cli.eval.main import main
+from eval_harness.runner import job
+from eval_harness.training.features import FeatureCache
 
 made: list[FeatureCache] = []
 

@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dataset_scripts.exam_tables import FLAGS
 from dataset_scripts.mock.code_15 import COLUMNS
+from dataset_scripts.readers.exam_tables import FLAGS
 
 SAMPLES = 50
 

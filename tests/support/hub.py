@@ -114,9 +114,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestHub]:
     pytest.importorskip("starlette", reason="the hub server's packages are not installed")
     from huggingface_hub import close_session
 
-    from ecg_hub.hub.server.calls import Options
-    from ecg_hub.hub.server.serve import in_background
-    from eval_harness.cli.hub_serve import page_command
+    from ecg_hub.server.calls import Options
+    from ecg_hub.server.serve import in_background
+    from eval_harness.cli.hub.serve import page_command
 
     token_file = write_tokens(tmp_path / "tokens")
     background = in_background(tmp_path / "hub", Options(min_free=MB, page_command=page_command), token_file)

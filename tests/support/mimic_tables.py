@@ -9,16 +9,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dataset_scripts.mimic import sources
-from dataset_scripts.mimic.chart import read_chart
-from dataset_scripts.mimic.derive import Derived, derive
-from dataset_scripts.mimic.engine import Engine, Result, Settings
-from dataset_scripts.mimic.labs import lab_values, read_labs
-from dataset_scripts.mimic.matching import nearest_by_day, nearest_by_time
-from dataset_scripts.mimic.names import EVENTS
-from dataset_scripts.mimic.omr import biometrics, read_omr
-from dataset_scripts.mimic.selection import read_records
-from dataset_scripts.mimic.vitals import read_vitals, vital_signs
+from dataset_scripts.published.mimic_iv_ecg import sources
+from dataset_scripts.published.mimic_iv_ecg.derive import Derived, derive
+from dataset_scripts.published.mimic_iv_ecg.engine import Engine, Result, Settings
+from dataset_scripts.published.mimic_iv_ecg.matching import nearest_by_day, nearest_by_time
+from dataset_scripts.published.mimic_iv_ecg.names import EVENTS
+from dataset_scripts.published.mimic_iv_ecg.selection import read_records
+from dataset_scripts.published.mimic_iv_ecg.values import (
+    biometrics,
+    lab_values,
+    read_chart,
+    read_labs,
+    read_omr,
+    read_vitals,
+    vital_signs,
+)
 
 Row = Mapping[str, Any]
 NOON = "2150-06-15 12:00:00"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval_harness.pretrain.batch import Batch, own_lanes
 from eval_harness.pretrain.config import PretrainConfig
+from eval_harness.pretrain.order import Batch, own_lanes
 from eval_harness.pretrain.run import PretrainOptions, pretrain
 
 SETTINGS: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_negatives": 20}

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from eval_harness.predictions import Predictions, write_predictions
-from eval_harness.protocol import protocol
-from eval_harness.results import ModelInfo, Result, write_result
-from eval_harness.runfile import RunFile, RunSettings, fingerprint, write_run
-from eval_harness.scoring import STATISTICS_VERSION, score_task
-from eval_harness.taskfiles import Task
+from eval_harness.config.protocol import protocol
+from eval_harness.results.predictions import Predictions, write_predictions
+from eval_harness.results.runfile import RunFile, RunSettings, fingerprint, write_run
+from eval_harness.results.schema import ModelInfo, Result, write_result
+from eval_harness.results.scoring import STATISTICS_VERSION, score_task
+from eval_harness.tasks.task import Task
 from tests.support.results import predictions, result
 
 RESAMPLES = 60

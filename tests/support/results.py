@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from eval_harness.predictions import Predictions
-from eval_harness.results import Result
+from eval_harness.results.predictions import Predictions
+from eval_harness.results.schema import Result
 from tests.support.scores import scored
 
 SUPER = ("CD", "HYP", "MI", "NORM", "STTC")

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecg_hub.feature_extraction import ECGFeatureExtractor
+from ecg_hub.input.feature_extraction import ECGFeatureExtractor
 from ecg_hub.leads import LEADS
 
 RATE = 100

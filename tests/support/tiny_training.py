@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from eval_harness.adapt import AdaptedModel
-from eval_harness.data import RunData, Windows, make_split
-from eval_harness.features import FeatureCache, Predictor
-from eval_harness.own_models import OwnClassifier
-from eval_harness.protocol import Protocol
-from eval_harness.train import Checkpoint, Trainer
+from eval_harness.config.protocol import Protocol
+from eval_harness.data.windows import RunData, Windows, make_split
+from eval_harness.models.adapting import AdaptedModel
+from eval_harness.models.own_models import OwnClassifier
+from eval_harness.training.features import FeatureCache, Predictor
+from eval_harness.training.trainer import Checkpoint, Trainer
 
 LEADS, SAMPLES, WIDTH, RATE = 12, 5, 4, 5
 LABELS = ["a", "b"]

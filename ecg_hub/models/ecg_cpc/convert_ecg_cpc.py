@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ecg_hub.hub.entries import Conversion, Entries
-from ecg_hub.hub.s4_entries import take_s4_block
 from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
+from ecg_hub.weights.state_dict import Conversion, Entries, take_s4_block
 
 HEAD = "ts_encoder.head_ssl.proj.0.weight"
 _CONV, _S4 = "ts_encoder.encoder.", "ts_encoder.predictor.predictor."

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.s4 import S4Block, S4Convolution
 from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
-from ecg_hub.s4 import S4Block, S4Convolution
-from ecg_hub.stochastic_depth import DropPath
 
 
 class ECGCPCConvLayer(nn.Module):

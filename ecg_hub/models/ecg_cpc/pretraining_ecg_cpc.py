@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.contrastive import cpc_loss, number_of_anchors, sample_negatives
 from ecg_hub.errors import InputError
+from ecg_hub.modeling.contrastive import cpc_loss, number_of_anchors, sample_negatives
 from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
 from ecg_hub.models.ecg_cpc.modeling_ecg_cpc import ECGCPCModel, ECGCPCPreTrainedModel
 

@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput
+from ecg_hub.modeling.wav2vec2 import Wav2Vec2FamilyPreTrainedModel
 from ecg_hub.models.ecg_fm.configuration_ecg_fm import ECGFMConfig
-from ecg_hub.wav2vec2 import Wav2Vec2FamilyPreTrainedModel
 
 
 class ECGFMPreTrainedModel(Wav2Vec2FamilyPreTrainedModel):

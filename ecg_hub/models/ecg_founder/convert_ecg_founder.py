@@ -6,9 +6,9 @@ those of Net1D without a prefix; `dense` is the head of the 150 labels of the pr
 
 from __future__ import annotations
 
-from ecg_hub.hub.entries import Conversion, Entries
 from ecg_hub.models.ecg_founder.configuration_ecg_founder import ECGFounderConfig
 from ecg_hub.models.net1d.convert_net1d import backbone_state
+from ecg_hub.weights.state_dict import Conversion, Entries
 
 
 def convert(entries: Entries) -> Conversion:

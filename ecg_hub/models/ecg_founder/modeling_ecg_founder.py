@@ -8,7 +8,7 @@ arXiv 2410.04133. Original code: PKUDigitalHealth/ECGFounder (MIT); weights: Hug
 
 from __future__ import annotations
 
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGPreTrainedModel
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGPreTrainedModel
 from ecg_hub.models.ecg_founder.configuration_ecg_founder import ECGFounderConfig
 from ecg_hub.models.net1d.modeling_net1d import Net1DEncoderMixin
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
-from ecg_hub.configuration_utils import ECGConfig
+from ecg_hub.modeling.configuration_utils import ECGConfig
 
 LEADS_OF_ECG_JEPA = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 

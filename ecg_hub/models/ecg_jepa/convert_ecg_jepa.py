@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ecg_hub.hub.entries import Conversion, Entries
 from ecg_hub.models.ecg_jepa.configuration_ecg_jepa import ECGJEPAConfig
 from ecg_hub.models.ecg_jepa.modeling_ecg_jepa import time_and_lead_positions
+from ecg_hub.weights.state_dict import Conversion, Entries
 
 
 def convert(entries: Entries) -> Conversion:

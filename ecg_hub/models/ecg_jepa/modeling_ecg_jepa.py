@@ -19,9 +19,9 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel
+from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel
 from ecg_hub.models.ecg_jepa.configuration_ecg_jepa import ECGJEPAConfig
-from ecg_hub.stochastic_depth import DropPath
 
 # On the CPU, activations of more windows leave the allocator's arenas, and every operation pays for fresh pages.
 _CPU_SLICE = 4

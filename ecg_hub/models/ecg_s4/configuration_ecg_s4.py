@@ -6,7 +6,7 @@ from dataclasses import field
 
 from huggingface_hub.dataclasses import strict
 
-from ecg_hub.configuration_utils import ECGConfig
+from ecg_hub.modeling.configuration_utils import ECGConfig
 
 
 @strict

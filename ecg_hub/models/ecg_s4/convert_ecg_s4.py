@@ -8,9 +8,8 @@ code doubles it when it meets a longer input.
 
 from __future__ import annotations
 
-from ecg_hub.hub.entries import Conversion, Entries
-from ecg_hub.hub.s4_entries import take_s4_block
 from ecg_hub.models.ecg_s4.configuration_ecg_s4 import ECGS4Config
+from ecg_hub.weights.state_dict import Conversion, Entries, take_s4_block
 
 _PREFIX = "model."
 

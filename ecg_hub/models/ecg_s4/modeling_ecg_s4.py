@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.s4 import S4Block, S4Convolution
 from ecg_hub.models.ecg_s4.configuration_ecg_s4 import ECGS4Config
-from ecg_hub.s4 import S4Block, S4Convolution
-from ecg_hub.stochastic_depth import DropPath
 
 
 class ECGS4PreTrainedModel(ECGPreTrainedModel):

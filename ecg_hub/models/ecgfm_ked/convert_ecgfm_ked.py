@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ecg_hub.hub.entries import Conversion, Entries
 from ecg_hub.models.ecgfm_ked.configuration_ecgfm_ked import ECGFMKEDConfig
+from ecg_hub.weights.state_dict import Conversion, Entries
 
 _FLAT = "ecg_model."
 _OTHERS = ("model.", "text_encoder.")

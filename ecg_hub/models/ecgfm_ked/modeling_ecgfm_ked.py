@@ -17,10 +17,9 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.convolution import BatchNorm, ConvNorm
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.layers import BatchNorm, ConvNorm, DropPath
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
 from ecg_hub.models.ecgfm_ked.configuration_ecgfm_ked import ECGFMKEDConfig
-from ecg_hub.stochastic_depth import DropPath
 
 
 class ECGFMKEDStem(nn.Module):

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput
+from ecg_hub.modeling.wav2vec2 import Wav2Vec2FamilyPreTrainedModel
 from ecg_hub.models.hubert_ecg.configuration_hubert_ecg import HuBERTECGConfig
-from ecg_hub.wav2vec2 import Wav2Vec2FamilyPreTrainedModel
 
 
 class HuBERTECGPreTrainedModel(Wav2Vec2FamilyPreTrainedModel):

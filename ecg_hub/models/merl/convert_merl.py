@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ecg_hub.hub.entries import Conversion, Entries
 from ecg_hub.models.merl.configuration_merl import MERLConfig
+from ecg_hub.weights.state_dict import Conversion, Entries
 
 _WHOLE = "ecg_encoder."
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")

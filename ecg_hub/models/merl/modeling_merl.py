@@ -15,10 +15,9 @@ from torch.nn import functional
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.convolution import ConvNorm
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.layers import ConvNorm, DropPath
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
 from ecg_hub.models.merl.configuration_merl import MERLConfig
-from ecg_hub.stochastic_depth import DropPath
 
 
 class MERLBlock(GradientCheckpointingLayer):

@@ -6,7 +6,7 @@ from dataclasses import field
 
 from huggingface_hub.dataclasses import strict
 
-from ecg_hub.configuration_utils import ECGConfig
+from ecg_hub.modeling.configuration_utils import ECGConfig
 
 _LATE, _EARLY = ("3", "4", "5", "6"), ("0", "1", "2")
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from ecg_hub.hub.entries import Conversion, Entries
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
+from ecg_hub.weights.state_dict import Conversion, Entries
 
 _PREFIX = "model."
 _STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

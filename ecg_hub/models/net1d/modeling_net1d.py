@@ -20,9 +20,9 @@ from torch.nn import functional
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
-from ecg_hub.stochastic_depth import DropPath
 
 # Where the samples are so few, a 1x1 convolution is faster as one matrix product over all windows.
 _FEW_SAMPLES = 40

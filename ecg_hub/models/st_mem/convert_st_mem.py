@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ecg_hub.hub.entries import Conversion, Entries
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
 from ecg_hub.models.st_mem.modeling_st_mem import time_positions
+from ecg_hub.weights.state_dict import Conversion, Entries
 
 _DECODER = (
     "to_decoder_embedding.",

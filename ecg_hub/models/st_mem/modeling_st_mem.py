@@ -17,9 +17,9 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
-from ecg_hub.stochastic_depth import DropPath
 
 
 class STMEMEmbeddings(nn.Module):

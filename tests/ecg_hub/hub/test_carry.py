@@ -19,7 +19,7 @@ from ecg_hub.hub.mirror import Wish, mirror
 from ecg_hub.hub.package import packed
 from ecg_hub.hub.push import Plan, send
 from ecg_hub.names import model_folder
-from eval_harness.cli.hub import main
+from eval_harness.cli.hub.main import main
 from tests.support.checkpoints import SOURCE, save_tiny
 from tests.support.hub import TestHub
 

@@ -15,14 +15,15 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 import ecg_hub
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub import download, staging
 from ecg_hub.hub import mirror as module
+from ecg_hub.hub import mirror as staging
 from ecg_hub.hub.client import HubRepository, Stored
-from ecg_hub.hub.download import Patience
 from ecg_hub.hub.manifest import FILE, read_manifest, write_manifest
 from ecg_hub.hub.mirror import Wish, mirror
 from ecg_hub.names import model_folder
-from eval_harness.cli.hub import main
+from ecg_hub.utils import http as download
+from ecg_hub.utils.http import Patience
+from eval_harness.cli.hub.main import main
 from tests.support.checkpoints import SOURCE, save_tiny
 from tests.support.hub import TestHub
 
@@ -34,9 +35,9 @@ CONTENT = {f"data/part-{number}.parquet": bytes([number]) * 700_000 for number i
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ecg_hub.hub import download
+from ecg_hub.utils import http as download
 from ecg_hub.hub.mirror import Wish, mirror
-from ecg_hub.hub import staging
+from ecg_hub.hub import mirror as staging
 staging.THREADS = 1
 there, real = 0, download._Share.update
 def update(self, size):
@@ -313,7 +314,7 @@ def test_a_disk_that_does_not_take_it(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ecg_hub.hub.download._Part.finish", full)
+    monkeypatch.setattr("ecg_hub.utils.http._Part.finish", full)
     assert main(["mirror", DATA, "--type", "dataset", "--to", str(tmp_path)]) == 1
     assert "The disk is full" in (error := capsys.readouterr().err)
     assert "set --to to a folder on another disk" in error

@@ -14,8 +14,8 @@ import yaml
 
 import ecg_hub
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
+from ecg_hub.hub.cards import keep_scores
 from ecg_hub.hub.package import TRAINING_LOG, Package, pack, packed
-from ecg_hub.hub.published_card import keep_scores
 from ecg_hub.names import model_folder
 from tests.support.checkpoints import SOURCE, convert_filled, save_tiny
 

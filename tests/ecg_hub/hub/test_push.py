@@ -19,10 +19,10 @@ from ecg_hub.errors import InputError
 from ecg_hub.hub.client import HubRepository, said
 from ecg_hub.hub.package import packed
 from ecg_hub.hub.push import Plan, send
-from ecg_hub.hub.server.disk import Disk
-from ecg_hub.hub.server.refusals import RequestError
 from ecg_hub.names import model_folder
-from eval_harness.cli.hub import main
+from ecg_hub.server.naming import RequestError
+from ecg_hub.server.storage import Disk
+from eval_harness.cli.hub.main import main
 from tests.support.checkpoints import SOURCE, convert_filled, save_tiny
 from tests.support.hub import TestHub
 
@@ -72,7 +72,7 @@ def test_from_the_authors_names_to_plain_transformers(
 
 @pytest.mark.heavy
 def test_a_pushed_model_is_scored_under_its_commit(hub: TestHub, tmp_path: Path) -> None:
-    from eval_harness.cli.evaluate import main as evaluate
+    from eval_harness.cli.eval.main import main as evaluate
 
     convert_filled("ecg-cpc", tmp_path / "authors")
     with packed("ecg-cpc") as package:
@@ -90,7 +90,7 @@ def test_a_pushed_model_is_scored_under_its_commit(hub: TestHub, tmp_path: Path)
 def test_random_weights_under_a_short_name_never_pass_for_the_model(
     hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from eval_harness.cli.evaluate import main as evaluate
+    from eval_harness.cli.eval.main import main as evaluate
 
     ecg_hub.AutoModel.from_pretrained(TINY).push_to_hub("ecg-cpc")
     commit = hub.api().model_info(REPO).sha

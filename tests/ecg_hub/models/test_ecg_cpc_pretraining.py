@@ -10,8 +10,8 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 
 import ecg_hub
-from ecg_hub.contrastive import sample_negatives
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.modeling.contrastive import sample_negatives
 from tests.support.contrast import slow_cpc_loss
 from tests.support.models import tensors, tiny
 

@@ -17,11 +17,11 @@ import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub.checkpoint import read_checkpoint
-from ecg_hub.hub.entries import Entries
 from ecg_hub.models.ecg_fm.configuration_ecg_fm import ECGFMConfig
 from ecg_hub.models.ecg_fm.convert_ecg_fm import convert, published_name
 from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMModel
+from ecg_hub.weights.checkpoint import read_checkpoint
+from ecg_hub.weights.state_dict import Entries
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import signals, tiny, tiny_classifier
 

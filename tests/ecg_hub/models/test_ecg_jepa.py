@@ -16,8 +16,6 @@ from torch import nn
 from ecg_hub import catalog
 from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub.checkpoint import read_checkpoint
-from ecg_hub.hub.entries import Entries
 from ecg_hub.leads import LEADS
 from ecg_hub.models.ecg_jepa.configuration_ecg_jepa import ECGJEPAConfig
 from ecg_hub.models.ecg_jepa.convert_ecg_jepa import convert
@@ -28,6 +26,8 @@ from ecg_hub.models.ecg_jepa.modeling_ecg_jepa import (
     masked_attention,
     time_and_lead_positions,
 )
+from ecg_hub.weights.checkpoint import read_checkpoint
+from ecg_hub.weights.state_dict import Entries
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import signals, tiny
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from ecg_hub.errors import CheckpointError
-from ecg_hub.hub.entries import Entries
+from ecg_hub.modeling.s4 import S4Convolution
 from ecg_hub.models.ecg_s4.convert_ecg_s4 import convert
 from ecg_hub.models.ecg_s4.modeling_ecg_s4 import ECGS4Model
-from ecg_hub.s4 import S4Convolution
+from ecg_hub.weights.state_dict import Entries
 from tests.support.fill import published_state, read_case
 from tests.support.models import signals, tiny
 

@@ -14,12 +14,12 @@ from scipy import signal
 from ecg_hub import catalog
 from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError
-from ecg_hub.hub.checkpoint import read_checkpoint
-from ecg_hub.hub.entries import Entries
+from ecg_hub.input.recordings import wfdb_recording
 from ecg_hub.leads import LEADS
 from ecg_hub.models.ecgfm_ked.configuration_ecgfm_ked import ECGFMKEDConfig
 from ecg_hub.models.ecgfm_ked.convert_ecgfm_ked import convert
-from ecg_hub.recordings import wfdb_recording
+from ecg_hub.weights.checkpoint import read_checkpoint
+from ecg_hub.weights.state_dict import Entries
 from tests.support.models import tiny
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"

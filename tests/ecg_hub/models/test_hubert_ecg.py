@@ -16,11 +16,11 @@ from transformers import HubertConfig, HubertModel
 from ecg_hub import catalog
 from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub.checkpoint import read_checkpoint
-from ecg_hub.hub.entries import Entries
 from ecg_hub.models.hubert_ecg.configuration_hubert_ecg import HuBERTECGConfig
 from ecg_hub.models.hubert_ecg.convert_hubert_ecg import convert
 from ecg_hub.models.hubert_ecg.modeling_hubert_ecg import HuBERTECGModel, span_mask
+from ecg_hub.weights.checkpoint import read_checkpoint
+from ecg_hub.weights.state_dict import Entries
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import signals, tiny
 

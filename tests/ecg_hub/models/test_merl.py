@@ -13,11 +13,11 @@ from huggingface_hub.errors import StrictDataclassError
 from ecg_hub import catalog
 from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError
-from ecg_hub.hub.entries import Entries
+from ecg_hub.input.recordings import wfdb_recording
 from ecg_hub.leads import LEADS
 from ecg_hub.models.merl.configuration_merl import MERLConfig
 from ecg_hub.models.merl.convert_merl import convert
-from ecg_hub.recordings import wfdb_recording
+from ecg_hub.weights.state_dict import Entries
 from tests.support.models import tiny
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"

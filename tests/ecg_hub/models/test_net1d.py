@@ -12,10 +12,10 @@ import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from ecg_hub.errors import CheckpointError
-from ecg_hub.hub.entries import Entries
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
 from ecg_hub.models.net1d.convert_net1d import convert
 from ecg_hub.models.net1d.modeling_net1d import Net1DBlock, Net1DModel, SameConv1d
+from ecg_hub.weights.state_dict import Entries
 from tests.support.models import tiny
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"

@@ -15,13 +15,13 @@ from torch import nn
 from ecg_hub import catalog
 from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub.entries import Entries
 from ecg_hub.leads import LEADS
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
 from ecg_hub.models.st_mem.convert_st_mem import convert
 from ecg_hub.models.st_mem.modeling_st_mem import STMEMModel, time_positions
-from eval_harness.adapt import adapt, parameter_groups
-from eval_harness.protocol import Protocol
+from ecg_hub.weights.state_dict import Entries
+from eval_harness.config.protocol import Protocol
+from eval_harness.models.adapting import adapt, parameter_groups
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import signals, tiny
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from eval_harness.options import RunOptions
-from eval_harness.protocol import protocol
-from eval_harness.run import evaluate
+from eval_harness.config.options import RunOptions
+from eval_harness.config.protocol import protocol
+from eval_harness.runner.run import evaluate
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ecg_hub.leads import LEADS
-from eval_harness.cli.hub import main
+from eval_harness.cli.hub.main import main
 from tests.support.records import write_record
 
 TINY = "random:ecg-cpc-tiny"
@@ -122,7 +122,7 @@ def test_a_process_of_its_own_knows_the_models(
 ) -> None:
     words = [verb, model or str(classifier), *records]
     words += ["-o", str(tmp_path / "features.parquet")] if verb == "embed" else ["--format", "json"]
-    program = "import sys; from eval_harness.cli.hub import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from eval_harness.cli.hub.main import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "NORM" in done.stdout or "2 records" in done.stdout

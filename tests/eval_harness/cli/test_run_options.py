@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ecg_hub.errors import InputError, UnknownNameError
-from eval_harness.cli.evaluate import build_parser, main
-from eval_harness.cli.run import gather, options_from
-from eval_harness.options import RunOptions
+from eval_harness.cli.eval.main import build_parser, main
+from eval_harness.cli.eval.run import gather, options_from
+from eval_harness.config.options import RunOptions
 
 
 def parse(*words: str) -> RunOptions:

@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 
 from ecg_hub.errors import ResultError
-from eval_harness.found import read_found
-from eval_harness.leaderboard.entries import Contents, read_repository
-from eval_harness.leaderboard.memory import Memory, open_memory
+from eval_harness.leaderboard.entries import Contents, Memory, open_memory, read_repository
 from eval_harness.leaderboard.site import confirm_revisions
-from eval_harness.predictions import write_predictions
 from eval_harness.publish.hub import ModelFacts, UnreachableError
 from eval_harness.publish.meta import digest
 from eval_harness.publish.publisher import FolderPublisher
 from eval_harness.publish.push import MAX_ENTRY_BYTES, prepare, push
-from eval_harness.registry import tasks
+from eval_harness.results.folders import read_found
+from eval_harness.results.predictions import write_predictions
+from eval_harness.tasks.registry import tasks
 from tests.support.board import made_up, write_board, write_scored
 from tests.support.results import predictions
 

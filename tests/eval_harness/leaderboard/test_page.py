@@ -13,10 +13,10 @@ from typing import get_args
 import pytest
 import yaml
 
-from eval_harness.cli.evaluate import main
-from eval_harness.contamination import State
+from eval_harness.cli.eval.main import main
 from eval_harness.leaderboard import words
 from eval_harness.leaderboard.site import Site, build
+from eval_harness.results.contamination import State
 from tests.support.board import MODELS, counted, made_up, write_board, write_full, write_scored
 
 

@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
-from dataset_scripts.extent import Extent, State
-from eval_harness.found import find_runs
+from dataset_scripts.core.extent import Extent, State
 from eval_harness.leaderboard import board as board_module
-from eval_harness.leaderboard.entries import Contents, read_repository
-from eval_harness.leaderboard.memory import Memory
+from eval_harness.leaderboard.entries import Contents, Memory, read_repository
 from eval_harness.leaderboard.ranking import rank_all
 from eval_harness.leaderboard.site import build, make_board
 from eval_harness.publish.publisher import FolderPublisher
 from eval_harness.publish.push import prepare, push
-from eval_harness.registry import tasks
-from eval_harness.results import Result
+from eval_harness.results.folders import find_runs
+from eval_harness.results.schema import Result
+from eval_harness.tasks.registry import tasks
 from tests.support.board import counted, made_up, write_board, write_scored
 from tests.support.results import predictions
 

@@ -9,20 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval_harness import comparison
-from eval_harness.found import find_runs
 from eval_harness.leaderboard import ranking
 from eval_harness.leaderboard.board import Board, TaskSet
-from eval_harness.leaderboard.entries import Contents, read_repository
-from eval_harness.leaderboard.export import content
-from eval_harness.leaderboard.memory import Memory
+from eval_harness.leaderboard.entries import Contents, Memory, read_repository
 from eval_harness.leaderboard.ranking import Pairing, Ranks, rank_all, task_ranks
-from eval_harness.leaderboard.site import make_board
+from eval_harness.leaderboard.site import content, make_board
 from eval_harness.leaderboard.words import tie_line
 from eval_harness.publish.publisher import FolderPublisher
 from eval_harness.publish.push import prepare, push
-from eval_harness.registry import tasks
-from eval_harness.results import Result
+from eval_harness.results import comparison
+from eval_harness.results.folders import find_runs
+from eval_harness.results.schema import Result
+from eval_harness.tasks.registry import tasks
 from tests.support.board import counted, made_up, write_board, write_scored
 from tests.support.results import predictions
 

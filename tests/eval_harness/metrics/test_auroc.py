@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ecg_hub.errors import InputError
-from eval_harness.metrics.auroc import auroc, macro_auroc, macro_auroc_paper, micro_auroc
+from eval_harness.metrics.ranking import auroc, macro_auroc, macro_auroc_paper, micro_auroc
 from tests.support.scores import scored
 
 TOLERANCE = 1e-7

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from ecg_hub.errors import InputError
-from eval_harness.metrics.average_precision import average_precision, macro_average_precision
+from eval_harness.metrics.ranking import average_precision, macro_average_precision
 from tests.support.scores import scored
 
 

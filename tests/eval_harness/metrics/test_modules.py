@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import eval_harness.metrics.modules
-from eval_harness.metrics.auroc import macro_auroc, macro_auroc_paper
-from eval_harness.metrics.average_precision import macro_average_precision
+from eval_harness.metrics.ranking import macro_auroc, macro_auroc_paper, macro_average_precision
 from eval_harness.metrics.regression import mean_mae, pooled_mae
 from tests.support.scores import scored
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ecg_hub.errors import InputError
-from eval_harness.metrics.auroc import macro_auroc_paper
-from eval_harness.metrics.composite import composite
+from eval_harness.metrics.ranking import macro_auroc_paper
 from eval_harness.metrics.regression import mae, mean_mae, pooled_mae
+from eval_harness.metrics.selection import composite
 
 TOLERANCE = 1e-7
 

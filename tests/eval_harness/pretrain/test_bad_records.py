@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from ecg_hub.errors import DataError
-from eval_harness.pretrain.batch import Batch
-from eval_harness.pretrain.opening import open_folder
+from eval_harness.pretrain.data import open_folder
+from eval_harness.pretrain.order import Batch
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.rows import emptiness
 from tests.support.shards import RATE, extractor, record, records, write_arrow, write_parquet

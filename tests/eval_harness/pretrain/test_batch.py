@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ecg_hub.errors import InputError
-from eval_harness.pretrain.batch import check_batch, own_lanes
+from eval_harness.pretrain.order import check_batch, own_lanes
 
 
 def test_lanes_are_divided_among_the_processes() -> None:

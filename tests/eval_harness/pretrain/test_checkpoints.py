@@ -77,7 +77,7 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_is_whole(
 
 
 def test_weights_that_cannot_be_written_are_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ecg_hub.modeling_utils import ECGPreTrainedModel
+    from ecg_hub.modeling.modeling_utils import ECGPreTrainedModel
 
     error = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
     monkeypatch.setattr(ECGPreTrainedModel, "save_pretrained", second_call(error, ECGPreTrainedModel.save_pretrained))

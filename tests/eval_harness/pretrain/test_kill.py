@@ -104,7 +104,7 @@ def test_a_killed_command_continues_within_its_data(data_root: Path, data_cache:
         data = ["--data", "ptb-xl", "--data-root", str(data_root), "--cache-dir", str(data_cache), "--num-workers", "2"]
         numbers = ["--batch-size", "8", "--steps", "30", "--checkpoint-every", "4", "--log-every", "1", "--seed", "5"]
         words = ["--model", "ecg-cpc-tiny", *small, *data, *numbers, "--device", "cpu", "--output", str(output)]
-        return ["eval_harness.cli.hub", "pretrain", *words]
+        return ["eval_harness.cli.hub.main", "pretrain", *words]
 
     expected, weights = finish(tmp_path / "whole", command)
     assert kill_after(9, tmp_path / "killed", command) < 30

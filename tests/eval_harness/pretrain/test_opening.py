@@ -12,11 +12,11 @@ import yaml
 
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.mock import write
-from dataset_scripts.shard_folder import write_shards
-from dataset_scripts.signals import SignalReader
+from dataset_scripts.reader import SignalReader
+from dataset_scripts.tools.export import write_shards
 from ecg_hub.errors import DataError, InputError, UnknownNameError
-from eval_harness.pretrain.batch import Batch
-from eval_harness.pretrain.opening import open_folder, open_hub, open_source
+from eval_harness.pretrain.data import open_folder, open_hub, open_source
+from eval_harness.pretrain.order import Batch
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import RecordSource
 from tests.support.hub import TestHub

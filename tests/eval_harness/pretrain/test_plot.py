@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eval_harness.pretrain import plot
+from eval_harness.pretrain import log as plot
 from eval_harness.pretrain.log import TrainingLog, read_log
 
 

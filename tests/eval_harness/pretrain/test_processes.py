@@ -63,7 +63,7 @@ def test_two_processes_read_and_train_as_one_from_the_command_line(data_root: Pa
         words += ["--batch-size", "8", "--log-every", "1", "--batch-norm", "frozen", "--device", "cpu"]
         words += ["--output", str(tmp_path / str(number)), "--set", "num_negatives=16"]
         words += ["--probe-task", "ptbxl_super", "--probe-every", "4", "--probe-epochs", "1", "--probe-limit", "30"]
-        finish(number, "eval_harness.cli.hub", words, tmp_path / "home")
+        finish(number, "eval_harness.cli.hub.main", words, tmp_path / "home")
     logs = {number: read_log(tmp_path / str(number) / "log.jsonl") for number in (1, 2)}
     probes = {number: [row["probe"]["point"] for row in log if "probe" in row] for number, log in logs.items()}
     assert len(probes[1]) == 2

@@ -18,11 +18,11 @@ import pytest
 
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.leads import LEADS
-from eval_harness.pretrain.batch import Batch
-from eval_harness.pretrain.opening import open_folder
+from eval_harness.pretrain.data import open_folder
+from eval_harness.pretrain.order import Batch
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader, pretraining_extractor
 from eval_harness.pretrain.rows import Rows
-from eval_harness.pretrain.shard_files import FileSource
+from eval_harness.pretrain.sources import FileSource
 from tests.support.shards import RATE, extractor, record, records, write_parquet
 
 ROOT = Path(__file__).resolve().parents[3]

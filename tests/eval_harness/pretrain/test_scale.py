@@ -19,7 +19,7 @@ RECORDS, SAMPLES = 40_000, 1000
 READ = """
 import sys, itertools
 from pathlib import Path
-from eval_harness.pretrain.opening import open_folder
+from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from tests.support.shards import extractor
 
@@ -37,7 +37,7 @@ print(max(memory[60:120]), max(memory[-60:]), reader.records)
 DIGESTS = """
 import sys, hashlib
 from pathlib import Path
-from eval_harness.pretrain.opening import open_folder
+from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from tests.support.shards import extractor
 

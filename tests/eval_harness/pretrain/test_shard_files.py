@@ -15,14 +15,12 @@ from datasets import Dataset, DatasetDict
 
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.mock import write
-from dataset_scripts.shard_folder import write_shards
-from dataset_scripts.shard_manifest import MANIFEST_FILE
+from dataset_scripts.tools.export import MANIFEST_FILE, write_shards
 from ecg_hub.errors import DataError, InputError
-from eval_harness.pretrain import shard_files
-from eval_harness.pretrain.opening import open_folder
+from eval_harness.pretrain import sources as shard_files
+from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
-from eval_harness.pretrain.shard_files import FileSource, ShardFile
-from eval_harness.pretrain.sources import RecordSource, StoreSource
+from eval_harness.pretrain.sources import FileSource, RecordSource, ShardFile, StoreSource
 from tests.support.shards import extractor, record, records, table, write_arrow, write_parquet
 
 OPTIONS = ReaderOptions(batch_size=16, prefetch=0, shuffle_records=16)

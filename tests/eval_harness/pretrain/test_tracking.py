@@ -9,7 +9,7 @@ from typing import Any
 import accelerate
 import pytest
 
-from eval_harness.pretrain.tracking import PROJECT, tracked, tracking_arguments
+from eval_harness.pretrain.log import PROJECT, tracked, tracking_arguments
 from tests.support.pretraining import run
 
 

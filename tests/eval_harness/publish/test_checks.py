@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ecg_hub import catalog
-from eval_harness.found import read_found
 from eval_harness.publish.checks import check_run
 from eval_harness.publish.meta import describe
 from eval_harness.publish.push import PublishError, entry_bytes, prepare
-from eval_harness.registry import tasks
-from eval_harness.runfile import RunFile, fingerprint, write_run
+from eval_harness.results.folders import read_found
+from eval_harness.results.runfile import RunFile, fingerprint, write_run
+from eval_harness.tasks.registry import tasks
 from tests.support.board import write_scored
 from tests.support.results import SUPER, predictions
 
@@ -104,7 +104,7 @@ def test_a_missing_label_must_be_said(tmp_path: Path) -> None:
 
 def test_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
     folder = write_scored(tmp_path, given=predictions())
-    from eval_harness.predictions import write_predictions
+    from eval_harness.results.predictions import write_predictions
 
     sha256 = write_predictions(folder / "predictions" / "ptbxl_super.parquet", predictions(run="ptbxl_sub"))
     change(folder, lambda content: content["predictions"].update(sha256=sha256))
@@ -113,7 +113,7 @@ def test_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
 
 def test_other_predictions_give_another_score(tmp_path: Path) -> None:
     folder = write_scored(tmp_path)
-    from eval_harness.predictions import write_predictions
+    from eval_harness.results.predictions import write_predictions
 
     sha256 = write_predictions(folder / "predictions" / "ptbxl_super.parquet", predictions(seed=33))
     change(folder, lambda content: content["predictions"].update(sha256=sha256))

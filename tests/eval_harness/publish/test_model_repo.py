@@ -9,12 +9,12 @@ import yaml
 from huggingface_hub import ModelCard, eval_result_entries_to_yaml, parse_eval_result_entries
 
 from ecg_hub.errors import InputError
-from eval_harness.protocol import MODES
+from eval_harness.config.protocol import MODES
 from eval_harness.publish.hub import HubPublisher
 from eval_harness.publish.model_repo import entries_yaml, update_model_repo, with_model_index
+from eval_harness.publish.publisher import root_files, task_id
 from eval_harness.publish.push import PublishError
-from eval_harness.publish.repository import root_files, task_id
-from eval_harness.registry import tasks
+from eval_harness.tasks.registry import tasks
 from tests.support.board import made_up
 from tests.support.hub_api import HubApi
 

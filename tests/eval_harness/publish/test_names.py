@@ -6,7 +6,7 @@ import pytest
 
 from ecg_hub.errors import InputError
 from eval_harness.publish.names import entry_path, public_id, revision_folder, settings
-from eval_harness.results import ProtocolInfo
+from eval_harness.results.schema import ProtocolInfo
 from tests.support.results import result
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -10,11 +10,11 @@ import pytest
 from huggingface_hub import get_token
 
 from ecg_hub.errors import InputError
-from eval_harness.cli.evaluate import main
-from eval_harness.found import read_found
+from eval_harness.cli.eval.main import main
 from eval_harness.publish.hub import HubModels, HubPublisher
 from eval_harness.publish.push import prepare, push
-from eval_harness.registry import tasks
+from eval_harness.results.folders import read_found
+from eval_harness.tasks.registry import tasks
 from tests.support.board import write_scored
 from tests.support.hub import TestHub
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, get_session
 
-from eval_harness.cli.evaluate import main
+from eval_harness.cli.eval.main import main
 from tests.support import chromium
 from tests.support.board import write_scored
 from tests.support.hub import TestHub
@@ -97,7 +97,7 @@ def test_a_damaged_entry_is_refused_on_the_page_and_the_rest_is_shown(hub: TestH
 def test_a_page_that_cannot_be_made_says_so(
     hub: TestHub, results: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from ecg_hub.hub.server import boards
+    from ecg_hub.server import boards
 
     def nothing(self: boards.Boards, tree: str, folder: Path) -> None:
         folder.mkdir(parents=True)

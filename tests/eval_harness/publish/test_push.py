@@ -14,13 +14,13 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.hub.client import StaleParentError
-from eval_harness.found import find_runs, read_found
 from eval_harness.publish.hub import HubModels, HubPublisher, ModelFacts, UnreachableError
 from eval_harness.publish.licences import kept_back, refuse_kept_back
 from eval_harness.publish.meta import digest, read_meta
 from eval_harness.publish.publisher import FolderPublisher
 from eval_harness.publish.push import PublishError, Submission, prepare, push
-from eval_harness.registry import tasks
+from eval_harness.results.folders import find_runs, read_found
+from eval_harness.tasks.registry import tasks
 from tests.support.board import made_up, write_scored
 from tests.support.hub_api import HubApi, failure
 from tests.support.results import failed, predictions

@@ -1,10 +1,9 @@
-"""Macro average precision over labels as an `evaluate` module; see `eval_harness.metrics.average_precision`."""
+"""Macro average precision over labels as an `evaluate` module; see `eval_harness.metrics.ranking`."""
 
 import datasets
 import evaluate
 
-from eval_harness.metrics.auroc import evaluable_mean
-from eval_harness.metrics.average_precision import average_precision
+from eval_harness.metrics.ranking import average_precision, evaluable_mean
 
 DESCRIPTION = "Macro average precision (AUPRC without interpolation) over labels that have both outcomes."
 CITATION = "arXiv:2509.25095"

@@ -1,9 +1,9 @@
-"""Macro AUROC over labels as an `evaluate` module; the number is that of `eval_harness.metrics.auroc`."""
+"""Macro AUROC over labels as an `evaluate` module; the number is that of `eval_harness.metrics.ranking`."""
 
 import datasets
 import evaluate
 
-from eval_harness.metrics.auroc import auroc, evaluable_mean, paper_mean
+from eval_harness.metrics.ranking import auroc, evaluable_mean, paper_mean
 
 DESCRIPTION = "Macro AUROC of multi-label scores: over labels that have both outcomes, and as published (others 0.5)."
 CITATION = "arXiv:2509.25095"

@@ -1,0 +1,1 @@
+"""From a raw folder to splits: what a dataset declares, the record store, labels, folds."""

@@ -1,0 +1,233 @@
+"""The record store: every readable record of a raw folder, written once, as a Hugging Face dataset builder.
+
+Columns: record_id, patient_id, signal (samples, 12) int16 (float32 for z-scored data), gain_uv, baseline,
+sampling_rate, age, sex, and the raw columns that the dataset's label layer needs. One split, "records".
+
+The cache folder is `<cache>/<dataset>/<rate>hz-<raw fingerprint>/<version>`: it follows the content of the raw
+folder, not its path. Writing goes shard by shard into `<version>.shards`; finished shards outlive an interruption.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import Array2D, DatasetInfo, Features, List, SplitGenerator, Value
+from datasets.utils import tqdm
+
+from dataset_scripts.core.fingerprint import raw_fingerprint
+from dataset_scripts.core.report import check_loss, read_report, rejected_rows, report_text, write_report
+from dataset_scripts.core.shards import BATCH_RECORDS, Shard, ShardFiles, example, read_all, write_shard
+from dataset_scripts.core.spec import ECGDataset, Scan
+from ecg_hub.errors import DataError
+from ecg_hub.leads import LEADS
+from ecg_hub.utils.workers import run, usable_processors
+
+STORE_VERSION = 1
+"""Raise it whenever the layout of the store changes; every store is then written anew."""
+
+SERIAL_BELOW = 4096
+"""Fewer records than this are read in the calling process unless `num_proc` asks otherwise."""
+
+_SHARD_RECORDS = (64, 1024)
+_SHARDS_WANTED = 16
+_MOST_PROCESSES = 8
+
+
+def store_features(dataset: ECGDataset) -> Features:
+    """Return the columns of a dataset's record store with their types."""
+    leads = len(LEADS)
+    dtype = "float32" if dataset.unit == "zscore" else "int16"
+    columns: dict[str, Any] = {
+        "record_id": Value("string"),
+        "patient_id": Value("string"),
+        "signal": Array2D(shape=(None, leads), dtype=dtype),
+        "gain_uv": List(Value("float32"), length=leads),
+        "baseline": List(Value("int32"), length=leads),
+        "sampling_rate": Value("int32"),
+        "age": Value("float32"),
+        "sex": Value("string"),
+    }
+    return Features(columns | {name: Value(kind) for name, kind in dataset.metadata_columns.items()})
+
+
+class ECGBuilder(datasets.GeneratorBasedBuilder):
+    """Writes and opens the record store of one dataset.
+
+    Args:
+        dataset: what to write.
+        folder: its raw folder, checked by `ECGDataset.check_folder`.
+        cache_dir: where stores are kept.
+        sampling_rate: Hz.
+
+    Raises:
+        DataError: the raw folder cannot be read or the cache folder not be written.
+    """
+
+    DEFAULT_WRITER_BATCH_SIZE = BATCH_RECORDS
+
+    def __init__(self, dataset: ECGDataset, folder: Path, cache_dir: Path, sampling_rate: int) -> None:
+        self.dataset = dataset
+        self.folder = folder
+        self.sampling_rate = sampling_rate
+        self._scan: Scan | None = None
+        name = f"{sampling_rate}hz-{raw_fingerprint(dataset, folder, sampling_rate)}"
+        version = f"{STORE_VERSION}.{dataset.store_version}.0"
+        try:
+            super().__init__(cache_dir=str(cache_dir), dataset_name=dataset.name, config_name=name, version=version)
+        except OSError as error:
+            raise DataError(f"The cache folder {str(cache_dir)!r} cannot be used: {error}. Pass cache_dir.") from error
+
+    def scan(self) -> Scan:
+        """Return the scan of the raw folder's tables, made once."""
+        if self._scan is None:
+            self._scan = self.dataset.scan(self.folder, self.sampling_rate)
+        return self._scan
+
+    def version(self) -> str | None:
+        """Return the release of the data that the tables reveal; kept in the store, so a finished one needs no scan."""
+        return self._version_file.read_text(encoding="utf-8").strip() or None
+
+    @property
+    def _version_file(self) -> Path:
+        return self.store / "data_version.txt"
+
+    @property
+    def store(self) -> Path:
+        """The folder of the finished store."""
+        return Path(self._cache_dir)
+
+    def _info(self) -> DatasetInfo:
+        return DatasetInfo(
+            description=f"{self.dataset.title}: the record store.",
+            citation=self.dataset.citation,
+            homepage=self.dataset.page,
+            license=self.dataset.licence,
+            features=store_features(self.dataset),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[SplitGenerator]:
+        del dl_manager
+        return [SplitGenerator(name="records", gen_kwargs={"spans": plan(len(self.scan()))})]
+
+    def _generate_examples(self, spans: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the rows of the store without writing it (streaming, other file formats)."""
+        number = 0
+        for span in spans:
+            shard = self._shard(span)
+            for _, record, signal in read_all(shard):
+                if signal is not None:
+                    yield number, example(record, signal, shard.features)
+                    number += 1
+
+    def _prepare_split(
+        self,
+        split_generator: SplitGenerator,
+        file_format: str = "arrow",
+        num_proc: int | None = None,
+        max_shard_size: int | str | None = None,
+    ) -> None:
+        """Write the shards, keep those that an earlier run finished, and put them together with the report."""
+        if file_format != "arrow":
+            super()._prepare_split(split_generator, file_format, num_proc, max_shard_size)
+            return
+        spans: list[tuple[int, int]] = split_generator.gen_kwargs["spans"]
+        workshop = Path(self._cache_dir + ".shards")
+        files = [ShardFiles(workshop, f"{number:05d}-of-{len(spans):05d}") for number in range(len(spans))]
+        try:
+            workshop.mkdir(parents=True, exist_ok=True)
+            _remove_partial_files(workshop, Path(self._output_dir))
+            states = self._write_shards(spans, files, num_proc)
+            self._assemble(split_generator, files, states)
+        except OSError as error:
+            raise DataError(
+                f"Writing the record store to {str(workshop)!r} failed: {error}. Make room or choose another "
+                "cache_dir; the same command continues where it stopped."
+            ) from error
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"A process that read {self.dataset.title} was ended from outside, most likely for want of memory. "
+                "The same command continues where it stopped; pass a smaller num_proc."
+            ) from error
+        shutil.rmtree(workshop, ignore_errors=True)
+
+    def _shard(self, span: tuple[int, int]) -> Shard:
+        records = list(self.scan().records(*span))
+        return Shard(self.dataset, self.folder, records, self.sampling_rate, store_features(self.dataset))
+
+    def _write_shards(
+        self, spans: list[tuple[int, int]], files: list[ShardFiles], num_proc: int | None
+    ) -> list[dict[str, int]]:
+        """Write the shards that are not finished yet, with a progress bar, and return the state of all in order."""
+        states = {number: state for number, file in enumerate(files) if (state := file.finished()) is not None}
+        missing = [number for number in range(len(spans)) if number not in states]
+        processes = min(_processes(len(self.scan())) if num_proc is None else num_proc, len(missing))
+        tasks = ((number, self._shard(spans[number]), files[number]) for number in missing)
+        sizes = [stop - start for start, stop in spans]
+        done = sum(sizes[number] for number in states)
+        with tqdm(total=sum(sizes), initial=done, unit=" records", desc=f"Preparing {self.dataset.title}") as bar:
+            for number, state in run(_write_numbered, tasks, max(processes, 1)):
+                states[number] = state
+                bar.update(sizes[number])
+        return [states[number] for number in range(len(spans))]
+
+    def _assemble(self, split_generator: SplitGenerator, files: list[ShardFiles], states: list[dict[str, int]]) -> None:
+        """Write the report, link the shards into the store, and describe it to the base class."""
+        output = Path(self._output_dir)
+        rejected = rejected_rows(self.scan().lost, "lost") + rejected_rows(self.scan().excluded, "excluded")
+        parts = (file.report.read_text(encoding="utf-8") for file in files)
+        write_report(output, itertools.chain(parts, [report_text(rejected)]))
+        (output / self._version_file.name).write_text(self.scan().version or "", encoding="utf-8")
+        if not any(state["rows"] for state in states):
+            check_loss(self.dataset, read_report(output), max_loss=1.0)
+        for number, file in enumerate(files):
+            _place(file.signals, output / _shard_name(self.dataset_name, number, len(files)))
+        info = split_generator.split_info
+        info.num_examples = sum(state["rows"] for state in states)
+        info.num_bytes = sum(state["num_bytes"] for state in states)
+        if len(files) > 1:
+            info.shard_lengths = [state["rows"] for state in states]
+
+
+def plan(records: int) -> list[tuple[int, int]]:
+    """Divide records into shards (start, stop); the division depends on their number alone.
+
+    So an interrupted preparation finds its shards again, whatever `num_proc` is.
+    """
+    low, high = _SHARD_RECORDS
+    size = min(max(math.ceil(records / _SHARDS_WANTED), low), high)
+    return [(start, min(start + size, records)) for start in range(0, max(records, 1), size)]
+
+
+def _write_numbered(task: tuple[int, Shard, ShardFiles]) -> tuple[int, dict[str, int]]:
+    number, shard, files = task
+    return number, write_shard(shard, files)
+
+
+def _processes(records: int) -> int:
+    return 1 if records < SERIAL_BELOW else min(usable_processors(), _MOST_PROCESSES)
+
+
+def _remove_partial_files(workshop: Path, output: Path) -> None:
+    """Remove what an interrupted run left besides finished shards."""
+    for path in (*workshop.glob("*.partial"), *output.iterdir()):
+        path.unlink()
+
+
+def _place(source: Path, target: Path) -> None:
+    """Link a finished shard into the store; where the file system has no links, move it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        os.replace(source, target)
+
+
+def _shard_name(dataset_name: str, number: int, total: int) -> str:
+    return f"{dataset_name}-records-{number:05d}-of-{total:05d}.arrow" if total > 1 else f"{dataset_name}-records.arrow"

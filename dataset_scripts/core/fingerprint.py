@@ -1,0 +1,97 @@
+"""Two fingerprints: of a raw folder (finds the store again) and of a store's content (goes into results).
+
+The raw one is cheap and local: names, sizes and times of the signal files, and the content of the tables. A folder
+that is moved keeps it; one that changes in any of these gets a new store. The content one covers every sample and
+every metadata value, so two machines with the same data agree on it, however the files got there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataset_scripts.core.spec import ECGDataset, RawRecord, Signal
+from ecg_hub.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def raw_fingerprint(dataset: ECGDataset, folder: Path, sampling_rate: int) -> str:
+    """Return 16 hexadecimal digits over the raw files that a store at this rate is made of.
+
+    Raises:
+        DataError: a table or a folder cannot be read.
+    """
+    tables = (*dataset.table_files, *dataset.optional_files)
+    try:
+        lines = [f"{name}\t{_file_sha256(folder / name)}\n" for name in tables if (folder / name).is_file()]
+        for root in dataset.signal_folders(sampling_rate):
+            lines += sorted(_signal_lines(folder, root, dataset.signal_suffixes, set(tables)))
+    except OSError as error:
+        raise DataError(f"The folder of {dataset.name!r} cannot be read: {error}.") from error
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def _signal_lines(folder: Path, root: str, suffixes: tuple[str, ...], tables: set[str]) -> Iterator[str]:
+    """Yield `name size time` of every signal file below a folder; names are relative to the raw folder."""
+    pending = [folder / root]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    pending.append(Path(entry.path))
+                elif entry.name.endswith(suffixes):
+                    name = os.path.relpath(entry.path, folder).replace(os.sep, "/")
+                    if name not in tables:
+                        yield f"{name}\t{_size_and_time(entry)}\n"
+
+
+def _size_and_time(entry: os.DirEntry[str]) -> str:
+    try:
+        state = entry.stat()
+    except OSError:  # a dangling link: the record will be reported as lost
+        return "unreadable"
+    return f"{state.st_size}\t{state.st_mtime_ns}"
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def record_digest(record: RawRecord, signal: Signal) -> str:
+    """Return 32 hexadecimal digits over everything that the store holds of one record."""
+    digest = hashlib.blake2b(digest_size=16)
+    known = [record.record_id, record.patient_id, record.age, record.sex, signal.sampling_rate]
+    digest.update(canonical_json([known, {**record.metadata, **signal.metadata}]).encode())
+    for array in (signal.gain_uv, signal.baseline, signal.samples):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def store_fingerprint(name: str, report: pd.DataFrame) -> str:
+    """Return 16 hexadecimal digits over the records of a store, from the digests in its report."""
+    kept = report.loc[report["status"] == "ok", "digest"]
+    return content_fingerprint([name, *kept])
+
+
+def content_fingerprint(parts: Iterable[Any]) -> str:
+    """Return 16 hexadecimal digits over values that JSON can hold, in their order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(canonical_json(part).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()[:16]
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON that is the same for equal values: sorted keys, no blanks."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)

@@ -1,0 +1,149 @@
+"""The report of a preparation: every record of the raw folder, whether it reached the store, and why not.
+
+What each step of a derivation from many tables took in and gave out: for the report file and for the screen.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dataset_scripts.core.spec import ECGDataset, Rejected
+from ecg_hub.errors import DataError
+
+COLUMNS = ("record_id", "file", "status", "reason", "samples", "digest")
+REPORT_FILE = "report.csv"
+
+
+def row(record_id: str, file: str, status: str, reason: str = "", samples: int = 0, digest: str = "") -> dict[str, Any]:
+    """Return one line of the report.
+
+    Args:
+        record_id: the dataset's own name of the record.
+        file: its file below the raw folder.
+        status: "ok", "lost" or "excluded".
+        reason: why it is lost or excluded; for "ok" a remark, mostly empty.
+        samples: samples per lead.
+        digest: what the store holds of it, hashed.
+    """
+    return dict(zip(COLUMNS, (record_id, file, status, reason, samples, digest), strict=True))
+
+
+def rejected_rows(rejected: Iterable[Rejected], status: str) -> list[dict[str, Any]]:
+    """Return report lines of records that were rejected before reading."""
+    return [row(item.record_id, item.file, status, item.reason) for item in rejected]
+
+
+def report_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return report lines as CSV without the header."""
+    buffer = io.StringIO()
+    csv.DictWriter(buffer, COLUMNS, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def write_report(folder: Path, parts: Iterable[str]) -> None:
+    """Write `report.csv` into the folder of a store, from pieces made by `report_text`."""
+    with (folder / REPORT_FILE).open("w", encoding="utf-8", newline="") as handle:
+        handle.write(",".join(COLUMNS) + "\n")
+        handle.writelines(parts)
+
+
+def read_report(folder: Path) -> pd.DataFrame:
+    """Read the report of a store: columns record_id, file, status, reason, samples, digest; text is never NaN."""
+    types = {name: "int64" if name == "samples" else "str" for name in COLUMNS}
+    return pd.read_csv(folder / REPORT_FILE, dtype=types, keep_default_na=False)
+
+
+def check_loss(dataset: ECGDataset, report: pd.DataFrame, max_loss: float) -> None:
+    """Stop where too many records are lost; records that a rule excludes are not counted on either side.
+
+    Raises:
+        DataError: more than `max_loss` (a fraction) of the records are lost; gives counts and the first reasons.
+    """
+    lost = report[report["status"] == "lost"]
+    total = len(lost) + int((report["status"] == "ok").sum())
+    if total and len(lost) <= max_loss * total and len(lost) < total:
+        return
+    if not total:
+        excluded = f" ({len(report)} are left out by rule)" if len(report) else ""
+        raise DataError(f"{dataset.title}: there is no record to read{excluded}. Get the data from {dataset.page}.")
+    raise DataError(
+        f"{dataset.title}: {len(lost)} of {total} records ({len(lost) / total:.1%}) cannot be read, more than "
+        f"max_loss={max_loss} allows. {first_reasons(lost)} Get these files again from {dataset.page}"
+        + (f", or pass max_loss={_round_up(len(lost) / total)} to go on without them." if len(lost) < total else ".")
+    )
+
+
+def first_reasons(lost: pd.DataFrame, number: int = 5) -> str:
+    """Return the first lost records with their reasons in one line."""
+    shown = [f"{item.record_id} ({item.file}): {item.reason}." for item in lost.head(number).itertuples()]
+    rest = len(lost) - len(shown)
+    return " ".join(shown) + (f" And {rest} more." if rest > 0 else "")
+
+
+def _round_up(fraction: float) -> float:
+    """Return the fraction rounded up to a thousandth, so that passing it on lets the same records through."""
+    return min(1.0, int(fraction * 1000 + 1) / 1000)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rule at work.
+
+    Attributes:
+        table: the file it works on, or the group of targets.
+        step: the rule in a few words.
+        rows_in: rows before it, or None where they are not counted.
+        rows_out: rows after it.
+        note: bounds, units, thresholds: the numbers that the rule found in the data.
+    """
+
+    table: str
+    step: str
+    rows_in: int | None
+    rows_out: int
+    note: str = ""
+
+
+def steps_csv(steps: Iterable[Step]) -> str:
+    """Return steps as CSV with a header line."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [field.name for field in fields(Step)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(step) for step in steps)
+    return buffer.getvalue()
+
+
+def read_steps(path: Path) -> list[Step]:
+    """Return the steps of a file written with `steps_csv`."""
+    with path.open(encoding="utf-8", newline="") as handle:
+        return [
+            Step(
+                row["table"],
+                row["step"],
+                int(row["rows_in"]) if row["rows_in"] else None,
+                int(row["rows_out"]),
+                row["note"],
+            )
+            for row in csv.DictReader(handle)
+        ]
+
+
+def steps_text(steps: Sequence[Step]) -> str:
+    """Return steps as lines of aligned columns."""
+    rows = [("table", "rule", "rows before", "rows after", "")]
+    rows += [
+        (step.table, step.step, "" if step.rows_in is None else f"{step.rows_in:,}", f"{step.rows_out:,}", step.note)
+        for step in steps
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}  {row[4]}".rstrip()
+        for row in rows
+    )

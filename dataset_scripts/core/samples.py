@@ -1,0 +1,135 @@
+"""Sample arrays of the record store: lead order, missing marker, exact conversion to int16, repairs.
+
+`fix_nans_and_clip` of the MIMIC-IV-ECG preparation: where a record has missing samples, each lead is interpolated
+linearly over the whole record (gaps inside are bridged, a gap at the end repeats the last sample, one at the start
+stays missing); then every sample is clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ecg_hub.errors import DataError, UnknownNameError
+from ecg_hub.leads import LEADS, canonical_lead
+
+MISSING = -32768
+"""The int16 that stands for "no value"; WFDB's own marker of format 16."""
+
+LARGEST = 32767
+
+
+def lead_columns(names: Sequence[str]) -> list[int | None]:
+    """Return for each of the twelve leads the column of a record that holds it, or None.
+
+    Names match without case; names that are not one of the twelve (vx, vy, vz) are left out.
+
+    Raises:
+        DataError: two columns carry the same lead, or none of the twelve is there.
+    """
+    columns: dict[str, int] = {}
+    for index, name in enumerate(names):
+        try:
+            lead = canonical_lead(name)
+        except UnknownNameError:
+            continue
+        if lead in columns:
+            raise DataError(f"lead {lead} occurs twice")
+        columns[lead] = index
+    found = [columns.get(lead) for lead in LEADS]
+    if all(column is None for column in found):
+        raise DataError(f"none of the twelve leads among {', '.join(map(repr, names)) or 'no signals'}")
+    return found
+
+
+def missing_leads(columns: Sequence[int | None]) -> list[str]:
+    """Return the names of the leads that `lead_columns` did not find."""
+    return [lead for lead, column in zip(LEADS, columns, strict=True) if column is None]
+
+
+def take_columns(values: np.ndarray, columns: Sequence[int | None], fill: float) -> np.ndarray:
+    """Return the twelve leads of an array whose last axis holds a record's own columns; absent ones are `fill`."""
+    if list(columns) == list(range(values.shape[-1])):
+        return values
+    out = np.full((*values.shape[:-1], len(columns)), fill, dtype=values.dtype)
+    for target, source in enumerate(columns):
+        if source is not None:
+            out[..., target] = values[..., source]
+    return out
+
+
+def quantise(millivolt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Convert a float record to int16 with one gain for all leads.
+
+    The gain is the smallest power of two (in microvolt) that holds the record: at most 1 microvolt up to 32.767 mV,
+    coarser above. The error is at most half the gain. NaN becomes the missing marker.
+
+    Args:
+        millivolt: (samples, 12) float.
+
+    Returns:
+        samples (samples, 12) int16, gain_uv (12,) float32, baseline (12,) int32 of zeros.
+
+    Raises:
+        DataError: a sample is infinite.
+    """
+    microvolt = np.asarray(millivolt, dtype=np.float64) * 1000.0
+    if np.isinf(microvolt).any():
+        raise DataError("a sample is infinite")
+    absent = np.isnan(microvolt)
+    microvolt[absent] = 0.0
+    gain = _finest_gain(float(np.abs(microvolt).max(initial=0.0)))
+    samples = np.rint(microvolt / gain).astype(np.int16)
+    samples[absent] = MISSING
+    return samples, np.full(len(LEADS), gain, dtype=np.float32), np.zeros(len(LEADS), dtype=np.int32)
+
+
+def _finest_gain(peak_uv: float, finest: int = -10) -> float:
+    """Return the smallest power of two, not below 2**finest, with which `peak_uv` rounds to an int16."""
+    largest = LARGEST + 0.49
+    if peak_uv <= largest * 2.0**finest:
+        return float(2.0**finest)
+    return float(2.0 ** np.ceil(np.log2(peak_uv / largest)))
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is done to every record of a dataset.
+
+    Attributes:
+        clip_mv: samples beyond plus and minus this are set to it.
+    """
+
+    clip_mv: float
+
+    def apply(
+        self, window: np.ndarray, start: int, record: np.ndarray, gain_uv: np.ndarray, baseline: np.ndarray
+    ) -> np.ndarray:
+        """Repair a window in place and return it; the same samples as a window of the repaired record.
+
+        Args:
+            window: (samples, 12) float32 in millivolt, NaN where missing.
+            start: its first sample in the record.
+            record: (all samples, 12) int16, the whole record; read only for leads with missing samples.
+            gain_uv: (12,) microvolt per unit.
+            baseline: (12,) the unit that stands for 0 microvolt.
+        """
+        absent = np.isnan(window)
+        for lead in np.flatnonzero(absent.any(axis=0)):
+            units = _bridge(record[:, lead], start, start + len(window))
+            millivolt = (units - baseline[lead]) * np.float64(gain_uv[lead]) / 1000.0
+            window[absent[:, lead], lead] = millivolt[absent[:, lead]]
+        return np.clip(window, -self.clip_mv, self.clip_mv, out=window)
+
+
+def _bridge(values: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Return samples start to stop of a lead with its gaps bridged, float64; NaN before its first sample."""
+    known = np.flatnonzero(values != MISSING)
+    wanted = np.arange(start, stop)
+    if not known.size:
+        return np.full(wanted.size, np.nan)
+    bridged = np.interp(wanted, known, values[known].astype(np.float64))
+    bridged[wanted < known[0]] = np.nan
+    return bridged

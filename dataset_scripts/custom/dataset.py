@@ -1,0 +1,321 @@
+"""A user's own archive as a dataset: the description brought together with its files and its table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataset_scripts.core.spec import ECGDataset, Exclusion, LabelTable, PathLike, RawRecord, Rejected, Scan, Signal
+from dataset_scripts.custom.description import Description, read_description
+from dataset_scripts.custom.files import (
+    FileIndex,
+    list_files,
+    listed_file,
+    signals_folder,
+    suffixes,
+    without_ending,
+)
+from dataset_scripts.custom.table import Row, fold_rule, folds_and_splits, parse_row, read_table, standardised
+from dataset_scripts.formats.registry import read_signal
+from ecg_hub.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+READER_VERSION = 1
+"""Raise it whenever a reader of this package changes what it returns; stores are then written anew."""
+
+TABLE_UNIT = "as in the table"
+"""The unit of a target: the table does not say it."""
+
+_READING = {"format", "signals", "sampling_rate", "unit", "lead_names", "table", "columns"}
+_PROBED = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnDataset(ECGDataset):
+    """A user's own archive.
+
+    Attributes:
+        about: what the description says.
+        source: the YAML file.
+        folder: the data folder in use; None until `bound`.
+    """
+
+    about: Description
+    source: Path
+    folder: Path | None = field(default=None, compare=False)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the regression targets."""
+        return tuple(self.about.columns.target_columns().values()) if self.about.columns else ()
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the labels where every label has a column; None where only the cells of the table say them."""
+        columns = self.about.columns
+        if columns is None or columns.labels is None:
+            return ()
+        return None if isinstance(columns.labels, str) else tuple(columns.label_columns().values())
+
+    def find_folder(self, data_root: Path | None = None) -> Path:
+        """Return the data folder: as described, else DATA_ROOT/<name> if there is one, else the description's own.
+
+        Args:
+            data_root: folder with one folder per dataset.
+        """
+        beside = self.source.parent
+        if self.about.folder is not None:
+            return Path(os.path.normpath(beside / Path(self.about.folder).expanduser()))
+        if data_root is not None and (data_root / self.name).is_dir():
+            return data_root / self.name
+        return beside
+
+    def bound(self, data_dir: PathLike | None = None) -> OwnDataset:
+        """Return the dataset as it lies in a folder: with its sampling rate, read from the files if need be.
+
+        The rate is then that of most of 16 records spread over the archive; records of another rate are lost.
+
+        Args:
+            data_dir: the data folder; None takes `find_folder()`.
+
+        Raises:
+            DataError: the folder or what it must hold is missing, or none of the records can be read.
+        """
+        folder = self.find_folder() if data_dir is None else Path(data_dir).expanduser()
+        known = replace(self, folder=folder)
+        if self.about.sampling_rate is None:
+            known.check_folder(folder, 0)
+            return replace(known, sampling_rates=(_common_rate(known, folder),))
+        return known
+
+    def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
+        """Return the data folder after checking that signals and table are there.
+
+        Raises:
+            DataError: something is missing; names the description to correct.
+        """
+        del sampling_rate
+        folder = self.folder if data_dir is None and self.folder else self.find_folder()
+        if data_dir is not None:
+            folder = Path(data_dir).expanduser()
+        where = f"of {self.name!r}, described in {str(self.source)!r},"
+        if not folder.is_dir():
+            raise DataError(f"The data folder {str(folder)!r} {where} does not exist. Correct `folder` there.")
+        needed = [*self.table_files, signals_folder(self.about)]
+        missing = [name for name in needed if not (folder / name).exists()]
+        if missing:
+            raise DataError(
+                f"The data folder {str(folder)!r} {where} lacks {', '.join(map(repr, missing))}. Correct `folder`, "
+                "`signals` or `table` there; paths are relative to the data folder."
+            )
+        return folder
+
+    def signal_folders(self, sampling_rate: int) -> tuple[str, ...]:
+        """Return the folder of the signal files."""
+        del sampling_rate
+        return (signals_folder(self.about),)
+
+    def scan(self, data_dir: Path, sampling_rate: int) -> Scan:
+        """Read the table, or list the files where there is none; a damaged row is a lost record."""
+        del sampling_rate
+        import pandas as pd
+
+        rows, lost, excluded = _listed(self.about, data_dir)
+        names = ["record_id", "file", "patient_id", "age", "sex", *self.metadata_columns]
+        return Scan(pd.DataFrame(rows, columns=names, dtype=object), lost=lost, excluded=excluded)
+
+    def read(self, data_dir: Path, record: RawRecord) -> Signal:
+        """Read one record in any of the formats."""
+        signal = read_signal(data_dir / record.file, self.about)
+        if signal.sampling_rate != self.sampling_rate:
+            raise DataError(
+                f"sampled at {signal.sampling_rate} Hz, not {self.sampling_rate} Hz: give such records a table and a "
+                f"YAML of their own with sampling_rate: {signal.sampling_rate}"
+            )
+        return signal
+
+    def label_table(self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any]) -> LabelTable:
+        """Derive labels, folds and targets; targets are z-scored with mean and deviation of the training records."""
+        del data_dir
+        labels = [json.loads(cell) for cell in metadata["table_labels"]]
+        fold, split = folds_and_splits(self.about, metadata, labels)
+        exclusions = [Exclusion("no fold in the table", split == "")]
+        if "samples" in metadata:
+            short = (metadata["samples"] < thresholds["min_seconds"] * self.sampling_rate).to_numpy()
+            exclusions.append(Exclusion(f"shorter than {thresholds['min_seconds']:g} s", short))
+        kept = ~np.any([rule.rows for rule in exclusions], axis=0)
+        targets, scales = None, dict[str, tuple[float, str]]()
+        if self.targets:
+            values = np.array([json.loads(cell) for cell in metadata["table_targets"]], dtype=np.float64)
+            values = values.reshape(len(metadata), len(self.targets))
+            scores, deviations = standardised(values, kept & (split == "train"))
+            targets = (self.targets, scores)
+            scales = {name: (scale, TABLE_UNIT) for name, scale in zip(self.targets, deviations, strict=True)}
+        return LabelTable(
+            labels=dict.fromkeys(self.label_columns, labels),
+            fold=fold,
+            split=split,
+            targets=targets,
+            exclusions=exclusions,
+            target_scales=scales,
+        )
+
+
+def open_own(path: PathLike) -> OwnDataset:
+    """Return the dataset of a description; reads the YAML file and nothing else.
+
+    Args:
+        path: the YAML file.
+
+    Raises:
+        InputError: the file cannot be read or is not valid; every problem is listed.
+    """
+    source = Path(path).expanduser().absolute()
+    about = read_description(source)
+    columns = about.columns
+    return OwnDataset(
+        about=about,
+        source=source,
+        name=about.name,
+        title=about.title or about.name,
+        versions=("as described",),
+        sampling_rates=() if about.sampling_rate is None else (about.sampling_rate,),
+        access=about.access,
+        redistribution=about.redistribution,
+        licence=about.licence,
+        citation=about.citation,
+        page=f"the archive that {str(source)!r} describes",
+        label_columns=("label_all",) if columns and columns.labels is not None else (),
+        folds=fold_rule(about),
+        metadata_columns={"table_labels": "string", "table_targets": "string", "table_fold": "string"},
+        thresholds={"min_count": about.min_count, "min_seconds": about.min_seconds},
+        table_files=(about.table,) if about.table else (),
+        signal_suffixes=suffixes(about),
+        store_version=_store_version(about),
+        description=about.description,
+    )
+
+
+def record_readers(path: PathLike) -> Iterator[tuple[str, Callable[[], Signal]]]:
+    """Yield every record of a description with the function that reads it; needs no labels and no common rate.
+
+    A record that the table already shows to be damaged comes with a function that raises its reason.
+
+    Raises:
+        InputError: the description is not valid.
+        DataError: the folder, the table or the signals are missing.
+    """
+    dataset = open_own(path)
+    folder = dataset.check_folder(dataset.find_folder(), 0)
+    rows, lost, _ = _listed(dataset.about, folder)
+    for row in rows:
+        yield row["record_id"], _Reader(folder / row["file"], dataset.about)
+    for item in lost:
+        yield item.record_id, _Refuser(item.reason)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    path: Path
+    about: Description
+
+    def __call__(self) -> Signal:
+        return read_signal(self.path, self.about)
+
+
+@dataclass(frozen=True)
+class _Refuser:
+    reason: str
+
+    def __call__(self) -> Signal:
+        raise DataError(self.reason)
+
+
+def _listed(about: Description, data_dir: Path) -> tuple[list[dict[str, Any]], list[Rejected], list[Rejected]]:
+    """Return the rows of the store, the lost ones, and the files that no row names."""
+    if about.table is None or about.columns is None:
+        index = FileIndex((), about)
+        files = list_files(data_dir, about)
+        bare = Counter(without_ending(index.inside(file)) for file in files)
+        names = [index.inside(file) for file in files]
+        # Two files that differ in their ending alone keep it.
+        names = [name if bare[without_ending(name)] > 1 else without_ending(name) for name in names]
+        plain = [Row(name, file, None, None, None, [], [], "") for name, file in zip(names, files, strict=True)]
+        return [_store_row(row, row.file) for row in plain], [], []
+    table = read_table(data_dir / about.table, about.columns)
+    lost = [Rejected(f"line {line}", about.table, f"line {line}: {reason}") for line, reason in table.damaged]
+    files = [] if about.columns.file else list_files(data_dir, about)
+    index = FileIndex(files, about)
+    found: dict[str, dict[str, Any]] = {}
+    used: dict[str, str] = {}
+    for line, cells in table.rows:
+        try:
+            row = parse_row(cells, about.columns)
+            if row.record in found:
+                raise ValueError(f"record {row.record!r} occurs a second time")
+            file = listed_file(row.file, data_dir, about) if about.columns.file else index.find(row.record)
+            if file in used:
+                raise ValueError(f"its file {file!r} belongs to record {used[file]!r} already")
+        except ValueError as error:
+            name = cells[about.columns.record].strip() or f"line {line}"
+            lost.append(Rejected(name, about.table, f"line {line}: {error}"))
+            continue
+        found[row.record], used[file] = _store_row(row, file), row.record
+    surplus = [file for file in files if file not in used]
+    excluded = [Rejected(without_ending(index.inside(file)), file, "not in the table") for file in surplus]
+    return list(found.values()), lost, excluded
+
+
+def _store_row(row: Row, file: str) -> dict[str, Any]:
+    return {
+        "record_id": row.record,
+        "file": file,
+        "patient_id": row.patient,
+        "age": row.age,
+        "sex": row.sex,
+        "table_labels": json.dumps(row.labels, ensure_ascii=False),
+        "table_targets": json.dumps(row.targets),
+        "table_fold": row.fold,
+    }
+
+
+def _store_version(about: Description) -> int:
+    """Return a number that changes with everything in the description that decides what is read."""
+    reading = json.dumps([READER_VERSION, about.model_dump(mode="json", include=_READING)], sort_keys=True)
+    return int(hashlib.sha256(reading.encode()).hexdigest()[:7], 16) + 1
+
+
+def _common_rate(dataset: OwnDataset, folder: Path) -> int:
+    """Return the rate of most of some records spread over the archive; of equally frequent ones the first."""
+    scan = dataset.scan(folder, 0)
+    files = scan.table["file"].tolist()
+    if not files:
+        raise DataError(
+            f"{dataset.title}: none of {len(scan.lost)} rows of the table can be used. "
+            f"{scan.lost[0].record_id}: {scan.lost[0].reason}. Correct the table or {str(dataset.source)!r}."
+        )
+    chosen = [files[k] for k in sorted({round(k) for k in np.linspace(0, len(files) - 1, _PROBED)})]
+    rates: Counter[int] = Counter()
+    reasons = []
+    for file in chosen:
+        try:
+            rates[read_signal(folder / file, dataset.about).sampling_rate] += 1
+        except DataError as error:
+            reasons.append(f"{file}: {error}")
+    if not rates:
+        raise DataError(
+            f"{dataset.title}: none of {len(chosen)} records tried can be read. {reasons[0]}. Correct the description "
+            f"{str(dataset.source)!r}, or the files."
+        )
+    return rates.most_common(1)[0][0]

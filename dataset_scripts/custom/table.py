@@ -1,0 +1,302 @@
+"""The table of a user's archive, each row checked for itself, and the folds, splits and targets that it gives."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataset_scripts.core.folds import stratify_groups
+from dataset_scripts.core.labels import split_by_fold
+from dataset_scripts.custom.description import Columns, Description, Folds
+from dataset_scripts.formats.channels import need
+from dataset_scripts.formats.tabular import separator_of
+from dataset_scripts.readers.tables import TextTable
+from ecg_hub.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx")
+SPLIT_WORDS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+OLDEST = 130.0
+_FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table, checked.
+
+    Attributes:
+        record: name of the record.
+        file: the cell of the column `file`, or "".
+        patient, age, sex: None where the cell is empty or there is no such column.
+        labels: as derived, repeats kept.
+        targets: one per target, None where the cell is empty.
+        fold: the cell of the column `fold` or `split`, or "".
+    """
+
+    record: str
+    file: str
+    patient: str | None
+    age: float | None
+    sex: str | None
+    labels: list[str]
+    targets: list[float | None]
+    fold: str
+
+
+def read_table(path: Path, columns: Columns) -> TextTable:
+    """Read a table as text.
+
+    Raises:
+        DataError: it is missing, of another kind, empty, or lacks a column; suggests the closest.
+    """
+    ending = path.suffix.lower()
+    if ending not in TABLE_ENDINGS:
+        raise DataError(f"{str(path)!r}: a table ends in {', '.join(TABLE_ENDINGS)}.")
+    if not path.is_file():
+        raise DataError(f"The table {str(path)!r} does not exist. Correct `table` or `folder` in the description.")
+    if ending in (".csv", ".tsv", ".txt"):
+        names, table = _text_table(path)
+    else:
+        names, table = _typed_table(path, ending, columns.separator)
+    _check_columns(path, names, columns)
+    if not table.rows and not table.damaged:
+        raise DataError(f"The table {str(path)!r} has no rows.")
+    _check_words(path, table, columns)
+    return table
+
+
+def parse_row(cells: Mapping[str, str], columns: Columns) -> Row:
+    """Check the cells of one row.
+
+    Raises:
+        ValueError: a cell does not hold what its column must hold.
+    """
+    if not cells[columns.record].strip():
+        raise ValueError(f"column {columns.record!r} (record) is empty")
+    return Row(
+        record=cells[columns.record].strip(),
+        file=cells[columns.file].strip() if columns.file else "",
+        patient=(cells[columns.patient].strip() or None) if columns.patient else None,
+        age=_age(cells, columns.age) if columns.age else None,
+        sex=columns.sexes()[cells[columns.sex].strip().lower()] if columns.sex and cells[columns.sex].strip() else None,
+        labels=_labels(cells, columns),
+        targets=[_number(cells, column) for column in columns.target_columns()],
+        fold=_fold(cells, columns),
+    )
+
+
+def _labels(cells: Mapping[str, str], columns: Columns) -> list[str]:
+    if isinstance(columns.labels, str):
+        return [part.strip() for part in cells[columns.labels].split(columns.separator) if part.strip()]
+    found = []
+    for column, label in columns.label_columns().items():
+        cell = cells[column].strip().lower()
+        if cell not in _FLAGS:
+            raise ValueError(f"column {column!r} holds {cells[column]!r}; 0 or 1 is expected")
+        if _FLAGS[cell]:
+            found.append(label)
+    return found
+
+
+def _number(cells: Mapping[str, str], column: str) -> float | None:
+    cell = cells[column].strip()
+    if not cell or cell.lower() in ("nan", "na", "null"):
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"column {column!r} holds {cells[column]!r}; a number is expected")
+    return value
+
+
+def _age(cells: Mapping[str, str], column: str) -> float | None:
+    age = _number(cells, column)
+    if age is not None and not 0 <= age <= OLDEST:
+        raise ValueError(f"column {column!r} holds {cells[column]!r}; an age in years up to {OLDEST:g} is expected")
+    return age
+
+
+def _fold(cells: Mapping[str, str], columns: Columns) -> str:
+    if columns.split:
+        cell = cells[columns.split].strip().lower()
+        return SPLIT_WORDS[cell] if cell else ""
+    value = _number(cells, columns.fold) if columns.fold else None
+    if value is None:
+        return ""
+    if value != int(value) or value < 0:
+        raise ValueError(f"column {columns.fold!r} holds {cells[str(columns.fold)]!r}; a fold is a whole number from 0")
+    return str(int(value))
+
+
+def _check_columns(path: Path, names: list[str], columns: Columns) -> None:
+    absent = [name for name in columns.needed() if name not in names]
+    if absent:
+        hints = "".join(did_you_mean(name, names) for name in absent[:3])
+        raise DataError(
+            f"The table {str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} "
+            f"{', '.join(map(repr, absent))}.{hints} It has: {', '.join(map(repr, names)) or 'no columns'}."
+        )
+
+
+def _check_words(path: Path, table: TextTable, columns: Columns) -> None:
+    """Refuse words that nobody explained, for the whole table at once: they are a matter of the description."""
+    checks: list[tuple[str, Mapping[str, object], str]] = []
+    if columns.sex:
+        remedy = f"say what it means, e.g. sex_values: {{%s: null}} under columns (known: {', '.join(columns.sexes())})"
+        checks.append((columns.sex, columns.sexes(), remedy))
+    if columns.split:
+        checks.append((columns.split, SPLIT_WORDS, f"%s is none of {', '.join(SPLIT_WORDS)}"))
+    for column, known, remedy in checks:
+        cells = (cells[column].strip() for _, cells in table.rows)
+        unknown = sorted({cell for cell in cells if cell and cell.lower() not in known})
+        if unknown:
+            raise DataError(
+                f"The table {str(path)!r}: column {column!r} holds {', '.join(map(repr, unknown[:5]))}; "
+                f"{remedy % unknown[0]}."
+            )
+
+
+def _text_table(path: Path) -> tuple[list[str], TextTable]:
+    """Read CSV: comma, semicolon or tab. A row whose cells do not fit the header is damaged."""
+    rows: list[tuple[int, Mapping[str, str]]] = []
+    damaged: list[tuple[int, str]] = []
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+            separator = separator_of(handle.readline())
+            handle.seek(0)
+            reader = csv.reader((line.replace("\0", "") for line in handle), delimiter=separator)
+            names = [name.strip() for name in next(reader, [])]
+            for cells in reader:
+                if len(cells) == len(names):
+                    rows.append((reader.line_num, dict(zip(names, cells, strict=True))))
+                elif cells:
+                    damaged.append((reader.line_num, f"{len(cells)} cells in a table of {len(names)} columns"))
+    except (csv.Error, OSError) as error:
+        raise DataError(f"The table {str(path)!r} cannot be read as CSV: {error}.") from None
+    return names, TextTable(rows, damaged)
+
+
+def _typed_table(path: Path, ending: str, separator: str) -> tuple[list[str], TextTable]:
+    """Read Parquet or Excel and turn every cell into text."""
+    import pandas as pd
+
+    try:
+        if ending == ".xlsx":
+            need("openpyxl")
+            frame = pd.read_excel(path, dtype=object)
+        else:
+            frame = pd.read_parquet(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise DataError(f"The table {str(path)!r} cannot be read: {' '.join(str(error).split())}") from None
+    names = [str(name).strip() for name in frame.columns]
+    columns = [[_cell(value, separator) for value in frame.iloc[:, k]] for k in range(len(names))]
+    first = 2 if ending == ".xlsx" else 1
+    rows = [(first + n, dict(zip(names, cells, strict=True))) for n, cells in enumerate(zip(*columns, strict=True))]
+    return names, TextTable(rows, ())
+
+
+def _cell(value: Any, separator: str) -> str:
+    """Return a typed cell as text: whole numbers without decimals, nothing for missing, lists joined."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return separator.join(_cell(item, separator) for item in value)
+    if value is None or value != value or str(value) in ("<NA>", "NaT"):
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def folds_and_splits(
+    about: Description, metadata: pd.DataFrame, labels: Sequence[Sequence[str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return fold and split of every row: as in the table, else stratified with all records of a patient together.
+
+    Args:
+        about: the description.
+        metadata: columns record_id, patient_id and table_fold.
+        labels: of every row.
+
+    Raises:
+        DataError: the folds of the table put a patient into several splits.
+    """
+    ids, patients = metadata["record_id"].tolist(), metadata["patient_id"].tolist()
+    # A record without patient is a group of its own; the prefix keeps the two kinds of names apart.
+    groups = [f"record {i}" if p is None or p != p else f"patient {p}" for i, p in zip(ids, patients, strict=True)]
+    cells = metadata["table_fold"].tolist()
+    if about.columns is not None and about.columns.split:
+        order = {"train": 0, "validation": 1, "test": 2}
+        split = np.array(cells, dtype=object)
+        fold = np.array([order.get(cell, -1) for cell in cells], dtype=np.int32)
+    elif about.columns is not None and about.columns.fold:
+        fold = np.array([int(cell) if cell else -1 for cell in cells], dtype=np.int32)
+        split = split_by_fold(fold, last=int(fold.max(initial=0)))
+        split[fold < 0] = ""
+    else:
+        rule = about.folds or Folds()
+        # Records without a label are a stratum too; by the published rule alone they would have no fold.
+        fold = stratify_groups(groups, [row or [""] for row in labels], rule.number, rule.seed)
+        return fold, split_by_fold(fold, last=rule.number - 1)
+    _refuse_shared_patients(groups, split)
+    return fold, split
+
+
+def _refuse_shared_patients(groups: Sequence[str], split: np.ndarray) -> None:
+    seen: dict[str, str] = {}
+    shared: dict[str, None] = {}
+    for group, part in zip(groups, split, strict=True):
+        if part and seen.setdefault(group, part) != part:
+            shared[group.removeprefix("patient ")] = None
+    if shared:
+        first = ", ".join(repr(name) for name in list(shared)[:3])
+        raise DataError(
+            f"{len(shared)} patients have records in several splits ({first}); scores would be too good. Correct the "
+            "folds of the table, or leave them out of the description to have them made by patient."
+        )
+
+
+def fold_rule(about: Description) -> str:
+    """Return the fold and split rule in one sentence."""
+    columns = about.columns
+    if columns is not None and columns.split:
+        return f"column {columns.split!r} of the table"
+    if columns is not None and columns.fold:
+        return f"column {columns.fold!r} of the table: the highest fold is test, the one below validation"
+    rule = about.folds or Folds()
+    unit = "patient" if columns is not None and columns.patient else "record"
+    return (
+        f"{rule.number} folds stratified by label, by {unit}, seed {rule.seed}: the last one test, the one before "
+        "validation"
+    )
+
+
+def standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    """Return targets (records, targets) as float32 z-scores of the training records, and their deviations.
+
+    The deviation is that of the population (ddof 0); a target that does not vary in training is only centred. NaN stays
+    NaN; a target without any value in training is NaN throughout.
+
+    Args:
+        values: (records, targets).
+        train: (records,) bool.
+    """
+    out = np.full(values.shape, np.nan, dtype=np.float32)
+    deviations = [1.0] * values.shape[1]
+    for column in range(values.shape[1]):
+        known = values[train & np.isfinite(values[:, column]), column]
+        if len(known):
+            deviations[column] = float(known.std()) or 1.0
+            out[:, column] = (values[:, column] - known.mean()) / deviations[column]
+    return out, deviations

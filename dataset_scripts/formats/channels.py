@@ -1,0 +1,225 @@
+"""What every reader returns, the channels of one file, and how they become a record of twelve leads.
+
+Integers of a file stay integers: the same unit, shifted at most by a whole number that the baseline takes back. Where
+that is not possible (floats, more than 16 bits in use, a zero that lies between two units) the record is quantised,
+with an error of at most half a microvolt up to 32.767 mV.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from dataset_scripts.core.samples import LARGEST, MISSING, lead_columns, missing_leads, quantise
+from dataset_scripts.core.spec import Signal
+from ecg_hub.errors import DataError, InputError
+from ecg_hub.leads import DERIVED_LEADS, LEADS
+
+_WHOLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channels of one file as stored; those that are no standard lead may be left out.
+
+    Attributes:
+        names: one per channel, as the file spells them.
+        values: (samples, channels) integers or floats; microvolt = (values - zero) * gain_uv. NaN is missing.
+        gain_uv: (channels,) microvolt per unit.
+        zero: (channels,) the value that stands for 0 microvolt; need not be whole.
+        sampling_rate: Hz.
+        missing: (samples, channels) bool, True where an integer stands for "no value"; None if there is none.
+        remark: something odd about the file.
+    """
+
+    names: Sequence[str]
+    values: np.ndarray
+    gain_uv: np.ndarray
+    zero: np.ndarray
+    sampling_rate: float
+    missing: np.ndarray | None = None
+    remark: str = ""
+
+
+def to_signal(channels: Channels, lead_names: Mapping[str, str]) -> Signal:
+    """Return the twelve leads; III, aVR, aVL, aVF are derived from I and II where absent, other absent leads missing.
+
+    Args:
+        channels: of one file.
+        lead_names: name in the file -> standard lead, for names that are not recognised by themselves.
+
+    Raises:
+        DataError: none of the twelve leads is there, one is there twice, or rate or gain make no sense.
+    """
+    columns = find_leads(channels.names, lead_names)
+    rate = whole_rate(channels.sampling_rate)
+    used = [column for column in columns if column is not None]
+    gain, zero = channels.gain_uv[used], channels.zero[used]
+    if not (np.isfinite(gain).all() and np.isfinite(zero).all() and (gain != 0).all()):
+        raise DataError(f"the gain of {channels.names[used[0]]!r} or another lead is 0 or not a number")
+    values = channels.values[:, used]
+    absent = np.isnan(values) if values.dtype.kind == "f" else None
+    if channels.missing is not None:
+        absent = channels.missing[:, used]
+    kept = _as_stored(values, absent, zero)
+    rows = [target for target, column in enumerate(columns) if column is not None]
+    signal = _blank(len(values), rate, channels.remark)
+    if kept is not None:
+        signal.samples[:, rows], signal.baseline[rows] = kept
+        signal.gain_uv[rows] = gain
+    else:
+        millivolt = np.full((len(values), len(LEADS)), np.nan)
+        physical = (values.astype(np.float64) - zero) * (gain / 1000.0)
+        millivolt[:, rows] = physical if absent is None else np.where(absent, np.nan, physical)
+        samples, gains, baseline = quantise(millivolt)
+        signal = replace(signal, samples=samples, gain_uv=gains, baseline=baseline)
+    return derive_limb_leads(signal)
+
+
+def find_leads(names: Sequence[str], lead_names: Mapping[str, str]) -> list[int | None]:
+    """Return for each of the twelve leads its channel, or None.
+
+    Args:
+        names: of the channels, as the file spells them.
+        lead_names: name in the file -> standard lead.
+
+    Raises:
+        DataError: none of the twelve is there, or one is there twice; names the way out.
+    """
+    try:
+        return lead_columns([lead_names.get(name, name) for name in names])
+    except DataError as error:
+        raise DataError(f"{error}; say which is which under lead_names in the description, e.g. 'Ch1': I") from None
+
+
+def lead_channels(names: Sequence[str], lead_names: Mapping[str, str]) -> list[int]:
+    """Return the channels that are one of the twelve leads, in the order of the file; see `find_leads`."""
+    return sorted(channel for channel in find_leads(names, lead_names) if channel is not None)
+
+
+def whole_rate(sampling_rate: float) -> int:
+    """Return a sampling rate as whole number of Hz.
+
+    Raises:
+        DataError: it is none.
+    """
+    if not np.isfinite(sampling_rate) or sampling_rate <= 0 or abs(sampling_rate - round(sampling_rate)) > _WHOLE:
+        raise DataError(f"sampling rate {sampling_rate!r} Hz is not a whole number")
+    return round(sampling_rate)
+
+
+def derive_limb_leads(signal: Signal) -> Signal:
+    """Return the record with absent III, aVR, aVL, aVF computed from I and II; the remark names what is still absent.
+
+    With one gain for I and II the result is exact: aVR, aVL and aVF get half of it.
+    """
+    samples, gain, baseline = signal.samples.copy(), signal.gain_uv.copy(), signal.baseline.copy()
+    there = (samples != MISSING).any(axis=0)
+    derived = []
+    if there[0] and there[1]:
+        gone = (samples[:, 0] == MISSING) | (samples[:, 1] == MISSING)
+        for lead, factors in DERIVED_LEADS.items():
+            row = LEADS.index(lead)
+            if not there[row]:
+                samples[:, row], gain[row], baseline[row] = _combine(signal, factors, gone)
+                there[row] = True
+                derived.append(lead)
+    absent = missing_leads([0 if found else None for found in there])
+    remarks = [signal.remark, f"{', '.join(derived)} derived from I and II" if derived else ""]
+    if absent and there.any():
+        remarks.append(f"no lead {', '.join(absent)}")
+    remark = "; ".join(filter(None, remarks))
+    return replace(signal, samples=samples, gain_uv=gain, baseline=baseline, remark=remark)
+
+
+def _combine(signal: Signal, factors: tuple[float, float], gone: np.ndarray) -> tuple[np.ndarray, float, int]:
+    """Return samples, gain and baseline of a weighted sum of I and II; weights are multiples of a half."""
+    first, second = (signal.samples[:, k].astype(np.int64) - int(signal.baseline[k]) for k in (0, 1))
+    gain = float(signal.gain_uv[0])
+    if gain == float(signal.gain_uv[1]):
+        step = 1 if all(factor == int(factor) for factor in factors) else 2
+        values = int(factors[0] * step) * first + int(factors[1] * step) * second
+        kept = _as_stored(values[:, None], gone[:, None], np.zeros(1))
+        if kept is not None:
+            return kept[0][:, 0], gain / step, int(kept[1][0])
+    millivolt = sum(
+        factor * part * (float(signal.gain_uv[k]) / 1000.0)
+        for k, (factor, part) in enumerate(zip(factors, (first, second), strict=True))
+    )
+    rough, gains, _ = quantise(np.where(gone, np.nan, millivolt)[:, None])
+    return rough[:, 0], float(gains[0]), 0
+
+
+def _as_stored(values: np.ndarray, absent: np.ndarray | None, zero: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return integers as int16 with their baselines, shifted where they do not fit; None where that is not exact."""
+    whole = np.rint(zero)
+    if values.dtype.kind not in "iu" or (np.abs(zero - whole) > _WHOLE).any() or not len(values):
+        return None
+    wide = values.astype(np.int64)
+    if absent is not None and absent.any():
+        low = np.where(absent, np.iinfo(np.int64).max, wide).min(axis=0)
+        high = np.where(absent, np.iinfo(np.int64).min, wide).max(axis=0)
+        nothing = absent.all(axis=0)
+        low[nothing], high[nothing] = 0, 0
+    else:
+        low, high = wide.min(axis=0), wide.max(axis=0)
+    shift = np.where((low < -LARGEST) | (high > LARGEST), (low + high) // 2, 0)
+    baseline = whole.astype(np.int64) - shift
+    fits = ((low - shift >= -LARGEST) & (high - shift <= LARGEST)).all()
+    if not fits or np.abs(baseline).max(initial=0) > np.iinfo(np.int32).max:
+        return None
+    samples = wide - shift
+    if absent is not None:
+        samples[absent] = MISSING
+    return samples.astype(np.int16), baseline.astype(np.int32)
+
+
+def _blank(samples: int, sampling_rate: int, remark: str) -> Signal:
+    leads = len(LEADS)
+    return Signal(
+        samples=np.full((samples, leads), MISSING, dtype=np.int16),
+        gain_uv=np.ones(leads, dtype=np.float32),
+        baseline=np.zeros(leads, dtype=np.int32),
+        sampling_rate=sampling_rate,
+        remark=remark,
+    )
+
+
+_PACKAGES = {"edfio": "EDF", "pydicom": "DICOM", "defusedxml.ElementTree": "MUSE XML", "openpyxl": "Excel"}
+
+
+def need(module: str) -> Any:
+    """Import the package that reads a format.
+
+    Raises:
+        InputError: it is not installed; names the command.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        raise InputError(f"Reading {_PACKAGES[module]} needs the package {package}: pip install {package}") from None
+
+
+MICROVOLT = {"v": 1e6, "mv": 1e3, "uv": 1.0, "nv": 1e-3}
+
+
+_UNIT = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?)\s*)?(?P<unit>[munµμ]?V)", re.IGNORECASE)
+
+
+def unit_uv(text: str) -> float:
+    """Return a unit such as "mV" or "4.88 uV" in microvolt.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _UNIT.fullmatch(text.strip())
+    factor = float(match["factor"] or 1) if match else 0.0
+    if match is None or factor == 0:
+        raise ValueError(f"{text!r} is no unit of voltage; allowed: V, mV, uV, nV, or a multiple such as '4.88 uV'")
+    return factor * MICROVOLT[match["unit"].lower().replace("µ", "u").replace("μ", "u")]

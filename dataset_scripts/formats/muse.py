@@ -1,0 +1,89 @@
+"""XML exports of the GE MUSE system (root element RestingECG), parsed by defusedxml.
+
+The system stores eight leads (I, II, V1 to V6) as 16-bit integers in base64, once as rhythm strip and once as median
+beat; the other four leads follow from I and II. Only the rhythm strip is read, and nothing about the patient.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_scripts.formats.channels import Channels, need
+from ecg_hub.errors import DataError
+
+_UNITS = {"MICROVOLTS": 1.0, "MILLIVOLTS": 1000.0, "UV": 1.0, "MV": 1000.0}
+
+
+def read_muse(path: Path) -> Channels:
+    """Read the rhythm strip of a MUSE export.
+
+    Raises:
+        DataError: not such a file, entities or other hostile XML, no rhythm strip, leads of different lengths, or a
+            lead whose bytes do not fit what is said of them.
+    """
+    parser, hostile = need("defusedxml.ElementTree"), need("defusedxml").DefusedXmlException
+    try:
+        root = parser.parse(path).getroot()
+    except hostile as error:
+        raise DataError(f"{path.name} is refused: {error}") from None
+    if root.tag != "RestingECG":
+        raise DataError(f"{path.name} is no MUSE export: its root element is {root.tag!r}, not 'RestingECG'")
+    waveforms = [part for part in root.iter("Waveform") if _text(part, "WaveformType").lower() == "rhythm"]
+    if len(waveforms) != 1:
+        raise DataError(f"{path.name} holds {len(waveforms)} waveforms of type 'Rhythm', one is expected")
+    leads = [_lead(path, lead) for lead in waveforms[0].iter("LeadData")]
+    lengths = sorted({len(samples) for _, samples, _, _ in leads})
+    if len(lengths) != 1:
+        raise DataError(f"{path.name}: its leads have {lengths} samples, the same number is expected")
+    wrong = [name for name, _, _, sound in leads if not sound]
+    return Channels(
+        names=[name for name, _, _, _ in leads],
+        values=np.stack([samples for _, samples, _, _ in leads], axis=1),
+        gain_uv=np.array([gain for _, _, gain, _ in leads]),
+        zero=np.zeros(len(leads)),
+        sampling_rate=_number(path, waveforms[0], "SampleBase") * 10.0 ** _exponent(waveforms[0]),
+        remark=f"the samples of {', '.join(wrong)} do not fit their checksum" if wrong else "",
+    )
+
+
+def _lead(path: Path, lead: Any) -> tuple[str, np.ndarray, float, bool]:
+    """Return name, samples, microvolt per unit, and whether the checksum (if any) fits."""
+    name = _text(lead, "LeadID")
+    where = f"{path.name}: lead {name!r}"
+    if _text(lead, "LeadSampleSize") not in ("", "2"):
+        raise DataError(f"{where} has samples of {_text(lead, 'LeadSampleSize')} bytes, 2 are expected")
+    units = _text(lead, "LeadAmplitudeUnits").upper()
+    if units not in _UNITS:
+        raise DataError(f"{where} is in {units!r}; known: {', '.join(_UNITS)}")
+    try:
+        data = base64.b64decode("".join(_text(lead, "WaveFormData").split()), validate=True)
+        samples = np.frombuffer(data, dtype="<i2")
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"{where} holds no 16-bit samples in base64: {error}") from None
+    announced = _text(lead, "LeadSampleCountTotal")
+    if announced and int(announced) != len(samples):
+        raise DataError(f"{where} holds {len(samples)} samples, {announced} are announced")
+    checksum = _text(lead, "LeadDataCRC32")
+    sound = not checksum or int(checksum) & 0xFFFFFFFF == zlib.crc32(data)
+    return name, samples, _number(path, lead, "LeadAmplitudeUnitsPerBit") * _UNITS[units], sound
+
+
+def _text(element: Any, name: str) -> str:
+    return (element.findtext(name) or "").strip()
+
+
+def _exponent(waveform: Any) -> int:
+    return int(_text(waveform, "SampleExponent") or 0)
+
+
+def _number(path: Path, element: Any, name: str) -> float:
+    try:
+        return float(_text(element, name))
+    except ValueError:
+        raise DataError(f"{path.name}: {name} is {_text(element, name)!r}, a number is expected") from None

@@ -1,0 +1,101 @@
+"""The signal formats by name and by ending, and the one function that reads a file of any of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataset_scripts.formats.channels import Channels, to_signal
+
+if TYPE_CHECKING:
+    from dataset_scripts.custom.description import Description
+from dataset_scripts.core.spec import Signal
+from ecg_hub.errors import DataError, InputError
+
+BARE_FORMATS = ("csv", "parquet")
+"""Formats whose files state neither unit nor sampling rate."""
+
+
+ENDINGS = {
+    ".hea": "wfdb",
+    ".edf": "edf",
+    ".dcm": "dicom",
+    ".dicom": "dicom",
+    ".xml": "muse",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+"""Ending of a signal file (a WFDB record is found by its header) -> its format."""
+
+_BESIDE = {"wfdb": (".dat", ".mat")}
+
+
+def endings(form: str) -> tuple[str, ...]:
+    """Return the endings of a format's signal files, those of all formats for "auto"."""
+    return tuple(ending for ending, name in ENDINGS.items() if form in ("auto", name))
+
+
+def all_endings(form: str) -> tuple[str, ...]:
+    """Return the endings of every file that belongs to a record of a format."""
+    beside = [ending for name, found in _BESIDE.items() if form in ("auto", name) for ending in found]
+    return (*endings(form), *beside)
+
+
+def format_of(path: Path, about: Description) -> str:
+    """Return the format of a file: the one described, else by its ending.
+
+    Raises:
+        DataError: the ending is none of ENDINGS, or the format needs what the description does not say.
+    """
+    found = about.format if about.format != "auto" else ENDINGS.get(path.suffix.lower())
+    if found is None:
+        raise DataError(
+            f"{path.name}: the ending {path.suffix!r} names no format ({', '.join(ENDINGS)}); "
+            "say format: wfdb, edf, dicom, muse, csv or parquet in the description"
+        )
+    if found in BARE_FORMATS and (about.unit is None or about.sampling_rate is None):
+        raise DataError(f"{path.name}: such a file states no unit and no rate; add unit: mV and sampling_rate: 500")
+    return found
+
+
+def read_signal(path: Path, about: Description) -> Signal:
+    """Read one signal file.
+
+    Raises:
+        DataError: whatever is wrong with it, in one sentence.
+        InputError: the package that reads the format is not installed.
+    """
+    form = format_of(path, about)
+    try:
+        if form == "wfdb":
+            from dataset_scripts.formats.wfdb import read_wfdb
+
+            return read_wfdb(path, about.lead_names)
+        return to_signal(_read_channels(path, form, about), about.lead_names)
+    except (DataError, InputError, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path.name} is missing") from None
+    except Exception as error:  # a damaged file may provoke anything in the library that reads it
+        text = " ".join(str(error).split()) or "no further reason"
+        raise DataError(f"{path.name} cannot be read as {form}: {type(error).__name__}: {text}") from error
+
+
+def _read_channels(path: Path, form: str, about: Description) -> Channels:
+    if form == "edf":
+        from dataset_scripts.formats.edf import read_edf
+
+        return read_edf(path, about.lead_names)
+    if form == "dicom":
+        from dataset_scripts.formats.dicom import read_dicom
+
+        return read_dicom(path, about.lead_names)
+    if form == "muse":
+        from dataset_scripts.formats.muse import read_muse
+
+        return read_muse(path)
+    from dataset_scripts.formats.tabular import read_columns
+
+    assert about.unit is not None and about.sampling_rate is not None  # noqa: PT018 - format_of has checked both
+    return read_columns(path, form, about.unit, about.sampling_rate, about.lead_names)

@@ -1,0 +1,272 @@
+"""One signal file per record: in folders, or inside the published zip file of waveforms.
+
+Python's `zipfile` keeps an object per member, over a gigabyte in every process that reads; this index keeps three
+numbers per record. Format: PKWARE APPNOTE.TXT 6.3, sections 4.3 (records) and 4.5.3 (zip64).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from dataset_scripts.core.samples import LARGEST, MISSING, quantise
+from dataset_scripts.core.spec import Signal
+from ecg_hub.errors import DataError
+from ecg_hub.input.wfdb import read_record
+from ecg_hub.leads import LEADS
+
+STEP_TOLERANCE_UV = 0.0051
+"""How far a sample printed with two decimals may lie from a multiple of the step."""
+
+
+def find_files(data_dir: Path, folder: str, suffix: str) -> dict[str, str]:
+    """Return name without ending -> file below the raw folder, for the files of `folder` and `folder/folder`.
+
+    Unpacking an archive that holds a folder into a folder of that name gives the second form. Where both hold a name,
+    the outer one is taken.
+
+    Args:
+        data_dir: the raw folder.
+        folder: the folder of the signals.
+        suffix: ending of the files, with its dot.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    found: dict[str, str] = {}
+    for place in (f"{folder}/{folder}", folder):
+        try:
+            with os.scandir(data_dir / place) as entries:
+                names = [entry.name for entry in entries if entry.name.endswith(suffix)]
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise DataError(f"The folder {str(data_dir / place)!r} cannot be read: {error}.") from error
+        found.update((name.removesuffix(suffix), f"{place}/{name}") for name in names)
+    return found
+
+
+def float_signal(microvolt: np.ndarray, sampling_rate: int, step_uv: float | None = None, remark: str = "") -> Signal:
+    """Return a record of floats as 16-bit samples, with a remark on what is missing or coarse.
+
+    A record in whole multiples of `step_uv` is stored in these, exactly. Any other one is quantised lead by lead, with
+    an error of at most half a microvolt where the lead stays below 32.767 mV.
+
+    Args:
+        microvolt: (samples, 12) float, leads in canonical order; NaN is missing.
+        sampling_rate: Hz.
+        step_uv: the device's unit in microvolt, where it is known.
+        remark: what else is odd about the record.
+
+    Raises:
+        DataError: a sample is infinite.
+    """
+    values = np.asarray(microvolt, dtype=np.float64)
+    stored = _in_steps(values, step_uv) if step_uv else None
+    samples, gain = stored if stored is not None else _lead_by_lead(values)
+    remarks = filter(None, (remark, _missing_remark(samples), _coarse_remark(gain) if stored is None else ""))
+    return Signal(samples, gain, np.zeros(len(LEADS), dtype=np.int32), sampling_rate, remark="; ".join(remarks))
+
+
+def _in_steps(microvolt: np.ndarray, step_uv: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return whole steps as int16 and the gain, or None where a sample is no multiple of the step or too large."""
+    absent = np.isnan(microvolt)
+    known = np.where(absent, 0.0, microvolt)
+    if not np.isfinite(known).all():
+        return None
+    steps = np.rint(known / step_uv)
+    if np.abs(steps).max(initial=0) > LARGEST or np.abs(known - steps * step_uv).max(initial=0) > STEP_TOLERANCE_UV:
+        return None
+    samples = steps.astype(np.int16)
+    samples[absent] = MISSING
+    return samples, np.full(len(LEADS), step_uv, dtype=np.float32)
+
+
+def _lead_by_lead(microvolt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quantise every lead with a gain of its own, so that an artefact in one does not make the others coarse."""
+    parts = [quantise(microvolt[:, [lead]] / 1000.0) for lead in range(len(LEADS))]
+    gain = np.array([part[1][0] for part in parts], dtype=np.float32)
+    return np.ascontiguousarray(np.concatenate([part[0] for part in parts], axis=1)), gain
+
+
+def _missing_remark(samples: np.ndarray) -> str:
+    """Return which leads miss samples; "" where none does or all miss all, which the report tells by itself."""
+    count = (samples == MISSING).sum(axis=0)
+    if not count.any() or int(count.sum()) == samples.size:
+        return ""
+    leads = [lead for lead, number in zip(LEADS, count, strict=True) if number]
+    return f"{int(count.sum())} samples are missing in {', '.join(leads)}"
+
+
+def _coarse_remark(gain_uv: np.ndarray) -> str:
+    coarse = {lead: float(gain) for lead, gain in zip(LEADS, gain_uv, strict=True) if gain > 1.0}
+    if not coarse:
+        return ""
+    return f"beyond 32.767 mV in {', '.join(coarse)}: stored there in steps of up to {max(coarse.values()):g} microvolt"
+
+
+_MEMBER = re.compile(rb"(?:^|/)(\d+)\.(hea|dat)$")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_END = struct.Struct("<4s4H2LH")
+_END_64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR = struct.Struct("<4sLQL")
+_FULL = 0xFFFFFFFF
+_LONGEST_TAIL = _END.size + 65_535 + _LOCATOR.size
+_STORED, _DEFLATED = 0, 8
+_PIECE = 1 << 16
+
+
+@dataclass(frozen=True)
+class ZipIndex:
+    """Where the records of a zip file lie.
+
+    Attributes:
+        path: the zip file.
+        studies: (records,) int64, ascending.
+        headers, signals: (records,) int64, position of the .hea and .dat member in the file; -1 where it is absent.
+    """
+
+    path: Path
+    studies: np.ndarray
+    headers: np.ndarray
+    signals: np.ndarray
+
+    def read(self, study: int) -> Signal:
+        """Read one record.
+
+        Raises:
+            DataError: the file has no such record, or it is damaged.
+        """
+        place = int(np.searchsorted(self.studies, study))
+        if place == len(self.studies) or self.studies[place] != study:
+            raise DataError(f"{study}.hea is not in {self.path.name}")
+        # The WFDB reader takes files: a temporary folder costs half a millisecond per record.
+        with tempfile.TemporaryDirectory() as folder, self.path.open("rb") as stream:
+            for ending, position in ((".hea", self.headers[place]), (".dat", self.signals[place])):
+                if position >= 0:
+                    content = _member(stream, int(position), f"{study}{ending}")
+                    Path(folder, f"{study}{ending}").write_bytes(content)
+            return read_record(Path(folder, f"{study}.hea"))
+
+
+@functools.lru_cache(maxsize=2)
+def zip_index(path: Path) -> ZipIndex:
+    """Return the index of a zip file, made once per process (a few seconds for 1.6 million members).
+
+    Raises:
+        DataError: it is no whole zip file.
+    """
+    places: dict[int, list[int]] = {}
+    try:
+        for name, position in _members(path):
+            match = _MEMBER.search(name)
+            if match:
+                entry = places.setdefault(int(match[1]), [-1, -1])
+                entry[0 if match[2] == b"hea" else 1] = position
+    except (OSError, struct.error, IndexError) as error:
+        raise DataError(f"{str(path)!r} is no whole zip file ({error}); get it again.") from None
+    studies = np.array(sorted(places), dtype=np.int64)
+    positions = np.array([places[int(study)] for study in studies], dtype=np.int64).reshape(-1, 2)
+    return ZipIndex(path, studies, positions[:, 0], positions[:, 1])
+
+
+def _members(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Yield name and position of every member, from the central directory."""
+    with path.open("rb") as stream:
+        start, size = _directory(stream, path)
+        stream.seek(start)
+        content = stream.read(size)
+    place = 0
+    while place < len(content):
+        fields = _CENTRAL.unpack_from(content, place)
+        if fields[0] != b"PK\x01\x02":
+            raise DataError(f"{str(path)!r} is no whole zip file (its list of members is damaged); get it again.")
+        name_size, extra_size, comment_size = fields[10:13]
+        name = content[place + _CENTRAL.size : place + _CENTRAL.size + name_size]
+        extra = place + _CENTRAL.size + name_size
+        yield name, _position(fields, content[extra : extra + extra_size])
+        place = extra + extra_size + comment_size
+
+
+def _position(fields: tuple[int, ...], extra: bytes) -> int:
+    """Return where a member begins; beyond 4 GB the number is in its zip64 field, after those that overflow too."""
+    if fields[16] != _FULL:
+        return fields[16]
+    return _wide_numbers(extra)[sum(value == _FULL for value in (fields[9], fields[8]))]
+
+
+def _wide_numbers(extra: bytes) -> tuple[int, ...]:
+    """Return the 64-bit numbers of a zip64 field among the extra fields of a member, () without one."""
+    place = 0
+    while place + 4 <= len(extra):
+        kind, size = struct.unpack_from("<2H", extra, place)
+        if kind == 1:
+            return struct.unpack_from(f"<{size // 8}Q", extra, place + 4)
+        place += 4 + size
+    return ()
+
+
+def _directory(stream: BinaryIO, path: Path) -> tuple[int, int]:
+    """Return start and size of the central directory."""
+    total = stream.seek(0, os.SEEK_END)
+    stream.seek(max(total - _LONGEST_TAIL, 0))
+    tail = stream.read()
+    place = tail.rfind(b"PK\x05\x06")
+    if place < 0:
+        raise DataError(f"{str(path)!r} is no whole zip file (its end is missing); get it again.")
+    end = _END.unpack_from(tail, place)
+    size, start = end[5], end[6]
+    locator = place - _LOCATOR.size
+    if locator >= 0 and tail[locator : locator + 4] == b"PK\x06\x07":
+        stream.seek(_LOCATOR.unpack_from(tail, locator)[2])
+        whole = _END_64.unpack(stream.read(_END_64.size))
+        size, start = whole[8], whole[9]
+    return start, size
+
+
+def _member(stream: BinaryIO, position: int, name: str) -> bytes:
+    """Return the content of the member that begins at a position."""
+    stream.seek(position)
+    try:
+        fields = _LOCAL.unpack(stream.read(_LOCAL.size))
+        if fields[0] != b"PK\x03\x04":
+            raise DataError(f"{name} is not where the zip file says")
+        method, checksum, size = fields[3], fields[6], fields[7]
+        stream.seek(fields[9], os.SEEK_CUR)
+        extra = _wide_numbers(stream.read(fields[10]))
+        if size == _FULL and len(extra) > 1:
+            size = extra[1]
+        if method == _DEFLATED:
+            content = _inflate(stream)
+        elif method == _STORED:
+            content = stream.read(size)
+        else:
+            raise DataError(f"{name} is compressed by method {method}, which zip files of PhysioNet do not use")
+    except (struct.error, zlib.error) as error:
+        raise DataError(f"{name} is damaged in the zip file: {error}") from None
+    # Writers that stream put 0 here and the checksum behind the content.
+    if checksum and zlib.crc32(content) != checksum:
+        raise DataError(f"{name} is damaged in the zip file: its checksum differs")
+    return content
+
+
+def _inflate(stream: BinaryIO) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    parts = []
+    while not inflater.eof:
+        piece = stream.read(_PIECE)
+        if not piece:
+            raise zlib.error("it ends in the middle")
+        parts.append(inflater.decompress(piece))
+    return b"".join(parts)

@@ -1,0 +1,268 @@
+"""Tables of raw folders, delimited or Excel: a damaged row is one lost record and not a stopped program.
+
+`tables.read_text_table` keeps a whole table as text, which is right for some ten thousand rows; a table with several
+hundred thousand would take gigabytes. Here a row lives as long as its caller looks at it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.errors import DataError
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A CSV file as text.
+
+    Attributes:
+        rows: (first line, column -> cell) per row; the header is line 1.
+        damaged: (first line, reason) of rows whose number of cells does not fit the header. A stray quotation mark
+            joins lines into one such row; the reason names all its lines.
+    """
+
+    rows: Sequence[tuple[int, Mapping[str, str]]]
+    damaged: Sequence[tuple[int, str]]
+
+
+def read_text_table(path: Path, needed: Sequence[str], page: str) -> TextTable:
+    """Read a comma-separated file with a header line.
+
+    Args:
+        path: the file.
+        needed: columns that must be there.
+        page: where to get the data, for the error text.
+
+    Raises:
+        DataError: the file is missing or empty, or lacks a needed column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+            return _read((line.replace("\0", "") for line in handle), path, needed, page)
+    except FileNotFoundError:
+        raise DataError(f"{str(path)!r} is missing. Get it from {page}.") from None
+    except (csv.Error, OSError) as error:
+        raise DataError(f"{str(path)!r} cannot be read as CSV ({error}). Get it again from {page}.") from None
+
+
+def _read(lines: Iterator[str], path: Path, needed: Sequence[str], page: str) -> TextTable:
+    reader = csv.reader(lines)
+    header: list[str] = next(reader, [])
+    absent = [name for name in needed if name not in header]
+    if absent:
+        raise DataError(
+            f"{str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}; it has "
+            f"{', '.join(map(repr, header)) or 'no columns'}. Get it again from {page}."
+        )
+    rows: list[tuple[int, dict[str, str]]] = []
+    damaged: list[tuple[int, str]] = []
+    first = reader.line_num + 1
+    for cells in reader:
+        if len(cells) == len(header):
+            rows.append((first, dict(zip(header, cells, strict=True))))
+        elif cells:
+            where = f"line {first}" if reader.line_num == first else f"lines {first} to {reader.line_num}"
+            damaged.append((first, f"{where}: {len(cells)} cells in a table of {len(header)} columns"))
+        first = reader.line_num + 1
+    return TextTable(rows, damaged)
+
+
+TRUE_WORDS = frozenset({"true", "1", "1.0"})
+FALSE_WORDS = frozenset({"false", "0", "0.0"})
+OLDEST = 130.0
+
+
+class CellError(ValueError):
+    """A cell that cannot be used; the text is the reason."""
+
+
+def iterate_rows(
+    path: Path, needed: Sequence[str], page: str, optional: Sequence[str] = ()
+) -> Iterator[tuple[int, Mapping[str, str] | str]]:
+    """Yield (first line, column -> cell) for every row of a comma-separated file; the header is line 1.
+
+    Args:
+        path: the file.
+        needed: columns that must be there.
+        page: where to get the data, for the error text.
+        optional: columns that may be absent; their cells are then "".
+
+    Yields:
+        The line and the cells without outer blanks, or the line and a reason where the number of cells does not fit
+        the header. A stray quotation mark joins lines into one such row; the reason names all its lines.
+
+    Raises:
+        DataError: the file is missing or cannot be read as CSV, or lacks a needed column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+            yield from _iterate((line.replace("\0", "") for line in handle), path, needed, page, optional)
+    except FileNotFoundError:
+        raise DataError(f"{str(path)!r} is missing. Get it from {page}.") from None
+    except (csv.Error, OSError) as error:
+        raise DataError(f"{str(path)!r} cannot be read as CSV ({error}). Get it again from {page}.") from None
+
+
+def _iterate(
+    lines: Iterator[str], path: Path, needed: Sequence[str], page: str, optional: Sequence[str]
+) -> Iterator[tuple[int, Mapping[str, str] | str]]:
+    reader = csv.reader(lines)
+    header: list[str] = next(reader, [])
+    absent = [name for name in needed if name not in header]
+    if absent:
+        raise DataError(
+            f"{str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}; it has "
+            f"{', '.join(map(repr, header)) or 'no columns'}. Get it again from {page}."
+        )
+    places = [(name, header.index(name)) for name in (*needed, *optional) if name in header]
+    empty = {name: "" for name in optional if name not in header}
+    first = reader.line_num + 1
+    for cells in reader:
+        if len(cells) == len(header):
+            yield first, {**empty, **{name: cells[place].strip() for name, place in places}}
+        elif cells:
+            where = f"line {first}" if reader.line_num == first else f"lines {first} to {reader.line_num}"
+            yield first, f"{where}: {len(cells)} cells in a table of {len(header)} columns"
+        first = reader.line_num + 1
+
+
+def whole_number(cells: Mapping[str, str], name: str) -> int:
+    """Return a cell as a whole number, also where it is written as "12.0".
+
+    Raises:
+        CellError: it is something else.
+    """
+    text = cells[name]
+    try:
+        return int(text)
+    except ValueError:
+        value = number(cells, name)
+    if value is None or value != int(value):
+        raise CellError(f"{name} {short(text)} is not a whole number")
+    return int(value)
+
+
+def number(cells: Mapping[str, str], name: str) -> float | None:
+    """Return a cell as a finite number, None where it is empty.
+
+    Raises:
+        CellError: it is something else.
+    """
+    text = cells[name]
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise CellError(f"{name} {short(text)} is not a number")
+    return value
+
+
+def age_years(cells: Mapping[str, str], name: str) -> float | None:
+    """Return a cell as an age in years, None where it is empty.
+
+    Raises:
+        CellError: it is no number between 0 and 130, as happens where columns are shifted.
+    """
+    value = number(cells, name)
+    if value is not None and not 0.0 <= value <= OLDEST:
+        raise CellError(f"{name} {short(cells[name])} is not an age in years")
+    return value
+
+
+def flag(cells: Mapping[str, str], name: str) -> bool | None:
+    """Return a cell as a truth value ("True", "False", "1", "0", "1.0", "0.0"), None where it is empty.
+
+    Raises:
+        CellError: it is something else.
+    """
+    text = cells[name].lower()
+    if text in TRUE_WORDS:
+        return True
+    if text in FALSE_WORDS:
+        return False
+    if text:
+        raise CellError(f"{name} {short(cells[name])} is neither true nor false")
+    return None
+
+
+def short(cell: str) -> str:
+    """Return a cell in quotation marks, cut to 60 characters."""
+    return repr(cell if len(cell) <= 60 else cell[:57] + "...")
+
+
+def read_sheet(path: Path, needed: Sequence[str], page: str) -> list[tuple[int, Mapping[str, Any]]]:
+    """Read the first sheet of a workbook; its first row holds the column names.
+
+    Args:
+        path: an .xlsx file.
+        needed: columns that must be there; only these are returned.
+        page: where to get the data, for the error text.
+
+    Returns:
+        (row as Excel counts, column -> value) per row that holds anything. Values are text without outer blanks,
+        numbers, dates or None.
+
+    Raises:
+        DataError: the file is missing or no workbook, or lacks a needed column.
+    """
+    if not path.is_file():
+        raise DataError(f"{str(path)!r} is missing. Get it from {page}.")
+    try:
+        return _rows(_values(path), path, needed, page)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged workbook shows in many ways: zip, XML, missing parts, style tables
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"{str(path)!r} cannot be read as an Excel workbook ({reason}). Get it from {page}.") from None
+
+
+def _values(path: Path) -> Iterator[tuple[Any, ...]]:
+    import warnings
+
+    import openpyxl
+
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not an .xlsx file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # remarks on styles and extensions, which no table needs
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        try:
+            sheet = book.worksheets[0]
+            sheet.reset_dimensions()  # some writers state a wrong size, and rows beyond it would be passed over
+            yield from sheet.iter_rows(values_only=True)
+        finally:
+            book.close()
+
+
+def _rows(
+    values: Iterator[tuple[Any, ...]], path: Path, needed: Sequence[str], page: str
+) -> list[tuple[int, Mapping[str, Any]]]:
+    header = [_clean(value) for value in next(values, ())]
+    absent = [name for name in needed if name not in header]
+    if absent:
+        found = ", ".join(repr(name) for name in header if name is not None)
+        raise DataError(
+            f"{str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}; it has "
+            f"{found or 'no columns'}. Get it again from {page}."
+        )
+    places = [(name, header.index(name)) for name in needed]
+    rows: list[tuple[int, Mapping[str, Any]]] = []
+    for number, row in enumerate(values, start=2):
+        cells = {name: _clean(row[place]) if place < len(row) else None for name, place in places}
+        if any(value is not None for value in cells.values()):
+            rows.append((number, cells))
+    return rows
+
+
+def _clean(value: Any) -> Any:
+    """Return text without outer blanks, and None for text that is empty."""
+    return (value.strip() or None) if isinstance(value, str) else value

@@ -1,0 +1,272 @@
+"""Raw files of an open dataset from where its authors publish them: continued, checked, unpacked.
+
+Data behind an agreement are never fetched, and no password is ever asked for or kept: `instructions` gives the page
+and the command that the user runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from dataset_scripts.core.spec import ECGDataset, PathLike, Source
+from dataset_scripts.tools.hosts import Hosts, RemoteFile, Transport, list_files, physionet_parts, unpack
+from ecg_hub.errors import DataError, InputError
+from ecg_hub.utils.files import SUMS_FILE, parse_sums, sums_text
+
+STATE_FOLDER = ".ecg-hub-download"
+"""Below the raw folder: the lock, lists of the hosts, and which archives are unpacked."""
+
+MANY_FILES = 20
+"""More files than this are fetched by several connections under one progress bar."""
+
+MOST_FAILURES = 10
+CONNECTIONS = 8
+
+_PAGE = re.compile(r"https://physionet\.org/content/([^/]+/[^/]+)/?")
+_ACCESS = {
+    "restricted": "for those who have signed its data use agreement",
+    "credentialed": "for credentialed users with training in human subjects research and a signed agreement",
+}
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """What a download did.
+
+    Attributes:
+        folder: the raw folder.
+        files: files of the sources that were compared or fetched.
+        unpacked: archive -> number of its files, for archives unpacked by this call.
+        unchecked: files for which nobody states a checksum.
+    """
+
+    folder: Path
+    files: int
+    unpacked: dict[str, int]
+    unchecked: tuple[str, ...]
+
+
+def instructions(dataset: ECGDataset, folder: str = "DIR") -> list[str]:
+    """Return, line by line, how a user gets the raw files.
+
+    Args:
+        dataset: what to get.
+        folder: the raw folder to name in commands.
+    """
+    if dataset.access == "open" and dataset.sources:
+        return [f"ecg-hub data prepare {dataset.name} --data-dir {folder} --download"]
+    if dataset.access == "open":
+        return [f"Download it from {dataset.page} into {folder}."]
+    about = f"{dataset.title} is {_ACCESS[dataset.access]}: {dataset.page}. Once you have access,"
+    page = _PAGE.fullmatch(dataset.page)
+    sources = [source for source in dataset.sources if source.host == "physionet"]
+    if not sources and page is not None:
+        sources = [Source(host="physionet", ref=page[1])]
+    commands = [_wget(source, folder) for source in sources]
+    return [f"{about} run", *commands] if commands else [f"{about} put its files into {folder}."]
+
+
+def download(
+    dataset: ECGDataset,
+    data_dir: PathLike,
+    transport: Transport,
+    *,
+    hosts: Hosts | None = None,
+    quiet: bool = False,
+) -> Downloaded:
+    """Fetch what is missing of a dataset's raw files; the same call again continues.
+
+    Args:
+        dataset: an open dataset with `sources`.
+        data_dir: its raw folder; made if it is not there.
+        transport: moves the bytes.
+        hosts: addresses of the hosts.
+        quiet: draw no progress bars.
+
+    Raises:
+        InputError: the data are not open, nobody gives an address, or the folder holds a mock tree.
+        DataError: a file cannot be fetched, is damaged, or cannot be written; says what to do.
+    """
+    folder = Path(data_dir).expanduser()
+    _check_may(dataset, folder)
+    state = folder / STATE_FOLDER
+    with _local_errors(folder), _alone(state):
+        wanted: list[RemoteFile] = []
+        for source in dataset.sources:
+            found = list_files(source, transport, hosts or Hosts(), state)
+            wanted += _with_known_sums(dataset, found)
+            if source.host == "physionet":
+                _keep_sums(found, state / SUMS_FILE, folder, source.folder)
+        done = _read_state(state)
+        missing = [file for file in wanted if not (file.unpack and done.get(file.path) == _identity(file))]
+        _check_space(missing, folder)
+        unpacked: dict[str, int] = {}
+        plain = [file for file in missing if not file.unpack]
+        _fetch_all(plain, folder, transport, quiet)
+        for file in missing:
+            if file.unpack:  # one after the other, so that only one archive takes up space beside its content
+                _fetch_all([file], folder, transport, quiet)
+                unpacked[file.path] = unpack(folder / file.path, (folder / file.path).parent, quiet)
+                done[file.path] = _identity(file)
+                _write_state(state, done)
+                (folder / file.path).unlink()
+    return Downloaded(folder, len(wanted), unpacked, tuple(file.path for file in wanted if file.checksum is None))
+
+
+def _check_may(dataset: ECGDataset, folder: Path) -> None:
+    """Refuse before anything is asked of a host."""
+    if dataset.access != "open":
+        text = "\n  ".join(instructions(dataset, str(folder)))
+        raise InputError(f"No program may fetch {dataset.access} data for you. {text}")
+    if not dataset.sources:
+        raise InputError(f"No program can fetch {dataset.title}: there is only a page, {dataset.page}")
+    if (folder / "mock.json").is_file():
+        raise InputError(f"{str(folder)!r} holds a synthetic tree; choose another folder for the real files.")
+
+
+def _wget(source: Source, folder: str) -> str:
+    project, below = physionet_parts(source.ref)
+    path = "/".join(part for part in ("files", project, below) if part)
+    target = folder if source.folder == "." else f"{folder}/{source.folder}"
+    cut = len(path.split("/"))
+    return (
+        f"wget -r -N -c -np -nH --cut-dirs={cut} -R 'index.html*' -P {target} --user USERNAME --ask-password "
+        f"https://physionet.org/{path}/"
+    )
+
+
+def _with_known_sums(dataset: ECGDataset, files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """Add the checksums that the dataset's published release is known by, where the host states none."""
+    known = dict(dataset.releases[0].files) if dataset.releases else {}
+    return [
+        replace(file, checksum=f"sha256:{known[file.path]}") if file.checksum is None and file.path in known else file
+        for file in files
+    ]
+
+
+def _keep_sums(chosen: Sequence[RemoteFile], listing: Path, folder: Path, below: str) -> None:
+    """Put the host's list, cut to the chosen files, beside them for `ecg-hub data verify` and `sha256sum --check`."""
+    target = folder / below / SUMS_FILE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    every = parse_sums(listing.read_text(encoding="utf-8"))
+    sums = {PurePosixPath(file.path).relative_to(PurePosixPath(below)).as_posix(): file.checksum for file in chosen}
+    if sums == every:
+        shutil.copyfile(listing, target)
+    else:
+        target.write_text(sums_text({name: checksum for name, checksum in sums.items() if checksum}), encoding="utf-8")
+
+
+def _check_space(files: Sequence[RemoteFile], folder: Path) -> None:
+    """Refuse where the stated sizes do not fit, an archive counting once for itself while it is unpacked."""
+    absent = [file for file in files if not (folder / file.path).is_file()]
+    needed = sum(file.size or 0 for file in absent) + max((file.size or 0 for file in absent if file.unpack), default=0)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes are missing, {free:,} are free")
+
+
+def _fetch_all(files: Sequence[RemoteFile], folder: Path, transport: Transport, quiet: bool) -> None:
+    """Fetch files; goes on after one that cannot be had, and tells them all at the end.
+
+    Raises:
+        DataError: some could not be fetched.
+    """
+    many = len(files) > MANY_FILES
+
+    def fetch(file: RemoteFile) -> None:
+        transport.file(file.url, folder / PurePosixPath(file.path), file.size, file.checksum, quiet or many)
+
+    failed: list[str] = []
+    with tqdm(total=len(files), unit=" files", disable=None if many and not quiet else True) as bar:
+        for outcome in _outcomes(fetch, files, CONNECTIONS if many else 1):
+            bar.update()
+            if outcome is not None:
+                failed.append(str(outcome))
+            if len(failed) == MOST_FAILURES:
+                break
+    if len(failed) == 1:
+        raise DataError(failed[0])
+    if failed:
+        shown = "\n  ".join(failed[:3])
+        stopped = f"{len(failed)} of {len(files):,} files" if len(failed) < MOST_FAILURES else f"{len(failed)} files"
+        raise DataError(f"{stopped} could not be fetched; the same command continues. The first:\n  {shown}")
+
+
+def _outcomes(
+    fetch: Callable[[RemoteFile], None], files: Sequence[RemoteFile], connections: int
+) -> Iterator[DataError | None]:
+    """Yield, file by file, None or why it could not be fetched."""
+
+    def attempt(file: RemoteFile) -> DataError | None:
+        try:
+            fetch(file)
+        except DataError as error:
+            return error
+        return None
+
+    if connections == 1:  # in this thread, so that Ctrl-C stops a long file at once
+        yield from map(attempt, files)
+        return
+    pool = ThreadPoolExecutor(connections)
+    try:
+        for future in as_completed([pool.submit(attempt, file) for file in files]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Keep a second process from writing to the same folder."""
+    state.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(state / "lock").acquire(timeout=0)
+    except Timeout:
+        raise DataError(f"Another process is downloading into {str(state.parent)!r}. Wait for it.") from None
+    with lock:
+        yield
+
+
+@contextmanager
+def _local_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the file system into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text = f"The disk of {str(folder)!r} is full ({reason}). Free space or choose another folder"
+        else:
+            text = f"{str(folder)!r} cannot be written ({reason}). Choose a folder that can"
+        raise DataError(f"{text}; the same command continues.") from error
+
+
+def _identity(file: RemoteFile) -> str:
+    return file.checksum or f"{file.url} {file.size}"
+
+
+def _read_state(state: Path) -> dict[str, str]:
+    try:
+        content: Any = json.loads((state / "unpacked.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in content.items()} if isinstance(content, dict) else {}
+
+
+def _write_state(state: Path, done: dict[str, str]) -> None:
+    partial = state / "unpacked.json.partial"
+    partial.write_text(json.dumps(done, indent=1), encoding="utf-8")
+    os.replace(partial, state / "unpacked.json")

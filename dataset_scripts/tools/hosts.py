@@ -1,0 +1,278 @@
+"""Which files a source has, where they lie, their checksums, and archives unpacked file by file.
+
+PhysioNet: SHA256SUMS.txt of the project. figshare: `/articles/ID/files` and `/collections/ID/articles`, with MD5.
+Zenodo: `/records/ID`, with MD5. A plain URL states nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+from tqdm import tqdm
+
+from dataset_scripts.core.spec import Source
+from ecg_hub.errors import DataError, InputError
+from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+Member = tuple[str, int, Callable[[], IO[bytes] | None]]
+
+
+def is_archive(name: str) -> bool:
+    """Tell by its name whether a file is an archive; spreadsheets, which are zip files inside, are none."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
+    """Unpack an archive and return how many files it holds; files that are there with the right size are left alone.
+
+    Args:
+        archive: a zip file or a tar file, compressed or not whatever its name says.
+        folder: where its files go.
+        quiet: draw no progress bar.
+
+    Raises:
+        DataError: the archive is damaged, is one part of several, or names a file outside the folder.
+        OSError: a file cannot be written.
+    """
+    try:
+        number = 0
+        with tqdm(desc=f"Unpacking {archive.name}", unit=" files", disable=True if quiet else None) as bar:
+            for name, size, opened in _members(archive):
+                if not is_inside(name):
+                    raise DataError(
+                        f"{archive.name} holds {name!r}, which lies outside its folder; it is not unpacked."
+                    )
+                _extract(folder / name, size, opened)
+                number += 1
+                bar.update()
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
+        raise DataError(
+            f"{str(archive)!r} cannot be unpacked ({error}). Remove it and give the same command again; an archive in "
+            f"several parts (.z01, .z02) needs a program such as `7z x {archive.name}`."
+        ) from error
+    return number
+
+
+def _members(archive: Path) -> Iterator[Member]:
+    if archive.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(archive) as opened:
+            for entry in opened.infolist():
+                if not entry.is_dir() and not entry.filename.startswith("__MACOSX/"):
+                    yield entry.filename, entry.file_size, lambda entry=entry: opened.open(entry)  # type: ignore[misc]
+        return
+    with tarfile.open(archive, "r:*") as tar:
+        for member in tar:
+            if member.isfile():
+                yield member.name.removeprefix("./"), member.size, lambda member=member: tar.extractfile(member)  # type: ignore[misc]
+
+
+def _extract(target: Path, size: int, opened: Callable[[], IO[bytes] | None]) -> None:
+    if target.is_file() and target.stat().st_size == size:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("wb") as sink:
+            source = opened()
+            if source is None:
+                raise EOFError(f"{target.name} has no content")
+            with source:
+                shutil.copyfileobj(source, sink, 2**20)
+        if partial.stat().st_size != size:
+            raise EOFError(f"{target.name} ends early")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+PAGE_ARTICLES = 100
+_FIGSHARE = re.compile(r"(?:10\.6084/m9\.figshare\.(c\.)?|(article|collection)s?/)?(\d+)(?:[./]v?\d+)?")
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Addresses of the hosts; others in tests."""
+
+    physionet: str = "https://physionet.org/files"
+    figshare: str = "https://api.figshare.com/v2"
+    zenodo: str = "https://zenodo.org/api"
+
+
+class Transport(Protocol):
+    """What moves bytes: retries, resuming, proxies and progress are its business."""
+
+    def document(self, url: str) -> Any:
+        """Return a JSON document.
+
+        Raises:
+            DataError: no connection, not there, or not JSON.
+        """
+
+    def file(self, url: str, target: Path, size: int | None, checksum: str | None, quiet: bool) -> None:
+        """Fetch a file, or what is missing of it, and compare size and checksum; safe in several threads.
+
+        Raises:
+            DataError: no connection, not there, another checksum.
+            OSError: it cannot be written.
+        """
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file to be fetched.
+
+    Attributes:
+        path: where it goes, below the raw folder, in POSIX form.
+        url: where it is.
+        size: bytes, where the host says so.
+        checksum: "<algorithm>:<digest>", where the host says so.
+        unpack: whether it is an archive to be unpacked beside itself.
+    """
+
+    path: str
+    url: str
+    size: int | None = None
+    checksum: str | None = None
+    unpack: bool = False
+
+
+def list_files(source: Source, transport: Transport, hosts: Hosts, scratch: Path) -> list[RemoteFile]:
+    """Return the files of a source, those that its patterns choose.
+
+    Args:
+        source: where to look.
+        transport: asks the host.
+        hosts: addresses.
+        scratch: a folder for lists that come as files.
+
+    Raises:
+        DataError: the host does not answer, its list has an unknown form, or a pattern chooses nothing.
+    """
+    try:
+        found = list(_LISTINGS[source.host](source, transport, hosts, scratch))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, DataError | InputError):
+            raise
+        raise DataError(
+            f"{source.host} lists the files of {source.ref!r} in a form that is not known: {error!r}."
+        ) from None
+    for pattern in source.files:
+        if not any(fits(file.path, pattern) for file in found):
+            raise DataError(f"{source.host} has no file {pattern!r} in {source.ref!r}: it was moved or withdrawn.")
+    chosen = [file for file in found if not source.files or any(fits(file.path, p) for p in source.files)]
+    outside = [file.path for file in chosen if not is_inside(file.path)]
+    if outside:
+        raise DataError(f"{source.host} lists {outside[0]!r}, which lies outside the folder; nothing is fetched.")
+    return [
+        replace(
+            file,
+            path=str(PurePosixPath(source.folder) / file.path),
+            unpack=source.unpack and is_archive(file.path),
+        )
+        for file in chosen
+    ]
+
+
+def figshare_parts(ref: str) -> tuple[str, int]:
+    """Return ("articles" or "collections", number) of "collections/4560497", "articles/27078763" or a DOI.
+
+    A bare number is an article: both kinds are numbered alike, and guessing could fetch something else.
+
+    Raises:
+        InputError: none of these forms.
+    """
+    match = _FIGSHARE.fullmatch(ref)
+    if match is None:
+        raise InputError(f"{ref!r} is no figshare item; write 'articles/ID', 'collections/ID' or the DOI.")
+    return "collections" if match[1] or match[2] == "collection" else "articles", int(match[3])
+
+
+def physionet_parts(ref: str) -> tuple[str, str]:
+    """Return project with version, and the folder below it ("" or "training/ningbo").
+
+    Raises:
+        InputError: no version is named.
+    """
+    project, _, rest = ref.strip("/").partition("/")
+    version, _, below = rest.partition("/")
+    if not version:
+        raise InputError(f"{ref!r} is no PhysioNet project; write 'project/version' as in 'ptb-xl/1.0.3'.")
+    return f"{project}/{version}", below.strip("/")
+
+
+def _physionet(source: Source, transport: Transport, hosts: Hosts, scratch: Path) -> Iterator[RemoteFile]:
+    project, below = physionet_parts(source.ref)
+    base = f"{hosts.physionet}/{quote(project)}"
+    listing = scratch / SUMS_FILE
+    listing.unlink(missing_ok=True)  # an older one may be of another release
+    transport.file(f"{base}/{SUMS_FILE}", listing, None, None, quiet=True)
+    sums = parse_sums(listing.read_text(encoding="utf-8"))
+    if not sums:
+        raise DataError(f"{SUMS_FILE} of {project} on PhysioNet lists no files.")
+    for name, checksum in sums.items():
+        if not below or name.startswith(f"{below}/"):
+            path = name[len(below) :].lstrip("/")
+            yield RemoteFile(path, f"{base}/{quote(name)}", None, checksum)
+
+
+def _figshare(source: Source, transport: Transport, hosts: Hosts, scratch: Path) -> Iterator[RemoteFile]:
+    del scratch
+    kind, number = figshare_parts(source.ref)
+    articles = [number] if kind == "articles" else list(_collection(number, transport, hosts))
+    for article in articles:
+        for item in transport.document(f"{hosts.figshare}/articles/{article}/files?page_size=1000"):
+            md5 = item.get("computed_md5") or item["supplied_md5"]
+            # Its own addresses (figshare.com/ndownloader) answer programs with an empty 202; the API's do not.
+            url = f"{hosts.figshare}/file/download/{int(item['id'])}"
+            yield RemoteFile(str(item["name"]), url, int(item["size"]), f"md5:{md5}")
+
+
+def _collection(number: int, transport: Transport, hosts: Hosts) -> Iterator[int]:
+    page = 1
+    while True:
+        query = f"page={page}&page_size={PAGE_ARTICLES}"
+        articles: Sequence[Mapping[str, Any]] = transport.document(
+            f"{hosts.figshare}/collections/{number}/articles?{query}"
+        )
+        yield from (int(article["id"]) for article in articles)
+        if len(articles) < PAGE_ARTICLES:
+            return
+        page += 1
+
+
+def _zenodo(source: Source, transport: Transport, hosts: Hosts, scratch: Path) -> Iterator[RemoteFile]:
+    del scratch
+    number = source.ref.rpartition("zenodo.")[2]
+    if not number.isdigit():
+        raise InputError(f"{source.ref!r} is no Zenodo record; write its number or its DOI.")
+    for item in transport.document(f"{hosts.zenodo}/records/{number}")["files"]:
+        yield RemoteFile(str(item["key"]), str(item["links"]["self"]), int(item["size"]), str(item["checksum"]))
+
+
+def _url(source: Source, transport: Transport, hosts: Hosts, scratch: Path) -> Iterator[RemoteFile]:
+    del transport, hosts, scratch
+    name = unquote(PurePosixPath(urlsplit(source.ref).path).name)
+    if not name:
+        raise InputError(f"{source.ref!r} names no file.")
+    yield RemoteFile(name, source.ref)
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Tell whether a pattern names a file, matches it, or names a folder above it."""
+    return fnmatchcase(name, pattern) or name.startswith(pattern.rstrip("/") + "/")
+
+
+_LISTINGS = {"physionet": _physionet, "figshare": _figshare, "zenodo": _zenodo, "url": _url}

@@ -1,0 +1,254 @@
+"""A prepared dataset as a repository on a hub: as much of it as its licence lets through.
+
+Three levels. "full" (the licence allows passing on): records, labels and splits as Parquet. "ids" (open, under a
+standard licence, but not to be passed on): record names with split and fold, and label counts. "card" (behind an
+agreement, or under terms of its own): the card and nothing that comes from the user's folder. What is written is
+looked at again, file by file, before it is sent.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from dataset_scripts.core.spec import SPLITS, ECGDataset, PathLike
+from dataset_scripts.readers.parquet import SHARD_BYTES, shard_spans, write_parquet
+from dataset_scripts.tools.card import HUB_LICENCES, card_body, dataset_card, front_matter, table
+from ecg_hub.errors import InputError
+
+if TYPE_CHECKING:
+    from dataset_scripts.load import Prepared
+
+
+Level = Literal["full", "ids", "card"]
+
+CARD_FILE, SPLITS_FILE, COUNTS_FILE = "README.md", "splits.csv", "label_counts.csv"
+ALLOWED_FILES: Mapping[Level, tuple[str, ...]] = {
+    "full": (CARD_FILE, SPLITS_FILE, COUNTS_FILE, "data/*.parquet"),
+    "ids": (CARD_FILE, SPLITS_FILE, COUNTS_FILE),
+    "card": (CARD_FILE,),
+}
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    SPLITS_FILE: ("record_id", "split", "fold"),
+    COUNTS_FILE: ("column", "label", *SPLITS),
+}
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A folder ready to be sent.
+
+    Attributes:
+        level: how much of the dataset it holds.
+        folder: where it lies.
+        files: name -> bytes.
+    """
+
+    level: Level
+    folder: Path
+    files: dict[str, int]
+
+
+def level(dataset: ECGDataset) -> Level:
+    """Return how much of a dataset may leave the machine."""
+    if dataset.access != "open":
+        return "card"
+    if dataset.redistribution:
+        return "full"
+    return "ids" if dataset.licence in HUB_LICENCES else "card"
+
+
+def write_publication(dataset: ECGDataset, folder: PathLike, prepared: Prepared | None = None) -> Publication:
+    """Write what may be published into a folder.
+
+    Args:
+        dataset: what to publish.
+        folder: a folder that does not exist or is empty.
+        prepared: its records; not needed, and not looked at, where only the card may be published.
+
+    Raises:
+        InputError: the folder holds something, or `prepared` is missing.
+    """
+    target = Path(folder).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{str(target)!r} exists and is not an empty folder; choose another one.")
+    allowed = level(dataset)
+    if allowed != "card" and prepared is None:
+        raise InputError(f"{dataset.title} is published with its records: prepare it first and pass the result.")
+    target.mkdir(parents=True, exist_ok=True)
+    if allowed == "card" or prepared is None:
+        (target / CARD_FILE).write_text(dataset_card(dataset), encoding="utf-8")
+    else:
+        _write_tables(prepared, target)
+        if allowed == "full":
+            _write_parquet(prepared, target / "data")
+        (target / CARD_FILE).write_text(_card(prepared, allowed), encoding="utf-8")
+    return check_publication(dataset, target)
+
+
+def check_publication(dataset: ECGDataset, folder: PathLike) -> Publication:
+    """Look at a folder once more before it is sent: nothing may lie there that the licence keeps back.
+
+    Raises:
+        InputError: a file or a column that may not be published, or the card is missing.
+    """
+    root = Path(folder)
+    allowed = level(dataset)
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    files = {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}
+    for name in files:
+        if not any(_fits(name, pattern) for pattern in ALLOWED_FILES[allowed]):
+            raise InputError(f"{name} may not be published: {dataset.title} is {dataset.access}, {dataset.licence}.")
+        if name in COLUMNS:
+            header = (root / name).read_text(encoding="utf-8").partition("\n")[0]
+            if header != ",".join(COLUMNS[name]):
+                raise InputError(f"{name} has the columns {header}; only {','.join(COLUMNS[name])} may be there.")
+    if CARD_FILE not in files:
+        raise InputError(f"{str(root)!r} has no {CARD_FILE}.")
+    return Publication(allowed, root, files)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Tell whether a file is what a pattern names, in the same folder."""
+    path, wanted = PurePosixPath(name), PurePosixPath(pattern)
+    return path.parent == wanted.parent and fnmatchcase(path.name, wanted.name)
+
+
+def push(dataset: ECGDataset, publication: Publication, repo: str, *, private: bool = False, api: Any = None) -> str:
+    """Send a publication to a hub and return the address of the commit.
+
+    Args:
+        dataset: what is published; the folder is checked against its licence again.
+        publication: from `write_publication`.
+        repo: "ORG/NAME".
+        private: whether a repository that is made for it is private.
+        api: a `huggingface_hub.HfApi`; by default one with the user's own token and $HF_ENDPOINT.
+
+    Raises:
+        InputError: no such form of name, the folder holds what may not be published, or the hub refuses.
+    """
+    check_repo(repo)
+    checked = check_publication(dataset, publication.folder)
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    hub = HfApi() if api is None else api
+    try:
+        hub.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+        commit = hub.upload_folder(
+            repo_id=repo,
+            repo_type="dataset",
+            folder_path=str(checked.folder),
+            commit_message=f"{dataset.title}, by ecg-hub",
+        )
+    except (HfHubHTTPError, LocalTokenNotFoundError) as error:
+        raise InputError(
+            f"The hub does not take {repo!r}: {str(error).strip()} Run `hf auth login` with a token that may write."
+        ) from error
+    return str(commit)
+
+
+def check_repo(repo: str) -> None:
+    """Check the form of a repository's name.
+
+    Raises:
+        InputError: it is not "ORG/NAME".
+    """
+    parts = repo.split("/")
+    if len(parts) != 2 or not all(parts):
+        raise InputError(f"{repo!r} is no repository of datasets; write ORG/NAME.")
+
+
+def _write_tables(prepared: Prepared, folder: Path) -> None:
+    """Write splits.csv (names, no labels) and label_counts.csv (numbers, no names)."""
+    rows: list[tuple[object, ...]] = []
+    counts: list[tuple[object, ...]] = []
+    for name in SPLITS:
+        part = prepared.splits[name]
+        rows += zip(part["record_id"], [name] * len(part), part["fold"], strict=True)
+    for column, numbers in label_counts(prepared).items():
+        counts += [(column, label, *by_split) for label, by_split in numbers.items()]
+    _write_csv(folder / SPLITS_FILE, rows)
+    _write_csv(folder / COUNTS_FILE, counts)
+
+
+def label_counts(prepared: Prepared) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return label column -> label -> records with it in train, validation and test."""
+    from dataset_scripts.core.labels import label_matrix
+
+    counts = {}
+    for column, names in prepared.labels.items():
+        sums = [label_matrix(prepared.splits[name], column).sum(axis=0) for name in SPLITS]
+        counts[column] = {label: tuple(int(part[k]) for part in sums) for k, label in enumerate(names)}
+    return counts
+
+
+def _write_csv(path: Path, rows: list[tuple[object, ...]]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS[path.name])
+    writer.writerows(rows)
+    path.write_text(buffer.getvalue(), encoding="utf-8")
+
+
+def _write_parquet(prepared: Prepared, folder: Path) -> None:
+    """Write each split in shards of bounded size."""
+    folder.mkdir()
+    for name in SPLITS:
+        part = prepared.splits[name]
+        spans = shard_spans(len(part), part.data.nbytes / max(1, part.data.num_rows), SHARD_BYTES)
+        for number, (start, stop) in enumerate(spans):
+            path = folder / f"{name}-{number:05d}-of-{len(spans):05d}.parquet"
+            write_parquet(part.select(range(start, stop)), path)
+
+
+def _card(prepared: Prepared, allowed: Level) -> str:
+    """Return the card with what this copy holds, and with the files of each split for `datasets.load_dataset`."""
+    front = front_matter(prepared.dataset)
+    if allowed == "full":
+        files = [{"split": name, "path": f"data/{name}-*.parquet"} for name in SPLITS if len(prepared.splits[name])]
+        front["configs"] = [{"config_name": "default", "data_files": files}]
+    else:
+        front["configs"] = [{"config_name": "splits", "data_files": SPLITS_FILE}]
+    about = [
+        "## This repository",
+        "Made by `ecg-hub data push`. "
+        + (
+            "Parquet files with records, labels and splits; `signal` is (samples, 12) and microvolt are "
+            "(signal - baseline) * gain_uv, -32768 = missing."
+            if allowed == "full"
+            else "The licence keeps signals and labels of single records with their authors: here are the names of the "
+            "records with their splits, and label counts."
+        ),
+        table(("", ""), list(facts(prepared).items())),
+    ]
+    if prepared.deviations.get("synthetic"):
+        about.insert(1, "**Synthetic: simulated signals of invented patients, not medical data.**")
+    text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
+    return f"---\n{text}---\n\n{card_body(prepared.dataset)}\n" + "\n\n".join(about) + "\n"
+
+
+def facts(prepared: Prepared) -> dict[str, str]:
+    """Return what a card says about a copy of a dataset: release, rate, records, fingerprint, deviations."""
+    sizes = ", ".join(f"{name} {len(prepared.splits[name]):,}" for name in SPLITS)
+    deviations = ", ".join(f"{name}: {value}" for name, value in prepared.deviations.items())
+    return {
+        "release": prepared.version or "not stated by the files",
+        "sampling rate": f"{prepared.sampling_rate} Hz",
+        "records": sizes,
+        "fingerprint": f"`{prepared.fingerprint}`",
+        "differs from the published run": deviations or "nothing",
+    }
+
+
+def discard(publication: Publication) -> None:
+    """Remove the folder of a publication."""
+    shutil.rmtree(publication.folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Models over record files: embeddings, predictions, what they cost to run."""

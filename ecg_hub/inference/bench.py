@@ -1,0 +1,207 @@
+"""What a model costs to run: parameters, multiply-accumulates, records per second, memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecg_hub import catalog
+from ecg_hub.errors import InputError
+from ecg_hub.inference.counting import TensorMemory, count_macs
+from ecg_hub.input.windows import eval_starts, window_length
+
+RECORD_SECONDS = 10
+_FEWEST_PASSES = 2
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one batch size gives.
+
+    Attributes:
+        batch_size: records per forward pass.
+        records_per_second: records of 10 s, from the median time of a forward pass; reading and preparing the records
+            is not part of it.
+        peak_memory_mb: largest memory in 10^6 bytes that tensors took at once: weights, input and activations. On
+            CUDA as its allocator reports it.
+    """
+
+    batch_size: int
+    records_per_second: float
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs.
+
+    Attributes:
+        model: the name that was asked for.
+        preset: what it was fed: "benchmark" or "native".
+        parameters: parameters of the encoder.
+        windows: windows of a record of 10 s, as in validation and test; a rest shorter than the window is dropped.
+        macs: multiply-accumulate operations per record of 10 s.
+        speeds: one entry per batch size.
+        device: where it ran.
+        threads: threads of the CPU; 0 on other devices.
+        torch: version of torch.
+    """
+
+    model: str
+    preset: str
+    parameters: int
+    windows: int
+    macs: int
+    speeds: tuple[Speed, ...]
+    device: str
+    threads: int
+    torch: str
+
+
+def bench(
+    name: str,
+    *,
+    preset: str = "benchmark",
+    batch_sizes: Sequence[int] = (1, 32),
+    device: str = "cpu",
+    threads: int | None = None,
+    seconds: float = 2.0,
+) -> Cost:
+    """Measure what the encoder of a model costs in evaluation, in float32, on noise.
+
+    Costs do not depend on the values of the weights: a short name is measured with random ones, so that no weights
+    file is needed.
+
+    Args:
+        name: short name, `random:<short name>`, folder or hub id.
+        preset: "benchmark" or "native".
+        batch_sizes: records of 10 s per forward pass; a batch holds all their windows.
+        device: "cpu", "cuda", "cuda:1", "mps".
+        threads: threads of the CPU; by default as torch is set.
+        seconds: repeat the forward pass for so long, at least twice.
+
+    Raises:
+        UnknownNameError: no such model or preset.
+        InputError: a batch size, a number of threads or seconds that is not positive, a device that is not there, or
+            a window that is longer than 10 s.
+    """
+    import ecg_hub
+
+    _check(batch_sizes, threads, seconds)
+    place = _device(device)
+    source = f"random:{name}" if name in catalog.models() else name
+    model = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32).eval()
+    spec = ecg_hub.AutoFeatureExtractor.from_pretrained(source).spec(preset)
+    windows = len(eval_starts(window_length(RECORD_SECONDS, spec.sampling_rate), spec.samples))
+    if not windows:
+        raise InputError(f"The preset {preset!r} of {name!r} has windows of {spec.input_seconds} s, longer than 10 s.")
+    shape = (len(spec.lead_names), spec.samples)
+    macs = windows * count_macs(model, _noise(1, *shape))
+    model.to(place)
+    with _threads(threads):
+        speeds = tuple(_speed(model, size, _noise(size * windows, *shape).to(place), seconds) for size in batch_sizes)
+        used = torch.get_num_threads() if place.type == "cpu" else 0
+    return Cost(name, preset, model.num_parameters(), windows, macs, speeds, str(place), used, torch.__version__)
+
+
+def rows(costs: Sequence[Cost]) -> list[dict[str, Any]]:
+    """Return costs as table rows, one mapping of column to value per model.
+
+    Args:
+        costs: measured with the same batch sizes.
+    """
+    return [
+        {
+            "model": cost.model,
+            "parameters": f"{cost.parameters:,}",
+            "MACs per record": _large(cost.macs),
+            "windows per record": cost.windows,
+            **{f"records/s, batch {speed.batch_size}": _rounded(speed.records_per_second) for speed in cost.speeds},
+            **{f"peak MB, batch {speed.batch_size}": _rounded(speed.peak_memory_mb) for speed in cost.speeds},
+        }
+        for cost in costs
+    ]
+
+
+def _speed(model: Any, batch_size: int, x: Tensor, seconds: float) -> Speed:
+    memory = _peak_memory(model, x)
+    times: list[float] = []
+    with torch.no_grad():
+        while len(times) < _FEWEST_PASSES or sum(times) < seconds:
+            _wait(x.device)
+            started = time.perf_counter()
+            model(x)
+            _wait(x.device)
+            times.append(time.perf_counter() - started)
+    return Speed(batch_size, batch_size / statistics.median(times), memory / 1e6)
+
+
+def _peak_memory(model: Any, x: Tensor) -> int:
+    """Return the peak in bytes of a second pass; the first one fills the caches, which stay counted."""
+    with torch.no_grad():
+        if x.device.type == "cuda":
+            model(x)
+            torch.cuda.reset_peak_memory_stats(x.device)
+            model(x)
+            return torch.cuda.max_memory_allocated(x.device)
+        with TensorMemory([x, *model.parameters(), *model.buffers()]) as memory:
+            model(x)
+            memory.restart()
+            model(x)
+        return memory.peak
+
+
+def _noise(*shape: int) -> Tensor:
+    return 0.3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _wait(device: torch.device) -> None:
+    """Wait until the device has done its work; the CPU always has."""
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).synchronize()
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise InputError(f"Device {name!r} cannot be used here ({error}). Take 'cpu', or see --device.") from error
+    return torch.device(name)
+
+
+def _check(batch_sizes: Sequence[int], threads: int | None, seconds: float) -> None:
+    for what, values in (("batch size", batch_sizes), ("number of threads", [1 if threads is None else threads])):
+        for value in values:
+            if value < 1:
+                raise InputError(f"The {what} is {value!r}; it must be at least 1.")
+    if not seconds > 0:
+        raise InputError(f"seconds is {seconds!r}; it must be positive.")
+
+
+def _large(count: int) -> str:
+    """Three significant digits in thousands (k), millions (M) or thousands of millions (G)."""
+    unit, size = ("G", 1e9) if count >= 1e9 else ("M", 1e6) if count >= 1e6 else ("k", 1e3)
+    return f"{count / size:#.3g}".rstrip(".") + f" {unit}"
+
+
+def _rounded(value: float) -> float | int:
+    """Three significant digits."""
+    rounded = float(f"{value:.3g}")
+    return int(rounded) if rounded >= 100 else rounded

@@ -1,0 +1,154 @@
+"""Labelled scores of record files: what `ecg-hub predict` does."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ecg_hub.auto import AutoFeatureExtractor, AutoModelForECGClassification
+from ecg_hub.inference.records import RecordInput, run_records
+from ecg_hub.origin import shown_name
+from ecg_hub.pipeline import average_outputs, check_classifier, labelled_scores
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+_SHOWN_LABELS = 5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Scores of one record.
+
+    Attributes:
+        record: path as it was given.
+        windows: number of windows that were averaged.
+        scores: as the pipeline returns them; empty if the record could not be used.
+        reason: why it could not.
+    """
+
+    record: str
+    windows: int
+    scores: list[dict[str, Any]]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of several records.
+
+    Attributes:
+        model: what the user asked for; `unverified:` before a short name that finds other weights.
+        labels: names of all outputs, in the model's order.
+        rows: one per record, in the order given.
+    """
+
+    model: str
+    labels: tuple[str, ...]
+    rows: tuple[Prediction, ...]
+
+    @property
+    def failures(self) -> tuple[tuple[str, str], ...]:
+        """(record, reason) of records without scores."""
+        return tuple((row.record, row.reason) for row in self.rows if row.reason is not None)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every record has scores, else 1."""
+        return 1 if self.failures else 0
+
+    def to_json(self) -> str:
+        """Return all rows as JSON."""
+        rows = [
+            {"record": row.record, "windows": row.windows, "scores": row.scores, "reason": row.reason}
+            for row in self.rows
+        ]
+        return json.dumps({"model": self.model, "records": rows}, indent=2, ensure_ascii=False)
+
+    def to_csv(self) -> str:
+        """Return a table with one column per label; empty cells where there is no score."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["record", "windows", *self.labels, "reason"])
+        for row in self.rows:
+            values = {score["label"]: score.get("score", score.get("value")) for score in row.scores}
+            writer.writerow([row.record, row.windows, *(values.get(label, "") for label in self.labels), row.reason])
+        return text.getvalue()
+
+    def to_table(self) -> Table:
+        """Return a table for the terminal with the best labels of each record."""
+        from rich.table import Table
+
+        table = Table("record", "windows", "scores", title=self.model)
+        for row in self.rows:
+            shown = ", ".join(_as_text(score) for score in row.scores[:_SHOWN_LABELS])
+            table.add_row(row.record, str(row.windows), shown if row.reason is None else f"failed: {row.reason}")
+        return table
+
+
+def predict(
+    model: str | os.PathLike[str],
+    records: Sequence[RecordInput],
+    *,
+    preset: str | None = None,
+    top_k: int | None = None,
+    batch_size: int = 64,
+    device: str = "cpu",
+    progress: bool = True,
+    **prepare: Any,
+) -> Predictions:
+    """Score records with a trained classifier.
+
+    Args:
+        model: folder, short name or hub id of a classifier.
+        records: paths of WFDB records, or sources (ecg_hub.inference.records.RecordSource).
+        preset: preset of the feature extractor; None is its default.
+        top_k: how many of the best labels to keep per record; None is all.
+        batch_size: windows per batch.
+        device: for example "cpu" or "cuda".
+        progress: show a progress bar on a terminal.
+        **prepare: passed to the extractor: missing_leads, nan.
+
+    Raises:
+        UnknownNameError: no such model or preset.
+        CheckpointError: the checkpoint has no trained head, or lacks weights.
+        InputError: no records.
+    """
+    classifier = AutoModelForECGClassification.from_pretrained(model, dtype=torch.float32)
+    name = shown_name(os.fspath(model), classifier)
+    classifier = classifier.to(device)
+    check_classifier(classifier)
+    extractor = AutoFeatureExtractor.from_pretrained(model)
+    extractor = extractor if preset is None else extractor.with_preset(preset)
+    config = classifier.config
+    results = run_records(
+        records,
+        extractor,
+        lambda windows: classifier(windows).logits,
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+        **prepare,
+    )
+    rows = []
+    for result in results:
+        if result.outputs is None:
+            rows.append(Prediction(result.record, 0, [], result.reason))
+        else:
+            outputs = average_outputs(torch.from_numpy(result.outputs), config)
+            rows.append(Prediction(result.record, len(result.outputs), labelled_scores(outputs, config, top_k)))
+    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    return Predictions(name, labels, tuple(rows))
+
+
+def _as_text(score: dict[str, Any]) -> str:
+    number = score["score"] if "score" in score else score["value"]
+    return f"{score['label']} {number:.3f}{' +' if score.get('positive') else ''}"

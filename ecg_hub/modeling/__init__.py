@@ -1,0 +1,1 @@
+"""What models are built of: configuration and base classes, layers, heads, losses."""

@@ -1,0 +1,105 @@
+"""What every model configuration carries besides its architecture: the input contract, the head, the layer groups."""
+
+from dataclasses import field
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from ecg_hub.leads import LEADS
+from ecg_hub.origin import refuse_authors_layout
+
+# No postponed annotations here: `strict` checks the types of fields only when it sees them as types.
+
+
+@strict
+class ECGConfig(PreTrainedConfig):
+    """Base of all model configurations.
+
+    Attributes:
+        hidden_size: width of tokens and pooled vector.
+        sampling_rate: rate in Hz of the input, as in the preset `benchmark`.
+        lead_names: order of the leads of the input.
+        input_seconds: length of the input in seconds, as in the preset `benchmark`.
+        unit: unit of the input.
+        layer_groups: {"late": prefixes, "early": prefixes} of the base model's parameters, for layer-wise rates.
+        drop_path_rate: stochastic depth of the last residual block, in train mode.
+        drop_path_schedule: "linear" (from 0 at the first block) or "constant".
+        pooling: head of the classifier, "mean" or "attention".
+        num_attention_pooling_heads: heads of the attention pooling.
+        num_classification_labels: with problem_type "mixed", how many leading outputs are classes.
+        thresholds: decision threshold of each output's probability, from validation.
+        source: file name, size and SHA-256 of the published checkpoint that was converted.
+        conversion: short name of the model that `source` was converted to, and digest of the tensors that came of it.
+        random_weights: `random:` name and seed of weights that were drawn and never trained; stays when they are saved.
+        pretraining: how `ecg-hub pretrain` made the weights: "corpora", "train_only" (those of which it read training
+            records alone), steps, seed, digest of the data, versions.
+        training: what `ecg-eval --save-model` trained the encoder on, one entry per run: "dataset", "run", "mode",
+            "seed", and "began" with weights of which origin.
+    """
+
+    hidden_size: int = 512
+    sampling_rate: float | int = 500
+    lead_names: list[str] | tuple[str, ...] = LEADS
+    input_seconds: float | int = 10
+    unit: str = "mV"
+    layer_groups: dict[str, list[str]] = field(default_factory=dict)
+    drop_path_rate: float | int = 0.0
+    drop_path_schedule: Literal["linear", "constant"] = "linear"
+    pooling: Literal["mean", "attention"] = "mean"
+    num_attention_pooling_heads: int = 16
+    num_classification_labels: int | None = None
+    thresholds: list[float] | None = None
+    source: dict[str, Any] | None = None
+    conversion: dict[str, Any] | None = None
+    random_weights: dict[str, Any] | None = None
+    pretraining: dict[str, Any] | None = None
+    training: list[dict[str, Any]] | None = None
+    problem_type: Literal["multi_label_classification", "regression", "mixed"] = "multi_label_classification"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a configuration of the content of a config.json.
+
+        Args:
+            config_dict: the content.
+            **kwargs: as in transformers.
+
+        Raises:
+            CheckpointError: it is the authors' own, of another package.
+        """
+        refuse_authors_layout(config_dict, str(kwargs.get("name_or_path") or "config.json"))
+        return super().from_dict(config_dict, **kwargs)
+
+    @property
+    def min_samples(self) -> int:
+        """Shortest input in samples."""
+        return 1
+
+    @property
+    def max_samples(self) -> int | None:
+        """Longest input in samples, or None if any length works."""
+        return None
+
+    @property
+    def sample_multiple(self) -> int:
+        """The input's length in samples has to be a multiple of this."""
+        return 1
+
+    @property
+    def samples(self) -> int:
+        """Length in samples of the input of the preset `benchmark`."""
+        return round(self.input_seconds * self.sampling_rate)
+
+    def validate_drop_path(self) -> None:
+        """Part of the strict validation."""
+        if not 0.0 <= self.drop_path_rate < 1.0:
+            raise ValueError(f"drop_path_rate is {self.drop_path_rate!r}; allowed: 0 <= rate < 1.")
+
+    def validate_outputs(self) -> None:
+        """Part of the strict validation."""
+        outputs, classes = self.num_labels, self.num_classification_labels
+        if self.problem_type == "mixed" and classes is not None and not 0 <= classes <= (outputs or 0):
+            raise ValueError(f"num_classification_labels is {classes!r}; allowed: 0 to num_labels, {outputs!r}.")
+        if self.thresholds is not None and len(self.thresholds) != outputs:
+            raise ValueError(f"thresholds has {len(self.thresholds)} values for {outputs!r} outputs; give one each.")

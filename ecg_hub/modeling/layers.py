@@ -1,0 +1,168 @@
+"""Layers that several models share: convolution with batch norm, and stochastic depth.
+
+Paper: Huang et al., "Deep Networks with Stochastic Depth", arXiv 1603.09382. Post-training for ECG models uses it
+(arXiv 2509.12991). A `DropPath` holds no parameters, so that its rate may change without changing a state dict.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ecg_hub.errors import InputError
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """BatchNorm1d whose running statistics move once per step under gradient checkpointing as well.
+
+    Checkpointing runs the forward pass again during the backward pass; PyTorch's own layer then takes the same batch
+    into its running statistics a second time. The parameters and their names are those of BatchNorm1d.
+
+    Attributes:
+        starts_at_zero: for a model's `_init_weights`, whether the weight starts at 0, which mutes a residual branch.
+            (transformers calls `_init_weights` on no module that holds no tensors itself, such as the block.)
+    """
+
+    starts_at_zero: bool = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (batch, channels, samples)."""
+        if self.training and _in_backward():
+            mean, variance = (None if kept is None else kept.clone() for kept in (self.running_mean, self.running_var))
+            return functional.batch_norm(x, mean, variance, self.weight, self.bias, training=True, eps=self.eps)
+        return super().forward(x)
+
+
+class ConvNorm(nn.Module):
+    """Convolution over time without bias, then batch norm; padding keeps the length, but for the stride.
+
+    In evaluation mode the norm is a scale and a shift, which the convolution takes along where that is less work: where
+    the weights are fewer than the outputs.
+
+    Args:
+        channels_in: width of the input.
+        channels_out: width of the output.
+        kernel_size: odd number of samples.
+        stride: samples per output.
+        eps: epsilon of the norm.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, kernel_size: int, stride: int = 1, eps: float = 1e-5):
+        super().__init__()
+        self.conv = nn.Conv1d(
+            channels_in, channels_out, kernel_size, stride=stride, padding=(kernel_size - 1) // 2, bias=False
+        )
+        self.norm = BatchNorm(channels_out, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
+        weight, conv = self.conv.weight, self.conv
+        outputs = len(x) * conv.out_channels * (x.shape[-1] // conv.stride[0])
+        if self.norm.training or outputs < weight.numel():
+            normed: Tensor = self.norm(conv(x))
+            return normed
+        scale, shift = self._affine()
+        folded = (weight * scale[:, None, None]).to(weight.dtype)
+        return functional.conv1d(x, folded, shift.to(weight.dtype), conv.stride, conv.padding)
+
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
+        return scale, norm.bias.float() - norm.running_mean.float() * scale
+
+
+def _in_backward() -> bool:
+    """Tell whether autograd is running a backward pass on this thread, which is where checkpointing recomputes."""
+    return torch._C._current_graph_task_id() != -1
+
+
+SCHEDULES = ("linear", "constant")
+MODES = ("row", "batch")
+
+
+class DropPath(nn.Module):
+    """Sets a residual branch to zero for a share of the samples, in train mode only, and rescales the others.
+
+    With rate 0, and in evaluation mode, the branch is returned as it is and no random number is drawn.
+
+    Args:
+        rate: probability of dropping, 0 <= rate < 1.
+        depth: place of the block in its stack, from 0 (first) to 1 (last), for the linear schedule.
+        mode: "row" drops each sample by itself, "batch" all samples of a batch together.
+    """
+
+    def __init__(self, rate: float = 0.0, depth: float = 1.0, mode: str = "row") -> None:
+        super().__init__()
+        self.rate = rate
+        self.depth = depth
+        self.mode = mode
+
+    @classmethod
+    def for_block(cls, config: Any, block: int, blocks: int) -> DropPath:
+        """Build the module of one block.
+
+        Args:
+            config: holds `drop_path_rate` and `drop_path_schedule`.
+            block: index of the block, from 0.
+            blocks: number of blocks in the stack.
+        """
+        path = cls(depth=block / (blocks - 1) if blocks > 1 else 1.0)
+        path.set_rate(config.drop_path_rate, config.drop_path_schedule)
+        return path
+
+    def set_rate(self, rate: float, schedule: str = "linear") -> None:
+        """Set the rate of this block from the rate of the last block.
+
+        Raises:
+            InputError: if the rate or the schedule is not allowed.
+        """
+        if not 0.0 <= rate < 1.0:
+            raise InputError(f"drop_path_rate is {rate!r}; allowed: 0 <= rate < 1.")
+        if schedule not in SCHEDULES:
+            raise InputError(f"drop_path_schedule is {schedule!r}; allowed: {', '.join(map(repr, SCHEDULES))}.")
+        self.rate = rate * self.depth if schedule == "linear" else rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """Drop samples of a branch of shape (batch, ...)."""
+        if not self.training or self.rate == 0.0:
+            return branch
+        keep = 1.0 - self.rate
+        samples = branch.shape[0] if self.mode == "row" else 1
+        mask = torch.empty((samples,) + (1,) * (branch.ndim - 1), dtype=branch.dtype, device=branch.device)
+        return branch * mask.bernoulli_(keep).div_(keep)
+
+    def extra_repr(self) -> str:
+        """Rate for the printed model."""
+        return f"rate={self.rate}"
+
+
+def set_drop_path(model: nn.Module, rate: float, schedule: str = "linear", mode: str = "row") -> int:
+    """Set the rates of all residual blocks of a loaded model, and in its config.
+
+    Args:
+        model: a model whose blocks hold `DropPath` modules.
+        rate: rate of the last block, 0 <= rate < 1.
+        schedule: "linear" rises from 0 at the first block to `rate` at the last; "constant" is `rate` everywhere.
+        mode: "row" drops each sample by itself, "batch" all samples of a batch together.
+
+    Returns:
+        The number of `DropPath` modules that were set.
+
+    Raises:
+        InputError: if the rate, the schedule or the mode is not allowed.
+    """
+    if mode not in MODES:
+        raise InputError(f"Stochastic depth in mode {mode!r}; allowed: {', '.join(map(repr, MODES))}.")
+    paths = [module for module in model.modules() if isinstance(module, DropPath)]
+    for path in paths:
+        path.set_rate(rate, schedule)
+        path.mode = mode
+    config = getattr(model, "config", None)
+    if config is not None:
+        config.drop_path_rate, config.drop_path_schedule = rate, schedule
+    return len(paths)

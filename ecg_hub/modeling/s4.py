@@ -1,0 +1,296 @@
+"""The S4 layer: a diagonal-plus-rank-1 state space model run as a long convolution, in plain PyTorch.
+
+Paper: Gu, Goel, Re, "Efficiently Modeling Long Sequences with Structured State Spaces", arXiv 2111.00396 (NPLR form,
+section 3; bilinear discretisation, equation 3; truncated generating function, lemma C.3).
+
+Per feature the state matrix is A = diag(w) - P Q^T, the step is dt = exp(log_dt), and the kernel is
+K[l] = Ctrue Abar^l Bbar with Abar = (I - dt/2 A)^-1 (I + dt/2 A) and Bbar = (I - dt/2 A)^-1 dt B. Only one of each pair
+of conjugate states is stored, and what is stored as C is C~ = Ctrue (I - Abar^L0), tied to the length L0 it was trained
+for (`kernel_length`). Because A, B and dt are never trained, K is linear in C with a constant basis
+W[l] = (I - Abar^L0)^-1 Abar^l Bbar, computed once in double precision. That is exact for every length, below and above
+L0, and leaves the parameters as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from ecg_hub.modeling.layers import DropPath
+
+_LOWEST_STEP, _HIGHEST_STEP = 1e-3, 1e-1
+
+
+class S4Convolution(nn.Module):
+    """Convolves every feature with its own state space kernel and adds the skip term D u.
+
+    Stays in float32 (or float64) whatever the dtype of the model: rounding `log_dt` or `w` to half precision moves the
+    phases of the kernel by radians. The spectrum is kept only in evaluation mode without gradients, and dropped on
+    `train()`, loading, and changes of dtype or device; code that edits `C.data` has to call `eval()` afterwards.
+
+    Args:
+        features: number of features, H.
+        state_size: number of states per feature, N; N/2 conjugate pairs are stored.
+        kernel_length: L0 in tokens, the length that the stored C belongs to.
+        bidirectional: adds a second kernel that runs backwards in time and starts one token ahead.
+    """
+
+    log_dt: Tensor
+    B: Tensor
+    P: Tensor
+    Q: Tensor
+    w: Tensor
+
+    def __init__(self, features: int, state_size: int, kernel_length: int, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        pairs = state_size // 2
+        self.kernel_length = kernel_length
+        self.C = nn.Parameter(torch.empty(2 if bidirectional else 1, features, pairs, 2, dtype=torch.float32))
+        self.D = nn.Parameter(torch.empty(features, dtype=torch.float32))
+        self.register_buffer("log_dt", torch.empty(features, dtype=torch.float32))
+        for name in ("B", "P", "Q", "w"):
+            self.register_buffer(name, torch.empty(features, pairs, 2, dtype=torch.float32))
+        self._basis_cache = _Cache()
+        self._spectrum_cache = _Cache()
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Return y[t] = sum_s K[s] u[t-s] + D u[t] (and the backward kernel), shape (batch, features, tokens)."""
+        tokens = u.shape[-1]
+        with torch.autocast(u.device.type, enabled=False):
+            spectrum = self._spectrum(tokens)
+            n = _fft_length(tokens)
+            y = torch.fft.irfft(torch.fft.rfft(u.to(self.C.dtype), n=n) * spectrum, n=n)
+        return y[..., :tokens].to(u.dtype)
+
+    def kernel(self, tokens: int) -> Tensor:
+        """Return the kernels K without the skip term, shape (directions, features, tokens)."""
+        return torch.einsum("dhj,hjt->dht", self.C.flatten(-2), self._basis(tokens))
+
+    def _spectrum(self, tokens: int) -> Tensor:
+        if self.training or torch.is_grad_enabled():
+            return self._compute_spectrum(tokens)
+        sources = (self.C, self.D, *self.buffers())
+        return self._spectrum_cache.get(tokens, sources, self._compute_spectrum)
+
+    def _compute_spectrum(self, tokens: int) -> Tensor:
+        forward, *backward = self.kernel(tokens)
+        n = _fft_length(tokens)
+        response = functional.pad(forward, (0, n - tokens))
+        for kernel in backward:
+            # Circular position n - 1 - s is time -(s + 1): the backward kernel starts one token ahead.
+            response = response + functional.pad(kernel.flip(-1), (n - tokens, 0))
+        return torch.fft.rfft(response, n=n) + self.D[:, None]
+
+    def _basis(self, tokens: int) -> Tensor:
+        return self._basis_cache.get(tokens, tuple(self.buffers()), self._compute_basis)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _compute_basis(self, tokens: int) -> Tensor:
+        """Return the constant M with K = sum_j C_j M_j over the interleaved (re, im) values, (features, N, tokens)."""
+        abar, bbar = self._discretise()
+        pairs = bbar.shape[-1] // 2
+        columns = torch.linalg.solve(_identity_minus_power(abar, self.kernel_length), bbar[..., None])
+        power = abar
+        while columns.shape[-1] < tokens:
+            columns = torch.cat([columns, power @ columns], dim=-1)
+            power = power @ power
+        kept = 2 * columns[:, :pairs, :tokens]
+        return torch.stack([kept.real, -kept.imag], dim=2).flatten(1, 2).to(self.C.device, self.C.dtype)
+
+    def _discretise(self) -> tuple[Tensor, Tensor]:
+        """Return Abar (features, N, N) and Bbar (features, N) as complex128 on the CPU."""
+        dt = self.log_dt.detach().to("cpu", torch.float64).exp()
+        w, b, p, q = (_with_conjugates(buffer) for buffer in (self.w, self.B, self.P, self.Q))
+        half_step = dt[:, None, None] / 2 * (torch.diag_embed(w) - p[:, :, None] * q[:, None, :])
+        identity = torch.eye(w.shape[-1], dtype=w.dtype)
+        return (
+            torch.linalg.solve(identity - half_step, identity + half_step),
+            torch.linalg.solve(identity - half_step, (dt[:, None] * b)[..., None])[..., 0],
+        )
+
+    @torch.no_grad()
+    def initialize(self) -> None:
+        """HiPPO-LegS state matrix, log-uniform steps, random C and D (paper section 2.2 and appendix C).
+
+        Values that came from a checkpoint stay; C is drawn as Ctrue and stored as C~ for the steps that are there.
+        """
+        features, pairs = self.log_dt.shape[0], self.w.shape[-2]
+        w, b, p = hippo_legs(2 * pairs)
+        for buffer, value in ((self.w, w), (self.B, b), (self.P, p), (self.Q, p.conj().resolve_conj())):
+            init.copy_(buffer, torch.view_as_real(value).expand(features, -1, -1).to(buffer))
+        init.uniform_(self.log_dt, math.log(_LOWEST_STEP), math.log(_HIGHEST_STEP))
+        init.normal_(self.D)
+        drawn = torch.view_as_complex(torch.randn(*self.C.shape, dtype=torch.float64) * math.sqrt(0.5))
+        full = torch.cat([drawn, drawn.conj()], dim=-1)
+        abar, _ = self._discretise()
+        stored = torch.einsum("dhi,hij->dhj", full, _identity_minus_power(abar, self.kernel_length))[..., :pairs]
+        init.copy_(self.C, torch.view_as_real(stored).to(self.C))
+        self._forget()
+
+    def train(self, mode: bool = True) -> S4Convolution:
+        """Switch the mode and drop the spectrum."""
+        self._spectrum_cache.clear()
+        return super().train(mode)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> S4Convolution:
+        self._forget()
+
+        def keep_precision(tensor: Tensor) -> Tensor:
+            moved: Tensor = fn(tensor)
+            lowered = moved.is_floating_point() and moved.dtype.itemsize < tensor.dtype.itemsize
+            return tensor.to(moved.device) if lowered and moved.dtype.itemsize < 4 else moved
+
+        super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._forget()
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def _forget(self) -> None:
+        self._basis_cache.clear()
+        self._spectrum_cache.clear()
+
+    def extra_repr(self) -> str:
+        """Sizes for the printed model."""
+        directions, features, pairs, _ = self.C.shape
+        return f"{features}, state_size={2 * pairs}, kernel_length={self.kernel_length}, directions={directions}"
+
+
+class S4Layer(nn.Module):
+    """S4 convolution, GELU, dropout, then a linear map with a gated linear unit; no residual.
+
+    Args:
+        features: width H.
+        state_size: number of states per feature.
+        kernel_length: length in tokens that C belongs to.
+        dropout: probability of dropping a feature of a sample for all tokens at once, after the GELU.
+        bidirectional: see `S4Convolution`.
+    """
+
+    def __init__(
+        self, features: int, state_size: int, kernel_length: int, dropout: float, *, bidirectional: bool = False
+    ) -> None:
+        super().__init__()
+        self.convolution = S4Convolution(features, state_size, kernel_length, bidirectional=bidirectional)
+        self.dropout = nn.Dropout1d(dropout)
+        self.output = nn.Linear(features, 2 * features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, tokens, features) to the same shape."""
+        z = self.dropout(functional.gelu(self.convolution(x.transpose(1, 2))))
+        return functional.glu(self.output(z.transpose(1, 2)), dim=-1)
+
+
+class S4Block(GradientCheckpointingLayer):
+    """Post-norm residual block: LayerNorm(drop_path(dropout(S4(x))) + x).
+
+    Args:
+        features: width H.
+        state_size: number of states per feature.
+        kernel_length: length in tokens that C belongs to.
+        dropout: probability of dropping a feature of a sample for all tokens at once.
+        drop_path: stochastic depth of the residual branch.
+        layer_norm_eps: epsilon of the normalisation.
+        bidirectional: see `S4Convolution`.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        state_size: int,
+        kernel_length: int,
+        dropout: float,
+        *,
+        drop_path: DropPath | None = None,
+        layer_norm_eps: float = 1e-5,
+        bidirectional: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layer = S4Layer(features, state_size, kernel_length, dropout, bidirectional=bidirectional)
+        self.dropout = nn.Dropout1d(dropout)
+        self.drop_path = drop_path or DropPath()
+        self.norm = nn.LayerNorm(features, eps=layer_norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, tokens, features) to the same shape."""
+        z = self.dropout(self.layer(x).transpose(1, 2)).transpose(1, 2)
+        return self.norm(self.drop_path(z) + x)
+
+
+def hippo_legs(state_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Diagonalise HiPPO-LegS + P P^T and keep one state of each conjugate pair.
+
+    Args:
+        state_size: number of states, N.
+
+    Returns:
+        w, B and P as complex128 vectors of N/2 values, imaginary parts of w positive and falling; Q is conj(P).
+    """
+    n = torch.arange(state_size, dtype=torch.float64)
+    scale = torch.sqrt(2 * n + 1)
+    state = -(torch.tril(scale[:, None] * scale[None, :], -1) + torch.diag(n + 1))
+    p = torch.sqrt(n + 0.5)
+    # A + P P^T = -1/2 I + S with S skew-symmetric, so that i S is Hermitian and its eigenvectors are unitary.
+    skew = state + p[:, None] * p[None, :] + 0.5 * torch.eye(state_size, dtype=torch.float64)
+    frequencies, vectors = torch.linalg.eigh(-1j * skew)
+    order = torch.argsort(frequencies, descending=True)[: state_size // 2]
+    basis = vectors[:, order].conj().T
+    w = torch.complex(torch.full_like(frequencies[order], -0.5), frequencies[order])
+    return w, basis @ scale.to(basis.dtype), basis @ p.to(basis.dtype)
+
+
+class _Cache:
+    """Keeps the latest value computed from given tensors; editing or exchanging any of them makes it stale."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._key: tuple[int, tuple[Tensor, ...], tuple[int, ...]] | None = None
+        self._value: Tensor | None = None
+
+    def get(self, tokens: int, sources: tuple[Tensor, ...], compute: Any) -> Tensor:
+        if any(tensor.is_inference() for tensor in sources):
+            return compute(tokens)  # inference tensors do not count their changes
+        # The tensors themselves are kept: the id of a freed tensor may return.
+        versions = tuple(tensor._version for tensor in sources)
+        if self._value is None or self._key is None or not self._matches(tokens, sources, versions):
+            self._value = compute(tokens)
+            self._key = (tokens, sources, versions)
+        return self._value
+
+    def _matches(self, tokens: int, sources: tuple[Tensor, ...], versions: tuple[int, ...]) -> bool:
+        assert self._key is not None
+        known_tokens, known_sources, known_versions = self._key
+        same = all(a is b for a, b in zip(sources, known_sources, strict=True))
+        return same and tokens == known_tokens and versions == known_versions
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.clear()
+
+
+def _fft_length(tokens: int) -> int:
+    # 2 T points hold the linear convolution of both directions; more are exact as well, so take a quick size.
+    return int(next_fast_len(2 * tokens, real=True))
+
+
+def _with_conjugates(pairs: Tensor) -> Tensor:
+    half = torch.view_as_complex(pairs.detach().to("cpu", torch.float64).contiguous())
+    return torch.cat([half, half.conj()], dim=-1)
+
+
+def _identity_minus_power(matrix: Tensor, exponent: int) -> Tensor:
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    return identity - torch.linalg.matrix_power(matrix, exponent)

@@ -1,0 +1,272 @@
+"""Names and addresses of the hub: what is allowed, what an address means, and how a refusal is answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+
+class RequestError(Exception):
+    """A request that is refused.
+
+    Attributes:
+        status: HTTP status.
+        message: one sentence for the person at the client; never holds a token.
+        code: value of `X-Error-Code`, by which huggingface_hub chooses its exception.
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self, status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.headers = dict(headers or {})
+
+    def all_headers(self) -> dict[str, str]:
+        """Return the headers of the answer; the message is cut to what a header can carry."""
+        plain = "".join(letter if " " <= letter <= "~" else "?" for letter in self.message)[:1000]
+        headers = {"X-Error-Message": plain, **self.headers}
+        if self.code:
+            headers["X-Error-Code"] = self.code
+        return headers
+
+
+def repo_not_found(repo: str) -> RequestError:
+    """Build the refusal for a repository that does not exist, or that the caller may not know of."""
+    return RequestError(404, f"There is no repository {repo!r} here.", "RepoNotFound")
+
+
+def revision_not_found(repo: str, revision: str) -> RequestError:
+    """Build the refusal for a branch, tag or commit that does not exist."""
+    return RequestError(404, f"{repo!r} has no revision {revision!r}.", "RevisionNotFound")
+
+
+def entry_not_found(repo: str, path: str, commit: str) -> RequestError:
+    """Build the refusal for a file that a commit does not hold; the client keeps the absence under that commit."""
+    message = f"{repo!r} holds no {path!r} at {commit[:12]}."
+    return RequestError(404, message, "EntryNotFound", {"X-Repo-Commit": commit})
+
+
+def bad_request(message: str) -> RequestError:
+    """Build the refusal for a malformed request."""
+    return RequestError(400, message)
+
+
+def too_large(message: str) -> RequestError:
+    """Build the refusal for something over a limit."""
+    return RequestError(413, message)
+
+
+KINDS = ("models", "datasets", "spaces")
+# What may follow a repository's id in an address: such a word cannot name a repository.
+VERBS = frozenset(
+    {
+        *("auth-check", "blob", "branch", "commit", "commits", "discussions", "leaderboard", "lfs-files", "paths-info"),
+        *("preupload", "raw", "refs", "resolve", "revision", "settings", "super-squash", "tag", "tree", "view"),
+        *("xet-read-token", "xet-write-token"),
+    }
+)
+RESERVED = frozenset({"api", "datasets", "healthz", "lfs", "models", "repos", "spaces", "static"})
+MAX_PATH, MAX_SEGMENT, MAX_DEPTH = 1024, 255, 32
+
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?\Z")
+_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,199}\Z")
+_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def check_name(name: object, what: str = "repository") -> str:
+    """Return the name of a repository or namespace.
+
+    Raises:
+        RequestError: 400; not 1 to 96 of A-Z a-z 0-9 _ . -, or a word that addresses use.
+    """
+    text = str(name)
+    if not _NAME.match(text) or "--" in text or ".." in text or text.lower().endswith(".git"):
+        raise bad_request(
+            f"{text[:100]!r} cannot name a {what}: use 1 to 96 letters, digits, '_', '-' and '.', no '--' or '..', no "
+            "'-' or '.' at either end, not ending in '.git'."
+        )
+    if text.lower() in RESERVED | VERBS:
+        raise bad_request(f"{text!r} cannot name a {what}: addresses of this hub use the word.")
+    return text
+
+
+def check_path(path: object) -> str:
+    """Return a file's path inside a repository: relative, '/' between folders.
+
+    Raises:
+        RequestError: 400; empty, absolute, with '..', '.', an empty part, a backslash, a control character, a part
+            named .git, or too long.
+    """
+    text = path if isinstance(path, str) else ""
+    parts = text.split("/")
+    problem = None
+    if not text:
+        problem = "it is empty"
+    elif any(part in ("", ".", "..") for part in parts):
+        problem = "it has an empty part, '.' or '..'"
+    elif "\\" in text or _CONTROL.search(text):
+        problem = "it has a backslash or a control character"
+    elif any(part.lower() == ".git" for part in parts):
+        problem = "a part of it is named .git"
+    elif any(part != part.strip() for part in parts):
+        problem = "a part of it begins or ends with a space"
+    elif not _encodable(text):
+        problem = "it is not valid Unicode"
+    elif len(text.encode()) > MAX_PATH or len(parts) > MAX_DEPTH:
+        problem = f"it is longer than {MAX_PATH} bytes or deeper than {MAX_DEPTH} folders"
+    elif any(len(part.encode()) > MAX_SEGMENT for part in parts):
+        problem = f"a part of it is longer than {MAX_SEGMENT} bytes"
+    if problem:
+        raise bad_request(f"{text[:200]!r} cannot be a path in a repository: {problem}.")
+    return text
+
+
+def check_ref(name: object, what: str) -> str:
+    """Return the name of a branch or tag.
+
+    Raises:
+        RequestError: 400; unusual letters, '..', '//', a trailing '/', '.' or '.lock', or looks like a commit.
+    """
+    text = str(name)
+    clean = _REF.match(text) and ".." not in text and "//" not in text and not text.endswith(("/", ".", ".lock"))
+    if not clean or text.startswith("refs/") or _COMMIT.match(text):
+        raise bad_request(
+            f"{text[:200]!r} cannot name a {what}: use letters, digits, '_', '.', '+', '-' and '/' between them, not "
+            "'refs/...' and not 40 hexadecimal digits."
+        )
+    return text
+
+
+def is_commit(text: str) -> bool:
+    """Return whether a revision has the form of a full commit id."""
+    return _COMMIT.match(text) is not None
+
+
+def check_sha256(text: object) -> str:
+    """Return a SHA-256 as 64 lower-case hexadecimal digits.
+
+    Raises:
+        RequestError: 400.
+    """
+    if not isinstance(text, str) or not _SHA256.match(text):
+        raise bad_request(f"{str(text)[:100]!r} is not a SHA-256 of 64 lower-case hexadecimal digits.")
+    return text
+
+
+def check_size(value: object) -> int:
+    """Return a size in bytes.
+
+    Raises:
+        RequestError: 400; not a whole number from 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise bad_request(f"A size is a whole number of bytes, not {value!r}.")
+    return value
+
+
+def check_kind(kind: object) -> str:
+    """Return the plural kind ("models") of a repository type ("model", None).
+
+    Raises:
+        RequestError: 400.
+    """
+    plural = f"{kind or 'model'}s"
+    if plural not in KINDS:
+        raise RequestError(400, f"This hub keeps models, datasets and spaces, not repositories of type {kind!r}.")
+    return plural
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+LFS_BATCH = ("info", "lfs", "objects", "batch")
+
+
+@dataclass(frozen=True)
+class Address:
+    """A parsed path.
+
+    Attributes:
+        area: "api" or "web" for what concerns a kind of repository, "site" for everything else.
+        kind: "models", "datasets" or "spaces"; empty in the area "site".
+        repo: id as given, with or without namespace; None for a list of repositories.
+        verb: what is asked of it; empty is the repository itself.
+        tail: what follows the verb; in the area "site" the whole path.
+    """
+
+    area: str
+    kind: str = ""
+    repo: str | None = None
+    verb: str = ""
+    tail: tuple[str, ...] = ()
+
+
+def parse(raw_path: str) -> Address:
+    """Read a path as it was sent, still percent-encoded.
+
+    Raises:
+        RequestError: 400; not UTF-8, or a NUL in it.
+    """
+    try:
+        parts = [unquote(part, errors="strict") for part in raw_path.split("/")]
+    except UnicodeDecodeError:
+        raise bad_request("The path is not UTF-8.") from None
+    if any("\x00" in part for part in parts):
+        raise bad_request("The path holds a NUL.")
+    while parts and not parts[-1]:
+        parts.pop()
+    while parts and not parts[0]:
+        parts.pop(0)
+    if parts[:1] == ["api"]:
+        if len(parts) > 1 and parts[1] in KINDS:
+            return _api(parts[1], parts[2:])
+        return Address("site", tail=tuple(parts))
+    if not parts or parts[0] in ("lfs", "static", "healthz"):
+        return Address("site", tail=tuple(parts))
+    kind = parts.pop(0) if parts[0] in KINDS else "models"
+    return _web(kind, parts)
+
+
+def revision_and_rest(tail: tuple[str, ...]) -> tuple[str, str]:
+    """Return the revision at the beginning of a tail, and the path after it; `refs/pr/1` may come undecoded or not."""
+    size = 3 if tail[:1] == ("refs",) else 1
+    return "/".join(tail[:size]) or "main", "/".join(tail[size:])
+
+
+def encode(path: str) -> str:
+    """Return a path percent-encoded, slashes kept."""
+    return quote(path, safe="/")
+
+
+def _api(kind: str, parts: list[str]) -> Address:
+    repo, rest = _split(parts)
+    return Address("api", kind, repo, rest[0] if rest else "", tuple(rest[1:]))
+
+
+def _web(kind: str, parts: list[str]) -> Address:
+    for count in (1, 2):
+        if tuple(parts[count:]) == LFS_BATCH and parts[count - 1].endswith(".git"):
+            return Address("web", kind, "/".join(parts[:count]).removesuffix(".git"), "lfs-batch")
+    repo, rest = _split(parts)
+    return Address("web", kind, repo, rest[0] if rest else "", tuple(rest[1:]))
+
+
+def _split(parts: list[str]) -> tuple[str | None, list[str]]:
+    if not parts:
+        return None, []
+    if len(parts) == 1 or parts[1] in VERBS:
+        return parts[0], parts[1:]
+    return f"{parts[0]}/{parts[1]}", parts[2:]

@@ -1,0 +1,267 @@
+"""Repositories: create, delete, move, settings; what they are, lists, branches, tags, history."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from ecg_hub.server.calls import Call, Route, answer_json
+from ecg_hub.server.history import Commit, Words
+from ecg_hub.server.info import Query, shorten
+from ecg_hub.server.naming import RequestError, bad_request, check_kind, check_ref, revision_not_found
+from ecg_hub.server.repos import MAIN, Repo, State, now, split_id
+
+MAX_PAGE, COMMITS_PAGE = 1000, 100
+_VISIBILITY = {"public": False, "private": True}
+
+
+def create(call: Call) -> Response:
+    """POST /api/repos/create."""
+    body = call.body
+    kind, repo_id = check_kind(body.get("type")), _named(call)
+    private = _private(body)
+    first = call.hub.history.first(call.author)
+    state = State(now(), bool(private), sdk=str(body["sdk"])[:50] if body.get("sdk") else None, heads={MAIN: first[0]})
+    try:
+        repo = call.hub.repos.create(kind, repo_id, state, first)
+    except RequestError as error:
+        if error.status != 409:
+            raise
+        headers = error.all_headers()
+        repo = call.hub.repos.get(kind, error.message.split("'")[1])
+        return answer_json({"error": error.message, "url": _url(call, repo)}, 409, headers)
+    return answer_json({"url": _url(call, repo), "name": repo.id, "id": repo.id})
+
+
+def delete(call: Call) -> Response:
+    """DELETE /api/repos/delete."""
+    repo = call.hub.repos.get(check_kind(call.body.get("type")), _named(call))
+    call.hub.repos.delete(repo)
+    if repo.kind == "datasets":
+        call.hub.boards.forget(repo.id)
+    return answer_json({})
+
+
+def move(call: Call) -> Response:
+    """POST /api/repos/move."""
+    default = call.hub.options.namespace
+    kind = check_kind(call.body.get("type"))
+    repo = call.hub.repos.get(kind, split_id(call.body.get("fromRepo"), default))
+    moved = call.hub.repos.move(repo, split_id(call.body.get("toRepo"), default))
+    if kind == "datasets":
+        call.hub.boards.forget(repo.id)
+    return answer_json({"url": _url(call, moved)})
+
+
+def settings(call: Call) -> Response:
+    """PUT /api/{kind}/{repo}/settings: visibility and gating."""
+    repo, private = call.repo(), _private(call.body)
+    gated = call.body.get("gated", None)
+    if gated not in (None, False, "auto", "manual"):
+        raise bad_request(f"gated is false, 'auto' or 'manual', not {gated!r}.")
+    with repo.lock:
+        state = repo.state()
+        state.private = state.private if private is None else private
+        state.gated = state.gated if gated is None else gated
+        repo.save(state)
+    return answer_json({"private": state.private, "gated": state.gated})
+
+
+def info(call: Call) -> Response:
+    """GET /api/{kind}/{repo} and .../revision/{revision}."""
+    repo, state, commit, _ = call.commit()
+    found = call.hub.catalog.info(repo, commit, state, blobs=call.flag("blobs"))
+    expand = call.request.query_params.getlist("expand") + call.request.query_params.getlist("expand[]")
+    if expand:
+        return answer_json(shorten(found, expand, False, False, False))
+    found.pop("evalResults", None)
+    return answer_json(found)
+
+
+def list_repos(call: Call) -> Response:
+    """GET /api/{kind}: search, author, filter, sort, limit, full, cardData, config, expand; pages by Link."""
+    params = call.request.query_params
+    filters = [*params.getlist("filter"), *params.getlist("pipeline_tag")]
+    query = Query(params.get("search", ""), params.get("author"), filters, params.get("sort", ""))
+    start, size = _number(params.get("skip"), 0), min(_number(params.get("limit"), MAX_PAGE) or MAX_PAGE, MAX_PAGE)
+    expand = params.getlist("expand") + params.getlist("expand[]")
+    full, card, config = call.flag("full"), call.flag("cardData"), call.flag("config")
+    found = call.hub.catalog.search(call.address.kind, query, call.caller.known, files=full or "siblings" in expand)
+    shown = [shorten(one, expand, full, card, config) for one in found[start : start + size]]
+    return answer_json(shown, headers=_next_page(call, start, size, len(found)))
+
+
+def refs(call: Call) -> Response:
+    """GET /api/{kind}/{repo}/refs."""
+    state = call.repo().state()
+    found = {
+        "branches": [_ref(name, f"refs/heads/{name}", oid) for name, oid in sorted(state.heads.items())],
+        "tags": [_ref(name, f"refs/tags/{name}", oid) for name, oid in sorted(state.tags.items())],
+        "converts": [],
+    }
+    if call.flag("include_prs"):
+        found["pullRequests"] = [_ref(n, f"refs/pr/{n}", state.pulls[n].head) for n in sorted(state.pulls, key=int)]
+    return answer_json(found)
+
+
+def commits(call: Call) -> Response:
+    """GET /api/{kind}/{repo}/commits/{revision}: the history, newest first; pages by Link."""
+    repo, _, commit, _ = call.commit()
+    history = list(call.hub.history.log(repo, commit.oid))
+    params = call.request.query_params
+    start, size = (
+        _number(params.get("skip"), 0),
+        min(_number(params.get("limit"), COMMITS_PAGE) or COMMITS_PAGE, MAX_PAGE),
+    )
+    shown = [_commit(one) for one in history[start : start + size]]
+    return answer_json(shown, headers=_next_page(call, start, size, len(history)))
+
+
+def create_branch(call: Call) -> Response:
+    """POST /api/{kind}/{repo}/branch/{name}."""
+    repo, name = call.repo(), check_ref("/".join(call.address.tail), "branch")
+    with repo.lock:
+        state = repo.state()
+        if name in state.heads:
+            raise RequestError(409, f"Reference already exists: branch {name!r} of {repo.id!r}.")
+        state.heads[name] = repo.resolve(str(call.body.get("startingPoint") or MAIN), state)
+        repo.save(state)
+    return answer_json({})
+
+
+def delete_branch(call: Call) -> Response:
+    """DELETE /api/{kind}/{repo}/branch/{name}."""
+    repo, name = call.repo(), "/".join(call.address.tail)
+    if name == MAIN:
+        raise RequestError(403, f"The branch {MAIN!r} cannot be deleted.")
+    with repo.lock:
+        state = repo.state()
+        if state.heads.pop(name, None) is None:
+            raise revision_not_found(repo.id, name)
+        repo.save(state)
+    return answer_json({})
+
+
+def create_tag(call: Call) -> Response:
+    """POST /api/{kind}/{repo}/tag/{revision}."""
+    repo, name = call.repo(), check_ref(call.body.get("tag"), "tag")
+    with repo.lock:
+        state = repo.state()
+        if name in state.tags:
+            raise RequestError(409, f"Reference already exists: tag {name!r} of {repo.id!r}.")
+        state.tags[name] = repo.resolve(call.revision()[0], state)
+        repo.save(state)
+    return answer_json({})
+
+
+def delete_tag(call: Call) -> Response:
+    """DELETE /api/{kind}/{repo}/tag/{name}."""
+    repo, name = call.repo(), "/".join(call.address.tail)
+    with repo.lock:
+        state = repo.state()
+        if state.tags.pop(name, None) is None:
+            raise revision_not_found(repo.id, name)
+        repo.save(state)
+    return answer_json({})
+
+
+def squash(call: Call) -> Response:
+    """POST /api/{kind}/{repo}/super-squash/{branch}."""
+    title = str(call.body.get("message") or "Super-squash")
+    new = call.hub.history.squash(call.repo(), call.revision()[0], Words(call.author, title))
+    return answer_json({"commitOid": new.oid})
+
+
+def auth_check(call: Call) -> Response:
+    """GET /api/{kind}/{repo}/auth-check and .../auth-check/write."""
+    state = call.repo().state()
+    if state.gated and not call.caller.known:
+        raise gated(call.address.repo or "")
+    if call.address.tail == ("write",):
+        call.require_write()
+    return answer_json({})
+
+
+def leaderboard(call: Call) -> Response:
+    """GET /api/datasets/{repo}/leaderboard: what models report in `.eval_results`."""
+    if call.address.kind != "datasets":
+        raise RequestError(404, "Only datasets have a leaderboard.")
+    derived = call.request.query_params.get("base_model", "").lower() == "false"
+    return answer_json(call.hub.catalog.leaderboard(call.repo().id, call.caller.known, derived))
+
+
+def gated(repo_id: str) -> RequestError:
+    """Build the refusal of a gated repository's files to a caller without a token."""
+    return RequestError(401, f"{repo_id!r} is gated: a token is needed.", "GatedRepo")
+
+
+def _named(call: Call) -> str:
+    name, organization = call.body.get("name"), call.body.get("organization")
+    if not isinstance(name, str) or not name:
+        raise bad_request("The request names no repository.")
+    return split_id(f"{organization}/{name}" if organization else name, call.hub.options.namespace)
+
+
+def _private(body: dict[str, Any]) -> bool | None:
+    visibility = body.get("visibility")
+    if visibility is None:
+        return body["private"] if isinstance(body.get("private"), bool) else None
+    if visibility not in _VISIBILITY:
+        raise bad_request(f"A repository is 'public' or 'private', not {visibility!r}.")
+    return _VISIBILITY[visibility]
+
+
+def _url(call: Call, repo: Repo) -> str:
+    return f"{call.base}/{repo.web_path}"
+
+
+def _ref(name: str, ref: str, oid: str) -> dict[str, str]:
+    return {"name": name, "ref": ref, "targetCommit": oid}
+
+
+def _commit(commit: Commit) -> dict[str, Any]:
+    return {
+        "id": commit.oid,
+        "title": commit.title,
+        "message": commit.message,
+        "date": commit.date,
+        "authors": [{"user": commit.author}],
+    }
+
+
+def _number(text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise bad_request(f"{text[:50]!r} is not a whole number.")
+    return int(text)
+
+
+def _next_page(call: Call, start: int, size: int, total: int) -> dict[str, str]:
+    if start + size >= total:
+        return {}
+    query = [(key, value) for key, value in call.request.query_params.multi_items() if key != "skip"]
+    path = call.request.scope["raw_path"].decode("ascii")
+    return {"Link": f'<{call.base}{path}?{urlencode([*query, ("skip", start + size)])}>; rel="next"'}
+
+
+ROUTES: dict[tuple[str, str, str], Route] = {
+    ("site", "POST", "api/repos/create"): Route(create, write=True, body="json"),
+    ("site", "DELETE", "api/repos/delete"): Route(delete, write=True, body="json"),
+    ("site", "POST", "api/repos/move"): Route(move, write=True, body="json"),
+    ("api", "GET", "list"): Route(list_repos),
+    ("api", "GET", ""): Route(info),
+    ("api", "GET", "revision"): Route(info),
+    ("api", "PUT", "settings"): Route(settings, write=True, body="json"),
+    ("api", "GET", "refs"): Route(refs),
+    ("api", "GET", "commits"): Route(commits),
+    ("api", "POST", "branch"): Route(create_branch, write=True, body="json"),
+    ("api", "DELETE", "branch"): Route(delete_branch, write=True),
+    ("api", "POST", "tag"): Route(create_tag, write=True, body="json"),
+    ("api", "DELETE", "tag"): Route(delete_tag, write=True),
+    ("api", "POST", "super-squash"): Route(squash, write=True, body="json"),
+    ("api", "GET", "auth-check"): Route(auth_check),
+    ("api", "GET", "leaderboard"): Route(leaderboard),
+}

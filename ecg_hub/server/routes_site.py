@@ -1,0 +1,262 @@
+"""Who am I, metadata checks, health, and the pages that people look at."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+from starlette.responses import RedirectResponse, Response
+
+from ecg_hub.server.auth import token_needed
+from ecg_hub.server.calls import Call, Route, answer_json
+from ecg_hub.server.history import Commit, File, Folder
+from ecg_hub.server.info import Query
+from ecg_hub.server.naming import KINDS, encode, entry_not_found, too_large
+from ecg_hub.server.pages import (
+    MAX_CARD,
+    STYLE,
+    CardError,
+    link,
+    metadata,
+    page,
+    render_markdown,
+    size_text,
+    split_card,
+    table,
+    tags,
+)
+from ecg_hub.server.repos import Repo
+from ecg_hub.server.routes_boards import board_list
+from ecg_hub.server.routes_discussions import details
+
+MAX_ROWS = 500
+MAX_SHOWN = 500_000  # bytes of a text file on its page
+
+
+def whoami(call: Call) -> Response:
+    """GET /api/whoami-v2."""
+    if not call.caller.known:
+        raise token_needed("be known")
+    role = "write" if call.caller.write else "read"
+    names = {repo.namespace for kind in KINDS for repo in call.hub.repos.all(kind)} | {call.hub.options.namespace}
+    orgs = [{"type": "org", "id": name, "name": name, "fullname": name, "roleInOrg": role} for name in sorted(names)]
+    access = {"displayName": call.author, "role": role}
+    return answer_json(
+        {
+            "type": "user",
+            "id": call.author,
+            "name": call.author,
+            "fullname": call.author,
+            "isPro": False,
+            "orgs": orgs,
+            "auth": {"type": "access_token", "accessToken": access},
+        }
+    )
+
+
+def validate_yaml(call: Call) -> Response:
+    """POST /api/validate-yaml: whether the metadata of a README.md can be read."""
+    content = str(call.body.get("content", ""))
+    if len(content) > MAX_CARD:
+        raise too_large(f"A README.md with more than {MAX_CARD:,} characters is not checked.")
+    try:
+        metadata(content)
+    except CardError as error:
+        return answer_json({"errors": [{"message": str(error)}], "warnings": []}, 400)
+    return answer_json({"errors": [], "warnings": []})
+
+
+def health(call: Call) -> Response:
+    """GET /healthz: that the hub runs and its folder can be read."""
+    call.hub.disk.check_room(0)
+    return Response(b"ok\n", media_type="text/plain")
+
+
+def style(call: Call) -> Response:
+    """GET /static/hub.css."""
+    return Response(STYLE.encode(), headers={"Cache-Control": "max-age=3600"}, media_type="text/css")
+
+
+def index(call: Call) -> Response:
+    """GET /: leaderboards, all repositories, and how to use the hub."""
+    lines = f"export HF_ENDPOINT={escape(call.base)}\nexport HF_HUB_DISABLE_XET=1"
+    head = f"<h1>ECG hub</h1><p>Point the Hugging Face libraries here:</p><pre><code>{lines}</code></pre>"
+    query = Query(sort="lastModified")
+    lists = "".join(f"<h2>{kind.capitalize()}</h2>{_repo_table(call, kind, query)}" for kind in KINDS)
+    return page("ECG hub", head + board_list(call) + lists)
+
+
+def list_page(call: Call) -> Response:
+    """GET /models, /datasets, /spaces: repositories of a kind; `search` narrows them."""
+    kind, words = call.address.kind, call.request.query_params.get("search", "")
+    form = f'<form><label>Search <input name="search" value="{escape(words)}"></label></form>'
+    query = Query(search=words, sort="lastModified")
+    return page(f"{kind} - ECG hub", f"<h1>{kind.capitalize()}</h1>{form}{_repo_table(call, kind, query)}")
+
+
+def repo_page(call: Call) -> Response:
+    """GET /{repo} and /{repo}/tree/{revision}[/{path}]: files and the rendered README.md."""
+    repo, state, commit, path = call.commit()
+    revision = call.revision()[0]
+    folder = call.hub.catalog.trees.find(commit.tree, path)
+    if not isinstance(folder, Folder):
+        raise entry_not_found(repo.id, path, commit.oid)
+    about = call.hub.catalog.info(repo, commit, state, files=False)
+    parts = [_head(repo, commit, revision), tags([*about["tags"], *(["private"] if state.private else [])])]
+    if repo.kind == "spaces" and call.hub.catalog.trees.find(commit.tree, "index.html"):
+        parts.append(
+            f"<p>{link(f'/{repo.web_path}/view/{encode(revision)}/index.html', 'Open the page of this space')}</p>"
+        )
+    if repo.kind == "datasets":
+        parts.append(f"<p>{link(f'/{repo.web_path}/leaderboard', 'Leaderboard')}</p>")
+    parts.append(_file_table(call, repo, revision, path, folder))
+    card = call.hub.catalog.read_text(commit.tree, f"{path}/README.md" if path else "README.md", MAX_CARD)
+    if card is not None:
+        base = f"{revision.replace('/', '%2F')}/{encode(path) + '/' if path else ''}"
+        files, images = f"/{repo.web_path}/blob/{base}", f"/{repo.web_path}/resolve/{base}"
+        parts.append(f"<article>{render_markdown(split_card(card)[1], files, images)}</article>")
+    return page(f"{repo.id} - ECG hub", "".join(parts))
+
+
+def blob_page(call: Call) -> Response:
+    """GET /{repo}/blob/{revision}/{path}: a text file as text; anything else is downloaded."""
+    repo, _, commit, path = call.commit()
+    revision = call.revision()[0]
+    if not isinstance(call.hub.catalog.trees.find(commit.tree, path), File):
+        raise entry_not_found(repo.id, path, commit.oid)
+    address = f"/{repo.web_path}/resolve/{revision.replace('/', '%2F')}/{encode(path)}"
+    text = call.hub.catalog.read_text(commit.tree, path, MAX_SHOWN)
+    if text is None or "\0" in text:
+        return RedirectResponse(address)
+    body = f"<h2>{escape(path)}</h2><p>{link(f'{address}?download=true', 'Download')}</p><pre>{escape(text)}</pre>"
+    return page(f"{path} - {repo.id}", _head(repo, commit, revision) + body)
+
+
+def commits_page(call: Call) -> Response:
+    """GET /{repo}/commits/{revision}: the history."""
+    repo, _, commit, _ = call.commit()
+    rows: list[list[str]] = []
+    for one in call.hub.history.log(repo, commit.oid):
+        if len(rows) == MAX_ROWS:
+            break
+        address = link(f"/{repo.web_path}/commit/{one.oid}", one.oid[:12])
+        rows.append([address, escape(one.title), escape(one.author), escape(one.date)])
+    return page(
+        f"History - {repo.id}", _head(repo, commit, call.revision()[0]) + table(["commit", "", "by", "at"], rows)
+    )
+
+
+def commit_page(call: Call) -> Response:
+    """GET /{repo}/commit/{commit}: what it changed."""
+    repo, _, commit, _ = call.commit()
+    trees = call.hub.catalog.trees
+    old = call.hub.history.read(repo, commit.parents[0]).tree if commit.parents else trees.write({})
+    rows = []
+    for path, before, after in trees.changes(old, commit.tree):
+        word = "added" if before is None else "deleted" if after is None else "changed"
+        rows.append([word, escape(path), size_text(after.size) if after else ""])
+        if len(rows) == MAX_ROWS:
+            break
+    body = f"<h2>{escape(commit.title)}</h2><p>{escape(commit.author)}, {escape(commit.date)}</p>"
+    body += f"<pre>{escape(commit.message)}</pre>" if commit.message else ""
+    return page(
+        f"{commit.title} - {repo.id}", _head(repo, commit, commit.oid) + body + table(["", "file", "size"], rows, [2])
+    )
+
+
+def discussions_page(call: Call) -> Response:
+    """GET /{repo}/discussions[/{number}]: threads, and one thread with its changes."""
+    repo = call.repo()
+    state = repo.state()
+    if not call.address.tail:
+        rows = [
+            [link(f"/{repo.web_path}/discussions/{one['num']}", f"#{one['num']} {one['title']}"), escape(one["status"])]
+            for one in call.hub.discussions.all(repo, state)
+        ][:MAX_ROWS]
+        return page(f"Discussions - {repo.id}", f"<h1>{link(f'/{repo.web_path}', repo.id)}</h1>{table(['', ''], rows)}")
+    thread = call.hub.discussions.read(repo, state, call.address.tail[0])
+    shown = details(call, repo, state, thread, with_diff=True)
+    parts = [f"<h1>{link(f'/{repo.web_path}', repo.id)} #{shown['num']}: {escape(shown['title'])}</h1>"]
+    parts.append(f"<p>{'pull request' if shown['isPullRequest'] else 'discussion'}, {escape(shown['status'])}</p>")
+    parts += [_event(event) for event in shown["events"]]
+    if clashes := shown.get("filesWithConflicts"):
+        parts.append(f"<p>Conflicts with the main branch: {escape(', '.join(clashes))}</p>")
+    if shown.get("diff"):
+        parts.append(f"<h2>Changes</h2><pre>{escape(shown['diff'][:MAX_SHOWN])}</pre>")
+    return page(f"#{shown['num']} - {repo.id}", "".join(parts))
+
+
+def _repo_table(call: Call, kind: str, query: Query) -> str:
+    found = call.hub.catalog.search(kind, query, call.caller.known)
+    front = "" if kind == "models" else f"{kind}/"
+    rows = [
+        [
+            link(f"/{front}{info['id']}", info["id"]),
+            escape(info["lastModified"][:10]),
+            size_text(info["usedStorage"]),
+            escape(", ".join(info["tags"][:6])),
+        ]
+        for info in found[:MAX_ROWS]
+    ]
+    if not rows:
+        return '<p class="muted">none</p>'
+    more = f'<p class="muted">{len(found) - MAX_ROWS:,} more</p>' if len(found) > MAX_ROWS else ""
+    return table(["repository", "changed", "size", "tags"], rows, [2]) + more
+
+
+def _head(repo: Repo, commit: Commit, revision: str) -> str:
+    place = f"/{repo.web_path}"
+    quoted = revision.replace("/", "%2F")
+    links = [
+        link(f"{place}/tree/{quoted}", "Files"),
+        link(f"{place}/commits/{quoted}", "History"),
+        link(f"{place}/discussions", "Discussions"),
+    ]
+    return (
+        f"<h1>{link(place, repo.id)}</h1><p>{' · '.join(links)}</p>"
+        f'<p class="muted">{escape(revision)} · {commit.oid[:12]} · {escape(commit.date)}</p>'
+    )
+
+
+def _file_table(call: Call, repo: Repo, revision: str, path: str, folder: Folder) -> str:
+    quoted, rows = revision.replace("/", "%2F"), list[list[str]]()
+    nodes = call.hub.catalog.trees.read(folder.oid)
+    prefix = f"{path}/" if path else ""
+    for name, node in sorted(nodes.items(), key=lambda item: (isinstance(item[1], File), item[0])):
+        target = encode(prefix + name)
+        if isinstance(node, Folder):
+            rows.append([link(f"/{repo.web_path}/tree/{quoted}/{target}", f"{name}/"), "", ""])
+        else:
+            download = link(f"/{repo.web_path}/resolve/{quoted}/{target}?download=true", "download")
+            rows.append([link(f"/{repo.web_path}/blob/{quoted}/{target}", name), size_text(node.size), download])
+    more = f'<p class="muted">{len(rows) - MAX_ROWS:,} more</p>' if len(rows) > MAX_ROWS else ""
+    return table([path or "file", "size", ""], rows[:MAX_ROWS], [1]) + more
+
+
+def _event(event: dict[str, Any]) -> str:
+    data, who = event["data"], f"{escape(event['author']['name'])}, {escape(event['createdAt'])}"
+    texts = {
+        "comment": lambda: f"<pre>{escape(data['latest']['raw'])}</pre>",
+        "commit": lambda: f"commit {escape(data['oid'][:12])}: {escape(data['subject'])}",
+        "status-change": lambda: f"now {escape(data['status'])}",
+        "title-change": lambda: f"title now {escape(json.dumps(data['to'], ensure_ascii=False))}",
+    }
+    return f'<article><p class="muted">{who}</p>{texts[event["type"]]()}</article>'
+
+
+ROUTES: dict[tuple[str, str, str], Route] = {
+    ("site", "GET", "api/whoami-v2"): Route(whoami, write=None),
+    # ModelCard.validate sends no token.
+    ("site", "POST", "api/validate-yaml"): Route(validate_yaml, write=None, body="json"),
+    ("site", "GET", "healthz"): Route(health, write=None),
+    ("site", "GET", "static/hub.css"): Route(style, write=None),
+    ("site", "GET", ""): Route(index),
+    ("web", "GET", "list"): Route(list_page),
+    ("web", "GET", ""): Route(repo_page),
+    ("web", "GET", "tree"): Route(repo_page),
+    ("web", "GET", "blob"): Route(blob_page),
+    ("web", "GET", "commits"): Route(commits_page),
+    ("web", "GET", "commit"): Route(commit_page),
+    ("web", "GET", "discussions"): Route(discussions_page),
+}

@@ -1,0 +1,425 @@
+"""Runs the hub until SIGTERM or Ctrl-C, and looks after one that is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ecg_hub.errors import DataError, InputError
+from ecg_hub.server.calls import Hub
+from ecg_hub.server.history import Folder
+from ecg_hub.server.naming import KINDS
+from ecg_hub.server.repos import Repo
+from ecg_hub.server.storage import CHUNK
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from ecg_hub.server.auth import TokenFile
+    from ecg_hub.server.calls import Hub, Options
+
+
+@dataclass
+class Audit:
+    """What a walk over all repositories found.
+
+    Attributes:
+        repositories: how many.
+        commits: how many.
+        blobs: SHA-256 to size of all content that some commit refers to.
+        trees: oids of all folders that some commit refers to.
+        reachable: commits of each repository.
+        problems: sentences; empty if the hub is whole.
+    """
+
+    repositories: int = 0
+    commits: int = 0
+    blobs: dict[str, int] = field(default_factory=dict)
+    trees: set[str] = field(default_factory=set)
+    reachable: dict[str, set[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the audit as lines of text."""
+        size = sum(self.blobs.values())
+        head = (
+            f"{self.repositories:,} repositories, {self.commits:,} commits, {len(self.blobs):,} files, {size:,} bytes"
+        )
+        return [head, *self.problems]
+
+
+def audit(hub: Hub, content: bool = True) -> Audit:
+    """Walk over every commit that a branch, tag or pull request leads to.
+
+    Args:
+        hub: the hub.
+        content: whether every file is read and its SHA-256 compared.
+    """
+    found = Audit()
+    for kind in KINDS:
+        for repo in hub.repos.all(kind):
+            found.repositories += 1
+            for tree in _trees(hub, repo, found):
+                _walk(hub, tree, f"{kind}/{repo.id}", found)
+    for sha256, size in found.blobs.items() if content else ():
+        problem = _compare(hub, sha256, size)
+        if problem:
+            found.problems.append(problem)
+    return found
+
+
+def collect(hub: Hub) -> tuple[int, int]:
+    """Remove commits that nothing leads to, and content of no commit; returns how many files and bytes of content went.
+
+    Nothing is removed from a hub that is not whole: what looks unused may belong to what cannot be read.
+    """
+    found = audit(hub, content=False)
+    if found.problems:
+        return 0, 0
+    for kind in KINDS:
+        for repo in hub.repos.all(kind):
+            for entry in sorted((repo.folder / "commits").iterdir()):
+                if entry.name not in found.reachable[f"{kind}/{repo.id}"]:
+                    entry.unlink()
+    count = size = 0
+    for path in hub.blobs.all():
+        if path.name not in found.blobs:
+            count, size = count + 1, size + path.stat().st_size
+            path.unlink()
+    for folder in sorted(hub.history.trees.folder.iterdir()):
+        for path in sorted(folder.iterdir()):
+            if path.name not in found.trees:
+                path.unlink()
+    return count, size
+
+
+def _trees(hub: Hub, repo: Repo, found: Audit) -> Iterator[str]:
+    """Yield the tree of every commit that a branch, tag or pull request leads to."""
+    state = repo.state()
+    waiting = [*state.heads.values(), *state.tags.values()]
+    waiting += [oid for pull in state.pulls.values() for oid in (pull.head, pull.base, pull.merged) if oid]
+    seen = found.reachable.setdefault(f"{repo.kind}/{repo.id}", set())
+    while waiting:
+        oid = waiting.pop()
+        if oid in seen:
+            continue
+        seen.add(oid)
+        try:
+            commit = hub.history.read(repo, oid)
+        except (OSError, ValueError, TypeError, KeyError):
+            found.problems.append(f"{repo.kind}/{repo.id}: commit {oid} is missing or cannot be read")
+            continue
+        found.commits += 1
+        waiting += commit.parents
+        yield commit.tree
+
+
+def _walk(hub: Hub, oid: str, where: str, found: Audit) -> None:
+    if oid in found.trees:
+        return
+    found.trees.add(oid)
+    try:
+        nodes = hub.history.trees.read(oid)
+    except (OSError, ValueError, TypeError, LookupError):
+        found.problems.append(f"{where}: folder {oid} is missing or cannot be read")
+        return
+    for node in nodes.values():
+        if isinstance(node, Folder):
+            _walk(hub, node.oid, where, found)
+            continue
+        if hub.blobs.size(node.sha256) != node.size:
+            found.problems.append(f"{where}: content {node.sha256} is missing or of the wrong size")
+        found.blobs[node.sha256] = node.size
+
+
+def _compare(hub: Hub, sha256: str, size: int) -> str | None:
+    digest = hashlib.sha256()
+    try:
+        with hub.blobs.path(sha256).open("rb") as file:
+            while piece := file.read(CHUNK):
+                digest.update(piece)
+    except OSError:
+        return None  # reported by the walk
+    return None if digest.hexdigest() == sha256 else f"content {sha256} ({size:,} bytes) is damaged"
+
+
+FORMAT = "ecg-hub 1\n"
+GRACE = 30  # seconds that requests under way get after SIGTERM
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the hub listens.
+
+    Attributes:
+        host: name or address.
+        port: 0 takes a free one.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+
+@contextlib.contextmanager
+def open_hub(root: Path, options: Options, token_file: Path | None = None) -> Iterator[Hub]:
+    """Open the folder of a hub, alone; half-written files of a killed server are removed.
+
+    Args:
+        root: made if it is missing; an existing folder must be empty or a hub's.
+        options: how the hub behaves.
+        token_file: see `auth.read_tokens`; None lets anybody do everything.
+
+    Raises:
+        InputError: the folder is something else, or another process serves it.
+        DataError: a newer version made the folder.
+    """
+    require_packages()
+    from ecg_hub.server.calls import Hub
+
+    tokens = _tokens(token_file)
+    _prepare(root)
+    with _alone(root):
+        hub = Hub(root, options, tokens, _key(root))
+        hub.disk.empty_temporary()
+        try:
+            yield hub
+        finally:
+            hub.boards.close()
+
+
+def serve(root: Path, address: Address, options: Options, token_file: Path | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns 0 after a stop in good order.
+
+    Raises:
+        InputError: the address is taken or needs a token file, or as `open_hub`.
+    """
+    check_exposure(address.host, token_file, options)
+    with open_hub(root, options, token_file) as hub, _listen(address) as listener:
+        server = make_server(hub, address.host)
+        host, port = listener.getsockname()[:2]
+        url = options.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        print("\n".join(greeting(url, root, token_file, options)), flush=True)
+        server.run(sockets=[listener])
+    return 0
+
+
+def make_server(hub: Hub, host: str) -> uvicorn.Server:
+    """Return a server for a hub; `run(sockets=[...])` serves until `should_exit` is set."""
+    import uvicorn
+
+    from ecg_hub.server.app import HubApp
+
+    class Server(uvicorn.Server):
+        """uvicorn's, which would end the process by the signal it got instead of with exit code 0."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            if threading.current_thread() is not threading.main_thread():
+                yield
+                return
+            before = {one: signal.signal(one, self._stop) for one in (signal.SIGINT, signal.SIGTERM)}
+            try:
+                yield
+            finally:
+                for one, handler in before.items():
+                    signal.signal(one, handler)
+
+        def _stop(self, number: int, frame: FrameType | None) -> None:
+            self.force_exit = self.should_exit
+            self.should_exit = True
+
+    config = uvicorn.Config(
+        HubApp(hub, host),
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE,
+        ws="none",
+    )
+    return Server(config)
+
+
+def require_packages() -> None:
+    """Check that the packages of the server are installed; nothing else of ecg-hub needs them.
+
+    Raises:
+        InputError: names the command that installs them.
+    """
+    try:
+        import markdown_it  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"The server needs {error.name}: pip install 'ecg-hub[serve]'") from None
+
+
+def greeting(url: str, root: Path, token_file: Path | None, options: Options) -> list[str]:
+    """Return what is printed at start: who may do what, and the lines for users of the Hugging Face libraries."""
+    if token_file is None:
+        access = "no token file: whoever reaches this address may read and write"
+    else:
+        reading = "anybody reads, a token writes" if options.open_read else "a token is needed to read and to write"
+        access = f"tokens of {token_file}: {reading}"
+    lines = [f"serving {root} at {url}", access, "in the shell of whoever uses it:", f"  export HF_ENDPOINT={url}"]
+    lines.append("  export HF_HUB_DISABLE_XET=1")
+    if token_file is not None:
+        lines.append("  export HF_TOKEN=...   # one of the tokens")
+    return [*lines, "stop with Ctrl-C or SIGTERM"]
+
+
+def check_exposure(host: str, token_file: Path | None, options: Options) -> None:
+    """Refuse to let a network in without tokens.
+
+    Raises:
+        InputError: the host is not loopback and there is no token file.
+    """
+    if token_file is None and not _is_loopback(host):
+        raise InputError(
+            f"--host {host!r} is reached by other machines, so a token file is needed: ecg-hub serve --token-file F "
+            "--new-token NAME makes one."
+        )
+    if token_file is None and options.public_url:
+        raise InputError("--public-url lets others in, so a token file is needed: --token-file F.")
+
+
+class _StandardError(logging.Handler):
+    """Writes to what standard error is now: a stream of then may be closed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+def set_up_log() -> None:
+    """Write the server's log and one line for each request to standard error; neither ever holds a token."""
+    handler = _StandardError()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("ecg_hub.hub", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+@dataclass
+class BackgroundHub:
+    """A hub that serves from a thread of this process: for tests and notebooks.
+
+    Attributes:
+        url: its address.
+    """
+
+    url: str
+    _server: uvicorn.Server = field(repr=False)
+    _thread: threading.Thread = field(repr=False)
+
+    def stop(self) -> None:
+        """Finish the requests under way and stop."""
+        self._server.should_exit = True
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def in_background(root: Path, options: Options, token_file: Path | None = None) -> Iterator[BackgroundHub]:
+    """Serve on a free port of 127.0.0.1 while the block runs."""
+    with open_hub(root, options, token_file) as hub, _listen(Address(port=0)) as listener:
+        server = make_server(hub, "127.0.0.1")
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="ecg-hub", daemon=True)
+        thread.start()
+        running = BackgroundHub(f"http://127.0.0.1:{listener.getsockname()[1]}", server, thread)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+def _tokens(path: Path | None) -> TokenFile | None:
+    if path is None:
+        return None
+    from ecg_hub.server.auth import TokenFile
+
+    return TokenFile(path)
+
+
+def _prepare(root: Path) -> None:
+    marker = root / "FORMAT"
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not marker.exists():
+            if any(entry.name not in ("lock", "FORMAT.new") for entry in root.iterdir()):
+                raise InputError(f"--root {str(root)!r} is neither empty nor the folder of a hub; give another folder.")
+            (root / "FORMAT.new").write_text(FORMAT)
+            os.replace(root / "FORMAT.new", marker)
+        found = marker.read_text()
+    except OSError as error:
+        raise InputError(f"--root {str(root)!r} cannot be used: {error.strerror or error}.") from error
+    if found != FORMAT:
+        raise DataError(f"{str(root)!r} has the format {found.strip()!r}; this version reads {FORMAT.strip()!r}.")
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(root / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"Another process serves {str(root)!r} already; stop it, or give another --root.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _key(root: Path) -> bytes:
+    path = root / "key"
+    if not path.exists():
+        scratch = root / f"key.{secrets.token_hex(8)}"
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    return path.read_bytes()
+
+
+def _listen(address: Address) -> socket.socket:
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        # With the protocol named, asyncio switches Nagle's algorithm off; without, each answer waits 40 ms.
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise InputError(f"Cannot listen on {address.host}:{address.port}: {error.strerror or error}.") from error
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""The shared base: files, downloads, text, YAML, worker processes; it knows nothing of ECGs."""

@@ -1,0 +1,239 @@
+"""Files and folders that are whole or absent, folders that one process has for itself, checksum lists."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ecg_hub.errors import EcgHubError, ResultError
+
+
+@contextmanager
+def alone(folder: Path, lock_file: str, busy: EcgHubError, option: str) -> Iterator[None]:
+    """Keep a second process from writing to the same folder, which is made if it is missing.
+
+    Args:
+        folder: to be written to.
+        lock_file: name of the file in it that is locked.
+        busy: raised if another process has it.
+        option: of the command line that names another folder, for the error.
+
+    Raises:
+        EcgHubError: `busy`.
+        CheckpointError: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / lock_file).acquire(timeout=0)
+    except Timeout as error:
+        raise busy from error
+    except OSError as error:
+        from ecg_hub.utils.http import write_error  # which brings an HTTP client along
+
+        raise write_error(folder, error, option) from error
+    with lock:
+        yield
+
+
+def put_in_place(new: Path, target: Path) -> None:
+    """Rename a finished folder to its place; a folder that is there goes only once the new one stands.
+
+    Args:
+        new: the finished folder, on the same disk.
+        target: its place.
+    """
+    if not target.exists():
+        os.replace(new, target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", suffix=".tmp", dir=target.parent))
+    try:
+        os.replace(target, aside / target.name)
+        try:
+            os.replace(new, target)
+        except OSError:
+            os.replace(aside / target.name, target)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that a reader, or a loss of power, finds old or new and never in part.
+
+    Args:
+        path: the file.
+        content: its content.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+REMEDIES = {
+    errno.ENOSPC: "The disk is full: free space, or choose another --output, then give the same command again",
+    errno.EDQUOT: "Your quota is used up: free space, or choose another --output, then give the same command again",
+    errno.EACCES: "The folder cannot be written: change its permissions or choose another --output",
+    errno.EPERM: "The folder cannot be written: change its permissions or choose another --output",
+    errno.EROFS: "The file system is read-only: choose another --output",
+    errno.ENOTDIR: "A file stands where a folder is needed: remove it or choose another --output",
+    errno.EEXIST: "A file stands where a folder is needed: remove it or choose another --output",
+    errno.EISDIR: "A folder stands where the file is to be written: remove it or choose another --output",
+    errno.ENAMETOOLONG: "The path is too long: choose a shorter --output",
+}
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder to write to; on success it replaces `path`, else it is removed.
+
+    A reader, or a run killed at any moment, sees the old file or the new one, never a part. Missing parent folders are
+    made.
+
+    Raises:
+        ResultError: the folder or file cannot be written; names the path and what to do, with the OSError as cause.
+    """
+    temporary = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path` to fill; on success it takes its place, else it is removed.
+
+    A folder that is there is moved aside first and removed last: a kill in between leaves none, never a part.
+
+    Raises:
+        ResultError: as `atomic_path`.
+    """
+    temporary = _beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for entry in sorted(temporary.rglob("*"), reverse=True):
+            (_flush_folder if entry.is_dir() else _flush)(entry)
+        _flush_folder(temporary)
+        put_in_place(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_abandoned(folder: Path, keep: str = "") -> None:
+    """Remove what killed processes left half written in a folder that nobody else writes into now.
+
+    Args:
+        folder: its own files are looked at, not those of its subfolders.
+        keep: name of a file that others may be writing all the same.
+    """
+    for temporary in folder.glob(".*.tmp"):
+        if not (keep and temporary.name.startswith(f".{keep}.")):
+            with suppress(OSError):
+                shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically.
+
+    Raises:
+        ResultError: as `atomic_path`.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_error(path: Path, error: OSError) -> ResultError:
+    """Build the error for a file that cannot be written, with the remedy for its cause."""
+    remedy = REMEDIES.get(error.errno or 0, "Check the folder, or choose another --output")
+    return ResultError(f"{str(path)!r} cannot be written ({error.strerror or error}). {remedy}.")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself durable; not every file system lets a folder be opened or flushed."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+SUMS_FILE = "SHA256SUMS.txt"
+"""What PhysioNet calls the list that lies beside the files."""
+
+_LINE = re.compile(r"^([0-9a-fA-F]{32}|[0-9a-fA-F]{64})[ \t]+[*]?(?:\./)?(\S.*?)\s*$")
+_ALGORITHMS = {32: "md5", 64: "sha256"}
+
+
+def parse_sums(text: str) -> dict[str, str]:
+    """Return name -> "<algorithm>:<digest>"; lines of another form are skipped.
+
+    Names that leave the folder of the list ("..", absolute) are skipped as well.
+    """
+    found = {}
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match and is_inside(match[2]):
+            found[match[2]] = f"{_ALGORITHMS[len(match[1])]}:{match[1].lower()}"
+    return found
+
+
+def sums_text(sums: Mapping[str, str]) -> str:
+    """Return a checksum list for `sha256sum --check`."""
+    return "".join(f"{checksum.partition(':')[2]}  {name}\n" for name, checksum in sums.items())
+
+
+def file_matches(path: Path, checksum: str) -> bool:
+    """Tell whether a file has a checksum "<algorithm>:<digest>".
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    algorithm, _, digest = checksum.partition(":")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    return found.hexdigest() == digest.lower()
+
+
+def is_inside(name: str) -> bool:
+    """Tell whether a name in POSIX form stays below the folder that it is relative to."""
+    parts = name.replace("\\", "/").split("/")
+    return bool(name) and not name.startswith(("/", "\\")) and ".." not in parts and ":" not in parts[0]

@@ -1,0 +1,1 @@
+"""Published checkpoints: fetched, read without running anything, converted."""

@@ -1,0 +1,267 @@
+"""Turning a published checkpoint into a model folder: weights, configuration, feature extractor, card.
+
+The finished cards lie in `model_cards/<alias>.md`; `python -m model_cards` makes them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecg_hub import catalog
+from ecg_hub.auto import build_feature_extractor
+from ecg_hub.catalog import ModelEntry
+from ecg_hub.errors import CheckpointError, EcgHubError, InputError
+from ecg_hub.names import model_folder
+from ecg_hub.origin import weights_digest
+from ecg_hub.utils.files import put_in_place
+from ecg_hub.weights.checkpoint import Checkpoint, read_checkpoint
+from ecg_hub.weights.state_dict import Conversion, Entries
+
+_WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class ConversionSummary:
+    """What a conversion did.
+
+    Attributes:
+        alias: short name of the model.
+        output: the folder that was written.
+        file: name of the published file.
+        size: its size in bytes.
+        sha256: its digest.
+        container: format of the file.
+        converted: number of published entries used.
+        ignored: names left out, with the reason.
+        parameters: number of parameters of the encoder.
+        notes: what else a reader should know.
+    """
+
+    alias: str
+    output: Path
+    file: str
+    size: int
+    sha256: str
+    container: str
+    converted: int
+    ignored: dict[str, str]
+    parameters: int
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    def lines(self) -> list[str]:
+        """Return the summary as lines of text."""
+        reasons = Counter(self.ignored.values())
+        return [
+            f"{self.alias}: {self.converted} entries converted, {self.parameters:,} parameters",
+            f"source: {self.file} ({self.container}, {self.size:,} bytes), sha256 {self.sha256}",
+            *(f"ignored: {count} ({reason})" for reason, count in reasons.items()),
+            *(f"note: {note}" for note in self.notes),
+            f"written: {self.output}",
+        ]
+
+
+def convert(
+    alias: str, checkpoint: str | Path, output: str | Path | None = None, *, overwrite: bool = False
+) -> ConversionSummary:
+    """Convert a published checkpoint into a folder that AutoModel and AutoFeatureExtractor load.
+
+    Args:
+        alias: short name of the model.
+        checkpoint: the published file; a zip archive with one checkpoint works too. Of a model without published
+            weights (s4, net1d), a checkpoint that the benchmark's own code wrote.
+        output: folder to write; by default where the short name is looked up.
+        overwrite: replace the folder if it is there.
+
+    Returns:
+        What was converted, what was left out and why.
+
+    Raises:
+        UnknownNameError: no such model.
+        InputError: the folder exists.
+        CheckpointError: the file cannot be read, or an entry is missing, unknown or of the wrong shape.
+    """
+    entry = catalog.get(alias)
+    target = Path(output).expanduser() if output is not None else model_folder(alias)
+    _check_target(target, overwrite)
+    source = read_checkpoint(checkpoint, member=entry.weights.member, usual_key=entry.weights.key)
+    state, notes = _plain_state(source.state)
+    entries = Entries(state)
+    conversion: Conversion = entry.load("converter")(entries)
+    conversion.config.source = _source(source, entry)
+    model = _build(entry, conversion)
+    model.config.conversion = {"model": alias, "weights_sha256": weights_digest(model)}
+    summary = ConversionSummary(
+        alias=alias,
+        output=target,
+        file=source.file,
+        size=source.size,
+        sha256=source.sha256,
+        container=source.container,
+        converted=entries.taken,
+        ignored=dict(entries.ignored),
+        parameters=model.num_parameters(),
+        notes=(*_file_notes(source, entry), *notes, *conversion.notes),
+    )
+    write_model_folder(model, entry, target)
+    return summary
+
+
+def write_model_folder(model: Any, entry: catalog.ModelEntry, target: Path) -> None:
+    """Write weights, configuration, feature extractor and card in one step: the folder is whole or not there.
+
+    Args:
+        model: an encoder or classifier.
+        entry: its catalogue entry.
+        target: the folder; replaced if it exists.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
+    try:
+        fill_model_folder(partial, model, entry, model_card(entry, model.config))
+        partial.chmod(0o777 & ~_umask())
+        put_in_place(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def fill_model_folder(folder: Path, model: Any, entry: catalog.ModelEntry, card: str) -> None:
+    """Write what a model folder holds: weights, configuration, feature extractor and card.
+
+    Args:
+        folder: to write into.
+        model: an encoder, a classifier or a model for pre-training.
+        entry: its catalogue entry.
+        card: README.md.
+    """
+    model.save_pretrained(folder)
+    build_feature_extractor(entry).save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if target.is_file():
+        raise InputError(f"The output {str(target)!r} is a file; give a folder.")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise InputError(f"The folder {str(target)!r} is not empty. Replace it with --overwrite, or give another.")
+
+
+def _plain_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Take off the prefixes of wrappers and bring half precision to float32; say so."""
+    notes = []
+    for prefix in _WRAPPER_PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+            notes.append(f"prefix {prefix!r} taken off {len(state)} names")
+    halves = [name for name, tensor in state.items() if tensor.is_floating_point() and tensor.dtype.itemsize < 4]
+    if halves:
+        notes.append(f"{len(halves)} entries are in half precision; stored as float32, their precision stays lower")
+        state = {name: tensor.float() if name in halves else tensor for name, tensor in state.items()}
+    return state, notes
+
+
+def _file_notes(source: Checkpoint, entry: catalog.ModelEntry) -> list[str]:
+    notes = []
+    if source.member is not None:
+        notes.append(f"read {source.member} inside {source.file}")
+    if source.key is not None:
+        notes.append(f"weights found at {source.key!r}")
+    if source.unread:
+        names = ", ".join(source.unread[:4]) + (" ..." if len(source.unread) > 4 else "")
+        notes.append(f"objects of {len(source.unread)} classes left unread ({names})")
+    if source.not_tensors:
+        notes.append(f"{len(source.not_tensors)} entries are not tensors: {', '.join(source.not_tensors[:4])}")
+    published = entry.weights.sha256
+    if published is not None and source.file == entry.weights.file and source.sha256 != published:
+        notes.append(f"the file differs from the published one (sha256 {published})")
+    return notes
+
+
+def _source(source: Checkpoint, entry: catalog.ModelEntry) -> dict[str, Any]:
+    facts = {
+        "file": source.file,
+        "member": source.member,
+        "size": source.size,
+        "sha256": source.sha256,
+        "page": entry.weights.page,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _build(entry: catalog.ModelEntry, conversion: Conversion) -> Any:
+    """Put the weights into the model and run it once."""
+    with torch.device("meta"):
+        model = entry.load("model")(conversion.config)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in conversion.state.items()}
+    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    if wrong:
+        raise CheckpointError(f"The converter of {entry.alias!r} does not fill the model: {', '.join(wrong[:8])}.")
+    state = {name: tensor.contiguous() for name, tensor in conversion.state.items()}
+    model.load_state_dict(state, strict=True, assign=True)
+    model.eval()
+    _check_forward(model, entry)
+    return model
+
+
+def _check_forward(model: Any, entry: catalog.ModelEntry) -> None:
+    config = model.config
+    generator = torch.Generator().manual_seed(0)
+    x = 0.2 * torch.randn(1, len(config.lead_names), config.samples, generator=generator)
+    with torch.no_grad():
+        output = model(x)
+    shape, finite = tuple(output.pooler_output.shape), bool(torch.isfinite(output.last_hidden_state).all())
+    if shape != (1, entry.dim) or not finite:
+        raise CheckpointError(
+            f"The converted {entry.alias!r} gives features of shape {shape!r}, {'' if finite else 'not '}finite; "
+            f"expected (1, {entry.dim}), finite. The checkpoint is damaged or of another model."
+        )
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def model_card(entry: ModelEntry, config: Any = None) -> str:
+    """Return the card of a model as Markdown with YAML front matter.
+
+    Args:
+        entry: its catalogue entry.
+        config: configuration of a converted model; its `source` says which file the weights come from.
+
+    Raises:
+        EcgHubError: the model has no card.
+    """
+    path = files("model_cards") / f"{entry.alias}.md"
+    if not path.is_file():
+        raise EcgHubError(
+            f"{entry.alias!r} has no card: write model_cards/parts/{entry.alias}.md and run `python -m model_cards`."
+        )
+    card = path.read_text(encoding="utf-8")
+    source = getattr(config, "source", None)
+    return f"{card}\n{_provenance(source)}\n" if source else card
+
+
+def _provenance(source: dict[str, Any]) -> str:
+    lines = [
+        "## These weights",
+        "",
+        f"- Converted from `{source['file']}` ({source['size']:,} bytes)",
+        f"- sha256 of that file: `{source['sha256']}`",
+    ]
+    if "member" in source:
+        lines.append(f"- Checkpoint inside it: `{source['member']}`")
+    if "page" in source:
+        lines.append(f"- Published at {source['page']}")
+    return "\n".join(lines)

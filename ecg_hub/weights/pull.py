@@ -1,0 +1,231 @@
+"""`ecg-hub pull`: fetch the authors' file from where they publish it, check it, and convert it.
+
+figshare and Zenodo list name, size and MD5 of every file in a public JSON document; the Hugging Face Hub is asked by
+its own client. Some authors only give a page: then the page is named, since no program may follow its links.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from ecg_hub import catalog
+from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.names import endpoint, home, model_folder
+from ecg_hub.utils.files import alone
+from ecg_hub.utils.http import HOME_OPTION, Patience, RemoteFile, check_sum, download, fetch_json, write_error
+from ecg_hub.weights.conversion import ConversionSummary, convert
+
+FIGSHARE = "https://api.figshare.com/v2"
+ZENODO = "https://zenodo.org/api"
+
+
+@dataclass(frozen=True)
+class PullSummary:
+    """What a pull did.
+
+    Attributes:
+        alias: short name of the model.
+        output: its folder.
+        conversion: what the conversion did; None if the model was there already.
+        kept: the authors' file, if it was kept.
+    """
+
+    alias: str
+    output: Path
+    conversion: ConversionSummary | None = None
+    kept: Path | None = None
+
+    def lines(self) -> list[str]:
+        """Return the summary as lines of text."""
+        if self.conversion is None:
+            return [f"{self.alias} is there already: {self.output} (--overwrite fetches it again)"]
+        return [*self.conversion.lines(), *([f"kept: {self.kept}"] if self.kept else [])]
+
+
+def pull(
+    alias: str,
+    output: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    keep: bool = False,
+    quiet: bool = False,
+    patience: Patience | None = None,
+    figshare: str = FIGSHARE,
+    zenodo: str = ZENODO,
+    hub: str | None = None,
+) -> PullSummary:
+    """Fetch a model's published weights and convert them into a model folder.
+
+    A download that broke off is continued by the next call. The authors' file lies in $ECG_HUB_HOME/downloads until it
+    is converted.
+
+    Args:
+        alias: short name of the model.
+        output: folder to write; by default where the short name is looked up.
+        overwrite: fetch it again and replace the folder if the model is there.
+        keep: keep the authors' file.
+        quiet: draw no progress bar.
+        patience: how often a broken connection is taken up again.
+        figshare: address of figshare's API.
+        zenodo: address of Zenodo's API.
+        hub: address of the hub; by default $HF_ENDPOINT or the public one.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UnknownNameError: no such model.
+        InputError: the model has no weights, or the output is a folder that holds something else.
+        CheckpointError: the authors only give a page (the message names it), no connection, the file is gone, its
+            checksum differs, the disk is full, or it does not convert.
+    """
+    entry = catalog.get(alias)
+    target = Path(output).expanduser() if output is not None else model_folder(alias)
+    if (target / "config.json").is_file() and not overwrite:
+        return PullSummary(alias, target)
+    _check_can_be_pulled(entry, target, overwrite)
+    folder = home() / "downloads" / alias
+    busy = CheckpointError(f"Another process is pulling {alias!r} to {folder}. Wait for it.")
+    with alone(folder, ".lock", busy, HOME_OPTION):
+        if entry.weights.kind == "hf":
+            file = _from_hub(entry, folder, hub or endpoint())
+        elif entry.weights.kind == "figshare":
+            file = download(_on_figshare(entry, figshare, patience), folder, patience=patience, quiet=quiet)
+        else:
+            file = download(_on_zenodo(entry, zenodo, patience), folder, patience=patience, quiet=quiet)
+        _check_published(entry, file)
+        conversion = convert(alias, file, target, overwrite=overwrite)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    return PullSummary(alias, target, conversion, file if keep else None)
+
+
+def _check_can_be_pulled(entry: catalog.ModelEntry, target: Path, overwrite: bool) -> None:
+    """Refuse before anything is downloaded."""
+    weights = entry.weights
+    if weights.kind == "none":
+        raise InputError(f"{entry.alias!r} has no published weights: it is trained from scratch.")
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not overwrite):
+        raise InputError(f"{str(target)!r} is not an empty folder. Give another --output, or --overwrite a folder.")
+    if weights.kind == "manual":
+        raise CheckpointError(
+            f"The authors of {entry.title} give a page and no address that a program may follow. {_by_hand(entry)}"
+        )
+
+
+def _by_hand(entry: catalog.ModelEntry) -> str:
+    """Say how to get the file with a browser."""
+    return (
+        f"With a browser, get {entry.weights.file} from\n  {entry.weights.page}\nand then run\n"
+        f"  ecg-hub convert {entry.alias} --checkpoint FILE"
+    )
+
+
+def _on_figshare(entry: catalog.ModelEntry, api: str, patience: Patience | None) -> RemoteFile:
+    """Look the file up in a figshare article.
+
+    Its own download addresses (figshare.com/ndownloader) answer programs with an empty 202; the API's do not.
+    """
+    listing = RemoteFile(
+        name=f"article {entry.weights.article}",
+        url=f"{api}/articles/{entry.weights.article}/files?page_size=1000",
+        remedy=_by_hand(entry),
+    )
+
+    def read(item: Mapping[str, Any]) -> tuple[str, str, int, str]:
+        md5 = item.get("computed_md5") or item["supplied_md5"]
+        return item["name"], f"{api}/file/download/{item['id']}", int(item["size"]), f"md5:{md5}"
+
+    return _choose(entry, listing, fetch_json(listing, patience), read)
+
+
+def _on_zenodo(entry: catalog.ModelEntry, api: str, patience: Patience | None) -> RemoteFile:
+    """Look the file up in a Zenodo record."""
+    listing = RemoteFile(
+        name=f"record {entry.weights.article}", url=f"{api}/records/{entry.weights.article}", remedy=_by_hand(entry)
+    )
+
+    def read(item: Mapping[str, Any]) -> tuple[str, str, int, str]:
+        return item["key"], item["links"]["self"], int(item["size"]), item["checksum"]
+
+    document = fetch_json(listing, patience)
+    return _choose(entry, listing, document.get("files") if isinstance(document, dict) else None, read)
+
+
+def _choose(
+    entry: catalog.ModelEntry,
+    listing: RemoteFile,
+    items: Any,
+    read: Callable[[Mapping[str, Any]], tuple[str, str, int, str]],
+) -> RemoteFile:
+    """Return the one file of a listing that the catalogue names."""
+    try:
+        found = [RemoteFile(*read(item), remedy=listing.remedy) for item in items]
+    except (KeyError, TypeError, ValueError) as error:
+        raise listing.error(f"{listing.host} lists its files in a form that is not known: {error!r}.") from error
+    chosen = [remote for remote in found if remote.name == entry.weights.file]
+    if len(chosen) != 1:
+        names = ", ".join(remote.name for remote in found) or "nothing"
+        raise listing.error(f"{listing.name} at {listing.host} has no {entry.weights.file}; it has {names}.")
+    return chosen[0]
+
+
+def _from_hub(entry: catalog.ModelEntry, folder: Path, address: str) -> Path:
+    """Fetch the file by the hub's own client, which continues as well, and compare the SHA-256 that the hub states."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    repo, name = str(entry.weights.repo), str(entry.weights.file)
+    try:
+        metadata = get_hf_file_metadata(hf_hub_url(repo, name, endpoint=address), endpoint=address)
+        path = Path(hf_hub_download(repo, name, local_dir=folder, endpoint=address))
+    except (OSError, httpx2.TransportError, EntryNotFoundError) as error:
+        raise _hub_error(entry, folder, address, error) from error
+    digest = metadata.etag or ""
+    if len(digest) == 64 and not check_sum(path, f"sha256:{digest}"):
+        path.unlink()
+        raise CheckpointError(
+            f"{name} came with another checksum than {address} states, and was thrown away. "
+            "The same command starts over."
+        )
+    return path
+
+
+def _hub_error(entry: catalog.ModelEntry, folder: Path, address: str, error: Exception) -> CheckpointError:
+    """Put an error of the hub's client into our words."""
+    repo, name, page = entry.weights.repo, entry.weights.file, entry.weights.page
+    if isinstance(error, GatedRepoError):
+        return CheckpointError(f"The authors decide who gets {repo}. Ask on {page}, then run `hf auth login`.")
+    if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled | httpx2.TransportError):
+        text = f"No connection to {address} ({str(error) or type(error).__name__})."
+    elif isinstance(error, RepositoryNotFoundError | EntryNotFoundError):
+        text = f"{address} has no {name} in {repo}: it was moved or withdrawn."
+    elif isinstance(error, HfHubHTTPError):
+        text = f"{address} gives no {name}: {error}. Try again later."
+    else:
+        return write_error(folder / str(name), error if isinstance(error, OSError) else OSError(str(error)))
+    return CheckpointError(f"{text} {_by_hand(entry)}")
+
+
+def _check_published(entry: catalog.ModelEntry, file: Path) -> None:
+    """Compare with the digest that the catalogue knows, if it knows one."""
+    sha256 = entry.weights.sha256
+    if sha256 is not None and not check_sum(file, f"sha256:{sha256}"):
+        raise CheckpointError(
+            f"The authors have replaced {entry.weights.file} since this version of ecg-hub was made: its SHA-256 is "
+            f"not {sha256}. If you trust the new file, convert it yourself: "
+            f"ecg-hub convert {entry.alias} --checkpoint {str(file)!r}"
+        )

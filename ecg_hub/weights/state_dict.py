@@ -1,0 +1,179 @@
+"""The ledger of a conversion: every entry of a published checkpoint is moved, ignored with a reason, or an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ecg_hub.errors import CheckpointError, did_you_mean
+
+T = TypeVar("T")
+_SHOWN = 12
+
+
+@dataclass
+class Conversion:
+    """What a model's converter returns.
+
+    Attributes:
+        config: configuration of the encoder.
+        state: state dict of the encoder in our names.
+        notes: what a reader of the summary should know.
+    """
+
+    config: Any
+    state: dict[str, Tensor]
+    notes: list[str] = field(default_factory=list)
+
+
+class Entries:
+    """Entries of a published state dict, ticked off one by one.
+
+    A converter calls `take` for each published name it needs, `ignore` for the ones it leaves out, and finally `close`.
+
+    Args:
+        state: published names and tensors.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self._state = dict(state)
+        self._taken: set[str] = set()
+        self._missing: dict[str, tuple[int, ...]] = {}
+        self._faults: list[str] = []
+        self.ignored: dict[str, str] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._state
+
+    @property
+    def names(self) -> list[str]:
+        """All published names."""
+        return list(self._state)
+
+    @property
+    def taken(self) -> int:
+        """Number of entries taken so far."""
+        return len(self._taken)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the shape of an entry, or None if it is not there.
+
+        Args:
+            name: published name.
+        """
+        return tuple(self._state[name].shape) if name in self._state else None
+
+    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Return an entry and tick it off; faults are collected and raised by `close`.
+
+        Args:
+            name: published name.
+            shape: the shape it must have.
+        """
+        self._taken.add(name)
+        tensor = self._state.get(name)
+        if tensor is None:
+            self._missing[name] = shape
+        elif tuple(tensor.shape) != shape:
+            self._faults.append(f"wrong shape: {name} is {tuple(tensor.shape)}, expected {shape}")
+        else:
+            return tensor
+        return Tensor()
+
+    def ignore(self, matches: Callable[[str], bool], reason: str) -> None:
+        """Leave out entries that the encoder does not use.
+
+        Args:
+            matches: tells whether a published name is meant.
+            reason: why; shown in the summary.
+        """
+        for name in self._state:
+            if name not in self._taken and name not in self.ignored and matches(name):
+                self.ignored[name] = reason
+
+    def fault(self, text: str) -> None:
+        """Note something that makes the conversion impossible.
+
+        Args:
+            text: one line.
+        """
+        self._faults.append(text)
+
+    def close(self) -> None:
+        """Check that every entry is accounted for.
+
+        Raises:
+            CheckpointError: entries are missing, of the wrong shape or unknown; lists them with suggestions.
+        """
+        spare = [name for name in self._state if name not in self._taken]
+        surplus = [name for name in spare if name not in self.ignored]
+        count = len(self._missing) + len(self._faults) + len(surplus)
+        if not count:
+            return
+        lines = [
+            *(f"missing: {name} {shape}{did_you_mean(name, spare)}" for name, shape in _first(self._missing.items())),
+            *_first(self._faults),
+            *(f"unknown: {name} {tuple(self._state[name].shape)}" for name in _first(surplus)),
+        ]
+        shown = "\n  ".join(lines) + (f"\n  and {count - len(lines)} more" if count > len(lines) else "")
+        raise CheckpointError(
+            f"The checkpoint is not the published model: {count} entries do not fit.\n  {shown}\n"
+            "Is it the right file? `ecg-hub info ALIAS` names the page and the file."
+        )
+
+
+def _first(items: Iterable[T]) -> list[T]:
+    return list(items)[:_SHOWN]
+
+
+def take_s4_block(
+    entries: Entries, prefix: str, target: str, block: int, *, width: int, state_size: int, channels: int, length: int
+) -> dict[str, Tensor]:
+    """Take the entries of one block: S4 layer and the norm behind it.
+
+    Args:
+        entries: the published entries.
+        prefix: what stands before `s4_layers` and `norms` in the published names.
+        target: name of the block in our model.
+        block: its number.
+        width: number of features.
+        state_size: states per feature; half of them are stored.
+        channels: 1 for a causal layer, 2 for one of both directions.
+        length: the length in tokens that the stored C belongs to.
+
+    Returns:
+        The block's part of the state dict.
+    """
+    pairs = state_size // 2
+    source, layer = f"{prefix}s4_layers.{block}", f"{target}.layer"
+    kernel = f"{source}.kernel.kernel"
+    state = {
+        f"{layer}.convolution.C": entries.take(f"{kernel}.C", (channels, width, pairs, 2)),
+        f"{layer}.convolution.D": entries.take(f"{source}.D", (1, width)).flatten(),
+        f"{layer}.convolution.log_dt": entries.take(f"{kernel}.log_dt", (width,)),
+        f"{layer}.convolution.w": entries.take(f"{kernel}.w", (width, pairs, 2)),
+        f"{layer}.output.weight": entries.take(f"{source}.output_linear.0.weight", (2 * width, width)),
+        f"{layer}.output.bias": entries.take(f"{source}.output_linear.0.bias", (2 * width, 1)).flatten(),
+    }
+    for name in ("B", "P", "Q"):
+        state[f"{layer}.convolution.{name}"] = entries.take(f"{kernel}.{name}", (1, width, pairs, 2)).squeeze(0)
+    for name in ("weight", "bias"):
+        state[f"{target}.norm.{name}"] = entries.take(f"{prefix}norms.{block}.{name}", (width,))
+    _check_frequencies(entries, kernel, length)
+    return state
+
+
+def _check_frequencies(entries: Entries, kernel: str, length: int) -> None:
+    """Tick off omega and z, and check that they are the roots of unity of the length."""
+    shape = (length // 2 + 1, 2)
+    omega, _ = entries.take(f"{kernel}.omega", shape), entries.take(f"{kernel}.z", shape)
+    if omega.shape == shape:
+        angle = -2 * math.pi / length * torch.arange(shape[0], dtype=torch.float64)
+        expected = torch.stack([angle.cos(), angle.sin()], dim=-1)
+        if not torch.allclose(omega.double(), expected, atol=1e-3):
+            entries.fault(f"unexpected values: {kernel}.omega is not exp(-2 pi i k / {length})")

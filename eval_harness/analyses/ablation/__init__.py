@@ -1,0 +1,1 @@
+"""What the parts of mode `post_train` bring."""

@@ -1,0 +1,344 @@
+"""The ablations of mode `post_train` as one study: {preview} x {stochastic depth} x {weights} x fractions x seeds.
+
+Every run is an ordinary run of the mode with its switches among the deviations; it continues when the same command is
+given again. Parts of the training records lie in each other, are drawn anew for every seed, and leave validation whole.
+
+The figure of an ablation: scores against the fraction of training records, and validation curves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecg_hub.errors import InputError
+from ecg_hub.utils.files import atomic_path, write_text
+from eval_harness.analyses.studies import (
+    METRICS,
+    Joint,
+    RunScore,
+    fraction_folder,
+    fraction_name,
+    joint,
+    known,
+    numbers_of,
+    score_run,
+    short_name,
+    too_few,
+)
+from eval_harness.analyses.study_results import (
+    STUDY_VERSION,
+    AblationResult,
+    checked,
+    is_synthetic,
+    part_of_release,
+    reasons,
+    settings_of,
+)
+from eval_harness.config.options import RunOptions, TrainSubset
+from eval_harness.config.protocol import POST_TRAIN
+from eval_harness.results.runfile import environment
+from eval_harness.results.schema import Result, read_json, utc_now
+from eval_harness.runner.plan import result_folder
+from eval_harness.tasks.registry import Run, expand, get_task, runs
+
+COLOURS = {(True, True): "#0072B2", (True, False): "#009E73", (False, True): "#E69F00", (False, False): "#D55E00"}
+MARKS = {(True, True): "o", (True, False): "^", (False, True): "s", (False, False): "X"}
+TITLES = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC"}
+
+
+def write_plot(content: dict[str, Any], path: Path) -> None:
+    """Draw the content of `ablation.json`, one row of axes per task and model, and write it as PNG."""
+    from matplotlib.figure import Figure
+
+    keys = list(dict.fromkeys((row["task"], row["model"]) for row in content["rows"]))
+    fractions = content["fractions"]
+    columns = len(TITLES) + len(fractions)
+    figure = Figure(figsize=(4.2 * columns, 4.4 * max(len(keys), 1)), layout="constrained")
+    grid = figure.subplots(max(len(keys), 1), columns, squeeze=False)
+    for axes, key in zip(grid, keys, strict=False):
+        rows = [row for row in content["rows"] if (row["task"], row["model"]) == key]
+        for axis, (metric, title) in zip(axes, TITLES.items(), strict=False):
+            _scores(axis, rows, metric, fractions)
+            axis.set_title(f"{key[0]}, {short_name(key[1])}\ntest {title}", fontsize=9)
+        for axis, fraction in zip(axes[len(TITLES) :], fractions, strict=True):
+            _curves(axis, [row for row in rows if row["fraction"] == fraction])
+            axis.set_title(f"validation AUPRC\nfraction {fraction_name(fraction)}", fontsize=9)
+        axes[0].legend(fontsize=7)
+    figure.supxlabel("\n".join(reasons(content)), fontsize=8)
+    with atomic_path(path) as aside:
+        figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
+
+
+def _look(row: dict[str, Any]) -> dict[str, Any]:
+    switches = row["preview"], row["stochastic_depth"]
+    return {"color": COLOURS[switches], "linestyle": "-" if row["pretrained"] else "--"}
+
+
+def _scores(axis: Any, rows: list[dict[str, Any]], metric: str, fractions: list[float]) -> None:
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    for k, arm in enumerate(arms):
+        mine = [row for row in rows if row["arm"] == arm and row[metric]["point"] is not None]
+        # Arms stand a little apart, or their intervals would cover each other.
+        across = np.array([fractions.index(row["fraction"]) for row in mine]) + 0.06 * (k - (len(arms) - 1) / 2)
+        values = np.array([row[metric]["point"] for row in mine])
+        ends = np.array(
+            [
+                [row[metric][end] if row[metric][end] is not None else row[metric]["point"] for row in mine]
+                for end in ("low", "high")
+            ]
+        )
+        if len(mine):
+            switches = mine[0]["preview"], mine[0]["stochastic_depth"]
+            name = arm.replace("_", ", ").replace("-", " ")
+            axis.errorbar(
+                across,
+                values,
+                yerr=np.abs(ends - values),
+                marker=MARKS[switches],
+                capsize=2,
+                label=name,
+                **_look(mine[0]),
+            )
+    axis.set_xticks(range(len(fractions)), [fraction_name(fraction) for fraction in fractions])
+    axis.set_xlabel("fraction of the training records")
+    axis.set_ylabel(TITLES[metric])
+    axis.grid(True, color="0.9")
+
+
+def _curves(axis: Any, rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        steps = [step for step in row["curve"] if step["validation_auprc"] is not None]
+        axis.plot([s["epoch"] for s in steps], [s["validation_auprc"] for s in steps], linewidth=1.2, **_look(row))
+        second = [step for step in steps if step["stage"] == 2]
+        if row["preview"] and second:  # where stage 2 begins
+            axis.plot([second[0]["epoch"]], [second[0]["validation_auprc"]], marker="|", markersize=12, **_look(row))
+    axis.set_xlabel("epoch (stage 1, then stage 2 from the mark)")
+    axis.set_ylabel("macro AUPRC of validation")
+    axis.grid(True, color="0.9")
+
+
+RESULT_FILE = "ablation.json"
+PLOT_FILE = "ablation.png"
+WEIGHTS = {"pretrained": True, "random": False}
+SWITCH = {"on": True, "off": False}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One setting of the three switches: the preview stage, stochastic depth, and the encoder's own weights."""
+
+    preview: bool = True
+    depth: bool = True
+    pretrained: bool = True
+
+    @property
+    def name(self) -> str:
+        """As in folders and tables: "preview-on_depth-off_pretrained"."""
+        words = {True: "on", False: "off"}
+        weights = "pretrained" if self.pretrained else "random"
+        return f"preview-{words[self.preview]}_depth-{words[self.depth]}_{weights}"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What is asked for.
+
+    Attributes:
+        options: of the runs; its settings of post-training are those of the full method, `output` the study's folder.
+        previews, depths, weights: the values of the three switches.
+        fractions: of the training records; 1 takes all of them.
+    """
+
+    options: RunOptions
+    previews: tuple[bool, ...] = (True, False)
+    depths: tuple[bool, ...] = (True, False)
+    weights: tuple[bool, ...] = (True, False)
+    fractions: tuple[float, ...] = (1.0, 0.3, 0.1)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be told apart."""
+        if any(self.depths) and not self.options.post_training.depth_rate:
+            raise InputError("depth_rate is 0: with stochastic depth on and off the runs would be the same.")
+        named = [model for model in self.options.models if model.startswith("random:")]
+        if named and len(self.weights) > 1:
+            raise InputError(
+                f"{named[0]!r} has random weights already: its runs would be the same; add --weights random."
+            )
+        if self.options.modes not in ((), (POST_TRAIN,)):
+            raise InputError(f"Ablations are of mode {POST_TRAIN!r}, not of {', '.join(self.options.modes)}.")
+        if self.options.train_subset is not None or self.options.shard is not None:
+            raise InputError("--train-fraction and --shard are for `ecg-eval run`; here --fractions says what is run.")
+        for values in (self.previews, self.depths, self.weights, self.fractions):
+            if not values or len(set(values)) != len(values):
+                raise InputError(f"{values!r}: give one or several different values of each switch and fraction.")
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All settings of the switches, the full method first."""
+        return [Arm(*values) for values in itertools.product(self.previews, self.depths, self.weights)]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One call of the runner."""
+
+    arm: Arm
+    fraction: float
+    seed: int
+    options: RunOptions
+
+
+def planned(study: Ablation) -> Iterator[Planned]:
+    """All calls, the largest fraction first."""
+    full = study.options.post_training
+    for model, fraction, seed, arm in itertools.product(
+        study.options.models, sorted(study.fractions, reverse=True), study.options.seeds, study.arms
+    ):
+        subset = TrainSubset(fraction, seed, nested=True, one_record_per_patient=False, validation=False)
+        rate = full.depth_rate if arm.depth else 0.0
+        switches = replace(full, preview=arm.preview, pretrained=arm.pretrained, depth_rate=rate)
+        output = study.options.output / "runs" / arm.name / fraction_folder(fraction) / f"seed_{seed}"
+        yield Planned(arm, fraction, seed, replace(
+            study.options, models=(model,), modes=(POST_TRAIN,), seeds=(seed,), output=output, post_training=switches,
+            train_subset=None if fraction == 1 else subset,
+        ))  # fmt: skip
+
+
+Key = tuple[str, str, float, Arm]
+"""Task, model, fraction, arm."""
+
+
+@dataclass
+class Collected:
+    """What the runs of a study gave: scores and validation curves by key, and what was not done."""
+
+    scores: dict[Key, list[RunScore]]
+    curves: dict[Key, list[list[dict[str, Any]]]]
+    faults: list[str]
+    results: list[Result]
+
+
+def run_ablation(study: Ablation, quiet: bool = False) -> tuple[dict[str, Any], list[Result]]:
+    """Do all runs, or what is left of them, and write table, curves and plot.
+
+    Returns:
+        The content of `ablation.json`, and the results of all runs.
+
+    Raises:
+        InputError, ResultError: as the runner.
+    """
+    from eval_harness.runner.run import evaluate
+
+    names: dict[str, Run] = {}
+    for run in runs(expand(study.options.tasks, study.options.include), study.options.include, study.options.separate):
+        if run.kind != "multi_label_classification":
+            raise InputError(f"Run {run.name!r} has regression targets; ablations compare AUROC and AUPRC of classes.")
+        names.update({task.name: run for task in run.tasks})
+    found = Collected({}, {}, [], [])
+    for call in planned(study):
+        _collect(found, call, evaluate(call.options, quiet), study)
+    content = summary(study, found)
+    if found.results:  # of several processes, one holds the results
+        content = checked(content, AblationResult)
+        write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
+        write_plot(content, study.options.output / PLOT_FILE)
+    return content, found.results
+
+
+def _collect(found: Collected, call: Planned, results: list[Result], study: Ablation) -> None:
+    protocol = study.options.protocol
+    for result in results:
+        found.results.append(result)
+        model = call.options.models[0]
+        where = f"{model} {result.task} {call.arm.name} {fraction_name(call.fraction)} seed {call.seed}"
+        if result.status != "done":
+            found.faults.append(f"{where}: {result.status}: {result.reason}")
+            continue
+        folder = result_folder(call.options, model, POST_TRAIN, call.seed)
+        task = get_task(result.task, call.options.include).read_from(result.run)
+        key = (result.task, model, call.fraction, call.arm)
+        score = score_run(folder, result, task, protocol.resamples)
+        found.scores.setdefault(key, []).append(score)
+        history = read_json(folder / "history" / f"{result.run}.json")["history"]
+        found.curves.setdefault(key, []).append(history)
+
+
+def summary(study: Ablation, found: Collected) -> dict[str, Any]:
+    """Scores, curves, and the difference of each arm to plain fine-tuning, as they are written."""
+    confidence = study.options.protocol.confidence
+    joints = {key: joint(scores) for key, scores in found.scores.items()}
+    rows = []
+    for key, value in joints.items():
+        task, model, fraction, arm = key
+        plain = joints.get((task, model, fraction, Arm(False, False, arm.pretrained)))
+        rows.append(
+            {
+                "task": task,
+                "model": model,
+                "fraction": fraction,
+                "records": value.records,
+                "preview": arm.preview,
+                "stochastic_depth": arm.depth,
+                "pretrained": arm.pretrained,
+                "arm": arm.name,
+                "runs": len(value.by_run[METRICS[0]]),
+                **{metric: value.estimate(metric, confidence) for metric in METRICS},
+                **{f"{metric}_by_run": [known(point) for point in value.by_run[metric]] for metric in METRICS},
+                "minus_plain": minus(value, plain, confidence),
+                "curve": mean_curve(found.curves[key]),
+            }
+        )
+    return {
+        "schema_version": STUDY_VERSION,
+        "analysis": "ablation",
+        "settings": settings_of(study.options),
+        "complete": not found.faults,
+        "synthetic": is_synthetic(found.results),
+        "part_of_release": part_of_release(found.results),
+        "command": ["ecg-eval", *sys.argv[1:]],
+        "post_training": study.options.post_training.as_dict(),
+        "fractions": sorted(study.fractions, reverse=True),
+        "seeds": list(study.options.seeds),
+        "resamples": study.options.protocol.resamples,
+        "confidence": confidence,
+        "rows": rows,
+        "not_done": found.faults,
+        "environment": environment("any", 1),
+        "created": utc_now(),
+    }
+
+
+def minus(value: Joint, plain: Joint | None, confidence: float) -> dict[str, Any] | None:
+    """The difference to plain fine-tuning, paired by seed and on the same resamples of test records.
+
+    Its interval is that of the mean of the paired differences. None for plain fine-tuning itself, and where the two
+    were not done with the same seeds.
+    """
+    if plain is None or plain is value or plain.seeds != value.seeds:
+        return None
+    found = {}
+    for metric in METRICS:
+        point = value.points[metric] - plain.points[metric]
+        replicates = value.replicates[metric] - plain.replicates[metric]
+        found[metric] = numbers_of(point, replicates, confidence, (-1.0, 1.0), too_few(value.repetitions))
+    return found
+
+
+def mean_curve(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Per epoch the stage and the means over the runs of loss and of validation AUROC and AUPRC."""
+    curve = []
+    for steps in zip(*histories, strict=True):
+        row: dict[str, Any] = {"epoch": steps[0]["epoch"], "stage": steps[0]["stage"]}
+        for name in ("loss", "validation", "validation_auprc"):
+            values = [step[name] for step in steps if step.get(name) is not None]
+            row[name] = float(np.mean(values)) if values else None
+        curve.append(row)
+    return curve

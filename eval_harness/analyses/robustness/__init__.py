@@ -1,0 +1,1 @@
+"""Where a trained head breaks: test records corrupted at graded strengths."""

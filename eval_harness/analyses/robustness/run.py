@@ -1,0 +1,333 @@
+"""`ecg-eval robustness`: the trained head of a run scored again on corrupted test records, nothing trained again."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from dataset_scripts.core.extent import RECORDS
+from ecg_hub.errors import InputError, unknown_name
+from eval_harness.analyses.files import continued, write_analysis
+from eval_harness.analyses.robustness.corruptions import VERSION, Corruption, NotApplicableError, corruptions, generator
+from eval_harness.analyses.robustness.schema import Change, Condition, RobustnessResult, Scored
+from eval_harness.analyses.trained import (
+    Trained,
+    check_head,
+    find_one,
+    ids_digest,
+    open_its_data,
+    open_trained,
+    part_of,
+    stored_runs,
+)
+from eval_harness.data.windows import Float, Reader, RunData, Split, evenly_spaced
+from eval_harness.metrics.thresholds import choose_thresholds
+from eval_harness.results.comparison import repeated_patients
+from eval_harness.results.folders import own_folder
+from eval_harness.results.runfile import environment
+from eval_harness.results.schema import Estimate, utc_now
+from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, ResampleUnit, patient_groups
+from eval_harness.stats import estimates
+from eval_harness.stats.bootstrap import bootstrap_counts
+from eval_harness.stats.decisions import resample_decisions
+from eval_harness.stats.influence import Units
+from eval_harness.stats.resampled import Interval, difference, macro, metric_replicates
+
+FOLDER = "robustness"
+Resampled = tuple[float, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class RobustnessOptions:
+    """What is corrupted and how it is scored.
+
+    Attributes:
+        folder: a result folder of `ecg-eval run --save-model`.
+        output: where results go; default FOLDER/robustness.
+        wanted: names or groups of corruptions, wildcards allowed; () takes all.
+        runs: names of training runs; () takes all whose head was kept.
+        records: at most this many test records, evenly spaced.
+        seed: of the corruptions.
+        mains_hz: frequency of the hum.
+        resamples: bootstrap replicates; None takes those of the run.
+        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
+    """
+
+    folder: Path
+    output: Path | None = None
+    wanted: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    records: int | None = None
+    seed: int = 0
+    mains_hz: float = 50.0
+    resamples: int | None = None
+    model: str | None = None
+    data_root: str = ""
+    include: tuple[Path, ...] = ()
+    overwrite: bool = False
+    quiet: bool = False
+    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run."""
+        if self.records is not None and self.records < 1:
+            raise InputError(f"records is {self.records!r}: it must be at least 1.")
+        if self.resamples is not None and self.resamples < 1:
+            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
+        if self.seed < 0 or self.mains_hz <= 0:
+            raise InputError(f"seed {self.seed!r} and mains {self.mains_hz!r} Hz must be 0 or more, and above 0.")
+
+
+class CorruptedReader:
+    """Reads windows of corrupted records; a record is corrupted as a whole, and the last one is kept.
+
+    Args:
+        reader: gives the records.
+        names: row of the reader -> record name, which seeds the corruption.
+        rate: Hz.
+        corruption: what is done.
+        strength: how much of it.
+        seed: of the analysis.
+    """
+
+    def __init__(
+        self, reader: Reader, names: Mapping[int, str], rate: float, corruption: Corruption, strength: float, seed: int
+    ) -> None:
+        self.reader, self.names, self.rate = reader, names, rate
+        self.corruption, self.strength, self.seed = corruption, strength, seed
+        self.lengths = reader.lengths
+        self._last: tuple[int, Float] | None = None
+
+    def window_mv(self, i: int, start: int, stop: int) -> Float:
+        """Samples start to stop of corrupted record i, float32 (samples, 12), mV, missing as NaN."""
+        if self._last is None or self._last[0] != i:
+            record = self.reader.window_mv(i, 0, int(self.lengths[i]))
+            rng = generator(self.seed, self.corruption.name, self.names[i])
+            self._last = i, self.corruption(record, self.rate, self.strength, rng)
+        return self._last[1][start:stop]
+
+
+def corrupted(split: Split, rate: float, corruption: Corruption, strength: float, seed: int) -> Split:
+    """Return the split with every record corrupted."""
+    names = {int(row): record for row, record in zip(split.rows, split.record_ids, strict=True)}
+    return dataclasses.replace(split, reader=CorruptedReader(split.reader, names, rate, corruption, strength, seed))
+
+
+def choose(wanted: Sequence[str], mains_hz: float = 50.0) -> list[Corruption]:
+    """Return the corruptions of the given names, groups or patterns, each once; all for none.
+
+    Raises:
+        UnknownNameError: a name that fits nothing.
+    """
+    known = corruptions(mains_hz)
+    found: dict[str, Corruption] = {}
+    for name in wanted or ("*",):
+        fitting = {c.name: c for c in known.values() if fnmatchcase(c.name, name) or fnmatchcase(c.group, name)}
+        if not fitting:
+            raise unknown_name("corruption", name, {*known, *(c.group for c in known.values())})
+        found |= fitting
+    return list(found.values())
+
+
+def run_robustness(options: RobustnessOptions) -> list[RobustnessResult]:
+    """Score the trained heads of a result folder under every corruption and strength; one result per training run.
+
+    Raises:
+        UnknownNameError: a corruption or training run that does not exist.
+        ResultError: no stored heads, a head that does not fit its predictions, or a folder of other settings.
+        DataError: data that are not those of the run.
+    """
+    chosen = choose(options.wanted, options.mains_hz)
+    found = find_one(options.folder)
+    names = stored_runs(found)
+    for name in options.runs:
+        if name not in names:
+            raise unknown_name("training run", name, names)
+    output = options.output or found.folder / FOLDER
+    results = []
+    with own_folder(output):
+        for name in options.runs or names:
+            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
+            results.append(_analyse(trained, chosen, options, output / f"robustness_{name}.json"))
+    return results
+
+
+def _analyse(
+    trained: Trained, chosen: Sequence[Corruption], options: RobustnessOptions, path: Path
+) -> RobustnessResult:
+    """The result of one training run, saved after every condition."""
+    data = open_its_data(trained)
+    split = part_of(data.test, evenly_spaced(len(data.test), options.records))
+    scorer = Scorer.of(trained, split, options.resamples)
+    result = continued(path, _empty(trained, data, split, options, scorer), options.overwrite)
+    there = {(c.corruption, c.strength) for c in result.conditions}
+    missing = [(c, strength) for c in chosen for strength in c.strengths if (c.name, strength) not in there]
+    if not missing and result.complete:
+        return result
+    outputs = trained.predict(data, split, options.quiet)
+    result = result.model_copy(
+        update={
+            "largest_difference": check_head(trained, split, outputs),
+            "clean": scorer.set_clean(outputs),
+            "complete": False,
+        }
+    )
+    for corruption, strength in tqdm(missing, desc=trained.run.name, unit="condition", disable=options.quiet):
+        part = corrupted(split, data.rate, corruption, strength, options.seed)
+        found = _condition(trained, data, part, corruption, strength, scorer)
+        result = result.model_copy(update={"conditions": [*result.conditions, found]})
+        write_analysis(path, result)
+    order = {name: k for k, name in enumerate(corruptions())}
+    conditions = sorted(result.conditions, key=lambda c: (order[c.corruption], c.strength))
+    result = result.model_copy(update={"conditions": conditions, "complete": True})
+    write_analysis(path, result)
+    return result
+
+
+def _condition(
+    trained: Trained, data: RunData, split: Split, corruption: Corruption, strength: float, scorer: Scorer
+) -> Condition:
+    about = {
+        "corruption": corruption.name,
+        "group": corruption.group,
+        "title": corruption.title,
+        "strength": strength,
+        "unit": corruption.unit,
+    }
+    try:
+        outputs = trained.predict(data, split, quiet=True)
+    except NotApplicableError as error:
+        return Condition.model_validate({**about, "status": "skipped", "reason": str(error)})
+    return Condition.model_validate({**about, "status": "done", "scores": scorer.scores(outputs)})
+
+
+def _empty(
+    trained: Trained, data: RunData, split: Split, options: RobustnessOptions, scorer: Scorer
+) -> RobustnessResult:
+    settings = trained.found.run.settings
+    decides: dict[str, Any] = {
+        "run": trained.found.run.fingerprint,
+        "head": trained.weights_sha256,
+        "data": data.fingerprint,
+        "records": ids_digest(split.record_ids),
+        "tasks": [task.name for task in trained.tasks],
+        "seed": options.seed,
+        "mains_hz": options.mains_hz,
+        "corruptions": VERSION,
+        "resamples": scorer.paired.shape[1],
+        "changes_resampled_by": scorer.paired_by,
+        "statistics_version": STATISTICS_VERSION,
+    }
+    return RobustnessResult(
+        settings=decides,
+        synthetic=bool(data.deviations.get("synthetic")),
+        part_of_release=data.deviations.get(RECORDS),
+        command=["ecg-eval", *sys.argv[1:]],
+        environment=environment(str(trained.accelerator.device)),
+        created=utc_now(),
+        run=trained.run.name,
+        model=settings.model,
+        mode=settings.mode,
+        seed=settings.seed,
+        dataset=data.dataset,
+        records=len(split),
+        rate_hz=data.rate,
+        signal_unit=str(getattr(split.reader, "unit", "mV")),
+        main={task.name: task.metric for task in trained.tasks},
+    )
+
+
+@dataclass
+class Scorer:
+    """Scores outputs of the same records on the same resamples, so that differences to the clean ones are paired.
+
+    Attributes:
+        units: what is independent, for the intervals of scores.
+        paired: (records, resamples) of `bootstrap_counts`, for changes: of patients where one has several records.
+        paired_by: what `paired` draws.
+        columns: task -> columns of its labels; metrics of a task follow from its kind.
+        thresholds: (labels,) chosen on the validation records of the run, uncorrupted.
+    """
+
+    targets: Float
+    units: Units
+    paired: NDArray[np.uint16]
+    paired_by: ResampleUnit
+    columns: dict[str, list[int]]
+    kinds: dict[str, str]
+    thresholds: NDArray[np.float64]
+    confidence: float
+    clean: dict[str, dict[str, Resampled]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trained: Trained, split: Split, resamples: int | None) -> Scorer:
+        """The scorer of a run's tasks on a split."""
+        stored, protocol = trained.predictions, trained.options.protocol
+        classes = [label not in stored.regression_targets for label in stored.labels]
+        validation = stored.part("validation")
+        cut = np.full(len(classes), np.nan)
+        cut[classes] = choose_thresholds(validation.y_true[:, classes], validation.y_prob[:, classes])
+        groups = None
+        if protocol.resample_unit == "patient":
+            test = stored.part("test")
+            place = {record: row for row, record in enumerate(test.record_id)}
+            groups = patient_groups(test)[[place[record] for record in split.record_ids]]
+        drawn = repeated_patients(split.patient_ids, split.record_ids) if groups is None else groups
+        paired = bootstrap_counts(len(split), resamples or protocol.resamples, RESAMPLE_SEED, drawn)
+        columns = {
+            task.name: [stored.labels.index(label) for label in task.labels_among(stored.labels, stored.groups)]
+            for task in trained.tasks
+        }
+        kinds = {task.name: str(task.kind) for task in trained.tasks}
+        unit: ResampleUnit = "record" if drawn is None else "patient"
+        return cls(split.targets, Units.of(groups), paired, unit, columns, kinds, cut, protocol.confidence)
+
+    def set_clean(self, outputs: Float) -> dict[str, dict[str, Estimate]]:
+        """Take the clean outputs as what others are compared with, and return their scores."""
+        self.clean = {task: self._metrics(task, outputs) for task in self.columns}
+        return {task: self._estimates(task, outputs) for task in self.columns}
+
+    def scores(self, outputs: Float) -> dict[str, dict[str, Scored]]:
+        """Scores of corrupted outputs with their paired changes."""
+        found: dict[str, dict[str, Scored]] = {}
+        for task, clean in self.clean.items():
+            found[task] = {}
+            scores = self._estimates(task, outputs)
+            for metric, values in self._metrics(task, outputs).items():
+                paired = difference(*values, *clean[metric])
+                ends = {"point": paired.point, "low": paired.low, "high": paired.high}
+                change = Change(**ends, significant=paired.significant)
+                found[task][metric] = Scored(score=scores[metric], change=change)
+        return found
+
+    def _metrics(self, task: str, outputs: Float) -> dict[str, Resampled]:
+        columns = self.columns[task]
+        true, prob = self.targets[:, columns], outputs[:, columns]
+        if self.kinds[task] == "regression":
+            return {"mae": metric_replicates("mae", true, prob, self.paired)}
+        ranked = {name: metric_replicates(name, true, prob, self.paired) for name in ("macro_auroc", "macro_auprc")}
+        decided = resample_decisions(true, prob, self.thresholds[columns], self.paired)
+        return ranked | {f"macro_{name}": macro(values) for name, values in decided.items()}
+
+    def _estimates(self, task: str, outputs: Float) -> dict[str, Estimate]:
+        """Scores with intervals made as those of a result."""
+        columns = self.columns[task]
+        true, prob = self.targets[:, columns], outputs[:, columns]
+        if self.kinds[task] == "regression":
+            return {"mae": _estimate(estimates.errors(true, prob, self.units, self.confidence)[1])}
+        found = estimates.ranking(true, prob, self.units, self.confidence)
+        found |= estimates.decisions(true, prob, self.thresholds[columns], self.units, self.confidence)
+        return {f"macro_{name}": _estimate(part.macro(self.units, self.confidence)) for name, part in found.items()}
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(point=found.point, low=found.low, high=found.high)

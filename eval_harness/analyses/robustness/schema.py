@@ -1,0 +1,76 @@
+"""The result of a robustness analysis as a checked model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from eval_harness.analyses.files import Analysis
+from eval_harness.results.schema import Count, Estimate, ModelInfo, Number, Strict
+
+
+class Change(Strict):
+    """Corrupted minus clean on the same records and resamples; significant when the 95 % interval excludes 0."""
+
+    point: Number
+    low: Number = None
+    high: Number = None
+    significant: bool = False
+
+
+class Scored(Strict):
+    """A metric under a corruption, and its change against the clean records."""
+
+    score: Estimate
+    change: Change
+
+
+class Condition(Strict):
+    """One corruption at one strength.
+
+    Attributes:
+        corruption: its name, e.g. "lead_loss_V1".
+        group: corruptions drawn together, e.g. "lead_loss".
+        strength: above 0, counted in `unit`.
+        reason: why it was skipped, e.g. a hum that the sampling rate does not hold.
+        scores: task -> metric -> score.
+    """
+
+    corruption: str
+    group: str
+    title: str
+    strength: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    unit: str
+    status: Literal["done", "skipped"]
+    reason: str | None = None
+    scores: dict[str, dict[str, Scored]] = Field(default_factory=dict)
+
+
+class RobustnessResult(Analysis):
+    """A trained head scored again on corrupted test records.
+
+    Attributes:
+        schema_version: 1.0 has corruptions of version 1, see `eval_harness.analyses.robustness.corruptions.VERSION`.
+        run: the training run.
+        main: task -> its main metric, the one that is drawn.
+        signal_unit: "mV"; "zscore" for data without a physical unit, where strengths in mV count standard deviations.
+        rate_hz: sampling rate of the records.
+        largest_difference: between the clean outputs and the stored predictions of the run.
+        clean: task -> metric -> score without corruption.
+    """
+
+    schema_version: Literal["1.0", "1.1"] = "1.1"
+    analysis: Literal["robustness"] = "robustness"
+    run: str
+    model: ModelInfo
+    mode: str
+    seed: int
+    dataset: str
+    records: Count
+    rate_hz: Annotated[int, Field(ge=1)]
+    signal_unit: str
+    main: dict[str, str]
+    largest_difference: Number = None
+    clean: dict[str, dict[str, Estimate]] = Field(default_factory=dict)
+    conditions: list[Condition] = Field(default_factory=list)

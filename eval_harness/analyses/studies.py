@@ -1,0 +1,213 @@
+"""What studies of many runs share: one score over several runs, with an interval over test records and runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import fdtri, ndtri
+from scipy.stats.qmc import Sobol
+
+from eval_harness.results.comparison import repeated_patients
+from eval_harness.results.predictions import read_predictions
+from eval_harness.results.schema import Result
+from eval_harness.results.scoring import RESAMPLE_SEED
+from eval_harness.stats.bootstrap import bootstrap_counts
+from eval_harness.stats.resampled import interval, macro, resample_ranking
+from eval_harness.tasks.task import Task
+
+METRICS = ("macro_auroc", "macro_auprc")
+RUN_SEED = 1
+LEAST_REPETITIONS, LEAST_OF_CURVES = 2, 3
+"""Repetitions that an interval needs: of a score or a difference, and of anything that a fitted curve gives."""
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """One finished run: seed, training records, points, and replicates (resamples,) of METRICS on common resamples.
+
+    Attributes:
+        draw: of the training records; runs of one draw share them.
+    """
+
+    seed: int
+    records: int
+    points: dict[str, float]
+    replicates: dict[str, NDArray[np.float64]]
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Several runs that differ in their seeds alone.
+
+    Attributes:
+        records: mean number of training records.
+        points: of each metric the mean over the runs.
+        replicates: of each metric (resamples,): the mean over the runs on a resample of the test records, moved by the
+            error of a mean over so few repetitions; NaN for a single one.
+        by_run: of each metric the points of the runs.
+        seeds: of the runs.
+        repetitions: draws of the training records where there are several, else runs.
+    """
+
+    records: float
+    points: dict[str, float]
+    replicates: dict[str, NDArray[np.float64]]
+    by_run: dict[str, list[float]]
+    seeds: tuple[int, ...]
+    repetitions: int
+
+    def estimate(self, metric: str, confidence: float) -> dict[str, Any]:
+        """Point and ends of the interval; None where undefined, with the reason."""
+        reason = too_few(self.repetitions)
+        return numbers_of(self.points[metric], self.replicates[metric], confidence, (0.0, 1.0), reason)
+
+
+def score_run(folder: Path, result: Result, task: Task, resamples: int) -> RunScore:
+    """Score the test records of a finished run again, with replicates that all runs share.
+
+    Runs are compared by them, so they draw patients where one has several test records, whatever a run's own intervals
+    draw.
+
+    Raises:
+        ResultError: its predictions are not there or were changed.
+    """
+    assert result.predictions is not None
+    assert result.data is not None
+    predictions = read_predictions(folder / result.predictions.file, result.predictions.sha256)
+    test = predictions.part("test")
+    names = task.labels_among(predictions.labels, predictions.groups)
+    columns = [predictions.labels.index(name) for name in names]
+    groups = repeated_patients(test.patient_id, test.record_id)
+    counts = bootstrap_counts(len(test.record_id), resamples, RESAMPLE_SEED, groups)
+    areas, precisions = resample_ranking(test.y_true[:, columns], test.y_prob[:, columns], counts)
+    points, replicates = {}, {}
+    for metric, resampled in zip(METRICS, (areas, precisions), strict=True):
+        points[metric], replicates[metric] = macro(resampled)
+    return RunScore(result.seed, result.data.records.train, points, replicates)
+
+
+def joint(runs: Sequence[RunScore]) -> Joint:
+    """The mean over runs, with replicates over test records and repetitions.
+
+    Runs on one draw of the training records resemble each other, so where there are several draws their means are the
+    repetitions. Drawing repetitions with replacement instead would give (n - 1)/n of their variance: none for n = 1.
+    """
+    draws = sorted({run.draw for run in runs})
+    parts = [[run for run in runs if run.draw == draw] for draw in draws] if len(draws) > 1 else [[run] for run in runs]
+    points, replicates, by_run = {}, {}, {}
+    weights = error_weights(len(parts), len(runs[0].replicates[METRICS[0]]))
+    for metric in METRICS:
+        by_run[metric] = [run.points[metric] for run in runs]
+        points[metric] = float(np.mean(by_run[metric]))
+        means = np.array([np.mean([run.points[metric] for run in part]) for part in parts])
+        resampled = np.mean([run.replicates[metric] for run in runs], axis=0)
+        replicates[metric] = resampled + weights @ means
+    seeds = tuple(run.seed for run in runs)
+    return Joint(float(np.mean([run.records for run in runs])), points, replicates, by_run, seeds, len(parts))
+
+
+def error_weights(repetitions: int, resamples: int) -> NDArray[np.float64]:
+    """Weights (resamples, repetitions) that turn values of repetitions into draws of the error of their mean.
+
+    Each row sums to 0. For values y with standard deviation s, `weights @ y` is s/sqrt(n) times a variable of Student's
+    t distribution with n - 1 degrees of freedom. The same weights serve all sizes and models, so that differences of
+    paired repetitions, and what is correlated within a repetition, keep their own error. NaN for one repetition.
+    """
+    if repetitions < LEAST_REPETITIONS:
+        return np.full((resamples, repetitions), np.nan)
+    half = (resamples + 1) // 2
+    # Ends of intervals rest on the outermost draws of a heavy tail. So that these lie neither too near nor too far by
+    # chance, in no direction, the points are of a Sobol sequence and each has its opposite.
+    points = Sobol(repetitions + 1, rng=RUN_SEED).random_base2(math.ceil(math.log2(max(half, 2))))[:half]
+    towards = ndtri(points[:, :-1])
+    towards -= towards.mean(axis=1, keepdims=True)
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    levels = (np.argsort(np.argsort(points[:, -1])) + 0.5) / half
+    lengths = np.sqrt(fdtri(repetitions - 1, repetitions - 1, levels) / repetitions)
+    weights = towards * lengths[:, None]
+    return np.concatenate([weights, -weights])[:resamples]
+
+
+def too_few(repetitions: int, least: int = LEAST_REPETITIONS) -> str | None:
+    """Why a number of repetitions gives no interval; None where it does."""
+    if repetitions >= least:
+        return None
+    if repetitions == 1:
+        return "no interval from one run: how far another seed would lie is not known (give several seeds)"
+    return f"no interval of a curve from {repetitions} runs of a size: it would not hold (give {least} seeds or more)"
+
+
+def numbers_of(
+    point: float,
+    replicates: NDArray[np.float64],
+    confidence: float,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    reason: str | None = None,
+) -> dict[str, Any]:
+    """Point and ends of the percentile interval as JSON holds them; without ends `reason` says why.
+
+    Args:
+        point: NaN where undefined.
+        replicates: (resamples,).
+        confidence: coverage.
+        bounds: between which the number lies by its definition.
+        reason: why no interval is given.
+    """
+    found = interval(point, replicates, confidence=confidence)
+    if reason is None and math.isfinite(point) and not math.isfinite(found.low):
+        share = float(np.mean(np.isnan(replicates)))
+        reason = f"no interval: undefined in {100 * share:.0f} % of the resamples, where an end of it may lie"
+    if reason is not None:
+        return {"point": known(point), "low": None, "high": None, "reason": reason}
+    ends = (float(np.clip(end, *bounds)) for end in (found.low, found.high))
+    return {"point": known(point), **dict(zip(("low", "high"), map(known, ends), strict=True))}
+
+
+def known(value: float) -> float | None:
+    """The value, None where it is not finite."""
+    return float(value) if math.isfinite(value) else None
+
+
+def shown(estimate: dict[str, Any], digits: int = 3) -> str:
+    """An estimate as "0.842 [0.831, 0.853]"; "-" where there is none."""
+    if estimate["point"] is None:
+        return "-"
+    text = f"{estimate['point']:.{digits}f}"
+    if estimate["low"] is None or estimate["high"] is None:
+        return text
+    return f"{text} [{estimate['low']:.{digits}f}, {estimate['high']:.{digits}f}]"
+
+
+def fraction_name(fraction: float) -> str:
+    """A fraction as people write it: "1", "1/8", "0.3"."""
+    inverse = round(1 / fraction)
+    if inverse > 1 and math.isclose(1 / inverse, fraction, rel_tol=1e-9):
+        return f"1/{inverse}"
+    return f"{fraction:g}"
+
+
+def fraction_folder(fraction: float) -> str:
+    """The folder of a fraction: "fraction_1", "fraction_1-8", "fraction_0.3"."""
+    return "fraction_" + fraction_name(fraction).replace("/", "-")
+
+
+def told_apart(models: Sequence[str]) -> dict[str, str]:
+    """Names for figures and pages: of paths the last parts, as few as tell them apart."""
+    parts = {model: model.rstrip("/").split("/") for model in models}
+    for count in range(1, max((len(found) for found in parts.values()), default=1) + 1):
+        names = {model: "/".join(found[-count:]) for model, found in parts.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    return {model: model for model in models}
+
+
+def short_name(model: str) -> str:
+    """A model's name for figures: of a path only the last part."""
+    return model.rstrip("/").rpartition("/")[2]

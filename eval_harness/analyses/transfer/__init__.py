@@ -1,0 +1,1 @@
+"""A trained head scored on another dataset."""

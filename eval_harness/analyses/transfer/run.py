@@ -1,0 +1,403 @@
+"""The figure of a transfer: AUROC of every concept at home and on the other dataset, with intervals.
+
+`ecg-eval transfer`: the trained head of a run scored on another dataset, through a map of labels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset_scripts.core.extent import RECORDS
+from dataset_scripts.core.labels import label_matrix
+from ecg_hub.catalog import by_model_type
+from ecg_hub.errors import DataError, EcgHubError, InputError, unknown_name
+from eval_harness.analyses.cka.plot import write_figure
+from eval_harness.analyses.files import continued, write_analysis
+from eval_harness.analyses.trained import Trained, find_one, ids_digest, open_split, open_trained, part_of, stored_runs
+from eval_harness.analyses.transfer.harmonise import LabelMap, map_labels, prevalence_flag, read_map
+from eval_harness.analyses.transfer.schema import MappedLabel, TransferResult, TransferTask
+from eval_harness.data.records import Datasets
+from eval_harness.data.windows import Split, evenly_spaced
+from eval_harness.results.contamination import declared, own_train_only, state
+from eval_harness.results.folders import own_folder
+from eval_harness.results.predictions import Predictions, read_predictions, write_predictions
+from eval_harness.results.runfile import environment
+from eval_harness.results.schema import LabelResult, PredictionsFile, utc_now
+from eval_harness.results.scoring import RESAMPLE_SEED, score_task
+from eval_harness.tasks.registry import datasets as known_datasets
+from eval_harness.tasks.task import Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+FOLDER = "transfer"
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TransferOptions:
+    """What is scored on what.
+
+    Attributes:
+        folder: a result folder of `ecg-eval run --save-model`.
+        to: name of the other dataset.
+        tasks: tasks of the run; () takes all of classes whose head was kept.
+        output: where results go; default FOLDER/transfer.
+        column: label column of the other dataset.
+        split: of the other dataset; none of it was trained on.
+        records: at most this many records of it, evenly spaced.
+        label_map: CSV file of one's own instead of the tables.
+        resamples: bootstrap replicates; None takes those of the run.
+        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
+    """
+
+    folder: Path
+    to: str
+    tasks: tuple[str, ...] = ()
+    output: Path | None = None
+    column: str = "label_all"
+    split: str = "test"
+    records: int | None = None
+    label_map: Path | None = None
+    resamples: int | None = None
+    model: str | None = None
+    data_root: str = ""
+    include: tuple[Path, ...] = ()
+    overwrite: bool = False
+    quiet: bool = False
+    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run."""
+        if self.records is not None and self.records < 1:
+            raise InputError(f"records is {self.records!r}: it must be at least 1.")
+        if self.resamples is not None and self.resamples < 1:
+            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
+        known = known_datasets(self.include)
+        if self.to not in known:
+            raise unknown_name("dataset", self.to, known, "See `ecg-hub data ls`.")
+
+
+def run_transfer(options: TransferOptions) -> list[TransferResult]:
+    """Score the trained heads of a result folder on another dataset; one result per training run.
+
+    Raises:
+        UnknownNameError: a task or dataset that does not exist.
+        InputError: no label that both have, a label map that is not valid.
+        ResultError: no stored heads, or a folder of other settings.
+        DataError: the other dataset cannot be used.
+    """
+    found = find_one(options.folder)
+    names = stored_runs(found)
+    there = {result.task: result.run for result in found.results.values() if result.run in names}
+    for task in options.tasks:
+        if task not in there:
+            raise unknown_name("task of this run", task, there)
+    wanted = dict.fromkeys(there[task] for task in options.tasks or there)
+    output = options.output or found.folder / FOLDER
+    results = []
+    with own_folder(output):
+        for name in wanted:
+            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
+            tasks = [task for task in trained.tasks if not options.tasks or task.name in options.tasks]
+            results.append(_analyse(trained, tasks, options, output / f"transfer_{name}_to_{options.to}.json"))
+    return results
+
+
+@dataclass(frozen=True)
+class Target:
+    """The other dataset: records that are scored, their labels by name, and what a window needs."""
+
+    data: Any
+    split: Split
+    labels: list[str]
+    true: Float
+
+
+def _analyse(trained: Trained, tasks: Sequence[Task], options: TransferOptions, path: Path) -> TransferResult:
+    """The result of one training run, saved after every task."""
+    classes = [task for task in tasks if task.kind != "regression"]
+    if not classes:
+        raise InputError(f"{trained.run.name!r} has no task of classes; regression targets have no codes to map by.")
+    target = open_target(trained, options)
+    maps = {task.name: _map(trained, task, target, options) for task in classes}
+    result = continued(path, _empty(trained, target, options, maps), options.overwrite)
+    missing = [task for task in classes if task.name not in result.tasks]
+    if not missing and result.complete:
+        return result
+    store = path.with_suffix(".parquet")
+    if result.predictions is None:
+        predictions = _predicted(trained, target, options.quiet)
+        digest = write_predictions(store, predictions)
+        result = result.model_copy(update={"predictions": PredictionsFile(file=store.name, sha256=digest)})
+        write_analysis(path, result)
+    predictions = read_predictions(store, result.predictions.sha256 if result.predictions else None)
+    for task in missing:
+        scored = _scored(trained, task, target, predictions, maps[task.name], options.resamples)
+        result = result.model_copy(update={"tasks": {**result.tasks, task.name: scored}, "complete": False})
+        write_analysis(path, result)
+    result = result.model_copy(update={"complete": True})
+    write_analysis(path, result)
+    return result
+
+
+def open_target(trained: Trained, options: TransferOptions) -> Target:
+    """Open the split of the other dataset with its labels.
+
+    Raises:
+        InputError: no such label column or split.
+        DataError: no usable record.
+    """
+    # A limit of the run is of its own records.
+    opened = dataclasses.replace(trained.options, limit=None)
+    data, prepared = open_split(Datasets(opened), options.to, options.split, trained.seconds, None)
+    if options.column not in prepared.labels:
+        columns = ", ".join(prepared.labels) or "none"
+        raise InputError(f"{options.to!r} has no label column {options.column!r}; it has: {columns}.")
+    labels = list(prepared.labels[options.column])
+    if not labels:
+        raise DataError(f"No label of {options.to!r} occurs often enough in this copy; see --min-count of its run.")
+    whole = data.test
+    matrix = label_matrix(prepared.splits[options.split], options.column)[whole.rows]
+    chosen = evenly_spaced(len(whole), options.records)
+    return Target(data, part_of(whole, chosen), labels, matrix[chosen])
+
+
+def _map(trained: Trained, task: Task, target: Target, options: TransferOptions) -> LabelMap:
+    stored = trained.predictions
+    mine = task.labels_among(stored.labels, stored.groups)
+    if options.label_map is not None:
+        return read_map(options.label_map, mine, target.labels)
+    if trained.run.label_column in ("label_super", "label_sub") and trained.run.dataset == "ptb-xl":
+        raise InputError(
+            f"The labels of {task.name!r} are groups of statements, which have no SNOMED CT code. Train ptbxl_all or "
+            "ptbxl_diag, or pass --map FILE with codes of your own."
+        )
+    return map_labels(trained.run.dataset, mine, options.to, target.labels, options.column)
+
+
+def _predicted(trained: Trained, target: Target, quiet: bool) -> Predictions:
+    """Outputs of the head on the target; targets are unknown (NaN) in terms of its own labels."""
+    outputs = trained.predict(target.data, target.split, quiet)
+    split = target.split
+    return Predictions(
+        run=trained.run.name,
+        kind=trained.run.kind,
+        labels=trained.predictions.labels,
+        split=["test"] * len(split),
+        record_id=split.record_ids,
+        y_true=np.full_like(outputs, np.nan),
+        y_prob=outputs,
+        patient_id=_known([patient or None for patient in split.patient_ids]),
+        regression_targets=trained.predictions.regression_targets,
+        age=_known(split.ages),
+        sex=_known(split.sexes),
+    )
+
+
+def _known(values: list[Any]) -> list[Any] | None:
+    return values if any(value is not None for value in values) else None
+
+
+def joined(values: Float, names: Sequence[str], groups: Sequence[Sequence[str]]) -> Float:
+    """Columns (records, groups): the largest of each group's columns.
+
+    Args:
+        values: (records, names).
+        names: of the columns.
+        groups: names of the columns of each group.
+    """
+    place = {name: column for column, name in enumerate(names)}
+    return np.stack([values[:, [place[name] for name in group]].max(axis=1) for group in groups], axis=1)
+
+
+def _scored(
+    trained: Trained, task: Task, target: Target, outputs: Predictions, mapping: LabelMap, resamples: int | None
+) -> TransferTask:
+    about: dict[str, Any] = {
+        "mapped": [MappedLabel.model_validate(_as_lists(link)) for link in mapping.links],
+        "unmapped_source": mapping.unmapped_source,
+        "unmapped_target": mapping.unmapped_target,
+    }
+    if not mapping.links:
+        reason = f"no label of {task.name} has a partner in {target.data.dataset}"
+        return TransferTask(status="failed", reason=reason, **about)
+    names = tuple(link.name for link in mapping.links)
+    stored, protocol = trained.predictions, trained.options.protocol
+    sources, targets = ([getattr(link, side) for link in mapping.links] for side in ("source", "target"))
+    home = dataclasses.replace(
+        stored,
+        labels=names,
+        kind="multi_label_classification",
+        y_true=joined(stored.y_true, stored.labels, sources),
+        y_prob=joined(stored.y_prob, stored.labels, sources),
+        regression_targets=(),
+        scales={},
+        groups={},
+    )
+    validation = home.part("validation")
+    away = _after(
+        validation,
+        dataclasses.replace(
+            outputs,
+            labels=names,
+            kind="multi_label_classification",
+            y_true=joined(target.true, target.labels, targets),
+            y_prob=joined(outputs.y_prob, outputs.labels, sources),
+            regression_targets=(),
+        ),
+    )
+    mapped_task = task.model_copy(update={"labels": names, "targets": None})
+    unit: Any = protocol.resample_unit
+    try:
+        there = score_task(mapped_task, away, resamples or protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
+    except EcgHubError as error:
+        return TransferTask(status="failed", reason=str(error), **about)
+    here = score_task(mapped_task, home, resamples or protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
+    pairs = zip(about["mapped"], here.per_label, there.per_label, strict=True)
+    about["mapped"] = [_flagged(*pair) for pair in pairs]
+    return TransferTask(
+        status="done",
+        metrics=there.metrics,
+        per_label=there.per_label,
+        subgroups=there.subgroups,
+        at_home=here.metrics,
+        per_label_at_home=here.per_label,
+        **about,
+    )
+
+
+def _flagged(link: MappedLabel, home: LabelResult, away: LabelResult) -> MappedLabel:
+    flag = prevalence_flag((home.positives or 0, home.records), (away.positives or 0, away.records))
+    return link.model_copy(update={"flag": flag})
+
+
+def _after(validation: Predictions, test: Predictions) -> Predictions:
+    """Validation records of the run, for thresholds, followed by the records that are scored."""
+
+    def both(name: str) -> list[Any] | None:
+        first, second = getattr(validation, name), getattr(test, name)
+        if second is None:
+            return None
+        return [*(first if first is not None else [None] * len(validation.record_id)), *second]
+
+    return dataclasses.replace(
+        test,
+        split=[*validation.split, *test.split],
+        record_id=[*validation.record_id, *test.record_id],
+        y_true=np.concatenate([validation.y_true, test.y_true]),
+        y_prob=np.concatenate([validation.y_prob, test.y_prob]),
+        patient_id=both("patient_id"),
+        age=both("age"),
+        sex=both("sex"),
+    )
+
+
+def _digest(links: Sequence[tuple[str, ...]]) -> str:
+    return hashlib.sha256(json.dumps(links).encode()).hexdigest()[:16]
+
+
+def _as_lists(link: Any) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(link).items()}
+
+
+def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Mapping[str, LabelMap]) -> TransferResult:
+    settings = trained.found.run.settings
+    entry = by_model_type(trained.classifier.config.model_type)
+    untrained = "random" in (settings.model.id.partition(":")[0], settings.model.origin) or settings.mode == "scratch"
+    unnamed = settings.model.origin in ("own", "unverified")
+    known = settings.model.pretraining_corpora if unnamed else declared(trained.classifier.config, entry)
+    corpora = [] if untrained else known
+    links = sorted({(link.code, *link.source, "=", *link.target) for found in maps.values() for link in found.links})
+    decides: dict[str, Any] = {
+        "run": trained.found.run.fingerprint,
+        "head": trained.weights_sha256,
+        "data": [options.to, target.data.fingerprint, options.column, options.split],
+        "records": ids_digest(target.split.record_ids),
+        "resamples": options.resamples or trained.options.protocol.resamples,
+        # By the links themselves, so that a result of older tables is not continued with newer ones.
+        "map": f"tables, links {_digest(links)}" if options.label_map is None else [list(link) for link in links],
+    }
+    return TransferResult(
+        settings=decides,
+        synthetic=bool(target.data.deviations.get("synthetic")),
+        part_of_release=target.data.deviations.get(RECORDS),
+        command=["ecg-eval", *sys.argv[1:]],
+        environment=environment(str(trained.accelerator.device)),
+        created=utc_now(),
+        run=trained.run.name,
+        model=settings.model,
+        mode=settings.mode,
+        seed=settings.seed,
+        source=trained.run.dataset,
+        target=options.to,
+        fingerprint=target.data.fingerprint,
+        column=options.column,
+        split=options.split,
+        records=len(target.split),
+        contamination=state(corpora, options.to, own_train_only(trained.classifier.config), target.data.fingerprint),
+    )
+
+
+HOME, AWAY, CHANCE = "#59636e", "#0072b2", 0.5
+ROW_INCH = 0.3
+
+
+def dumbbells(result: TransferResult, task: str) -> Figure:
+    """Draw one task of a result.
+
+    Args:
+        result: a result whose task is done.
+        task: its name.
+    """
+    from matplotlib.figure import Figure
+
+    found = result.tasks[task]
+    rows = len(found.per_label)
+    figure = Figure(figsize=(8.0, 1.6 + ROW_INCH * rows), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    sides = (
+        (found.per_label_at_home, -0.14, HOME, "s", f"{result.source} (its own test records)"),
+        (found.per_label, 0.14, AWAY, "o", f"{result.target} ({result.records:,} records)"),
+    )
+    for labels, shift, colour, mark, name in sides:
+        drawn = [(place + shift, label.auroc) for place, label in enumerate(labels) if label.auroc is not None]
+        points = [(place, auroc.point) for place, auroc in drawn if auroc.point is not None]
+        axes.plot([x for _, x in points], [y for y, _ in points], mark, color=colour, markersize=4, label=name)
+        for place, auroc in drawn:
+            if auroc.low is not None and auroc.high is not None:
+                axes.plot([auroc.low, auroc.high], [place, place], color=colour, linewidth=1.2)
+    axes.axvline(CHANCE, color="#999999", linestyle=":", linewidth=0.9)
+    axes.set_yticks(range(rows), [_name(label) for label in found.per_label], fontsize=7)
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.set_xlabel(f"AUROC, 95 % interval; positives are those of {result.target}", fontsize=8)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.grid(axis="x", alpha=0.3, linewidth=0.5)
+    figure.suptitle(f"{result.model.id}, {result.mode}, {task}", fontsize=10, x=0.01, ha="left")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", fontsize=7, ncols=2, frameon=False)
+    return figure
+
+
+def write_dumbbells(result: TransferResult, folder: Path) -> list[Path]:
+    """Write the figure of every finished task as SVG and PNG; return the files."""
+    return [
+        path
+        for task, found in result.tasks.items()
+        if found.status == "done"
+        for path in write_figure(dumbbells(result, task), folder / f"transfer_{task}_to_{result.target}")
+    ]
+
+
+def _name(label: LabelResult) -> str:
+    return f"{label.label} ({label.positives:,} positive)" if label.positives is not None else label.label

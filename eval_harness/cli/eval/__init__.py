@@ -1,0 +1,1 @@
+"""`ecg-eval`, a file per verb."""

@@ -1,0 +1,93 @@
+"""`ecg-eval ablation`: what the parts of mode `post_train` bring, at several fractions of the training records."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.errors import unknown_name
+from ecg_hub.utils.text import print_table
+from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.cli.eval import run as run_verb
+from eval_harness.config.options import parse_fraction
+
+OWN = ("preview", "depth", "weights", "fractions", "json")
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "ablation",
+        help="post_train with and without its parts, at several fractions of the training records",
+        description="Run mode post_train with {preview on, off} x {stochastic depth on, off} x {pretrained, random "
+        "weights} x fractions of the training records x seeds, and tabulate macro AUROC and macro AUPRC with "
+        "intervals. Repeating a command continues where it stopped.",
+        argument_default=argparse.SUPPRESS,
+    )
+    group = parser.add_argument_group("ablation")
+    group.add_argument("--preview", action="append", metavar="on,off", help="stage 1 (default: on,off)")
+    group.add_argument("--depth", action="append", metavar="on,off", help="stochastic depth (default: on,off)")
+    group.add_argument("--weights", action="append", metavar="W", help="default: pretrained,random")
+    group.add_argument("--fractions", action="append", metavar="F", help="of the training records (default: 1,0.3,0.1)")
+    add_json_flag(group)
+    run_verb.add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def ablation_of(args: argparse.Namespace) -> Any:
+    """The study that the words ask for.
+
+    Raises:
+        InputError: a value that cannot make one.
+    """
+    from eval_harness.analyses.ablation.run import SWITCH, WEIGHTS, Ablation
+
+    merged = run_verb.gather(args)
+    own = {name: merged.pop(name) for name in OWN if name in merged}
+    merged.setdefault("mode", ["post_train"])
+    merged.setdefault("output", Path("ablation"))
+    return Ablation(
+        options=run_verb.options_from(merged),
+        previews=_switches("preview", own.get("preview"), SWITCH),
+        depths=_switches("depth", own.get("depth"), SWITCH),
+        weights=_switches("weights", own.get("weights"), WEIGHTS),
+        fractions=tuple(parse_fraction(text) for text in split_commas(own.get("fractions"))) or (1.0, 0.3, 0.1),
+    )
+
+
+def _switches(name: str, given: Any, known: dict[str, bool]) -> tuple[bool, ...]:
+    words = split_commas(given) or tuple(known)
+    for word in words:
+        if word not in known:
+            raise unknown_name(f"value of --{name}", word, known)
+    return tuple(known[word] for word in words)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the study; prints the table."""
+    from eval_harness.analyses.ablation.run import PLOT_FILE, RESULT_FILE, planned, run_ablation
+    from eval_harness.analyses.study_results import ablation_rows, reasons
+    from eval_harness.runner.run import exit_code
+
+    study = ablation_of(args)
+    if getattr(args, "dry_run", False):
+        calls = list(planned(study))
+        for call in calls:
+            print(call.options.output)
+        print(f"{len(calls)} runs")
+        return 0
+    content, results = run_ablation(study)
+    if not results:  # of several processes, one holds the results
+        return 0
+    if getattr(args, "json", False):
+        print(json.dumps(content, indent=1))
+    else:
+        print_table(ablation_rows(content), title="ablation")
+        for reason in reasons(content):
+            print(reason)
+        for fault in content["not_done"]:
+            print(f"not done: {fault.splitlines()[0]}")
+        print(f"{study.options.output / RESULT_FILE}, {study.options.output / PLOT_FILE}")
+    return exit_code(results)

@@ -1,0 +1,118 @@
+"""`ecg-eval label-efficiency`: how many labelled records a model needs, against a supervised baseline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.errors import InputError
+from ecg_hub.utils.text import print_table
+from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.cli.eval import run as run_verb
+from eval_harness.config.options import parse_fraction
+
+OWN = ("fractions", "subset_seeds", "baseline", "baseline_mode", "ratio_at", "nested", "all_records", "json")
+DEFAULT_TASK = "ptbxl_label_efficiency"
+DEFAULT_OUTPUT = Path("label_efficiency")
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "label-efficiency",
+        help="score on 1 ... 1/128 of the training records, curves, records saved against a baseline",
+        description="Train on stratified parts of the training records, fit C N^-alpha + L0 to 1 - macro AUROC, and "
+        "give r(N), the records that a model needs for the score of the baseline at N records, over N. Published sets "
+        "of labels: echonext_label_efficiency (6), ptbxl_label_efficiency (5), ptbxl_all_label_efficiency (13); any "
+        "task of classes will do. Repeating a command continues where it stopped.",
+        argument_default=argparse.SUPPRESS,
+    )
+    group = parser.add_argument_group("label efficiency")
+    group.add_argument("--fractions", action="append", metavar="F", help="default: 1,1/2,1/4,...,1/128")
+    group.add_argument("--subset-seeds", action="append", metavar="N", help="draws of each fraction (default: 0)")
+    group.add_argument("--baseline", metavar="M", help="supervised baseline, or none (default: s4)")
+    group.add_argument("--baseline-mode", metavar="MODE", help="default: scratch")
+    group.add_argument("--ratio-at", action="append", metavar="N", help="records to give r(N) at (default: all sizes)")
+    group.add_argument("--nested", action="store_true", help="smaller subsets lie in larger ones")
+    group.add_argument("--all-records", action="store_true", help="not one record per patient; validation left whole")
+    add_json_flag(group)
+    run_verb.add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def study_of(args: argparse.Namespace) -> Any:
+    """The study that the words ask for.
+
+    Raises:
+        InputError: a value that cannot make one.
+    """
+    from eval_harness.analyses.label_efficiency.study import FRACTIONS, Study
+    from eval_harness.config.options import TrainSubset
+
+    merged = run_verb.gather(args)
+    own = {name: merged.pop(name) for name in OWN if name in merged}
+    merged.setdefault("tasks", [DEFAULT_TASK])
+    merged.setdefault("mode", ["finetune"])
+    merged.setdefault("output", DEFAULT_OUTPUT)
+    whole = bool(own.get("all_records"))
+    baseline = own.get("baseline", "s4")
+    return Study(
+        options=run_verb.options_from(merged),
+        fractions=tuple(parse_fraction(text) for text in split_commas(own.get("fractions"))) or FRACTIONS,
+        subset_seeds=_numbers("--subset-seeds", own.get("subset_seeds"), int) or (0,),
+        subset=TrainSubset(nested=bool(own.get("nested")), one_record_per_patient=not whole, validation=not whole),
+        baseline=None if baseline == "none" else (baseline, own.get("baseline_mode", "scratch")),
+        ratio_at=_numbers("--ratio-at", own.get("ratio_at"), float),
+    )
+
+
+def _numbers(option: str, given: Any, kind: Any) -> tuple[Any, ...]:
+    words = split_commas(given)
+    try:
+        found = tuple(kind(word) for word in words)
+    except ValueError as error:
+        raise InputError(f"{option} is {','.join(words)!r}: give numbers, for example {option} 1,2.") from error
+    if any(not value >= 0 for value in found) or (kind is float and any(not 1 <= value < 1e12 for value in found)):
+        raise InputError(f"{option} is {','.join(words)!r}: too small, or no number.")
+    return found
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the study; prints points, curves and ratios."""
+    from eval_harness.analyses.label_efficiency.study import PLOT_FILE, RESULT_FILE, planned, run_study
+    from eval_harness.analyses.studies import fraction_name
+    from eval_harness.runner.run import exit_code
+
+    study = study_of(args)
+    if getattr(args, "dry_run", False):
+        calls = list(planned(study))
+        for call in calls:
+            print(f"{call.task} {call.model} {call.mode} {fraction_name(call.fraction)} -> {call.options.output}")
+        print(f"{len(calls) * len(study.options.seeds)} runs")
+        return 0
+    content, results = run_study(study)
+    if not results:  # of several processes, one holds the results
+        return 0
+    if getattr(args, "json", False):
+        print(json.dumps(content, indent=1))
+    else:
+        _print(content)
+        print(f"{study.options.output / RESULT_FILE}, {study.options.output / PLOT_FILE}")
+    return exit_code(results)
+
+
+def _print(content: dict[str, Any]) -> None:
+    from eval_harness.analyses.study_results import curve_rows, point_rows, ratio_rows, reasons
+
+    print_table(point_rows(content), title="points")
+    print()
+    print_table(curve_rows(content), title="curves: 1 - macro AUROC = C N^-alpha + L0")
+    if content["ratios"]:
+        print()
+        print_table(ratio_rows(content), title="records needed, over those of the baseline")
+    for reason in reasons(content):
+        print(reason)
+    for fault in content["not_done"]:
+        print(f"not done: {fault.splitlines()[0]}")

@@ -1,0 +1,256 @@
+"""`ecg-eval ls`, `ecg-eval describe` and `ecg-eval validate`: what there is, read from data files alone."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.errors import unknown_name
+from ecg_hub.utils.text import print_pairs, print_table
+from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.config.options import TRIVIAL
+from eval_harness.tasks.registry import datasets, own_datasets, suites, tasks, validate
+from eval_harness.tasks.task import CATEGORIES
+
+SCORING = {
+    "macro_auroc": "macro AUROC, higher is better: mean over the labels that have both outcomes on the test split; "
+    "macro_auroc_paper counts the others 0.5, as published",
+    "mae": "mean absolute error of z-scored targets, lower is better: pooled over all known values, as published",
+}
+
+
+BASELINE: dict[str, Any] = {
+    "name": TRIVIAL,
+    "title": "Age, sex, heart rate and amplitudes",
+    "kind": "baseline",
+    "input": "whole records, 12 leads",
+    "dim": 30,
+    "summary": "a regularised linear model without an encoder: what any encoder must beat",
+}
+
+
+def register(verbs: Any) -> None:
+    """Add the three verbs."""
+    ls = verbs.add_parser("ls", help="list tasks, suites, models, datasets or modes")
+    ls.add_argument("what", nargs="?", choices=sorted(LISTS), default="tasks", help="default: tasks")
+    _add_include(ls)
+    add_json_flag(ls)
+    ls.set_defaults(run=run_ls)
+
+    describe = verbs.add_parser("describe", help="everything about one task, suite, model, dataset or mode")
+    describe.add_argument("name", metavar="NAME", help="a name from `ecg-eval ls`")
+    _add_include(describe)
+    add_json_flag(describe)
+    describe.set_defaults(run=run_describe)
+
+    check = verbs.add_parser("validate", help="check your own task files before a run")
+    check.add_argument("files", nargs="+", metavar="FILE", help="task files, or folders of them")
+    check.set_defaults(run=run_validate)
+
+
+def run_ls(args: argparse.Namespace) -> int:
+    """Print one line per item, or a JSON list with every field."""
+    rows, whole = LISTS[args.what](split_commas(args.include))
+    if args.json:
+        print(json.dumps(whole, indent=1, ensure_ascii=False, default=str))
+    else:
+        print_table(rows, title=args.what)
+    return 0
+
+
+def run_describe(args: argparse.Namespace) -> int:
+    """Print everything about what has this name: a task and a dataset may share one.
+
+    Raises:
+        UnknownNameError: nothing has it, with suggestions.
+    """
+    from eval_harness.cli.hub import listing as hub_listing
+
+    include = split_commas(args.include)
+    alias = args.name.removeprefix("random:").removesuffix("-tiny")
+    if alias in _model_names():
+        return hub_listing.run_info(argparse.Namespace(name=args.name, json=args.json))
+    if args.name == TRIVIAL:
+        print(json.dumps(BASELINE, indent=1)) if args.json else print_pairs(BASELINE)
+        return 0
+    found = [
+        (kind, item)
+        for kind in ("tasks", "suites", "datasets", "modes")
+        for item in LISTS[kind](include)[1]
+        if item["name"] == args.name
+    ]
+    if not found:
+        kinds = ("tasks", "suites", "datasets", "modes")
+        names = [TRIVIAL, *(item["name"] for kind in kinds for item in LISTS[kind](include)[1])]
+        raise unknown_name("name", args.name, {*names, *_model_names()}, "See `ecg-eval ls`.")
+    if args.json:
+        print(json.dumps([{"what": kind.removesuffix("s"), **item} for kind, item in found], indent=1, default=str))
+        return 0
+    for i, (kind, item) in enumerate(found):
+        if i:
+            print()
+        print_pairs(_task_pairs(args.name, include) if kind == "tasks" else _pairs(kind, item))
+    return 0
+
+
+def run_validate(args: argparse.Namespace) -> int:
+    """Check task files and descriptions of own archives together; prints one line each.
+
+    Raises:
+        InputError: one line per problem.
+    """
+    checked = validate(args.files)
+    for own in own_datasets(args.files).values():
+        print(f"ok: dataset {own.name}, {_rate(own)}, folds: {own.folds}")
+    for task in checked:
+        print(f"ok: {task.name} version {task.version}, {task.count} labels, run {task.run} on {task.dataset}")
+    return 0
+
+
+def _tasks(include: tuple[str, ...]) -> Listing:
+    found = tasks(include).values()
+    rows = [
+        {
+            "task": task.name,
+            "labels": task.count,
+            "metric": task.metric,
+            "dataset": task.dataset,
+            "run": task.run,
+            "category": CATEGORIES[task.category],
+        }
+        for task in found
+    ]
+    return rows, [task.model_dump() for task in found]
+
+
+def _suites(include: tuple[str, ...]) -> Listing:
+    del include  # suites hold built-in tasks only
+    whole = [{"name": suite.name, "title": suite.title, "tasks": suite.members()} for suite in suites().values()]
+    rows = [{"suite": suite["name"], "tasks": len(suite["tasks"]), "what it holds": suite["title"]} for suite in whole]
+    return rows, whole
+
+
+def _models(include: tuple[str, ...]) -> Listing:
+    del include
+    from ecg_hub.catalog import models
+
+    rows = [
+        {
+            "model": entry.alias,
+            "title": entry.title,
+            "kind": entry.kind,
+            "input": str(entry.input),
+            "dim": entry.dim,
+            "parameters": f"{entry.parameters:,}",
+            "licence of the weights": entry.licence.name,
+        }
+        for entry in models().values()
+    ]
+    shown = ("title", "kind", "input", "dim")
+    baseline = {
+        "model": TRIVIAL,
+        **{key: BASELINE[key] for key in shown},
+        "parameters": "-",
+        "licence of the weights": "-",
+    }
+    whole = [{"name": entry.alias, **dataclasses.asdict(entry)} for entry in models().values()]
+    return [*rows, baseline], [*whole, dict(BASELINE)]
+
+
+def _datasets(include: tuple[str, ...]) -> Listing:
+    found = datasets(include)
+    fields = (
+        "name", "title", "versions", "sampling_rates", "access", "redistribution", "licence", "label_columns", "folds",
+        "page", "citation",
+    )  # fmt: skip
+    rows = [
+        {
+            "dataset": dataset.name,
+            "title": dataset.title,
+            "rate": _rate(dataset),
+            "access": dataset.access,
+            "licence": dataset.licence,
+            "tasks": sum(task.dataset == dataset.name for task in tasks(include).values()),
+            "page": dataset.page,
+        }
+        for dataset in found.values()
+    ]
+    return rows, [{field: getattr(dataset, field) for field in fields} for dataset in found.values()]
+
+
+def _rate(dataset: Any) -> str:
+    """The published rate; a user's own archive may leave it to its files."""
+    return f"{dataset.sampling_rate} Hz" if dataset.sampling_rates else "rate of its files"
+
+
+def _modes(include: tuple[str, ...]) -> Listing:
+    del include
+    from eval_harness.config.protocol import DEFAULT_MODES, MODES
+
+    rows = [{"mode": name, "by default": name in DEFAULT_MODES, "what it trains": text} for name, text in MODES.items()]
+    whole = [{"name": name, "default": name in DEFAULT_MODES, "description": text} for name, text in MODES.items()]
+    return rows, whole
+
+
+Listing = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+LISTS: dict[str, Callable[[tuple[str, ...]], Listing]] = {
+    "tasks": _tasks,
+    "suites": _suites,
+    "models": _models,
+    "datasets": _datasets,
+    "modes": _modes,
+}
+
+
+def _task_pairs(name: str, include: tuple[str, ...]) -> dict[str, object]:
+    known = tasks(include)
+    task, dataset = known[name], datasets(include)[known[name].dataset]
+    shared = [other.name for other in known.values() if other.run == task.run and other.name != task.name]
+    run = f"{task.run}, shared with {', '.join(shared)}" if shared else task.run
+    pairs: dict[str, object] = {
+        "task": f"{task.title} ({task.name}), version {task.version}",
+        "what it is": task.description,
+        "category": CATEGORIES[task.category],
+        "dataset": f"{dataset.title} ({dataset.name}), {dataset.access}, {dataset.licence}",
+        "get the data": dataset.page,
+        "splits": dataset.folds,
+        "records": dataset.releases[0].split_text if dataset.releases else None,
+        "training run": run,
+        "label column": task.label_column,
+        "scored by": SCORING[task.metric],
+        "intervals": f"95 %, by {task.resample_unit} (docs/statistics.md)",
+        "published": "a row of arXiv:2509.25095" if task.published else "no",
+        "labels": task.listed,
+        "citation": task.citation,
+    }
+    if task.superseded_by:
+        pairs["superseded by"] = task.superseded_by
+    return pairs
+
+
+def _pairs(kind: str, item: dict[str, Any]) -> dict[str, object]:
+    """Name first under its kind, then the other fields; lists as comma lists, with their length for tasks."""
+    pairs: dict[str, object] = {kind.removesuffix("s"): item["name"]}
+    for field, value in item.items():
+        if field != "name":
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            pairs[field.replace("_", " ")] = f"{len(value)}: {text}" if field == "tasks" else text
+    return pairs
+
+
+def _model_names() -> set[str]:
+    from ecg_hub.catalog import models
+
+    return set(models())
+
+
+def _add_include(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--include", action="append", metavar="PATH", type=_path, help="your own task files or folders")
+
+
+def _path(text: str) -> str:
+    return str(Path(text).expanduser())

@@ -1,0 +1,73 @@
+"""`ecg-eval`: score models on tasks, list and describe what there is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from eval_harness.cli.common import start
+from eval_harness.cli.eval import (
+    ablation,
+    checks,
+    cka,
+    compare,
+    label_efficiency,
+    leaderboard,
+    listing,
+    push,
+    report,
+    robustness,
+    run,
+    transfer,
+)
+
+EPILOG = """\
+examples:
+  ecg-eval --model random:ecg-cpc --tasks ptbxl_super --data-root mock --epochs 2 --limit 96
+  ecg-eval --model ecg-cpc --tasks all --data-root /data/ecg
+  ecg-eval ls tasks
+  ecg-eval describe ptbxl_super
+  ecg-eval compare results/
+  ecg-eval verify results/ecg-cpc/linear
+  ecg-eval report results/ --output report.html
+
+A run that was interrupted continues when the same command is given again.
+Without a verb, `run` is meant: `ecg-eval --model ...`; its options: `ecg-eval run --help`.
+Research software, not a medical device."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="ecg-eval",
+        description="Score ECG models on published clinical tasks, with intervals, resumable.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    run.register(verbs)
+    compare.register(verbs)
+    checks.register(verbs)
+    report.register(verbs)
+    label_efficiency.register(verbs)
+    ablation.register(verbs)
+    cka.register(verbs)
+    robustness.register(verbs)
+    transfer.register(verbs)
+    push.register(verbs)
+    leaderboard.register(verbs)
+    listing.register(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0 all rows done, 1 a row failed or was skipped, 2 wrong usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0].startswith("-") and words[0] not in ("-h", "--help"):
+        words.insert(0, "run")
+    return start(build_parser(), words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

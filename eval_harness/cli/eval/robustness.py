@@ -1,0 +1,96 @@
+"""`ecg-eval robustness`: where a trained head breaks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.utils.text import print_table
+from eval_harness.cli.common import add_json_flag, split_commas
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "robustness",
+        help="score a run's trained heads again on corrupted records",
+        description="Score the trained heads of a run again on corrupted test records, at graded strengths: leads "
+        "lost, exchanged or flat, lower rate, wrong gain, wander, hum, muscle noise, missing segments. Nothing is "
+        "trained. The run must have been made with --save-model. The same command continues where it stopped.",
+    )
+    parser.add_argument("folder", metavar="RUN", help="a result folder of `ecg-eval run --save-model`")
+    parser.add_argument("--corruptions", action="append", metavar="C", help="names or groups; wildcards allowed")
+    parser.add_argument("--runs", action="append", metavar="R", help="only these training runs of the folder")
+    parser.add_argument("--records", type=int, metavar="N", help="at most N test records, evenly spaced (default: all)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: RUN/robustness")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the corruptions (default: 0)")
+    parser.add_argument("--mains", type=float, default=50.0, metavar="HZ", help="of the hum: 50 or 60 (default: 50)")
+    parser.add_argument("--resamples", type=int, metavar="N", help="bootstrap resamples (default: those of the run)")
+    add_reopening(parser)
+    parser.set_defaults(run=run)
+
+
+def add_reopening(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a verb that reopens a run."""
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="the datasets (default: $ECG_DATA_ROOT; mock runs need none)"
+    )
+    parser.add_argument("--model", metavar="M", help="the run's encoder, where it is a Python object or has moved")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
+    parser.add_argument("--num-workers", type=int, metavar="N", help="processes that read (default: 0)")
+    parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
+    parser.add_argument("--include", action="append", metavar="PATH", help="your own task files or folders of them")
+    parser.add_argument("--overwrite", action="store_true", help="discard a result made with other settings")
+    add_json_flag(parser)
+
+
+def reopening(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_reopening` gave, as keywords of the options of an analysis."""
+    names = ("device", "num_workers", "cache_dir")
+    return {
+        "model": args.model,
+        "data_root": args.data_root or os.environ.get("ECG_DATA_ROOT", ""),
+        "include": tuple(Path(path) for path in split_commas(args.include)),
+        "overwrite": args.overwrite,
+        "quiet": args.json,
+        "others": {name: getattr(args, name) for name in names if getattr(args, name) is not None},
+    }
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score; prints one row per condition and where the files lie."""
+    from eval_harness.analyses.robustness.plot import write_curves
+    from eval_harness.analyses.robustness.run import FOLDER, RobustnessOptions, run_robustness
+    from eval_harness.analyses.rows import condition_rows
+
+    folder = Path(args.folder).expanduser()
+    options = RobustnessOptions(
+        folder=folder,
+        output=args.output.expanduser() if args.output else None,
+        wanted=split_commas(args.corruptions),
+        runs=split_commas(args.runs),
+        records=args.records,
+        seed=args.seed,
+        mains_hz=args.mains,
+        resamples=args.resamples,
+        **reopening(args),
+    )
+    results = run_robustness(options)
+    output = options.output or folder / FOLDER
+    files = [path for result in results for path in write_curves(result, output)]
+    if args.json:
+        print(json.dumps([result.model_dump(mode="json") for result in results], indent=1))
+        return 0
+    for result in results:
+        for task in result.main:
+            print_table(condition_rows(result, task), title=f"{result.model.id} {result.mode} {task}")
+    units = dict.fromkeys(str(result.settings["changes_resampled_by"]) for result in results)
+    print(
+        f"Changes are resampled by {' and '.join(units)}; significant: their interval excludes 0, not adjusted for the "
+        "number of conditions."
+    )
+    print(", ".join(str(path) for path in files))
+    return 0

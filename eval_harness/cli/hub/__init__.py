@@ -1,0 +1,1 @@
+"""`ecg-hub`, a file per verb."""

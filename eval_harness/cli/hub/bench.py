@@ -1,0 +1,107 @@
+"""`ecg-hub bench`: what models cost to run."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ecg_hub.utils.text import print_table
+from eval_harness.cli.common import split_commas
+
+DESCRIPTION = """\
+Measure the encoder of each model: parameters, multiply-accumulates per record of 10 s, records per second, and the peak
+memory of tensors (weights, input, activations). A short name is measured with random weights: costs do not depend on
+their values, and no weights file is needed. A record is cut into as many windows as fit, as in validation and test."""
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    bench = verbs.add_parser(
+        "bench",
+        help="parameters, operations, speed and memory of models",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument("names", nargs="+", metavar="NAME", help="short name, folder or hub id; `all` is every model")
+    bench.add_argument("--preset", choices=("benchmark", "native"), default="benchmark", help="default: benchmark")
+    bench.add_argument(
+        "--batch-size",
+        action="append",
+        metavar="N[,N]",
+        help="records of 10 s per forward pass, repeatable (default: 1,32)",
+    )
+    bench.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
+    bench.add_argument("--threads", type=int, metavar="N", help="threads of the CPU (default: as torch is set)")
+    bench.add_argument(
+        "--seconds", type=float, default=2.0, metavar="S", help="time each batch size for so long (default: 2)"
+    )
+    bench.add_argument("--format", choices=("table", "json", "markdown"), default="table", help="default: table")
+    bench.set_defaults(run=run_bench)
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    """Measure and print; progress goes to standard error."""
+    sizes = _batch_sizes(args.batch_size)
+    names = _names(args.names)
+    from ecg_hub.inference.bench import bench, rows
+
+    costs = []
+    for place, name in enumerate(names, start=1):
+        if len(names) > 1:
+            print(f"{place}/{len(names)} {name}", file=sys.stderr)
+        costs.append(
+            bench(
+                name,
+                preset=args.preset,
+                batch_sizes=sizes,
+                device=args.device,
+                threads=args.threads,
+                seconds=args.seconds,
+            )
+        )
+    if args.format == "json":
+        print(json.dumps([dataclasses.asdict(cost) for cost in costs], indent=1))
+    elif args.format == "markdown":
+        print(markdown(rows(costs)))
+    else:
+        print_table(rows(costs), title="costs")
+        last = costs[-1]
+        threads = f", {last.threads} thread{'s' if last.threads > 1 else ''}" if last.threads else ""
+        print(f"preset {last.preset}, {last.device}{threads}, float32, torch {last.torch}")
+    return 0
+
+
+def markdown(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows as a Markdown table, numbers to the right.
+
+    Args:
+        rows: at least one; all with the same columns.
+    """
+    columns = list(rows[0])
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *([str(row[key]) for key in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    """The models asked for; a name that looks short is checked before torch is imported."""
+    from ecg_hub.catalog import models
+    from ecg_hub.names import resolve
+
+    names = split_commas([",".join(models()) if name == "all" else name for name in split_commas(given)])
+    for name in names:
+        if name not in models():
+            resolve(name)
+    return names
+
+
+def _batch_sizes(given: Sequence[str] | None) -> tuple[int, ...]:
+    from ecg_hub.errors import InputError
+
+    try:
+        return tuple(int(size) for size in split_commas(given or ["1,32"]))
+    except ValueError:
+        raise InputError(f"--batch-size takes whole numbers, not {', '.join(given or ())!r}.") from None

@@ -1,0 +1,228 @@
+"""`ecg-hub data prepare`: download on request, prepare, and say what came of it.
+
+How the bytes of a dataset travel: by the same resumable, checked download that fetches model weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dataset_scripts.catalog import get
+from dataset_scripts.core.spec import SPLITS, ECGDataset
+from ecg_hub.errors import CheckpointError, DataError, InputError
+from ecg_hub.utils.files import write_text
+from ecg_hub.utils.http import Patience, RemoteFile, download, fetch_json, open_client
+from ecg_hub.utils.text import print_pairs, print_table
+from eval_harness.cli.hub.data import raw_folder, refuse_own
+
+if TYPE_CHECKING:
+    from dataset_scripts.load import Prepared
+
+
+class HttpTransport:
+    """A `dataset_scripts.tools.hosts.Transport` over HTTP whose connections stay open between files.
+
+    Args:
+        remedy: closing sentence of error messages, such as where people find the data.
+        patience: how often a broken connection is taken up again.
+    """
+
+    def __init__(self, remedy: str = "", patience: Patience | None = None) -> None:
+        self._remedy = remedy
+        self._patience = patience
+        self._client = open_client()
+
+    def __enter__(self) -> HttpTransport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def document(self, url: str) -> Any:
+        """Return a JSON document; errors as in `Transport`."""
+        try:
+            return fetch_json(RemoteFile(f"list {url!r}", url, remedy=self._remedy), self._patience)
+        except CheckpointError as error:
+            raise DataError(str(error)) from error
+
+    def file(self, url: str, target: Path, size: int | None, checksum: str | None, quiet: bool) -> None:
+        """Fetch a file; errors as in `Transport`."""
+        remote = RemoteFile(target.name, url, size, checksum, self._remedy)
+        try:
+            download(remote, target.parent, patience=self._patience, quiet=quiet, client=self._client)
+        except CheckpointError as error:
+            if isinstance(error.__cause__, OSError):  # its remedy names the folder of model weights
+                raise error.__cause__ from None
+            raise DataError(str(error)) from error
+
+
+SHOWN_LOSSES = 5
+
+
+def run_prepare(args: argparse.Namespace) -> int:
+    """Prepare a dataset and print splits, labels, exclusions, losses, deviations and fingerprint."""
+    thresholds = parse_thresholds(args.threshold)
+    if args.download:
+        fetch(args)
+    dataset = get(args.name, args.data_dir)
+    folder = raw_folder(args, dataset)
+    from dataset_scripts.load import prepare
+
+    begin = time.perf_counter()
+    prepared = prepare(
+        args.name,
+        folder,
+        cache_dir=args.cache_dir,
+        sampling_rate=args.sampling_rate,
+        min_count=args.min_count,
+        max_loss=args.max_loss,
+        num_proc=args.num_proc,
+        **thresholds,
+    )
+    shards = None if args.shards is None else write_shard_folder(prepared, args)
+    seconds = time.perf_counter() - begin
+    if args.report:
+        write_text(Path(args.report).expanduser(), prepared.report.to_csv(index=False))
+    if args.json:
+        facts = {**summary(prepared), "shards": shards, "seconds": round(seconds, 2)}
+        print(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
+    else:
+        _print(prepared, seconds, args.report, shards)
+    return 0
+
+
+def write_shard_folder(prepared: Prepared, args: argparse.Namespace) -> dict[str, Any]:
+    """Write the shards that the options ask for, and return what came of it.
+
+    Raises:
+        InputError: a size that is none, or a folder that holds something else.
+        DataError: the folder cannot be written.
+    """
+    from dataset_scripts.tools.export import write_shards
+
+    if args.shard_size < 1:
+        raise InputError(f"--shard-size {args.shard_size} is no size in MB; give 1 or more.")
+    manifest = write_shards(prepared, args.shards, shard_bytes=args.shard_size * 10**6, num_proc=args.num_proc)
+    return {
+        "folder": str(Path(args.shards).expanduser()),
+        "files": len(manifest.files),
+        "bytes": sum(entry.size for entry in manifest.files),
+        "records": manifest.records,
+    }
+
+
+def fetch(args: argparse.Namespace) -> None:
+    """Download what is missing of a dataset's raw files.
+
+    Raises:
+        InputError: no folder is given, or the data are not open.
+        DataError: a file cannot be fetched.
+    """
+    from dataset_scripts.tools.download import download
+
+    refuse_own(args.name, "--download")
+    if args.mock or args.data_dir is None:
+        raise InputError("--download needs --data-dir DIR: the folder that the raw files go to.")
+    dataset = get(args.name)
+    if dataset.access == "open":
+        print(f"licence of {dataset.title}: {dataset.licence}", file=sys.stderr)
+    with HttpTransport(remedy=f"The data are at {dataset.page}") as transport:
+        done = download(dataset, args.data_dir, transport)
+    print(f"{done.files:,} files in {done.folder}", file=sys.stderr)
+    for archive, number in done.unpacked.items():
+        print(f"unpacked {archive}: {number:,} files", file=sys.stderr)
+    if done.unchecked:
+        print(f"without a published checksum: {', '.join(done.unchecked)}", file=sys.stderr)
+
+
+def parse_thresholds(words: list[str]) -> dict[str, Any]:
+    """Return the options `--threshold NAME=VALUE`, values read as in YAML (10, true, 0.5).
+
+    Raises:
+        InputError: one has another form.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"--threshold {word!r}: write NAME=VALUE, for example min_samples=5000.")
+        if name == "min_count":
+            raise InputError("--threshold min_count: use --min-count.")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--threshold {word!r}: {value!r} is not a value.") from None
+    return found
+
+
+def summary(prepared: Prepared) -> dict[str, Any]:
+    """Return what a preparation came to, as JSON can hold it."""
+    report = prepared.report
+    lost = report[report["status"] == "lost"]
+    return {
+        "dataset": prepared.dataset.name,
+        "release": prepared.version,
+        "sampling_rate": prepared.sampling_rate,
+        "records": {name: len(prepared.splits[name]) for name in SPLITS},
+        "labels": {column: len(names) for column, names in prepared.labels.items()},
+        "read": int((report["status"] == "ok").sum()),
+        "lost": len(lost),
+        "lost_first": lost[["record_id", "file", "reason"]].head(SHOWN_LOSSES).to_dict("records"),
+        "exclusions": dict(prepared.exclusions),
+        "deviations": dict(prepared.deviations),
+        "label_hashes": dict(prepared.label_hashes),
+        "fingerprint": prepared.fingerprint,
+        "store": str(prepared.store),
+        "derivation": None if prepared.derivation is None else str(prepared.derivation),
+    }
+
+
+def _print(prepared: Prepared, seconds: float, report: str | None, shards: dict[str, Any] | None) -> None:
+    facts = summary(prepared)
+    dataset: ECGDataset = prepared.dataset
+    release = f", release {prepared.version}" if prepared.version else ""
+    print_table([{"split": name, "records": number} for name, number in facts["records"].items()], title="splits")
+    print()
+    deviations = ", ".join(f"{name} {value}" for name, value in facts["deviations"].items())
+    exclusions = ", ".join(f"{rule} {number:,}" for rule, number in facts["exclusions"].items())
+    labels = [f"{column} {number}" for column, number in facts["labels"].items()]
+    print_pairs(
+        {
+            "dataset": f"{dataset.title}{release}, {prepared.sampling_rate} Hz",
+            "labels": ", ".join([*labels, *([f"targets {len(prepared.targets)}"] if prepared.targets else [])]),
+            "records read": f"{facts['read']:,}",
+            "lost": f"{facts['lost']:,}",
+            "left out by rule": exclusions or "none",
+            "differs from the published run": deviations or "nothing",
+            "fingerprint": prepared.fingerprint,
+            "store": facts["store"],
+            "shards": _shards_text(shards) if shards else None,
+            "seconds": f"{seconds:.1f}",
+        }
+    )
+    if prepared.derivation is not None:
+        from dataset_scripts.core.report import read_steps, steps_text
+
+        print(f"\nhow the targets were derived ({prepared.derivation}):\n")
+        print(steps_text(read_steps(prepared.derivation)))
+    for item in facts["lost_first"]:
+        print(f"lost: {item['record_id']} ({item['file']}): {item['reason']}", file=sys.stderr)
+    if facts["lost"] > SHOWN_LOSSES:
+        rest = "see the report" if report else "--report FILE names them"
+        print(f"and {facts['lost'] - SHOWN_LOSSES:,} more; {rest}", file=sys.stderr)
+
+
+def _shards_text(shards: dict[str, Any]) -> str:
+    """Say how much a folder of shards holds."""
+    records = ", ".join(f"{split} {number:,}" for split, number in shards["records"].items())
+    return f"{shards['folder']}: {shards['files']:,} files, {shards['bytes'] / 1e6:,.1f} MB ({records})"

@@ -1,0 +1,67 @@
+"""`ecg-hub`: list, convert and use models; list, prepare and publish datasets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from eval_harness.cli.common import start
+from eval_harness.cli.hub import bench as hub_bench
+from eval_harness.cli.hub import carry as hub_carry
+from eval_harness.cli.hub import data as hub_data
+from eval_harness.cli.hub import listing as hub_listing
+from eval_harness.cli.hub import models as hub_models
+from eval_harness.cli.hub import pretrain as hub_pretrain
+from eval_harness.cli.hub import push as hub_push
+from eval_harness.cli.hub import serve as hub_serve
+from eval_harness.cli.hub import use as hub_use
+
+EPILOG = """\
+examples:
+  ecg-hub ls
+  ecg-hub info ecg-cpc
+  ecg-hub pull ecg-cpc
+  ecg-hub convert ecg-cpc --checkpoint last_11597276.ckpt
+  ecg-hub embed ecg-cpc records/*.hea -o features.parquet
+  ecg-hub predict results/ecg-cpc/finetune/model/ptbxl_super record.hea
+  ecg-hub pretrain --model ecg-cpc-tiny --data ptb-xl --data-root mock --steps 50 --batch-size 16 --output runs/trial
+  ecg-hub data ls
+  ecg-hub data prepare ptb-xl --data-dir /data/ecg/ptb-xl --download
+  ecg-hub push ecg-cpc --repo ORG/ecg-cpc --dry-run
+  ecg-hub mirror ORG/ecg-cpc --to /media/disk/hub
+  ecg-hub import /media/disk/hub
+  ecg-hub serve --root /srv/hub --host 127.0.0.1 --port 8080 --token-file tokens
+
+Research software, not a medical device."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="ecg-hub",
+        description="ECG models and datasets by name: list, convert, encode, predict; prepare, verify, draw.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    hub_listing.register(verbs)
+    hub_models.register(verbs)
+    hub_use.register(verbs)
+    hub_bench.register(verbs)
+    hub_pretrain.register(verbs)
+    hub_data.register(verbs)
+    hub_push.register(verbs)
+    hub_carry.register(verbs)
+    hub_serve.register(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return start(build_parser(), words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

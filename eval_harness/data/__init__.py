@@ -1,0 +1,1 @@
+"""Prepared records as windows and targets of one run."""

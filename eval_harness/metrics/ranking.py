@@ -1,0 +1,118 @@
+"""AUROC and average precision: per class, macro (two readings) and micro.
+
+Protocol of arXiv 2509.25095 (its published code): records whose target of a class is NaN are left out of that class,
+ties count one half, and a class without positives or without negatives has no AUROC. The published macro then counts
+such a class as 0.5 (`macro_auroc_paper`); `macro_auroc` is the mean over the classes that can be evaluated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from eval_harness.metrics.checks import checked_pair
+
+
+def auroc(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:
+    """Return the AUROC of every class, shape (classes,), NaN where a class lacks one of the two outcomes.
+
+    Args:
+        y_true: (records, classes), 0, 1 or NaN (no target).
+        y_score: (records, classes), finite; any monotone score, need not be a probability.
+
+    Raises:
+        InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
+    """
+    true, score = checked_pair(y_true, y_score, binary=True)
+    return np.array([_area(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)
+
+
+def macro_auroc(y_true: ArrayLike, y_score: ArrayLike) -> float:
+    """Return the mean AUROC over the classes that have both outcomes; NaN when none has.
+
+    Raises:
+        InputError: as `auroc`.
+    """
+    return evaluable_mean(auroc(y_true, y_score))
+
+
+def macro_auroc_paper(y_true: ArrayLike, y_score: ArrayLike) -> float:
+    """Return the published macro AUROC: the mean over all classes, one that cannot be evaluated counted as 0.5.
+
+    Raises:
+        InputError: as `auroc`.
+    """
+    return paper_mean(auroc(y_true, y_score))
+
+
+def micro_auroc(y_true: ArrayLike, y_score: ArrayLike) -> float:
+    """Return the AUROC over all (record, class) entries that have a target; NaN when one outcome is absent.
+
+    Raises:
+        InputError: as `auroc`.
+    """
+    true, score = checked_pair(y_true, y_score, binary=True)
+    return _area(true.ravel(), score.ravel())
+
+
+def evaluable_mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of the values that are not NaN, NaN when there is none; shape (classes,)."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def paper_mean(values: NDArray[np.float64]) -> float:
+    """Return the mean with NaN counted as 0.5, NaN for no classes at all; shape (classes,)."""
+    return float(np.where(np.isnan(values), 0.5, values).mean()) if values.size else float("nan")
+
+
+def _area(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
+    """The exact area from mid-ranks (Mann-Whitney), so ties count one half."""
+    known = ~np.isnan(true)
+    positive = true[known] == 1
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if positives == 0 or negatives == 0:
+        return float("nan")
+    ranks = rankdata(score[known])
+    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def average_precision(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:
+    """Return the average precision of every class, shape (classes,).
+
+    AP = sum over distinct scores of (recall step) x precision, tied records entering together (as scikit-learn's
+    `average_precision_score`). NaN where a class lacks one of the two outcomes, so that the classes counted are those
+    of the AUROC. Records with a NaN target are left out of that class.
+
+    Args:
+        y_true: (records, classes), 0, 1 or NaN (no target).
+        y_score: (records, classes), finite.
+
+    Raises:
+        InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
+    """
+    true, score = checked_pair(y_true, y_score, binary=True)
+    return np.array([_class_ap(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)
+
+
+def macro_average_precision(y_true: ArrayLike, y_score: ArrayLike) -> float:
+    """Return the mean average precision over the classes that have both outcomes; NaN when none has.
+
+    Raises:
+        InputError: as `average_precision`.
+    """
+    return evaluable_mean(average_precision(y_true, y_score))
+
+
+def _class_ap(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
+    known = ~np.isnan(true)
+    positive, values = true[known] == 1, score[known]
+    if not positive.any() or positive.all():
+        return float("nan")
+    order = np.argsort(-values, kind="stable")
+    positive, values = positive[order], values[order]
+    last_of_group = np.append(np.flatnonzero(np.diff(values)), values.size - 1)
+    hits = np.cumsum(positive)[last_of_group]
+    precision = hits / (last_of_group + 1)
+    return float(np.sum(np.diff(hits, prepend=0) * precision) / hits[-1])

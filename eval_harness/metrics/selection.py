@@ -1,0 +1,55 @@
+"""The validation score that picks the best epoch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ecg_hub.errors import InputError
+from eval_harness.metrics.ranking import macro_auroc, macro_auroc_paper
+from eval_harness.metrics.regression import pooled_mae
+
+
+def composite(macro_auroc: float, mae: float) -> float:
+    """Return (1 - macro AUROC) + MAE, lower is better; the epoch with the lowest one is kept.
+
+    The published code feeds the macro AUROC in which an undefined class counts 0.5, and the pooled MAE.
+
+    Args:
+        macro_auroc: in 0..1.
+        mae: pooled mean absolute error of the z-scored targets, at least 0.
+
+    Raises:
+        InputError: a macro AUROC outside 0..1, a negative MAE, or NaN.
+    """
+    if not 0 <= macro_auroc <= 1:
+        raise InputError(f"macro AUROC must lie in 0..1, not {macro_auroc!r}.")
+    if not (mae >= 0 and math.isfinite(mae)):
+        raise InputError(f"MAE must be a finite number of at least 0, not {mae!r}.")
+    return (1.0 - macro_auroc) + mae
+
+
+def selection_score(targets: Any, outputs: Any, classes: int) -> float:
+    """Score an epoch on validation, higher is better (protocol sections 2 and 5).
+
+    Classes only: macro AUROC over the classes with both outcomes; they are the same in every epoch, so the published
+    reading picks the same epoch. Regression only: minus the pooled MAE. Both: minus the composite.
+
+    Args:
+        targets: (records, outputs), NaN = no target.
+        outputs: (records, outputs); the first `classes` of them are probabilities.
+        classes: number of leading class outputs.
+
+    Returns:
+        The score, or NaN where nothing can be evaluated.
+    """
+    regression = targets.shape[1] - classes
+    if not regression:
+        return float(macro_auroc(targets, outputs))
+    error = float(pooled_mae(targets[:, classes:], outputs[:, classes:]))
+    if not classes:
+        return -error
+    area = float(macro_auroc_paper(targets[:, :classes], outputs[:, :classes]))
+    return -composite(area, error) if np.isfinite(error) else float("nan")

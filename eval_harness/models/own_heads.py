@@ -1,0 +1,169 @@
+"""What `--save-model` keeps of a run whose encoder is not ours: the head, and what was trained of the encoder.
+
+    head.json                  labels, kind of head, thresholds, and which encoder it belongs to
+    head.safetensors           the head
+    encoder.safetensors        the nn.Module of the encoder as it was trained; absent in the modes `linear` and `frozen`
+    preprocessor_config.json   the input
+
+Code is not kept: who opens the head again names the encoder, and its fingerprint must be that of the run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ecg_hub.errors import InputError, ResultError
+from ecg_hub.utils.files import write_text
+from eval_harness.config.options import is_own
+from eval_harness.models.adapting import POOLING, AdaptedModel
+from eval_harness.models.loading import load_model
+from eval_harness.models.own_models import OwnClassifier, OwnEncoder, load_own
+from eval_harness.results.schema import Finite, ModelInfo, Sha256, Strict, in_words, read_json
+
+HEAD_FILE = "head.json"
+HEAD_WEIGHTS = "head.safetensors"
+ENCODER_WEIGHTS = "encoder.safetensors"
+
+
+class HeadInfo(Strict):
+    """The head of an encoder that is not ours.
+
+    Attributes:
+        model: what the run was asked for.
+        weights_sha256: fingerprint of the encoder before training.
+        pooling: kind of head.
+        attention_heads: of the kind "attention".
+        labels: names of the outputs, in order.
+        thresholds: of each output, chosen on validation; None where outputs are values.
+        encoder_trained: whether the encoder's weights were trained, and are kept.
+    """
+
+    schema_version: Literal["1.0"] = "1.0"
+    model: str
+    weights_sha256: Sha256
+    pooling: Literal["mean", "attention"]
+    attention_heads: Annotated[int, Field(ge=1)]
+    hidden_size: Annotated[int, Field(ge=1)]
+    labels: list[str]
+    thresholds: list[Finite] | None = None
+    encoder_trained: bool
+
+
+def save_own_head(
+    folder: Path, model: AdaptedModel, info: ModelInfo, mode: str, labels: list[str], thresholds: Any, heads: int
+) -> None:
+    """Write head, trained weights and their description into a new folder.
+
+    Args:
+        folder: is made.
+        model: after training.
+        info: of the encoder before it.
+        mode: of the protocol.
+        labels: names of the outputs.
+        thresholds: (outputs,) floats, or None.
+        heads: attention heads of the protocol.
+    """
+    folder.mkdir(parents=True)
+    encoder: Any = model.encoder
+    _save(model.head, folder / HEAD_WEIGHTS)
+    if not model.frozen:
+        _save(encoder.module, folder / ENCODER_WEIGHTS)
+    described = HeadInfo(
+        model=info.id,
+        weights_sha256=str(info.weights_sha256),
+        pooling=POOLING[mode],  # type: ignore[arg-type]
+        attention_heads=heads,
+        hidden_size=encoder.config.hidden_size,
+        labels=labels,
+        thresholds=None if thresholds is None else [float(t) if np.isfinite(t) else 0.5 for t in thresholds],
+        encoder_trained=not model.frozen,
+    )
+    write_text(folder / HEAD_FILE, described.model_dump_json(indent=1) + "\n")
+
+
+def _save(module: Any, path: Path) -> None:
+    # Each tensor by itself: a file of safetensors holds no two names of one memory.
+    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}, path)
+
+
+def open_own_head(folder: Path, run_model: ModelInfo, asked: str | None) -> tuple[OwnClassifier, list[str]]:
+    """Put a kept head on its encoder again.
+
+    Args:
+        folder: that `save_own_head` wrote.
+        run_model: the encoder of the run.
+        asked: where the encoder is now, as for `--model`; None takes what the run names, unless that is code.
+
+    Returns:
+        Encoder and head, and the names of the outputs.
+
+    Raises:
+        InputError: the encoder is code and was not named.
+        ResultError: it is not the encoder of the run, or the files do not fit.
+    """
+    described = read_head(folder)
+    encoder = find_encoder(run_model, asked)
+    if encoder.config.hidden_size != described.hidden_size:
+        raise ResultError(
+            f"The encoder gives features of width {encoder.config.hidden_size}; the head in {str(folder)!r} takes "
+            f"{described.hidden_size}."
+        )
+    classifier = OwnClassifier(encoder, described.pooling, len(described.labels), described.attention_heads)
+    try:
+        classifier.head.load_state_dict(load_file(folder / HEAD_WEIGHTS), strict=True)
+        if described.encoder_trained:
+            _trained_module(encoder).load_state_dict(load_file(folder / ENCODER_WEIGHTS), strict=True)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ResultError(f"{str(folder)!r} does not hold the weights that {HEAD_FILE} says: {error}") from error
+    return classifier, described.labels
+
+
+def read_head(folder: Path) -> HeadInfo:
+    """Read the description of a kept head.
+
+    Raises:
+        ResultError: it cannot be read, or is none.
+    """
+    path = folder / HEAD_FILE
+    try:
+        return HeadInfo.model_validate(read_json(path))
+    except ValidationError as error:
+        raise ResultError(f"{str(path)!r} describes no head: {in_words(error)}.") from error
+
+
+def find_encoder(run_model: ModelInfo, asked: str | None) -> OwnEncoder:
+    """Load the encoder of a run again and check that it is the same.
+
+    Raises:
+        InputError: it is code and was not named, or cannot be loaded.
+        ResultError: its fingerprint differs.
+    """
+    if asked is None and is_own(run_model.id):
+        raise InputError(
+            f"The encoder of this run is the Python object {run_model.id!r}, and code is run only where it is named: "
+            f"add --model {run_model.id}, or where it lies now."
+        )
+    name = run_model.id if asked is None else asked
+    if is_own(name):
+        encoder, _, digest = load_own(name, run_model.id)
+    else:
+        loaded = load_model(name, "linear", run_model.preset, 0)
+        encoder, digest = loaded.encoder, loaded.weights_sha256
+    if digest != run_model.weights_sha256 or not isinstance(encoder, OwnEncoder):
+        raise ResultError(
+            f"{name!r} is not the encoder of this run: its fingerprint is {digest[:12]}, that of {run_model.id!r} was "
+            f"{str(run_model.weights_sha256)[:12]} (code, weights, and the `fingerprint` of a Python object)."
+        )
+    return encoder
+
+
+def _trained_module(encoder: OwnEncoder) -> Any:
+    if encoder.module is None:
+        raise ValueError("weights of an encoder are there, and the encoder is no nn.Module")
+    return encoder.module

@@ -1,0 +1,178 @@
+"""Encoders that are not ours: a Python object with `encode`, or any PreTrainedModel with an ECG feature extractor.
+
+    --model python:my_encoder.py:Encoder       a file, and a class, function or object in it
+    --model python:my_package.module:Encoder   an importable module
+
+The code named on the command line is run; nothing is ever fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecg_hub.errors import InputError
+from ecg_hub.leads import LEADS
+from ecg_hub.modeling.heads import build_head
+from eval_harness.config.options import FORM, PREFIX
+
+
+class OwnEncoder(nn.Module):
+    """Gives a foreign encoder the form that the harness expects.
+
+    Args:
+        encode: (batch, leads, samples) in mV -> tokens (batch, tokens, dim) or pooled features (batch, dim); None takes
+            `last_hidden_state` of the module.
+        hidden_size: dim.
+        module: the nn.Module whose parameters are trained in mode `finetune`; None where there is none.
+    """
+
+    def __init__(self, encode: Any, hidden_size: int, module: Any) -> None:
+        super().__init__()
+        self.module = module
+        self._encode = encode
+        self.fingerprinted = False
+        # One group: nobody has said which layers are early.
+        groups = {"late": ["module."], "early": []}
+        self.config = SimpleNamespace(hidden_size=hidden_size, model_type="own", layer_groups=groups)
+
+    def forward(self, input_values: torch.Tensor) -> Any:
+        """`last_hidden_state` (batch, tokens, dim) and `pooler_output`, their mean."""
+        if self._encode is None:
+            tokens = self.module(input_values=input_values).last_hidden_state
+        else:
+            tokens = self._encode(input_values)
+        tokens = tokens[:, None] if tokens.ndim == 2 else tokens
+        return SimpleNamespace(last_hidden_state=tokens, pooler_output=tokens.mean(dim=1))
+
+
+class OwnClassifier(nn.Module):
+    """An own encoder under a head of the protocol."""
+
+    def __init__(self, encoder: OwnEncoder, pooling: str, labels: int, heads: int) -> None:
+        super().__init__()
+        self.base_model = encoder
+        self.config = encoder.config
+        self.head = build_head(pooling, encoder.config.hidden_size, labels, heads)
+
+
+def features_may_be_kept(encoder: Any) -> bool:
+    """Whether features of an encoder may be used again by a later call.
+
+    What an object without parameters computes may depend on files that the digest does not see.
+    """
+    return not isinstance(encoder, OwnEncoder) or encoder.module is not None or encoder.fingerprinted
+
+
+def load_own(name: str, named: str | None = None) -> tuple[OwnEncoder, Any, str]:
+    """Load a Python object as an encoder.
+
+    The object (or what a class or function of that name returns) has `encode`, `sampling_rate` (Hz), `input_seconds`,
+    and optionally `lead_names` (default: the twelve) and `fingerprint` (a text that changes with the weights).
+
+    Args:
+        name: as in FORM.
+        named: what it was called when the digest was taken; default `name`.
+
+    Returns:
+        The encoder, its feature extractor, and a digest over its file, its parameters and its `fingerprint`.
+
+    Raises:
+        InputError: the name cannot be imported, or the object lacks what is needed.
+    """
+    found = _import(name)
+    made = found() if isinstance(found, type) or not hasattr(found, "encode") else found
+    missing = [part for part in ("encode", "sampling_rate", "input_seconds") if not hasattr(made, part)]
+    if missing:
+        raise InputError(
+            f"{name!r} lacks {', '.join(missing)}. An encoder has encode(signals), signals (batch, leads, samples) in "
+            "mV -> (batch, tokens, dim); sampling_rate in Hz; input_seconds."
+        )
+    extractor = own_extractor(made)
+    module = made if isinstance(made, nn.Module) else None
+    encoder = OwnEncoder(made.encode, _width(made, extractor.spec(), name), module)
+    encoder.fingerprinted = hasattr(made, "fingerprint")
+    return encoder, extractor, _digest(named or name, made, module)
+
+
+def own_extractor(made: Any) -> Any:
+    """The feature extractor of an object's input."""
+    from ecg_hub.input.feature_extraction import ECGFeatureExtractor
+
+    leads = list(getattr(made, "lead_names", LEADS))
+    preset = {
+        "sampling_rate": made.sampling_rate,
+        "input_seconds": made.input_seconds,
+        "lead_names": leads,
+        "steps": list(getattr(made, "steps", ())),
+    }
+    return ECGFeatureExtractor(len(leads), made.sampling_rate, presets={"benchmark": preset})
+
+
+def wrap_pretrained(model: Any) -> OwnEncoder:
+    """A PreTrainedModel of another library: tokens are its `last_hidden_state`."""
+    width = getattr(model.config, "hidden_size", None)
+    if not isinstance(width, int):
+        raise InputError(
+            f"{type(model).__name__} says no hidden_size in its config; wrap it in an object with encode(): {FORM}."
+        )
+    return OwnEncoder(None, width, model)
+
+
+def _import(name: str) -> Any:
+    where, _, attribute = name.removeprefix(PREFIX).rpartition(":")
+    if not where or not attribute:
+        raise InputError(f"{name!r} does not name a Python object; write {FORM}.")
+    try:
+        module = _from_file(Path(where).expanduser()) if where.endswith(".py") else importlib.import_module(where)
+    except ImportError as error:
+        raise InputError(f"{name!r} cannot be imported: {error}.") from error
+    if not hasattr(module, attribute):
+        public = ", ".join(entry for entry in vars(module) if not entry.startswith("_"))
+        raise InputError(f"{where!r} has no {attribute!r}; it has: {public}.")
+    return getattr(module, attribute)
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"There is no file {str(path)!r}; write {FORM}.")
+    own_name = f"ecg_hub_own_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(own_name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{str(path)!r} cannot be imported; write {FORM}.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[own_name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _width(made: Any, spec: Any, name: str) -> int:
+    """The width of the features, from one window of zeros."""
+    leads = len(spec.lead_names)
+    with torch.inference_mode():
+        found = made.encode(torch.zeros(2, leads, spec.samples))
+    if not isinstance(found, torch.Tensor) or found.ndim not in (2, 3) or len(found) != 2:
+        shape = tuple(found.shape) if hasattr(found, "shape") else type(found).__name__
+        raise InputError(
+            f"{name!r}: encode() gave {shape!r} for two windows of {(leads, spec.samples)!r}; (2, tokens, dim) or "
+            "(2, dim) is expected."
+        )
+    return int(found.shape[-1])
+
+
+def _digest(name: str, made: Any, module: nn.Module | None) -> str:
+    from ecg_hub.origin import weights_digest
+
+    source = Path(inspect.getfile(type(made))).read_bytes()
+    weights = "" if module is None else weights_digest(module)
+    parts = (name, hashlib.sha256(source).hexdigest(), weights, str(getattr(made, "fingerprint", "")))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()

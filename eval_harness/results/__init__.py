@@ -1,0 +1,1 @@
+"""Results: files, scores, comparisons, summaries, the published numbers."""

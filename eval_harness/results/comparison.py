@@ -1,0 +1,286 @@
+"""Paired comparison of models on the same test records and the same resamples: differences, ranks, tie groups.
+
+Two models are distinguished when Holm's adjusted p-value over all pairs of the task is below 0.05: of equal models any
+two are then distinguished on at most 5 % of the tasks, however many models there are. The published tables call two
+models different when the unadjusted 95 % interval of their difference excludes 0, which separates the best of eight
+equal models from another on half of the tasks. That reading stands beside, called "as published".
+
+Where a patient has several of the test records, patients are drawn, not records: records of one patient are alike, and
+drawing them one by one takes chance for a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from ecg_hub.errors import InputError
+from eval_harness.results.predictions import Predictions
+from eval_harness.results.scoring import ResampleUnit, patient_groups
+from eval_harness.stats.bootstrap import bootstrap_counts
+from eval_harness.stats.resampled import Difference, Interval, difference, interval, metric_replicates
+from eval_harness.tasks.task import Task
+
+ALPHA = 0.05
+"""Chance, at most, that any two of equal models are distinguished on a task."""
+
+METHOD = "2"
+"""Version of how models are compared; comparisons that were kept from another one are made again."""
+
+Unit = Literal["auto", "record", "patient"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """First minus second.
+
+    Attributes:
+        difference: with its interval, not adjusted; positive speaks for the first where higher is better. It is
+            significant, as published, when the interval excludes 0.
+        p: two-sided p-value, NaN where the difference has no interval.
+        p_holm: the same adjusted for all pairs of the task (Holm 1979).
+        distinguished: whether p_holm is below ALPHA. This decides ranks and ties.
+    """
+
+    first: str
+    second: str
+    difference: Difference
+    p: float
+    p_holm: float
+    distinguished: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A model's place in a task.
+
+    Attributes:
+        rank: models of one tie group share it; the next group goes on after all of them (1, 1, 3).
+        ties: models of the same group.
+        rank_published: the rank that the published reading gives, not adjusted for the number of comparisons.
+    """
+
+    model: str
+    score: Interval
+    rank: int
+    ties: tuple[str, ...]
+    rank_published: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All models on one task.
+
+    Attributes:
+        labels: the labels that all models have an output for; the comparison is on these.
+        standings: best first.
+        pairs: every pair, in the order of the standings.
+        unit: what a resample draws.
+        patients: of the records; None where they are not named.
+    """
+
+    task: str
+    metric: str
+    records: int
+    labels: tuple[str, ...]
+    standings: list[Standing]
+    pairs: list[Pair]
+    unit: ResampleUnit
+    patients: int | None
+
+    @property
+    def resampled(self) -> str:
+        """What was drawn, in words: "resampled by patient (1,873 patients, 2,198 records)"."""
+        if self.unit == "patient":
+            return f"resampled by patient ({self.patients:,} patients, {self.records:,} records)"
+        if self.patients is None:
+            return f"resampled by record ({self.records:,} records, their patients are not named)"
+        if self.patients == self.records:
+            return f"resampled by record ({self.records:,} records, each of another patient)"
+        return f"resampled by record ({self.records:,} records of {self.patients:,} patients)"
+
+
+def compare_models(
+    task: Task,
+    runs: Mapping[str, Predictions],
+    metric: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    by: Unit = "auto",
+) -> Comparison:
+    """Compare any number of models on one task.
+
+    Args:
+        task: the task.
+        runs: model -> predictions of its run.
+        metric: default the task's own.
+        resamples: bootstrap replicates, shared by all models.
+        seed: of the resamples.
+        by: "record", "patient", or "auto": by patient where a patient has several of the test records, but by record
+            for `macro_auroc_paper`, which stays as published.
+
+    Raises:
+        InputError: fewer than two models, models that did not predict the same records with the same targets, or
+            resampling by patient without patients.
+    """
+    if len(runs) < 2:
+        raise InputError(f"{task.name}: a comparison needs two models or more, here is {', '.join(runs) or 'none'}.")
+    tests = {name: predictions.part("test") for name, predictions in runs.items()}
+    common = [label for label in next(iter(tests.values())).labels if all(label in t.labels for t in tests.values())]
+    labels = tuple(task.labels_among(common, next(iter(tests.values())).groups))
+    if not labels:
+        raise InputError(f"{task.name}: there is no label that all of {', '.join(runs)} have an output for.")
+    true, order = _targets(task, tests, labels)
+    first = next(iter(tests.values()))
+    name = metric or task.metric
+    paper = name == "macro_auroc_paper"
+    groups = _drawn(first, "record" if paper and by == "auto" else by)
+    counts = bootstrap_counts(len(true), resamples, seed, groups)
+    scores = {}
+    for model, test in tests.items():
+        columns = [test.labels.index(label) for label in labels]
+        scores[model] = metric_replicates(name, true, test.y_prob[order[model]][:, columns], counts)
+    higher = task.higher_is_better
+    ranked = sorted(scores, key=lambda model: -scores[model][0] if higher else scores[model][0])
+    pairs = _pairs(ranked, scores, paper)
+    unit: ResampleUnit = "record" if groups is None else "patient"
+    standings = _standings(ranked, scores, pairs)
+    return Comparison(task.name, name, len(true), labels, standings, pairs, unit, _patients(first))
+
+
+def repeated_patients(patients: Sequence[str | None] | None, records: Sequence[str]) -> NDArray[Any] | None:
+    """Return the patient of every record, to be drawn in place of the records; None where no patient has two of them.
+
+    Everything that decides on a difference resamples by this. A record whose patient is not known is one of its own.
+
+    Args:
+        patients: (records,), None or "" where not known; None when the dataset names none.
+        records: (records,) their names.
+    """
+    known = [patient for patient in patients or () if patient]
+    if patients is None or len(set(known)) == len(known):
+        return None
+    return np.array([f"patient {p}" if p else f"record {r}" for p, r in zip(patients, records, strict=True)])
+
+
+def _drawn(test: Predictions, by: Unit) -> NDArray[Any] | None:
+    """The patient of every record where a resample draws patients, None where it draws records."""
+    if by == "patient":
+        return patient_groups(test)
+    return repeated_patients(test.patient_id, test.record_id) if by == "auto" else None
+
+
+def _patients(test: Predictions) -> int | None:
+    """The number of patients, records without one counted each; None where none is named."""
+    if test.patient_id is None or not any(test.patient_id):
+        return None
+    return np.unique(patient_groups(test)).size
+
+
+def _targets(
+    task: Task, tests: Mapping[str, Predictions], labels: Sequence[str]
+) -> tuple[NDArray[np.float32], dict[str, NDArray[np.intp]]]:
+    """The common targets in the order of the first model, and each model's rows in that order."""
+    (reference, first), *_ = tests.items()
+    true = first.y_true[:, [first.labels.index(label) for label in labels]]
+    order = {}
+    for model, test in tests.items():
+        place = {record: row for row, record in enumerate(test.record_id)}
+        missing = set(first.record_id) ^ set(place)
+        if missing:
+            raise InputError(
+                f"{task.name}: {model} and {reference} did not predict the same records ({len(missing)} are only in "
+                f"one, e.g. {min(missing)!r}); compare runs with the same data and --limit."
+            )
+        order[model] = np.array([place[record] for record in first.record_id], dtype=np.intp)
+        own = test.y_true[order[model]][:, [test.labels.index(label) for label in labels]]
+        if not np.array_equal(own, true, equal_nan=True):
+            raise InputError(f"{task.name}: {model} and {reference} have other targets for the same records.")
+    return true, order
+
+
+def _pairs(ranked: Sequence[str], scores: Mapping[str, tuple[float, NDArray[np.float64]]], paper: bool) -> list[Pair]:
+    found = [(a, b, difference(*scores[a], *scores[b], paper=paper)) for a, b in combinations(ranked, 2)]
+    values = [
+        float("nan") if np.isnan(diff.low) else p_value(diff.point, scores[a][1] - scores[b][1]) for a, b, diff in found
+    ]
+    return [
+        Pair(a, b, diff, p, adjusted, adjusted < ALPHA)
+        for (a, b, diff), p, adjusted in zip(found, values, holm(values), strict=True)
+    ]
+
+
+def p_value(point: float, replicates: NDArray[np.float64]) -> float:
+    """Return the two-sided p-value of a difference from the normal distribution and the bootstrap's standard error.
+
+    Counting the resamples beyond 0 instead cannot give less than 2 / (resamples + 1): with 1,000 resamples and the 28
+    pairs of eight models no data could bring the adjusted value below 0.05. The normal one has no such floor, and
+    two equal models differ by it in 5 % of trials, also where a label has only ten positives (docs/statistics.md).
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13.
+
+    Args:
+        point: the difference on all records.
+        replicates: (resamples,) differences, two defined or more; undefined ones are left out.
+    """
+    values = replicates[~np.isnan(replicates)]
+    if point == 0 or values.size < 2:
+        return 1.0
+    error = float(values.std(ddof=1))
+    return float(2 * norm.sf(abs(point) / error)) if error > 0 else 0.0
+
+
+def p_text(p: float) -> str:
+    """Return a p-value with three decimals, "< 0.001" below them, "-" where it is not defined."""
+    if np.isnan(p):
+        return "-"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment for several tests (Scandinavian Journal of Statistics 6, 1979).
+
+    Undefined (NaN) values count among the tests and stay undefined.
+    """
+    order = np.argsort(p_values, kind="stable")  # NaN last
+    adjusted = np.empty(len(p_values))
+    running = 0.0
+    for position, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - position) * p_values[index]))
+        adjusted[index] = p_values[index] if np.isnan(p_values[index]) else running
+    return [float(value) for value in adjusted]
+
+
+def _standings(
+    ranked: Sequence[str], scores: Mapping[str, tuple[float, NDArray[np.float64]]], pairs: Sequence[Pair]
+) -> list[Standing]:
+    published = {(pair.first, pair.second) for pair in pairs if pair.difference.significant}
+    plain = {model: rank for rank, group in _tie_groups(ranked, published) for model in group}
+    return [
+        Standing(model, interval(*scores[model]), rank, tuple(other for other in group if other != model), plain[model])
+        for rank, group in _tie_groups(ranked, {(pair.first, pair.second) for pair in pairs if pair.distinguished})
+        for model in group
+    ]
+
+
+def _tie_groups(ranked: Sequence[str], differ: AbstractSet[tuple[str, str]]) -> list[tuple[int, list[str]]]:
+    """Ranks and tie groups as the paper reads them: the best of what is left, and all that do not differ from it.
+
+    Args:
+        ranked: models, best first.
+        differ: pairs (better, worse) that differ.
+    """
+    groups: list[tuple[int, list[str]]] = []
+    left = list(ranked)
+    while left:
+        group = [model for model in left if model == left[0] or (left[0], model) not in differ]
+        groups.append((1 + len(ranked) - len(left), group))
+        left = [model for model in left if model not in group]
+    return groups

@@ -1,0 +1,125 @@
+"""Result folders: found below paths, held by one process at a time, never shared by runs of different settings."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ecg_hub.errors import InputError, ResultError
+from ecg_hub.utils.files import remove_abandoned
+from eval_harness.results.predictions import Predictions, read_predictions
+from eval_harness.results.runfile import RUN_FILE, RunFile, check_continues, differences, merged, read_run, write_run
+from eval_harness.results.schema import Result, read_result
+from eval_harness.results.summary import SPREAD_FILE
+
+LOCK_FILE = ".lock"
+SUBFOLDERS = ("checkpoints", "history", "predictions", "errors")
+
+
+class FolderRefusedError(ResultError):
+    """A result folder that belongs to other settings or is in use: nothing may be written into it."""
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; it is released when the process ends, however it ends.
+
+    Raises:
+        ResultError: the folder cannot be written, or another process works in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_FILE, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise FolderRefusedError(
+            f"Another process is working in {str(folder)!r}. Wait for it, or choose another --output."
+        ) from error
+    except OSError as error:
+        raise ResultError(f"{str(folder)!r} cannot be written ({error}). Choose another --output.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def claim(folder: Path, asked: RunFile, overwrite: bool) -> None:
+    """Write run.json, or refuse a folder of other settings; `overwrite` discards what such a folder holds."""
+    path = folder / RUN_FILE
+    if overwrite and path.is_file() and differences(read_run(path), asked):
+        for entry in folder.iterdir():
+            if entry.name != LOCK_FILE:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    try:
+        stored = check_continues(folder, asked)
+    except ResultError as error:
+        raise FolderRefusedError(str(error)) from error
+    for part in (folder, *(folder / name for name in SUBFOLDERS)):
+        remove_abandoned(part, keep=SPREAD_FILE)
+    write_run(folder, merged(stored, asked))
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A result folder: its run file and the results in it, by task."""
+
+    folder: Path
+    run: RunFile
+    results: dict[str, Result]
+
+    @property
+    def name(self) -> str:
+        """Model, mode and, where it is not 0, seed."""
+        settings = self.run.settings
+        seed = f" seed {settings.seed}" if settings.seed else ""
+        return f"{settings.model.id} {settings.mode}{seed}"
+
+    def predictions(self, result: Result) -> Predictions:
+        """The predictions that a result was scored from.
+
+        Raises:
+            ResultError: they are not there, or were changed after they were scored.
+        """
+        if result.predictions is None:
+            raise ResultError(f"{self.name}: {result.task} is {result.status}; there are no predictions of it.")
+        return read_predictions(self.folder / result.predictions.file, result.predictions.sha256)
+
+
+def find_runs(paths: Iterable[Path | str]) -> list[FoundRun]:
+    """Return the runs in the given folders and below them, in the order of the paths, each once.
+
+    Raises:
+        InputError: a path that does not exist, or no run below it.
+        ResultError: a run file or result that cannot be read.
+    """
+    folders: dict[Path, None] = {}
+    for entry in paths:
+        path = Path(entry).expanduser()
+        if not path.is_dir():
+            raise InputError(
+                f"{str(path)!r} is no folder of results; `ecg-eval run` writes them to results/MODEL/MODE."
+            )
+        below = sorted(file.parent for file in path.rglob(RUN_FILE))
+        if not below:
+            raise InputError(f"There is no {RUN_FILE} in {str(path)!r} or below it: no run was made there.")
+        folders.update(dict.fromkeys(folder.resolve() for folder in below))
+    return [read_found(folder) for folder in folders]
+
+
+def read_found(folder: Path) -> FoundRun:
+    """Read one result folder.
+
+    Raises:
+        ResultError: a file that cannot be read.
+    """
+    run = read_run(folder / RUN_FILE)
+    files = (path for path in sorted(folder.glob("*.json")) if path.name not in (RUN_FILE, SPREAD_FILE))
+    results = {path.stem: read_result(path) for path in files}
+    # Folders of several jobs are merged by copying: run.json is then that of the last one.
+    others = {task: result.task_version for task, result in results.items() if task not in run.tasks}
+    return FoundRun(folder, run.model_copy(update={"tasks": {**run.tasks, **others}}), results)

@@ -1,0 +1,210 @@
+"""`run.json`: everything needed to repeat a run, its fingerprint, and in words what differs from another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, JsonValue, ValidationError
+
+from ecg_hub.errors import ResultError
+from ecg_hub.utils.files import write_text
+from eval_harness.results.schema import ModelInfo, Strict, UtcTime, in_words, read_json
+
+PACKAGES = ("ecg-hub", "torch", "transformers", "datasets", "accelerate", "numpy", "scipy", "pyarrow", "wfdb")
+
+
+def environment(device: str = "cpu", processes: int = 1) -> dict[str, str]:
+    """Versions of what computes the scores, Python, platform, device and processes."""
+    found = {"python": platform.python_version(), "platform": f"{platform.system()}-{platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return {**found, "device": device, "processes": str(processes)}
+
+
+RUN_FILE = "run.json"
+ABSENT = "nothing"
+LATER = ("post_training", "train_subset", "released")
+FOLLOWS = ("origin", "evidence", "source")
+"""What is said of a model's weights and follows from them: `weights_sha256` decides."""
+T = TypeVar("T")
+
+
+class RunSettings(Strict):
+    """What decides the scores of a result folder; two runs with equal settings may share one.
+
+    Attributes:
+        model: the encoder, with the digest of its weights.
+        extractor_sha256: digest of the feature extractor's configuration.
+        mode: training mode.
+        protocol: name of the protocol.
+        protocol_values: every number of the protocol as used.
+        seed: of the run.
+        dtype: of training and scoring.
+        feature_dtype: of the encoded windows that are kept.
+        data: how data were asked for (root or mock, limit, thresholds of the label rules).
+        post_training: every setting of mode `post_train`; None in the other modes.
+        train_subset: the part of the training records that was used; None where all were.
+        released: True where nothing is pre-trained and weights train that the published fine-tuning of this model
+            leaves fixed; earlier versions left those at their random start. None elsewhere.
+    """
+
+    model: ModelInfo
+    extractor_sha256: str | None = None
+    mode: str
+    protocol: str
+    protocol_values: dict[str, JsonValue]
+    seed: int
+    dtype: str = "float32"
+    feature_dtype: str = "float32"
+    data: dict[str, JsonValue] = Field(default_factory=dict)
+    post_training: dict[str, JsonValue] | None = None
+    train_subset: dict[str, JsonValue] | None = None
+    released: Literal[True] | None = None
+
+
+class RunFile(Strict):
+    """The content of run.json.
+
+    Attributes:
+        settings: what decides the scores.
+        fingerprint: digest of the settings.
+        datasets: fingerprint of each dataset prepared so far; a folder may gain datasets, not change them.
+        tasks: version of each task asked for so far.
+        command: the command line, ready to be given again.
+        environment: versions and machine.
+        created: when the folder was begun.
+    """
+
+    schema_version: Literal["1.0"] = "1.0"
+    settings: RunSettings
+    fingerprint: str
+    datasets: dict[str, str] = Field(default_factory=dict)
+    tasks: dict[str, int] = Field(default_factory=dict)
+    command: list[str] = Field(default_factory=list)
+    environment: dict[str, str] = Field(default_factory=dict)
+    created: UtcTime
+
+
+def fingerprint(settings: RunSettings) -> str:
+    """Return the SHA-256 of the settings in canonical JSON (sorted keys, no spaces).
+
+    Settings that came later count only where they are used, so that older run files keep their fingerprint.
+    """
+    content = _decisive(settings)
+    content = {name: value for name, value in content.items() if name not in LATER or value is not None}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(stored: RunFile, asked: RunFile) -> list[str]:
+    """Say in words what differs between a folder's run and the one asked for; empty when they may share the folder.
+
+    Settings must be equal; a dataset or task that both name must have the same fingerprint or version. Further
+    datasets and tasks are no difference: they are added.
+    """
+    found = list(walk("", _decisive(stored.settings), _decisive(asked.settings)))
+    found += [
+        f"dataset {name}: the raw folder or its labels changed (fingerprint {old[:12]} in the folder, {new[:12]} now)"
+        for name, old, new in _changed(stored.datasets, asked.datasets)
+    ]
+    found += [
+        f"task {name}: version {old} in the folder, {new} now" for name, old, new in _changed(stored.tasks, asked.tasks)
+    ]
+    return found
+
+
+def _decisive(settings: RunSettings) -> dict[str, JsonValue]:
+    """Settings as JSON, without what follows from others."""
+    content: dict[str, Any] = settings.model_dump(mode="json")
+    return content | {"model": {name: value for name, value in content["model"].items() if name not in FOLLOWS}}
+
+
+def check_continues(folder: Path, asked: RunFile) -> RunFile | None:
+    """Return the run of a result folder when the one asked for may continue it, None for a new folder.
+
+    Raises:
+        ResultError: the folder was made with other settings; says which, and the remedies.
+    """
+    path = folder / RUN_FILE
+    if not path.exists():
+        return None
+    stored = read_run(path)
+    found = differences(stored, asked)
+    if found:
+        listed = "\n".join(f"  {line}" for line in found)
+        raise ResultError(
+            f"{str(folder)!r} holds results of another run:\n{listed}\n"
+            "Choose another --output, or --overwrite to discard what is there."
+        )
+    return stored
+
+
+def merged(stored: RunFile | None, asked: RunFile) -> RunFile:
+    """Return the run file to write: of a continued run the begin, with the datasets and tasks of both."""
+    if stored is None:
+        return asked
+    return asked.model_copy(
+        update={
+            "created": stored.created,
+            "datasets": {**stored.datasets, **asked.datasets},
+            "tasks": {**stored.tasks, **asked.tasks},
+        }
+    )
+
+
+def write_run(folder: Path, run: RunFile) -> None:
+    """Write run.json atomically.
+
+    Raises:
+        ResultError: the folder cannot be written; says the path and what to do.
+    """
+    write_text(folder / RUN_FILE, run.model_dump_json(indent=1) + "\n")
+
+
+def read_run(path: Path) -> RunFile:
+    """Read run.json.
+
+    Raises:
+        ResultError: the file cannot be read, does not fit the schema, or its settings do not match its fingerprint.
+    """
+    try:
+        run = RunFile.model_validate(read_json(path))
+    except ValidationError as error:
+        raise ResultError(f"{str(path)!r} is not a run file of this version: {in_words(error)}.") from error
+    if run.fingerprint != fingerprint(run.settings):
+        raise ResultError(f"{str(path)!r} was changed by hand: its settings do not match its fingerprint.")
+    return run
+
+
+def _changed(stored: Mapping[str, T], asked: Mapping[str, T]) -> Iterator[tuple[str, T, T]]:
+    for name in sorted(set(stored) & set(asked)):
+        if stored[name] != asked[name]:
+            yield name, stored[name], asked[name]
+
+
+def walk(place: str, stored: JsonValue, asked: JsonValue) -> Iterator[str]:
+    """Say in words where two settings differ.
+
+    Args:
+        place: name of what holds them, "" at the top.
+        stored: those of a folder.
+        asked: those asked for.
+    """
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        for key in sorted(set(stored) | set(asked)):
+            yield from walk(f"{place}.{key}" if place else key, stored.get(key), asked.get(key))
+    elif stored != asked:
+        yield f"{place}: {_shown(stored)} in the folder, {_shown(asked)} asked for"
+
+
+def _shown(value: JsonValue) -> str:
+    return ABSENT if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,344 @@
+"""From the predictions of a run to the metrics of one task, with intervals; also by sex and age band."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_hub.errors import InputError, ResultError
+from eval_harness.metrics.calibration import calibration_error
+from eval_harness.metrics.ranking import evaluable_mean
+from eval_harness.metrics.thresholds import choose_thresholds
+from eval_harness.results.predictions import Predictions
+from eval_harness.results.schema import Estimate, LabelCoverage, LabelResult, Subgroup
+from eval_harness.stats import earlier, estimates
+from eval_harness.stats.bootstrap import auroc_replicates, bootstrap_counts
+from eval_harness.stats.estimates import Measured
+from eval_harness.stats.influence import Units
+from eval_harness.stats.resampled import Interval, Resampled, interval, macro_paper
+from eval_harness.tasks.task import Task
+
+AGE_EDGES = (0, 1, 5, 12, 18, 40, 60, 80)
+"""Years at which a band begins; the bands of childhood are those of the pediatric dataset's folds."""
+
+MIN_RECORDS = 10
+
+
+def age_band(age: float) -> str:
+    """Return the band of an age in years: "under 1", "1-4", ..., "60-79", "80 and over"."""
+    if age >= AGE_EDGES[-1]:
+        return f"{AGE_EDGES[-1]} and over"
+    low, high = next((low, high) for low, high in pairwise(AGE_EDGES) if age < high)
+    return "under 1" if low == 0 else f"{low}-{high - 1}"
+
+
+def subgroups(test: Predictions) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
+    """Yield name, value and rows of every subgroup with at least ten records; a lone value is no subgroup."""
+    bands = [None if age is None or np.isnan(age) else age_band(age) for age in test.age or ()]
+    for name, values in (("sex", list(test.sex or ())), ("age", bands)):
+        found = [value for value in _in_order(name) if value in set(values)]
+        if len(found) < 2:
+            continue
+        for value in found:
+            rows = np.flatnonzero([entry == value for entry in values])
+            if rows.size >= MIN_RECORDS:
+                yield name, value, rows
+
+
+def _in_order(name: str) -> list[str]:
+    return ["female", "male"] if name == "sex" else [age_band(edge) for edge in AGE_EDGES]
+
+
+ResampleUnit = Literal["record", "patient"]
+
+# One seed for all results, whatever the run's seed: models and seeds are compared on the same resamples.
+RESAMPLE_SEED = 0
+
+STATISTICS_VERSION = 2
+"""Of the methods of the intervals. Version 1: percentiles of the bootstrap for every metric."""
+
+
+class ScoringError(ResultError):
+    """Predictions that give no score of a task: no test records, none of its labels, no label with both outcomes."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Targets and outputs of the labels of one task, (records, labels) each."""
+
+    task: str
+    names: Sequence[str]
+    y_true: NDArray[np.float32]
+    y_prob: NDArray[np.float32]
+
+    def rows(self, rows: NDArray[np.intp]) -> Sample:
+        """Some of the records."""
+        return Sample(self.task, self.names, self.y_true[rows], self.y_prob[rows])
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How intervals are made: what is independent, coverage, and the resamples of the published reading.
+
+    Attributes:
+        groups: (records,) the patient of each record; None takes records as independent.
+        confidence: coverage, between 0 and 1.
+        resamples: replicates of the macro AUROC as published.
+        seed: of the resamples.
+        version: of the methods, 1 or 2.
+    """
+
+    groups: NDArray[Any] | None
+    confidence: float
+    resamples: int
+    seed: int
+    version: int
+
+    @property
+    def units(self) -> Units:
+        """What is independent."""
+        return Units.of(self.groups)
+
+    def counts(self, records: int) -> NDArray[np.uint16]:
+        """How often each record is drawn, (records, resamples)."""
+        return bootstrap_counts(records, self.resamples, self.seed, self.groups)
+
+    def rows(self, rows: NDArray[np.intp]) -> Uncertainty:
+        """The same for some of the records."""
+        return replace(self, groups=None if self.groups is None else self.groups[rows])
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of one task on the test split.
+
+    Attributes:
+        metrics: for classes macro_auroc, macro_auroc_paper, and the means over labels of AUPRC, F1, sensitivity and
+            specificity (at thresholds chosen on validation), Brier score and calibration error, and the debiased
+            calibration error over all labels; for regression mae (pooled, as published) and macro_mae (mean over
+            targets).
+        per_label: one entry per scored label, in the order of the task.
+        labels: published and scored labels, and the missing ones.
+        records: number of test records.
+        subgroups: the main metrics by sex and age band, where the data say them.
+    """
+
+    metrics: dict[str, Estimate]
+    per_label: list[LabelResult]
+    labels: LabelCoverage
+    records: int
+    subgroups: list[Subgroup]
+
+
+def label_coverage(
+    task: Task, run_labels: Sequence[str], groups: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> LabelCoverage:
+    """Return which published labels of a task the outputs of its run hold.
+
+    Args:
+        task: the task.
+        run_labels: names of the outputs.
+        groups: target group -> its names among them.
+    """
+    scored = task.labels_among(run_labels, groups)
+    missing = [label for label in task.labels if label not in set(scored)]
+    unnamed = 0 if task.labels else max(task.count - len(scored), 0)
+    return LabelCoverage(published=task.count, scored=len(scored), missing=missing, unnamed=unnamed)
+
+
+def score_task(
+    task: Task,
+    predictions: Predictions,
+    resamples: int = 1000,
+    seed: int = 0,
+    by: ResampleUnit = "record",
+    confidence: float = 0.95,
+    statistics: int = STATISTICS_VERSION,
+) -> Score:
+    """Score one task on the test records of its run's predictions.
+
+    The task's labels are picked out of the run's outputs by name. The same seed draws the same resamples for every
+    model with the same test records in the same order.
+
+    Args:
+        task: the task; `task.run` must be the run of the predictions.
+        predictions: of the run; validation records give the thresholds, test records the score.
+        resamples: bootstrap replicates of macro_auroc_paper; the other intervals need none.
+        seed: of the resamples.
+        by: "record" takes records as independent, "patient" patients with all their records.
+        confidence: coverage of the intervals.
+        statistics: version of the methods of the intervals; 1 to check a result that was made with it.
+
+    Raises:
+        ScoringError: the test split is empty, the run has none of the task's labels, or nothing can be evaluated.
+        InputError: predictions of another run, predictions that are not finite, targets that are not 0, 1 or NaN,
+            or resampling by patient without patients.
+    """
+    if predictions.run != task.run:
+        raise InputError(
+            f"Task {task.name!r} is read from run {task.run!r}; these are predictions of {predictions.run!r}."
+        )
+    coverage = label_coverage(task, predictions.labels, predictions.groups)
+    test = predictions.part("test")
+    records = len(test.record_id)
+    if records == 0:
+        raise ScoringError(f"{task.name}: the test split holds no record, so there is nothing to score.")
+    if coverage.scored == 0:
+        raise ScoringError(f"{task.name}: run {task.run!r} has no output for any of its {coverage.published} labels.")
+    names = task.labels_among(predictions.labels, predictions.groups)
+    columns = [predictions.labels.index(name) for name in names]
+    doubt = Uncertainty(patient_groups(test) if by == "patient" else None, confidence, resamples, seed, statistics)
+    sample = Sample(task.name, names, test.y_true[:, columns], test.y_prob[:, columns])
+    if task.kind == "regression":
+        metrics, per_label = _regression(sample, doubt, predictions.scales)
+    else:
+        validation = predictions.part("validation")
+        cut = choose_thresholds(validation.y_true[:, columns], validation.y_prob[:, columns])
+        metrics, per_label = _classification(sample, doubt, cut)
+    parts = [
+        Subgroup(name=name, value=value, records=rows.size, metrics=found)
+        for name, value, rows in subgroups(test)
+        if (found := _main_metrics(sample.rows(rows), doubt.rows(rows), task.kind))
+    ]
+    return Score(metrics, per_label, coverage, records, parts)
+
+
+def _classification(
+    sample: Sample, doubt: Uncertainty, thresholds: NDArray[np.float64]
+) -> tuple[dict[str, Estimate], list[LabelResult]]:
+    found = _measured(sample, doubt, thresholds)
+    metrics = {
+        "macro_auroc": _macro(found["auroc"], doubt),
+        "macro_auroc_paper": _paper(sample, found["auroc"].point, doubt),
+        **{f"macro_{name}": _macro(values, doubt) for name, values in found.items() if name != "auroc"},
+    }
+    columns = [{name: _estimate(values.output(k)) for name, values in found.items()} for k in range(len(sample.names))]
+    if doubt.version != earlier.VERSION:
+        _add_calibration(sample, doubt, metrics, columns)
+    per_label = []
+    for k, name in enumerate(sample.names):
+        positives, records = int((sample.y_true[:, k] == 1).sum()), int((~np.isnan(sample.y_true[:, k])).sum())
+        measured: dict[str, Any] = {"threshold": float(thresholds[k]), **columns[k]}
+        per_label.append(LabelResult(label=name, positives=positives, records=records, **measured))
+    return metrics, per_label
+
+
+def _measured(
+    sample: Sample, doubt: Uncertainty, thresholds: NDArray[np.float64]
+) -> Mapping[str, Measured | earlier.Percentiles]:
+    """Every metric of the labels that is averaged over them."""
+    y_true, y_prob, units, confidence = sample.y_true, sample.y_prob, doubt.units, doubt.confidence
+    found = estimates.ranking(y_true, y_prob, units, confidence)
+    if np.isnan(found["auroc"].point).all():
+        raise ScoringError(
+            f"{sample.task}: none of {len(sample.names)} labels has both positive and negative records among the "
+            f"{len(y_true)} of the test split, so no AUROC is defined. Score more records."
+        )
+    if doubt.version == earlier.VERSION:
+        return earlier.classification(y_true, y_prob, thresholds, doubt.counts(len(y_true)), confidence)
+    found |= estimates.decisions(y_true, y_prob, thresholds, units, confidence)
+    return found | estimates.brier_scores(y_true, y_prob, units, confidence)
+
+
+def _add_calibration(
+    sample: Sample, doubt: Uncertainty, metrics: dict[str, Estimate], columns: Sequence[dict[str, Estimate]]
+) -> None:
+    """The plain calibration error without an interval, and the debiased one, over all labels and of each."""
+    plain = calibration_error(sample.y_true, sample.y_prob)
+    each, over_all = estimates.calibration(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+    known = int((~np.isnan(plain)).sum())
+    metrics["macro_calibration_error"] = Estimate(point=evaluable_mean(plain), classes=known)
+    metrics["macro_calibration_rms"] = _estimate(over_all, known)
+    for error, found, column in zip(plain, each, columns, strict=True):
+        column |= {"calibration_error": Estimate(point=float(error)), "calibration_rms": _estimate(found)}
+
+
+def _paper(sample: Sample, areas: NDArray[np.float64], doubt: Uncertainty) -> Estimate:
+    """The published reading with its percentile interval, which may lie beside its point."""
+    replicates = auroc_replicates(sample.y_true, sample.y_prob, doubt.counts(len(sample.y_true)))
+    resampled = Resampled(areas, replicates)
+    found = interval(*macro_paper(resampled), confidence=doubt.confidence, paper=True)
+    return _estimate(found, len(sample.names))
+
+
+def _regression(
+    sample: Sample, doubt: Uncertainty, scales: Mapping[str, tuple[float, str]]
+) -> tuple[dict[str, Estimate], list[LabelResult]]:
+    y_true = sample.y_true
+    errors, pooled = _errors(sample, doubt)
+    known = int((~np.isnan(errors.point)).sum())
+    if known == 0:
+        raise ScoringError(f"{sample.task}: no target has a value on the {len(y_true)} records of the test split.")
+    metrics = {"mae": _estimate(pooled, known), "macro_mae": _macro(errors, doubt)}
+    per_label = []
+    for k, name in enumerate(sample.names):
+        found = _estimate(errors.output(k))
+        scale, unit = scales.get(name, (None, None))
+        per_label.append(
+            LabelResult(
+                label=name,
+                records=int((~np.isnan(y_true[:, k])).sum()),
+                mae=found,
+                mae_clinical=None if scale is None else _scaled(found, scale),
+                unit=unit,
+            )
+        )
+    return metrics, per_label
+
+
+def _errors(sample: Sample, doubt: Uncertainty) -> tuple[Measured | earlier.Percentiles, Interval]:
+    if doubt.version == earlier.VERSION:
+        counts = doubt.counts(len(sample.y_true))
+        return earlier.errors(sample.y_true, sample.y_prob, counts, doubt.confidence)
+    return estimates.errors(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+
+
+def _main_metrics(sample: Sample, doubt: Uncertainty, kind: str) -> dict[str, Estimate]:
+    """The main metrics of a subgroup; empty where none is defined."""
+    if kind == "regression":
+        errors, pooled = _errors(sample, doubt)
+        known = int((~np.isnan(errors.point)).sum())
+        return {"mae": _estimate(pooled, known)} if known else {}
+    found: Mapping[str, Measured | earlier.Percentiles]
+    if doubt.version == earlier.VERSION:
+        counts = doubt.counts(len(sample.y_true))
+        found = earlier.ranking(sample.y_true, sample.y_prob, counts, doubt.confidence)
+    else:
+        found = estimates.ranking(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+    if np.isnan(found["auroc"].point).all():
+        return {}
+    return {f"macro_{name}": _macro(values, doubt) for name, values in found.items()}
+
+
+def patient_groups(test: Predictions) -> NDArray[Any]:
+    """The patient of every record, for resampling by patient; a record without one is its own.
+
+    Raises:
+        InputError: the predictions name no patients.
+    """
+    if test.patient_id is None or all(patient is None for patient in test.patient_id):
+        raise InputError("These predictions name no patients; resample by record.")
+    # A record without a patient is its own group; the prefix keeps the two kinds of names apart.
+    pairs = zip(test.patient_id, test.record_id, strict=True)
+    return np.array([f"record {record}" if patient is None else f"patient {patient}" for patient, record in pairs])
+
+
+def _macro(measured: Measured | earlier.Percentiles, doubt: Uncertainty) -> Estimate:
+    defined = int((~np.isnan(measured.point)).sum())
+    return _estimate(measured.macro(doubt.units, doubt.confidence), defined)
+
+
+def _scaled(estimate: Estimate, scale: float) -> Estimate:
+    ends = (estimate.point, estimate.low, estimate.high)
+    point, low, high = (None if value is None else value * scale for value in ends)
+    return Estimate(point=point, low=low, high=high)
+
+
+def _estimate(found: Interval, classes: int | None = None) -> Estimate:
+    return Estimate(point=found.point, low=found.low, high=found.high, classes=classes)

@@ -1,0 +1,152 @@
+"""The readable table at the end of a run: one row per task, several seeds as one row with their spread."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.utils.files import write_text
+from eval_harness.results.extent import deviations_of
+from eval_harness.results.schema import Estimate, Result
+
+SPREAD_FILE = "seeds.json"
+
+
+def write_spread(folders: Mapping[tuple[str, str], Path], results: Sequence[Result]) -> None:
+    """Write `seeds.json` beside the seed folders: mean, standard deviation and range of each metric over the seeds.
+
+    Args:
+        folders: the folder above the seed folders, by model and mode.
+        results: of all seeds.
+    """
+    for (model, mode), folder in folders.items():
+        chosen = [r for r in results if r.model.id == model and r.mode == mode and r.status == "done"]
+        if chosen:
+            write_text(folder / SPREAD_FILE, json.dumps(spread(chosen), indent=1) + "\n")
+
+
+def spread(results: Sequence[Result]) -> dict[str, Any]:
+    """Mean, sample standard deviation, lowest and highest point of each task's metrics over the seeds."""
+    points: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for result in results:
+        for name, estimate in result.metrics.items():
+            if estimate.point is not None:
+                points[result.task][name][result.seed] = estimate.point
+    return {
+        task: {name: summary(values) for name, values in sorted(metrics.items())}
+        for task, metrics in sorted(points.items())
+    }
+
+
+def summary(values: dict[int, float]) -> dict[str, Any]:
+    """Mean, standard deviation (null for one seed), range and the points by seed."""
+    numbers = list(values.values())
+    return {
+        "mean": statistics.fmean(numbers),
+        "sd": statistics.stdev(numbers) if len(numbers) > 1 else None,
+        "low": min(numbers),
+        "high": max(numbers),
+        "seeds": {str(seed): value for seed, value in sorted(values.items())},
+    }
+
+
+MAIN_METRICS = ("macro_auroc", "mae")
+VARYING = ("model", "mode", "seed")
+
+
+def print_summary(results: Sequence[Result]) -> None:
+    """Print the table of a run and, below it, how many rows are done, failed and skipped."""
+    from ecg_hub.utils.text import print_table
+
+    print_table(summary_rows(results), title="results")
+    over_seeds = seed_rows(results)
+    if over_seeds:
+        print()
+        print_table(over_seeds, title="spread over seeds")
+    counts = Counter(result.status for result in results)
+    print(", ".join(f"{counts[status]} {status}" for status in ("done", "failed", "skipped") if counts[status]))
+
+
+def summary_rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """Return one row per result, in order; model and seed are columns only where they differ between rows.
+
+    Columns: task, (model), mode, (seed), metric, "point [low, high]", classes the macro mean is taken over, labels
+    scored of those published, whether the data were seen in pre-training, deviations from the protocol, and status with
+    the reason where the row is not done.
+    """
+    varies = {name: len({_varying(result, name) for result in results}) > 1 for name in VARYING}
+    return [_row(result, varies) for result in results]
+
+
+def seed_rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """Return one row per model, mode and task of several seeds: mean, deviation and range of the score."""
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        if result.status == "done":
+            groups.setdefault((result.model.id, result.mode, result.task), []).append(result)
+    rows = []
+    for (model, mode, task), found in groups.items():
+        name = next((metric for metric in MAIN_METRICS if metric in found[0].metrics), None)
+        values = spread(found).get(task, {}).get(name or "")
+        if values is not None and values["sd"] is not None:
+            text = f"{values['mean']:.3f} +- {values['sd']:.3f} ({values['low']:.3f} to {values['high']:.3f})"
+            seeds = ", ".join(values["seeds"])
+            rows.append(
+                {"task": task, "model": model, "mode": mode, "metric": name or "-", "seeds": seeds, "score": text}
+            )
+    return rows
+
+
+def score_text(estimate: Estimate | None) -> str:
+    """Return "0.842 [0.831, 0.853]"; "0.842" without an interval, "-" without a point."""
+    if estimate is None or estimate.point is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.point:.3f}"
+    return f"{estimate.point:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def deviations_text(result: Result) -> str:
+    """Return the deviations as "epochs=3, limit=96", labels and records included; "none" for the bare protocol."""
+    parts = [f"{name}={value}" for name, value in deviations_of(result).items()]
+    return ", ".join(parts) or "none"
+
+
+def status_text(result: Result) -> str:
+    """Return "done", or "failed: " and the first line of the reason; the result file holds all of it."""
+    return result.status if result.reason is None else f"{result.status}: {result.reason.splitlines()[0]}"
+
+
+def _row(result: Result, varies: dict[str, bool]) -> dict[str, str]:
+    name = next((metric for metric in MAIN_METRICS if metric in result.metrics), None)
+    estimate = result.metrics[name] if name else None
+    labels = result.data.labels if result.data else None
+    row = {"task": result.task}
+    if varies["model"]:
+        row["model"] = result.model.id
+    row["mode"] = result.mode
+    if varies["seed"]:
+        row["seed"] = str(result.seed)
+    return row | {
+        "metric": name or "-",
+        "score": score_text(estimate),
+        "classes": "-" if estimate is None or estimate.classes is None else str(estimate.classes),
+        "labels": f"{labels.scored}/{labels.published}" if labels else "-",
+        "test set": result.data.contamination if result.data else "-",
+        "deviations": against_protocol(result),
+        "status": status_text(result),
+    }
+
+
+def against_protocol(result: Result) -> str:
+    """Return the deviations; those from another protocol than the published one begin with its name."""
+    name = result.protocol.name
+    return deviations_text(result) if name == "paper" else f"protocol {name}: {deviations_text(result)}"
+
+
+def _varying(result: Result, name: str) -> object:
+    return result.model.id if name == "model" else getattr(result, name)

@@ -1,0 +1,457 @@
+"""One job from data to result files: train, predict, write predictions, then score every task that reads the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+import uuid
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
+from ecg_hub.errors import InputError
+from ecg_hub.utils.files import write_text
+from eval_harness.config.protocol import POST_TRAIN
+from eval_harness.data.records import Datasets, open_run
+from eval_harness.data.subsets import subset_of
+from eval_harness.data.windows import RunData, Windows
+from eval_harness.metrics.thresholds import choose_thresholds
+from eval_harness.models import trivial
+from eval_harness.models.adapting import FROZEN_MODES, AdaptedModel, adapt
+from eval_harness.models.loading import LoadedModel, load_model, origin_notice, source_file, with_random_weights
+from eval_harness.models.own_heads import save_own_head
+from eval_harness.models.own_models import OwnEncoder, features_may_be_kept
+from eval_harness.results.contamination import state as contamination_state
+from eval_harness.results.extent import compare, release_info
+from eval_harness.results.folders import claim, own_folder
+from eval_harness.results.predictions import Predictions, file_sha256, read_predictions, write_predictions
+from eval_harness.results.runfile import RunFile, RunSettings, environment, fingerprint
+from eval_harness.results.schema import (
+    DataInfo,
+    ModelInfo,
+    PredictionsFile,
+    ProtocolInfo,
+    RecordCounts,
+    Result,
+    read_json,
+    read_result,
+    utc_now,
+    write_result,
+)
+from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
+from eval_harness.runner.plan import Job
+from eval_harness.tasks.registry import get_task
+from eval_harness.training.feature_store import open_store
+from eval_harness.training.features import FeatureCache, Predictor
+from eval_harness.training.post_training import PostTrainer
+from eval_harness.training.trainer import Checkpoint, Trainer, seed_everything
+
+if TYPE_CHECKING:
+    from eval_harness.config.options import RunOptions
+
+
+def say(text: str) -> None:
+    """Print a line that stays above the progress bars."""
+    tqdm.write(text, file=sys.stderr)
+
+
+@dataclass
+class Bench:
+    """What the jobs of one call share: options, processes and device, prepared data, the model in use."""
+
+    options: RunOptions
+    accelerator: Any
+    datasets: Datasets
+    quiet: bool = False
+    _told: str = ""
+    _loaded: tuple[tuple[str, int, bool, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
+
+    def model(self, job: Job) -> tuple[LoadedModel, FeatureCache]:
+        """The encoder of a job and the cache of its features; one is held at a time."""
+        redraw = job.mode == POST_TRAIN and not self.options.post_training.pretrained
+        key = (job.model, job.seed, job.mode == "scratch", redraw)
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None
+            loaded = load_model(job.model, job.mode, self.options.preset, job.seed)
+            loaded = with_random_weights(loaded, job.seed) if redraw else loaded
+            notice = origin_notice(loaded, job.model, job.mode, job.seed)
+            if notice is not None:
+                say(notice)
+            self._loaded = (key, loaded, self._cache(loaded))
+        return self._loaded[1], self._loaded[2]
+
+    def _cache(self, loaded: LoadedModel) -> FeatureCache:
+        """The features of an encoder; on disk they are shared with other runs."""
+        options = self.options
+        settings: tuple[str, ...] = (
+            loaded.weights_sha256,
+            extractor_digest(loaded),
+            options.dtype,
+            str(self.accelerator.device.type),
+        )
+        settings += (PACKAGE_VERSION,) if features_may_be_kept(loaded.encoder) else (uuid.uuid4().hex,)
+        store = open_store(options.cache_dir / "features", options.cache_size)
+        return FeatureCache(store, settings, options.feature_dtype)
+
+    def complain(self, what: str, reason: str) -> None:
+        """Say what failed and why; the same reason is told once."""
+        say(f"{what} {'As before.' if reason == self._told else reason}")
+        self._told = reason
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
+        return bool(self.accelerator.is_main_process)
+
+
+def finished(task: Any, job: Job) -> Result | None:
+    """The finished result of one task of a job, or None.
+
+    Raises:
+        ResultError: the file is there and cannot be read.
+    """
+    path = job.folder / f"{task.name}.json"
+    result = read_result(path) if path.is_file() else None
+    return result if result is not None and result.status == "done" else None
+
+
+def run_job(job: Job, bench: Bench) -> list[Result]:
+    """Do a job, or what is left of it.
+
+    Raises:
+        ResultError: the folder belongs to other settings or another process, or cannot be written.
+        EcgHubError: the model or the data cannot be used.
+    """
+    started = time.perf_counter()
+    loaded, cache = bench.model(job)
+    if bench.options.save_model and loaded.is_trivial:
+        raise InputError(f"--save-model keeps an encoder with its head; the baseline {loaded.id!r} has neither.")
+    data = open_run(job.run, bench.datasets, loaded.extractor.spec().input_seconds)
+    if bench.options.train_subset is not None:
+        data = subset_of(data, bench.options.train_subset)
+    prepare_s = time.perf_counter() - started
+    with own_folder(job.folder) if bench.is_main else nullcontext():
+        asked = run_file(job, bench, loaded, data)
+        if bench.is_main:
+            claim(job.folder, asked, bench.options.overwrite)
+        bench.accelerator.wait_for_everyone()
+        done = {task.name: result for task in job.tasks if (result := finished(task, job)) is not None}
+        if len(done) == len(job.tasks):
+            return [done[task.name] for task in job.tasks]
+        timings = {"prepare": prepare_s}
+        predictions, notes = predicted(job, bench, loaded, cache, data, asked, timings)
+        if not bench.is_main:
+            return []
+        return [
+            done.get(task.name) or scored(task, job, bench, loaded, data, predictions, notes, timings)
+            for task in job.tasks
+        ]
+
+
+def run_file(job: Job, bench: Bench, loaded: LoadedModel, data: RunData) -> RunFile:
+    """What decides the scores of this job's folder."""
+    options = bench.options
+    settings = RunSettings(
+        model=model_info(loaded),
+        extractor_sha256=extractor_digest(loaded),
+        mode=job.mode,
+        protocol=options.protocol.name,
+        protocol_values=options.protocol.for_mode(job.mode).as_dict(),
+        seed=job.seed,
+        dtype=options.dtype,
+        feature_dtype=options.feature_dtype,
+        data={"mock": options.data_root == "mock", "limit": options.limit, "separate": options.separate},
+        post_training=options.post_training.as_dict() if job.mode == POST_TRAIN else None,
+        train_subset=None if options.train_subset is None else options.train_subset.as_dict(),
+        released=True if loaded.released and job.mode not in FROZEN_MODES else None,
+    )
+    return RunFile(
+        settings=settings,
+        fingerprint=fingerprint(settings),
+        datasets={data.dataset: data.fingerprint},
+        tasks={task.name: task.version for task in job.tasks},
+        command=["ecg-eval", *sys.argv[1:]],
+        environment=environment(str(bench.accelerator.device), bench.accelerator.num_processes),
+        created=utc_now(),
+    )
+
+
+def extractor_digest(loaded: LoadedModel) -> str:
+    """SHA-256 of the feature extractor's configuration."""
+    return hashlib.sha256(loaded.extractor.to_json_string().encode()).hexdigest()
+
+
+def model_info(loaded: LoadedModel) -> ModelInfo:
+    """The model block of a result."""
+    return ModelInfo(
+        id=loaded.id,
+        revision=loaded.revision,
+        weights_sha256=loaded.weights_sha256,
+        preset=loaded.preset,
+        parameters=loaded.parameters,
+        pretraining_corpora=loaded.own_corpora,
+        pretraining_train_only=loaded.own_train_only,
+        origin=None if loaded.origin is None else loaded.origin.kind,
+        evidence=None if loaded.origin is None else loaded.origin.evidence,
+        source=source_file(loaded),
+    )
+
+
+def predicted(
+    job: Job,
+    bench: Bench,
+    loaded: LoadedModel,
+    cache: FeatureCache,
+    data: RunData,
+    asked: RunFile,
+    timings: dict[str, float],
+) -> tuple[Predictions, dict[str, Any]]:
+    """Predictions of the run and notes of its training: read when they are there, else made and written."""
+    file, notes_file = predictions_path(job), job.folder / "history" / f"{job.run.name}.json"
+    whole = file.is_file() and notes_file.is_file()
+    if whole and (model_path(job).is_dir() or not bench.options.save_model):
+        say(f"{job.title}: predictions are there, only metrics are computed")
+        return read_predictions(file), read_json(notes_file)
+    if loaded.is_trivial:
+        return predicted_by_baseline(job, bench, data, timings)
+    model, windows, predictor = assemble(job, bench, loaded, cache, data)
+    marker = hashlib.sha256(f"{asked.fingerprint}|{data.fingerprint}|{job.run.name}|{data.labels}".encode())
+    checkpoint = Checkpoint(job.folder / "checkpoints" / f"{job.run.name}.pt", marker.hexdigest())
+    one_stage = Trainer(
+        model, job.mode, windows, predictor, bench.options.protocol, job.seed, bench.accelerator, checkpoint,
+        label=f"{loaded.id} {job.mode} {job.run.name}", quiet=bench.quiet or not bench.is_main,
+        micro_batch=bench.options.micro_batch, report=say,
+    )  # fmt: skip
+    trainer = PostTrainer(one_stage, bench.options.post_training) if job.mode == POST_TRAIN else one_stage
+    started = time.perf_counter()
+    progress = trainer.run()
+    timings["train"] = time.perf_counter() - started
+    started = time.perf_counter()
+    outputs = {part.name: predictor.predict(model, part) for part in (data.validation, data.test)}
+    timings["predict"] = time.perf_counter() - started
+    predictions = to_predictions(job, data, outputs)
+    notes = training_notes(trainer, progress, bench.options, cache)
+    bench.accelerator.free_memory()
+    if bench.is_main:
+        if bench.options.save_model:
+            save_model(job, bench, model, loaded, data, outputs["validation"])
+        keep(job, predictions, notes)
+        trainer.drop_checkpoints()
+    return predictions, notes
+
+
+def predicted_by_baseline(
+    job: Job, bench: Bench, data: RunData, timings: dict[str, float]
+) -> tuple[Predictions, dict[str, Any]]:
+    """Predictions of the baseline `trivial`, written, and notes of its fit."""
+    started = time.perf_counter()
+    fitted = trivial.fit(data, quiet=bench.quiet or not bench.is_main)
+    timings["train"] = time.perf_counter() - started
+    predictions = to_predictions(job, data, {"validation": fitted.validation, "test": fitted.test})
+    notes = {"best_score": fitted.score, "penalty": fitted.penalty, "deviations": {}, "history": []}
+    if bench.is_main:
+        keep(job, predictions, notes)
+    return predictions, notes
+
+
+def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:
+    """Write notes and predictions of a run: from then on only metrics are left to do."""
+    write_text(job.folder / "history" / f"{job.run.name}.json", json.dumps(notes, indent=1) + "\n")
+    write_predictions(predictions_path(job), predictions)
+
+
+def assemble(
+    job: Job, bench: Bench, loaded: LoadedModel, cache: FeatureCache, data: RunData
+) -> tuple[AdaptedModel, Windows, Predictor]:
+    """The model with its new head, the windows it is fed, and what predicts with it."""
+    options, accelerator = bench.options, bench.accelerator
+    seed_everything(job.seed, 0x68656164)
+    model = adapt(loaded.encoder, job.mode, data.labels, data.problem_type, options.protocol, data.classes)
+    model.to(accelerator.device)
+    windows = Windows(data, loaded.extractor, options.num_workers, accelerator.process_index, accelerator.num_processes)
+    predictor = Predictor(
+        windows,
+        options.protocol.batch_size,
+        accelerator.device,
+        cache,
+        autocast=accelerator.autocast,
+        gather=gatherer(accelerator),
+        quiet=bench.quiet or not bench.is_main,
+    )
+    return model, windows, predictor
+
+
+def gatherer(accelerator: Any) -> Any:
+    """A function that joins the lists of all processes, in the order of the processes."""
+    if accelerator.num_processes == 1:
+        return lambda items: items
+    from accelerate.utils import gather_object
+
+    return gather_object
+
+
+def training_notes(
+    trainer: Trainer | PostTrainer, progress: Any, options: RunOptions, cache: FeatureCache
+) -> dict[str, Any]:
+    """What the result says of the training: curve, best epoch, settings, and deviations that the data forced."""
+    post = trainer.settings if isinstance(trainer, PostTrainer) else None
+    deviations: dict[str, Any] = {} if post is None else post.changes()
+    if trainer.batch_size < trainer.plan.batch_size:
+        deviations["batch_size"] = trainer.batch_size
+    if trainer.micro_batch is not None and trainer.micro_batch < trainer.batch_size:
+        deviations["micro_batch"] = trainer.micro_batch
+    if progress.best_score is None:
+        deviations["selection"] = "last epoch: no validation class has both outcomes"
+    if options.dtype != "float32":
+        deviations["dtype"] = options.dtype
+    if options.feature_dtype != "float32" and trainer.model.frozen:
+        deviations["feature_dtype"] = options.feature_dtype
+    return {
+        "best_epoch": progress.best_epoch,
+        "best_score": progress.best_score,
+        "deviations": deviations,
+        **({} if post is None else {"post_training": post.as_dict()}),
+        "trained_parameters": trainer.model.trained_parameters,
+        "features_encoded_again": cache.skipped,
+        "history": progress.history,
+    }
+
+
+def to_predictions(job: Job, data: RunData, outputs: dict[str, Any]) -> Predictions:
+    """The predictions of validation and test in the form that is written."""
+    parts = (data.validation, data.test)
+    patients = [patient or None for part in parts for patient in part.patient_ids]
+    return Predictions(
+        run=job.run.name,
+        kind=job.run.kind,
+        labels=tuple(data.labels),
+        split=[part.name for part in parts for _ in part.record_ids],
+        record_id=[record for part in parts for record in part.record_ids],
+        y_true=np.concatenate([part.targets for part in parts]),
+        y_prob=np.concatenate([outputs[part.name] for part in parts]),
+        patient_id=patients if any(patients) else None,
+        age=_known([age for part in parts for age in part.ages]),
+        sex=_known([sex for part in parts for sex in part.sexes]),
+        regression_targets=tuple(data.labels[data.classes :]),
+        scales=data.scales,
+        groups=data.groups,
+    )
+
+
+def _known(values: list[Any]) -> list[Any] | None:
+    """The values, or None where there is none at all."""
+    return values if any(value is not None for value in values) else None
+
+
+def scored(
+    task: Any,
+    job: Job,
+    bench: Bench,
+    loaded: LoadedModel,
+    data: RunData,
+    predictions: Predictions,
+    notes: dict[str, Any],
+    timings: dict[str, float],
+) -> Result:
+    """Score one task, write its result file, return the result."""
+    started = time.perf_counter()
+    protocol = bench.options.protocol.for_mode(job.mode)
+    unit: Any = protocol.resample_unit
+    score = score_task(task, predictions, protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
+    timings = {**timings, "score": time.perf_counter() - started}
+    deviations = {**protocol.deviations(), **data.deviations, **notes["deviations"]}
+    if task.run != get_task(task.name, bench.options.include).run:
+        deviations["separate"] = True
+    if score.labels.scored != score.labels.published:
+        deviations["labels"] = f"{score.labels.scored}/{score.labels.published}"
+    counts = RecordCounts(train=len(data.train), validation=len(data.validation), test=len(data.test))
+    deviations |= compare(data.dataset, data.copy, counts.model_dump(), deviations).differences
+    corpora = [] if loaded.is_random or job.mode == "scratch" else loaded.corpora
+    result = Result(
+        task=task.name,
+        task_version=task.version,
+        run=job.run.name,
+        status="done",
+        model=model_info(loaded),
+        mode=job.mode,
+        protocol=ProtocolInfo(
+            name=protocol.name, deviations=deviations, trained_parameters=notes.get("trained_parameters")
+        ),
+        seed=job.seed,
+        statistics_version=STATISTICS_VERSION,
+        data=DataInfo(
+            name=data.dataset,
+            fingerprint=data.fingerprint,
+            records=counts,
+            labels=score.labels,
+            contamination=contamination_state(corpora, data.dataset, loaded.own_train_only, data.fingerprint),
+            release=release_info(data.copy, job.run.label_column),
+        ),
+        metrics=score.metrics,
+        per_label=score.per_label,
+        subgroups=score.subgroups,
+        predictions=PredictionsFile(
+            file=f"predictions/{job.run.name}.parquet", sha256=file_sha256(predictions_path(job))
+        ),
+        timings_s={name: round(seconds, 3) for name, seconds in timings.items()},
+        environment=environment(str(bench.accelerator.device), bench.accelerator.num_processes),
+        created=utc_now(),
+    )
+    write_result(job.folder / f"{task.name}.json", result)
+    return result
+
+
+def save_model(
+    job: Job, bench: Bench, model: AdaptedModel, loaded: LoadedModel, data: RunData, validation: Any
+) -> None:
+    """Keep encoder, head, extractor and thresholds as a folder that AutoModelForECGClassification loads.
+
+    Of an encoder that is not ours its head is kept, and its weights where they were trained (`own_heads`).
+    """
+    target = model_path(job)
+    aside = target.with_name(f".{target.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    classifier: Any = model.classifier
+    classes_only = data.classes == len(data.labels)
+    chosen = choose_thresholds(data.validation.targets, validation) if classes_only else None
+    if isinstance(loaded.encoder, OwnEncoder):
+        heads = bench.options.protocol.attention_heads
+        save_own_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
+    else:
+        if chosen is not None:
+            classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]
+        classifier.head_is_new = False
+        if not model.frozen:
+            note_training(classifier.config, job, loaded, data)
+        with torch.no_grad():
+            classifier.save_pretrained(aside)
+    loaded.extractor.save_pretrained(aside)
+    shutil.rmtree(target, ignore_errors=True)
+    aside.rename(target)
+
+
+def note_training(config: Any, job: Job, loaded: LoadedModel, data: RunData) -> None:
+    """Let a configuration say what the encoder was trained on; weights that were drawn at random no longer are."""
+    began = "own" if loaded.origin is None else loaded.origin.kind
+    step = {"dataset": data.dataset, "run": job.run.name, "mode": job.mode, "seed": job.seed, "began": began}
+    config.training = [*(config.training or []), step]
+    config.random_weights = None
+
+
+def predictions_path(job: Job) -> Path:
+    """Where the predictions of a job's run lie."""
+    return job.folder / "predictions" / f"{job.run.name}.parquet"
+
+
+def model_path(job: Job) -> Path:
+    """Where `--save-model` keeps encoder and head of a job's run."""
+    return job.folder / "model" / job.run.name

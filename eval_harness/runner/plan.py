@@ -1,0 +1,110 @@
+"""What one call of the runner will do: a list of jobs, known before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.names import UNVERIFIED, model_folder
+from eval_harness.config.options import TRIVIAL, RunOptions, is_own
+from eval_harness.config.protocol import DEFAULT_MODES
+from eval_harness.tasks.registry import Run, Task, expand, runs
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run of one model in one mode with one seed, and the tasks read from it.
+
+    Attributes:
+        folder: where its results go.
+        skip: why it cannot be asked of this model, or None.
+    """
+
+    model: str
+    mode: str
+    seed: int
+    run: Run
+    tasks: tuple[Task, ...]
+    folder: Path
+    skip: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Model, mode and run in one line."""
+        return f"{self.model} {self.mode} {self.run.name} seed {self.seed}"
+
+
+def plan(options: RunOptions) -> list[Job]:
+    """The jobs in the order they are done: model, mode, seed, run.
+
+    Raises:
+        UnknownNameError: a task, suite or model that does not exist, with a suggestion.
+        InputError: a task file that is not valid.
+    """
+    wanted = runs(expand(options.tasks, options.include), options.include, options.separate)
+    jobs = []
+    for model in options.models:
+        entry = entry_for(model)
+        for mode in options.modes or usual_modes(model, entry):
+            for seed in options.seeds:
+                folder = result_folder(options, model, mode, seed)
+                skip = reason_to_skip(model, entry, mode)
+                jobs += [Job(model, mode, seed, run, tuple(run.tasks), folder, skip) for run in wanted]
+    return jobs if options.shard is None else jobs[options.shard[0] - 1 :: options.shard[1]]
+
+
+def entry_for(model: str) -> Any:
+    """The catalogue entry of a short name; None for a folder or a hub id.
+
+    Raises:
+        UnknownNameError: neither a short name, a folder, nor of the form ORG/NAME.
+    """
+    from ecg_hub.catalog import get, models
+
+    name = model.removeprefix("random:").removeprefix(UNVERIFIED)
+    alias = name.removesuffix("-tiny") if model.startswith("random:") else name
+    if alias in models():
+        return models()[alias]
+    if is_own(model) or model == TRIVIAL:
+        return None
+    if not model.startswith("random:") and (Path(name).expanduser().is_dir() or "/" in name):
+        return None
+    return get(alias)
+
+
+def usual_modes(model: str, entry: Any) -> tuple[str, ...]:
+    """The modes of a model when none is asked for: `scratch` for the supervised baselines.
+
+    A Python object need not have anything to train, so it is only fine-tuned when that is asked for.
+    """
+    if model == TRIVIAL:
+        return ("linear",)
+    if is_own(model):
+        return tuple(mode for mode in DEFAULT_MODES if mode != "finetune")
+    return ("scratch",) if entry is not None and entry.kind == "supervised" else DEFAULT_MODES
+
+
+def reason_to_skip(model: str, entry: Any, mode: str) -> str | None:
+    """Why a mode makes no sense for a model, or None; trained weights of one's own under its short name count."""
+    if model == TRIVIAL and mode != "linear":
+        return f"{model} is a linear model without an encoder (mode linear)"
+    if entry is None or entry.kind != "supervised" or mode == "scratch" or model.startswith("random:"):
+        return None
+    if not (model_folder(entry.alias) / "config.json").is_file() and not Path(model).is_dir():
+        return f"{model} has no pre-trained weights: it is trained from scratch (mode scratch)"
+    return None
+
+
+def model_slug(model: str) -> str:
+    """Folder name of a model: `org__name`, `random__ecg-cpc`; a local folder's last part."""
+    if not model.startswith("random:") and Path(model).expanduser().is_dir():
+        return Path(model).expanduser().resolve().name
+    return model.replace(":", "__").replace("/", "__").replace(os.sep, "__")
+
+
+def result_folder(options: RunOptions, model: str, mode: str, seed: int) -> Path:
+    """OUTPUT/<model>/<mode>, and below it seed_<n> when several seeds are asked for."""
+    folder = options.output / model_slug(model) / mode
+    return folder if len(options.seeds) == 1 else folder / f"seed_{seed}"

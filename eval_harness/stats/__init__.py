@@ -1,0 +1,1 @@
+"""Statistics of scores as plain functions of numbers."""

@@ -1,0 +1,197 @@
+"""Bootstrap replicates of AUROC, average precision and MAE from counts instead of copied rows.
+
+A replicate that draws rows with replacement equals the same metric with each record weighted by how often it was
+drawn. The counts are drawn once and used for every class, every metric and every model, which is what makes
+comparisons paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ecg_hub.errors import InputError
+from eval_harness.metrics.checks import checked_pair
+from eval_harness.stats import weighted_ranking as ranking
+
+CHUNK = 250  # replicates side by side; bounds memory, and large enough that a row of counts fills whole cache lines
+DRAW_CHUNK = 64
+
+
+def bootstrap_counts(
+    records: int, resamples: int = 1000, seed: int = 0, groups: Sequence[str] | NDArray[np.generic] | None = None
+) -> NDArray[np.uint16]:
+    """Return how often each record is drawn in each replicate, shape (records, resamples).
+
+    Every replicate draws `records` records with replacement, uniformly and unstratified; with `groups` it draws as many
+    groups as there are, and all records of a drawn group come along (records of a patient are not independent).
+
+    Args:
+        records: number of records, at least 1.
+        resamples: number of replicates, at least 1.
+        seed: of numpy's default generator; the same records, resamples, seed and groups give the same counts.
+        groups: (records,) the patient of each record.
+
+    Raises:
+        InputError: no records or resamples, or a number of groups that differs from the records.
+    """
+    if records < 1 or resamples < 1:
+        raise InputError(f"A bootstrap needs records and resamples, not {records!r} records, {resamples!r} resamples.")
+    if groups is not None:
+        if len(groups) != records:
+            raise InputError(f"{len(groups)} patients are given for {records} records; one per record is expected.")
+        names, member = np.unique(np.asarray(groups), return_inverse=True)
+        return bootstrap_counts(names.size, resamples, seed)[member]
+    rng = np.random.default_rng(seed)
+    counts = np.empty((records, resamples), dtype=np.uint16)
+    for start in range(0, resamples, DRAW_CHUNK):
+        stop = min(start + DRAW_CHUNK, resamples)
+        counts[:, start:stop] = counts_from_indices(rng.integers(0, records, (stop - start, records)), records)
+    return counts
+
+
+def counts_from_indices(indices: NDArray[np.integer], records: int) -> NDArray[np.uint16]:
+    """Return how often each record occurs in each replicate, shape (records, replicates).
+
+    Args:
+        indices: (replicates, draws) drawn records, 0 .. records - 1.
+        records: number of records.
+
+    Raises:
+        InputError: indices outside 0 .. records - 1.
+    """
+    if indices.size and (indices.min() < 0 or indices.max() >= records):
+        raise InputError(f"Indices run from {indices.min()} to {indices.max()}; 0 to {records - 1} are allowed.")
+    replicates = indices.shape[0]
+    cells = indices.astype(np.int64) + np.arange(replicates)[:, None] * records
+    drawn = np.bincount(cells.ravel(), minlength=replicates * records)
+    return np.ascontiguousarray(drawn.reshape(replicates, records).T.astype(np.uint16))
+
+
+def auroc_replicates(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """Return the AUROC of every class in every replicate, shape (resamples, classes), NaN where undefined.
+
+    Args:
+        y_true: (records, classes), 0, 1 or NaN (no target).
+        y_score: (records, classes), finite.
+        counts: (records, resamples) of `bootstrap_counts`.
+
+    Raises:
+        InputError: shapes that do not fit, scores that are not finite, targets that are not 0, 1 or NaN.
+    """
+    return _replicates(y_true, y_score, counts, with_precision=False)[0]
+
+
+def ranking_replicates(
+    y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return AUROC and average precision of every class in every replicate from one pass over the data.
+
+    Arguments, shapes and errors as `auroc_replicates`.
+    """
+    return _replicates(y_true, y_score, counts, with_precision=True)
+
+
+def micro_auroc_replicates(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """Return the AUROC over all (record, class) entries in every replicate, shape (resamples,).
+
+    Arguments and errors as `auroc_replicates`.
+    """
+    true, score = checked_pair(y_true, y_score, binary=True)
+    chunks = _chunks(counts, true.shape[0], wide=_is_wide(counts, entries=true.shape[1]))
+    entry_record = np.repeat(np.arange(true.shape[0]), true.shape[1])
+    areas, _ = _class_replicates(true.ravel(), score.ravel(), entry_record, chunks, with_precision=False)
+    return areas
+
+
+def mae_replicates(
+    y_true: ArrayLike, y_pred: ArrayLike, counts: NDArray[np.uint16]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the MAE per target, shape (resamples, targets), and pooled over targets, shape (resamples,).
+
+    A matrix product: (counts x absolute error) / (counts x known). NaN where a replicate draws no known value.
+
+    Args:
+        y_true: (records, targets), NaN = no target.
+        y_pred: (records, targets), finite.
+        counts: (records, resamples) of `bootstrap_counts`.
+
+    Raises:
+        InputError: shapes that do not fit, or predictions that are not finite.
+    """
+    true, predicted = checked_pair(y_true, y_pred, binary=False)
+    _check_counts(counts, true.shape[0])
+    known = ~np.isnan(true)
+    error = np.where(known, np.abs(np.where(known, true, 0).astype(np.float64) - predicted), 0.0)
+    table = np.concatenate([error, known], axis=1)
+    sums = np.concatenate([piece.T.astype(np.float64) @ table for piece in _pieces(counts)])
+    errors, observed = np.split(sums, 2, axis=1)
+    return _ratio(errors, observed), _ratio(errors.sum(axis=1), observed.sum(axis=1))
+
+
+def _replicates(
+    y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16], with_precision: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    true, score = checked_pair(y_true, y_score, binary=True)
+    chunks = _chunks(counts, true.shape[0], wide=_is_wide(counts))
+    shape = (counts.shape[1], true.shape[1])
+    areas, precisions = np.empty(shape), np.empty(shape)
+    records = np.arange(true.shape[0])
+    for k in range(true.shape[1]):
+        areas[:, k], precisions[:, k] = _class_replicates(true[:, k], score[:, k], records, chunks, with_precision)
+    return areas, precisions
+
+
+def _class_replicates(
+    true: NDArray[np.floating],
+    score: NDArray[np.floating],
+    records: NDArray[np.intp],
+    chunks: list[ranking.Counts],
+    with_precision: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    resamples = sum(chunk.shape[1] for chunk in chunks)
+    areas, precisions = np.full(resamples, np.nan), np.full(resamples, np.nan)
+    known = ~np.isnan(true)
+    positive = true[known] == 1
+    if not positive.any() or positive.all():
+        return areas, precisions
+    ranked = ranking.rank_class(
+        positive, score[known], records[known], chunks[0].shape[0], wide=chunks[0].dtype == np.uint32
+    )
+    start = 0
+    for chunk in chunks:
+        part = slice(start, start + chunk.shape[1])
+        weighed = ranking.weigh(ranked, chunk)
+        areas[part] = ranking.weighted_auroc(weighed)
+        if with_precision:
+            precisions[part] = ranking.weighted_average_precision(weighed)
+        start = part.stop
+    return areas, precisions
+
+
+def _is_wide(counts: NDArray[np.uint16], entries: int = 1) -> bool:
+    """Whether a replicate's total weight (times the entries per record) leaves 16 bits."""
+    heaviest = max((int(piece.sum(axis=0, dtype=np.int64).max()) for piece in _pieces(counts)), default=0)
+    return heaviest * entries >= ranking.NARROW_LIMIT
+
+
+def _chunks(counts: NDArray[np.uint16], records: int, wide: bool) -> list[ranking.Counts]:
+    _check_counts(counts, records)
+    return [np.ascontiguousarray(piece, dtype=np.uint32 if wide else np.uint16) for piece in _pieces(counts)]
+
+
+def _pieces(counts: NDArray[np.uint16]) -> Iterator[NDArray[np.uint16]]:
+    return (counts[:, start : start + CHUNK] for start in range(0, counts.shape[1], CHUNK))
+
+
+def _check_counts(counts: NDArray[np.uint16], records: int) -> None:
+    if counts.ndim != 2 or counts.shape[0] != records or counts.shape[1] == 0:
+        raise InputError(
+            f"Counts have the shape {counts.shape!r}; ({records}, resamples) is expected. Use `bootstrap_counts`."
+        )
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

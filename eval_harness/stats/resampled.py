@@ -1,0 +1,203 @@
+"""Percentile intervals of resamples, the two readings of the macro mean, and paired comparisons.
+
+The intervals of a result are not from here, but for the published reading: see `eval_harness.stats.estimates`.
+
+Two rules are kept apart. The *paper* reading follows the published code to the digit: an undefined class counts 0.5,
+replicates are rounded to float32, and one undefined replicate leaves a single class without an interval. Because rare
+classes vanish from replicates, that macro interval is biased low. Our own reading takes the classes that have both
+outcomes on the test split and, in each replicate, the mean over those of them that it can evaluate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ecg_hub.errors import InputError, unknown_name
+from eval_harness.metrics.ranking import auroc, average_precision, evaluable_mean, paper_mean
+from eval_harness.metrics.regression import mae, pooled_mae
+from eval_harness.stats.bootstrap import mae_replicates, ranking_replicates
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate with the ends of its 95 % interval; NaN where undefined."""
+
+    point: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second on the same resamples; significant when the 95 % interval excludes 0.
+
+    That is the published reading of one pair, not adjusted for others; `eval_harness.results.comparison` decides on
+    ties.
+    """
+
+    point: float
+    low: float
+    high: float
+    significant: bool
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A metric per output: points of shape (outputs,) and replicates of shape (resamples, outputs)."""
+
+    point: NDArray[np.float64]
+    replicates: NDArray[np.float64]
+
+
+def interval(
+    point: float,
+    replicates: NDArray[np.float64],
+    *,
+    confidence: float = 0.95,
+    paper: bool = False,
+    centred: bool = True,
+) -> Interval:
+    """Return the percentile interval around the point: point + the percentiles, 2.5 and 97.5, of replicate - median.
+
+    Taking them from the median keeps the bias of the resamples (rare labels vanish, few positives repeat) out of the
+    interval, which so always holds its point. Percentiles are interpolated linearly. Undefined (NaN) replicates are
+    left out; when their share exceeds the tail that the percentile cuts off (2.5 %), they could hide that whole tail,
+    and low and high are NaN.
+
+    Args:
+        point: the metric on the whole split; NaN gives NaN ends.
+        replicates: (resamples,).
+        confidence: coverage, between 0 and 1.
+        paper: the published rule: percentiles of the replicates as they are, rounded to float32, which may lie beside
+            the point, and NaN ends as soon as one replicate is undefined.
+        centred: False for percentiles of the replicates as they are (statistics version 1).
+    """
+    tail = (1 - confidence) / 2
+    undefined = np.isnan(replicates)
+    if np.isnan(point) or replicates.size == 0 or undefined.mean() > (0 if paper else tail):
+        return Interval(point, float("nan"), float("nan"))
+    values = replicates[~undefined]
+    if paper:
+        values = values.astype(np.float32).astype(np.float64)
+    centre = np.median(values) if centred and not paper else point
+    low, high = point + np.percentile(values - centre, (100 * tail, 100 * (1 - tail)))
+    return Interval(point, float(low), float(high))
+
+
+def macro(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
+    """Return the macro mean over the classes that can be evaluated, and its replicates (resamples,).
+
+    In a replicate the mean goes over those of these classes that it can evaluate; NaN where there is none.
+    """
+    evaluable = ~np.isnan(resampled.point)
+    known = resampled.replicates[:, evaluable]
+    present = ~np.isnan(known)
+    number = present.sum(axis=1)
+    sums = np.where(present, known, 0.0).sum(axis=1)
+    means = np.divide(sums, number, out=np.full(number.shape, np.nan), where=number > 0)
+    return evaluable_mean(resampled.point), means
+
+
+def macro_paper(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
+    """Return the published macro mean over all classes, undefined ones counted 0.5, and its replicates (resamples,)."""
+    if resampled.point.size == 0:
+        return float("nan"), np.full(resampled.replicates.shape[0], np.nan)
+    return paper_mean(resampled.point), np.where(np.isnan(resampled.replicates), 0.5, resampled.replicates).mean(axis=1)
+
+
+def resample_ranking(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16]) -> tuple[Resampled, Resampled]:
+    """Return AUROC and average precision of every class with their replicates.
+
+    Args:
+        y_true: (records, classes), 0, 1 or NaN (no target).
+        y_score: (records, classes), finite.
+        counts: (records, resamples) of `eval_harness.stats.bootstrap.bootstrap_counts`.
+
+    Raises:
+        InputError: shapes that do not fit, scores that are not finite, targets that are not 0, 1 or NaN.
+    """
+    areas, precisions = ranking_replicates(y_true, y_score, counts)
+    return Resampled(auroc(y_true, y_score), areas), Resampled(average_precision(y_true, y_score), precisions)
+
+
+def resample_errors(
+    y_true: ArrayLike, y_pred: ArrayLike, counts: NDArray[np.uint16]
+) -> tuple[Resampled, float, NDArray[np.float64]]:
+    """Return the MAE of every target with its replicates, then the pooled MAE and its replicates (resamples,).
+
+    Raises:
+        InputError: shapes that do not fit, or predictions that are not finite.
+    """
+    per_target, pooled = mae_replicates(y_true, y_pred, counts)
+    return Resampled(mae(y_true, y_pred), per_target), pooled_mae(y_true, y_pred), pooled
+
+
+METRICS = ("macro_auroc", "macro_auroc_paper", "macro_auprc", "mae")
+
+
+def metric_replicates(
+    metric: str, y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16]
+) -> tuple[float, NDArray[np.float64]]:
+    """Return one metric of METRICS on the whole split and in every replicate (resamples,).
+
+    Raises:
+        UnknownNameError: the metric is not one of METRICS.
+        InputError: as `resample_ranking` and `resample_errors`.
+    """
+    if metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
+    if metric == "mae":
+        _, point, replicates = resample_errors(y_true, y_score, counts)
+        return point, replicates
+    areas, precisions = resample_ranking(y_true, y_score, counts)
+    if metric == "macro_auroc_paper":
+        return macro_paper(areas)
+    return macro(areas if metric == "macro_auroc" else precisions)
+
+
+def difference(
+    point_a: float,
+    replicates_a: NDArray[np.float64],
+    point_b: float,
+    replicates_b: NDArray[np.float64],
+    *,
+    paper: bool = False,
+) -> Difference:
+    """Return a - b with its paired 95 % interval; both must come from the same counts.
+
+    An undefined interval is never significant.
+
+    Raises:
+        InputError: numbers of replicates that differ.
+    """
+    if replicates_a.shape != replicates_b.shape:
+        raise InputError(
+            f"{replicates_a.shape[0]} replicates against {replicates_b.shape[0]}: a paired comparison needs the same "
+            "counts for both."
+        )
+    ends = interval(point_a - point_b, replicates_a - replicates_b, paper=paper)
+    return Difference(ends.point, ends.low, ends.high, bool(ends.low > 0 or ends.high < 0))
+
+
+def compare(
+    y_true: ArrayLike, y_score_a: ArrayLike, y_score_b: ArrayLike, counts: NDArray[np.uint16], metric: str
+) -> Difference:
+    """Compare two models that predicted the same records, on the same resamples.
+
+    Args:
+        y_true: (records, outputs), NaN = no target.
+        y_score_a: (records, outputs) of the first model, finite.
+        y_score_b: (records, outputs) of the second, rows in the same order.
+        counts: (records, resamples) of `eval_harness.stats.bootstrap.bootstrap_counts`.
+        metric: one of METRICS. Differences are a - b: for "mae" a negative one speaks for a.
+
+    Raises:
+        UnknownNameError: the metric is not one of METRICS.
+        InputError: shapes that do not fit, or values that are not allowed.
+    """
+    first = metric_replicates(metric, y_true, y_score_a, counts)
+    second = metric_replicates(metric, y_true, y_score_b, counts)
+    return difference(*first, *second, paper=metric == "macro_auroc_paper")

@@ -1,0 +1,1 @@
+"""The tasks: one YAML file each, their registry and suites."""

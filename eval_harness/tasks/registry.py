@@ -1,0 +1,413 @@
+"""The tasks by name: the built-in ones, a user's own beside them, and the training runs they are read from.
+
+Included files are tasks, or descriptions of a user's own archives; their fields tell which.
+
+Importing this module reads nothing and imports no torch, transformers or datasets.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ecg_hub.errors import InputError, did_you_mean, unknown_name
+from eval_harness.tasks.suites import SUITES_FILE, Suite, read_suites
+from eval_harness.tasks.task import CATEGORIES, TARGETS, TargetSelector, Task, read_task
+
+if TYPE_CHECKING:
+    from dataset_scripts.core.spec import ECGDataset
+    from dataset_scripts.custom import OwnDataset
+
+
+__all__ = ["Run", "Task", "datasets", "expand", "get_task", "own_datasets", "runs", "suites", "tasks", "validate"]
+
+TASKS_FOLDER = Path(__file__).resolve().parent
+REMEDY = "See `ecg-eval ls tasks` and `ecg-eval ls suites`."
+
+RunKind = Literal["multi_label_classification", "regression", "mixed"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run and the tasks that were asked for and are read from it.
+
+    Attributes:
+        name: of the run; predictions are kept under it.
+        dataset: name of the dataset.
+        label_column: column that holds the targets.
+        kind: mixed when classes and regression targets are trained jointly.
+        labels: all published outputs of the run, classes first, then regression targets: also those that no task asked
+            for scores, because training on fewer would give another model. Without those that `selectors` add.
+        regression_targets: the outputs that are regression targets.
+        tasks: the tasks asked for.
+        selectors: (kind, selector) of outputs that only the data name.
+    """
+
+    name: str
+    dataset: str
+    label_column: str
+    kind: RunKind
+    labels: tuple[str, ...]
+    regression_targets: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    selectors: tuple[tuple[str, TargetSelector], ...] = ()
+
+    def outputs(self, regression: bool, groups: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return the published classes, or regression targets, of the run; selected ones as far as the data name them.
+
+        Args:
+            regression: which of the two.
+            groups: target group -> names, of the prepared data.
+        """
+        targets = set(self.regression_targets)
+        chosen = [s.among(groups) for kind, s in self.selectors if (kind == "regression") == regression]
+        listed = [label for label in self.labels if (label in targets) == regression]
+        return list(dict.fromkeys([*(name for names in chosen for name in names), *listed]))
+
+    @property
+    def count(self) -> int:
+        """Number of published outputs."""
+        return len(self.labels) + sum(selector.published for _, selector in self.selectors)
+
+
+def tasks(include: Iterable[Path | str] = ()) -> dict[str, Task]:
+    """Return all tasks by name: built-in ones by category and name, then those of the given files or folders.
+
+    Args:
+        include: a user's task files and descriptions of own archives, or folders of them (*.yaml, *.yml, not deeper).
+
+    Raises:
+        InputError: a file that is not valid, a name given twice or already built in, a dataset or label column that
+            does not exist, or tasks of one run that disagree.
+    """
+    own = _read_all(include)
+    return _joined(own) if own.tasks else dict(_built_in())
+
+
+def own_datasets(include: Iterable[Path | str]) -> dict[str, OwnDataset]:
+    """Return a user's own archives by name: those described in the given files, and those that tasks in them name.
+
+    Raises:
+        InputError: as `tasks`.
+    """
+    return _read_all(include).datasets
+
+
+def datasets(include: Iterable[Path | str] = ()) -> dict[str, ECGDataset]:
+    """Return the published datasets by name, and after them a user's own.
+
+    Raises:
+        InputError: as `tasks`.
+    """
+    from dataset_scripts import catalog
+
+    return {**catalog.datasets(), **own_datasets(include)}
+
+
+def get_task(name: str, include: Iterable[Path | str] = ()) -> Task:
+    """Return one task.
+
+    Raises:
+        UnknownNameError: no such task, with suggestions.
+        InputError: as `tasks`.
+    """
+    known = tasks(include)
+    if name not in known:
+        raise unknown_name("task", name, known, REMEDY)
+    return known[name]
+
+
+def suites() -> dict[str, Suite]:
+    """Return all suites by name; they hold built-in tasks only."""
+    return read_suites(TASKS_FOLDER / SUITES_FILE, tasks())
+
+
+def expand(names: str | Iterable[str], include: Iterable[Path | str] = ()) -> list[Task]:
+    """Return the tasks behind names of tasks and suites, in the order asked for, each once.
+
+    Args:
+        names: "ptbxl_super,all", or several such strings; `*`, `?` and `[...]` match task names.
+        include: a user's task files or folders.
+
+    Raises:
+        UnknownNameError: a name that is neither task nor suite, or a pattern without match, with suggestions.
+        InputError: no name at all, or as `tasks`.
+    """
+    parts = [names] if isinstance(names, str) else names
+    wanted = [name.strip() for part in parts for name in part.split(",") if name.strip()]
+    if not wanted:
+        raise InputError(f"No task was named. {REMEDY}")
+    known, known_suites = tasks(include), suites()
+    found: dict[str, Task] = {}
+    for name in wanted:
+        found.update({member: known[member] for member in _members(name, known, known_suites)})
+    return list(found.values())
+
+
+def runs(wanted: Sequence[Task], include: Iterable[Path | str] = (), separate: bool = False) -> list[Run]:
+    """Return the training runs that the tasks need, in order of first need.
+
+    A run trains all its published outputs, whichever of its tasks were asked for.
+
+    Args:
+        wanted: tasks of `expand`.
+        include: the files or folders that were given to `expand`.
+        separate: train every task by itself instead, which is not what was published.
+
+    Raises:
+        InputError: as `tasks`, or a task whose file was not included.
+    """
+    known = tasks(include)
+    unknown = [task.name for task in wanted if known.get(task.name) != task]
+    if unknown:
+        raise InputError(
+            f"Tasks {', '.join(map(repr, unknown))} are not in the registry; pass their files as `include`."
+        )
+    if separate:
+        wanted = [task.alone for task in wanted]
+    return [
+        _run(name, [task for task in wanted if task.run == name], known)
+        for name in dict.fromkeys(task.run for task in wanted)
+    ]
+
+
+def validate(paths: Iterable[Path | str]) -> list[Task]:
+    """Check task files and descriptions together and return their tasks; built-in files may be checked in place.
+
+    Args:
+        paths: files and folders; a task may refer to another one among them.
+
+    Raises:
+        InputError: as `tasks`; unreadable and invalid files are all named, one problem a line.
+    """
+    own = _read_all(paths)
+    beside = [(file, task) for file, task in own.tasks if file.resolve().parent != TASKS_FOLDER]
+    _joined(Included(beside, own.datasets))
+    return [task for _, task in own.tasks]
+
+
+@dataclass(frozen=True)
+class Included:
+    """What a user's files hold.
+
+    Attributes:
+        tasks: every task with its file; `dataset` is a name.
+        datasets: the described archives by name.
+    """
+
+    tasks: list[tuple[Path, Task]]
+    datasets: dict[str, OwnDataset]
+
+
+@cache
+def _built_in() -> Mapping[str, Task]:
+    paths = sorted(path for path in TASKS_FOLDER.glob("*.yaml") if path.name != SUITES_FILE)
+    order = list(CATEGORIES)
+    found = sorted((read_task(path) for path in paths), key=lambda task: (order.index(task.category), task.name))
+    known = {task.name: task for task in found}
+    _check_references(known, known)
+    return known
+
+
+def _joined(own: Included) -> dict[str, Task]:
+    """The built-in tasks and a user's own, checked against each other."""
+    built_in = _built_in()
+    known, origin = dict(built_in), dict[str, Path]()
+    for path, task in own.tasks:
+        if task.name in built_in:
+            raise InputError(
+                f"{path}: task {task.name!r} is built in, and a result under its name must mean the published task; "
+                "choose another name."
+            )
+        if task.name in origin:
+            raise InputError(f"{path}: task {task.name!r} is already defined in {origin[task.name]}; names are unique.")
+        if task.published:
+            raise InputError(f"{path}: field 'published': true is reserved for rows of the paper; leave it out.")
+        _check_dataset(path, task, own.datasets)
+        known[task.name], origin[task.name] = task, path
+    _check_references(known, built_in)
+    return known
+
+
+def _read_all(include: Iterable[Path | str]) -> Included:
+    """Read tasks and descriptions; a task may name the archive, or give the path of its description."""
+    files = _files(include)
+    if not files:
+        return Included([], {})
+    from dataset_scripts.catalog import is_path
+    from dataset_scripts.custom import is_description
+
+    found: list[tuple[Path, Task]] = []
+    described: dict[str, OwnDataset] = {}
+    problems = []
+    for path in files:
+        try:
+            if is_description(path):
+                _add_own(described, path)
+                continue
+            task = read_task(path)
+            if is_path(task.dataset):
+                name = _add_own(described, path.parent / Path(task.dataset).expanduser())
+                task = task.model_copy(update={"dataset": name})
+            found.append((path, task))
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("\n".join(problems))
+    return Included(found, described)
+
+
+def _add_own(described: dict[str, OwnDataset], path: Path) -> str:
+    """Read a description, unless it is known already, and return the archive's name."""
+    from dataset_scripts.catalog import refuse_published_name
+    from dataset_scripts.custom import open_own
+
+    own = open_own(path)
+    refuse_published_name(own.name, path)
+    known = described.setdefault(own.name, own)
+    if known.source.resolve() != own.source.resolve():
+        raise InputError(f"{path}: dataset {own.name!r} is already described in {known.source}; names are unique.")
+    return own.name
+
+
+def _files(include: Iterable[Path | str]) -> list[Path]:
+    found: list[Path] = []
+    for entry in include:
+        path = Path(entry).expanduser()
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+            if not inside:
+                raise InputError(f"{path}: the folder holds no task file (*.yaml).")
+            found += [file for file in inside if file.resolve() != TASKS_FOLDER / SUITES_FILE]
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"{path}: no such task file or folder.")
+    return list(dict.fromkeys(found))
+
+
+def _check_references(known: Mapping[str, Task], built_in: Mapping[str, Task]) -> None:
+    """Runs and successors must exist, and tasks of one run must agree on what is trained."""
+    for task in known.values():
+        if task.superseded_by is not None and task.superseded_by not in known:
+            hint = did_you_mean(task.superseded_by, known)
+            raise InputError(f"Task {task.name!r}: superseded_by names the unknown task {task.superseded_by!r}.{hint}")
+        sharing = [other for other in known.values() if other.run == task.run]
+        home = known.get(task.run)
+        if home is None and len(sharing) == 1:
+            raise InputError(
+                f"Task {task.name!r}: run {task.run!r} is no task and no other task is read from it."
+                f"{did_you_mean(task.run, known)} Write run: {task.name} to train for it alone."
+            )
+        if home is not None and home.run != home.name:
+            raise InputError(f"Task {task.name!r}: {task.run!r} is itself read from run {home.run!r}; write that run.")
+        _check_agrees(task, home or sharing[0], _definition(task.run, known, built_in))
+
+
+def _check_agrees(task: Task, reference: Task, definition: Sequence[Task]) -> None:
+    for field in ("dataset", "label_column"):
+        if getattr(task, field) != getattr(reference, field):
+            raise InputError(
+                f"Task {task.name!r}: {field} {getattr(task, field)!r} differs from {getattr(reference, field)!r} of "
+                f"{reference.name!r}, which is read from the same run {task.run!r}."
+            )
+    trained = {(label, other.kind) for other in definition for label in other.labels}
+    surplus = [label for label in task.labels if (label, task.kind) not in trained]
+    chosen = task.targets
+    if chosen is not None and not any(_covers(other, task) for other in definition):
+        surplus = [f"group {chosen.group}"]
+    if surplus:
+        raise InputError(
+            f"Task {task.name!r}: run {task.run!r} does not train {', '.join(map(repr, surplus[:5]))} as {task.kind}; "
+            f"it trains the outputs of {', '.join(repr(other.name) for other in definition)}."
+        )
+
+
+def _covers(trained: Task, wanted: Task) -> bool:
+    """Whether a task that defines a run selects all that another one selects."""
+    whole, part = trained.targets, wanted.targets
+    if whole is None or part is None or (whole.group, trained.kind) != (part.group, wanted.kind):
+        return False
+    return whole.pattern in (None, part.pattern)
+
+
+def _definition(run: str, known: Mapping[str, Task], built_in: Mapping[str, Task]) -> list[Task]:
+    """The tasks whose labels a run trains: the task of its name, else the built-in ones, else all that share it."""
+    if run in known:
+        return [known[run]]
+    sharing = [task for task in known.values() if task.run == run]
+    return [task for task in sharing if task.name in built_in] or sharing
+
+
+def _run(name: str, asked: Sequence[Task], known: Mapping[str, Task]) -> Run:
+    definition = _definition(name, known, _built_in())
+    classes = _union(task for task in definition if task.kind != "regression")
+    targets = _union(task for task in definition if task.kind == "regression")
+    kinds = {task.kind for task in definition}
+    kind: RunKind = "mixed" if len(kinds) > 1 else next(iter(kinds))
+    selectors = tuple((task.kind, task.targets) for task in definition if task.targets is not None)
+    first = asked[0]
+    return Run(name, first.dataset, first.label_column, kind, classes + targets, targets, tuple(asked), selectors)
+
+
+def _union(definition: Iterable[Task]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(label for task in definition for label in task.labels))
+
+
+def _members(name: str, known: Mapping[str, Task], known_suites: Mapping[str, Suite]) -> list[str]:
+    if name in known:
+        return [name]
+    if name in known_suites:
+        return known_suites[name].members()
+    if any(character in name for character in "*?["):
+        matched = fnmatch.filter(known, name)
+        if not matched:
+            raise unknown_name("task pattern", name, known, REMEDY)
+        return matched
+    family = [suite for suite in known_suites if suite.partition(":")[2] == name]
+    remedy = f"Write {family[0]!r} for all its tasks. {REMEDY}" if family else REMEDY
+    raise unknown_name("task or suite", name, [*known, *known_suites], remedy)
+
+
+def _check_dataset(path: Path, task: Task, own: Mapping[str, OwnDataset]) -> None:
+    from dataset_scripts import catalog
+
+    known = {**catalog.datasets(), **own}
+    if task.dataset not in known:
+        hint = did_you_mean(task.dataset, known)
+        raise InputError(
+            f"{path}: field 'dataset': {task.dataset!r} is no dataset.{hint} Known: {', '.join(sorted(known))}. "
+            "Include the YAML file that describes an archive of your own, or give its path here."
+        )
+    columns = list(known[task.dataset].label_columns)
+    regression_alone = task.kind == "regression" and (task.dataset not in own or own[task.dataset].targets)
+    if known[task.dataset].target_groups or regression_alone:
+        columns.append(TARGETS)
+    if task.label_column not in columns:
+        raise InputError(
+            f"{path}: field 'label_column': dataset {task.dataset!r} has no {task.label_column!r}."
+            f"{did_you_mean(task.label_column, columns)} Known: {', '.join(columns) or 'none'}."
+        )
+    groups = [*known[task.dataset].target_groups, *known[task.dataset].label_columns]
+    if task.targets is not None and task.targets.group not in groups:
+        raise InputError(
+            f"{path}: field 'targets.group': dataset {task.dataset!r} has no group {task.targets.group!r}."
+            f"{did_you_mean(task.targets.group, groups)} Known: {', '.join(groups) or 'none'}."
+        )
+    if task.dataset in own:
+        _check_labels(path, task, own[task.dataset])
+
+
+def _check_labels(path: Path, task: Task, dataset: OwnDataset) -> None:
+    """Labels of an archive whose description lists them all must be among them."""
+    known = dataset.targets if task.kind == "regression" else dataset.labels
+    unknown = [label for label in task.labels if label not in known] if known is not None else []
+    if unknown:
+        raise InputError(
+            f"{path}: field 'labels': dataset {task.dataset!r} has no {', '.join(map(repr, unknown))}."
+            f"{did_you_mean(unknown[0], known or ())} Known: {', '.join(known or ()) or 'none'}."
+        )

@@ -1,0 +1,210 @@
+"""Reading one task file: YAML to a checked `Task`, with errors that name file, field, value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ecg_hub.errors import InputError, did_you_mean
+from ecg_hub.utils.yaml import read_mapping
+
+CATEGORIES = {
+    "adult_interpretation": "adult ECG interpretation",
+    "pediatric_interpretation": "pediatric ECG interpretation",
+    "cardiac_structure_function": "cardiac structure and function",
+    "cardiac_outcomes": "cardiac outcomes",
+    "noncardiac_outcomes": "non-cardiac outcomes",
+    "acute_care": "acute care",
+    "patient_characteristics": "patient characteristics",
+}
+Category = Literal[
+    "adult_interpretation",
+    "pediatric_interpretation",
+    "cardiac_structure_function",
+    "cardiac_outcomes",
+    "noncardiac_outcomes",
+    "acute_care",
+    "patient_characteristics",
+]
+Kind = Literal["multi_label_classification", "regression"]
+Metric = Literal["macro_auroc", "mae"]
+Text = Annotated[str, Field(min_length=1)]
+TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+TARGETS = "targets"
+"""The `label_column` of runs whose labels are in the dataset's column of targets."""
+
+METRIC_OF_KIND: dict[str, tuple[str, bool]] = {
+    "multi_label_classification": ("macro_auroc", True),
+    "regression": ("mae", False),
+}
+
+
+class TargetSelector(BaseModel):
+    """Labels that only the data name: a group of the dataset's column `targets`, or a whole label column.
+
+    Attributes:
+        group: a group of the dataset (`ECGDataset.target_groups`), or the task's label column.
+        pattern: names of that group to take, e.g. "I48*"; None takes all.
+        published: how many labels that are in the published data: what a user's copy is compared with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    group: Text
+    published: Annotated[int, Field(ge=1)]
+    pattern: Text | None = None
+
+    def among(self, groups: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return the labels that the data have, in the order of the group."""
+        return [name for name in groups.get(self.group, ()) if fnmatchcase(name, self.pattern or "*")]
+
+
+class Task(BaseModel):
+    """One scored task: which labels of which training run, and how they are scored.
+
+    Attributes:
+        name: lower case with underscores; unique.
+        version: raised by every change that alters scores.
+        title: as in the paper's tables.
+        description: one or two sentences.
+        category: one of CATEGORIES.
+        dataset: name of the dataset, whose licence and access hold for the task; or the path, relative to the task
+            file, of the YAML file that describes a user's own archive.
+        run: the training run it is read from: its own name, another task's, or a joint run shared by several tasks.
+        label_column: column of the dataset that holds the labels of the run, or "targets".
+        kind: multi_label_classification or regression.
+        metric: macro_auroc, or mae on z-scored targets.
+        higher_is_better: true for macro_auroc, false for mae.
+        labels: the published labels (classes or regression targets), each once; () where `targets` is given.
+        targets: the labels by group of the dataset, where only the data name them.
+        resample_unit: what the published bootstrap draws.
+        published: whether it is a row of the paper's tables; reserved for built-in tasks.
+        citation: where task and labels are defined.
+        superseded_by: the task that replaces it; both stay runnable.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: TaskName
+    version: Annotated[int, Field(ge=1)]
+    title: Text
+    description: Text
+    category: Category
+    dataset: Text
+    run: TaskName
+    label_column: Text
+    kind: Kind
+    metric: Metric
+    higher_is_better: bool
+    labels: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)] = ()
+    targets: TargetSelector | None = None
+    resample_unit: Literal["record", "patient"]
+    citation: Text
+    published: bool = False
+    superseded_by: TaskName | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if bool(self.labels) == (self.targets is not None):
+            given = "both are given" if self.labels else "neither is"
+            raise ValueError(f"labels: a task lists its labels, or selects them by a group under targets; {given}")
+        if self.targets is not None and self.label_column not in (TARGETS, self.targets.group):
+            raise ValueError(
+                f"label_column: {self.label_column!r} has no groups; `targets` selects from {TARGETS!r}, or takes the "
+                f"whole column with group: {self.label_column}"
+            )
+        repeated = sorted({label for label in self.labels if self.labels.count(label) > 1})
+        if repeated:
+            raise ValueError(f"labels: {', '.join(map(repr, repeated))} given more than once; each label counts once")
+        metric, higher = METRIC_OF_KIND[self.kind]
+        if (self.metric, self.higher_is_better) != (metric, higher):
+            raise ValueError(
+                f"metric: {self.metric!r} with higher_is_better {str(self.higher_is_better).lower()} does not fit kind "
+                f"{self.kind!r}; it takes metric {metric!r} and higher_is_better {str(higher).lower()}"
+            )
+        if self.superseded_by == self.name:
+            raise ValueError(f"superseded_by: {self.name!r} cannot supersede itself")
+        return self
+
+    @property
+    def count(self) -> int:
+        """Number of published labels."""
+        return len(self.labels) if self.targets is None else self.targets.published
+
+    @property
+    def alone(self) -> Task:
+        """The same task read from a run of its own, which trains its labels only."""
+        return self.model_copy(update={"run": self.name})
+
+    def read_from(self, run: str) -> Task:
+        """The task as it is read from a run: its published one, or one of its own."""
+        return self.alone if run == self.name else self
+
+    @property
+    def listed(self) -> str:
+        """The labels in one line: their number and names, or the group that the data name."""
+        if self.targets is None:
+            return f"{len(self.labels)}: {', '.join(self.labels)}"
+        fitting = f" that fit {self.targets.pattern}" if self.targets.pattern else ""
+        return f"{self.targets.published}: the targets of the group {self.targets.group}{fitting}, named by the data"
+
+    def labels_among(self, outputs: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return the task's labels that a run has outputs for, in the order of the task.
+
+        Args:
+            outputs: names of the run's outputs.
+            groups: target group -> its names among them.
+        """
+        names = self.labels if self.targets is None else self.targets.among(groups)
+        known = set(outputs)
+        return [name for name in names if name in known]
+
+
+def read_task(path: Path) -> Task:
+    """Read and check one task file.
+
+    Raises:
+        InputError: the file cannot be read, is not one YAML mapping, or a field is missing, unknown or not allowed;
+            every problem of the file is listed.
+    """
+    content = read_mapping(path)
+    try:
+        return Task.model_validate(content)
+    except ValidationError as error:
+        problems = [_sentence(dict(item)) for item in error.errors(include_url=False)]
+        raise InputError("\n".join(f"{path}: {problem}" for problem in problems)) from error
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    """One pydantic error in words."""
+    place, value, kind = _place(error["loc"]), error["input"], error["type"]
+    if kind == "missing":
+        return f"field {place} is missing."
+    if kind == "extra_forbidden":
+        name = str(error["loc"][-1])
+        known = Task.model_fields if len(error["loc"]) == 1 else TargetSelector.model_fields
+        return f"unknown field {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
+    if kind == "value_error":
+        return f"{error['ctx']['error']}."
+    if kind == "literal_error":
+        return f"field {place}: {value!r} is not allowed.{_suggestion(error)} Allowed: {error['ctx']['expected']}."
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f"field {place}: YAML reads {value!r} here, text is expected; put it in quotes."
+    if kind == "string_pattern_mismatch":
+        return f"field {place}: {value!r} is not allowed; use lower-case letters, digits and underscores."
+    return f"field {place}: {value!r} is not allowed: {error['msg'].lower()}."
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    name = ".".join(part for part in loc if isinstance(part, str))
+    return f"{name!r}" + "".join(f", entry {part + 1}" for part in loc if isinstance(part, int))
+
+
+def _suggestion(error: dict[str, Any]) -> str:
+    allowed = [part.strip(" '") for part in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
+    return did_you_mean(str(error["input"]), allowed)

@@ -1,0 +1,125 @@
+"""WFDB records as input of the feature extractor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecg_hub.errors import InputError, UnknownNameError
+from ecg_hub.input.feature_extraction import ECGFeatureExtractor
+from ecg_hub.input.recordings import load_wfdb
+from ecg_hub.input.resampling import resample
+from ecg_hub.leads import LEADS
+from tests.support.extraction import MIMIC_ORDER, signal, values
+from tests.support.records import write_record
+
+
+@pytest.mark.parametrize("suffix", ["", ".hea", ".dat"])
+def test_record_path(extractor: ECGFeatureExtractor, tmp_path: Path, suffix: str) -> None:
+    x = signal()
+    write_record(tmp_path / "a", x, 500, [lead.upper() for lead in LEADS])
+    stored = np.round(x * 1000) / 1000
+    expected = values(extractor(stored, 500, LEADS))
+    np.testing.assert_allclose(values(extractor(tmp_path / f"a{suffix}")), expected, atol=1e-6)
+    np.testing.assert_allclose(values(extractor(str(tmp_path / f"a{suffix}"))), expected, atol=1e-6)
+
+
+def test_header_decides_rate_names_and_units(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
+    x = signal(4000)
+    names = [*MIMIC_ORDER, "vx"]
+    rows = np.concatenate([x[[LEADS.index(lead) for lead in MIMIC_ORDER]], signal(4000, 1)])
+    write_record(tmp_path / "b", rows * 1000, 400, names, unit="uV", gain=1.0)
+    expected = values(extractor(np.round(x * 1000), 400.0, LEADS, unit="uV", window="all"))
+    np.testing.assert_allclose(values(extractor(tmp_path / "b", window="all")), expected, atol=1e-6)
+    np.testing.assert_array_equal(values(extractor([tmp_path / "b"], 400)), values(extractor(tmp_path / "b")))
+
+
+def test_paths_and_arrays_in_one_list(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
+    x = signal()
+    write_record(tmp_path / "m", x, 500, LEADS)
+    batch = extractor([x, tmp_path / "m"], 500, LEADS)
+    assert batch["record_index"].tolist() == [0, 1]
+    np.testing.assert_allclose(values(batch)[0], values(batch)[1], atol=2e-3)
+
+
+def test_lead_names_given_for_a_record_replace_the_headers(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
+    write_record(tmp_path / "c", signal(), 500, [f"channel {row}" for row in range(12)])
+    with pytest.raises(UnknownNameError, match=r"record '.*c': Unknown lead 'channel 0'"):
+        extractor(tmp_path / "c")
+    assert values(extractor(tmp_path / "c", lead_names=LEADS)).shape == (1, 12, 600)
+
+
+def test_samples_marked_as_missing_are_nan(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
+    x = signal()
+    x[7, 3] = np.nan
+    write_record(tmp_path / "d", x, 500, LEADS)
+    with pytest.raises(InputError, match=r"Lead V2 has 1 NaN samples, the first at 3"):
+        extractor(tmp_path / "d")
+    stored = np.round(np.nan_to_num(x) * 1000) / 1000
+    expected = values(extractor(stored, 500, LEADS))
+    np.testing.assert_allclose(values(extractor(tmp_path / "d", nan="zero")), expected, atol=1e-6)
+
+
+def test_a_damaged_record_is_named(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
+    path = tmp_path / "e"
+    write_record(path, signal(), 500, LEADS)
+    data, header = path.with_suffix(".dat"), path.with_suffix(".hea")
+    whole = data.read_bytes()
+    for cut in (len(whole) // 2, len(whole) - 1, 0):
+        data.write_bytes(whole[:cut])
+        with pytest.raises(InputError, match=r"e\.dat' does not hold what the header says"):
+            extractor(path)
+    data.unlink()
+    with pytest.raises(InputError, match=r"e\.dat' is missing"):
+        extractor(path)
+    data.write_bytes(whole)
+    for text in ("", "not a header\n", "e 0 500 5000\n"):
+        header.write_text(text)
+        with pytest.raises(InputError, match=r"e\.hea'"):
+            extractor(path)
+    header.unlink()
+    with pytest.raises(InputError, match=r"header .*e\.hea' does not exist"):
+        extractor([path])
+
+
+def test_a_header_without_rate_needs_one(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
+    write_record(tmp_path / "f", signal(), 500, LEADS)
+    header = tmp_path / "f.hea"
+    header.write_text(header.read_text().replace("f 12 500 5000", "# made by hand\n\nf 12", 1))
+    with pytest.raises(InputError, match="sampling_rate is missing"):
+        extractor(tmp_path / "f")
+    assert values(extractor(tmp_path / "f", 500, window="all")).shape == (4, 12, 600)
+
+
+def test_arguments_that_contradict_the_header(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
+    write_record(tmp_path / "g", signal(), 500, LEADS)
+    with pytest.raises(InputError, match="sampling_rate=250 was given, but the header says 500 Hz"):
+        extractor(tmp_path / "g", 250)
+    with pytest.raises(InputError, match="unit='uV' was given"):
+        extractor(tmp_path / "g", unit="uV")
+    write_record(tmp_path / "h", signal(), 500, LEADS, unit="mmHg")
+    with pytest.raises(UnknownNameError, match="Unknown unit 'mmHg'"):
+        extractor(tmp_path / "h")
+
+
+def test_published_files(extractor: ECGFeatureExtractor, shared: Path) -> None:
+    folder = shared / "data" / "ptbxl" / "mini"
+    for name, rate in (("records500/00000/00001_hr", 500), ("records100/00000/00001_lr", 100)):
+        record = load_wfdb().rdrecord(str(folder / name))
+        assert record.sig_name[3:6] == ["AVR", "AVL", "AVF"]
+        x = record.p_signal.T.astype(np.float32)
+        width = int(2.5 * rate)
+        by_hand = np.stack([resample(x[:, s : s + width], rate, 240) for s in range(0, 4 * width, width)])
+        np.testing.assert_allclose(values(extractor(folder / name, window="all")), by_hand, atol=1e-6)
+        np.testing.assert_array_equal(
+            values(extractor(folder / name, window="all")), values(extractor(x, rate, LEADS, window="all"))
+        )
+
+
+def test_published_file_with_orthogonal_leads(extractor: ECGFeatureExtractor, shared: Path) -> None:
+    header = next((shared / "data" / "ptb").rglob("s0010_re.hea"))
+    out = values(extractor(header, window="all"))
+    assert out.shape == (15, 12, 600)
+    assert 0.3 < np.abs(out).max() < 20

@@ -1,0 +1,99 @@
+"""Heads against the published ones."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ecg_hub.errors import InputError, UnknownNameError
+from ecg_hub.modeling.heads import AttentionPoolingHead, MeanLinearHead, build_head, classification_loss
+from tests.support.fill import fill_tensor
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "protocol" / "head_golden.npz"
+CASES = {
+    "d512_b4_l300": (512, 4, 300),
+    "d768_b4_l96": (768, 4, 96),
+    "d512_b3_l1": (512, 3, 1),
+    "d768_b2_l400": (768, 2, 400),
+}
+
+
+def filled(dim: int, classes: int) -> AttentionPoolingHead:
+    head = AttentionPoolingHead(dim, classes)
+    state = {
+        name: torch.from_numpy(fill_tensor(f"head.{name}", tuple(tensor.shape)))
+        for name, tensor in head.state_dict().items()
+    }
+    head.load_state_dict(state)
+    return head
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_attention_pooling_golden(case: str) -> None:
+    dim, batch, tokens = CASES[case]
+    head = filled(dim, 71)
+    x = np.random.default_rng([0, zlib.crc32(b"features")]).standard_normal((batch, tokens, dim)).astype("float32")
+    targets = np.random.default_rng([1, zlib.crc32(b"targets")]).random((batch, 71)) < 0.1
+    with np.load(GOLDEN) as arrays:
+        logits = head(torch.from_numpy(x))
+        assert np.abs(logits.detach().numpy() - arrays[f"{case}/logits"]).max() < 1e-5
+        loss = classification_loss(logits, torch.from_numpy(targets))
+        assert abs(loss.item() - arrays[f"{case}/loss"]) < 1e-6
+        loss.backward()
+        for name, parameter in head.named_parameters():
+            expected = float(arrays[f"{case}/gradnorm/head.{name}"])
+            assert parameter.grad is not None
+            assert parameter.grad.double().norm().item() == pytest.approx(expected, rel=1e-4, abs=1e-7), name
+
+
+def test_attention_pooling_sizes() -> None:
+    for dim, expected in ((512, 823_296), (768, 1_824_768), (1024, 3_219_456)):
+        with torch.device("meta"):
+            head = AttentionPoolingHead(dim, 71)
+        assert sum(parameter.numel() for parameter in head.parameters()) == expected
+        assert list(head.state_dict()) == [
+            "query",
+            "k_proj.weight",
+            "q_proj.weight",
+            "v_proj.weight",
+            "c_proj.weight",
+        ]
+
+
+def test_attention_pooling_equals_the_unfolded_form() -> None:
+    head = AttentionPoolingHead(32, 5, num_heads=4)
+    x = torch.randn(3, 7, 32)
+    query, keys, values = head.q_proj(head.query).expand(3, 1, 32), head.k_proj(x), head.v_proj(x)
+    split = [part.view(3, -1, 4, 8).transpose(1, 2) for part in (query, keys, values)]
+    pooled = torch.nn.functional.scaled_dot_product_attention(*split)
+    assert torch.allclose(head(x), head.c_proj(pooled.transpose(1, 2).reshape(3, 32)), atol=1e-6)
+
+
+def test_initialisation() -> None:
+    torch.manual_seed(0)
+    head = AttentionPoolingHead(512, 71)
+    assert head.query.std().item() == pytest.approx(1 / math.sqrt(512), rel=0.15)
+    for projection in (head.k_proj, head.q_proj, head.v_proj, head.c_proj):
+        assert projection.weight.abs().max().item() == pytest.approx(1 / math.sqrt(512), rel=0.01)
+
+
+def test_build_head() -> None:
+    mean, attention = build_head("mean", 32, 3), build_head("attention", 32, 3)
+    assert isinstance(mean, MeanLinearHead)
+    assert isinstance(attention, AttentionPoolingHead)
+    assert (mean.expects, attention.expects) == ("pooled", "tokens")
+    assert mean(torch.zeros(2, 32)).shape == attention(torch.zeros(2, 9, 32)).shape == (2, 3)
+    assert mean.linear.bias is not None
+    assert attention.num_heads == 16
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(UnknownNameError, match="'attention'"):
+        build_head("atention", 32, 3)
+    with pytest.raises(InputError, match="30 and 16"):
+        build_head("attention", 30, 3)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecg_hub.errors import ResultError
+from ecg_hub.utils.files import atomic_folder, atomic_path, remove_abandoned, write_text
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_writes_and_replaces_and_makes_folders(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "x.json"
+    write_text(path, "one")
+    write_text(path, "zwölf")
+    assert path.read_text(encoding="utf-8") == "zwölf"
+    assert leftovers(path.parent) == []
+
+
+def test_a_failure_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_text(path, "old")
+
+    def interrupted() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+def test_the_target_is_never_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        assert temporary.parent == path.parent
+        assert not path.exists()
+    assert path.read_text() == "half"
+
+
+def test_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_text(path, "old")
+    program = (
+        "import os, sys; from pathlib import Path; from ecg_hub.utils.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('new'); os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "disk is full: free space, or choose another --output, then give the same command again"),
+        (errno.EACCES, "change its permissions or choose another --output"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, "Check the folder"),
+    ],
+)
+def test_system_errors_say_path_and_remedy(
+    number: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(ResultError, match=words) as caught:
+        write_text(tmp_path / "x.json", "text")
+    assert repr(str(tmp_path / "x.json")) in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ResultError, match="A file stands where a folder is needed"):
+        write_text(tmp_path / "taken" / "x.json", "text")
+
+
+def test_a_folder_where_the_file_is_to_be_written(tmp_path: Path) -> None:
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(ResultError, match="A folder stands where the file is to be written"):
+        write_text(tmp_path / "x.json", "text")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_truly_full_disk() -> None:
+    with pytest.raises(ResultError, match="cannot be written"):
+        write_text(Path("/dev/full/x.json"), "text")
+
+
+def fill(path: Path, text: str) -> None:
+    with atomic_folder(path) as folder:
+        (folder / "part").mkdir()
+        (folder / "part" / "file").write_text(text)
+
+
+def test_a_folder_is_whole_or_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "x"
+    fill(path, "one")
+    fill(path, "two")
+    assert (path / "part" / "file").read_text() == "two"
+
+    def interrupted() -> None:
+        with atomic_folder(path) as folder:
+            (folder / "part").mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (path / "part" / "file").read_text() == "two"
+    assert [entry.name for entry in path.parent.iterdir()] == ["x"]
+
+
+def test_a_full_disk_under_a_folder_names_it(tmp_path: Path) -> None:
+    fill(tmp_path / "x", "old")
+
+    def full() -> None:
+        with atomic_folder(tmp_path / "x"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ResultError, match="The disk is full"):
+        full()
+    assert (tmp_path / "x" / "part" / "file").read_text() == "old"
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "x", "old")
+    replace = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(source).suffix == ".tmp" and Path(target) == tmp_path / "x":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(ResultError, match="cannot be written"):
+        fill(tmp_path / "x", "new")
+    assert (tmp_path / "x" / "part" / "file").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def test_abandoned_folders_are_removed_too(tmp_path: Path) -> None:
+    (tmp_path / ".x.1-ab.tmp" / "part").mkdir(parents=True)
+    (tmp_path / ".y.1-ab.tmp").write_text("half")
+    (tmp_path / "z").mkdir()
+    remove_abandoned(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["z"]

@@ -1,0 +1,188 @@
+"""Every replicate of every metric equals the same metric on the resampled rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from ecg_hub.errors import InputError
+from eval_harness.stats import bootstrap
+from eval_harness.stats import weighted_ranking as ranking
+from eval_harness.stats.bootstrap import (
+    auroc_replicates,
+    bootstrap_counts,
+    counts_from_indices,
+    mae_replicates,
+    micro_auroc_replicates,
+    ranking_replicates,
+)
+from tests.support.scores import scored
+
+EXACT = 1e-12
+
+
+def sklearn_or_nan(metric: object, target: np.ndarray, score: np.ndarray) -> float:
+    known = ~np.isnan(target)
+    target, score = target[known], score[known]
+    return float(metric(target, score)) if len(set(target)) == 2 else float("nan")  # type: ignore[operator]
+
+
+def brute_force(metric: object, y_true: np.ndarray, y_score: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    found = np.empty((counts.shape[1], y_true.shape[1]))
+    for r in range(counts.shape[1]):
+        rows = np.repeat(np.arange(len(y_true)), counts[:, r])
+        for k in range(y_true.shape[1]):
+            found[r, k] = sklearn_or_nan(metric, y_true[rows, k], y_score[rows, k])
+    return found
+
+
+@pytest.mark.parametrize("records", [7, 60, 211])
+@pytest.mark.parametrize("wide", [False, True], ids=["16 bit", "32 bit"])
+def test_ranking_equals_scikit_learn_on_resampled_rows(
+    records: int, wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if wide:
+        monkeypatch.setattr(ranking, "NARROW_LIMIT", 1)
+    monkeypatch.setattr(bootstrap, "CHUNK", 7)
+    y_true, y_score = scored(records=records, classes=9, seed=records)
+    counts = bootstrap_counts(records, 24, seed=5)
+    areas, precisions = ranking_replicates(y_true, y_score, counts)
+    np.testing.assert_allclose(areas, brute_force(roc_auc_score, y_true, y_score, counts), atol=EXACT, rtol=0)
+    np.testing.assert_allclose(
+        precisions, brute_force(average_precision_score, y_true, y_score, counts), atol=EXACT, rtol=0
+    )
+    np.testing.assert_array_equal(auroc_replicates(y_true, y_score, counts), areas)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2])
+def test_heavy_ties(decimals: int) -> None:
+    rng = np.random.default_rng(decimals)
+    y_true = (rng.random((150, 5)) < [0.02, 0.2, 0.5, 0.8, 0.98]).astype(np.float32)
+    y_score = np.round(rng.random((150, 5)), decimals)
+    counts = bootstrap_counts(150, 20, seed=1)
+    areas, precisions = ranking_replicates(y_true, y_score, counts)
+    np.testing.assert_allclose(areas, brute_force(roc_auc_score, y_true, y_score, counts), atol=EXACT, rtol=0)
+    np.testing.assert_allclose(
+        precisions, brute_force(average_precision_score, y_true, y_score, counts), atol=EXACT, rtol=0
+    )
+
+
+def test_micro_equals_scikit_learn_on_resampled_rows() -> None:
+    y_true, y_score = scored(records=50, classes=9, seed=4)
+    counts = bootstrap_counts(50, 15, seed=2)
+    found = micro_auroc_replicates(y_true, y_score, counts)
+    for r in range(15):
+        rows = np.repeat(np.arange(50), counts[:, r])
+        expected = sklearn_or_nan(roc_auc_score, y_true[rows].ravel(), y_score[rows].ravel())
+        assert found[r] == pytest.approx(expected, abs=EXACT)
+
+
+def test_replicates_equal_the_reference(golden: Path) -> None:
+    with np.load(golden / "protocol" / "bootstrap_golden.npz") as file:
+        counts = counts_from_indices(file["ids"], len(file["y_true"]))
+        areas = auroc_replicates(file["y_true"], file["y_prob"], counts)
+        micro = micro_auroc_replicates(file["y_true"], file["y_prob"], counts)
+        np.testing.assert_allclose(areas, file["fixed_reps"][:, :12], atol=1e-6, rtol=0)
+        np.testing.assert_allclose(micro, file["fixed_reps"][:, 12], atol=1e-6, rtol=0)
+
+
+def test_mae_equals_the_mean_over_resampled_rows() -> None:
+    rng = np.random.default_rng(0)
+    y_true = rng.normal(size=(40, 3))
+    y_true[rng.random((40, 3)) < 0.3] = np.nan
+    y_true[1:, 2] = np.nan  # one known value: absent from many replicates
+    y_pred = rng.normal(size=(40, 3))
+    counts = bootstrap_counts(40, 300, seed=3)
+    per_target, pooled = mae_replicates(y_true, y_pred, counts)
+    assert np.isnan(per_target[:, 2]).any()
+    for r in range(300):
+        rows = np.repeat(np.arange(40), counts[:, r])
+        error = np.abs(y_true - y_pred)[rows]
+        assert pooled[r] == pytest.approx(np.nanmean(error), abs=EXACT)
+        for k in range(3):
+            expected = np.nanmean(error[:, k]) if (~np.isnan(error[:, k])).any() else np.nan
+            assert per_target[r, k] == pytest.approx(expected, abs=EXACT, nan_ok=True)
+
+
+def test_sums_beyond_16_bit_are_exact() -> None:
+    records = 70_000
+    rng = np.random.default_rng(0)
+    y_true = (rng.random((records, 1)) < 0.5).astype(np.float32)
+    y_score = np.round(rng.random((records, 1)), 3)
+    counts = bootstrap_counts(records, 2, seed=0)
+    areas, precisions = ranking_replicates(y_true, y_score, counts)
+    for r in range(2):
+        weights = counts[:, r]
+        assert areas[r, 0] == pytest.approx(
+            roc_auc_score(y_true[:, 0], y_score[:, 0], sample_weight=weights), abs=1e-10
+        )
+        expected = average_precision_score(y_true[:, 0], y_score[:, 0], sample_weight=weights)
+        assert precisions[r, 0] == pytest.approx(expected, abs=1e-10)
+
+
+def test_a_patient_with_many_records_can_leave_16_bit() -> None:
+    # 400 records, but the replicate that draws the big patient 300 times weighs far more than 65,535
+    counts = np.ones((400, 1), dtype=np.uint16)
+    counts[:300, 0] = 300
+    y_true, y_score = scored(records=400, classes=8, seed=8)
+    found, _ = ranking_replicates(y_true, y_score, counts)
+    for k in (0, 1, 3):
+        known = ~np.isnan(y_true[:, k])
+        expected = roc_auc_score(y_true[known, k], y_score[known, k], sample_weight=counts[known, 0])
+        assert found[0, k] == pytest.approx(expected, abs=EXACT)
+
+
+class TestCounts:
+    def test_each_replicate_draws_as_many_records_as_there_are(self) -> None:
+        counts = bootstrap_counts(100, 150, seed=0)
+        assert counts.shape == (100, 150)
+        assert counts.dtype == np.uint16
+        assert (counts.sum(axis=0) == 100).all()
+
+    def test_are_poisson_like_and_unrelated_between_replicates(self) -> None:
+        counts = bootstrap_counts(2000, 100, seed=0)
+        assert (counts == 0).mean() == pytest.approx(np.exp(-1), abs=0.01)
+        assert abs(np.corrcoef(counts[:, 0], counts[:, 1])[0, 1]) < 0.1
+
+    def test_seed_decides(self) -> None:
+        first, again, other = (bootstrap_counts(50, 10, seed=seed) for seed in (1, 1, 2))
+        assert (first == again).all()
+        assert (first != other).any()
+
+    def test_more_resamples_only_add(self) -> None:
+        assert (bootstrap_counts(30, 200, seed=1)[:, :70] == bootstrap_counts(30, 70, seed=1)).all()
+
+    def test_records_of_a_patient_come_together(self) -> None:
+        groups = ["a", "b", "a", "c", "b", "a"]
+        counts = bootstrap_counts(6, 200, seed=0, groups=groups)
+        assert (counts[[0, 0]] == counts[[2, 5]]).all()
+        assert (counts[1] == counts[4]).all()
+        assert (counts[0].astype(int) + counts[1] + counts[3] == 3).all()
+
+    def test_one_group_is_always_drawn_whole(self) -> None:
+        assert (bootstrap_counts(4, 5, seed=0, groups=["p"] * 4) == 1).all()
+
+    @pytest.mark.parametrize(("records", "resamples"), [(0, 10), (10, 0), (-1, 5)])
+    def test_nothing_to_draw_is_refused(self, records: int, resamples: int) -> None:
+        with pytest.raises(InputError, match="needs records and resamples"):
+            bootstrap_counts(records, resamples)
+
+    def test_groups_must_match(self) -> None:
+        with pytest.raises(InputError, match="2 patients are given for 3 records"):
+            bootstrap_counts(3, 5, groups=["a", "b"])
+
+    def test_indices_out_of_range_are_refused(self) -> None:
+        with pytest.raises(InputError, match="run from 0 to 4; 0 to 3 are allowed"):
+            counts_from_indices(np.array([[0, 4]]), 4)
+
+
+def test_counts_must_fit_the_records() -> None:
+    y_true, y_score = scored(records=10, classes=8)
+    for wrong in (bootstrap_counts(9, 5), np.zeros((10, 0), dtype=np.uint16)):
+        with pytest.raises(InputError, match="Use `bootstrap_counts`"):
+            auroc_replicates(y_true, y_score, wrong)
+        with pytest.raises(InputError, match="Use `bootstrap_counts`"):
+            mae_replicates(y_true, y_score, wrong)

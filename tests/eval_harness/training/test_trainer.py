@@ -1,0 +1,659 @@
+"""The training loop, number by number: what is optimised, in which order, what is kept, and how it continues."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from ecg_hub.errors import InputError, ResultError
+from eval_harness.config.protocol import Protocol
+from eval_harness.data.windows import RunData, Split
+from eval_harness.metrics.ranking import macro_auroc, macro_average_precision
+from eval_harness.models.adapting import AdaptedModel, parameter_groups
+from eval_harness.training.recipe import Recipe, protocol_recipe
+from eval_harness.training.trainer import Checkpoint, Progress, Trainer, average, seed_everything
+from tests.support.tiny_training import Accelerator, run_data, toy, trainer
+
+PROTOCOL = Protocol(epochs=2, batch_size=4)
+State = dict[str, torch.Tensor]
+
+
+def equal(one: State, other: State) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def recipe(mode: str = "finetune", **changes: Any) -> Recipe:
+    return dataclasses.replace(protocol_recipe(PROTOCOL, mode), **changes)
+
+
+class TestProgress:
+    def test_the_first_of_equal_scores_stays_the_best(self) -> None:
+        progress = Progress()
+        for epoch, score in enumerate((0.5, 0.7, 0.7, 0.6, 0.7)):
+            progress.note(1.0, score, 0.1, {"w": torch.tensor(float(epoch))})
+        assert (progress.epoch, progress.best_epoch, progress.best_score) == (5, 2, 0.7)
+        assert progress.best_state == {"w": torch.tensor(1.0)}
+
+    def test_a_better_score_takes_its_place(self) -> None:
+        progress = Progress()
+        for epoch, score in enumerate((-3.0, -2.0, -1.0)):
+            progress.note(1.0, score, 0.1, {"w": torch.tensor(float(epoch))})
+        assert (progress.best_epoch, progress.best_score, progress.best_state) == (3, -1.0, {"w": torch.tensor(2.0)})
+
+    def test_an_epoch_without_a_score_never_takes_the_place_of_one_with(self) -> None:
+        progress = Progress()
+        for epoch, score in enumerate((math.nan, math.nan, 0.4, math.nan)):
+            progress.note(1.0, score, 0.1, {"w": torch.tensor(float(epoch))})
+            if epoch == 1:
+                assert (progress.best_epoch, progress.best_score) == (2, None), "the latest, as long as none has one"
+        assert (progress.best_epoch, progress.best_score, progress.best_state) == (3, 0.4, {"w": torch.tensor(2.0)})
+
+    def test_every_epoch_is_in_the_history(self) -> None:
+        progress = Progress()
+        progress.note(0.25, 0.5, 1.23456, {})
+        progress.note(0.125, math.nan, 2.0, {}, {"stage": 2})
+        assert progress.history == [
+            {"epoch": 1, "loss": 0.25, "validation": 0.5, "seconds": 1.235},
+            {"epoch": 2, "loss": 0.125, "validation": None, "seconds": 2.0, "stage": 2},
+        ]
+
+
+class TestCheckpoint:
+    def saved(self, folder: Path, mode: str = "finetune") -> tuple[Checkpoint, Progress, AdaptedModel, Any]:
+        model = toy(mode)
+        optimizer = torch.optim.AdamW(model.head.parameters(), lr=0.25)
+        model.head(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+        progress = Progress(3, 2, 0.5, [{"epoch": 1.0}], {"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})
+        checkpoint = Checkpoint(folder / "run" / "checkpoint.pt", "this run")
+        checkpoint.save(progress, model, optimizer)
+        return checkpoint, progress, model, optimizer
+
+    def test_all_that_a_run_continues_from_is_in_it(self, tmp_path: Path) -> None:
+        checkpoint, progress, model, optimizer = self.saved(tmp_path)
+        other = toy("finetune", seed=9)
+        fresh = torch.optim.AdamW(other.head.parameters(), lr=0.5)
+        found = checkpoint.load(other, fresh)
+        assert found == progress
+        assert equal(other.trained_state(), model.trained_state())
+        assert fresh.param_groups[0]["lr"] == 0.25
+        for one, two in zip(fresh.state.values(), optimizer.state.values(), strict=True):
+            assert one.keys() == two.keys()
+            assert all(torch.equal(one[name], two[name]) for name in one)
+
+    @pytest.mark.parametrize("mode", ["linear", "finetune"])
+    def test_what_was_never_trained_is_not_written(self, tmp_path: Path, mode: str) -> None:
+        checkpoint, _, model, _ = self.saved(tmp_path, mode)
+        content = torch.load(checkpoint.path, weights_only=True)
+        assert content["state"].keys() == model.trained_state().keys()
+        assert content["fingerprint"] == "this run"
+
+    def test_without_a_file_the_run_starts_anew(self, tmp_path: Path) -> None:
+        model = toy("finetune")
+        before = model.trained_state()
+        optimizer = torch.optim.AdamW(model.parameters())
+        assert Checkpoint(tmp_path / "none.pt", "f").load(model, optimizer) == Progress()
+        assert equal(model.trained_state(), before)
+
+    def test_the_file_of_another_run_is_left_alone(self, tmp_path: Path) -> None:
+        checkpoint, _, _, _ = self.saved(tmp_path)
+        other = toy("finetune", seed=9)
+        before = other.trained_state()
+        optimizer = torch.optim.AdamW(other.head.parameters(), lr=0.5)
+        assert Checkpoint(checkpoint.path, "another run").load(other, optimizer) == Progress()
+        assert equal(other.trained_state(), before)
+        assert optimizer.param_groups[0]["lr"] == 0.5
+        assert not optimizer.state
+
+    def test_a_checkpoint_of_an_earlier_version_has_no_averages(self, tmp_path: Path) -> None:
+        checkpoint, progress, model, optimizer = self.saved(tmp_path)
+        content = torch.load(checkpoint.path, weights_only=True)
+        del content["averaged"]
+        torch.save(content, checkpoint.path)
+        assert checkpoint.load(model, optimizer) == dataclasses.replace(progress, averaged={})
+
+    def test_a_broken_file_is_named_with_what_to_do(self, tmp_path: Path) -> None:
+        path = tmp_path / "checkpoint.pt"
+        path.write_bytes(b"half a file")
+        model = toy("finetune")
+        with pytest.raises(ResultError, match=r"checkpoint\.pt' cannot be read .* Delete it to train this run anew"):
+            Checkpoint(path, "f").load(model, torch.optim.AdamW(model.parameters()))
+
+    def test_a_file_is_data_and_never_runs_code(self, tmp_path: Path) -> None:
+        checkpoint, _, model, optimizer = self.saved(tmp_path)
+        torch.save({"fingerprint": "this run", "code": Path}, checkpoint.path)
+        with pytest.raises(ResultError, match="cannot be read"):
+            checkpoint.load(model, optimizer)
+
+    def test_a_full_disk_is_said_and_leaves_the_last_good_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checkpoint, progress, model, optimizer = self.saved(tmp_path)
+        good = checkpoint.path.read_bytes()
+
+        def full(content: Any, path: Any) -> None:
+            raise RuntimeError("unexpected pos 64")
+
+        monkeypatch.setattr(torch, "save", full)
+        with pytest.raises(ResultError, match=r"cannot be written \(unexpected pos 64\)\. The disk may be full"):
+            checkpoint.save(progress, model, optimizer)
+        assert checkpoint.path.read_bytes() == good
+
+    def test_it_is_removed_once_and_twice(self, tmp_path: Path) -> None:
+        checkpoint, _, _, _ = self.saved(tmp_path)
+        checkpoint.drop()
+        assert not checkpoint.path.exists()
+        checkpoint.drop()
+
+    def test_the_trainer_drops_its_own(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path)
+        made.run()
+        assert made.checkpoint.path.is_file()
+        made.drop_checkpoints()
+        assert not made.checkpoint.path.exists()
+
+
+def followed(made: Trainer, model: AdaptedModel) -> tuple[list[float], list[State], list[float]]:
+    """The protocol written out: losses, states and validation scores of two epochs of batches of four."""
+    groups = parameter_groups(model, made.mode, made.protocol)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-3)
+    train, validation = made.data.train, made.data.validation
+    losses, states, scores = [], [], []
+    for epoch in range(2):
+        plan = made.windows.epoch_plan(5, epoch, 4, made.protocol.train_windows == "consecutive")
+        model.train()
+        steps = []
+        for rows in plan.batches:
+            values = np.stack([train.reader.window_mv(int(r), plan.starts[r], plan.starts[r] + 5).T for r in rows])
+            logits = model(torch.from_numpy(values))
+            loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(train.targets[rows]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            steps.append(loss.item())
+        losses.append(float(np.mean(steps)))
+        states.append(model.trained_state())
+        scores.append(validated(model, validation))
+    return losses, states, scores
+
+
+def validated(model: AdaptedModel, split: Split) -> float:
+    """Macro AUROC of probabilities averaged over the three windows of each record."""
+    model.eval()
+    with torch.no_grad():
+        windows = [[split.reader.window_mv(r, s, s + 5).T for s in (0, 5, 10)] for r in range(len(split))]
+        found = np.stack([model(torch.from_numpy(np.stack(record))).sigmoid().mean(0).numpy() for record in windows])
+    return float(macro_auroc(split.targets, found))
+
+
+class TestRun:
+    @pytest.mark.parametrize("mode", ["linear", "frozen", "finetune", "scratch"])
+    @pytest.mark.parametrize("windows", ["random", "consecutive"])
+    def test_it_is_the_protocol_written_out(self, tmp_path: Path, mode: str, windows: str) -> None:
+        """But for dropout, whose draws are those of the loaders too."""
+        made = trainer(tmp_path, mode, protocol=dataclasses.replace(PROTOCOL, train_windows=windows))
+        model = toy(mode)
+        for one in (made.model, model):
+            one.encoder.drop.p = 0.0
+        progress = made.run()
+        losses, states, scores = followed(made, model)
+        assert [step["loss"] for step in progress.history] == pytest.approx(losses, rel=1e-5)
+        assert [step["validation"] for step in progress.history] == pytest.approx(scores, rel=1e-6)
+        assert [step["epoch"] for step in progress.history] == [1, 2]
+        assert all(0 <= (step["seconds"] or 0) < 60 for step in progress.history)
+        best = int(np.argmax(scores))
+        assert (progress.epoch, progress.best_epoch, progress.best_score) == (2, best + 1, pytest.approx(scores[best]))
+        for name, tensor in made.model.trained_state().items():
+            torch.testing.assert_close(tensor, states[best][name], rtol=1e-5, atol=1e-6)
+
+    def test_the_optimiser_is_adamw_with_the_decay_of_the_protocol(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[torch.optim.AdamW] = []
+
+        class Kept(torch.optim.AdamW):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                made.append(self)
+
+        monkeypatch.setattr(torch.optim, "AdamW", Kept)
+        trainer(tmp_path, protocol=dataclasses.replace(PROTOCOL, weight_decay=0.125, learning_rate=0.5)).run()
+        (optimizer,) = made
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.05, 0.005])
+        for group in optimizer.param_groups:
+            assert (group["weight_decay"], group["betas"], group["eps"]) == (0.125, (0.9, 0.999), 1e-8)
+            assert not group["amsgrad"]
+
+    def test_the_seed_decides_order_and_dropout(self, tmp_path: Path) -> None:
+        one, same, other = (trainer(tmp_path / str(k), seed=seed).run() for k, seed in enumerate((5, 5, 6)))
+        assert [step["loss"] for step in one.history] == [step["loss"] for step in same.history]
+        assert one.history[0]["loss"] != other.history[0]["loss"]
+
+    @pytest.mark.parametrize(("stage", "numbers"), [(0, [(5, 0, 3), (5, 1, 3)]), (2, [(5, 2, 0, 3), (5, 2, 1, 3)])])
+    def test_every_epoch_stage_and_process_has_its_own_draws(
+        self, tmp_path: Path, stage: int, numbers: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[int, ...]] = []
+        monkeypatch.setattr("eval_harness.training.trainer.seed_everything", lambda *parts: seen.append(parts))
+        made = trainer(tmp_path, recipe=recipe(stage=stage))
+        made.windows = dataclasses.replace(made.windows, rank=3, world=4)
+        made._batches = lambda plan: iter([(torch.zeros(1, 12, 5), torch.zeros(1, 2), False)])
+        made._validate = lambda split: (0.5, {})
+        planned: list[tuple[Any, ...]] = []
+        monkeypatch.setattr(type(made.windows), "epoch_plan", lambda windows, *parts: planned.append(parts))
+        made.run()
+        assert seen == numbers
+        assert planned == [(5, epoch, 4, False, stage) for epoch in range(2)]
+
+    def test_a_rest_smaller_than_a_batch_is_dropped(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path, data=run_data(train=10))
+        assert (made.batch_size, made.steps) == (4, 2)
+        seen: list[int] = []
+        step = made._step
+        made._step = lambda *parts: seen.append(len(parts[2])) or step(*parts)
+        made.run()
+        assert seen == [4, 4] * 2
+
+    def test_a_train_set_smaller_than_a_batch_is_one_batch(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path, data=run_data(train=3))
+        assert (made.batch_size, made.steps) == (3, 1)
+        assert made.run().epoch == 2
+
+    def test_a_batch_that_processes_cannot_share_is_refused(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path)
+        made.windows = dataclasses.replace(made.windows, world=3)
+        with pytest.raises(InputError, match=r"A batch of 4 cannot be divided among 3 processes: .*--batch-size"):
+            made.run()
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_a_loss_that_is_not_finite_stops_with_the_remedy(self, tmp_path: Path, value: float) -> None:
+        made = trainer(tmp_path, recipe=recipe(remedy="Take less."))
+        made._step = lambda *parts: torch.tensor(value)
+        with pytest.raises(InputError, match=rf"toy run: the training loss became {value!r} in epoch 1\. Take less\."):
+            made.run()
+        assert not made.checkpoint.path.exists()
+
+    def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(self, tmp_path: Path) -> None:
+        losses = iter((1.0, 2.0, 5.0, 7.0))
+        made = trainer(tmp_path)
+        made._step = lambda *parts: torch.tensor(next(losses))
+        assert [step["loss"] for step in made.run().history] == [1.5, 6.0]
+
+    def test_the_best_epoch_is_left_in_the_model(self, tmp_path: Path) -> None:
+        """Three epochs whose scores say that the second is the best one."""
+        made = trainer(tmp_path, protocol=dataclasses.replace(PROTOCOL, epochs=3))
+        scores, states = iter((0.5, 0.9, 0.9)), []
+
+        def validate(split: Split) -> tuple[float, dict[str, float | None]]:
+            assert split is made.data.validation
+            states.append(made.model.trained_state())
+            return next(scores), {}
+
+        made._validate = validate
+        progress = made.run()
+        assert (progress.best_epoch, progress.best_score) == (2, 0.9)
+        assert equal(made.model.trained_state(), states[1])
+        assert not equal(states[1], states[2])
+
+    def test_the_last_epoch_is_left_where_the_recipe_keeps_it(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path, recipe=recipe(keep="last"))
+        states, validate = [], made._validate
+        made._validate = lambda split: states.append(made.model.trained_state()) or validate(split)
+        made.run()
+        assert equal(made.model.trained_state(), states[-1])
+
+    def test_every_process_waits_and_the_first_one_writes(self, tmp_path: Path) -> None:
+        accelerator = Accelerator()
+        accelerator.is_main_process = False
+        made = trainer(tmp_path, accelerator=accelerator)
+        made.run()
+        assert accelerator.waited == 2
+        assert not made.checkpoint.path.exists()
+
+
+class TestRates:
+    def test_the_factor_of_an_epoch_multiplies_the_full_rates(self, tmp_path: Path) -> None:
+        seen: list[int] = []
+
+        def factor(history: Any) -> float:
+            seen.append(len(history))
+            return (0.5, 0.25)[len(history)]
+
+        made = trainer(tmp_path, recipe=recipe(rate_factor=factor, stage=1))
+        progress = made.run()
+        assert seen == [0, 1]
+        assert [step["learning_rate"] for step in progress.history] == [0.5e-3, 0.25e-3]
+        assert [step["stage"] for step in progress.history] == [1, 1]
+
+    def test_all_groups_follow(self, tmp_path: Path) -> None:
+        rates: list[list[float]] = []
+        made = trainer(tmp_path, recipe=recipe(rate_factor=lambda history: 0.5))
+        step = made._step
+
+        def watched(wrapped: Any, optimizer: Any, *parts: Any) -> torch.Tensor:
+            rates.append([group["lr"] for group in optimizer.param_groups])
+            return step(wrapped, optimizer, *parts)
+
+        made._step = watched
+        made.run()
+        assert all(found == pytest.approx([0.5e-3, 0.5e-4, 0.5e-5]) for found in rates)
+        assert len(rates) == 4
+
+
+class TestContinuing:
+    @pytest.mark.parametrize("average_of", [None, 0.5])
+    def test_a_run_that_was_cut_ends_with_the_same_numbers(self, tmp_path: Path, average_of: float | None) -> None:
+        def made(name: str, epochs: int, said: list[str]) -> Trainer:
+            chosen = recipe(epochs=epochs, average=average_of, rate_factor=lambda history: 1 / (1 + len(history)))
+            return trainer(tmp_path / name, recipe=chosen, report=said.append)
+
+        said: list[str] = []
+        whole, first = made("whole", 4, said), made("cut", 2, said)
+        expected = whole.run()
+        first.run()
+        assert said == []
+        second = made("cut", 4, said)
+        found = second.run()
+        assert said == ["toy run: continues after epoch 2 of 4"]
+        keys = ("epoch", "loss", "validation")
+        assert [[step[k] for k in keys] for step in found.history] == [
+            [step[k] for k in keys] for step in expected.history
+        ]
+        assert (found.best_epoch, found.best_score) == (expected.best_epoch, expected.best_score)
+        assert equal(second.model.trained_state(), whole.model.trained_state())
+        assert equal(found.averaged, expected.averaged)
+
+    def test_a_finished_run_trains_no_more(self, tmp_path: Path) -> None:
+        first = trainer(tmp_path)
+        first.run()
+        again = trainer(tmp_path)
+        again._epoch = None
+        assert again.run().epoch == 2
+        assert equal(again.model.trained_state(), first.model.trained_state())
+
+
+class TestPieces:
+    def gradients(self, made: Trainer) -> tuple[float, State]:
+        """Loss and gradients of one batch, without dropout."""
+        made.model.eval()
+        plan = made.windows.epoch_plan(5, 0, 4)
+        batch = next(iter(made.windows.train_batches(plan)))
+        loss = made._backward(made.model, batch.input_values, batch.targets, False)
+        return float(loss), {name: p.grad for name, p in made.model.named_parameters() if p.grad is not None}
+
+    @pytest.mark.parametrize(("micro", "pieces"), [(1, 4), (2, 2), (3, 2), (4, 1), (9, 1), (None, 1)])
+    def test_pieces_of_a_batch_give_its_gradients(self, tmp_path: Path, micro: int | None, pieces: int) -> None:
+        whole, cut = trainer(tmp_path), trainer(tmp_path, micro_batch=micro)
+        (loss, gradients), (same, parts) = self.gradients(whole), self.gradients(cut)
+        assert same == pytest.approx(loss, rel=1e-6)
+        assert parts.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(parts[name], gradient, rtol=1e-5, atol=1e-7)
+        assert cut.accelerator.unsynchronised == pieces - 1, "only the last piece is shared with other processes"
+
+    def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cleared: list[bool] = []
+        monkeypatch.setattr(
+            "eval_harness.training.trainer.clear_device_cache",
+            lambda garbage_collection: cleared.append(garbage_collection),
+        )
+        said: list[str] = []
+        made, plain = trainer(tmp_path / "a", report=said.append), trainer(tmp_path / "b", micro_batch=1)
+        forward, sizes = made.model.encoder.forward, []
+
+        def limited(values: torch.Tensor) -> Any:
+            sizes.append(len(values))
+            if torch.is_grad_enabled() and len(values) > 1:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.")
+            return forward(values)
+
+        made.model.encoder.forward = limited
+        made.model.encoder.norm.eval()
+        values, targets = torch.randn(4, 12, 5), torch.zeros(4, 2)
+        optimizer = torch.optim.AdamW(made.model.parameters())
+        made._step(made.model, optimizer, values, targets, False)
+        assert sizes == [4, 2, 1, 1, 1, 1]
+        assert made.micro_batch == 1
+        assert said == [
+            "toy run: out of memory with 4 windows at once; goes on with 2",
+            "toy run: out of memory with 2 windows at once; goes on with 1",
+        ]
+        assert plain.micro_batch == 1
+        assert cleared == [True, True]
+        assert all(parameter.grad is None for parameter in made.model.parameters())
+
+    def test_what_failed_leaves_no_gradient_behind(self, tmp_path: Path) -> None:
+        """The second piece does not fit: the gradients of the first one must not count twice."""
+        made, plain = trainer(tmp_path, micro_batch=2), trainer(tmp_path, micro_batch=1)
+        for one in (made, plain):
+            one.model.encoder.drop.p = 0.0
+            one.model.encoder.norm.eval()
+        values = torch.randn(4, 12, 5, generator=torch.Generator().manual_seed(0))
+        targets, calls, forward = torch.ones(4, 2), [0], made.model.encoder.forward
+
+        def once(x: torch.Tensor) -> Any:
+            calls[0] += 1
+            if calls[0] == 2:
+                raise RuntimeError("CUDA out of memory.")
+            return forward(x)
+
+        made.model.encoder.forward = once
+        for one in (made, plain):
+            optimizer = torch.optim.SGD(one.model.parameters(), lr=1.0)
+            one._step(one.model, optimizer, values, targets, False)
+        for ours, theirs in zip(made.model.parameters(), plain.model.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+    @pytest.mark.parametrize(
+        ("windows", "error"), [(1, RuntimeError("CUDA out of memory.")), (4, ValueError("another fault"))]
+    )
+    def test_other_faults_and_a_single_window_are_raised(self, tmp_path: Path, windows: int, error: Exception) -> None:
+        made = trainer(tmp_path)
+        optimizer = torch.optim.AdamW(made.model.parameters())
+
+        def fails(*parts: Any) -> Any:
+            raise error
+
+        made._backward = fails
+        with pytest.raises(type(error), match=str(error)):
+            made._step(made.model, optimizer, torch.zeros(windows, 12, 5), torch.zeros(windows, 2), False)
+        assert made.micro_batch is None
+
+
+class TestRecipes:
+    def test_gradients_are_clipped_only_where_asked(self, tmp_path: Path) -> None:
+        plain = trainer(tmp_path / "plain")
+        plain.run()
+        assert plain.accelerator.clipped == []
+        made = trainer(tmp_path / "clipped", recipe=recipe(grad_clip=0.25))
+        made.run()
+        assert made.accelerator.clipped == [0.25] * 4
+
+    def test_clipped_gradients_are_those_that_are_used(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path, recipe=recipe(grad_clip=1e-3))
+        before = [parameter.detach().clone() for parameter in made.model.parameters()]
+        optimizer = torch.optim.SGD(made.model.parameters(), lr=1.0)
+        made._step(made.model, optimizer, torch.randn(4, 12, 5), torch.ones(4, 2), False)
+        moved = [(now - was).norm().detach() for now, was in zip(made.model.parameters(), before, strict=True)]
+        assert float(torch.stack(moved).norm()) == pytest.approx(1e-3, rel=1e-3)
+
+    def test_smoothed_targets_of_classes_are_drawn_towards_one_half(self, tmp_path: Path) -> None:
+        targets = torch.tensor([[1.0, 0.0, 3.5], [math.nan, 1.0, math.nan]])
+        made = trainer(tmp_path, data=run_data(classes=2, targets=1), recipe=recipe(label_smoothing=0.2))
+        expected = torch.tensor([[0.9, 0.1, 3.5], [math.nan, 0.9, math.nan]])
+        torch.testing.assert_close(made._smoothed(targets), expected, equal_nan=True)
+        plain = trainer(tmp_path, data=run_data(classes=2, targets=1))
+        assert plain._smoothed(targets) is targets
+
+    def test_the_loss_is_that_of_the_smoothed_targets(self, tmp_path: Path) -> None:
+        values, targets = torch.randn(4, 12, 5), torch.ones(4, 2)
+        made = trainer(tmp_path, recipe=recipe(label_smoothing=0.2))
+        made.model.eval()
+        logits = made.model(values)
+        expected = functional.binary_cross_entropy_with_logits(logits, targets * 0.9)
+        assert float(made._backward(made.model, values, targets, False)) == pytest.approx(expected.item(), rel=1e-6)
+
+    @pytest.mark.parametrize(("classes", "targets", "kind"), [(0, 2, "regression"), (2, 1, "mixed")])
+    def test_regression_and_mixed_tasks_have_their_loss(
+        self, tmp_path: Path, classes: int, targets: int, kind: str
+    ) -> None:
+        data = run_data(classes=classes, targets=targets)
+        made = trainer(tmp_path, data=data)
+        assert data.problem_type == kind
+        made.model.eval()
+        values, wanted = torch.randn(4, 12, 5), torch.rand(4, classes + targets).round()
+        logits = made.model(values)
+        expected = (logits[:, classes:] - wanted[:, classes:]).abs().mean()
+        if classes:
+            expected = expected + functional.binary_cross_entropy_with_logits(logits[:, :2], wanted[:, :2])
+        assert float(made._backward(made.model, values, wanted, False)) == pytest.approx(expected.item(), rel=1e-6)
+
+    def test_positives_are_weighed_by_the_training_records_where_asked(self, tmp_path: Path) -> None:
+        data = run_data(train=10, classes=2, targets=1)  # five of ten have "a", four have "b"
+        data.train.targets[:, 1] = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+        made = trainer(tmp_path, data=data, recipe=recipe(balanced=True))
+        weight = made._pos_weight
+        assert weight is not None
+        assert weight.tolist() == [1.0, 1.5]
+        assert weight.dtype == torch.float32
+        assert trainer(tmp_path, data=data)._pos_weight is None
+        assert trainer(tmp_path, data=run_data(classes=0, targets=2), recipe=recipe(balanced=True))._pos_weight is None
+
+    @pytest.mark.parametrize("outcome", [0, 1, math.nan])
+    def test_a_class_with_one_outcome_has_the_weight_1(self, tmp_path: Path, outcome: float) -> None:
+        data = run_data(train=10)
+        data.train.targets[:, 1] = outcome
+        data.train.targets[:, 0] = [1, 0, 0, 0, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan]
+        made = trainer(tmp_path, data=data, recipe=recipe(balanced=True))
+        assert made._pos_weight is not None
+        assert made._pos_weight.tolist() == [3.0, 1.0], "records without the target do not count"
+
+    def test_the_weights_are_in_the_loss(self, tmp_path: Path) -> None:
+        data = run_data(train=10)
+        made = trainer(tmp_path, data=data, recipe=recipe(balanced=True))
+        made.model.eval()
+        values, targets = torch.randn(4, 12, 5), torch.tensor([[1.0, 0], [0, 1], [1, 1], [0, 0]])
+        weight = torch.tensor([1.0, 1.5])
+        expected = functional.binary_cross_entropy_with_logits(made.model(values), targets, pos_weight=weight)
+        assert float(made._backward(made.model, values, targets, False)) == pytest.approx(expected.item(), rel=1e-6)
+
+    @pytest.mark.parametrize("keep", ["best", "last"])
+    def test_averaged_weights_are_scored_and_kept(self, tmp_path: Path, keep: Any) -> None:
+        made = trainer(tmp_path, recipe=recipe(average=0.75, keep=keep))
+        own: list[State] = []
+        scored: list[State] = []
+        step, validate = made._step, made._validate
+
+        def watched(*parts: Any) -> torch.Tensor:
+            loss = step(*parts)
+            own.append(made.model.trained_state())
+            return loss
+
+        made._step = watched
+        made._validate = lambda split: scored.append(made.model.trained_state()) or validate(split)
+        progress = made.run()
+        expected = dict(own[0])
+        after = []
+        for state in own[1:]:
+            expected = {
+                name: 0.75 * expected[name] + 0.25 * tensor if tensor.is_floating_point() else tensor
+                for name, tensor in state.items()
+            }
+            after.append(expected)
+        for found, wanted in ((scored[0], after[0]), (scored[1], after[2]), (progress.averaged, after[2])):
+            for name, tensor in wanted.items():
+                torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6)
+        kept = scored[progress.best_epoch - 1] if keep == "best" else scored[1]
+        assert equal(made.model.trained_state(), kept)
+        assert equal(progress.best_state, scored[progress.best_epoch - 1]), "a copy that later epochs do not move"
+
+    def test_of_several_stages_the_precision_and_the_rate_are_noted(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path, recipe=recipe(stage=2))
+        progress = made.run()
+        split = made.data.validation
+        if progress.best_epoch == 2:
+            outputs = made.predictor.predict(made.model, split)
+            expected = macro_average_precision(split.targets, outputs)
+            assert progress.history[1]["validation_auprc"] == pytest.approx(expected)
+        assert [step["stage"] for step in progress.history] == [2, 2]
+        assert [step["learning_rate"] for step in progress.history] == [1e-3, 1e-3]
+        assert all("validation_auprc" not in step for step in trainer(tmp_path / "b").run().history)
+
+    @pytest.mark.parametrize(("classes", "expected"), [(0, {}), (2, {"validation_auprc": None})])
+    def test_precision_that_is_not_known_is_none(self, tmp_path: Path, classes: int, expected: dict[str, Any]) -> None:
+        data: RunData = run_data(classes=classes, targets=1)
+        data.validation.targets[:, :classes] = 0
+        made = trainer(tmp_path, data=data, recipe=recipe(stage=1))
+        assert made._validate(data.validation)[1] == expected
+
+    def test_the_precision_is_that_of_the_classes(self, tmp_path: Path) -> None:
+        data = run_data(classes=2, targets=1)
+        made = trainer(tmp_path, data=data, recipe=recipe(stage=1))
+        outputs = made.predictor.predict(made.model, data.validation)
+        expected = macro_average_precision(data.validation.targets[:, :2], outputs[:, :2])
+        assert made._validate(data.validation)[1] == {"validation_auprc": pytest.approx(expected)}
+
+    def test_stages_draw_numbers_of_their_own(self, tmp_path: Path) -> None:
+        runs = [trainer(tmp_path / str(stage), recipe=recipe(stage=stage)).run() for stage in (0, 1, 2)]
+        assert len({run.history[0]["loss"] for run in runs}) == 3
+
+
+class TestKeptFeatures:
+    def test_a_fixed_encoder_encodes_the_training_windows_once(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path, "linear", protocol=dataclasses.replace(PROTOCOL, train_windows="consecutive"))
+        made.run()
+        assert made.predictor.cache.encoded == 30 + 18, "three windows of ten training and six validation records"
+        encoded = [encoded for *_, encoded in made._batches(made.windows.epoch_plan(5, 0, 4, True))]
+        assert encoded == [True, True]
+
+    @pytest.mark.parametrize(("mode", "windows"), [("linear", "random"), ("finetune", "consecutive")])
+    def test_other_runs_read_windows(self, tmp_path: Path, mode: str, windows: str) -> None:
+        made = trainer(tmp_path, mode, protocol=dataclasses.replace(PROTOCOL, train_windows=windows))
+        plan = made.windows.epoch_plan(5, 0, 4, windows == "consecutive")
+        batches = list(made._batches(plan))
+        assert [encoded for *_, encoded in batches] == [False, False]
+        for (values, targets, _), rows in zip(batches, plan.batches, strict=True):
+            assert tuple(values.shape) == (4, 12, 5)
+            assert torch.equal(targets, torch.from_numpy(made.data.train.targets[rows]))
+
+    def test_kept_features_are_those_of_the_drawn_windows(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path, "linear", protocol=dataclasses.replace(PROTOCOL, train_windows="consecutive"))
+        plan = made.windows.epoch_plan(5, 0, 4, True)
+        made.model.eval()
+        for (features, targets, _), rows in zip(made._batches(plan), plan.batches, strict=True):
+            reader = made.data.train.reader
+            values = np.stack([reader.window_mv(int(r), plan.starts[r], plan.starts[r] + 5).T for r in rows])
+            torch.testing.assert_close(features, made.model.encode(torch.from_numpy(values)))
+            assert torch.equal(targets, torch.from_numpy(made.data.train.targets[rows]))
+
+
+def test_averages_move_by_the_decay_and_take_over_counters_and_new_tensors() -> None:
+    averaged = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)}
+    same = averaged["w"]
+    average(averaged, {"w": torch.tensor([2.0, 4.0]), "n": torch.tensor(7), "new": torch.tensor(5.0)}, 0.75)
+    assert averaged["w"].tolist() == [1.25, 2.5]
+    assert averaged["w"] is same
+    assert int(averaged["n"]) == 7
+    assert float(averaged["new"]) == 5.0
+
+
+def test_every_number_counts_in_the_seed() -> None:
+    def drawn(*numbers: int) -> float:
+        seed_everything(*numbers)
+        return float(torch.rand(()))
+
+    assert drawn(1, 2, 3) == drawn(1, 2, 3)
+    assert len({drawn(*numbers) for numbers in ((1, 2, 3), (1, 3, 2), (2, 2, 3), (1, 2), (1, 2, 4), (3, 2, 1))}) == 6
+    seed_everything(5, 0, 0)
+    first = float(torch.rand(()))
+    torch.manual_seed(int(np.random.SeedSequence((5, 0, 0)).generate_state(1, np.uint64)[0]) >> 1)
+    assert float(torch.rand(())) == first
