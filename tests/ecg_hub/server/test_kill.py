@@ -23,7 +23,7 @@ LARGE = 2 * 10**9
 
 
 def _start(root: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "eval_harness.cli.hub.main", "serve", "--root", str(root), "--port", str(port)]
+    command = [sys.executable, "-m", "eval_harness.cli.hub", "serve", "--root", str(root), "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--min-free", "1MB"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

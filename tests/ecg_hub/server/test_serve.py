@@ -25,7 +25,7 @@ from tests.support.hub import MB, TestHub, write_tokens
 
 @contextmanager
 def _process(root: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "eval_harness.cli.hub.main", "serve", "--root", str(root), "--port", "0", *words]
+    command = [sys.executable, "-m", "eval_harness.cli.hub", "serve", "--root", str(root), "--port", "0", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
