@@ -140,3 +140,8 @@ def trainer(folder: Path, mode: str = "finetune", *, data: RunData | None = None
         "report": lambda text: None,
     }
     return Trainer(**{**settings, **changes})
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two states hold the same tensors."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -121,6 +121,25 @@ def test_groups_that_are_no_numbers_are_named() -> None:
         stratify_groups(["1"], [["a"], ["a"]], 2)
 
 
+def test_folds_of_a_simulated_table_stay() -> None:
+    """Of the code that gives the published folds of Chapman below, where that table is not at hand."""
+    rng = np.random.default_rng(0)
+    shares = dict(zip("abcdef", (0.5, 0.3, 0.2, 0.1, 0.05, 0.02), strict=True))
+    labels = [[name for name, share in shares.items() if rng.random() < share] for _ in range(400)]
+    groups = [f"{k:03d}" for k in rng.integers(0, 150, 400)]
+    found = (
+        stratify(labels, 10),
+        stratify(labels, 5, 3),
+        stratify_groups(groups, labels, 10),
+        stratify_groups(groups, labels, 10, 1, batch=40),
+    )
+    assert [hashlib.sha256("".join(map(str, folds.tolist())).encode()).hexdigest()[:16] for folds in found] == [
+        *["4601b2ea9cf1d055", "a952dd8436a8763b"],
+        *["9f70a982a0c4c684", "15822f1d25f7ec1d"],
+    ]
+    assert all(folds.dtype == np.int32 for folds in found)
+
+
 def test_the_published_folds_of_chapman(shared: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.load_workbook(shared / "data" / "chapman" / "Diagnostics.xlsx", read_only=True)

@@ -49,6 +49,14 @@ def test_random_start_of_a_record_of_one_window() -> None:
         random_start(7, 8, rng)
 
 
+def test_a_part_of_a_sample_is_no_sample_and_one_sample_is_a_window() -> None:
+    assert window_length(2.7, 1) == 2
+    assert window_length(0.4999999, 4) == 2, "just under a whole number"
+    assert window_length(1.0, 1) == 1
+    assert eval_starts(3, 1) == [0, 1, 2]
+    assert center_start(3, 1) == 1
+
+
 def test_center_start() -> None:
     assert [center_start(n, 4) for n in (4, 5, 6, 10)] == [0, 0, 1, 3]
     with pytest.raises(InputError, match="fewer than the window"):
