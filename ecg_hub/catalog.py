@@ -1,6 +1,6 @@
 """The models that exist, read from their `model.yaml` files. Imports neither torch nor transformers.
 
-Adding a model is adding a folder `ecg_hub/models/<name>/` with a `model.yaml`; docs/adding_a_model.md has the steps.
+Adding a model is adding a folder `ecg_hub/models/<name>/` with a `model.yaml`: docs/contributing/model.md.
 """
 
 from __future__ import annotations

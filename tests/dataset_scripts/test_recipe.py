@@ -1,4 +1,4 @@
-"""The dataset in docs/adding_a_dataset.md works as it stands there."""
+"""The dataset in docs/contributing/dataset.md works as it stands there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataset_scripts.load import prepare
 from dataset_scripts.reader import SignalReader
 from ecg_hub.leads import LEADS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/adding_a_dataset.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/contributing/dataset.md"
 
 
 @pytest.fixture
