@@ -138,6 +138,11 @@ class ModelEntry:
         return _name(self.classes.config), _name(self.classes.model), _name(self.classes.classifier)
 
     @property
+    def card(self) -> Path:
+        """The finished card; `python -m model_cards` writes it."""
+        return MODELS_FOLDER / self.model_type / "card.md"
+
+    @property
     def public_classes(self) -> tuple[str, ...]:
         """References "module:name" of the classes that users see."""
         classes = self.classes

@@ -57,14 +57,16 @@ def test_a_missing_hand_written_part_and_card(part: Path) -> None:
     with pytest.raises(EcgHubError, match=r"Write model_cards/parts/mine\.md"):
         facts.hand_written("mine")
     entry = catalog.get("ecg-cpc")
-    object.__setattr__(other := type(entry)(**vars(entry)), "alias", "mine")
+    object.__setattr__(other := type(entry)(**vars(entry)), "model_type", "mine")
     with pytest.raises(EcgHubError, match="run `python -m model_cards`"):
         model_card(other)
 
 
 def test_nothing_is_left_over() -> None:
     aliases = set(catalog.models())
-    assert {path.stem for path in facts.FOLDER.glob("*.md")} == aliases
+    folders = [path.parent for path in catalog.MODELS_FOLDER.glob("*/*.md")]
+    assert sorted(folders) == sorted(entry.card.parent for entry in catalog.models().values())
+    assert list(facts.FOLDER.glob("*.md")) == []
     assert {path.stem for path in (facts.FOLDER / "parts").glob("*.md")} == aliases
     assert set(facts.measured()) == aliases
     declared = {corpus for entry in catalog.models().values() for corpus in entry.pretraining_corpora}
@@ -80,7 +82,7 @@ def test_corpora_of_the_benchmark_have_the_size_of_their_data_set() -> None:
 def test_all_cards_are_written(tmp_path: Path) -> None:
     main(["--output", str(tmp_path)])
     for alias in catalog.models():
-        assert (tmp_path / f"{alias}.md").read_bytes() == (facts.FOLDER / f"{alias}.md").read_bytes()
+        assert (tmp_path / f"{alias}.md").read_bytes() == catalog.get(alias).card.read_bytes()
 
 
 def test_measured_numbers_keep_their_form() -> None:
