@@ -47,7 +47,10 @@ def test_the_example_prepares(example: ECGDataset, tmp_path: Path) -> None:
     assert {name: len(split) for name, split in found.splits.items()} == {"train": 11, "validation": 6, "test": 6}
     assert found.labels == {"label_all": ["A", "B"]}
     assert found.exclusions == {"shorter than 10 s": 1}
-    assert found.deviations == {"min_samples": 50}
+    assert found.deviations == {
+        "min_samples": 50,
+        "records": "11/960 train; 6/120 validation; 6/120 test",
+    }
     split = found.splits["test"]
     for index, name in enumerate(split["record_id"]):
         np.testing.assert_allclose(SignalReader(split).window_mv(index), signals[name], atol=5e-4)
