@@ -244,7 +244,7 @@ def model_card(entry: ModelEntry, config: Any = None) -> str:
     """
     if not entry.card.is_file():
         raise EcgHubError(
-            f"{entry.alias!r} has no card: write model_cards/parts/{entry.alias}.md and run `python -m model_cards`."
+            f"{entry.alias!r} has no card: write card_part.md beside its model.yaml and run `python -m model_cards`."
         )
     card = entry.card.read_text(encoding="utf-8")
     source = getattr(config, "source", None)
