@@ -1,6 +1,6 @@
 """The models that exist, read from their `model.yaml` files. Imports neither torch nor transformers.
 
-Adding a model is adding a folder `ecg_hub/models/<name>/` with a `model.yaml`; docs/adding_a_model.md has the steps.
+Adding a model is adding a folder `ecg_hub/models/<name>/` with a `model.yaml`: docs/contributing/model.md.
 """
 
 from __future__ import annotations
@@ -136,6 +136,11 @@ class ModelEntry:
     def class_names(self) -> tuple[str, str, str]:
         """Names of the configuration, the encoder and the classifier class."""
         return _name(self.classes.config), _name(self.classes.model), _name(self.classes.classifier)
+
+    @property
+    def card(self) -> Path:
+        """The finished card; `python -m model_cards` writes it."""
+        return MODELS_FOLDER / self.model_type / "card.md"
 
     @property
     def public_classes(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import yaml
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from model_cards.card import complete_card
-from model_cards.facts import FOLDER, MEASURED, measured
+from model_cards.facts import MEASURED, measured
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -22,13 +22,14 @@ def main(words: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m model_cards", description="Write all model cards.")
     parser.add_argument("--measure", action="store_true", help="count multiply-accumulates and tokens again (a minute)")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder, by default model_cards/")
+    parser.add_argument("--output", type=Path, help="write ALIAS.md there instead of the models' folders")
     options = parser.parse_args(words)
     if options.measure:
         write_measured(MEASURED)
         measured.cache_clear()
     for entry in catalog.models().values():
-        (options.output / f"{entry.alias}.md").write_text(complete_card(entry), encoding="utf-8")
+        path = options.output / f"{entry.alias}.md" if options.output else entry.card
+        path.write_text(complete_card(entry), encoding="utf-8")
 
 
 def write_measured(path: Path) -> None:

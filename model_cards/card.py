@@ -1,7 +1,7 @@
 """The model cards: one complete Markdown file per model, with Hub metadata, made from data and a hand-written part.
 
 Sources: the catalogue (ecg_hub/models/*/model.yaml), `pretraining.yaml`, `measured.yaml`, the published tables
-(eval_harness/results/published) and `parts/<alias>.md`. Imports neither torch nor transformers.
+(eval_harness/results/published) and `ecg_hub/models/*/card_part.md`. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def complete_card(entry: ModelEntry) -> str:
         EcgHubError: the hand-written part is missing or incomplete.
         KeyError: pretraining.yaml or measured.yaml do not know the model or one of its corpora.
     """
-    part = hand_written(entry.alias)
+    part = hand_written(entry.card.with_name("card_part.md"))
     front = yaml.safe_dump(front_matter(entry), sort_keys=False, allow_unicode=True, width=120)
     sections = [
         ("What it is", f"{part['What it is']}\n\n{_overview(entry)}"),

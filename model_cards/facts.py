@@ -104,18 +104,17 @@ def measured() -> dict[str, Measured]:
     return found
 
 
-def hand_written(alias: str) -> dict[str, str]:
+def hand_written(path: Path) -> dict[str, str]:
     """Return the hand-written sections of a card, title -> text.
 
     Args:
-        alias: short name of the model.
+        path: `card_part.md` in the folder of the model.
 
     Raises:
         EcgHubError: there is no such file, or a section is missing, unknown, empty or given twice.
     """
-    path = FOLDER / "parts" / f"{alias}.md"
     if not path.is_file():
-        raise EcgHubError(f"Write {path.relative_to(FOLDER.parent)} with the sections {', '.join(REQUIRED_SECTIONS)}.")
+        raise EcgHubError(f"Write {path.parent.name}/{path.name} with the sections {', '.join(REQUIRED_SECTIONS)}.")
     head, *rest = re.split(r"^## (.+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     titles, texts = rest[::2], [text.strip() for text in rest[1::2]]
     sections = dict(zip(titles, texts, strict=True))
@@ -123,8 +122,8 @@ def hand_written(alias: str) -> dict[str, str]:
     missing = [title for title in REQUIRED_SECTIONS if not sections.get(title)]
     if head.strip() or wrong or missing or len(sections) < len(titles):
         raise EcgHubError(
-            f"{path.name} needs the sections {', '.join(REQUIRED_SECTIONS)}, may have {', '.join(OPTIONAL_SECTIONS)}, "
-            f"each once, and nothing else; it has {', '.join(titles)}."
+            f"{path.parent.name}/{path.name} needs the sections {', '.join(REQUIRED_SECTIONS)}, may have "
+            f"{', '.join(OPTIONAL_SECTIONS)}, each once, and nothing else; it has {', '.join(titles)}."
         )
     return sections
 

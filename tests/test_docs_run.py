@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -12,9 +13,17 @@ from eval_harness.cli.eval import main as evaluate
 from eval_harness.cli.hub import main as hub
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Pages whose Python blocks stand by themselves; the templates and file readers of other pages have their own tests.
 RUNNABLE = [ROOT / "README.md", ROOT / "docs" / "models.md", ROOT / "docs" / "your_own_data.md"]
+# Pages that say where things are.
+WHERE = [
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "docs" / "architecture.md",
+    *sorted((ROOT / "docs" / "contributing").glob("*.md")),
+]
+PACKAGES = "ecg_hub|dataset_scripts|eval_harness|model_cards"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -48,6 +57,15 @@ def test_command_lines_parse(page: Path, text: str) -> None:
 def test_links_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
     assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("page", WHERE, ids=lambda page: page.stem)
+def test_modules_functions_and_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(rf"`((?:{PACKAGES})(?:\.\w+)+)`", text):
+        pkgutil.resolve_name(name)
+    paths = re.findall(rf"`((?:{PACKAGES}|docs|tests)/[\w./-]*\w/?)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_make_targets_of_the_readme_exist() -> None:

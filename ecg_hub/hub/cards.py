@@ -1,7 +1,7 @@
 """The card of a model that is pushed: its own where it has one, else one that says what these weights are.
 
-The finished cards (`model_cards/<alias>.md`) describe the authors' weights, with their scores; they would be wrong for
-weights that were trained further, from scratch, or not at all.
+The finished cards (`ecg_hub/models/<name>/card.md`) describe the authors' weights, with their scores; they would be
+wrong for weights that were trained further, from scratch, or not at all.
 """
 
 from __future__ import annotations

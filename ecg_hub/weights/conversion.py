@@ -1,6 +1,6 @@
 """Turning a published checkpoint into a model folder: weights, configuration, feature extractor, card.
 
-The finished cards lie in `model_cards/<alias>.md`; `python -m model_cards` makes them.
+The finished cards lie in `ecg_hub/models/<name>/card.md`; `python -m model_cards` makes them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -243,12 +242,11 @@ def model_card(entry: ModelEntry, config: Any = None) -> str:
     Raises:
         EcgHubError: the model has no card.
     """
-    path = files("model_cards") / f"{entry.alias}.md"
-    if not path.is_file():
+    if not entry.card.is_file():
         raise EcgHubError(
-            f"{entry.alias!r} has no card: write model_cards/parts/{entry.alias}.md and run `python -m model_cards`."
+            f"{entry.alias!r} has no card: write card_part.md beside its model.yaml and run `python -m model_cards`."
         )
-    card = path.read_text(encoding="utf-8")
+    card = entry.card.read_text(encoding="utf-8")
     source = getattr(config, "source", None)
     return f"{card}\n{_provenance(source)}\n" if source else card
 

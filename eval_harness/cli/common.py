@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
 
 from ecg_hub.errors import EcgHubError, UnknownNameError
 
@@ -36,6 +39,22 @@ def start(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         return 2
     args = parser.parse_args(words)
     return guarded(lambda: int(args.run(args)))
+
+
+def add_verbs(parser: argparse.ArgumentParser, folder: ModuleType, order: Sequence[str]) -> None:
+    """Add the verbs of a command: one for each file of its folder, but VERB_PART.py, which belongs to VERB.py.
+
+    Args:
+        parser: of the command.
+        folder: the package of the files.
+        order: names of the files that come first; others follow by name.
+    """
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    names = {item.name for item in pkgutil.iter_modules(folder.__path__)} - {"main"}
+    # Parts of a verb are imported when it runs: they bring libraries that the help must start without.
+    parts = {name for name in names if any(name.startswith(f"{verb}_") for verb in names)}
+    for name in (*order, *sorted(names - parts - {*order})):
+        importlib.import_module(f"{folder.__name__}.{name}").register(verbs)
 
 
 def split_commas(values: Iterable[str] | str | None) -> tuple[str, ...]:

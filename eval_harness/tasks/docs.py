@@ -9,7 +9,7 @@ HEAD = """\
 # Tasks
 
 Made from `eval_harness/tasks/*.yaml` by `python -m eval_harness.tasks.docs > docs/tasks.md`; do not edit.
-`ecg-eval describe NAME` prints everything about one of them. How to add one: [adding_a_task.md](adding_a_task.md).
+`ecg-eval describe NAME` prints everything about one of them. How to add one: [here](contributing/task.md).
 """
 
 

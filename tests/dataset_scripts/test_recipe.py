@@ -1,4 +1,4 @@
-"""The dataset in docs/adding_a_dataset.md works as it stands there."""
+"""The dataset in docs/contributing/dataset.md works as it stands there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataset_scripts.load import prepare
 from dataset_scripts.reader import SignalReader
 from ecg_hub.leads import LEADS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/adding_a_dataset.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/contributing/dataset.md"
 
 
 @pytest.fixture
@@ -47,7 +47,10 @@ def test_the_example_prepares(example: ECGDataset, tmp_path: Path) -> None:
     assert {name: len(split) for name, split in found.splits.items()} == {"train": 11, "validation": 6, "test": 6}
     assert found.labels == {"label_all": ["A", "B"]}
     assert found.exclusions == {"shorter than 10 s": 1}
-    assert found.deviations == {"min_samples": 50}
+    assert found.deviations == {
+        "min_samples": 50,
+        "records": "11/960 train; 6/120 validation; 6/120 test",
+    }
     split = found.splits["test"]
     for index, name in enumerate(split["record_id"]):
         np.testing.assert_allclose(SignalReader(split).window_mv(index), signals[name], atol=5e-4)

@@ -35,15 +35,15 @@ def test_the_list_of_tasks_is_current() -> None:
 def test_the_example_task_is_valid_and_prints_what_the_page_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (example,) = blocks("adding_a_task.md", "yaml")
+    (example,) = blocks("contributing/task.md", "yaml")
     path = tmp_path / "my_infarction.yaml"
     path.write_text(example, encoding="utf-8")
     assert main(["validate", str(path)]) == 0
-    assert capsys.readouterr().out.strip() in blocks("adding_a_task.md", "console")[0]
+    assert capsys.readouterr().out.strip() in blocks("contributing/task.md", "console")[0]
 
 
 def test_every_field_and_category_is_explained() -> None:
-    page = (DOCS / "adding_a_task.md").read_text(encoding="utf-8")
+    page = (DOCS / "contributing/task.md").read_text(encoding="utf-8")
     explained = {
         name for row in re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }

@@ -21,15 +21,14 @@ GOOD = "## What it is\n\na\n\n## What differs from the published code\n\nb\n\n##
 
 
 @pytest.fixture
-def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "model_cards" / "parts").mkdir(parents=True)
-    monkeypatch.setattr(facts, "FOLDER", tmp_path / "model_cards")
-    return tmp_path / "model_cards" / "parts" / "mine.md"
+def part(tmp_path: Path) -> Path:
+    (tmp_path / "mine").mkdir()
+    return tmp_path / "mine" / "card_part.md"
 
 
 def test_sections_of_a_hand_written_part(part: Path) -> None:
     part.write_text(GOOD)
-    assert facts.hand_written("mine") == {
+    assert facts.hand_written(part) == {
         "What it is": "a",
         "What differs from the published code": "b",
         "Limits": "c",
@@ -49,23 +48,25 @@ def test_sections_of_a_hand_written_part(part: Path) -> None:
 )
 def test_a_wrong_hand_written_part(part: Path, text: str) -> None:
     part.write_text(text)
-    with pytest.raises(EcgHubError, match=r"mine\.md needs the sections What it is, .*Limits"):
-        facts.hand_written("mine")
+    with pytest.raises(EcgHubError, match=r"mine/card_part\.md needs the sections What it is, .*Limits"):
+        facts.hand_written(part)
 
 
 def test_a_missing_hand_written_part_and_card(part: Path) -> None:
-    with pytest.raises(EcgHubError, match=r"Write model_cards/parts/mine\.md"):
-        facts.hand_written("mine")
+    with pytest.raises(EcgHubError, match=r"Write mine/card_part\.md"):
+        facts.hand_written(part)
     entry = catalog.get("ecg-cpc")
-    object.__setattr__(other := type(entry)(**vars(entry)), "alias", "mine")
+    object.__setattr__(other := type(entry)(**vars(entry)), "model_type", "mine")
     with pytest.raises(EcgHubError, match="run `python -m model_cards`"):
         model_card(other)
 
 
 def test_nothing_is_left_over() -> None:
     aliases = set(catalog.models())
-    assert {path.stem for path in facts.FOLDER.glob("*.md")} == aliases
-    assert {path.stem for path in (facts.FOLDER / "parts").glob("*.md")} == aliases
+    texts = sorted(catalog.MODELS_FOLDER.glob("*/*.md"))
+    folders = [entry.card.parent for entry in catalog.models().values()]
+    assert texts == sorted(folder / name for folder in folders for name in ("card.md", "card_part.md"))
+    assert list(facts.FOLDER.glob("*.md")) == []
     assert set(facts.measured()) == aliases
     declared = {corpus for entry in catalog.models().values() for corpus in entry.pretraining_corpora}
     assert set(facts.corpora()) == declared
@@ -80,7 +81,7 @@ def test_corpora_of_the_benchmark_have_the_size_of_their_data_set() -> None:
 def test_all_cards_are_written(tmp_path: Path) -> None:
     main(["--output", str(tmp_path)])
     for alias in catalog.models():
-        assert (tmp_path / f"{alias}.md").read_bytes() == (facts.FOLDER / f"{alias}.md").read_bytes()
+        assert (tmp_path / f"{alias}.md").read_bytes() == catalog.get(alias).card.read_bytes()
 
 
 def test_measured_numbers_keep_their_form() -> None:

@@ -6,21 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eval_harness.cli.common import start
-from eval_harness.cli.eval import (
-    ablation,
-    checks,
-    cka,
-    compare,
-    label_efficiency,
-    leaderboard,
-    listing,
-    push,
-    report,
-    robustness,
-    run,
-    transfer,
-)
+from eval_harness.cli import eval as verbs_folder
+from eval_harness.cli.common import add_verbs, start
+
+ORDER = (
+    "run", "compare", "checks", "report", "label_efficiency", "ablation", "cka", "robustness", "transfer", "push",
+    "leaderboard", "listing",
+)  # fmt: skip
+"""Files whose verbs come first in the help."""
 
 EPILOG = """\
 examples:
@@ -45,19 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    run.register(verbs)
-    compare.register(verbs)
-    checks.register(verbs)
-    report.register(verbs)
-    label_efficiency.register(verbs)
-    ablation.register(verbs)
-    cka.register(verbs)
-    robustness.register(verbs)
-    transfer.register(verbs)
-    push.register(verbs)
-    leaderboard.register(verbs)
-    listing.register(verbs)
+    add_verbs(parser, verbs_folder, ORDER)
     return parser
 
 

@@ -6,16 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eval_harness.cli.common import start
-from eval_harness.cli.hub import bench as hub_bench
-from eval_harness.cli.hub import carry as hub_carry
-from eval_harness.cli.hub import data as hub_data
-from eval_harness.cli.hub import listing as hub_listing
-from eval_harness.cli.hub import models as hub_models
-from eval_harness.cli.hub import pretrain as hub_pretrain
-from eval_harness.cli.hub import push as hub_push
-from eval_harness.cli.hub import serve as hub_serve
-from eval_harness.cli.hub import use as hub_use
+from eval_harness.cli import hub as verbs_folder
+from eval_harness.cli.common import add_verbs, start
+
+ORDER = ("listing", "models", "use", "bench", "pretrain", "data", "push", "carry", "serve")
+"""Files whose verbs come first in the help."""
 
 EPILOG = """\
 examples:
@@ -44,16 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    hub_listing.register(verbs)
-    hub_models.register(verbs)
-    hub_use.register(verbs)
-    hub_bench.register(verbs)
-    hub_pretrain.register(verbs)
-    hub_data.register(verbs)
-    hub_push.register(verbs)
-    hub_carry.register(verbs)
-    hub_serve.register(verbs)
+    add_verbs(parser, verbs_folder, ORDER)
     return parser
 
 
