@@ -23,9 +23,9 @@ from datasets.features.features import Array2DExtensionType
 
 from dataset_scripts.core.fingerprint import record_digest
 from dataset_scripts.core.report import report_text, row
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.core.spec import OWN_COLUMNS, ECGDataset, RawRecord, RecordExcluded, Signal
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 
 BATCH_RECORDS = 64

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.core.samples import LARGEST, MISSING, lead_columns, missing_leads, quantise, take_columns
-from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import LARGEST, MISSING, Signal, lead_columns, missing_leads, quantise, take_columns
 
 _MICROVOLT = {"v": 1e6, "mv": 1e3, "uv": 1.0, "µv": 1.0, "nv": 1e-3}
 _DEFAULT_GAIN = 200.0  # units per mV where a header gives none or 0 (WFDB header specification)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.labels import split_by_fold
-from dataset_scripts.core.samples import Repair
+from dataset_scripts.core.repair import Repair
 from dataset_scripts.core.spec import (
     ECGDataset,
     LabelTable,
