@@ -15,7 +15,7 @@ from ecg_hub.hub.client import HubRepository, StaleParentError, Stored, git_sha1
 from ecg_hub.hub.manifest import FILE, MirroredFile, MirroredRepository, read_manifest
 from ecg_hub.hub.package import shown
 from ecg_hub.names import endpoint, is_public_hub
-from ecg_hub.server.naming import RequestError, check_name
+from ecg_hub.utils.repo_names import check_name
 from ecg_hub.weights.licence import INTERNAL_HINT, folder_kept_back
 
 FILES_PER_COMMIT = 2000
@@ -128,8 +128,8 @@ def target_id(one: MirroredRepository, namespace: str | None) -> str:
         return one.id
     try:
         return f"{check_name(namespace, 'namespace')}/{one.id.partition('/')[2]}"
-    except RequestError as error:
-        raise InputError(f"--namespace: {error.message}") from None
+    except ValueError as error:
+        raise InputError(f"--namespace: {error}") from None
 
 
 def check_terms(folder: Path, chosen: Sequence[MirroredRepository], *, internal: bool) -> None:

@@ -36,9 +36,9 @@ from ecg_hub.hub.manifest import (
 )
 from ecg_hub.hub.package import Package, packed, shown
 from ecg_hub.names import endpoint, resolve
-from ecg_hub.server.naming import RequestError, check_path
 from ecg_hub.utils.files import alone, put_in_place
 from ecg_hub.utils.http import Patience, RemoteFile, download, open_client, write_error
+from ecg_hub.utils.repo_names import check_path
 from ecg_hub.weights.licence import folder_kept_back, kept_back
 
 THREADS = 6
@@ -376,8 +376,8 @@ def _chosen(there: dict[str, Stored], wish: Wish) -> dict[str, Stored]:
     for path in there:
         try:
             check_path(path)
-        except RequestError as error:
-            raise InputError(f"{wish.id} is not mirrored: {error.message}") from None
+        except ValueError as error:
+            raise InputError(f"{wish.id} is not mirrored: {error}") from None
     chosen = {path: stored for path, stored in there.items() if _is_chosen(path, wish)}
     if there and not chosen:
         raise InputError(f"--include and --exclude leave nothing of {wish.id}; it holds {shown(sorted(there))}.")
