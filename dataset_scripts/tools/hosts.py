@@ -6,7 +6,6 @@ Zenodo: `/records/ID`, with MD5. A plain URL states nothing.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tarfile
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from dataset_scripts.core.spec import Source
 from ecg_hub.errors import DataError, InputError
-from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums
+from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums, replacing
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -83,8 +82,7 @@ def _extract(target: Path, size: int, opened: Callable[[], IO[bytes] | None]) ->
     if target.is_file() and target.stat().st_size == size:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with replacing(target, target.with_name(f".{target.name}.partial"), flush=False) as partial:
         with partial.open("wb") as sink:
             source = opened()
             if source is None:
@@ -93,9 +91,6 @@ def _extract(target: Path, size: int, opened: Callable[[], IO[bytes] | None]) ->
                 shutil.copyfileobj(source, sink, 2**20)
         if partial.stat().st_size != size:
             raise EOFError(f"{target.name} ends early")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 PAGE_ARTICLES = 100

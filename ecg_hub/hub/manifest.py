@@ -17,7 +17,7 @@ from ecg_hub import __version__
 from ecg_hub.errors import DataError, EcgHubError
 from ecg_hub.hub.client import Kind
 from ecg_hub.names import PUBLIC_HUB
-from ecg_hub.utils.files import write_whole
+from ecg_hub.utils.files import replacing
 from ecg_hub.utils.repo_names import check_name, check_path, check_ref
 
 FILE = "ecg-hub-mirror.json"
@@ -179,7 +179,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     content = (manifest.model_dump_json(indent=1) + "\n").encode()
     if len(content) > MAX_BYTES:
         raise EcgHubError(f"These repositories have too many files for one folder: {len(content):,} bytes of manifest.")
-    write_whole(folder / FILE, content)
+    with replacing(folder / FILE) as temporary:
+        temporary.write_bytes(content)
 
 
 def public_origin(address: str) -> Any:

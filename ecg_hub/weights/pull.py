@@ -25,8 +25,8 @@ from huggingface_hub.errors import (
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.names import endpoint, home, model_folder
-from ecg_hub.utils.files import alone
-from ecg_hub.utils.http import HOME_OPTION, Patience, RemoteFile, check_sum, download, fetch_json, write_error
+from ecg_hub.utils.files import HOME_OPTION, alone, file_matches, unwritable
+from ecg_hub.utils.http import Patience, RemoteFile, download, fetch_json
 from ecg_hub.weights.conversion import ConversionSummary, convert
 
 FIGSHARE = "https://api.figshare.com/v2"
@@ -195,7 +195,7 @@ def _from_hub(entry: catalog.ModelEntry, folder: Path, address: str) -> Path:
     except (OSError, httpx2.TransportError, EntryNotFoundError) as error:
         raise _hub_error(entry, folder, address, error) from error
     digest = metadata.etag or ""
-    if len(digest) == 64 and not check_sum(path, f"sha256:{digest}"):
+    if len(digest) == 64 and not file_matches(path, f"sha256:{digest}"):
         path.unlink()
         raise CheckpointError(
             f"{name} came with another checksum than {address} states, and was thrown away. "
@@ -216,14 +216,14 @@ def _hub_error(entry: catalog.ModelEntry, folder: Path, address: str, error: Exc
     elif isinstance(error, HfHubHTTPError):
         text = f"{address} gives no {name}: {error}. Try again later."
     else:
-        return write_error(folder / str(name), error if isinstance(error, OSError) else OSError(str(error)))
+        return unwritable(folder / str(name), error if isinstance(error, OSError) else OSError(str(error)))
     return CheckpointError(f"{text} {_by_hand(entry)}")
 
 
 def _check_published(entry: catalog.ModelEntry, file: Path) -> None:
     """Compare with the digest that the catalogue knows, if it knows one."""
     sha256 = entry.weights.sha256
-    if sha256 is not None and not check_sum(file, f"sha256:{sha256}"):
+    if sha256 is not None and not file_matches(file, f"sha256:{sha256}"):
         raise CheckpointError(
             f"The authors have replaced {entry.weights.file} since this version of ecg-hub was made: its SHA-256 is "
             f"not {sha256}. If you trust the new file, convert it yourself: "
