@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataset_scripts.core.repair import Repair as Repair
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.samples import Repair as Repair
 from ecg_hub.input.samples import Signal as Signal
 
 if TYPE_CHECKING:
