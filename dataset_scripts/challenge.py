@@ -27,7 +27,6 @@ import numpy as np
 from dataset_scripts.codes import read_codes
 from dataset_scripts.core.folds import stratify
 from dataset_scripts.core.labels import split_by_fold
-from dataset_scripts.core.samples import MISSING, lead_columns, missing_leads
 from dataset_scripts.core.spec import (
     ECGDataset,
     Exclusion,
@@ -42,6 +41,7 @@ from dataset_scripts.core.spec import (
     Source,
 )
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING, lead_columns, missing_leads
 from ecg_hub.input.wfdb import Header, read_header, signal_of
 
 if TYPE_CHECKING:

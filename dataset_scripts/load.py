@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import platformdirs
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, List, Value, concatenate_datasets
 
@@ -25,6 +23,7 @@ from dataset_scripts.core.labels import canonical_sha256, encode, fold_sha256, v
 from dataset_scripts.core.report import check_loss, read_report
 from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean
+from ecg_hub.utils.files import home
 
 MOCK_FILE = "mock.json"
 DERIVED_FOLDER = "derived"
@@ -128,10 +127,7 @@ def prepare(
 
 def default_cache(cache_dir: PathLike | None) -> Path:
     """Return the folder that stores are kept in."""
-    if cache_dir is not None:
-        return Path(cache_dir).expanduser()
-    home = os.environ.get("ECG_HUB_HOME")
-    return (Path(home).expanduser() if home else platformdirs.user_cache_path("ecg_hub")) / "datasets"
+    return home() / "datasets" if cache_dir is None else Path(cache_dir).expanduser()
 
 
 def read_mock(folder: Path, dataset: ECGDataset) -> dict[str, Any]:

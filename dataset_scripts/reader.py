@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from dataset_scripts.core.samples import MISSING, Repair
 from ecg_hub.errors import InputError
+from ecg_hub.input.samples import MISSING, Repair
 from ecg_hub.leads import LEADS
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, unknown_name
+from ecg_hub.utils.files import home as home
 
 PUBLIC_HUB = "https://huggingface.co"
 UNVERIFIED = "unverified:"
@@ -48,16 +49,6 @@ class Resolved:
 
         commit = getattr(resolve_revision(self.target, revision), "resolved", None)
         return None if commit is None else str(commit)
-
-
-def home() -> Path:
-    """Return the folder of converted models and caches: $ECG_HUB_HOME, else the platform's cache folder / ecg_hub."""
-    configured = os.environ.get("ECG_HUB_HOME")
-    if configured:
-        return Path(configured).expanduser()
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("ecg_hub", appauthor=False))
 
 
 def model_folder(alias: str) -> Path:

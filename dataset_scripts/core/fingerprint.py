@@ -18,6 +18,7 @@ import numpy as np
 
 from dataset_scripts.core.spec import ECGDataset, RawRecord, Signal
 from ecg_hub.errors import DataError
+from ecg_hub.utils.files import file_sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ def raw_fingerprint(dataset: ECGDataset, folder: Path, sampling_rate: int) -> st
     """
     tables = (*dataset.table_files, *dataset.optional_files)
     try:
-        lines = [f"{name}\t{_file_sha256(folder / name)}\n" for name in tables if (folder / name).is_file()]
+        lines = [f"{name}\t{file_sha256(folder / name)}\n" for name in tables if (folder / name).is_file()]
         for root in dataset.signal_folders(sampling_rate):
             lines += sorted(_signal_lines(folder, root, dataset.signal_suffixes, set(tables)))
     except OSError as error:
@@ -59,11 +60,6 @@ def _size_and_time(entry: os.DirEntry[str]) -> str:
     except OSError:  # a dangling link: the record will be reported as lost
         return "unreadable"
     return f"{state.st_size}\t{state.st_mtime_ns}"
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def record_digest(record: RawRecord, signal: Signal) -> str:

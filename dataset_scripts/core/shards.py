@@ -23,10 +23,11 @@ from datasets.features.features import Array2DExtensionType
 
 from dataset_scripts.core.fingerprint import record_digest
 from dataset_scripts.core.report import report_text, row
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.core.spec import OWN_COLUMNS, ECGDataset, RawRecord, RecordExcluded, Signal
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.files import replacing
 
 BATCH_RECORDS = 64
 BATCH_BYTES = 32 * 2**20
@@ -99,15 +100,11 @@ def write_shard(shard: Shard, files: ShardFiles) -> dict[str, int]:
 @contextmanager
 def appearing(target: Path) -> Iterator[BinaryIO]:
     """Open a file that gets its name only when it is complete and on the disk."""
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replacing(target, target.with_name(f"{target.name}.{os.getpid()}.partial")) as partial,
+        partial.open("wb") as stream,
+    ):
+        yield stream
 
 
 def read_all(shard: Shard) -> Iterator[tuple[dict[str, Any], RawRecord, Signal | None]]:

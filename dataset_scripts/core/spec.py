@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataset_scripts.core.samples import Repair as Repair
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.samples import Repair as Repair
+from ecg_hub.input.samples import Signal as Signal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,27 +115,6 @@ class RawRecord:
     age: float | None = None
     sex: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Signal:
-    """One record as read.
-
-    Attributes:
-        samples: (samples, 12), leads in canonical order; int16 with -32768 = missing, or float32 for z-scored data.
-        gain_uv: (12,) float32, microvolt per unit of `samples`; NaN for z-scored data.
-        baseline: (12,) int32; microvolt = (samples - baseline) * gain_uv.
-        sampling_rate: Hz.
-        metadata: metadata columns (also age, sex, patient_id) that only the record's own file holds.
-        remark: something odd that is no reason to drop the record; shown in the report.
-    """
-
-    samples: np.ndarray
-    gain_uv: np.ndarray
-    baseline: np.ndarray
-    sampling_rate: int
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.core.samples import LARGEST, MISSING, lead_columns, missing_leads, quantise
 from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.samples import LARGEST, MISSING, lead_columns, missing_leads, quantise
 from ecg_hub.leads import DERIVED_LEADS, LEADS
 
 _WHOLE = 1e-6

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.challenge import FOLDS, SAMPLING_RATE, ChallengeDataset, first_rows
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
 from ecg_hub.errors import InputError
+from ecg_hub.input.samples import MISSING
 
 AWKWARD = (
     *("missing samples", "truncated file", "missing signal", "missing header", "name with a dot", "occurs twice"),

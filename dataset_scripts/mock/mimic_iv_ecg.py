@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.mock.cases import check_rates
 from dataset_scripts.mock.mimic_tables import write_tables
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
 from dataset_scripts.published.mimic_iv_ecg.names import FOLDS
 from ecg_hub.errors import InputError
+from ecg_hub.input.samples import MISSING
 
 HEADER_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
 STORED_COLUMNS = (0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 11)

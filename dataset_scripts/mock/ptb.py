@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates, deal
 from dataset_scripts.mock.simulator import DOWER, digitise, draw_anatomy, simulate
 from dataset_scripts.published.ptb import FOLDS, INFARCTION, RECORDS, diagnoses, patient_folds
+from ecg_hub.input.samples import MISSING
 
 SAMPLING_RATE = 1000
 SECONDS = 10.0

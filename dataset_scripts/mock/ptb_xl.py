@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dataset_scripts.codes import read_codes
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
 from dataset_scripts.published.ptb_xl import DATABASE, FOLDS, REMOVED_IN_1_0_3
 from dataset_scripts.published.ptb_xl import STATEMENTS as STATEMENT_FILE
+from ecg_hub.input.samples import MISSING
 
 
 class Statement(NamedTuple):

@@ -21,7 +21,6 @@ import numpy as np
 from dataset_scripts.codes import read_codes
 from dataset_scripts.core.folds import stratify
 from dataset_scripts.core.labels import split_by_fold
-from dataset_scripts.core.samples import lead_columns, missing_leads, take_columns
 from dataset_scripts.core.spec import (
     ECGDataset,
     LabelTable,
@@ -36,6 +35,7 @@ from dataset_scripts.core.spec import (
 from dataset_scripts.readers.signal_files import find_files, float_signal
 from dataset_scripts.readers.tables import read_sheet
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import lead_columns, missing_leads, take_columns
 from ecg_hub.leads import LEADS
 
 if TYPE_CHECKING:

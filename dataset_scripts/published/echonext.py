@@ -13,7 +13,6 @@ training part are stratified by patient, 8 is validation and 9 test. Training pa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from dataset_scripts.readers.arrays import check_array, read_record
 from dataset_scripts.readers.tables import CellError, age_years, flag, iterate_rows, short, whole_number
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.files import file_sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +95,7 @@ class EchoNext(ECGDataset):
                 check_array(data_dir / waveform_file(split), (size, *SHAPE), f"{path.name} has {size} rows", self.page)
         columns = ["record_id", "file", "key", "patient_id", "age", "sex", *self.metadata_columns]
         table = pd.DataFrame(rows, columns=columns, dtype=object)
-        version = "1.1.0" if _sha256(path) == METADATA_SHA256 else None
+        version = "1.1.0" if file_sha256(path) == METADATA_SHA256 else None
         return Scan(table, lost=rejected["lost"], excluded=rejected["excluded"], version=version)
 
     def read(self, data_dir: Path, record: RawRecord) -> Signal:
@@ -205,11 +205,6 @@ def _parse(cells: Mapping[str, str], seen: set[str]) -> dict[str, Any]:
     }
     seen.add(record)
     return values
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 DATASET = EchoNext(

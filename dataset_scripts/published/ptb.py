@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.labels import split_by_fold
-from dataset_scripts.core.samples import lead_columns
 from dataset_scripts.core.spec import (
     ECGDataset,
     LabelTable,
@@ -34,6 +33,7 @@ from dataset_scripts.core.spec import (
     split_sizes,
 )
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import lead_columns
 
 if TYPE_CHECKING:
     import pandas as pd

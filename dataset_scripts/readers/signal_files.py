@@ -19,9 +19,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dataset_scripts.core.samples import LARGEST, MISSING, quantise
 from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import LARGEST, MISSING, quantise
 from ecg_hub.input.wfdb import read_record
 from ecg_hub.leads import LEADS
 

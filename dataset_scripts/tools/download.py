@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dataset_scripts.core.spec import ECGDataset, PathLike, Source
 from dataset_scripts.tools.hosts import Hosts, RemoteFile, Transport, list_files, physionet_parts, unpack
 from ecg_hub.errors import DataError, InputError
-from ecg_hub.utils.files import SUMS_FILE, parse_sums, sums_text
+from ecg_hub.utils.files import SUMS_FILE, parse_sums, replacing, sums_text, take_lock
 
 STATE_FOLDER = ".ecg-hub-download"
 """Below the raw folder: the lock, lists of the hosts, and which archives are unpacked."""
@@ -228,16 +226,11 @@ def _outcomes(
         pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
+def _alone(state: Path) -> AbstractContextManager[Any]:
     """Keep a second process from writing to the same folder."""
     state.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(state / "lock").acquire(timeout=0)
-    except Timeout:
-        raise DataError(f"Another process is downloading into {str(state.parent)!r}. Wait for it.") from None
-    with lock:
-        yield
+    busy = DataError(f"Another process is downloading into {str(state.parent)!r}. Wait for it.")
+    return take_lock(state / "lock", busy)
 
 
 @contextmanager
@@ -267,6 +260,5 @@ def _read_state(state: Path) -> dict[str, str]:
 
 
 def _write_state(state: Path, done: dict[str, str]) -> None:
-    partial = state / "unpacked.json.partial"
-    partial.write_text(json.dumps(done, indent=1), encoding="utf-8")
-    os.replace(partial, state / "unpacked.json")
+    with replacing(state / "unpacked.json") as partial:
+        partial.write_text(json.dumps(done, indent=1), encoding="utf-8")

@@ -6,7 +6,6 @@ Zenodo: `/records/ID`, with MD5. A plain URL states nothing.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tarfile
@@ -16,14 +15,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from types import TracebackType
+from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from tqdm import tqdm
 
 from dataset_scripts.core.spec import Source
-from ecg_hub.errors import DataError, InputError
-from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums
+from ecg_hub.errors import CheckpointError, DataError, InputError
+from ecg_hub.utils import http
+from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums, replacing
+from ecg_hub.utils.hosts import FIGSHARE, ZENODO, figshare_files, figshare_list, zenodo_files, zenodo_record
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -83,8 +85,7 @@ def _extract(target: Path, size: int, opened: Callable[[], IO[bytes] | None]) ->
     if target.is_file() and target.stat().st_size == size:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with replacing(target, target.with_name(f".{target.name}.partial"), flush=False) as partial:
         with partial.open("wb") as sink:
             source = opened()
             if source is None:
@@ -93,9 +94,6 @@ def _extract(target: Path, size: int, opened: Callable[[], IO[bytes] | None]) ->
                 shutil.copyfileobj(source, sink, 2**20)
         if partial.stat().st_size != size:
             raise EOFError(f"{target.name} ends early")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 PAGE_ARTICLES = 100
@@ -107,12 +105,30 @@ class Hosts:
     """Addresses of the hosts; others in tests."""
 
     physionet: str = "https://physionet.org/files"
-    figshare: str = "https://api.figshare.com/v2"
-    zenodo: str = "https://zenodo.org/api"
+    figshare: str = FIGSHARE
+    zenodo: str = ZENODO
 
 
-class Transport(Protocol):
-    """What moves bytes: retries, resuming, proxies and progress are its business."""
+class Transport:
+    """What moves bytes, over connections that stay open between files; safe in several threads.
+
+    Args:
+        remedy: closing sentence of error messages, such as where people find the data.
+        patience: how often a broken connection is taken up again.
+    """
+
+    def __init__(self, remedy: str = "", patience: http.Patience | None = None) -> None:
+        self._remedy = remedy
+        self._patience = patience
+        self._client = http.open_client()
+
+    def __enter__(self) -> Transport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
 
     def document(self, url: str) -> Any:
         """Return a JSON document.
@@ -120,14 +136,25 @@ class Transport(Protocol):
         Raises:
             DataError: no connection, not there, or not JSON.
         """
+        try:
+            return http.fetch_json(http.RemoteFile(f"list {url!r}", url, remedy=self._remedy), self._patience)
+        except CheckpointError as error:
+            raise DataError(str(error)) from error
 
     def file(self, url: str, target: Path, size: int | None, checksum: str | None, quiet: bool) -> None:
-        """Fetch a file, or what is missing of it, and compare size and checksum; safe in several threads.
+        """Fetch a file, or what is missing of it, and compare size and checksum.
 
         Raises:
             DataError: no connection, not there, another checksum.
             OSError: it cannot be written.
         """
+        remote = http.RemoteFile(target.name, url, size, checksum, self._remedy)
+        try:
+            http.download(remote, target.parent, patience=self._patience, quiet=quiet, client=self._client)
+        except CheckpointError as error:
+            if isinstance(error.__cause__, OSError):  # its remedy names the folder of model weights
+                raise error.__cause__ from None
+            raise DataError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -233,11 +260,8 @@ def _figshare(source: Source, transport: Transport, hosts: Hosts, scratch: Path)
     kind, number = figshare_parts(source.ref)
     articles = [number] if kind == "articles" else list(_collection(number, transport, hosts))
     for article in articles:
-        for item in transport.document(f"{hosts.figshare}/articles/{article}/files?page_size=1000"):
-            md5 = item.get("computed_md5") or item["supplied_md5"]
-            # Its own addresses (figshare.com/ndownloader) answer programs with an empty 202; the API's do not.
-            url = f"{hosts.figshare}/file/download/{int(item['id'])}"
-            yield RemoteFile(str(item["name"]), url, int(item["size"]), f"md5:{md5}")
+        items = transport.document(figshare_list(hosts.figshare, article))
+        yield from (RemoteFile(*file) for file in figshare_files(hosts.figshare, items))
 
 
 def _collection(number: int, transport: Transport, hosts: Hosts) -> Iterator[int]:
@@ -258,8 +282,8 @@ def _zenodo(source: Source, transport: Transport, hosts: Hosts, scratch: Path) -
     number = source.ref.rpartition("zenodo.")[2]
     if not number.isdigit():
         raise InputError(f"{source.ref!r} is no Zenodo record; write its number or its DOI.")
-    for item in transport.document(f"{hosts.zenodo}/records/{number}")["files"]:
-        yield RemoteFile(str(item["key"]), str(item["links"]["self"]), int(item["size"]), str(item["checksum"]))
+    items = transport.document(zenodo_record(hosts.zenodo, number))["files"]
+    yield from (RemoteFile(*file) for file in zenodo_files(items))
 
 
 def _url(source: Source, transport: Transport, hosts: Hosts, scratch: Path) -> Iterator[RemoteFile]:

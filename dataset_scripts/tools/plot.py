@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.labels import Seen, from_headers, label_frame
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.core.spec import ECGDataset, PathLike, RawRecord, RecordExcluded, Scan, Signal
 from ecg_hub.errors import DataError, InputError, did_you_mean
+from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 
 if TYPE_CHECKING:

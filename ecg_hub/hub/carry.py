@@ -11,11 +11,12 @@ from typing import Any
 from tqdm import tqdm
 
 from ecg_hub.errors import DataError, InputError, unknown_name
-from ecg_hub.hub.client import HubRepository, StaleParentError, Stored, git_sha1, sha256
+from ecg_hub.hub.client import HubRepository, StaleParentError, Stored, git_sha1
 from ecg_hub.hub.manifest import FILE, MirroredFile, MirroredRepository, read_manifest
 from ecg_hub.hub.package import shown
 from ecg_hub.names import endpoint, is_public_hub
-from ecg_hub.server.naming import RequestError, check_name
+from ecg_hub.utils.files import file_sha256
+from ecg_hub.utils.repo_names import check_name
 from ecg_hub.weights.licence import INTERNAL_HINT, folder_kept_back
 
 FILES_PER_COMMIT = 2000
@@ -128,8 +129,8 @@ def target_id(one: MirroredRepository, namespace: str | None) -> str:
         return one.id
     try:
         return f"{check_name(namespace, 'namespace')}/{one.id.partition('/')[2]}"
-    except RequestError as error:
-        raise InputError(f"--namespace: {error.message}") from None
+    except ValueError as error:
+        raise InputError(f"--namespace: {error}") from None
 
 
 def check_terms(folder: Path, chosen: Sequence[MirroredRepository], *, internal: bool) -> None:
@@ -260,7 +261,7 @@ def _differences(folder: Path, one: MirroredRepository, bar: Any) -> Iterator[st
                 yield f"{one.folder}/{file.path}: missing"
         elif place.stat().st_size != file.size:
             yield f"{one.folder}/{file.path}: damaged, {place.stat().st_size:,} bytes instead of {file.size:,}"
-        elif sha256(place) != file.sha256:
+        elif file_sha256(place) != file.sha256:
             yield f"{one.folder}/{file.path}: damaged, another SHA-256"
         bar.update(file.size)
     for path in sorted(found - {file.path for file in one.files}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.names import disable_xet, endpoint
+from ecg_hub.utils.files import file_sha256
 
 Kind: TypeAlias = Literal["model", "dataset", "space"]
 KINDS: tuple[Kind, ...] = ("model", "dataset", "space")
@@ -218,22 +220,15 @@ def same(digest: str | None, content: Path | bytes) -> bool:
 
 def sha256(content: Path | bytes) -> str:
     """Return the SHA-256 of bytes or of a file."""
-    return _digest(hashlib.sha256(), content)
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else file_sha256(content)
 
 
 def git_sha1(content: Path | bytes) -> str:
     """Return the SHA-1 by which git names bytes or a file."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
-    return _digest(hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False), content)
-
-
-def _digest(digest: Any, content: Path | bytes) -> str:
-    if isinstance(content, bytes):
-        digest.update(content)
-    else:
-        with content.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return str(digest.hexdigest())
+    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
 @contextmanager

@@ -17,19 +17,12 @@ from ecg_hub import __version__
 from ecg_hub.errors import DataError, EcgHubError
 from ecg_hub.hub.client import Kind
 from ecg_hub.names import PUBLIC_HUB
-from ecg_hub.server.naming import RequestError, check_name, check_path, check_ref
-from ecg_hub.utils.files import write_whole
+from ecg_hub.utils.files import replacing
+from ecg_hub.utils.repo_names import check_name, check_path, check_ref
 
 FILE = "ecg-hub-mirror.json"
 MAX_BYTES = 64 << 20
 _SHOWN = 5
-
-
-def _path(text: str) -> str:
-    try:
-        return check_path(text)
-    except RequestError as error:
-        raise ValueError(error.message) from None
 
 
 def check_repository(text: str) -> str:
@@ -41,10 +34,7 @@ def check_repository(text: str) -> str:
     parts = text.split("/")
     if len(parts) != 2:
         raise ValueError(f"{text[:200]!r} is no repository ORG/NAME")
-    try:
-        return "/".join(check_name(part) for part in parts)
-    except RequestError as error:
-        raise ValueError(error.message) from None
+    return "/".join(check_name(part) for part in parts)
 
 
 def check_tag(text: str) -> str:
@@ -53,10 +43,7 @@ def check_tag(text: str) -> str:
     Raises:
         ValueError: it has unusual letters.
     """
-    try:
-        return check_ref(text, "tag")
-    except RequestError as error:
-        raise ValueError(error.message) from None
+    return check_ref(text, "tag")
 
 
 class _Checked(BaseModel):
@@ -72,7 +59,7 @@ class MirroredFile(_Checked):
         sha256: 64 hexadecimal digits.
     """
 
-    path: Annotated[str, AfterValidator(_path)]
+    path: Annotated[str, AfterValidator(check_path)]
     size: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -103,7 +90,7 @@ class MirroredRepository(_Checked):
     private: bool = False
     internal: bool = False
     licence: Annotated[str, Field(max_length=1000)] | None = None
-    left_out: tuple[Annotated[str, AfterValidator(_path)], ...] = ()
+    left_out: tuple[Annotated[str, AfterValidator(check_path)], ...] = ()
     files: tuple[MirroredFile, ...]
 
     @property
@@ -192,7 +179,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     content = (manifest.model_dump_json(indent=1) + "\n").encode()
     if len(content) > MAX_BYTES:
         raise EcgHubError(f"These repositories have too many files for one folder: {len(content):,} bytes of manifest.")
-    write_whole(folder / FILE, content)
+    with replacing(folder / FILE) as temporary:
+        temporary.write_bytes(content)
 
 
 def public_origin(address: str) -> Any:

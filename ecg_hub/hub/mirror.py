@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, EcgHubError, InputError
-from ecg_hub.hub.client import HubRepository, Kind, Stored, check_id, said, same, sha256
+from ecg_hub.hub.client import HubRepository, Kind, Stored, check_id, said, same
 from ecg_hub.hub.manifest import (
     FILE,
     Manifest,
@@ -36,9 +36,9 @@ from ecg_hub.hub.manifest import (
 )
 from ecg_hub.hub.package import Package, packed, shown
 from ecg_hub.names import endpoint, resolve
-from ecg_hub.server.naming import RequestError, check_path
-from ecg_hub.utils.files import alone, put_in_place
-from ecg_hub.utils.http import Patience, RemoteFile, download, open_client, write_error
+from ecg_hub.utils.files import alone, file_sha256, flush_file, put_in_place, unwritable
+from ecg_hub.utils.http import Patience, RemoteFile, download, open_client
+from ecg_hub.utils.repo_names import check_path
 from ecg_hub.weights.licence import folder_kept_back, kept_back
 
 THREADS = 6
@@ -301,7 +301,7 @@ def _copy_own(wish: Wish, to: Path, manifest: Manifest) -> MirrorSummary:
             repository = _own_entry(wish, package, staging)
             _finish(staging, to, repository, manifest)
         except OSError as error:
-            raise write_error(to / place, error, OPTION) from error
+            raise unwritable(to / place, error, OPTION) from error
     return MirrorSummary(to / place, repository, 0)
 
 
@@ -353,7 +353,7 @@ def _copy_remote(wish: Wish, to: Path, manifest: Manifest, patience: Patience | 
         )
         _finish(staging, to, repository, manifest)
     except OSError as error:
-        raise write_error(target, error, OPTION) from error
+        raise unwritable(target, error, OPTION) from error
     return MirrorSummary(target, repository, fetched)
 
 
@@ -376,8 +376,8 @@ def _chosen(there: dict[str, Stored], wish: Wish) -> dict[str, Stored]:
     for path in there:
         try:
             check_path(path)
-        except RequestError as error:
-            raise InputError(f"{wish.id} is not mirrored: {error.message}") from None
+        except ValueError as error:
+            raise InputError(f"{wish.id} is not mirrored: {error}") from None
     chosen = {path: stored for path, stored in there.items() if _is_chosen(path, wish)}
     if there and not chosen:
         raise InputError(f"--include and --exclude leave nothing of {wish.id}; it holds {shown(sorted(there))}.")
@@ -400,14 +400,13 @@ def _write(target: Path, content: Path | bytes) -> None:
 def _entry(staging: Path, path: str, digest: str = "") -> MirroredFile:
     """Return a file's entry; a SHA-256 that was compared already is not computed again."""
     file = staging / path
-    return MirroredFile(path=path, size=file.stat().st_size, sha256=digest if len(digest) == 64 else sha256(file))
+    return MirroredFile(path=path, size=file.stat().st_size, sha256=digest if len(digest) == 64 else file_sha256(file))
 
 
 def _finish(staging: Path, to: Path, repository: MirroredRepository, manifest: Manifest) -> None:
     """Flush the files, give the folder its place, and name it in the manifest."""
     for file in repository.files:
-        with (staging / file.path).open("rb") as opened:
-            os.fsync(opened.fileno())
+        flush_file(staging / file.path)
     put_in_place(staging, to / repository.folder)
     write_manifest(to, manifest.with_repository(repository))
 

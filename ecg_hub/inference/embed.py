@@ -16,6 +16,7 @@ from ecg_hub.auto import AutoFeatureExtractor, AutoModel
 from ecg_hub.errors import InputError
 from ecg_hub.inference.records import RecordInput, RecordOutput, run_records
 from ecg_hub.origin import shown_name
+from ecg_hub.utils.files import replacing
 
 _ROWS_PER_GROUP = 4096
 
@@ -96,12 +97,8 @@ def embed(
     dim = int(encoder.config.hidden_size)
     schema = _schema(dim, {"model": name, "preset": extractor.preset})
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    try:
+    with replacing(target) as partial:
         rows, failures = _write(results, partial, schema)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     return EmbeddingResult(target, rows, dim, tuple(failures))
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.errors import DataError, InputError, unknown_name
+from ecg_hub.input.wfdb import load_wfdb, physical_values, read_header
 from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_leads, plan_leads
 
 Float32 = NDArray[np.float32]
@@ -73,15 +72,6 @@ def canonical_unit(unit: str) -> str:
     return found
 
 
-@cache
-def load_wfdb() -> Any:
-    """Import wfdb at its first use, without the deprecation warnings that wfdb 4.3 causes in pandas 3."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import wfdb
-    return wfdb
-
-
 def array_recording(signal: Any, sampling_rate: Any, lead_names: Sequence[str] | None, unit: str) -> Recording:
     """Check an array given by the user.
 
@@ -121,11 +111,13 @@ def wfdb_recording(path: str | os.PathLike[str]) -> Recording:
     Raises:
         InputError: a file is missing, shorter than its header says, or not a WFDB record.
     """
-    wfdb = load_wfdb()
     stem = _record_stem(path)
     header = Path(f"{stem}.hea")
+    plain = _format_16_recording(header)
+    if plain is not None:
+        return plain
     try:
-        record = wfdb.rdrecord(str(stem), physical=True)
+        record = load_wfdb().rdrecord(str(stem), physical=True)
     except FileNotFoundError as error:
         missing = error.filename or str(error)
         raise InputError(
@@ -190,6 +182,22 @@ def _real_matrix(signal: Any) -> NDArray[Any]:
     if 0 in values.shape:
         raise InputError(f"The signal is empty: shape {values.shape}. Leave the record out.")
     return values
+
+
+def _format_16_recording(path: Path) -> Recording | None:
+    """Read a record of plain format 16, or leave it, with whatever is wrong with it, to the `wfdb` package."""
+    try:
+        header = read_header(path)
+        if not (header.simple and header.signals and all(signal.name for signal in header.signals)):
+            return None
+        values = physical_values(header)
+    except (DataError, OSError):
+        return None
+    rate = header.sampling_rate
+    stated = _stated_rate(path, int(rate) if rate == int(rate) else rate)
+    return Recording(
+        values, stated, [signal.name for signal in header.signals], [signal.unit for signal in header.signals]
+    )
 
 
 def _record_stem(path: str | os.PathLike[str]) -> Path:

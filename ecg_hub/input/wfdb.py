@@ -14,14 +14,14 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset_scripts.core.samples import LARGEST, MISSING, lead_columns, missing_leads, quantise, take_columns
-from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import LARGEST, MISSING, Signal, lead_columns, missing_leads, quantise, take_columns
 
 _MICROVOLT = {"v": 1e6, "mv": 1e3, "uv": 1.0, "µv": 1.0, "nv": 1e-3}
 _DEFAULT_GAIN = 200.0  # units per mV where a header gives none or 0 (WFDB header specification)
@@ -37,8 +37,9 @@ class SignalLine:
         file: name of the signal file.
         format_16: whether the file holds plain 16-bit samples, one per frame.
         offset: bytes before the first sample.
-        gain_uv: microvolt per unit.
-        baseline: the unit that stands for 0 microvolt.
+        gain: steps of the samples per unit.
+        unit: a voltage, as the header spells it.
+        baseline: the sample that stands for 0 V.
         checksum: 16-bit sum of the samples, or None.
         name: the lead.
     """
@@ -46,10 +47,16 @@ class SignalLine:
     file: str
     format_16: bool
     offset: int
-    gain_uv: float
+    gain: float
+    unit: str
     baseline: int
     checksum: int | None
     name: str
+
+    @property
+    def gain_uv(self) -> float:
+        """Microvolt per step of the samples."""
+        return _MICROVOLT[self.unit.lower()] / self.gain
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,15 @@ class Header:
     signals: Sequence[SignalLine]
     comments: Sequence[str]
     simple: bool
+
+
+@cache
+def load_wfdb() -> Any:
+    """Import wfdb at its first use, without the deprecation warnings that wfdb 4.3 causes in pandas 3."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import wfdb
+    return wfdb
 
 
 def read_header(path: Path) -> Header:
@@ -126,7 +142,8 @@ def _signal_line(line: str) -> SignalLine:
         file=fields[0],
         format_16=form is not None,
         offset=int(form["offset"] or 0) if form else 0,
-        gain_uv=_MICROVOLT[unit.lower()] / gain,
+        gain=gain,
+        unit=unit,
         baseline=zero if baseline is None else baseline,
         checksum=int(fields[6]) if len(fields) > 6 else None,
         name=fields[8] if len(fields) > 8 else "",
@@ -166,6 +183,21 @@ def signal_of(header: Header, **metadata: Any) -> Signal:
         metadata=metadata,
         remark="; ".join(filter(None, remarks)),
     )
+
+
+def physical_values(header: Header) -> np.ndarray:
+    """Return (signals, samples) float64 of a simple record in the units of its header, NaN where missing.
+
+    Raises:
+        DataError: a file is missing, or shorter than announced.
+    """
+    digital, _ = _read_format_16(header)
+    values = digital.astype(np.float64)
+    # Subtract, then divide by the header's own number: bit for bit what the `wfdb` package computes.
+    values -= [signal.baseline for signal in header.signals]
+    values /= [signal.gain for signal in header.signals]
+    values[digital == MISSING] = np.nan
+    return values.T
 
 
 def _read_format_16(header: Header) -> tuple[np.ndarray, str]:
@@ -222,11 +254,9 @@ def _name_missing(columns: Sequence[int | None]) -> str:
 
 def _read_with_wfdb(header: Header, metadata: dict[str, Any]) -> Signal:
     """Read a record that is not of plain format 16, quantised to int16 where it holds more than 16 bits."""
-    with warnings.catch_warnings():  # wfdb 4.3 uses a pandas keyword that pandas 3.1 deprecates
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import wfdb
-
-        record = wfdb.rdrecord(str(header.path.with_suffix("")))
+        record = load_wfdb().rdrecord(str(header.path.with_suffix("")))
     columns = lead_columns(record.sig_name)
     scale = np.array([_MICROVOLT[str(unit).lower()] / 1000.0 for unit in record.units])
     millivolt = take_columns(record.p_signal * scale, columns, np.nan)

@@ -25,9 +25,6 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 from ecg_hub.modeling.layers import DropPath
 from ecg_hub.modeling.modeling_utils import ECGModelOutput, ECGPreTrainedModel, run_in_slices
 from ecg_hub.modeling.wav2vec2_config import Wav2Vec2FamilyConfig
-from ecg_hub.weights.state_dict import Entries
-
-_SPELLINGS = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
 class ConvStem(nn.Module):
@@ -172,21 +169,6 @@ class Wav2Vec2FamilyPreTrainedModel(ECGPreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
-
-
-def weight_norm_name(name: str, entries: Entries) -> str:
-    """Return the spelling that a checkpoint has for an entry of a weight-normed convolution.
-
-    Args:
-        name: the name in the newer spelling, ending in `parametrizations.weight.original0` or `original1`; other names
-            are returned as they are.
-        entries: the published entries; older ones end in `weight_g` and `weight_v`.
-    """
-    for newer, older in _SPELLINGS.items():
-        if name.endswith(newer) and name not in entries:
-            respelt = name.removesuffix(newer) + older
-            return respelt if respelt in entries else name
-    return name
 
 
 def _initialize_weight_norm(weight: Any) -> None:

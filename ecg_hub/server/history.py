@@ -12,7 +12,8 @@ from typing import Any
 
 from ecg_hub.server.naming import RequestError, bad_request
 from ecg_hub.server.repos import MAIN, Repo, State, now
-from ecg_hub.server.storage import Disk, lfs_pointer, make_fan, sync_folder
+from ecg_hub.server.storage import Disk, lfs_pointer, make_fan
+from ecg_hub.utils.files import flush_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class TreeStore:
         oid = hashlib.sha256(content).hexdigest()[:40]
         path = self.path(oid)
         if path.exists():
-            sync_folder(path.parent)
+            flush_folder(path.parent)
         else:
             self.disk.write(path, content)
         return oid

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+from ecg_hub.utils import repo_names
+from ecg_hub.utils.repo_names import VERBS
+
 
 class RequestError(Exception):
     """A request that is refused.
@@ -63,86 +66,44 @@ def too_large(message: str) -> RequestError:
 
 
 KINDS = ("models", "datasets", "spaces")
-# What may follow a repository's id in an address: such a word cannot name a repository.
-VERBS = frozenset(
-    {
-        *("auth-check", "blob", "branch", "commit", "commits", "discussions", "leaderboard", "lfs-files", "paths-info"),
-        *("preupload", "raw", "refs", "resolve", "revision", "settings", "super-squash", "tag", "tree", "view"),
-        *("xet-read-token", "xet-write-token"),
-    }
-)
-RESERVED = frozenset({"api", "datasets", "healthz", "lfs", "models", "repos", "spaces", "static"})
-MAX_PATH, MAX_SEGMENT, MAX_DEPTH = 1024, 255, 32
-
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?\Z")
-_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,199}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def check_name(name: object, what: str = "repository") -> str:
-    """Return the name of a repository or namespace.
+    """Return the name of a repository or namespace; see `repo_names.check_name`.
 
     Raises:
-        RequestError: 400; not 1 to 96 of A-Z a-z 0-9 _ . -, or a word that addresses use.
+        RequestError: 400.
     """
-    text = str(name)
-    if not _NAME.match(text) or "--" in text or ".." in text or text.lower().endswith(".git"):
-        raise bad_request(
-            f"{text[:100]!r} cannot name a {what}: use 1 to 96 letters, digits, '_', '-' and '.', no '--' or '..', no "
-            "'-' or '.' at either end, not ending in '.git'."
-        )
-    if text.lower() in RESERVED | VERBS:
-        raise bad_request(f"{text!r} cannot name a {what}: addresses of this hub use the word.")
-    return text
+    try:
+        return repo_names.check_name(name, what)
+    except ValueError as error:
+        raise bad_request(str(error)) from None
 
 
 def check_path(path: object) -> str:
-    """Return a file's path inside a repository: relative, '/' between folders.
+    """Return a file's path inside a repository; see `repo_names.check_path`.
 
     Raises:
-        RequestError: 400; empty, absolute, with '..', '.', an empty part, a backslash, a control character, a part
-            named .git, or too long.
+        RequestError: 400.
     """
-    text = path if isinstance(path, str) else ""
-    parts = text.split("/")
-    problem = None
-    if not text:
-        problem = "it is empty"
-    elif any(part in ("", ".", "..") for part in parts):
-        problem = "it has an empty part, '.' or '..'"
-    elif "\\" in text or _CONTROL.search(text):
-        problem = "it has a backslash or a control character"
-    elif any(part.lower() == ".git" for part in parts):
-        problem = "a part of it is named .git"
-    elif any(part != part.strip() for part in parts):
-        problem = "a part of it begins or ends with a space"
-    elif not _encodable(text):
-        problem = "it is not valid Unicode"
-    elif len(text.encode()) > MAX_PATH or len(parts) > MAX_DEPTH:
-        problem = f"it is longer than {MAX_PATH} bytes or deeper than {MAX_DEPTH} folders"
-    elif any(len(part.encode()) > MAX_SEGMENT for part in parts):
-        problem = f"a part of it is longer than {MAX_SEGMENT} bytes"
-    if problem:
-        raise bad_request(f"{text[:200]!r} cannot be a path in a repository: {problem}.")
-    return text
+    try:
+        return repo_names.check_path(path)
+    except ValueError as error:
+        raise bad_request(str(error)) from None
 
 
 def check_ref(name: object, what: str) -> str:
-    """Return the name of a branch or tag.
+    """Return the name of a branch or tag; see `repo_names.check_ref`.
 
     Raises:
-        RequestError: 400; unusual letters, '..', '//', a trailing '/', '.' or '.lock', or looks like a commit.
+        RequestError: 400.
     """
-    text = str(name)
-    clean = _REF.match(text) and ".." not in text and "//" not in text and not text.endswith(("/", ".", ".lock"))
-    if not clean or text.startswith("refs/") or _COMMIT.match(text):
-        raise bad_request(
-            f"{text[:200]!r} cannot name a {what}: use letters, digits, '_', '.', '+', '-' and '/' between them, not "
-            "'refs/...' and not 40 hexadecimal digits."
-        )
-    return text
+    try:
+        return repo_names.check_ref(name, what)
+    except ValueError as error:
+        raise bad_request(str(error)) from None
 
 
 def is_commit(text: str) -> bool:
@@ -182,14 +143,6 @@ def check_kind(kind: object) -> str:
     if plural not in KINDS:
         raise RequestError(400, f"This hub keeps models, datasets and spaces, not repositories of type {kind!r}.")
     return plural
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 LFS_BATCH = ("info", "lfs", "objects", "batch")

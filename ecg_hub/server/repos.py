@@ -21,7 +21,8 @@ from ecg_hub.server.naming import (
     repo_not_found,
     revision_not_found,
 )
-from ecg_hub.server.storage import Disk, sync_folder
+from ecg_hub.server.storage import Disk
+from ecg_hub.utils.files import flush_folder
 
 MAIN = "main"
 _STATE = "state.json"
@@ -210,7 +211,7 @@ class RepoStore:
                 os.rename(repo.folder, scratch)
             except FileNotFoundError:
                 raise repo_not_found(repo.id) from None
-            sync_folder(repo.folder.parent)
+            flush_folder(repo.folder.parent)
         shutil.rmtree(scratch, ignore_errors=True)
 
     def move(self, repo: Repo, repo_id: str) -> Repo:
@@ -228,7 +229,7 @@ class RepoStore:
             if repo_id.lower() != repo.id.lower():
                 self._check_free(repo.kind, repo_id)
             self._place(repo.folder, target.folder)
-            sync_folder(repo.folder.parent)
+            flush_folder(repo.folder.parent)
         return target
 
     def _repo(self, kind: str, repo_id: str) -> Repo:
@@ -247,9 +248,9 @@ class RepoStore:
 
     def _place(self, source: Path, target: Path) -> None:
         target.parent.mkdir(exist_ok=True)
-        sync_folder(target.parent.parent)
+        flush_folder(target.parent.parent)
         os.rename(source, target)
-        sync_folder(target.parent)
+        flush_folder(target.parent)
 
 
 def split_id(value: object, namespace: str) -> str:

@@ -16,19 +16,17 @@ from ecg_hub.server.naming import KINDS, encode, entry_not_found, too_large
 from ecg_hub.server.pages import (
     MAX_CARD,
     STYLE,
-    CardError,
     link,
-    metadata,
     page,
     render_markdown,
     size_text,
-    split_card,
     table,
     tags,
 )
 from ecg_hub.server.repos import Repo
 from ecg_hub.server.routes_boards import board_list
 from ecg_hub.server.routes_discussions import details
+from ecg_hub.utils.front_matter import CardError, metadata, split_card
 
 MAX_ROWS = 500
 MAX_SHOWN = 500_000  # bytes of a text file on its page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import ipaddress
 import logging
 import os
@@ -16,14 +15,14 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.server.calls import Hub
 from ecg_hub.server.history import Folder
 from ecg_hub.server.naming import KINDS
 from ecg_hub.server.repos import Repo
-from ecg_hub.server.storage import CHUNK
+from ecg_hub.utils.files import file_sha256, replacing, take_lock
 
 if TYPE_CHECKING:
     import uvicorn
@@ -146,14 +145,11 @@ def _walk(hub: Hub, oid: str, where: str, found: Audit) -> None:
 
 
 def _compare(hub: Hub, sha256: str, size: int) -> str | None:
-    digest = hashlib.sha256()
     try:
-        with hub.blobs.path(sha256).open("rb") as file:
-            while piece := file.read(CHUNK):
-                digest.update(piece)
+        whole = file_sha256(hub.blobs.path(sha256)) == sha256
     except OSError:
         return None  # reported by the walk
-    return None if digest.hexdigest() == sha256 else f"content {sha256} ({size:,} bytes) is damaged"
+    return None if whole else f"content {sha256} ({size:,} bytes) is damaged"
 
 
 FORMAT = "ecg-hub 1\n"
@@ -362,8 +358,8 @@ def _prepare(root: Path) -> None:
         if not marker.exists():
             if any(entry.name not in ("lock", "FORMAT.new") for entry in root.iterdir()):
                 raise InputError(f"--root {str(root)!r} is neither empty nor the folder of a hub; give another folder.")
-            (root / "FORMAT.new").write_text(FORMAT)
-            os.replace(root / "FORMAT.new", marker)
+            with replacing(marker, root / "FORMAT.new") as new:
+                new.write_text(FORMAT)
         found = marker.read_text()
     except OSError as error:
         raise InputError(f"--root {str(root)!r} cannot be used: {error.strerror or error}.") from error
@@ -371,19 +367,9 @@ def _prepare(root: Path) -> None:
         raise DataError(f"{str(root)!r} has the format {found.strip()!r}; this version reads {FORMAT.strip()!r}.")
 
 
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(root / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"Another process serves {str(root)!r} already; stop it, or give another --root.") from None
-    try:
-        yield
-    finally:
-        lock.release()
+def _alone(root: Path) -> contextlib.AbstractContextManager[Any]:
+    busy = InputError(f"Another process serves {str(root)!r} already; stop it, or give another --root.")
+    return take_lock(root / "lock", busy)
 
 
 def _key(root: Path) -> bytes:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ecg_hub.server.naming import RequestError, bad_request, too_large
+from ecg_hub.utils.files import flush_folder, rename_file, replacing
 
 
 class Disk:
@@ -56,27 +57,8 @@ class Disk:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file that replaces the old one in one step and survives a loss of power."""
-        scratch = self.scratch()
-        try:
-            with scratch.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)
-        finally:
-            with suppress(OSError):
-                scratch.unlink()
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder durable; not every file system lets a folder be opened or flushed."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with replacing(path, self.scratch()) as scratch:
+            scratch.write_bytes(content)
 
 
 CHUNK = 1 << 20  # bytes read or written at a time
@@ -146,7 +128,7 @@ class BlobStore:
 
     def settle(self, sha256: str) -> None:
         """Make content that is here durable: it may be another upload's, renamed just now."""
-        sync_folder(self.path(sha256).parent)
+        flush_folder(self.path(sha256).parent)
 
     def read(self, sha256: str, limit: int) -> bytes:
         """Return the first `limit` bytes of the content."""
@@ -205,12 +187,8 @@ class BlobWriter:
             raise bad_request(f"{size:,} bytes were announced and {self.size:,} arrived; upload the file again.")
         if self._hash.hexdigest() != sha256:
             raise bad_request(f"The bytes that arrived do not have the SHA-256 {sha256}; upload the file again.")
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
-        target = self._store.path(sha256)
-        os.replace(self._scratch, target)
-        sync_folder(target.parent)
+        rename_file(self._scratch, self._store.path(sha256))
 
     def close(self) -> None:
         """Remove what `finish` did not accept."""
@@ -225,7 +203,7 @@ def make_fan(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(256):
         (folder / f"{number:02x}").mkdir(exist_ok=True)
-    sync_folder(folder)
+    flush_folder(folder)
 
 
 def git_oid(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, folders that one process has for itself, checksum lists."""
+"""Files and folders that are whole or absent, folders that one process has for itself, digests and checksum lists."""
 
 from __future__ import annotations
 
@@ -10,12 +10,42 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ecg_hub.errors import EcgHubError, ResultError
+from ecg_hub.errors import CheckpointError, EcgHubError, ResultError
+
+HOME_OPTION = "ECG_HUB_HOME"
+
+
+def home() -> Path:
+    """Return the folder of converted models and caches: $ECG_HUB_HOME, else the platform's cache folder / ecg_hub."""
+    configured = os.environ.get(HOME_OPTION)
+    if configured:
+        return Path(configured).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ecg_hub", appauthor=False)
+
+
+def take_lock(path: Path, busy: Exception) -> AbstractContextManager[Any]:
+    """Lock a file without waiting; the lock is released with the context, or when the process ends, however it ends.
+
+    Args:
+        path: the lock file, made if it is missing.
+        busy: raised if another process holds it.
+
+    Raises:
+        Exception: `busy`.
+        OSError: the file cannot be written.
+    """
+    try:
+        return FileLock(path).acquire(timeout=0)
+    except Timeout as error:
+        raise busy from error
 
 
 @contextmanager
@@ -34,13 +64,9 @@ def alone(folder: Path, lock_file: str, busy: EcgHubError, option: str) -> Itera
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / lock_file).acquire(timeout=0)
-    except Timeout as error:
-        raise busy from error
+        lock = take_lock(folder / lock_file, busy)
     except OSError as error:
-        from ecg_hub.utils.http import write_error  # which brings an HTTP client along
-
-        raise write_error(folder, error, option) from error
+        raise unwritable(folder, error, option) from error
     with lock:
         yield
 
@@ -67,24 +93,37 @@ def put_in_place(new: Path, target: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that a reader, or a loss of power, finds old or new and never in part.
+@contextmanager
+def replacing(path: Path, temporary: Path | None = None, *, flush: bool = True) -> Iterator[Path]:
+    """Give a temporary path to write to; on success it replaces `path`, else it is removed.
+
+    A reader, or a process killed at any moment, finds the old file or the new one, never a part.
 
     Args:
-        path: the file.
-        content: its content.
+        path: the file, in a folder that is there.
+        temporary: the temporary path, on the same disk; by default a new one beside `path`.
+        flush: whether the file survives a loss of power as well. Not worth its time for thousands of files that the
+            same command would make again.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
+    temporary = _beside(path) if temporary is None else temporary
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+        yield temporary
+        rename_file(temporary, path, flush=flush)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def rename_file(new: Path, target: Path, *, flush: bool = True) -> None:
+    """Let a finished file replace another: its content first, then its name, reach the disk."""
+    if flush:
+        flush_file(new)
+    os.replace(new, target)
+    if flush:
+        flush_folder(target.parent)
 
 
 REMEDIES = {
@@ -110,18 +149,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         ResultError: the folder or file cannot be written; names the path and what to do, with the OSError as cause.
     """
-    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
+        with replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise write_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 @contextmanager
@@ -138,10 +171,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         for entry in sorted(temporary.rglob("*"), reverse=True):
-            (_flush_folder if entry.is_dir() else _flush)(entry)
-        _flush_folder(temporary)
+            (flush_folder if entry.is_dir() else flush_file)(entry)
+        flush_folder(temporary)
         put_in_place(temporary, path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
@@ -177,16 +210,34 @@ def write_error(path: Path, error: OSError) -> ResultError:
     return ResultError(f"{str(path)!r} cannot be written ({error.strerror or error}). {remedy}.")
 
 
+def unwritable(path: Path, error: OSError, option: str = HOME_OPTION) -> CheckpointError:
+    """Build the error for a file of the cache or of a mirror that cannot be written, with the remedy for its cause.
+
+    Args:
+        path: the file.
+        error: what the system says.
+        option: what names the disk.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CheckpointError(
+            f"The disk is full: {str(path)!r} cannot be written ({reason}). Free space, or set {option} to a "
+            "folder on another disk; the same command continues."
+        )
+    return CheckpointError(f"{str(path)!r} cannot be written ({reason}). Set {option} to a folder that can be.")
+
+
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
-def _flush(path: Path) -> None:
+def flush_file(path: Path) -> None:
+    """Bring the content of a file to the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make the rename itself durable; not every file system lets a folder be opened or flushed."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -221,6 +272,15 @@ def sums_text(sums: Mapping[str, str]) -> str:
     return "".join(f"{checksum.partition(':')[2]}  {name}\n" for name, checksum in sums.items())
 
 
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal, read in pieces.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return _file_digest(path, "sha256")
+
+
 def file_matches(path: Path, checksum: str) -> bool:
     """Tell whether a file has a checksum "<algorithm>:<digest>".
 
@@ -228,9 +288,12 @@ def file_matches(path: Path, checksum: str) -> bool:
         OSError: the file cannot be read.
     """
     algorithm, _, digest = checksum.partition(":")
+    return _file_digest(path, algorithm) == digest.lower()
+
+
+def _file_digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
-    return found.hexdigest() == digest.lower()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def is_inside(name: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -23,11 +22,11 @@ from tqdm import tqdm
 
 from ecg_hub import __version__
 from ecg_hub.errors import CheckpointError
+from ecg_hub.utils.files import HOME_OPTION, file_matches, rename_file, unwritable
 
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _HEADERS = {"User-Agent": f"ecg-hub/{__version__}", "Accept-Encoding": "identity"}
 _LONGEST_WAIT_SECONDS = 60.0
-HOME_OPTION = "ECG_HUB_HOME"
 
 Answer = TypeVar("Answer")
 
@@ -156,7 +155,7 @@ def download(
             own = _own_bar(remote, part, quiet) if bar is None else _Share(bar, part.size)
             _complete(remote, part, patience or Patience(), own, client)
     except OSError as error:
-        raise write_error(target, error, option) from error
+        raise unwritable(target, error, option) from error
     return target
 
 
@@ -187,19 +186,6 @@ def _own_bar(remote: RemoteFile, part: _Part, quiet: bool) -> Any:
         unit_scale=True,
         disable=True if quiet else None,
     )
-
-
-def check_sum(path: Path, checksum: str) -> bool:
-    """Tell whether a file has a checksum.
-
-    Args:
-        path: the file.
-        checksum: "<algorithm>:<hex>".
-    """
-    algorithm, _, expected = checksum.partition(":")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
-    return digest.hexdigest() == expected.lower()
 
 
 class _Part:
@@ -233,9 +219,7 @@ class _Part:
 
     def finish(self) -> None:
         """Give the file its name."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self.path, self.target)
+        rename_file(self.path, self.target)
         self._about.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
@@ -337,7 +321,7 @@ def _check_status(remote: RemoteFile, response: httpx2.Response, wanted: tuple[i
 def _is_whole(remote: RemoteFile, path: Path) -> bool:
     if remote.size is not None and path.stat().st_size != remote.size:
         return False
-    return remote.checksum is None or check_sum(path, remote.checksum)
+    return remote.checksum is None or file_matches(path, remote.checksum)
 
 
 def _check_space(remote: RemoteFile, part: _Part) -> None:
@@ -345,20 +329,3 @@ def _check_space(remote: RemoteFile, part: _Part) -> None:
     needed = 0 if remote.size is None else remote.size - part.size
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes are missing, {free:,} are free")
-
-
-def write_error(path: Path, error: OSError, option: str = HOME_OPTION) -> CheckpointError:
-    """Build the error for a file that cannot be written, with the remedy for its cause.
-
-    Args:
-        path: the file.
-        error: what the system says.
-        option: what names the disk.
-    """
-    reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CheckpointError(
-            f"The disk is full: {str(path)!r} cannot be written ({reason}). Free space, or set {option} to a "
-            "folder on another disk; the same command continues."
-        )
-    return CheckpointError(f"{str(path)!r} cannot be written ({reason}). Set {option} to a folder that can be.")

@@ -8,7 +8,6 @@ names something only an attack would name, such as os.system, is refused.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 import zipfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import CheckpointError, did_you_mean
+from ecg_hub.utils.files import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,23 +82,13 @@ def read_checkpoint(
         state=state,
         file=path.name,
         size=path.stat().st_size,
-        sha256=sha256(path),
+        sha256=file_sha256(path),
         container=container,
         member=inner_name,
         key=at,
         unread=tuple(sorted(unread)),
         not_tensors=tuple(others),
     )
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces.
-
-    Args:
-        path: the file.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ its own client. Some authors only give a page: then the page is named, since no 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,10 @@ from huggingface_hub.errors import (
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.names import endpoint, home, model_folder
-from ecg_hub.utils.files import alone
-from ecg_hub.utils.http import HOME_OPTION, Patience, RemoteFile, check_sum, download, fetch_json, write_error
+from ecg_hub.utils.files import HOME_OPTION, alone, file_matches, unwritable
+from ecg_hub.utils.hosts import FIGSHARE, ZENODO, HostedFile, figshare_files, figshare_list, zenodo_files, zenodo_record
+from ecg_hub.utils.http import Patience, RemoteFile, download, fetch_json
 from ecg_hub.weights.conversion import ConversionSummary, convert
-
-FIGSHARE = "https://api.figshare.com/v2"
-ZENODO = "https://zenodo.org/api"
 
 
 @dataclass(frozen=True)
@@ -136,45 +134,26 @@ def _by_hand(entry: catalog.ModelEntry) -> str:
 
 
 def _on_figshare(entry: catalog.ModelEntry, api: str, patience: Patience | None) -> RemoteFile:
-    """Look the file up in a figshare article.
-
-    Its own download addresses (figshare.com/ndownloader) answer programs with an empty 202; the API's do not.
-    """
-    listing = RemoteFile(
-        name=f"article {entry.weights.article}",
-        url=f"{api}/articles/{entry.weights.article}/files?page_size=1000",
-        remedy=_by_hand(entry),
-    )
-
-    def read(item: Mapping[str, Any]) -> tuple[str, str, int, str]:
-        md5 = item.get("computed_md5") or item["supplied_md5"]
-        return item["name"], f"{api}/file/download/{item['id']}", int(item["size"]), f"md5:{md5}"
-
-    return _choose(entry, listing, fetch_json(listing, patience), read)
+    """Look the file up in a figshare article."""
+    article = entry.weights.article
+    listing = RemoteFile(f"article {article}", figshare_list(api, article), remedy=_by_hand(entry))
+    items = fetch_json(listing, patience)
+    return _choose(entry, listing, figshare_files(api, items))
 
 
 def _on_zenodo(entry: catalog.ModelEntry, api: str, patience: Patience | None) -> RemoteFile:
     """Look the file up in a Zenodo record."""
-    listing = RemoteFile(
-        name=f"record {entry.weights.article}", url=f"{api}/records/{entry.weights.article}", remedy=_by_hand(entry)
-    )
-
-    def read(item: Mapping[str, Any]) -> tuple[str, str, int, str]:
-        return item["key"], item["links"]["self"], int(item["size"]), item["checksum"]
-
+    record = entry.weights.article
+    listing = RemoteFile(f"record {record}", zenodo_record(api, record), remedy=_by_hand(entry))
     document = fetch_json(listing, patience)
-    return _choose(entry, listing, document.get("files") if isinstance(document, dict) else None, read)
+    items: Any = document.get("files") if isinstance(document, dict) else None
+    return _choose(entry, listing, zenodo_files(items))
 
 
-def _choose(
-    entry: catalog.ModelEntry,
-    listing: RemoteFile,
-    items: Any,
-    read: Callable[[Mapping[str, Any]], tuple[str, str, int, str]],
-) -> RemoteFile:
-    """Return the one file of a listing that the catalogue names."""
+def _choose(entry: catalog.ModelEntry, listing: RemoteFile, files: Iterable[HostedFile]) -> RemoteFile:
+    """Return the one file of a listing that the catalogue names; a lazy listing may still fail here."""
     try:
-        found = [RemoteFile(*read(item), remedy=listing.remedy) for item in items]
+        found = [RemoteFile(*file, remedy=listing.remedy) for file in files]
     except (KeyError, TypeError, ValueError) as error:
         raise listing.error(f"{listing.host} lists its files in a form that is not known: {error!r}.") from error
     chosen = [remote for remote in found if remote.name == entry.weights.file]
@@ -195,7 +174,7 @@ def _from_hub(entry: catalog.ModelEntry, folder: Path, address: str) -> Path:
     except (OSError, httpx2.TransportError, EntryNotFoundError) as error:
         raise _hub_error(entry, folder, address, error) from error
     digest = metadata.etag or ""
-    if len(digest) == 64 and not check_sum(path, f"sha256:{digest}"):
+    if len(digest) == 64 and not file_matches(path, f"sha256:{digest}"):
         path.unlink()
         raise CheckpointError(
             f"{name} came with another checksum than {address} states, and was thrown away. "
@@ -216,14 +195,14 @@ def _hub_error(entry: catalog.ModelEntry, folder: Path, address: str, error: Exc
     elif isinstance(error, HfHubHTTPError):
         text = f"{address} gives no {name}: {error}. Try again later."
     else:
-        return write_error(folder / str(name), error if isinstance(error, OSError) else OSError(str(error)))
+        return unwritable(folder / str(name), error if isinstance(error, OSError) else OSError(str(error)))
     return CheckpointError(f"{text} {_by_hand(entry)}")
 
 
 def _check_published(entry: catalog.ModelEntry, file: Path) -> None:
     """Compare with the digest that the catalogue knows, if it knows one."""
     sha256 = entry.weights.sha256
-    if sha256 is not None and not check_sum(file, f"sha256:{sha256}"):
+    if sha256 is not None and not file_matches(file, f"sha256:{sha256}"):
         raise CheckpointError(
             f"The authors have replaced {entry.weights.file} since this version of ecg-hub was made: its SHA-256 is "
             f"not {sha256}. If you trust the new file, convert it yourself: "

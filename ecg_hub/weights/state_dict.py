@@ -14,6 +14,7 @@ from ecg_hub.errors import CheckpointError, did_you_mean
 
 T = TypeVar("T")
 _SHOWN = 12
+_SPELLINGS = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
 @dataclass
@@ -129,6 +130,21 @@ class Entries:
 
 def _first(items: Iterable[T]) -> list[T]:
     return list(items)[:_SHOWN]
+
+
+def weight_norm_name(name: str, entries: Entries) -> str:
+    """Return the spelling that a checkpoint has for an entry of a weight-normed convolution.
+
+    Args:
+        name: the name in the newer spelling, ending in `parametrizations.weight.original0` or `original1`; other names
+            are returned as they are.
+        entries: the published entries; older ones end in `weight_g` and `weight_v`.
+    """
+    for newer, older in _SPELLINGS.items():
+        if name.endswith(newer) and name not in entries:
+            respelt = name.removesuffix(newer) + older
+            return respelt if respelt in entries else name
+    return name
 
 
 def take_s4_block(

@@ -21,8 +21,7 @@ import torch
 from pydantic import ValidationError
 
 from ecg_hub.errors import CheckpointError, ResultError
-from ecg_hub.utils.files import atomic_folder
-from ecg_hub.weights.checkpoint import sha256
+from ecg_hub.utils.files import atomic_folder, file_sha256
 from eval_harness.results.schema import Strict, read_json
 
 MODEL, OPTIMIZER, STATE = "model", "optimizer.pt", "state.json"
@@ -74,7 +73,7 @@ class Checkpoints:
                 (aside / MODEL).mkdir()
                 fill_model(aside / MODEL)
                 torch.save(optimizer, aside / OPTIMIZER)
-                files = {str(p.relative_to(aside)): sha256(p) for p in sorted(aside.rglob("*")) if p.is_file()}
+                files = {str(p.relative_to(aside)): file_sha256(p) for p in sorted(aside.rglob("*")) if p.is_file()}
                 state = CheckpointState(step=step, fingerprint=self.fingerprint, files=files)
                 (aside / STATE).write_text(state.model_dump_json(indent=1) + "\n", encoding="utf-8")
         except ResultError as error:
@@ -128,7 +127,7 @@ class Checkpoints:
             file = path / name
             if not file.is_file():
                 return f"{name} is absent"
-            if sha256(file) != digest:
+            if file_sha256(file) != digest:
                 return f"{name} was changed or cut off"
         return None
 

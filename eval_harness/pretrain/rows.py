@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataset_scripts.core.samples import MISSING
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 
 SHOWN = 5

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ecg_hub.errors import InputError, ResultError
-from ecg_hub.utils.files import remove_abandoned
+from ecg_hub.utils.files import remove_abandoned, take_lock
 from eval_harness.results.predictions import Predictions, read_predictions
 from eval_harness.results.runfile import RUN_FILE, RunFile, check_continues, differences, merged, read_run, write_run
 from eval_harness.results.schema import Result, read_result
@@ -34,18 +32,12 @@ def own_folder(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_FILE, timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise FolderRefusedError(
-            f"Another process is working in {str(folder)!r}. Wait for it, or choose another --output."
-        ) from error
+        busy = f"Another process is working in {str(folder)!r}. Wait for it, or choose another --output."
+        lock = take_lock(folder / LOCK_FILE, FolderRefusedError(busy))
     except OSError as error:
         raise ResultError(f"{str(folder)!r} cannot be written ({error}). Choose another --output.") from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def claim(folder: Path, asked: RunFile, overwrite: bool) -> None:

@@ -5,7 +5,6 @@ They are written before any metric is computed, so that metrics can be computed 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError, ResultError
-from ecg_hub.utils.files import atomic_path
+from ecg_hub.utils.files import atomic_path, file_sha256
 
 SPLITS = ("validation", "test")
 METADATA_KEY = b"ecg_hub"
@@ -142,7 +141,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False).encode()})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-    return file_sha256(path)
+    return predictions_sha256(path)
 
 
 def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
@@ -151,7 +150,7 @@ def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
     Raises:
         ResultError: the file cannot be read, is not such a file, or its digest differs.
     """
-    if sha256 is not None and (found := file_sha256(path)) != sha256:
+    if sha256 is not None and (found := predictions_sha256(path)) != sha256:
         raise ResultError(f"{str(path)!r} was changed after it was scored: SHA-256 {found}, recorded {sha256}.")
     try:
         table = pq.read_table(path)
@@ -175,15 +174,14 @@ def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
         raise ResultError(f"{str(path)!r} cannot be read as predictions of a run ({error}).") from error
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal.
+def predictions_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file of predictions in hexadecimal.
 
     Raises:
         ResultError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise ResultError(f"{str(path)!r} cannot be read ({error.strerror or error}).") from error
 

@@ -33,7 +33,7 @@ from eval_harness.models.own_models import OwnEncoder, features_may_be_kept
 from eval_harness.results.contamination import state as contamination_state
 from eval_harness.results.extent import compare, release_info
 from eval_harness.results.folders import claim, own_folder
-from eval_harness.results.predictions import Predictions, file_sha256, read_predictions, write_predictions
+from eval_harness.results.predictions import Predictions, predictions_sha256, read_predictions, write_predictions
 from eval_harness.results.runfile import RunFile, RunSettings, environment, fingerprint
 from eval_harness.results.schema import (
     DataInfo,
@@ -400,7 +400,7 @@ def scored(
         per_label=score.per_label,
         subgroups=score.subgroups,
         predictions=PredictionsFile(
-            file=f"predictions/{job.run.name}.parquet", sha256=file_sha256(predictions_path(job))
+            file=f"predictions/{job.run.name}.parquet", sha256=predictions_sha256(predictions_path(job))
         ),
         timings_s={name: round(seconds, 3) for name, seconds in timings.items()},
         environment=environment(str(bench.accelerator.device), bench.accelerator.num_processes),

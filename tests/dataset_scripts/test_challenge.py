@@ -13,10 +13,10 @@ import pytest
 from dataset_scripts.catalog import get
 from dataset_scripts.challenge import ChallengeDataset, list_records
 from dataset_scripts.core.folds import stratify
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.reader import SignalReader
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING
 from tests.support.challenge_records import LEADS, ramp, write_challenge_record
 
 SINUS, FIBRILLATION, DEPRESSION = "426783006", "164889003", "429622005"

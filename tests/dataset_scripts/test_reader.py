@@ -9,11 +9,11 @@ from datasets import Dataset, concatenate_datasets
 
 from dataset_scripts.catalog import get
 from dataset_scripts.core.builder import store_features
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.core.shards import _to_table
 from dataset_scripts.load import Prepared
 from dataset_scripts.reader import SignalReader
 from ecg_hub.errors import InputError
+from ecg_hub.input.samples import MISSING
 
 LENGTHS = (300, 12, 1, 4096, 50)
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.labels import split_by_fold
-from dataset_scripts.core.samples import Repair
 from dataset_scripts.core.spec import (
     ECGDataset,
     LabelTable,
@@ -34,6 +33,7 @@ from dataset_scripts.core.spec import (
 )
 from dataset_scripts.published.mimic_iv_ecg.names import FOLDS, GROUPS, UNITS
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import Repair
 
 if TYPE_CHECKING:
     import pandas as pd

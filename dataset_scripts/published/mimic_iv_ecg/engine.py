@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from dataset_scripts.core.report import Step
 from dataset_scripts.published.mimic_iv_ecg.sources import Source, literal
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.utils.files import replacing
 
 MEMORY_VARIABLE = "ECG_HUB_MEMORY_LIMIT"
 THREADS_VARIABLE = "ECG_HUB_THREADS"
@@ -177,24 +178,21 @@ class Engine:
         begin = time.perf_counter()
         try:
             self.work.mkdir(parents=True, exist_ok=True)
-            with self._connection() as connection:
-                work = Work(connection, partial, title, self.settings.quiet)
-                with explained(work, sources, self.settings):
-                    build(work)
-            size = partial.stat().st_size
-            os.replace(partial, path)
+            with replacing(path, partial):
+                with self._connection() as connection:
+                    work = Work(connection, partial, title, self.settings.quiet)
+                    with explained(work, sources, self.settings):
+                        build(work)
+                size = partial.stat().st_size
             state = {"size": size, "steps": [asdict(step) for step in work.steps], "facts": work.facts}
             state["seconds"] = round(time.perf_counter() - begin, 3)
-            aside = marker.with_suffix(".partial.json")
-            aside.write_text(json.dumps(state), encoding="utf-8")
-            os.replace(aside, marker)
+            with replacing(marker, marker.with_suffix(".partial.json")) as aside:
+                aside.write_text(json.dumps(state), encoding="utf-8")
         except OSError as error:
             raise DataError(
                 f"Writing to {str(self.work)!r} failed: {error}. Make room or choose another cache_dir; the same "
                 "command continues where it stopped."
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
         # As they will be read back the next time, so that both times give the same types.
         return Result(path, fingerprint, tuple(work.steps), json.loads(json.dumps(work.facts)))
 

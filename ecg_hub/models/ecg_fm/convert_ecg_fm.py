@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import torch
 
-from ecg_hub.modeling.wav2vec2 import weight_norm_name
 from ecg_hub.models.ecg_fm.configuration_ecg_fm import ECGFMConfig
 from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMModel
-from ecg_hub.weights.state_dict import Conversion, Entries
+from ecg_hub.weights.state_dict import Conversion, Entries, weight_norm_name
 
 _PRETRAINING = ("mask_emb", "quantizer.", "project_q.", "final_proj.")
 _RENAMED = (

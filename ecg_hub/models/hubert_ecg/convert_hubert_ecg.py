@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import torch
 
-from ecg_hub.modeling.wav2vec2 import weight_norm_name
 from ecg_hub.models.hubert_ecg.configuration_hubert_ecg import HuBERTECGConfig
 from ecg_hub.models.hubert_ecg.modeling_hubert_ecg import HuBERTECGModel
-from ecg_hub.weights.state_dict import Conversion, Entries
+from ecg_hub.weights.state_dict import Conversion, Entries, weight_norm_name
 
 _HEADS = ("final_proj.", "label_embedding.")
 

@@ -1,7 +1,4 @@
-"""`ecg-hub data prepare`: download on request, prepare, and say what came of it.
-
-How the bytes of a dataset travel: by the same resumable, checked download that fetches model weights.
-"""
+"""`ecg-hub data prepare`: download on request, prepare, and say what came of it."""
 
 from __future__ import annotations
 
@@ -10,60 +7,19 @@ import json
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from dataset_scripts.catalog import get
 from dataset_scripts.core.spec import SPLITS, ECGDataset
-from ecg_hub.errors import CheckpointError, DataError, InputError
+from ecg_hub.errors import InputError
 from ecg_hub.utils.files import write_text
-from ecg_hub.utils.http import Patience, RemoteFile, download, fetch_json, open_client
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own
 
 if TYPE_CHECKING:
     from dataset_scripts.load import Prepared
-
-
-class HttpTransport:
-    """A `dataset_scripts.tools.hosts.Transport` over HTTP whose connections stay open between files.
-
-    Args:
-        remedy: closing sentence of error messages, such as where people find the data.
-        patience: how often a broken connection is taken up again.
-    """
-
-    def __init__(self, remedy: str = "", patience: Patience | None = None) -> None:
-        self._remedy = remedy
-        self._patience = patience
-        self._client = open_client()
-
-    def __enter__(self) -> HttpTransport:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.close()
-
-    def document(self, url: str) -> Any:
-        """Return a JSON document; errors as in `Transport`."""
-        try:
-            return fetch_json(RemoteFile(f"list {url!r}", url, remedy=self._remedy), self._patience)
-        except CheckpointError as error:
-            raise DataError(str(error)) from error
-
-    def file(self, url: str, target: Path, size: int | None, checksum: str | None, quiet: bool) -> None:
-        """Fetch a file; errors as in `Transport`."""
-        remote = RemoteFile(target.name, url, size, checksum, self._remedy)
-        try:
-            download(remote, target.parent, patience=self._patience, quiet=quiet, client=self._client)
-        except CheckpointError as error:
-            if isinstance(error.__cause__, OSError):  # its remedy names the folder of model weights
-                raise error.__cause__ from None
-            raise DataError(str(error)) from error
 
 
 SHOWN_LOSSES = 5
@@ -129,6 +85,7 @@ def fetch(args: argparse.Namespace) -> None:
         DataError: a file cannot be fetched.
     """
     from dataset_scripts.tools.download import download
+    from dataset_scripts.tools.hosts import Transport
 
     refuse_own(args.name, "--download")
     if args.mock or args.data_dir is None:
@@ -136,7 +93,7 @@ def fetch(args: argparse.Namespace) -> None:
     dataset = get(args.name)
     if dataset.access == "open":
         print(f"licence of {dataset.title}: {dataset.licence}", file=sys.stderr)
-    with HttpTransport(remedy=f"The data are at {dataset.page}") as transport:
+    with Transport(remedy=f"The data are at {dataset.page}") as transport:
         done = download(dataset, args.data_dir, transport)
     print(f"{done.files:,} files in {done.folder}", file=sys.stderr)
     for archive, number in done.unpacked.items():

@@ -25,12 +25,12 @@ from dataset_scripts.core import builder as builder_module
 from dataset_scripts.core import shards
 from dataset_scripts.core.builder import ECGBuilder, plan
 from dataset_scripts.core.report import check_loss, read_report
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.core.spec import ECGDataset, LabelTable, RawRecord, RecordExcluded, Rejected, Scan, Signal
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.published.ptb_xl import PTBXL
 from dataset_scripts.reader import SignalReader
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING
 
 SLOW = """
 import sys, time

@@ -12,9 +12,9 @@ from datasets import Dataset
 
 from dataset_scripts.catalog import get
 from dataset_scripts.core.builder import store_features
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.core.shards import _to_table
 from dataset_scripts.reader import SignalReader
+from ecg_hub.input.samples import MISSING
 
 SAMPLES = 400
 

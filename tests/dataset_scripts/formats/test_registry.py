@@ -13,12 +13,12 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.core.spec import Signal
 from dataset_scripts.custom.description import Description
 from dataset_scripts.formats import channels
 from dataset_scripts.formats.registry import format_of, read_signal
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import DERIVED_LEADS, LEADS
 from tests.support.own_files import (
     MUSE_LEADS,

@@ -18,12 +18,12 @@ from dataset_scripts.catalog import get
 from dataset_scripts.codes import read_codes
 from dataset_scripts.core.folds import stratify
 from dataset_scripts.core.labels import canonical_sha256, count_occurrences, vocabulary
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.core.spec import Scan
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.mock.chapman import AWKWARD, UNREADABLE, plan, write_workbook
 from dataset_scripts.reader import SignalReader
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 
 DATASET = get("chapman")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.core.spec import Signal
 from dataset_scripts.readers.signal_files import find_files, float_signal
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING
 
 
 def microvolt(signal: Signal) -> np.ndarray:

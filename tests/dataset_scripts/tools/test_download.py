@@ -21,11 +21,10 @@ from dataset_scripts.catalog import datasets, get
 from dataset_scripts.core.spec import ECGDataset, Release, Source
 from dataset_scripts.tools import download as module
 from dataset_scripts.tools.download import STATE_FOLDER, Downloaded, download, instructions
-from dataset_scripts.tools.hosts import Hosts, figshare_parts, physionet_parts
+from dataset_scripts.tools.hosts import Hosts, Transport, figshare_parts, physionet_parts
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import parse_sums
 from ecg_hub.utils.http import Patience
-from eval_harness.cli.hub.data_prepare import HttpTransport
 from tests.support.hosts import Host, md5, running
 
 AT_ONCE = Patience(retries=2, wait_seconds=0)
@@ -83,7 +82,7 @@ def dataset(*sources: Source, **changes: object) -> ECGDataset:
 
 def fetch(host: Host, folder: Path, wanted: ECGDataset, patience: Patience = AT_ONCE) -> Downloaded:
     hosts = Hosts(f"{host.url}/files", f"{host.url}/v2", f"{host.url}/api")
-    with HttpTransport("Look at PAGE.", patience) as transport:
+    with Transport("Look at PAGE.", patience) as transport:
         return download(wanted, folder, transport, hosts=hosts, quiet=True)
 
 
@@ -196,7 +195,7 @@ class TestFigshareAndZenodo:
     ) -> None:
         monkeypatch.setattr("dataset_scripts.tools.hosts.PAGE_ARTICLES", 1)
         pages = [[{"id": 7}], [{"id": 8}], []]
-        monkeypatch.setattr(HttpTransport, "document", lambda self, url: answer(url))
+        monkeypatch.setattr(Transport, "document", lambda self, url: answer(url))
 
         def answer(url: str) -> object:
             if "/collections/9/articles" in url:

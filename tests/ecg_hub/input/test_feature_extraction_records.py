@@ -9,8 +9,9 @@ import pytest
 
 from ecg_hub.errors import InputError, UnknownNameError
 from ecg_hub.input.feature_extraction import ECGFeatureExtractor
-from ecg_hub.input.recordings import load_wfdb
+from ecg_hub.input.recordings import _format_16_recording
 from ecg_hub.input.resampling import resample
+from ecg_hub.input.wfdb import load_wfdb
 from ecg_hub.leads import LEADS
 from tests.support.extraction import MIMIC_ORDER, signal, values
 from tests.support.records import write_record
@@ -123,3 +124,39 @@ def test_published_file_with_orthogonal_leads(extractor: ECGFeatureExtractor, sh
     out = values(extractor(header, window="all"))
     assert out.shape == (15, 12, 600)
     assert 0.3 < np.abs(out).max() < 20
+
+
+def test_both_ways_of_reading_give_the_same_numbers(shared: Path, tmp_path: Path) -> None:
+    """Plain format 16 is read by this package itself, bit for bit as the `wfdb` package does."""
+    x = signal()
+    x[7, 3] = np.nan
+    write_record(tmp_path / "gaps", x, 500, LEADS, gain=733.1)
+    stems = [tmp_path / "gaps"]
+    for place in ("ptbxl/mini/records100", "ptb", "ningbo", "cpsc2018", "cpsc_extra", "georgia"):
+        stems += [path.with_suffix("") for path in sorted((shared / "data" / place).rglob("*.hea"))[:10]]
+    compared = 0
+    for stem in stems:
+        recording = _format_16_recording(Path(f"{stem}.hea"))
+        if recording is None:
+            continue
+        reference = load_wfdb().rdrecord(str(stem))
+        np.testing.assert_array_equal(recording.values, reference.p_signal.T)
+        assert (recording.sampling_rate, recording.lead_names) == (reference.fs, reference.sig_name)
+        assert recording.units == reference.units
+        compared += 1
+    assert compared > 20
+
+
+def test_other_formats_and_unnamed_signals_are_left_to_the_general_reader(tmp_path: Path) -> None:
+    write_record(tmp_path / "i", signal(), 500, LEADS)
+    header = tmp_path / "i.hea"
+    text = header.read_text()
+    assert _format_16_recording(header) is not None
+    for changed in (
+        text.replace(" 16 ", " 212 "),
+        text.replace("V6", ""),
+        "i 0 500 5000\n",
+        text.replace("mV", "mmHg"),
+    ):
+        header.write_text(changed)
+        assert _format_16_recording(header) is None

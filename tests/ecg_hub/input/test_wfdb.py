@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_scripts.core.samples import MISSING
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING
 from ecg_hub.input.wfdb import read_header, read_record
 from ecg_hub.leads import LEADS
 from tests.support.wfdb_reader import wfdb

@@ -14,8 +14,7 @@ import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.modeling.layers import DropPath
 from ecg_hub.modeling.modeling_utils import set_drop_path
-from ecg_hub.modeling.wav2vec2 import weight_norm_name
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import Entries, weight_norm_name
 from tests.support.models import signals, tiny, tiny_classifier
 
 ALIASES = ("ecg-fm", "hubert-ecg")

@@ -20,7 +20,8 @@ import safetensors.torch
 import torch
 
 from ecg_hub.errors import CheckpointError
-from ecg_hub.weights.checkpoint import read_checkpoint, sha256
+from ecg_hub.utils.files import file_sha256
+from ecg_hub.weights.checkpoint import read_checkpoint
 from tests.support.models import write_lightning_checkpoint
 
 
@@ -61,7 +62,7 @@ def test_torch_formats(zip_format: bool, tmp_path: Path) -> None:
     assert checkpoint.container == ("torch zip" if zip_format else "torch pickle")
     assert (checkpoint.key, checkpoint.member, checkpoint.unread, checkpoint.not_tensors) == (None, None, (), ())
     assert (checkpoint.file, checkpoint.size) == ("weights.pth", path.stat().st_size)
-    assert checkpoint.sha256 == sha256(path)
+    assert checkpoint.sha256 == file_sha256(path)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -107,7 +108,7 @@ def test_inside_a_zip_archive(folder: str, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(tmp_path / "download.zip", member="last.ckpt")
     assert_same(checkpoint.state, state())
     assert checkpoint.member == f"{folder}last.ckpt"
-    assert checkpoint.sha256 == sha256(tmp_path / "download.zip")
+    assert checkpoint.sha256 == file_sha256(tmp_path / "download.zip")
     assert read_checkpoint(tmp_path / "download.zip").member == f"{folder}last.ckpt"
     # The only checkpoint is taken even if the published name changed.
     assert read_checkpoint(tmp_path / "download.zip", member="other.ckpt").member == f"{folder}last.ckpt"

@@ -18,8 +18,8 @@ import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
 from ecg_hub.names import model_folder
+from ecg_hub.utils.files import file_sha256
 from ecg_hub.weights import conversion as convert_module
-from ecg_hub.weights.checkpoint import sha256
 from ecg_hub.weights.conversion import convert
 from tests.support.fill import published_state, read_case
 from tests.support.models import write_lightning_checkpoint
@@ -60,7 +60,14 @@ def test_the_whole_way(published: dict[str, torch.Tensor], tmp_path: Path) -> No
     assert (summary.converted, summary.parameters) == (76, 2_932_736)
     assert set(summary.ignored) == {HEAD, "criterion.weight"}
     text = "\n".join(summary.lines())
-    for part in (sha256(file), "contrastive loss", "1200 tokens", "last_11597276.ckpt", "left unread", "2,932,736"):
+    for part in (
+        file_sha256(file),
+        "contrastive loss",
+        "1200 tokens",
+        "last_11597276.ckpt",
+        "left unread",
+        "2,932,736",
+    ):
         assert part in text
     model = ecg_hub.AutoModel.from_pretrained("ecg-cpc")
     assert model.config.kernel_length == 1200
@@ -68,12 +75,12 @@ def test_the_whole_way(published: dict[str, torch.Tensor], tmp_path: Path) -> No
         "file": "ECG-CPC_Checkpoint.zip",
         "member": "ECG-CPC_Checkpoint/last_11597276.ckpt",
         "size": file.stat().st_size,
-        "sha256": sha256(file),
+        "sha256": file_sha256(file),
         "page": catalog.get("ecg-cpc").weights.page,
     }
     assert ecg_hub.AutoFeatureExtractor.from_pretrained("ecg-cpc").spec().samples == 600
     card = (target / "README.md").read_text()
-    assert sha256(file) in card
+    assert file_sha256(file) in card
     assert yaml.safe_load(card.split("---\n")[1])["license"] == "cc-by-4.0"
     assert json.loads((target / "config.json").read_text())["architectures"] == ["ECGCPCModel"]
 

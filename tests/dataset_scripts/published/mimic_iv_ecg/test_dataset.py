@@ -13,13 +13,13 @@ import pytest
 from dataset_scripts import mock
 from dataset_scripts.catalog import get
 from dataset_scripts.core.labels import label_matrix
-from dataset_scripts.core.samples import MISSING
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.mock.mimic_iv_ecg import AWKWARD, HEADER_LEADS
 from dataset_scripts.published.mimic_iv_ecg.dataset import NO_CODE, NOT_FIRST, NOT_IN_ED, WAVEFORM_ZIP, stem_of
 from dataset_scripts.reader import SignalReader
 from dataset_scripts.readers.signal_files import zip_index
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 
 NAME = "mimic-iv-ecg"

@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from ecg_hub.errors import ResultError
-from ecg_hub.utils.files import atomic_folder, atomic_path, remove_abandoned, write_text
+from ecg_hub.errors import DataError, ResultError
+from ecg_hub.utils.files import (
+    atomic_folder,
+    atomic_path,
+    file_matches,
+    file_sha256,
+    remove_abandoned,
+    replacing,
+    take_lock,
+    write_text,
+)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -160,3 +169,46 @@ def test_abandoned_folders_are_removed_too(tmp_path: Path) -> None:
     (tmp_path / "z").mkdir()
     remove_abandoned(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["z"]
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_replacing_takes_a_path_of_the_callers_and_lets_system_errors_through(tmp_path: Path, flush: bool) -> None:
+    path, temporary = tmp_path / "x", tmp_path / "x.partial"
+    with replacing(path, temporary, flush=flush) as given:
+        assert given == temporary
+        given.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+    with pytest.raises(FileNotFoundError), replacing(path, temporary, flush=flush):
+        pass  # nothing was written
+
+    def full() -> None:
+        with replacing(path, temporary, flush=flush) as given:
+            given.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full"):
+        full()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+    assert path.read_bytes() == b"new"
+
+
+def test_a_lock_is_refused_at_once_while_another_process_holds_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from ecg_hub.utils.files import take_lock\n"
+        "with take_lock(Path(sys.argv[1]), SystemExit(3)):\n"
+        "    pass\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "lock")]
+    with take_lock(tmp_path / "lock", DataError("busy")):
+        assert subprocess.run(command, check=False).returncode == 3
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_digests_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(path) == sha256
+    assert file_matches(path, f"sha256:{sha256.upper()}")
+    assert file_matches(path, "md5:900150983cd24fb0d6963f7d28e17f72")
+    assert not file_matches(path, "md5:900150983cd24fb0d6963f7d28e17f73")

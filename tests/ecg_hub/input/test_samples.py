@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataset_scripts.core.samples import MISSING, lead_columns, missing_leads, quantise, take_columns
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING, lead_columns, missing_leads, quantise, take_columns
 from ecg_hub.leads import LEADS
 
 

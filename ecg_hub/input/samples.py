@@ -1,4 +1,4 @@
-"""Sample arrays of the record store: lead order, missing marker, exact conversion to int16, repairs.
+"""Sample arrays of one record: lead order, missing marker, exact conversion to int16, repairs when they are read.
 
 `fix_nans_and_clip` of the MIMIC-IV-ECG preparation: where a record has missing samples, each lead is interpolated
 linearly over the whole record (gaps inside are bridged, a gap at the end repeats the last sample, one at the start
@@ -7,8 +7,9 @@ stays missing); then every sample is clipped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,27 @@ MISSING = -32768
 """The int16 that stands for "no value"; WFDB's own marker of format 16."""
 
 LARGEST = 32767
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One record as read.
+
+    Attributes:
+        samples: (samples, 12), leads in canonical order; int16 with -32768 = missing, or float32 for z-scored data.
+        gain_uv: (12,) float32, microvolt per unit of `samples`; NaN for z-scored data.
+        baseline: (12,) int32; microvolt = (samples - baseline) * gain_uv.
+        sampling_rate: Hz.
+        metadata: metadata columns (also age, sex, patient_id) that only the record's own file holds.
+        remark: something odd that is no reason to drop the record; shown in the report.
+    """
+
+    samples: np.ndarray
+    gain_uv: np.ndarray
+    baseline: np.ndarray
+    sampling_rate: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    remark: str = ""
 
 
 def lead_columns(names: Sequence[str]) -> list[int | None]:
