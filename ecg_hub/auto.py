@@ -2,8 +2,6 @@
 
 Nothing is monkey-patched. After `import ecg_hub` the plain transformers classes load folders and hub ids of our models;
 these subclasses resolve a name first (`resolve`), and build seeded random models on request.
-
-Makes every model of the catalogue known to transformers' Auto classes and pipelines.
 """
 
 from __future__ import annotations
@@ -17,16 +15,13 @@ from typing import Any
 import torch
 import transformers
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
-from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 import ecg_hub.catalog as catalog
-from ecg_hub.catalog import ModelEntry, models
 from ecg_hub.errors import CheckpointError, InputError, did_you_mean
-from ecg_hub.input.feature_extraction import ECGFeatureExtractor
 from ecg_hub.names import Resolved, home, model_folder, resolve
 from ecg_hub.origin import is_catalogue, origin_of, shown_name, unverified_text
-from ecg_hub.pipeline import TASK, ECGClassificationPipeline
+from ecg_hub.registration import register_all, register_classes
 
 __all__ = [
     "AutoConfig",
@@ -59,12 +54,6 @@ _HUB_KEYWORDS = frozenset(
 )
 
 
-def _register_models() -> None:
-    """Make all models known to transformers, also where another package has taken a model type in the meantime."""
-
-    register_all()
-
-
 class AutoConfig(transformers.AutoConfig):
     """transformers.AutoConfig that also takes short names and `random:<alias>`."""
 
@@ -83,7 +72,7 @@ class AutoConfig(transformers.AutoConfig):
         resolved = resolve(name)
         if resolved.kind in ("random", "scratch"):
             return build_config(resolved, **kwargs)
-        _register_models()
+        _register()
         return super().from_pretrained(resolved.target, **kwargs)
 
 
@@ -105,7 +94,7 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
         resolved = resolve(name)
         if resolved.kind in ("random", "scratch"):
             return build_feature_extractor(catalog.get(resolved.target))
-        _register_models()
+        _register()
         try:
             return super().from_pretrained(resolved.target, **kwargs)
         except OSError:
@@ -138,7 +127,7 @@ class _ShortNames:
                 f"{resolved.alias!r} has no published weights: it is trained from scratch. Ask for random ones by "
                 f"name, 'random:{resolved.alias}'."
             )
-        _register_models()
+        _register()
         if resolved.kind == "random":
             return _build_random(cls, resolved, seed, **kwargs)
         loaded = super().from_pretrained(resolved.target, *args, **kwargs)  # type: ignore[misc]
@@ -159,6 +148,12 @@ class AutoModelForECGClassification(_ShortNames, _BaseAutoModelClass):
     """Loads the classifier that belongs to a configuration: encoder and head."""
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+def _register() -> None:
+    """Make all models known, also where another package has taken a model type in the meantime."""
+    register_all()
+    register_classes(AutoModelForECGClassification._model_mapping, "classifier", list(catalog.models().values()))
 
 
 def build_config(resolved: Resolved, **kwargs: Any) -> Any:
@@ -187,10 +182,8 @@ def build_feature_extractor(entry: catalog.ModelEntry) -> Any:
     Args:
         entry: the model.
     """
-    from ecg_hub.input.feature_extraction import ECGFeatureExtractor
-
     benchmark = entry.presets["benchmark"]
-    return ECGFeatureExtractor(
+    return entry.load("feature_extractor")(
         feature_size=len(benchmark["lead_names"]),
         sampling_rate=benchmark["sampling_rate"],
         presets={name: dict(preset) for name, preset in entry.presets.items()},
@@ -222,33 +215,4 @@ def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any
     return (model, info) if want_info else model
 
 
-def register_all() -> None:
-    """Register all models and the pipeline; doing it twice changes nothing."""
-    for entry in models().values():
-        register(entry)
-    if TASK not in PIPELINE_REGISTRY.supported_tasks:
-        PIPELINE_REGISTRY.register_pipeline(
-            TASK, ECGClassificationPipeline, pt_model=AutoModelForECGClassification, type="multimodal"
-        )
-
-
-def register(entry: ModelEntry) -> None:
-    """Register one model with the Auto classes.
-
-    Args:
-        entry: its catalogue entry.
-    """
-    config = entry.load("config")
-    # Its `get` knows nothing of what was registered.
-    there = CONFIG_MAPPING[entry.model_type] if entry.model_type in CONFIG_MAPPING else config  # noqa: SIM401
-    if there is not config:
-        logger.warning(
-            f"{there.__module__} has registered the model type {entry.model_type!r} too: from now on the Auto classes "
-            f"load ecg_hub's {config.__name__}. Use the other package's classes by their names."
-        )
-    transformers.AutoConfig.register(entry.model_type, config, exist_ok=True)
-    transformers.AutoModel.register(config, entry.load("model"), exist_ok=True)
-    transformers.AutoFeatureExtractor.register(config, ECGFeatureExtractor, exist_ok=True)
-    AutoModelForECGClassification.register(config, entry.load("classifier"), exist_ok=True)
-    if entry.classes.pretraining is not None:
-        transformers.AutoModelForPreTraining.register(config, entry.load("pretraining"), exist_ok=True)
+_register()

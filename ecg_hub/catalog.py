@@ -90,6 +90,7 @@ class Classes:
     classifier: str
     converter: str
     pretraining: str | None = None
+    feature_extractor: str = "ecg_hub.input.feature_extraction:ECGFeatureExtractor"
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,16 @@ class ModelEntry:
         """Import one part of the model.
 
         Args:
-            role: "config", "model", "classifier", "converter", or "pretraining" where there is one.
+            role: "config", "model", "classifier", "converter", "feature_extractor", or "pretraining" where there is
+                one.
         """
-        module, _, name = getattr(self.classes, role).partition(":")
-        return getattr(importlib.import_module(module), name)
+        return load_reference(getattr(self.classes, role))
+
+
+def load_reference(reference: str) -> Any:
+    """Import what is written as "module:name"."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def models() -> dict[str, ModelEntry]:
@@ -189,6 +196,12 @@ def get(alias: str) -> ModelEntry:
 def by_model_type(model_type: str) -> ModelEntry | None:
     """Return the model with a `model_type` of config.json, or None if it is not one of ours."""
     return next((entry for entry in models().values() if entry.model_type == model_type), None)
+
+
+def public_classes() -> dict[str, str]:
+    """Return the classes of all models that users see, with the modules where they are."""
+    references = (reference for entry in models().values() for reference in entry.public_classes)
+    return {name: module for module, _, name in (reference.partition(":") for reference in references)}
 
 
 def read_entry(path: Path) -> ModelEntry:

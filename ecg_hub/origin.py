@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ecg_hub import catalog
+import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError
 from ecg_hub.names import UNVERIFIED
 

@@ -6,8 +6,9 @@ import os
 from typing import Any
 
 import torch
-from transformers.pipelines import Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
 
+from ecg_hub.auto import AutoFeatureExtractor, AutoModelForECGClassification
 from ecg_hub.errors import CheckpointError, InputError
 
 TASK = "ecg-classification"
@@ -99,8 +100,6 @@ def load_pipeline(name: str | os.PathLike[str], **kwargs: Any) -> ECGClassificat
         UnknownNameError: no such model.
         CheckpointError: the checkpoint is an encoder without a trained head, or lacks weights.
     """
-    from ecg_hub.auto import AutoFeatureExtractor, AutoModelForECGClassification
-
     model = AutoModelForECGClassification.from_pretrained(name)
     return ECGClassificationPipeline(
         model=model, feature_extractor=AutoFeatureExtractor.from_pretrained(name), task=TASK, **kwargs
@@ -173,3 +172,9 @@ def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None
             score["positive"] = values[index] >= config.thresholds[index]
         scores.append(score)
     return scores + [{"label": labels[index], "value": values[index]} for index in range(classes, len(values))]
+
+
+if TASK not in PIPELINE_REGISTRY.supported_tasks:
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK, ECGClassificationPipeline, pt_model=AutoModelForECGClassification, type="multimodal"
+    )
