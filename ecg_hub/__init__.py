@@ -139,6 +139,12 @@ def load_dataset(
 
     Returns:
         A DatasetDict with train, validation and test.
+
+    Example:
+        >>> load_dataset("ptbxl")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxl'. Did you mean 'ptb-xl' or 'ptb'? ...
     """
     # By name: data stand on models, so no import statement may point the other way.
     load = _import_module("dataset_scripts.load").load_dataset

@@ -68,6 +68,15 @@ class AutoConfig(transformers.AutoConfig):
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there.
+
+        Example:
+            >>> config = AutoConfig.from_pretrained("random:ecg-cpc")
+            >>> config.hidden_size, config.sampling_rate, config.input_seconds
+            (512, 240, 2.5)
+            >>> AutoConfig.from_pretrained("random:ecg-cpc", hiden_size=48)
+            Traceback (most recent call last):
+                ...
+            ecg_hub.errors.InputError: ECGCPCConfig has no field 'hiden_size'. ...
         """
         resolved = resolve(name)
         if resolved.kind in ("random", "scratch"):
@@ -90,6 +99,13 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there.
+
+        Example:
+            >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-jepa")
+            >>> extractor.spec().lead_names  # eight of the twelve leads
+            ('I', 'II', 'V1', 'V2', 'V3', 'V4', 'V5', 'V6')
+            >>> sorted(extractor.presets)
+            ['benchmark', 'native']
         """
         resolved = resolve(name)
         if resolved.kind in ("random", "scratch"):
@@ -120,6 +136,21 @@ class _ShortNames:
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there, or a checkpoint lacks some of them.
+
+        Example:
+            >>> model = AutoModel.from_pretrained("random:ecg-cpc-tiny", seed=1)
+            >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-cpc-tiny")
+            >>> signal = torch.randn(12, 5000, generator=torch.Generator().manual_seed(0)).numpy()  # ten seconds
+            >>> from ecg_hub.leads import LEADS
+            >>> inputs = extractor(signal, sampling_rate=500, lead_names=LEADS, window="all", return_tensors="pt")
+            >>> with torch.no_grad():
+            ...     output = model(**inputs)
+            >>> output.pooler_output.shape  # four windows of 2.5 s
+            torch.Size([4, 32])
+            >>> AutoModel.from_pretrained("s4")
+            Traceback (most recent call last):
+                ...
+            ecg_hub.errors.CheckpointError: 's4' has no published weights: it is trained from scratch. ...
         """
         resolved = resolve(name)
         if resolved.kind == "scratch":
@@ -145,7 +176,15 @@ class AutoModelForPreTraining(_ShortNames, transformers.AutoModelForPreTraining)
 
 
 class AutoModelForECGClassification(_ShortNames, _BaseAutoModelClass):
-    """Loads the classifier that belongs to a configuration: encoder and head."""
+    """Loads the classifier that belongs to a configuration: encoder and head.
+
+    Example:
+        >>> model = AutoModelForECGClassification.from_pretrained("random:ecg-cpc-tiny", num_labels=3)
+        >>> with torch.no_grad():
+        ...     logits = model(torch.zeros(2, 12, 600)).logits
+        >>> logits.shape  # (windows, labels); probabilities are their sigmoid
+        torch.Size([2, 3])
+    """
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
@@ -165,6 +204,11 @@ def build_config(resolved: Resolved, **kwargs: Any) -> Any:
 
     Raises:
         InputError: a keyword that the configuration does not have.
+
+    Example:
+        >>> tiny, full = resolve("random:ecg-cpc-tiny"), resolve("random:ecg-cpc")
+        >>> build_config(tiny).hidden_size, build_config(full).hidden_size
+        (32, 512)
     """
     entry = catalog.get(resolved.target)
     config_class = entry.load("config")
@@ -181,6 +225,10 @@ def build_feature_extractor(entry: catalog.ModelEntry) -> Any:
 
     Args:
         entry: the model.
+
+    Example:
+        >>> build_feature_extractor(catalog.get("st-mem")).spec().input_seconds
+        2.4
     """
     benchmark = entry.presets["benchmark"]
     return entry.load("feature_extractor")(

@@ -174,7 +174,14 @@ def load_reference(reference: str) -> Any:
 
 
 def models() -> dict[str, ModelEntry]:
-    """Return all models by alias, in alphabetical order."""
+    """Return all models by alias, in alphabetical order.
+
+    Example:
+        >>> list(models())
+        ['ecg-cpc', 'ecg-fm', 'ecg-founder', 'ecg-jepa', 'ecgfm-ked', 'hubert-ecg', 'merl', 'net1d', 's4', 'st-mem']
+        >>> [alias for alias, entry in models().items() if entry.weights.kind == "none"]  # trained from scratch
+        ['net1d', 's4']
+    """
     return dict(_read_all())
 
 
@@ -186,6 +193,17 @@ def get(alias: str) -> ModelEntry:
 
     Raises:
         UnknownNameError: if there is no such model; suggests the closest.
+
+    Example:
+        >>> entry = get("ecg-cpc")
+        >>> str(entry.input), entry.dim, entry.parameters
+        ('12 x 2.5 s @ 240 Hz', 512, 2932736)
+        >>> entry.licence.spdx, entry.licence.redistribution
+        ('CC-BY-4.0', True)
+        >>> get("ecg-cpq")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown model 'ecg-cpq'. ...
     """
     entries = models()
     if alias not in entries:
@@ -194,12 +212,24 @@ def get(alias: str) -> ModelEntry:
 
 
 def by_model_type(model_type: str) -> ModelEntry | None:
-    """Return the model with a `model_type` of config.json, or None if it is not one of ours."""
+    """Return the model with a `model_type` of config.json, or None if it is not one of ours.
+
+    Example:
+        >>> by_model_type("ecg_s4").alias  # names in config.json differ from short names
+        's4'
+        >>> by_model_type("bert") is None
+        True
+    """
     return next((entry for entry in models().values() if entry.model_type == model_type), None)
 
 
 def public_classes() -> dict[str, str]:
-    """Return the classes of all models that users see, with the modules where they are."""
+    """Return the classes of all models that users see, with the modules where they are.
+
+    Example:
+        >>> public_classes()["ECGS4Model"]
+        'ecg_hub.models.ecg_s4.modeling_ecg_s4'
+    """
     references = (reference for entry in models().values() for reference in entry.public_classes)
     return {name: module for module, _, name in (reference.partition(":") for reference in references)}
 
@@ -212,6 +242,10 @@ def read_entry(path: Path) -> ModelEntry:
 
     Raises:
         EcgHubError: if a field is missing, unknown or has a value that is not allowed.
+
+    Example:
+        >>> str(read_entry(MODELS_FOLDER / "ecg_s4" / "model.yaml").input)
+        '12 x 2.5 s @ 100 Hz'
     """
     raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
