@@ -254,6 +254,7 @@ def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any
     want_info = kwargs.pop("output_loading_info", False)
     kwargs.pop("new_head", None)
     config = kwargs.pop("config", None) or build_config(resolved, **kwargs)
+    # In a fork of the generator, so that building a model changes nobody else's random numbers.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model = cls.from_config(config, dtype=dtype).eval()
