@@ -15,7 +15,6 @@ import os
 import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("ECG_HUB_LAZY", "1")
 
 import numpy as np
 from numpy.typing import NDArray

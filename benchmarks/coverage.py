@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("ECG_HUB_LAZY", "1")
 
 import numpy as np
 from numpy.typing import NDArray

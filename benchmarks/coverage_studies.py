@@ -16,7 +16,6 @@ import os
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("ECG_HUB_LAZY", "1")
 
 import numpy as np
 from numpy.typing import NDArray

@@ -23,6 +23,10 @@ def datasets() -> Mapping[str, ECGDataset]:
 
     Raises:
         TypeError: a file in the folder holds no `DATASET`, or two files use one name.
+
+    Example:
+        >>> list(datasets())[:4]
+        ['chapman', 'code-15', 'cpsc-extra', 'cpsc2018']
     """
     found: dict[str, ECGDataset] = {}
     for module in pkgutil.iter_modules(sets.__path__):
@@ -38,7 +42,12 @@ def datasets() -> Mapping[str, ECGDataset]:
 
 
 def is_path(name: PathLike) -> bool:
-    """Return whether a name is the path of a YAML file that describes a user's own archive."""
+    """Return whether a name is the path of a YAML file that describes a user's own archive.
+
+    Example:
+        >>> is_path("my_archive.yaml"), is_path("ptb-xl")
+        (True, False)
+    """
     return os.fspath(name).endswith((".yaml", ".yml"))
 
 
@@ -53,6 +62,14 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
         UnknownNameError: no dataset has that name; the text suggests the closest and lists all.
         InputError: the description is not valid, or has the name of a registered dataset.
         DataError: what it describes is not there.
+
+    Example:
+        >>> get("ptb-xl").access, get("mimic-iv-ecg").access
+        ('open', 'credentialed')
+        >>> get("ptbxl")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxl'. Did you mean 'ptb-xl' or 'ptb'? ...
     """
     if is_path(name):
         from dataset_scripts.custom import open_own

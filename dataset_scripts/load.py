@@ -74,7 +74,24 @@ class Prepared:
 
 
 def load_dataset(name: PathLike, data_dir: PathLike | None = None, **options: Any) -> DatasetDict:
-    """Return train, validation and test of a dataset; options and errors as in `prepare`."""
+    """Return train, validation and test of a dataset; options and errors as in `prepare`.
+
+    Example:
+        >>> import tempfile
+        >>> from dataset_scripts import mock
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> raw = mock.write("ptb-xl", Path(folder.name) / "ptb-xl", records=40)
+        >>> splits = load_dataset("ptb-xl", raw, cache_dir=folder.name)
+        >>> {name: len(split) for name, split in splits.items()}
+        {'train': 38, 'validation': 1, 'test': 1}
+        >>> splits["train"].column_names[:4]
+        ['record_id', 'patient_id', 'signal', 'gain_uv']
+        >>> load_dataset("ptb-xl", folder.name)  # no archive of the dataset
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.DataError: '...' lacks ptbxl_database.csv, scp_statements.csv, records500. ...
+        >>> folder.cleanup()
+    """
     return prepare(name, data_dir, **options).splits
 
 

@@ -35,6 +35,26 @@ class SignalReader:
 
     Raises:
         InputError: the dataset lacks one of the columns.
+
+    Example:
+        >>> import tempfile
+        >>> from dataset_scripts import load_dataset, mock
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> raw = mock.write("ptb-xl", folder.name + "/ptb-xl", records=40)
+        >>> train = load_dataset("ptb-xl", raw, cache_dir=folder.name)["train"]
+        >>> reader = SignalReader(train.select([3, 1]))
+        >>> reader.raw(0).shape, reader.raw(0).dtype  # stored samples, time first
+        ((5000, 12), dtype('int16'))
+        >>> reader.window_mv(1, start=500, stop=1750).shape  # millivolts
+        (1250, 12)
+        >>> reader.windows_mv([0, 0, 1], [0, 1250, 0], samples=1250).shape  # leads first, as models want them
+        (3, 12, 1250)
+        >>> reader.window_mv(0, 4000, 6000)
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: The window 4000 to 6000 leaves record 0, which has 5000 samples.
+        >>> del reader, train
+        >>> folder.cleanup()
     """
 
     lengths: np.ndarray
@@ -126,7 +146,13 @@ def _declared_repair(split: Dataset) -> Repair | None:
 
 
 def to_millivolt(raw: np.ndarray, gain_uv: np.ndarray, baseline: np.ndarray) -> np.ndarray:
-    """Convert with one rounding where gain and baseline are whole: multiply by microvolt, then divide by 1000."""
+    """Convert with one rounding where gain and baseline are whole: multiply by microvolt, then divide by 1000.
+
+    Example:
+        >>> raw = np.array([[200, MISSING]], np.int16)
+        >>> to_millivolt(raw, np.array([[4.88]], np.float32), np.array([[0]], np.int32)).round(3)
+        array([[0.976,   nan]], dtype=float32)
+    """
     out = raw.astype(np.float32)
     if baseline.any():
         out -= baseline.astype(np.float32)

@@ -1,7 +1,7 @@
 """Models: what AutoModel needs, and nothing about tasks or training.
 
-Importing the package makes every model known to transformers' Auto classes. With ECG_HUB_LAZY=1 that waits until a
-public name is used, so that command lines which only list things start without torch.
+Importing the package makes every model known to transformers' Auto classes, whenever transformers is imported; neither
+it nor torch is loaded before a public name is used, so that command lines which only list things start at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from ecg_hub.catalog import public_classes as _public_classes
 from ecg_hub.names import disable_xet as _disable_xet
+from ecg_hub.registration import install as _install
 
 if _TYPE_CHECKING:
     from ecg_hub.auto import AutoConfig as AutoConfig
@@ -20,10 +22,89 @@ if _TYPE_CHECKING:
     from ecg_hub.auto import AutoModelForECGClassification as AutoModelForECGClassification
     from ecg_hub.auto import AutoModelForPreTraining as AutoModelForPreTraining
     from ecg_hub.input.feature_extraction import ECGFeatureExtractor as ECGFeatureExtractor
+    from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig as ECGCPCConfig
+    from ecg_hub.models.ecg_cpc.modeling_ecg_cpc import ECGCPCForECGClassification as ECGCPCForECGClassification
+    from ecg_hub.models.ecg_cpc.modeling_ecg_cpc import ECGCPCModel as ECGCPCModel
+    from ecg_hub.models.ecg_cpc.pretraining_ecg_cpc import ECGCPCForPreTraining as ECGCPCForPreTraining
+    from ecg_hub.models.ecg_fm.configuration_ecg_fm import ECGFMConfig as ECGFMConfig
+    from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMForECGClassification as ECGFMForECGClassification
+    from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMModel as ECGFMModel
+    from ecg_hub.models.ecg_founder.configuration_ecg_founder import ECGFounderConfig as ECGFounderConfig
+    from ecg_hub.models.ecg_founder.modeling_ecg_founder import (
+        ECGFounderForECGClassification as ECGFounderForECGClassification,
+    )
+    from ecg_hub.models.ecg_founder.modeling_ecg_founder import ECGFounderModel as ECGFounderModel
+    from ecg_hub.models.ecg_jepa.configuration_ecg_jepa import ECGJEPAConfig as ECGJEPAConfig
+    from ecg_hub.models.ecg_jepa.modeling_ecg_jepa import ECGJEPAForECGClassification as ECGJEPAForECGClassification
+    from ecg_hub.models.ecg_jepa.modeling_ecg_jepa import ECGJEPAModel as ECGJEPAModel
+    from ecg_hub.models.ecg_s4.configuration_ecg_s4 import ECGS4Config as ECGS4Config
+    from ecg_hub.models.ecg_s4.modeling_ecg_s4 import ECGS4ForECGClassification as ECGS4ForECGClassification
+    from ecg_hub.models.ecg_s4.modeling_ecg_s4 import ECGS4Model as ECGS4Model
+    from ecg_hub.models.ecgfm_ked.configuration_ecgfm_ked import ECGFMKEDConfig as ECGFMKEDConfig
+    from ecg_hub.models.ecgfm_ked.modeling_ecgfm_ked import ECGFMKEDForECGClassification as ECGFMKEDForECGClassification
+    from ecg_hub.models.ecgfm_ked.modeling_ecgfm_ked import ECGFMKEDModel as ECGFMKEDModel
+    from ecg_hub.models.hubert_ecg.configuration_hubert_ecg import HuBERTECGConfig as HuBERTECGConfig
+    from ecg_hub.models.hubert_ecg.modeling_hubert_ecg import (
+        HuBERTECGForECGClassification as HuBERTECGForECGClassification,
+    )
+    from ecg_hub.models.hubert_ecg.modeling_hubert_ecg import HuBERTECGModel as HuBERTECGModel
+    from ecg_hub.models.merl.configuration_merl import MERLConfig as MERLConfig
+    from ecg_hub.models.merl.modeling_merl import MERLForECGClassification as MERLForECGClassification
+    from ecg_hub.models.merl.modeling_merl import MERLModel as MERLModel
+    from ecg_hub.models.net1d.configuration_net1d import Net1DConfig as Net1DConfig
+    from ecg_hub.models.net1d.modeling_net1d import Net1DForECGClassification as Net1DForECGClassification
+    from ecg_hub.models.net1d.modeling_net1d import Net1DModel as Net1DModel
+    from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig as STMEMConfig
+    from ecg_hub.models.st_mem.modeling_st_mem import STMEMForECGClassification as STMEMForECGClassification
+    from ecg_hub.models.st_mem.modeling_st_mem import STMEMModel as STMEMModel
     from ecg_hub.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
     from ecg_hub.pipeline import load_pipeline as load_pipeline
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AutoConfig",
+    "AutoFeatureExtractor",
+    "AutoModel",
+    "AutoModelForECGClassification",
+    "AutoModelForPreTraining",
+    "ECGCPCConfig",
+    "ECGCPCForECGClassification",
+    "ECGCPCForPreTraining",
+    "ECGCPCModel",
+    "ECGClassificationPipeline",
+    "ECGFMConfig",
+    "ECGFMForECGClassification",
+    "ECGFMKEDConfig",
+    "ECGFMKEDForECGClassification",
+    "ECGFMKEDModel",
+    "ECGFMModel",
+    "ECGFeatureExtractor",
+    "ECGFounderConfig",
+    "ECGFounderForECGClassification",
+    "ECGFounderModel",
+    "ECGJEPAConfig",
+    "ECGJEPAForECGClassification",
+    "ECGJEPAModel",
+    "ECGS4Config",
+    "ECGS4ForECGClassification",
+    "ECGS4Model",
+    "HuBERTECGConfig",
+    "HuBERTECGForECGClassification",
+    "HuBERTECGModel",
+    "MERLConfig",
+    "MERLForECGClassification",
+    "MERLModel",
+    "Net1DConfig",
+    "Net1DForECGClassification",
+    "Net1DModel",
+    "STMEMConfig",
+    "STMEMForECGClassification",
+    "STMEMModel",
+    "__version__",
+    "load_dataset",
+    "load_pipeline",
+]
 
 _HOMES = {
     "AutoConfig": "ecg_hub.auto",
@@ -58,42 +139,30 @@ def load_dataset(
 
     Returns:
         A DatasetDict with train, validation and test.
-    """
-    from dataset_scripts.load import load_dataset as load
 
+    Example:
+        >>> load_dataset("ptbxl")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxl'. Did you mean 'ptb-xl' or 'ptb'? ...
+    """
+    # By name: data stand on models, so no import statement may point the other way.
+    load = _import_module("dataset_scripts.load").load_dataset
     return load(name, data_dir=data_dir, cache_dir=cache_dir, min_count=min_count, max_loss=max_loss, **thresholds)
 
 
-def _model_classes() -> dict[str, str]:
-    """Return the public classes of all models with their modules."""
-    from ecg_hub.catalog import models
-
-    references = (reference for entry in models().values() for reference in entry.public_classes)
-    return {name: module for module, _, name in (reference.partition(":") for reference in references)}
-
-
-def _register() -> None:
-    from ecg_hub.auto import register_all
-
-    register_all()
-
-
 def __getattr__(name: str) -> _Any:
-    if name == "__all__":
-        return sorted([*_HOMES, *_model_classes(), "__version__", "load_dataset"])
-    home = _HOMES.get(name) or (_model_classes().get(name) if name[:1].isupper() else None)
+    home = _HOMES.get(name) or (_public_classes().get(name) if name in __all__ else None)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    _register()
     value = getattr(_import_module(home), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__getattr__("__all__")})
+    return sorted({*globals(), *__all__})
 
 
 _disable_xet()
-if _os.environ.get("ECG_HUB_LAZY") != "1":
-    _register()
+_install()

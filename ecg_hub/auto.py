@@ -2,8 +2,6 @@
 
 Nothing is monkey-patched. After `import ecg_hub` the plain transformers classes load folders and hub ids of our models;
 these subclasses resolve a name first (`resolve`), and build seeded random models on request.
-
-Makes every model of the catalogue known to transformers' Auto classes and pipelines.
 """
 
 from __future__ import annotations
@@ -17,16 +15,13 @@ from typing import Any
 import torch
 import transformers
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
-from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 import ecg_hub.catalog as catalog
-from ecg_hub.catalog import ModelEntry, models
 from ecg_hub.errors import CheckpointError, InputError, did_you_mean
-from ecg_hub.input.feature_extraction import ECGFeatureExtractor
 from ecg_hub.names import Resolved, home, model_folder, resolve
 from ecg_hub.origin import is_catalogue, origin_of, shown_name, unverified_text
-from ecg_hub.pipeline import TASK, ECGClassificationPipeline
+from ecg_hub.registration import register_all, register_classes
 
 __all__ = [
     "AutoConfig",
@@ -59,12 +54,6 @@ _HUB_KEYWORDS = frozenset(
 )
 
 
-def _register_models() -> None:
-    """Make all models known to transformers, also where another package has taken a model type in the meantime."""
-
-    register_all()
-
-
 class AutoConfig(transformers.AutoConfig):
     """transformers.AutoConfig that also takes short names and `random:<alias>`."""
 
@@ -79,11 +68,20 @@ class AutoConfig(transformers.AutoConfig):
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there.
+
+        Example:
+            >>> config = AutoConfig.from_pretrained("random:ecg-cpc")
+            >>> config.hidden_size, config.sampling_rate, config.input_seconds
+            (512, 240, 2.5)
+            >>> AutoConfig.from_pretrained("random:ecg-cpc", hiden_size=48)
+            Traceback (most recent call last):
+                ...
+            ecg_hub.errors.InputError: ECGCPCConfig has no field 'hiden_size'. ...
         """
         resolved = resolve(name)
         if resolved.kind in ("random", "scratch"):
             return build_config(resolved, **kwargs)
-        _register_models()
+        _register()
         return super().from_pretrained(resolved.target, **kwargs)
 
 
@@ -101,11 +99,18 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there.
+
+        Example:
+            >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-jepa")
+            >>> extractor.spec().lead_names  # eight of the twelve leads
+            ('I', 'II', 'V1', 'V2', 'V3', 'V4', 'V5', 'V6')
+            >>> sorted(extractor.presets)
+            ['benchmark', 'native']
         """
         resolved = resolve(name)
         if resolved.kind in ("random", "scratch"):
             return build_feature_extractor(catalog.get(resolved.target))
-        _register_models()
+        _register()
         try:
             return super().from_pretrained(resolved.target, **kwargs)
         except OSError:
@@ -131,6 +136,21 @@ class _ShortNames:
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there, or a checkpoint lacks some of them.
+
+        Example:
+            >>> model = AutoModel.from_pretrained("random:ecg-cpc-tiny", seed=1)
+            >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-cpc-tiny")
+            >>> signal = torch.randn(12, 5000, generator=torch.Generator().manual_seed(0)).numpy()  # ten seconds
+            >>> from ecg_hub.leads import LEADS
+            >>> inputs = extractor(signal, sampling_rate=500, lead_names=LEADS, window="all", return_tensors="pt")
+            >>> with torch.no_grad():
+            ...     output = model(**inputs)
+            >>> output.pooler_output.shape  # four windows of 2.5 s
+            torch.Size([4, 32])
+            >>> AutoModel.from_pretrained("s4")
+            Traceback (most recent call last):
+                ...
+            ecg_hub.errors.CheckpointError: 's4' has no published weights: it is trained from scratch. ...
         """
         resolved = resolve(name)
         if resolved.kind == "scratch":
@@ -138,7 +158,7 @@ class _ShortNames:
                 f"{resolved.alias!r} has no published weights: it is trained from scratch. Ask for random ones by "
                 f"name, 'random:{resolved.alias}'."
             )
-        _register_models()
+        _register()
         if resolved.kind == "random":
             return _build_random(cls, resolved, seed, **kwargs)
         loaded = super().from_pretrained(resolved.target, *args, **kwargs)  # type: ignore[misc]
@@ -156,9 +176,23 @@ class AutoModelForPreTraining(_ShortNames, transformers.AutoModelForPreTraining)
 
 
 class AutoModelForECGClassification(_ShortNames, _BaseAutoModelClass):
-    """Loads the classifier that belongs to a configuration: encoder and head."""
+    """Loads the classifier that belongs to a configuration: encoder and head.
+
+    Example:
+        >>> model = AutoModelForECGClassification.from_pretrained("random:ecg-cpc-tiny", num_labels=3)
+        >>> with torch.no_grad():
+        ...     logits = model(torch.zeros(2, 12, 600)).logits
+        >>> logits.shape  # (windows, labels); probabilities are their sigmoid
+        torch.Size([2, 3])
+    """
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+def _register() -> None:
+    """Make all models known, also where another package has taken a model type in the meantime."""
+    register_all()
+    register_classes(AutoModelForECGClassification._model_mapping, "classifier", list(catalog.models().values()))
 
 
 def build_config(resolved: Resolved, **kwargs: Any) -> Any:
@@ -170,6 +204,11 @@ def build_config(resolved: Resolved, **kwargs: Any) -> Any:
 
     Raises:
         InputError: a keyword that the configuration does not have.
+
+    Example:
+        >>> tiny, full = resolve("random:ecg-cpc-tiny"), resolve("random:ecg-cpc")
+        >>> build_config(tiny).hidden_size, build_config(full).hidden_size
+        (32, 512)
     """
     entry = catalog.get(resolved.target)
     config_class = entry.load("config")
@@ -186,11 +225,13 @@ def build_feature_extractor(entry: catalog.ModelEntry) -> Any:
 
     Args:
         entry: the model.
-    """
-    from ecg_hub.input.feature_extraction import ECGFeatureExtractor
 
+    Example:
+        >>> build_feature_extractor(catalog.get("st-mem")).spec().input_seconds
+        2.4
+    """
     benchmark = entry.presets["benchmark"]
-    return ECGFeatureExtractor(
+    return entry.load("feature_extractor")(
         feature_size=len(benchmark["lead_names"]),
         sampling_rate=benchmark["sampling_rate"],
         presets={name: dict(preset) for name, preset in entry.presets.items()},
@@ -213,6 +254,7 @@ def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any
     want_info = kwargs.pop("output_loading_info", False)
     kwargs.pop("new_head", None)
     config = kwargs.pop("config", None) or build_config(resolved, **kwargs)
+    # In a fork of the generator, so that building a model changes nobody else's random numbers.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model = cls.from_config(config, dtype=dtype).eval()
@@ -222,33 +264,4 @@ def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any
     return (model, info) if want_info else model
 
 
-def register_all() -> None:
-    """Register all models and the pipeline; doing it twice changes nothing."""
-    for entry in models().values():
-        register(entry)
-    if TASK not in PIPELINE_REGISTRY.supported_tasks:
-        PIPELINE_REGISTRY.register_pipeline(
-            TASK, ECGClassificationPipeline, pt_model=AutoModelForECGClassification, type="multimodal"
-        )
-
-
-def register(entry: ModelEntry) -> None:
-    """Register one model with the Auto classes.
-
-    Args:
-        entry: its catalogue entry.
-    """
-    config = entry.load("config")
-    # Its `get` knows nothing of what was registered.
-    there = CONFIG_MAPPING[entry.model_type] if entry.model_type in CONFIG_MAPPING else config  # noqa: SIM401
-    if there is not config:
-        logger.warning(
-            f"{there.__module__} has registered the model type {entry.model_type!r} too: from now on the Auto classes "
-            f"load ecg_hub's {config.__name__}. Use the other package's classes by their names."
-        )
-    transformers.AutoConfig.register(entry.model_type, config, exist_ok=True)
-    transformers.AutoModel.register(config, entry.load("model"), exist_ok=True)
-    transformers.AutoFeatureExtractor.register(config, ECGFeatureExtractor, exist_ok=True)
-    AutoModelForECGClassification.register(config, entry.load("classifier"), exist_ok=True)
-    if entry.classes.pretraining is not None:
-        transformers.AutoModelForPreTraining.register(config, entry.load("pretraining"), exist_ok=True)
+_register()

@@ -90,6 +90,7 @@ class Classes:
     classifier: str
     converter: str
     pretraining: str | None = None
+    feature_extractor: str = "ecg_hub.input.feature_extraction:ECGFeatureExtractor"
 
 
 @dataclass(frozen=True)
@@ -165,14 +166,27 @@ class ModelEntry:
         """Import one part of the model.
 
         Args:
-            role: "config", "model", "classifier", "converter", or "pretraining" where there is one.
+            role: "config", "model", "classifier", "converter", "feature_extractor", or "pretraining" where there is
+                one.
         """
-        module, _, name = getattr(self.classes, role).partition(":")
-        return getattr(importlib.import_module(module), name)
+        return load_reference(getattr(self.classes, role))
+
+
+def load_reference(reference: str) -> Any:
+    """Import what is written as "module:name"."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def models() -> dict[str, ModelEntry]:
-    """Return all models by alias, in alphabetical order."""
+    """Return all models by alias, in alphabetical order.
+
+    Example:
+        >>> list(models())
+        ['ecg-cpc', 'ecg-fm', 'ecg-founder', 'ecg-jepa', 'ecgfm-ked', 'hubert-ecg', 'merl', 'net1d', 's4', 'st-mem']
+        >>> [alias for alias, entry in models().items() if entry.weights.kind == "none"]  # trained from scratch
+        ['net1d', 's4']
+    """
     return dict(_read_all())
 
 
@@ -184,6 +198,17 @@ def get(alias: str) -> ModelEntry:
 
     Raises:
         UnknownNameError: if there is no such model; suggests the closest.
+
+    Example:
+        >>> entry = get("ecg-cpc")
+        >>> str(entry.input), entry.dim, entry.parameters
+        ('12 x 2.5 s @ 240 Hz', 512, 2932736)
+        >>> entry.licence.spdx, entry.licence.redistribution
+        ('CC-BY-4.0', True)
+        >>> get("ecg-cpq")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown model 'ecg-cpq'. ...
     """
     entries = models()
     if alias not in entries:
@@ -192,8 +217,26 @@ def get(alias: str) -> ModelEntry:
 
 
 def by_model_type(model_type: str) -> ModelEntry | None:
-    """Return the model with a `model_type` of config.json, or None if it is not one of ours."""
+    """Return the model with a `model_type` of config.json, or None if it is not one of ours.
+
+    Example:
+        >>> by_model_type("ecg_s4").alias  # names in config.json differ from short names
+        's4'
+        >>> by_model_type("bert") is None
+        True
+    """
     return next((entry for entry in models().values() if entry.model_type == model_type), None)
+
+
+def public_classes() -> dict[str, str]:
+    """Return the classes of all models that users see, with the modules where they are.
+
+    Example:
+        >>> public_classes()["ECGS4Model"]
+        'ecg_hub.models.ecg_s4.modeling_ecg_s4'
+    """
+    references = (reference for entry in models().values() for reference in entry.public_classes)
+    return {name: module for module, _, name in (reference.partition(":") for reference in references)}
 
 
 def read_entry(path: Path) -> ModelEntry:
@@ -204,6 +247,10 @@ def read_entry(path: Path) -> ModelEntry:
 
     Raises:
         EcgHubError: if a field is missing, unknown or has a value that is not allowed.
+
+    Example:
+        >>> str(read_entry(MODELS_FOLDER / "ecg_s4" / "model.yaml").input)
+        '12 x 2.5 s @ 100 Hz'
     """
     raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:

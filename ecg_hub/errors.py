@@ -44,6 +44,12 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     Args:
         name: what the user wrote.
         allowed: the names that exist.
+
+    Example:
+        >>> did_you_mean("ecg-jeppa", ["ecg-jepa", "ecg-fm"])
+        " Did you mean 'ecg-jepa'?"
+        >>> did_you_mean("x", ["ecg-jepa"])
+        ''
     """
     lowered = {candidate.lower(): candidate for candidate in allowed}
     close = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)

@@ -50,6 +50,14 @@ def canonical_lead(name: str) -> str:
 
     Raises:
         UnknownNameError: the name is not one of LEADS or EXTRA_LEADS in any accepted spelling.
+
+    Example:
+        >>> canonical_lead("AVR"), canonical_lead("Lead II"), canonical_lead("DIII")
+        ('aVR', 'II', 'III')
+        >>> canonical_lead("MLII")  # looks like a limb lead, and is none
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown lead 'MLII'. MLII is a monitoring lead, not lead II. ...
     """
     if not isinstance(name, str):
         raise UnknownNameError(f"A lead name must be text, not {name!r}. Known: {', '.join((*LEADS, *EXTRA_LEADS))}.")
@@ -73,6 +81,14 @@ def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         UnknownNameError: a name is not a known lead.
         InputError: two names mean the same lead, or `names` is a single string.
+
+    Example:
+        >>> canonical_leads(["i", "II", "v1"])  # the order stays that of the file
+        ('I', 'II', 'V1')
+        >>> canonical_leads(["II", "Lead II"])
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: Lead II is named twice ('II' and 'Lead II' in ['II', 'Lead II']). ...
     """
     if isinstance(names, str):
         raise InputError(f"Lead names must be a list with one name per lead, not the string {names!r}.")
@@ -118,6 +134,15 @@ def plan_leads(names: Sequence[str], wanted: Sequence[str] = LEADS, derive: bool
     Raises:
         UnknownNameError: a name is not a known lead.
         InputError: a lead is named twice.
+
+    Example:
+        >>> plan = plan_leads(["II", "I", "V1"], wanted=["I", "II", "aVR", "V1", "V2"])
+        >>> dict(plan.rows)  # rows of the source, which has II first
+        {'I': 1, 'II': 0, 'V1': 2}
+        >>> plan.derived, plan.missing
+        (('aVR',), ('V2',))
+        >>> plan_leads(["I", "II"], ["I", "aVR"], derive=False).missing  # z-scored leads cannot be added
+        ('aVR',)
     """
     order = canonical_leads(wanted)
     position = {lead: row for row, lead in enumerate(canonical_leads(names))}

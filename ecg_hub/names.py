@@ -97,6 +97,16 @@ def resolve(name: str | os.PathLike[str]) -> Resolved:
         CheckpointError: a known model whose weights are not there, or the authors' own files of one; names the
             commands that get them.
         InputError: a folder without config.json.
+
+    Example:
+        >>> resolve("random:ecg-cpc-tiny")
+        Resolved(name='random:ecg-cpc-tiny', kind='random', target='ecg-cpc', alias='ecg-cpc', tiny=True)
+        >>> resolve("some-group/their-model").kind  # not looked up: whatever has this form is taken for a hub id
+        'hub'
+        >>> resolve("ecg-fn")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown model 'ecg-fn'. ...
     """
     disable_xet()
     text = os.fspath(name)

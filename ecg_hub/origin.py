@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ecg_hub import catalog
+import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError
 from ecg_hub.names import UNVERIFIED
 
@@ -49,6 +49,11 @@ def origin_of(model: Any, digest: str | None = None) -> Origin:
     Args:
         model: an encoder or classifier; of a classifier the encoder is looked at.
         digest: `weights_digest` of the encoder, if it is known already.
+
+    Example:
+        >>> from ecg_hub import AutoModel
+        >>> origin_of(AutoModel.from_pretrained("random:ecg-cpc-tiny", seed=3))
+        Origin(kind='random', reason="its config.json says that the weights were drawn at random as ...
     """
     encoder = model.base_model
     config = encoder.config

@@ -6,8 +6,9 @@ import os
 from typing import Any
 
 import torch
-from transformers.pipelines import Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
 
+from ecg_hub.auto import AutoFeatureExtractor, AutoModelForECGClassification
 from ecg_hub.errors import CheckpointError, InputError
 
 TASK = "ecg-classification"
@@ -98,9 +99,13 @@ def load_pipeline(name: str | os.PathLike[str], **kwargs: Any) -> ECGClassificat
     Raises:
         UnknownNameError: no such model.
         CheckpointError: the checkpoint is an encoder without a trained head, or lacks weights.
-    """
-    from ecg_hub.auto import AutoFeatureExtractor, AutoModelForECGClassification
 
+    Example:
+        >>> load_pipeline("random:ecg-cpc-tiny")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.CheckpointError: The head of this ECGCPCForECGClassification has random weights: its ...
+    """
     model = AutoModelForECGClassification.from_pretrained(name)
     return ECGClassificationPipeline(
         model=model, feature_extractor=AutoFeatureExtractor.from_pretrained(name), task=TASK, **kwargs
@@ -115,6 +120,12 @@ def check_classifier(model: Any) -> None:
 
     Raises:
         CheckpointError: an encoder, or a classifier whose head still has its random weights.
+
+    Example:
+        >>> check_classifier(AutoModelForECGClassification.from_pretrained("random:ecg-cpc-tiny").base_model)
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.CheckpointError: ECGCPCModel is an encoder without a head: it cannot classify. ...
     """
     if not hasattr(model, "head_is_new"):
         raise CheckpointError(
@@ -133,6 +144,13 @@ def class_count(config: Any) -> int:
 
     Args:
         config: configuration of a classifier.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> class_count(SimpleNamespace(problem_type="regression", num_labels=3))
+        0
+        >>> class_count(SimpleNamespace(problem_type="mixed", num_labels=3, num_classification_labels=2))
+        2
     """
     if config.problem_type == "regression":
         return 0
@@ -150,6 +168,13 @@ def average_outputs(logits: torch.Tensor, config: Any) -> torch.Tensor:
 
     Returns:
         (outputs,) float32 on the CPU.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> config = SimpleNamespace(problem_type="mixed", num_labels=2, num_classification_labels=1)
+        >>> windows = torch.tensor([[4.0, 60.0], [-4.0, 80.0]])  # logit of a class, a heart rate
+        >>> average_outputs(windows, config).tolist()  # probabilities are averaged, not logits
+        [0.5, 70.0]
     """
     classes = class_count(config)
     logits = logits.float().cpu()
@@ -163,6 +188,13 @@ def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None
         outputs: (outputs,) of `average_outputs`.
         config: configuration of the classifier.
         top_k: how many classes to return; None is all.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> labels = {"id2label": {0: "NORM", 1: "MI"}, "thresholds": [0.5, 0.2]}
+        >>> config = SimpleNamespace(problem_type=None, num_labels=2, **labels)
+        >>> labelled_scores(torch.tensor([0.25, 0.5]), config)
+        [{'label': 'MI', 'score': 0.5, 'positive': True}, {'label': 'NORM', 'score': 0.25, 'positive': False}]
     """
     classes, values, labels = class_count(config), outputs.tolist(), config.id2label
     order = sorted(range(classes), key=lambda index: -values[index])[: classes if top_k is None else top_k]
@@ -173,3 +205,9 @@ def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None
             score["positive"] = values[index] >= config.thresholds[index]
         scores.append(score)
     return scores + [{"label": labels[index], "value": values[index]} for index in range(classes, len(values))]
+
+
+if TASK not in PIPELINE_REGISTRY.supported_tasks:
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK, ECGClassificationPipeline, pt_model=AutoModelForECGClassification, type="multimodal"
+    )

@@ -24,7 +24,6 @@ USERS = {
     "HF_HUB_OFFLINE": "0",
     "ECG_DATA_ROOT": "/nowhere/data",
     "ECG_HUB_TRACEBACK": "1",
-    "ECG_HUB_LAZY": "1",
     "http_proxy": "http://127.0.0.1:9",
     "HTTPS_PROXY": "http://127.0.0.1:9",
     "FORCE_COLOR": "1",

@@ -28,6 +28,10 @@ def stratify(
 
     Raises:
         InputError: fewer than two folds, or `sizes` of another length.
+
+    Example:
+        >>> stratify([["a"], ["a"], ["b"], ["b"], []], folds=2).tolist()  # no label: -1, which trains
+        [1, 0, 0, 1, -1]
     """
     if folds < 2:
         raise InputError(f"folds={folds!r}: a split needs two folds or more.")
@@ -60,6 +64,12 @@ def stratify_groups(
 
     Raises:
         InputError: rows without group, or (numeric) a group that is no whole number.
+
+    Example:
+        >>> patients = ["p", "p", "q", "r"]
+        >>> fold = stratify_groups(patients, [["a"], ["b"], ["a"], ["b"]], folds=2)
+        >>> bool(fold[0] == fold[1])  # no patient is in two folds
+        True
     """
     if len(groups) != len(labels):
         raise InputError(f"{len(groups)} groups for {len(labels)} rows; pass one per row.")
@@ -83,6 +93,10 @@ def batches(number: int, size: int | None) -> list[slice]:
     """Return how many things are stratified together: number // size batches, at least one, the last one the longest.
 
     All but the last hold `size + rest // batches` things, the last one what remains.
+
+    Example:
+        >>> batches(10, 4)  # two batches; what is left over is shared out
+        [slice(0, 5, None), slice(5, 10, None)]
     """
     count = max(1, number // size) if size else 1
     if count == 1:

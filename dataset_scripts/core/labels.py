@@ -32,12 +32,22 @@ def count_occurrences(lists: Iterable[Sequence[str]]) -> Counter[str]:
 
 
 def vocabulary(lists: Iterable[Sequence[str]], min_count: int) -> list[str]:
-    """Return the labels that occur at least `min_count` times, sorted by name."""
+    """Return the labels that occur at least `min_count` times, sorted by name.
+
+    Example:
+        >>> vocabulary([["NORM"], ["AFIB", "AFIB"], ["NORM"]], min_count=2)  # repeats within a record count
+        ['AFIB', 'NORM']
+    """
     return sorted(label for label, count in count_occurrences(lists).items() if count >= min_count)
 
 
 def encode(lists: Iterable[Sequence[str]], names: Sequence[str]) -> list[list[int]]:
-    """Return each record's labels as ascending indices into `names`; repeats become one, other labels are dropped."""
+    """Return each record's labels as ascending indices into `names`; repeats become one, other labels are dropped.
+
+    Example:
+        >>> encode([["NORM", "AFIB", "NORM"], ["rare"]], names=["AFIB", "NORM"])  # a record may end up without a label
+        [[0, 1], []]
+    """
     index = {name: position for position, name in enumerate(names)}
     return [sorted({index[label] for label in labels if label in index}) for labels in lists]
 
@@ -47,6 +57,15 @@ def multi_hot(indices: Iterable[Sequence[int]], classes: int) -> np.ndarray:
 
     Raises:
         ValueError: an index lies outside 0 to classes - 1.
+
+    Example:
+        >>> multi_hot([[0, 2], []], classes=3)
+        array([[1., 0., 1.],
+               [0., 0., 0.]], dtype=float32)
+        >>> multi_hot([[3]], classes=3)
+        Traceback (most recent call last):
+            ...
+        ValueError: label indices run from 3 to 3, there are 3 classes
     """
     rows = list(indices)
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
@@ -60,6 +79,15 @@ def label_matrix(split: Dataset, column: str) -> np.ndarray:
     Args:
         split: a split of `dataset_scripts.load_dataset`, also after select or shuffle.
         column: a label column, e.g. "label_all".
+
+    Example:
+        >>> import datasets
+        >>> labels = datasets.ClassLabel(names=["AFIB", "MI", "NORM"])
+        >>> features = datasets.Features({"label": datasets.List(labels)})
+        >>> split = datasets.Dataset.from_dict({"label": [[2], [0, 1], []]}, features=features)
+        >>> label_matrix(split.select([1, 2]), "label")
+        array([[1., 1., 0.],
+               [0., 0., 0.]], dtype=float32)
     """
     classes = len(split.features[column].feature.names)
     lists = split.with_format("arrow").select_columns([column])[:][column].combine_chunks()
@@ -77,7 +105,12 @@ def _fill(records: int, classes: int, rows: np.ndarray, columns: np.ndarray) -> 
 
 
 def canonical_text(record_ids: Iterable[str], lists: Iterable[Sequence[str]]) -> str:
-    """Return one line per record, `<id>:<labels sorted and made unique, joined by comma>` and a newline."""
+    """Return one line per record, `<id>:<labels sorted and made unique, joined by comma>` and a newline.
+
+    Example:
+        >>> print(canonical_text(["00001"], [["NORM", "AFIB", "NORM"]]), end="")
+        00001:AFIB,NORM
+    """
     return "".join(f"{i}:{','.join(sorted(set(labels)))}\n" for i, labels in zip(record_ids, lists, strict=True))
 
 
@@ -98,6 +131,10 @@ def split_by_fold(fold: np.ndarray, last: int) -> np.ndarray:
     Args:
         fold: (records,) int.
         last: the fold that is the test set.
+
+    Example:
+        >>> split_by_fold(np.array([-1, 1, 9, 10]), last=10).tolist()
+        ['train', 'train', 'validation', 'test']
     """
     split = np.full(len(fold), "train", dtype=object)
     split[fold == last - 1] = "validation"

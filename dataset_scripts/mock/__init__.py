@@ -28,7 +28,12 @@ __all__ = ["available", "mock_root", "write"]
 
 
 def available() -> list[str]:
-    """Return the names of the datasets that have a mock writer."""
+    """Return the names of the datasets that have a mock writer.
+
+    Example:
+        >>> "ptb-xl" in available()
+        True
+    """
     return [name for name in datasets() if find_spec(_module(name)) is not None]
 
 
@@ -56,6 +61,18 @@ def write(
     Raises:
         UnknownNameError: no such dataset.
         InputError: `records` is below 1, or the folder holds something.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> raw = write("ptb-xl", folder.name + "/ptb-xl", records=40)
+        >>> sorted(path.name for path in raw.glob("*.csv"))
+        ['ptbxl_database.csv', 'scp_statements.csv']
+        >>> write("ptb-xl", raw)
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: '.../ptb-xl' exists and is not an empty folder; choose another one.
+        >>> folder.cleanup()
     """
     dataset = get(name)
     target = Path(folder)

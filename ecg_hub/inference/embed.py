@@ -30,6 +30,22 @@ class EmbeddingResult:
         rows: number of rows, one per record.
         dim: width of the vectors.
         failures: (record, reason) of records without a vector.
+
+    Example:
+        >>> import tempfile
+        >>> from ecg_hub.inference.records import RecordSource
+        >>> from ecg_hub.leads import LEADS
+        >>> import numpy as np
+        >>> record = RecordSource("one", lambda: (np.eye(12, 5000, dtype=np.float32), 500, LEADS))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> target = Path(folder.name) / "features.parquet"
+        >>> result = embed("random:ecg-cpc-tiny", [record], target, progress=False)
+        >>> result.rows, result.dim, result.failures
+        (1, 32, ())
+        >>> table = pq.read_table(target)
+        >>> table.column_names, table["windows"].to_pylist()  # the vector is the mean over the windows
+        (['record', 'windows', 'features', 'reason'], [4])
+        >>> folder.cleanup()
     """
 
     output: Path

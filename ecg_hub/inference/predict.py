@@ -121,6 +121,12 @@ def predict(
         UnknownNameError: no such model or preset.
         CheckpointError: the checkpoint has no trained head, or lacks weights.
         InputError: no records.
+
+    Example:
+        >>> predict("random:ecg-cpc-tiny", ["records/00001"])
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.CheckpointError: The head of this ECGCPCForECGClassification has random weights: its ...
     """
     classifier = AutoModelForECGClassification.from_pretrained(model, dtype=torch.float32)
     name = shown_name(os.fspath(model), classifier)

@@ -23,6 +23,13 @@ class RecordSource:
         name: of the record, as it appears in the output.
         read: returns the signal (leads, samples) in millivolts with NaN for missing samples, its rate in Hz, and one
             lead name per row; raises an EcgHubError for a record that cannot be used.
+
+    Example:
+        >>> import numpy as np
+        >>> source = RecordSource("night-3", lambda: (np.zeros((2, 2500), np.float32), 250, ["I", "II"]))
+        >>> signal, rate, leads = source.read()
+        >>> signal.shape, rate, leads
+        ((2, 2500), 250, ['I', 'II'])
     """
 
     name: str
@@ -71,6 +78,17 @@ def run_records(
 
     Raises:
         InputError: no records, or a batch size that is not positive.
+
+    Example:
+        >>> from ecg_hub.input.feature_extraction import ECGFeatureExtractor
+        >>> from ecg_hub.leads import LEADS
+        >>> good = RecordSource("good", lambda: (np.eye(12, 2500, dtype=np.float32), 250, LEADS))
+        >>> short = RecordSource("short", lambda: (np.ones((12, 250), np.float32), 250, LEADS))
+        >>> found = run_records([good, short], ECGFeatureExtractor(), lambda x: x.mean(-1), progress=False)
+        >>> for output in found:  # a record that cannot be used is a row with the reason, no exception
+        ...     print(output.record, None if output.outputs is None else output.outputs.shape, output.reason)
+        good (4, 12) None
+        short None The signal holds 250 samples (1 s at 250 Hz), shorter than the window of 2.5 s of preset ...
     """
     if not records:
         raise InputError("There are no records: give at least one WFDB record, or a description of an archive.")

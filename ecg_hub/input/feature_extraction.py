@@ -81,6 +81,22 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
     Raises:
         InputError: a preset that is not valid, or a feature_size or sampling_rate that no preset has.
         UnknownNameError: `preset` is not one of `presets`.
+
+    Example:
+        >>> extractor = ECGFeatureExtractor()  # 12 leads, 2.5 s at 240 Hz
+        >>> signal = np.random.default_rng(0).normal(size=(3, 5000)).astype(np.float32)
+        >>> call = dict(sampling_rate=500, lead_names=["V1", "I", "II"])
+        >>> extractor(signal, **call)
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: Missing leads V2, V3, V4, V5, V6; the signal has V1, I, II. ...
+        >>> batch = extractor(signal, **call, missing_leads="zero", window="all")
+        >>> batch["input_values"].shape, batch["input_values"].dtype
+        ((4, 12, 600), dtype('float32'))
+        >>> batch.zeroed_leads  # III and the augmented leads follow from I and II
+        (('V2', 'V3', 'V4', 'V5', 'V6'),)
+        >>> extractor(signal, **call, missing_leads="zero")["input_values"].shape  # by default the first window only
+        (1, 12, 600)
     """
 
     model_input_names = ["input_values"]  # noqa: RUF012 (the base class declares it so)
@@ -115,6 +131,10 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             UnknownNameError: there is no such preset.
+
+        Example:
+            >>> ECGFeatureExtractor().spec().samples
+            600
         """
         name = self.preset if preset is None else preset
         if name not in self.presets:
@@ -129,6 +149,18 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             UnknownNameError: there is no such preset.
+
+        Example:
+            >>> from ecg_hub import AutoFeatureExtractor
+            >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-fm")
+            >>> extractor.preset, extractor.with_preset("native").preset  # a copy; the extractor stays as it is
+            ('benchmark', 'native')
+            >>> [step["name"] for step in extractor.spec("native").steps]
+            ['zscore']
+            >>> extractor.spec("natve")
+            Traceback (most recent call last):
+                ...
+            ecg_hub.errors.UnknownNameError: Unknown preset 'natve'. Did you mean 'native'? ...
         """
         spec = self.spec(preset)
         other = copy.deepcopy(self)
@@ -233,6 +265,16 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             InputError: wrong shape, rate or length.
+
+        Example:
+            >>> windows = np.random.default_rng(0).normal(size=(3, 12, 1250)).astype(np.float32)
+            >>> extractor = ECGFeatureExtractor()
+            >>> batch = extractor.prepare_windows(windows, 500)
+            >>> batch.shape
+            (3, 12, 600)
+            >>> one = extractor(windows[0], sampling_rate=500, lead_names=LEADS)["input_values"]
+            >>> bool(abs(batch[0] - one[0]).max() < 1e-6)  # the same values as one by one
+            True
         """
         spec = self.spec(preset)
         rate = as_rate(sampling_rate)

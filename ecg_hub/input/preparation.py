@@ -58,6 +58,14 @@ def check_step(step: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UnknownNameError: there is no such step or stage.
         InputError: not a mapping with a name, or a parameter that the step does not have.
+
+    Example:
+        >>> check_step({"name": "zscore"})
+        {'name': 'zscore', 'at': 'model'}
+        >>> check_step({"name": "zscore", "axes": "lead"})
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: Step 'zscore' does not take {'axes': 'lead'}: got an unexpected keyword ...
     """
     if not isinstance(step, Mapping) or not isinstance(step.get("name"), str):
         raise InputError(f'A step must be a mapping with a name, such as {{"name": "zscore"}}, not {step!r}.')
@@ -115,6 +123,11 @@ def zscore(signals: Float32, sampling_rate: float, *, axis: str = "lead", eps: f
 
     Raises:
         UnknownNameError: unknown axis.
+
+    Example:
+        >>> flat_and_alternating = np.array([[[1, 1, 1, 1], [0, 2, 0, 2]]], np.float32)
+        >>> zscore(flat_and_alternating, 500)[0].round(3).tolist()  # a flat lead becomes 0, not NaN
+        [[0.0, 0.0, 0.0, 0.0], [-1.0, 1.0, -1.0, 1.0]]
     """
     over = _axis(axis)
     wide = signals.astype(np.float64)
@@ -145,6 +158,10 @@ def minmax(
 
     Raises:
         UnknownNameError: unknown axis.
+
+    Example:
+        >>> minmax(np.array([[[0.0, 1.0, 4.0]]], np.float32), 500, low=-1).round(3).tolist()
+        [[[-1.0, -0.5, 1.0]]]
     """
     over = _axis(axis)
     wide = signals.astype(np.float64)
@@ -165,6 +182,10 @@ def clip(signals: Float32, sampling_rate: float, *, low_mv: float, high_mv: floa
 
     Raises:
         InputError: the limits are not in order.
+
+    Example:
+        >>> clip(np.array([[[-7.0, 0.5, 9.0]]], np.float32), 500, low_mv=-3, high_mv=3).tolist()
+        [[[-3.0, 0.5, 3.0]]]
     """
     if not low_mv < high_mv:
         raise InputError(f"clip needs low_mv < high_mv, not {low_mv!r} and {high_mv!r}.")
@@ -208,6 +229,17 @@ def bandpass(
     Raises:
         UnknownNameError: unknown design.
         InputError: cut-offs that the rate does not allow, or signals too short for the filter.
+
+    Example:
+        >>> seconds = np.arange(5000) / 500
+        >>> drifting = np.sin(2 * np.pi * 10 * seconds) + 3 * np.sin(2 * np.pi * 0.1 * seconds)
+        >>> steady = bandpass(drifting[None, None].astype(np.float32), 500, low_hz=0.5, high_hz=40)
+        >>> round(float(steady[0, 0, 1000:4000].max()), 2)  # the 10 Hz stay, at their place in time
+        1.0
+        >>> bandpass(np.zeros((1, 1, 500), np.float32), 100, low_hz=0.5, high_hz=50)
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: A band from 0.5 to 50 Hz does not exist at 100 Hz: give low_hz < high_hz (or ...
     """
     band = _check_cutoffs(low_hz, high_hz, sampling_rate)
     if design == "butterworth":
@@ -229,6 +261,11 @@ def notch(signals: Float32, sampling_rate: float, *, frequency_hz: float, qualit
 
     Raises:
         InputError: a frequency that the rate does not allow, or signals too short for the filter.
+
+    Example:
+        >>> hum = np.sin(2 * np.pi * 50 * np.arange(5000) / 500)[None, None].astype(np.float32)
+        >>> float(abs(notch(hum, 500, frequency_hz=50)[..., 1000:4000]).max()) < 0.01
+        True
     """
     from scipy.signal import filtfilt, iirnotch
 

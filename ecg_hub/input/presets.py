@@ -77,6 +77,15 @@ def parse_preset(name: str, preset: Mapping[str, Any]) -> InputSpec:
 
     Raises:
         InputError: a key is absent, unknown, or holds a value that does not fit (unknown lead, step or method, ...).
+
+    Example:
+        >>> spec = parse_preset("mine", {"sampling_rate": 240, "input_seconds": 2.5, "lead_names": ["II", "V1"]})
+        >>> spec.samples, spec.lead_names, spec.resample
+        (600, ('II', 'V1'), 'kaiser_best')
+        >>> parse_preset("mine", {"sampling_rate": 240, "input_seconds": 2.5, "leads": ["II"]})
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: Preset 'mine' has no key 'leads'. Did you mean 'lead_names'? ...
     """
     if not isinstance(preset, Mapping):
         raise InputError(f"Preset {name!r} must be a mapping, not {preset!r}.")

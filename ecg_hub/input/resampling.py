@@ -47,6 +47,14 @@ def as_rate(value: Any) -> Fraction:
 
     Raises:
         InputError: not a number, not positive and finite, or not a fraction with a denominator up to 1,000.
+
+    Example:
+        >>> as_rate(500.0), as_rate(62.5)
+        (Fraction(500, 1), Fraction(125, 2))
+        >>> as_rate(249.87654)
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: A sampling rate must be a whole number of Hz or a simple fraction such as ...
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, Fraction, np.integer, np.floating)):
         raise InputError(f"A sampling rate must be a number in Hz, not {value!r}.")
@@ -72,6 +80,12 @@ def resampled_length(length: int, fs_in: Any, fs_out: Any) -> int:
 
     Raises:
         InputError: a rate is not valid (see as_rate).
+
+    Example:
+        >>> resampled_length(5000, 500, 240)
+        2400
+        >>> resampled_length(625, 250, 100.0)  # rounded down, as resampy does
+        250
     """
     return math.floor(length * as_rate(fs_out) / as_rate(fs_in))
 
@@ -231,6 +245,19 @@ def resample(
     Raises:
         InputError: no time axis, a rate that is no rate, or two rates without a simple ratio.
         UnknownNameError: `method` is none of METHODS.
+
+    Example:
+        >>> signal = np.ones((12, 5000), np.float32)
+        >>> resample(signal, 500, 240).shape
+        (12, 2400)
+        >>> resample(signal.T, 500, 240, axis=0).shape
+        (2400, 12)
+
+        Outside the signal resampy sees zeros, so the ends of a constant are not constant:
+
+        >>> out = resample(signal, 500, 250)[0]
+        >>> bool(abs(out[1000] - 1) < 1e-3), bool(abs(out[0] - 1) < 1e-3)
+        (True, False)
     """
     if method not in METHODS:
         raise unknown_name("resampling method", str(method), METHODS)

@@ -30,6 +30,10 @@ def window_length(seconds: float, sampling_rate: float) -> int:
 
     Raises:
         InputError: the window would hold no sample.
+
+    Example:
+        >>> window_length(2.5, 500), window_length(2.3, 100)  # 2.3 * 100 is 229.99999999999997
+        (1250, 230)
     """
     product = seconds * sampling_rate
     length = math.floor(round(product, 6)) if math.isfinite(product) else 0
@@ -47,6 +51,14 @@ def eval_starts(length: int, window: int) -> list[int]:
 
     Raises:
         InputError: the window is not positive.
+
+    Example:
+        >>> eval_starts(5000, 1250)
+        [0, 1250, 2500, 3750]
+        >>> eval_starts(5100, 1250)  # the 100 samples at the end are not scored
+        [0, 1250, 2500, 3750]
+        >>> eval_starts(1000, 1250)
+        []
     """
     _check_window(window)
     return list(range(0, length - window + 1, window))
@@ -64,6 +76,12 @@ def random_start(length: int, window: int, rng: np.random.Generator) -> int:
 
     Raises:
         InputError: the record is shorter than the window.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> {random_start(103, 100, rng) for _ in range(100)}  # 3 would fit and is never drawn, as published
+        {0, 1, 2}
     """
     _check_fit(length, window)
     span = length - window
@@ -96,6 +114,16 @@ def window_starts(placement: str, length: int, window: int, rng: np.random.Gener
     Raises:
         UnknownNameError: `placement` is none of PLACEMENTS.
         InputError: the record is shorter than the window.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> window_starts("center", 5000, 1250, rng), window_starts("all", 5000, 2500, rng)
+        ([1875], [0, 2500])
+        >>> window_starts("all", 1000, 1250, rng)
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: The record holds 1000 samples, fewer than the window of 1250. ...
     """
     if placement not in PLACEMENTS:
         raise unknown_name("window", str(placement), PLACEMENTS)

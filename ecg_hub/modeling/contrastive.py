@@ -73,6 +73,7 @@ def sample_negatives(
     shape = (batch, len(steps), anchors, number)
     drawn = torch.randint(tokens - 1, shape, device=device, generator=generator)
     ahead = torch.tensor(list(steps), device=device)[:, None] + torch.arange(anchors, device=device)
+    # Drawn from one token fewer; from the positive on, all move up by one, which leaves it out.
     return drawn.add_(drawn >= ahead[None, :, :, None])
 
 
@@ -131,6 +132,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
             part = slice(first, first + size)
             mine, others, drawn = predictions[part], encoded[part], negatives[part]
             scores = torch.bmm(mine, others.transpose(1, 2), out=buffer[: len(mine)])
+            # The positive of anchor i is token i + step, so that all positives are a diagonal.
             positive = scores.diagonal(step, 1, 2)[:, :anchors]
             candidates = torch.cat([positive[..., None], scores.gather(2, drawn)], dim=2)
             hits[part] = (candidates[..., 0] >= candidates[..., 1:].amax(2)).to(hits.dtype).mean(1)
@@ -139,6 +141,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
             if by_predictions is None or by_encoded is None:
                 continue
             share = logs.exp_().div_(anchors)
+            # The scores have been read, and their memory takes the slope. A token drawn twice counts twice.
             slope = scores.zero_().scatter_add_(2, drawn, share[..., 1:])
             slope.diagonal(step, 1, 2)[:, :anchors] += share[..., 0] - 1 / anchors
             torch.bmm(slope, others, out=by_predictions[part])

@@ -45,6 +45,15 @@ def classification_loss(
     Raises:
         InputError: if the shapes differ, or "mixed" comes without the number of classes.
         UnknownNameError: if the problem type does not exist.
+
+    Example:
+        >>> logits = torch.zeros(2, 2)
+        >>> unknown = torch.tensor([[1.0, torch.nan], [0.0, torch.nan]])
+        >>> round(float(classification_loss(logits, unknown)), 4)  # log 2: what has no target does not count
+        0.6931
+        >>> mixed = torch.tensor([[1.0, 3.0], [0.0, 5.0]])  # one class, then one regression target
+        >>> round(float(classification_loss(logits, mixed, "mixed", num_classification_labels=1)), 4)
+        4.6931
     """
     if logits.shape != targets.shape:
         raise InputError(
@@ -70,6 +79,13 @@ def binary_loss(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = Non
         logits: (batch, classes).
         targets: (batch, classes), 0 to 1, or NaN where there is no target.
         pos_weight: (classes,), the weight of a positive target of each class; None weighs all targets alike.
+
+    Example:
+        >>> logits = torch.tensor([[0.0], [0.0]])
+        >>> round(float(binary_loss(logits, torch.tensor([[1.0], [torch.nan]]))), 4)
+        0.6931
+        >>> float(binary_loss(logits, torch.full((2, 1), torch.nan)))  # nothing known: 0 and no NaN in the gradient
+        0.0
     """
     valid, filled = _split(targets)
     errors = functional.binary_cross_entropy_with_logits(
@@ -99,6 +115,11 @@ def regression_loss(predictions: Tensor, targets: Tensor) -> Tensor:
     Args:
         predictions: (batch, columns).
         targets: (batch, columns), or NaN where there is no target.
+
+    Example:
+        >>> targets = torch.tensor([[1.0, 10.0], [3.0, torch.nan]])
+        >>> float(regression_loss(torch.zeros(2, 2), targets))  # (2 + 10) / 2: columns weigh the same
+        6.0
     """
     valid, filled = _split(targets)
     return _mean_of_columns((predictions.float() - filled).abs(), valid)

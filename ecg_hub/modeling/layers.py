@@ -31,6 +31,7 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (batch, channels, samples)."""
         if self.training and _in_backward():
+            # Copies, because batch_norm writes the new statistics into what it is given.
             mean, variance = (None if kept is None else kept.clone() for kept in (self.running_mean, self.running_var))
             return functional.batch_norm(x, mean, variance, self.weight, self.bias, training=True, eps=self.eps)
         return super().forward(x)
@@ -72,6 +73,7 @@ class ConvNorm(nn.Module):
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
+        # In float32, so that a model in half precision rounds the folded weights once.
         scale = norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
         return scale, norm.bias.float() - norm.running_mean.float() * scale
 

@@ -90,6 +90,7 @@ class ECGPreTrainedModel(PreTrainedModel):
         if new_head:
             kwargs["ignore_mismatched_sizes"] = True
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        # transformers only logs what the checkpoint lacks, and goes on with random weights.
         fresh = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
         fresh_head = {key for key in fresh if key.startswith(cls.head_prefix)}
         refused = sorted(fresh - fresh_head if new_head else fresh)

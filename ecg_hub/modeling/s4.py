@@ -63,6 +63,7 @@ class S4Convolution(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """Return y[t] = sum_s K[s] u[t-s] + D u[t] (and the backward kernel), shape (batch, features, tokens)."""
         tokens = u.shape[-1]
+        # Autocast would lower the product that makes the kernel.
         with torch.autocast(u.device.type, enabled=False):
             spectrum = self._spectrum(tokens)
             n = _fft_length(tokens)
@@ -91,22 +92,27 @@ class S4Convolution(nn.Module):
     def _basis(self, tokens: int) -> Tensor:
         return self._basis_cache.get(tokens, tuple(self.buffers()), self._compute_basis)
 
+    # Out of inference mode, because a later training pass may take the same constant from the cache.
     @torch.inference_mode(False)
     @torch.no_grad()
     def _compute_basis(self, tokens: int) -> Tensor:
         """Return the constant M with K = sum_j C_j M_j over the interleaved (re, im) values, (features, N, tokens)."""
         abar, bbar = self._discretise()
         pairs = bbar.shape[-1] // 2
+        # C is stored as C (I - Abar^L0), for one length; taking that factor back makes the kernel right at any length.
         columns = torch.linalg.solve(_identity_minus_power(abar, self.kernel_length), bbar[..., None])
         power = abar
+        # By doubling: what is known, moved on by a power of Abar, is the next as much again.
         while columns.shape[-1] < tokens:
             columns = torch.cat([columns, power @ columns], dim=-1)
             power = power @ power
+        # The conjugate half of the states adds the same real part once more.
         kept = 2 * columns[:, :pairs, :tokens]
         return torch.stack([kept.real, -kept.imag], dim=2).flatten(1, 2).to(self.C.device, self.C.dtype)
 
     def _discretise(self) -> tuple[Tensor, Tensor]:
         """Return Abar (features, N, N) and Bbar (features, N) as complex128 on the CPU."""
+        # In double precision, because Abar is raised to the power of the length.
         dt = self.log_dt.detach().to("cpu", torch.float64).exp()
         w, b, p, q = (_with_conjugates(buffer) for buffer in (self.w, self.B, self.P, self.Q))
         half_step = dt[:, None, None] / 2 * (torch.diag_embed(w) - p[:, :, None] * q[:, None, :])

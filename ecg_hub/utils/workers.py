@@ -41,7 +41,7 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], processes: in
         yield from map(function, tasks)
         return
     queue = iter(tasks)
-    environment = {"ECG_HUB_LAZY": "1", "OMP_NUM_THREADS": "1"}
+    environment = {"OMP_NUM_THREADS": "1"}
     pool = ProcessPoolExecutor(processes, initializer=end_with_parent, initargs=(os.getpid(),), env=environment)
     with pool:
         pending: set[Future[Result]] = {pool.submit(function, task) for task in itertools.islice(queue, 2 * processes)}

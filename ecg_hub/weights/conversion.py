@@ -116,13 +116,7 @@ def convert(
 
 
 def write_model_folder(model: Any, entry: catalog.ModelEntry, target: Path) -> None:
-    """Write weights, configuration, feature extractor and card in one step: the folder is whole or not there.
-
-    Args:
-        model: an encoder or classifier.
-        entry: its catalogue entry.
-        target: the folder; replaced if it exists.
-    """
+    """Write weights, configuration, feature extractor and card in one step: the folder is whole or not there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
     try:
@@ -134,14 +128,7 @@ def write_model_folder(model: Any, entry: catalog.ModelEntry, target: Path) -> N
 
 
 def fill_model_folder(folder: Path, model: Any, entry: catalog.ModelEntry, card: str) -> None:
-    """Write what a model folder holds: weights, configuration, feature extractor and card.
-
-    Args:
-        folder: to write into.
-        model: an encoder, a classifier or a model for pre-training.
-        entry: its catalogue entry.
-        card: README.md.
-    """
+    """Write what a model folder holds: weights, configuration, feature extractor and card."""
     model.save_pretrained(folder)
     build_feature_extractor(entry).save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")

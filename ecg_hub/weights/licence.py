@@ -26,21 +26,13 @@ INTERNAL_HINT = (
 
 
 def source_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return which file of the authors the weights of a config.json descend from, or None.
-
-    Args:
-        config: content of config.json.
-    """
+    """Return which file of the authors the weights of a config.json descend from, or None."""
     source = config.get("source")
     return source if isinstance(source, dict) and source else None
 
 
 def random_name(config: Mapping[str, Any]) -> str | None:
-    """Return what the weights of a config.json were drawn as if they are random and nothing else is said of them.
-
-    Args:
-        config: content of config.json.
-    """
+    """Return what the weights of a config.json were drawn as if they are random and nothing else is said of them."""
     drawn = config.get("random_weights")
     if drawn is None or source_of(config) is not None or config.get("pretraining") or config.get("training"):
         return None
@@ -65,11 +57,7 @@ def kept_back(config: Mapping[str, Any]) -> str | None:
 
 
 def folder_kept_back(folder: Path) -> str | None:
-    """Return why the weights in a folder may not be passed on, or None; a folder that is no model of ours may.
-
-    Args:
-        folder: with or without a config.json.
-    """
+    """Return why the weights in a folder may not be passed on, or None; a folder that is no model of ours may."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -100,11 +88,7 @@ def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool =
 
 
 def instead(config: Mapping[str, Any]) -> str:
-    """Return how each user gets weights that are kept back.
-
-    Args:
-        config: content of config.json of one of our models.
-    """
+    """Return how each user gets weights that are kept back."""
     entry = catalog.by_model_type(str(config.get("model_type")))
     assert entry is not None
     pulled = entry.weights.kind in ("figshare", "hf", "zenodo")

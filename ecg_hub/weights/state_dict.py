@@ -62,20 +62,11 @@ class Entries:
         return len(self._taken)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """Return the shape of an entry, or None if it is not there.
-
-        Args:
-            name: published name.
-        """
+        """Return the shape of an entry, or None if it is not there."""
         return tuple(self._state[name].shape) if name in self._state else None
 
     def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Return an entry and tick it off; faults are collected and raised by `close`.
-
-        Args:
-            name: published name.
-            shape: the shape it must have.
-        """
+        """Return an entry and tick it off; faults are collected and raised by `close`."""
         self._taken.add(name)
         tensor = self._state.get(name)
         if tensor is None:
@@ -98,11 +89,7 @@ class Entries:
                 self.ignored[name] = reason
 
     def fault(self, text: str) -> None:
-        """Note something that makes the conversion impossible.
-
-        Args:
-            text: one line.
-        """
+        """Note something that makes the conversion impossible."""
         self._faults.append(text)
 
     def close(self) -> None:

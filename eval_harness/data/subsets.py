@@ -108,6 +108,12 @@ def stratified_subset(
         seed: 0 draws as published.
         nested: cut the rows into halves again and again instead, and take the first ones: subsets lie in each other,
             and those of 1/2, 1/4 ... are stratified by the same rule.
+
+    Example:
+        >>> labels = [["NORM"]] * 8 + [["MI"]] * 4
+        >>> rows = stratified_subset(labels, ["F"] * 12, [50] * 12, None, fraction=0.5)
+        >>> sorted(labels[row][0] for row in rows)
+        ['MI', 'MI', 'NORM', 'NORM', 'NORM', 'NORM']
     """
     order = np.random.RandomState(SHUFFLE_SEED + seed).permutation(len(labels))
     rows = order if patients is None else order[first_of_each([patients[row] for row in order])]
@@ -119,7 +125,12 @@ def stratified_subset(
 
 
 def first_of_each(values: Sequence[Any]) -> NDArray[np.int64]:
-    """Positions of the first occurrence of each value, ascending; None is never a repetition."""
+    """Positions of the first occurrence of each value, ascending; None is never a repetition.
+
+    Example:
+        >>> first_of_each(["a", "b", "a", None, None]).tolist()  # an unknown patient is nobody's double
+        [0, 1, 3, 4]
+    """
     seen: set[Any] = set()
     kept = []
     for position, value in enumerate(values):
@@ -130,7 +141,14 @@ def first_of_each(values: Sequence[Any]) -> NDArray[np.int64]:
 
 
 def age_bin(age: float | None) -> str:
-    """The stratum of an age in years; left edges belong to the bin."""
+    """The stratum of an age in years; left edges belong to the bin.
+
+    Example:
+        >>> age_bin(20), age_bin(19.9), age_bin(None)
+        ('20-40', '<20', 'age unknown')
+        >>> age_bin(300)  # PTB-XL writes 300 for everybody above 89
+        '>=80'
+    """
     if age is None or not np.isfinite(age):
         return "age unknown"
     return AGE_BINS[min(max(int(age // BIN_YEARS), 0), len(AGE_BINS) - 1)]

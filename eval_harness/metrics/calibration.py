@@ -29,6 +29,10 @@ def brier(y_true: ArrayLike, y_prob: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
+
+    Example:
+        >>> brier([[1], [0]], [[0.8], [0.4]]).round(4).tolist()  # (0.04 + 0.16) / 2
+        [0.1]
     """
     true, prob = checked_pair(y_true, y_prob, binary=True)
     known = ~np.isnan(true)
@@ -49,6 +53,12 @@ def calibration_error(y_true: ArrayLike, y_prob: ArrayLike) -> NDArray[np.float6
 
     Raises:
         InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
+
+    Example:
+        >>> always = np.full((100, 1), 0.3)
+        >>> found = (np.arange(100) < 30).astype(float)[:, None]
+        >>> calibration_error(found, always).round(6).tolist()  # 30 of 100 have it: calibrated, and of no use
+        [0.0]
     """
     true, prob = checked_pair(y_true, y_prob, binary=True)
     known = ~np.isnan(true)
@@ -127,7 +137,12 @@ def _squares(outcome: NDArray[np.float64], prob: NDArray[np.float64]) -> tuple[f
 
 
 def probability_bins(prob: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return the bin of every probability, 0 to 14; 1.0 belongs to the last one."""
+    """Return the bin of every probability, 0 to 14; 1.0 belongs to the last one.
+
+    Example:
+        >>> probability_bins(np.array([0.0, 0.0666, 0.0667, 1.0])).tolist()
+        [0, 0, 1, 14]
+    """
     return np.clip((np.asarray(prob, dtype=np.float64) * BINS).astype(np.int64), 0, BINS - 1)
 
 

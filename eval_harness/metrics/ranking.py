@@ -23,6 +23,16 @@ def auroc(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
+
+    Example:
+        >>> auroc([[0, 1], [1, 1], [1, 1]], [[0.2, 0.5], [0.2, 0.1], [0.9, 0.3]])  # ties count one half
+        array([0.75,  nan])
+        >>> auroc([[0.0], [1.0], [np.nan]], [[0.1], [0.2], [0.9]]).tolist()  # without a target: left out, not negative
+        [1.0]
+        >>> auroc([0, 1], [0.1, 0.9])
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: Targets and scores have the shape (2,); two dimensions (records, outputs) ...
     """
     true, score = checked_pair(y_true, y_score, binary=True)
     return np.array([_area(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)
@@ -33,6 +43,12 @@ def macro_auroc(y_true: ArrayLike, y_score: ArrayLike) -> float:
 
     Raises:
         InputError: as `auroc`.
+
+    Example:
+        >>> targets = [[0, 0], [1, 0], [0, 0], [1, 0]]  # nobody has the second label
+        >>> scores = [[0.1, 0.3], [0.9, 0.2], [0.3, 0.8], [0.7, 0.1]]
+        >>> macro_auroc(targets, scores)
+        1.0
     """
     return evaluable_mean(auroc(y_true, y_score))
 
@@ -42,6 +58,12 @@ def macro_auroc_paper(y_true: ArrayLike, y_score: ArrayLike) -> float:
 
     Raises:
         InputError: as `auroc`.
+
+    Example:
+        >>> targets = [[0, 0], [1, 0], [0, 0], [1, 0]]  # nobody has the second label: it counts 0.5
+        >>> scores = [[0.1, 0.3], [0.9, 0.2], [0.3, 0.8], [0.7, 0.1]]
+        >>> macro_auroc_paper(targets, scores)
+        0.75
     """
     return paper_mean(auroc(y_true, y_score))
 
@@ -51,13 +73,24 @@ def micro_auroc(y_true: ArrayLike, y_score: ArrayLike) -> float:
 
     Raises:
         InputError: as `auroc`.
+
+    Example:
+        >>> targets = [[0, 1], [1, 1], [0, 1], [1, 0]]
+        >>> scores = [[0.1, 0.8], [0.3, 0.9], [0.2, 0.8], [0.4, 0.7]]
+        >>> micro_auroc(targets, scores), macro_auroc(targets, scores)  # classes on different scales pull it down
+        (0.8666666666666667, 1.0)
     """
     true, score = checked_pair(y_true, y_score, binary=True)
     return _area(true.ravel(), score.ravel())
 
 
 def evaluable_mean(values: NDArray[np.float64]) -> float:
-    """Return the mean of the values that are not NaN, NaN when there is none; shape (classes,)."""
+    """Return the mean of the values that are not NaN, NaN when there is none; shape (classes,).
+
+    Example:
+        >>> evaluable_mean(np.array([0.9, np.nan])), paper_mean(np.array([0.9, np.nan]))
+        (0.9, 0.7)
+    """
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
 
@@ -91,6 +124,10 @@ def average_precision(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float
 
     Raises:
         InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
+
+    Example:
+        >>> average_precision([[1], [0], [0], [0]], [[0.5], [0.5], [0.5], [0.5]])  # chance is the prevalence, not 0.5
+        array([0.25])
     """
     true, score = checked_pair(y_true, y_score, binary=True)
     return np.array([_class_ap(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)

@@ -22,6 +22,11 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         InputError: shapes differ, predictions are not finite, or targets are infinite.
+
+    Example:
+        >>> import numpy as np
+        >>> mae([[60, 10], [70, np.nan], [80, np.nan]], [[61, 14], [71, 0], [81, 0]]).tolist()
+        [1.0, 4.0]
     """
     error, known = _absolute_errors(y_true, y_pred)
     observations = known.sum(axis=0)
@@ -35,6 +40,12 @@ def pooled_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
     Raises:
         InputError: as `mae`.
+
+    Example:
+        >>> import numpy as np
+        >>> targets, predicted = [[60, 10], [70, np.nan], [80, np.nan]], [[61, 14], [71, 0], [81, 0]]
+        >>> pooled_mae(targets, predicted), mean_mae(targets, predicted)  # (1 + 1 + 1 + 4) / 4, (1 + 4) / 2
+        (1.75, 2.5)
     """
     error, known = _absolute_errors(y_true, y_pred)
     return float(error.sum() / known.sum()) if known.any() else float("nan")

@@ -23,6 +23,12 @@ def composite(macro_auroc: float, mae: float) -> float:
 
     Raises:
         InputError: a macro AUROC outside 0..1, a negative MAE, or NaN.
+
+    Example:
+        >>> composite(0.9, 0.4)
+        0.5
+        >>> composite(0.8, 0.2) < composite(0.9, 0.4)  # lower is better; a point of AUROC weighs as one unit of the MAE
+        True
     """
     if not 0 <= macro_auroc <= 1:
         raise InputError(f"macro AUROC must lie in 0..1, not {macro_auroc!r}.")
@@ -44,6 +50,15 @@ def selection_score(targets: Any, outputs: Any, classes: int) -> float:
 
     Returns:
         The score, or NaN where nothing can be evaluated.
+
+    Example:
+        >>> import numpy as np
+        >>> targets = np.array([[0.0, 1.0], [1.0, 3.0]])  # one class, one regression target
+        >>> outputs = np.array([[0.2, 1.5], [0.7, 3.5]])
+        >>> selection_score(targets, outputs, classes=1)  # minus (1 - 1.0 + 0.5): higher is better
+        -0.5
+        >>> selection_score(targets[:, :1], outputs[:, :1], classes=1)
+        1.0
     """
     regression = targets.shape[1] - classes
     if not regression:

@@ -43,6 +43,14 @@ def choose_thresholds(y_true: ArrayLike, y_score: ArrayLike, by: Criterion = "f1
 
     Raises:
         InputError: shapes differ, scores are not finite, targets are not 0, 1 or NaN, or the criterion is unknown.
+
+    Example:
+        >>> targets = [[1], [1], [0], [0], [0], [0], [0], [0], [0], [0]]
+        >>> scores = [[0.9], [0.3], [0.5], [0.4], [0.35], [0.2], [0.2], [0.1], [0.1], [0.0]]
+        >>> choose_thresholds(targets, scores).tolist(), choose_thresholds(targets, scores, by="youden").tolist()
+        ([0.9], [0.3])
+        >>> choose_thresholds([[0], [0]], [[0.3], [0.6]]).tolist()  # no positive: no threshold
+        [nan]
     """
     if by not in ("f1", "youden"):
         raise InputError(f"Unknown criterion {by!r}; allowed: 'f1', 'youden'.")
@@ -60,6 +68,11 @@ def threshold_metrics(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLi
 
     Raises:
         InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
+
+    Example:
+        >>> found = threshold_metrics([[1], [1], [0], [0]], [[0.9], [0.3], [0.3], [0.1]], [0.3])
+        >>> found.sensitivity.tolist(), found.specificity.tolist()  # a score equal to the threshold is a call
+        ([1.0], [0.5])
     """
     true, score = checked_pair(y_true, y_score, binary=True)
     cut = np.asarray(thresholds, dtype=np.float64)

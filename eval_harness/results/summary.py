@@ -43,7 +43,12 @@ def spread(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def summary(values: dict[int, float]) -> dict[str, Any]:
-    """Mean, standard deviation (null for one seed), range and the points by seed."""
+    """Mean, standard deviation (null for one seed), range and the points by seed.
+
+    Example:
+        >>> round(summary({0: 0.80, 1: 0.84})["sd"], 4), summary({0: 0.80})["sd"]  # of one seed there is no deviation
+        (0.0283, None)
+    """
     numbers = list(values.values())
     return {
         "mean": statistics.fmean(numbers),
@@ -102,7 +107,15 @@ def seed_rows(results: Sequence[Result]) -> list[dict[str, str]]:
 
 
 def score_text(estimate: Estimate | None) -> str:
-    """Return "0.842 [0.831, 0.853]"; "0.842" without an interval, "-" without a point."""
+    """Return "0.842 [0.831, 0.853]"; "0.842" without an interval, "-" without a point.
+
+    Example:
+        >>> from eval_harness.results.schema import Estimate
+        >>> score_text(Estimate(point=0.842, low=0.831, high=0.853))
+        '0.842 [0.831, 0.853]'
+        >>> score_text(Estimate(point=0.842)), score_text(None)
+        ('0.842', '-')
+    """
     if estimate is None or estimate.point is None:
         return "-"
     if estimate.low is None or estimate.high is None:

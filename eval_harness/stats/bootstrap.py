@@ -36,6 +36,17 @@ def bootstrap_counts(
 
     Raises:
         InputError: no records or resamples, or a number of groups that differs from the records.
+
+    Example:
+        >>> counts = bootstrap_counts(records=4, resamples=3)
+        >>> counts.shape, counts.sum(axis=0).tolist()  # every replicate draws as many as there are
+        ((4, 3), [4, 4, 4])
+        >>> patients = ["a", "a", "b", "c"]
+        >>> counts = bootstrap_counts(4, 100, groups=patients)
+        >>> bool((counts[0] == counts[1]).all())  # the ECGs of a patient come together
+        True
+        >>> sorted(set(counts.sum(axis=0).tolist()))  # so that replicates hold more or fewer records
+        [3, 4, 5, 6]
     """
     if records < 1 or resamples < 1:
         raise InputError(f"A bootstrap needs records and resamples, not {records!r} records, {resamples!r} resamples.")
@@ -61,6 +72,10 @@ def counts_from_indices(indices: NDArray[np.integer], records: int) -> NDArray[n
 
     Raises:
         InputError: indices outside 0 .. records - 1.
+
+    Example:
+        >>> counts_from_indices(np.array([[0, 0, 2], [1, 2, 2]]), records=3).T.tolist()
+        [[2, 0, 1], [0, 1, 2]]
     """
     if indices.size and (indices.min() < 0 or indices.max() >= records):
         raise InputError(f"Indices run from {indices.min()} to {indices.max()}; 0 to {records - 1} are allowed.")
@@ -80,6 +95,12 @@ def auroc_replicates(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.u
 
     Raises:
         InputError: shapes that do not fit, scores that are not finite, targets that are not 0, 1 or NaN.
+
+    Example:
+        >>> targets, scores = [[0], [1], [1]], [[0.1], [0.6], [0.4]]
+        >>> counts = counts_from_indices(np.array([[0, 1, 2], [1, 1, 2]]), records=3)
+        >>> auroc_replicates(targets, scores, counts).tolist()  # the second draw has no negative
+        [[1.0], [nan]]
     """
     return _replicates(y_true, y_score, counts, with_precision=False)[0]
 

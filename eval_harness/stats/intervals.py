@@ -70,6 +70,12 @@ def share_ends(share: Floats, number: Floats, confidence: float) -> Ends:
         share: (outputs,) 0 to 1.
         number: (outputs,) how many independent records the share is worth; need not be whole.
         confidence: coverage, between 0 and 1.
+
+    Example:
+        >>> import numpy as np
+        >>> ends = share_ends(np.array([1.0]), np.array([10.0]), 0.95)  # ten of ten
+        >>> ends.low.round(3).tolist(), ends.high.round(3).tolist()
+        ([0.722], [1.0])
     """
     weight = normal_quantile(confidence) ** 2 / number
     middle = (share + weight / 2) / (1 + weight)

@@ -74,6 +74,17 @@ def interval(
         paper: the published rule: percentiles of the replicates as they are, rounded to float32, which may lie beside
             the point, and NaN ends as soon as one replicate is undefined.
         centred: False for percentiles of the replicates as they are (statistics version 1).
+
+    Example:
+        >>> replicates = np.array([0.80, 0.82, 0.84, 0.86, 0.88])  # a point too low on the whole
+        >>> found = interval(0.85, replicates)
+        >>> round(found.low, 3), round(found.high, 3)
+        (0.812, 0.888)
+        >>> found = interval(0.85, replicates, centred=False)
+        >>> round(found.low, 3), round(found.high, 3)
+        (0.802, 0.878)
+        >>> interval(0.85, np.append(replicates, np.nan)).low  # one of six is undefined: more than the tail of 2.5 %
+        nan
     """
     tail = (1 - confidence) / 2
     undefined = np.isnan(replicates)
@@ -102,7 +113,15 @@ def macro(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
 
 
 def macro_paper(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
-    """Return the published macro mean over all classes, undefined ones counted 0.5, and its replicates (resamples,)."""
+    """Return the published macro mean over all classes, undefined ones counted 0.5, and its replicates (resamples,).
+
+    Example:
+        >>> found = Resampled(np.array([0.9, np.nan]), np.array([[0.8, np.nan], [np.nan, np.nan]]))
+        >>> macro_paper(found)[0], macro_paper(found)[1].tolist()
+        (0.7, [0.65, 0.5])
+        >>> macro(found)[0], macro(found)[1].tolist()
+        (0.9, [0.8, nan])
+    """
     if resampled.point.size == 0:
         return float("nan"), np.full(resampled.replicates.shape[0], np.nan)
     return paper_mean(resampled.point), np.where(np.isnan(resampled.replicates), 0.5, resampled.replicates).mean(axis=1)
@@ -172,6 +191,11 @@ def difference(
 
     Raises:
         InputError: numbers of replicates that differ.
+
+    Example:
+        >>> first, second = np.array([0.90, 0.91, 0.92]), np.array([0.80, 0.82, 0.81])
+        >>> difference(0.91, first, 0.81, second).significant
+        True
     """
     if replicates_a.shape != replicates_b.shape:
         raise InputError(

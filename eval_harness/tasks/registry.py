@@ -83,6 +83,10 @@ def tasks(include: Iterable[Path | str] = ()) -> dict[str, Task]:
     Raises:
         InputError: a file that is not valid, a name given twice or already built in, a dataset or label column that
             does not exist, or tasks of one run that disagree.
+
+    Example:
+        >>> len(tasks()), list(tasks())[:3]
+        (28, ['chapman', 'chapman_rhythm', 'code15'])
     """
     own = _read_all(include)
     return _joined(own) if own.tasks else dict(_built_in())
@@ -114,6 +118,15 @@ def get_task(name: str, include: Iterable[Path | str] = ()) -> Task:
     Raises:
         UnknownNameError: no such task, with suggestions.
         InputError: as `tasks`.
+
+    Example:
+        >>> task = get_task("ptbxl_super")
+        >>> task.dataset, task.labels, task.count
+        ('ptb-xl', ('CD', 'HYP', 'MI', 'NORM', 'STTC'), 5)
+        >>> get_task("ptbxl_supr")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown task 'ptbxl_supr'. ...
     """
     known = tasks(include)
     if name not in known:
@@ -122,7 +135,12 @@ def get_task(name: str, include: Iterable[Path | str] = ()) -> Task:
 
 
 def suites() -> dict[str, Suite]:
-    """Return all suites by name; they hold built-in tasks only."""
+    """Return all suites by name; they hold built-in tasks only.
+
+    Example:
+        >>> [name for name in suites() if ":" not in name]
+        ['all', 'published', 'open', 'demo']
+    """
     return read_suites(TASKS_FOLDER / SUITES_FILE, tasks())
 
 
@@ -136,6 +154,14 @@ def expand(names: str | Iterable[str], include: Iterable[Path | str] = ()) -> li
     Raises:
         UnknownNameError: a name that is neither task nor suite, or a pattern without match, with suggestions.
         InputError: no name at all, or as `tasks`.
+
+    Example:
+        >>> [task.name for task in expand("ptbxl_s*,ptbxl_super")]  # each once, in the order asked for
+        ['ptbxl_sub', 'ptbxl_super']
+        >>> expand("ptbxl_sup*r,ptb_")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown task or suite 'ptb_'. ...
     """
     parts = [names] if isinstance(names, str) else names
     wanted = [name.strip() for part in parts for name in part.split(",") if name.strip()]
@@ -160,6 +186,12 @@ def runs(wanted: Sequence[Task], include: Iterable[Path | str] = (), separate: b
 
     Raises:
         InputError: as `tasks`, or a task whose file was not included.
+
+    Example:
+        >>> [run.name for run in runs(expand("mimic_sex,mimic_mortality"))]  # both are read from one joint run
+        ['mimic']
+        >>> runs(expand("mimic_sex"))[0].count, runs(expand("mimic_sex"), separate=True)[0].count
+        (1127, 1)
     """
     known = tasks(include)
     unknown = [task.name for task in wanted if known.get(task.name) != task]

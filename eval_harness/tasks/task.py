@@ -60,7 +60,13 @@ class TargetSelector(BaseModel):
     pattern: Text | None = None
 
     def among(self, groups: Mapping[str, Sequence[str]]) -> list[str]:
-        """Return the labels that the data have, in the order of the group."""
+        """Return the labels that the data have, in the order of the group.
+
+        Example:
+            >>> groups = {"conditions": ["I48.0", "I50", "I48.9"]}
+            >>> TargetSelector(group="conditions", pattern="I48*", published=2).among(groups)
+            ['I48.0', 'I48.9']
+        """
         return [name for name in groups.get(self.group, ()) if fnmatchcase(name, self.pattern or "*")]
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import types
@@ -32,8 +31,7 @@ def test_listing_imports_nothing_heavy() -> None:
         "text = [dataset.licence + dataset.page for dataset in dataset_scripts.datasets().values()]\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
-    environment = {**os.environ, "ECG_HUB_LAZY": "1"}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 

@@ -77,7 +77,7 @@ def test_unknown_names(tmp_path: Path) -> None:
 
 
 def test_registering_twice_changes_nothing() -> None:
-    from ecg_hub.auto import register_all
+    from ecg_hub.registration import register_all
 
     register_all()
     register_all()

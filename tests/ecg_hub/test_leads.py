@@ -97,7 +97,5 @@ def test_derivation_factors_obey_einthoven_and_goldberger() -> None:
 
 def test_importing_leads_loads_nothing_heavy() -> None:
     code = "import sys, ecg_hub.leads; print([m for m in ('numpy', 'torch', 'transformers') if m in sys.modules])"
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"ECG_HUB_LAZY": "1"}
-    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={})
     assert out.stdout.strip() == "[]"

@@ -15,10 +15,10 @@ import transformers
 
 import ecg_hub
 from ecg_hub import catalog
-from ecg_hub.auto import register
 from ecg_hub.errors import CheckpointError
 from ecg_hub.names import model_folder, resolve
 from ecg_hub.origin import is_catalogue, origin_of, shown_name, weights_digest
+from ecg_hub.registration import register
 from tests.support.checkpoints import SOURCE, convert_filled
 from tests.support.models import tiny, tiny_classifier
 

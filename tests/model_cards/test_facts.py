@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +95,5 @@ def test_making_a_card_imports_nothing_heavy() -> None:
         "complete_card(catalog.get('st-mem'))\n"
         "print(json.dumps([m for m in ('torch', 'transformers', 'datasets', 'pandas') if m in sys.modules]))"
     )
-    environment = {**os.environ, "ECG_HUB_LAZY": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []

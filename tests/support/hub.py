@@ -48,7 +48,7 @@ class TestHub:
 
     def environment(self, token: str | None = None) -> dict[str, str]:
         """The environment of a user of this hub, for a process of its own."""
-        own = ("HF_", "TRANSFORMERS_", "ECG_HUB_LAZY")
+        own = ("HF_", "TRANSFORMERS_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
         return {
             **kept,

@@ -18,14 +18,7 @@ _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the published state dict.
-
-    Args:
-        entries: the published entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = ECGCPCConfig(kernel_length=_kernel_length(entries))
     state = _conv_encoder(entries, config)
     for block in range(config.num_hidden_layers):

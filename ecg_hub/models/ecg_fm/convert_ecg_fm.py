@@ -27,15 +27,9 @@ _RENAMED = (
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the published state dict.
-
-    Args:
-        entries: the published entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = ECGFMConfig()
+    # Only names and shapes are wanted: on the meta device nothing is allocated or drawn.
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in ECGFMModel(config).state_dict().items()}
     state = {
@@ -48,11 +42,7 @@ def convert(entries: Entries) -> Conversion:
 
 
 def published_name(name: str) -> str:
-    """Return the published name, in the newer spelling of weight norm, of one of our entries.
-
-    Args:
-        name: our name.
-    """
+    """Return the published name, in the newer spelling of weight norm, of one of our entries."""
     for ours, theirs in _RENAMED:
         name = name.replace(ours, theirs)
     # Within a block, the norm after attention; `encoder.layer_norm.` keeps its name.

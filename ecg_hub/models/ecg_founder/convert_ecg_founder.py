@@ -12,14 +12,7 @@ from ecg_hub.weights.state_dict import Conversion, Entries
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the published state dict.
-
-    Args:
-        entries: the published entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = ECGFounderConfig()
     if (entries.shape("first_conv.conv.weight") or (0, 0))[1] == 1:
         entries.fault("the stem takes 1 lead: this is the 1-lead model; take 12_lead_ECGFounder.pth")

@@ -14,14 +14,7 @@ from ecg_hub.weights.state_dict import Conversion, Entries
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the published state dict.
-
-    Args:
-        entries: the published entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = ECGJEPAConfig()
     leads, patches, width = len(config.lead_names), config.max_patches, config.hidden_size
     formula, notes = time_and_lead_positions(leads, patches, width), []

@@ -138,6 +138,7 @@ class ECGJEPAModel(ECGJEPAPreTrainedModel):
         super().__init__(config)
         leads, width = len(config.lead_names), config.hidden_size
         self.patch_embedding = ECGJEPALinear(config.patch_size, width, config.initializer_range)
+        # Persistent: a buffer that the checkpoint lacks comes back from transformers as whatever its memory held.
         self.register_buffer("position_embedding", torch.empty(leads, config.max_patches, width))
         self.layers = nn.ModuleList(ECGJEPALayer(config, index) for index in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
@@ -210,12 +211,7 @@ class ECGJEPAForECGClassification(ECGClassificationMixin, ECGJEPAPreTrainedModel
 
 
 def residual_deviation(config: ECGJEPAConfig, index: int) -> float:
-    """Return the deviation for what a block adds to the residual stream: it falls with the depth, as published.
-
-    Args:
-        config: holds the deviation of the other matrices.
-        index: index of the block, from 0.
-    """
+    """Return the deviation for what a block adds to the residual stream: it falls with the depth, as published."""
     return config.initializer_range / math.sqrt(2 * (index + 1))
 
 
@@ -238,6 +234,7 @@ def cross_pattern_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor
     query = query * query.shape[-1] ** -0.5
     along = query @ key.transpose(-1, -2)
     across = query.transpose(2, 3) @ key.permute(0, 1, 3, 4, 2)
+    # A token is among the patches of its lead already; in the second set as well, it would count twice.
     itself = torch.eye(leads, dtype=torch.bool, device=query.device)
     across = across.masked_fill(itself, float("-inf")).transpose(2, 3)
     weights = torch.cat([along, across], dim=-1).softmax(dim=-1)

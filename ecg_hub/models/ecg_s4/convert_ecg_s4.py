@@ -15,14 +15,7 @@ _PREFIX = "model."
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the state dict of a benchmark checkpoint.
-
-    Args:
-        entries: the checkpoint's entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert the state dict of a benchmark checkpoint; raises CheckpointError unless every entry is accounted for."""
     prefix = _PREFIX if any(name.startswith(_PREFIX) for name in entries.names) else ""
     config = ECGS4Config(kernel_length=_kernel_length(entries, prefix))
     width, leads = config.hidden_size, len(config.lead_names)

@@ -21,14 +21,7 @@ _FIRST_STAGE = 4
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the published state dict.
-
-    Args:
-        entries: the published entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown, or the two copies of a main path differ.
-    """
+    """Convert the published state dict; raises CheckpointError unless all is accounted for and copies agree."""
     config = ECGFMKEDConfig()
     prefix = _FLAT if any(name.startswith(_FLAT) for name in entries.names) else ""
     state = _stem(entries, config, prefix)

@@ -121,6 +121,7 @@ class ECGFMKEDModel(ECGFMKEDPreTrainedModel):
         channels, block, blocks = config.stem_widths[-1], 0, sum(config.stage_depths)
         for stage, (width, depth) in enumerate(zip(config.stage_widths, config.stage_depths, strict=True)):
             layers = nn.ModuleList()
+            # The first block of every stage but the first halves the length.
             for first in [True] + [False] * (depth - 1):
                 path = DropPath.for_block(config, block, blocks)
                 layers.append(ECGFMKEDBlock(config, channels, width, 2 if first and stage > 0 else 1, path))
@@ -158,6 +159,7 @@ class ECGFMKEDModel(ECGFMKEDPreTrainedModel):
 
     def _maps(self, input_values: Tensor, keep: bool) -> tuple[Tensor, ...]:
         """Return the feature maps (batch, channels, tokens) of the stem and of each stage, or the last one only."""
+        # The extractor gives float32, whatever the weights are in.
         x = self.stem(input_values.to(next(self.parameters()).dtype))
         maps: tuple[Tensor, ...] = (x,)
         for stage in self.stages:

@@ -18,15 +18,9 @@ _HEADS = ("final_proj.", "label_embedding.")
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the published state dict.
-
-    Args:
-        entries: the published entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = HuBERTECGConfig()
+    # Only names and shapes are wanted: on the meta device nothing is allocated or drawn.
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in HuBERTECGModel(config).state_dict().items()}
     state = {name: entries.take(weight_norm_name(name, entries), shape) for name, shape in shapes.items()}

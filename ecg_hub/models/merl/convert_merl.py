@@ -17,14 +17,7 @@ _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the published state dict.
-
-    Args:
-        entries: the published entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = MERLConfig()
     prefix = _WHOLE if any(name.startswith(_WHOLE) for name in entries.names) else ""
     width = config.stage_widths[0]

@@ -71,6 +71,7 @@ class MERLModel(MERLPreTrainedModel):
         width, block, blocks = widths[0], 0, sum(config.stage_depths)
         for stage, depth in enumerate(config.stage_depths):
             layers = nn.ModuleList()
+            # The first block of every stage but the first halves the length.
             for first in [True] + [False] * (depth - 1):
                 path = DropPath.for_block(config, block, blocks)
                 layers.append(MERLBlock(width, widths[stage], 2 if first and stage > 0 else 1, path, eps))
@@ -108,6 +109,7 @@ class MERLModel(MERLPreTrainedModel):
 
     def _maps(self, input_values: Tensor, keep: bool) -> tuple[Tensor, ...]:
         """Return the feature maps (batch, channels, tokens) of the stem and of each stage, or the last one only."""
+        # The extractor gives float32, whatever the weights are in.
         x = functional.relu(self.stem(input_values.to(self.stem.conv.weight.dtype)))
         maps: tuple[Tensor, ...] = (x,)
         for stage in self.stages:

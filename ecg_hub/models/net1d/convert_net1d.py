@@ -19,14 +19,7 @@ _STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tra
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the state dict of a benchmark checkpoint.
-
-    Args:
-        entries: the checkpoint's entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert the state dict of a benchmark checkpoint; raises CheckpointError unless every entry is accounted for."""
     config = Net1DConfig()
     prefix = _PREFIX if any(name.startswith(_PREFIX) for name in entries.names) else ""
     state = backbone_state(entries, config, prefix)

@@ -26,14 +26,7 @@ _NORM_OR_LINEAR = ("weight", "bias")
 
 
 def convert(entries: Entries) -> Conversion:
-    """Convert the published state dict.
-
-    Args:
-        entries: the published entries; all are accounted for.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = STMEMConfig()
     encoder_only = "sep_embedding" in entries
     prefix = "" if encoder_only else "encoder."

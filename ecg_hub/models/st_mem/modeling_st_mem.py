@@ -48,6 +48,7 @@ class STMEMEmbeddings(nn.Module):
         x = self.projection_norm(self.projection(self.patch_norm(x)))
         position = self.position_embedding
         x = x + position[1 : patches + 1]
+        # The right separator stands at the last position, however few patches the window has.
         left, right = (
             (self.separator + position[row]).to(x.dtype).expand(batch, leads, 1, -1) for row in (0, len(position) - 1)
         )

@@ -50,7 +50,7 @@ print(count, found.fingerprint)
 
 def start(folder: Path, cache: Path, seconds: float) -> subprocess.Popen[str]:
     """Start a process that prepares a folder, `seconds` per record."""
-    environment = {**os.environ, "ECG_HUB_LAZY": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    environment = {**os.environ, "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     arguments = [sys.executable, "-c", SLOW, str(folder), str(cache), str(seconds)]
     return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -164,8 +164,7 @@ def test_two_processes_at_once_prepare_once(mock_ptb_xl: Path, prepared: Prepare
 @pytest.mark.heavy
 def test_workers_end_with_a_killed_preparation(mock_ptb_xl: Path, tmp_path: Path) -> None:
     code = SLOW.replace("cache_dir=sys.argv[2])", "cache_dir=sys.argv[2], num_proc=2)")
-    environment = {**os.environ, "ECG_HUB_LAZY": "1"}
-    process = subprocess.Popen([sys.executable, "-c", code, str(mock_ptb_xl), str(tmp_path), "0.1"], env=environment)
+    process = subprocess.Popen([sys.executable, "-c", code, str(mock_ptb_xl), str(tmp_path), "0.1"])
     deadline = time.monotonic() + 60
     while not (children := _children(process.pid)) or not list(tmp_path.rglob("*.partial")):
         assert time.monotonic() < deadline

@@ -51,7 +51,7 @@ def test_on_a_terminal_everything_is_still_there() -> None:
         "print_pairs({'labels': 'PRC(S) [x] ' * 30})\n"
     )
     leader, follower = pty.openpty()
-    env = {**os.environ, "ECG_HUB_LAZY": "1", "COLUMNS": "60", "TERM": "xterm", "NO_COLOR": "1"}
+    env = {**os.environ, "COLUMNS": "60", "TERM": "xterm", "NO_COLOR": "1"}
     process = subprocess.Popen([sys.executable, "-c", program], stdout=follower, stderr=follower, env=env)
     os.close(follower)
     text = b""

@@ -251,7 +251,7 @@ def test_listing_imports_nothing_heavy() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={"ECG_HUB_LAZY": "1", "PATH": ""},
+        env={"PATH": ""},
         capture_output=True,
         text=True,
         check=False,
