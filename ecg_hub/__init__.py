@@ -7,15 +7,16 @@ it nor torch is loaded before a public name is used, so that command lines which
 from __future__ import annotations
 
 import os as _os
+import typing as _typing
 from importlib import import_module as _import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from ecg_hub.catalog import public_classes as _public_classes
 from ecg_hub.names import disable_xet as _disable_xet
 from ecg_hub.registration import install as _install
+from ecg_hub.utils import __version__ as __version__
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from ecg_hub.auto import AutoConfig as AutoConfig
     from ecg_hub.auto import AutoFeatureExtractor as AutoFeatureExtractor
     from ecg_hub.auto import AutoModel as AutoModel
@@ -60,7 +61,6 @@ if _TYPE_CHECKING:
     from ecg_hub.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
     from ecg_hub.pipeline import load_pipeline as load_pipeline
 
-__version__ = "0.1.0"
 
 __all__ = [
     "AutoConfig",

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ecg_hub import __version__
 from ecg_hub.errors import DataError, EcgHubError
 from ecg_hub.hub.client import Kind
 from ecg_hub.names import PUBLIC_HUB
+from ecg_hub.utils import __version__
 from ecg_hub.utils.files import replacing
 from ecg_hub.utils.repo_names import check_name, check_path, check_ref
 

@@ -13,9 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from ecg_hub import __version__
 from ecg_hub.server.history import Folder, TreeStore
 from ecg_hub.server.storage import BlobStore, Disk
+from ecg_hub.utils import __version__
 
 State = Literal["ready", "making", "failed"]
 PageCommand = Callable[[Path, Path, Path, str], list[str]]

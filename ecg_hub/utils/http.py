@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import httpx2
 from tqdm import tqdm
 
-from ecg_hub import __version__
 from ecg_hub.errors import CheckpointError
+from ecg_hub.utils import __version__
 from ecg_hub.utils.files import HOME_OPTION, file_matches, rename_file, unwritable
 
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
