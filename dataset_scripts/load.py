@@ -23,7 +23,7 @@ from dataset_scripts.core.labels import canonical_sha256, encode, fold_sha256, v
 from dataset_scripts.core.report import check_loss, read_report
 from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean
-from ecg_hub.utils.files import home
+from ecg_hub.names import home
 
 MOCK_FILE = "mock.json"
 DERIVED_FOLDER = "derived"

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, unknown_name
-from ecg_hub.utils.files import home as home
 
 PUBLIC_HUB = "https://huggingface.co"
 UNVERIFIED = "unverified:"
@@ -49,6 +48,16 @@ class Resolved:
 
         commit = getattr(resolve_revision(self.target, revision), "resolved", None)
         return None if commit is None else str(commit)
+
+
+def home() -> Path:
+    """Return the folder of converted models and caches: $ECG_HUB_HOME, else the platform's cache folder / ecg_hub."""
+    configured = os.environ.get("ECG_HUB_HOME")
+    if configured:
+        return Path(configured).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ecg_hub", appauthor=False)
 
 
 def model_folder(alias: str) -> Path:
