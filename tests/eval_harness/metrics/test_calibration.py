@@ -80,7 +80,7 @@ def test_one_record_has_a_square_and_no_influence() -> None:
 
 
 def test_equal_probabilities_stay_in_one_bin() -> None:
-    """Of 8 records with 0.1 and 12 with 0.5 the second lot begins in the first bin of ten, and the other one is empty."""
+    """Of 8 records with 0.1 and 12 with 0.5 the second lot begins in the first bin of ten; the other one is empty."""
     prob = np.repeat([0.1, 0.5], [8, 12])[:, None]
     true = np.tile([1.0, 0.0], 10)[:, None]
     gap = true - prob

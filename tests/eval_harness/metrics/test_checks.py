@@ -38,7 +38,12 @@ def test_values_need_not_be_binary() -> None:
         ([[0, 1]], [[0.5]], True, "Targets have the shape (1, 2) and scores (1, 1); both must be equal."),
         ([0, 1], [0.5, 0.5], True, "Targets and scores have the shape (2,); two dimensions (records, outputs)"),
         ([[[0]]], [[[0]]], True, "Targets and scores have the shape (1, 1, 1)"),
-        ([[0], [1]], [[0], [NAN]], True, "Scores must be finite numbers; found nan in record 1, output 0 (1 such values)"),
+        (
+            [[0], [1]],
+            [[0], [NAN]],
+            True,
+            "Scores must be finite numbers; found nan in record 1, output 0 (1 such values)",
+        ),
         ([[0, 1]], [[0, -INF]], False, "Scores must be finite numbers; found -inf in record 0, output 1 (1 such"),
         (
             [[0, 0.5], [2, 1]],
@@ -46,7 +51,12 @@ def test_values_need_not_be_binary() -> None:
             True,
             "Targets must be 0, 1 or NaN (no target); found 0.5 in record 0, output 1 (2 such values)",
         ),
-        ([[INF, NAN]], [[0, 0]], False, "Targets must be finite numbers or NaN (no target); found inf in record 0, output"),
+        (
+            [[INF, NAN]],
+            [[0, 0]],
+            False,
+            "Targets must be finite numbers or NaN (no target); found inf in record 0, output",
+        ),
         ([["yes"]], [[0]], True, "The targets are not numbers: could not convert string to float"),
         ([[0]], [["high"]], True, "The scores are not numbers: could not convert string to float"),
         ([[0], [1, 0]], [[0]], True, "The targets are not numbers: setting an array element with a sequence"),
