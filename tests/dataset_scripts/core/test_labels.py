@@ -48,6 +48,7 @@ def test_multi_hot_makes_repeats_one() -> None:
     matrix = multi_hot([[1, 1, 0], [], [2]], classes=3)
     assert matrix.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
     assert matrix.dtype == np.float32
+    assert multi_hot([[1], [1]], 2).tolist() == [[0, 1], [0, 1]]
     assert multi_hot([], 4).shape == (0, 4)
     assert multi_hot([[]], 0).shape == (1, 0)
 

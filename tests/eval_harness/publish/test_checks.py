@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ecg_hub import catalog
+from eval_harness.publish import checks
 from eval_harness.publish.checks import Finding, check_run, content_problems, refusal
 from eval_harness.publish.meta import describe
 from eval_harness.publish.push import PublishError, entry_bytes, prepare
@@ -17,7 +19,7 @@ from eval_harness.results.folders import read_found
 from eval_harness.results.runfile import RunFile, fingerprint, write_run
 from eval_harness.tasks.registry import tasks
 from tests.support.board import made_up, write_scored
-from tests.support.results import SUPER, predictions
+from tests.support.results import SUPER, failed, predictions, result
 
 
 def change(folder: Path, edit: Callable[[dict[str, Any]], None], task: str = "ptbxl_super") -> None:
@@ -310,3 +312,47 @@ def test_a_refusal_names_twenty_problems_and_counts_the_rest() -> None:
     assert lines == ["Nothing was published:", *(f"  run task{n}: wrong" for n in range(20)), "  and 2 more"]
     assert refusal(found[:20]).split("\n") == lines[:21]
     assert refusal(found[:2], shown=1) == "Nothing was published:\n  run task0: wrong\n  and 1 more"
+
+
+def test_every_task_of_a_run_passes_is_refused_or_was_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"a": ["x", "y"], "b": [], "c": ["z"], "d": []}
+    results = {name: result(seed=number) for number, name in enumerate(wrong)} | {"e": failed("no data\nat all")}
+    run: Any = SimpleNamespace(
+        name="run 1", run=SimpleNamespace(tasks=dict.fromkeys(["gone", *results], 1)), results=results
+    )
+    monkeypatch.setattr(checks, "_problems", lambda found, name, result, known: wrong[name])
+    passed, problems, absent = check_run(run, {})
+    assert passed == [results["b"], results["d"]]
+    assert [str(finding) for finding in problems] == [
+        "run 1 gone: was asked for and has no result: give the same command again, so that nothing is left out",
+        *("run 1 a: x", "run 1 a: y", "run 1 c: z"),
+    ]
+    assert absent == [Finding("run 1", "e", "failed: no data")]
+
+
+def test_the_catalogues_corpora_decide_for_a_model_of_the_catalogue() -> None:
+    data = made_up("ecg-cpc", "ptbxl_super").model_dump(mode="json")["data"] | {"contamination": "seen"}
+    assert content(data=data) == ["it says its test set is seen; by the declared pre-training corpora it is clean"]
+    other = made_up("ward/mine", "ptbxl_super", data=data)
+    silent = other.model_copy(update={"model": other.model.model_copy(update={"origin": None})})
+    assert list(content_problems(silent, tasks())) == [], "nobody knows its corpora"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"protocol": "fast"}, "its protocol is 'paper', that of the run is 'fast'"),
+        ({"data": {"limit": 50}}, "its limit is None, that of the run is 50"),
+        ({"dtype": "bfloat16"}, "its dtype is 'float32', that of the run is 'bfloat16'"),
+    ],
+)
+def test_what_the_run_says_the_result_says(settings: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    change_run(folder, lambda run: run["settings"].update(settings))
+    assert expected in problems(folder)
+
+
+def test_the_run_names_the_version_of_its_tasks(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    change_run(folder, lambda run: run["tasks"].update(ptbxl_super=2))
+    assert "its task version is 1, that of the run is 2" in problems(folder)

@@ -322,6 +322,13 @@ def test_coverage_needs_no_predictions() -> None:
     assert label_coverage(SUPER, ["NORM", "other"]).missing == ["CD", "HYP", "MI", "STTC"]
 
 
+@pytest.mark.parametrize(("outputs", "unnamed"), [(2, 56), (58, 0), (60, 0)])
+def test_coverage_of_labels_that_only_the_run_names(outputs: int, unnamed: int) -> None:
+    names = [f"label {number}" for number in range(outputs)]
+    found = label_coverage(get_task("zzu_pecg"), ["age", *names], {"label_all": names})
+    assert (found.published, found.scored, found.missing, found.unnamed) == (58, outputs, [], unnamed)
+
+
 def test_confidence_widens_the_interval() -> None:
     narrow = score_task(SUPER, predictions(), RESAMPLES, confidence=0.5).metrics["macro_auroc"]
     wide = score_task(SUPER, predictions(), RESAMPLES, confidence=0.95).metrics["macro_auroc"]
