@@ -26,6 +26,7 @@ from eval_harness.results.scoring import (
     label_coverage,
     patient_groups,
     score_task,
+    subgroups,
 )
 from eval_harness.results.verify import differences
 from eval_harness.stats import estimates
@@ -294,6 +295,14 @@ def test_subgroups_of_values_have_the_error_of_their_records() -> None:
     males = [row for row in groups["male"] if sex[row] == "male"]
     given.y_true[males] = np.nan
     assert [part.value for part in score_task(regression_task(), given, RESAMPLES).subgroups] == ["female"]
+
+
+def test_a_lone_sex_leaves_the_ages_and_ten_records_are_enough() -> None:
+    given = dataclasses.replace(
+        predictions(validation=0, test=29), sex=["female"] * 29, age=[30.0] * 10 + [70.0] * 10 + [10.0] * 9
+    )
+    found = [(name, value, rows.tolist()) for name, value, rows in subgroups(given)]
+    assert found == [("age", age_band(30), list(range(10))), ("age", age_band(70), list(range(10, 20)))]
 
 
 def test_a_record_without_a_patient_is_one_of_its_own() -> None:
