@@ -131,3 +131,17 @@ def test_the_root_is_of_the_debiased_square_and_0_below_it() -> None:
 def test_targets_that_are_no_outcomes_are_refused(function: object) -> None:
     with pytest.raises(InputError, match=r"Targets must be 0, 1 or NaN \(no target\); found 0.5 in record 0, output 0"):
         function([[0.5]], [[0.5]])  # type: ignore[operator]
+
+
+def test_the_last_bin_may_be_empty() -> None:
+    prob = np.repeat([0.1, 0.5], 15)[:, None]
+    true = np.tile([1.0, 0.0], 15)[:, None]
+    gaps = np.split((true - prob)[:, 0], 2)
+    expected = sum(0.5 * (gap.mean() ** 2 - gap.var(ddof=1) / 15) for gap in gaps)
+    assert debiased_squares(true, prob).point[0] == pytest.approx(expected)
+
+
+def test_a_bin_of_one_record_varies_by_its_probability() -> None:
+    prob = np.array([0.2] * 19 + [0.7])[:, None]
+    found = debiased_squares(np.zeros((20, 1)), prob)
+    assert found.chance[0] == pytest.approx(2 * ((0.95 * 0.16 / 19) ** 2 + (0.05 * 0.21) ** 2))
