@@ -28,3 +28,18 @@ def test_mixed_is_minus_the_composite() -> None:
     true = np.concatenate([TARGETS[:, :1], np.zeros((4, 1), np.float32)], axis=1)
     outputs = np.concatenate([SCORES[:, :1], np.full((4, 1), 0.25, np.float32)], axis=1)
     assert selection_score(true, outputs, classes=1) == -0.25
+
+
+def test_mixed_counts_a_class_without_both_outcomes_half() -> None:
+    true = np.concatenate([TARGETS, np.zeros((4, 1), np.float32)], axis=1)
+    outputs = np.concatenate([SCORES, np.zeros((4, 1), np.float32)], axis=1)
+    assert selection_score(true, outputs, classes=2) == -0.25
+
+
+def test_mixed_without_a_known_value_is_nan() -> None:
+    true = np.concatenate([TARGETS[:, :1], np.full((4, 1), np.nan, np.float32)], axis=1)
+    assert math.isnan(selection_score(true, SCORES, classes=1))
+
+
+def test_no_known_value_in_regression_is_nan() -> None:
+    assert math.isnan(selection_score(np.full((4, 2), np.nan, np.float32), SCORES, classes=0))

@@ -31,6 +31,16 @@ def test_no_other_threshold_is_better(by: Criterion) -> None:
         assert chosen[k] == max(cut for cut, value in gains.items() if value > best - 1e-12)
 
 
+def test_all_positives_count_also_the_one_with_the_lowest_score() -> None:
+    assert choose_thresholds(np.array([[1.0], [0], [1]]), np.array([[0.9], [0.5], [0.1]])).tolist() == [0.1]
+
+
+def test_of_two_thresholds_with_one_f1_the_higher_is_taken() -> None:
+    """One of two positives with one called, and both with four called: F1 of 2/3 each."""
+    true, score = np.array([[1.0], [0], [0], [1]]), np.array([[0.9], [0.8], [0.7], [0.6]])
+    assert choose_thresholds(true, score).tolist() == [0.9]
+
+
 def test_metrics_as_in_scikit_learn() -> None:
     chosen = choose_thresholds(Y_TRUE, Y_SCORE)
     found = threshold_metrics(Y_TRUE, Y_SCORE, chosen)
@@ -75,6 +85,8 @@ def test_thresholds_of_whole_numbers_and_of_none_are_taken() -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
         threshold_metrics(np.array([[0.5]]), np.array([[0.5]]), [0.5])
+    with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
+        choose_thresholds(np.array([[0.5]]), np.array([[0.5]]))
     with pytest.raises(InputError, match=r"Unknown criterion 'auc'; allowed: 'f1', 'youden'"):
         choose_thresholds(Y_TRUE, Y_SCORE, "auc")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"one per class is expected: \(8,\)"):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ecg_hub import catalog
-from eval_harness.publish.checks import check_run
+from eval_harness.publish import checks
+from eval_harness.publish.checks import Finding, check_run, content_problems, refusal
 from eval_harness.publish.meta import describe
 from eval_harness.publish.push import PublishError, entry_bytes, prepare
 from eval_harness.results.folders import read_found
 from eval_harness.results.runfile import RunFile, fingerprint, write_run
 from eval_harness.tasks.registry import tasks
-from tests.support.board import write_scored
-from tests.support.results import SUPER, predictions
+from tests.support.board import made_up, write_scored
+from tests.support.results import SUPER, failed, predictions, result
 
 
 def change(folder: Path, edit: Callable[[dict[str, Any]], None], task: str = "ptbxl_super") -> None:
@@ -232,3 +234,125 @@ def test_other_weights_go_under_a_name_of_their_own(
     assert meta.id not in catalog.models()
     change(folder, lambda content: content["data"].update(contamination="seen"))
     assert f"by the declared pre-training corpora it is {contamination}" in problems(folder)
+
+
+def content(task: str = "ptbxl_super", **changes: Any) -> list[str]:
+    """What is wrong with a made-up result that says what the keywords say."""
+    return list(content_problems(made_up("ecg-cpc", task, **changes), tasks()))
+
+
+@pytest.mark.parametrize(
+    ("metric", "estimate"),
+    [
+        ("macro_auroc", {"point": 0.0, "low": 0.0, "high": 0.0}),
+        ("macro_auroc", {"point": 1.0, "low": None, "high": None}),
+        ("macro_auroc", {"point": 0.5, "low": -0.01, "high": 1.01}),
+        ("macro_auroc", {"point": 0.5, "low": None, "high": 0.6}),
+        ("macro_auroc", {"point": 0.5, "low": 0.4, "high": None}),
+        ("mae", {"point": 1.5, "low": 1.4, "high": 1.6}),
+    ],
+)
+def test_values_that_a_metric_can_have(metric: str, estimate: dict[str, Any]) -> None:
+    task = "mimic_age" if metric == "mae" else "ptbxl_super"
+    assert content(task, metrics={metric: {**estimate, "classes": 1}}) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "estimate", "expected"),
+    [
+        ("mae", {"point": -0.1, "low": None, "high": None}, "metrics.mae: -0.1 is no value of this metric"),
+        (
+            "macro_auroc",
+            {"point": 0.5, "low": 0.6, "high": 0.4},
+            "metrics.macro_auroc: its interval ends before it begins (0.6 to 0.4)",
+        ),
+    ],
+)
+def test_values_that_it_cannot_have(metric: str, estimate: dict[str, Any], expected: str) -> None:
+    task = "mimic_age" if metric == "mae" else "ptbxl_super"
+    assert content(task, metrics={metric: {**estimate, "classes": 1}}) == [expected]
+
+
+def test_data_are_needed_and_their_labels_those_of_the_task() -> None:
+    nothing = made_up("ecg-cpc", "ptbxl_super").model_copy(update={"data": None})
+    assert list(content_problems(nothing, tasks())) == ["it says nothing of its data"]
+    data = made_up("ecg-cpc", "ptbxl_super").model_dump(mode="json")["data"]
+    data["labels"] = {"published": 4, "scored": 4}
+    assert content(data=data) == ["it says 4 published labels, the task has 5"]
+
+
+def test_what_is_allowed_is_listed() -> None:
+    assert content(protocol={"name": "mine", "deviations": {}})[0] == "its protocol is 'mine'; allowed: paper, fast"
+
+
+def test_more_records_than_the_copy_holds_are_found() -> None:
+    data = made_up("ecg-cpc", "ptbxl_super").model_dump(mode="json")["data"]
+    held = data["release"]["records"]["test"]
+    data["records"]["test"] = held + 1
+    assert f"it used {held + 1} test records, and its copy of the data holds {held}" in content(data=data)
+
+
+def test_a_part_of_the_release_must_be_said_and_the_whole_not_called_a_part() -> None:
+    data = made_up("ecg-cpc", "ptbxl_super").model_dump(mode="json")["data"]
+    whole = {"name": "paper", "deviations": {"records": "273/2198"}}
+    assert content(data=data, protocol=whole) == [
+        "its deviations say records=273/2198, its counts say all of the release"
+    ]
+    part = {split: number // 8 for split, number in data["records"].items()}
+    data |= {"records": part, "release": {"read": sum(part.values()), "records": part}}
+    (silent,) = content(data=data)
+    assert silent.startswith("against the release its data have records=")
+    assert silent.endswith(", and its deviations do not say so")
+    assert content(data={**data, "release": None}) == []
+
+
+def test_a_refusal_names_twenty_problems_and_counts_the_rest() -> None:
+    found = [Finding("run", f"task{number}", "wrong") for number in range(22)]
+    lines = refusal(found).split("\n")
+    assert lines == ["Nothing was published:", *(f"  run task{n}: wrong" for n in range(20)), "  and 2 more"]
+    assert refusal(found[:20]).split("\n") == lines[:21]
+    assert refusal(found[:2], shown=1) == "Nothing was published:\n  run task0: wrong\n  and 1 more"
+
+
+def test_every_task_of_a_run_passes_is_refused_or_was_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"a": ["x", "y"], "b": [], "c": ["z"], "d": []}
+    results = {name: result(seed=number) for number, name in enumerate(wrong)} | {"e": failed("no data\nat all")}
+    run: Any = SimpleNamespace(
+        name="run 1", run=SimpleNamespace(tasks=dict.fromkeys(["gone", *results], 1)), results=results
+    )
+    monkeypatch.setattr(checks, "_problems", lambda found, name, result, known: wrong[name])
+    passed, problems, absent = check_run(run, {})
+    assert passed == [results["b"], results["d"]]
+    assert [str(finding) for finding in problems] == [
+        "run 1 gone: was asked for and has no result: give the same command again, so that nothing is left out",
+        *("run 1 a: x", "run 1 a: y", "run 1 c: z"),
+    ]
+    assert absent == [Finding("run 1", "e", "failed: no data")]
+
+
+def test_the_catalogues_corpora_decide_for_a_model_of_the_catalogue() -> None:
+    data = made_up("ecg-cpc", "ptbxl_super").model_dump(mode="json")["data"] | {"contamination": "seen"}
+    assert content(data=data) == ["it says its test set is seen; by the declared pre-training corpora it is clean"]
+    other = made_up("ward/mine", "ptbxl_super", data=data)
+    silent = other.model_copy(update={"model": other.model.model_copy(update={"origin": None})})
+    assert list(content_problems(silent, tasks())) == [], "nobody knows its corpora"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"protocol": "fast"}, "its protocol is 'paper', that of the run is 'fast'"),
+        ({"data": {"limit": 50}}, "its limit is None, that of the run is 50"),
+        ({"dtype": "bfloat16"}, "its dtype is 'float32', that of the run is 'bfloat16'"),
+    ],
+)
+def test_what_the_run_says_the_result_says(settings: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    change_run(folder, lambda run: run["settings"].update(settings))
+    assert expected in problems(folder)
+
+
+def test_the_run_names_the_version_of_its_tasks(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    change_run(folder, lambda run: run["tasks"].update(ptbxl_super=2))
+    assert "its task version is 1, that of the run is 2" in problems(folder)

@@ -10,10 +10,11 @@ import pytest
 
 from ecg_hub.errors import InputError
 from eval_harness.analyses.studies import score_run
+from eval_harness.results import comparison
 from eval_harness.results.comparison import Comparison, compare_models, holm, p_text, p_value, repeated_patients
 from eval_harness.results.predictions import Predictions, write_predictions
 from eval_harness.stats.bootstrap import bootstrap_counts
-from eval_harness.stats.resampled import compare
+from eval_harness.stats.resampled import compare, interval, metric_replicates
 from eval_harness.tasks.registry import get_task
 from tests.support.results import predictions, result
 
@@ -39,6 +40,69 @@ def test_differences_are_those_of_the_statistics_on_the_same_resamples() -> None
     assert pair.difference.significant
     assert pair.distinguished
     assert pair.p == pair.p_holm < 1e-6
+
+
+def test_every_number_comes_from_the_same_resamples() -> None:
+    runs = {"a": model(0.1, 1), "b": model(0.3, 2)}
+    found = compare_models(SUPER, runs, by="record")
+    assert found == compare_models(SUPER, runs, by="record", resamples=1000, seed=0)
+    assert (found.task, found.metric) == ("ptbxl_super", "macro_auroc")
+    assert [standing.model for standing in found.standings] == ["b", "a"]
+    true, counts = runs["a"].y_true[5:], bootstrap_counts(80, 1000, 0)
+    scores = {name: metric_replicates("macro_auroc", true, run.y_prob[5:], counts) for name, run in runs.items()}
+    assert [standing.score for standing in found.standings] == [interval(*scores["b"]), interval(*scores["a"])]
+    (pair,) = found.pairs
+    assert (pair.first, pair.second) == ("b", "a")
+    assert pair.p == p_value(scores["b"][0] - scores["a"][0], scores["b"][1] - scores["a"][1])
+
+
+def test_the_published_metric_is_compared_by_its_own_rule() -> None:
+    first, second = model(0.1, 1), model(0.3, 2)
+    (pair,) = compare_models(SUPER, {"a": first, "b": second}, "macro_auroc_paper", RESAMPLES).pairs
+    counts = bootstrap_counts(80, RESAMPLES, 0)
+    expected = compare(second.y_true[5:], second.y_prob[5:], first.y_prob[5:], counts, "macro_auroc_paper")
+    assert pair.difference == expected
+    assert pair.difference != compare(second.y_true[5:], second.y_prob[5:], first.y_prob[5:], counts, "macro_auroc"), (
+        "it is rounded and not centred"
+    )
+
+
+def test_of_errors_the_lower_one_is_better() -> None:
+    """Two lab values, one record without the second."""
+    lab = get_task("mimic_lab_values")
+    names = ("Albumin", "Ferritin")
+    true = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    true[3, 1] = np.nan
+    runs = {
+        name: Predictions(
+            run=lab.run,
+            kind="regression",
+            labels=names,
+            split=["test"] * 40,
+            record_id=[str(i) for i in range(40)],
+            y_true=true,
+            y_prob=np.nan_to_num(true) + error,
+        )
+        for name, error in (("a", np.float32(0.5)), ("b", np.float32(0.25)))
+    }
+    found = compare_models(lab, runs, resamples=20)
+    assert [standing.model for standing in found.standings] == ["b", "a"]
+    assert found.standings[0].score.point == pytest.approx(0.25, abs=1e-6)
+    assert (found.metric, found.labels) == ("mae", names)
+
+
+def test_labels_of_a_group_are_those_that_the_run_names() -> None:
+    runs = {
+        name: dataclasses.replace(model(0.3, seed), groups={"label_all": list(SUPER.labels[1:4])})
+        for seed, name in enumerate("ab")
+    }
+    assert compare_models(get_task("zzu_pecg"), runs, resamples=20).labels == SUPER.labels[1:4]
+
+
+def test_an_adjusted_p_value_of_5_percent_does_not_distinguish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "holm", lambda values: [0.05] * len(values))
+    (pair,) = compare_models(SUPER, {"a": model(0.5), "b": model(0.0, 1)}, resamples=20).pairs
+    assert not pair.distinguished
 
 
 def test_ties_share_a_rank_and_the_next_group_goes_on_after_them() -> None:
@@ -139,6 +203,8 @@ def test_patients_are_drawn_as_soon_as_one_has_two_records() -> None:
     assert repeated_patients(None, ["a", "b"]) is None
     assert repeated_patients([None, None], ["a", "b"]) is None
     assert repeated_patients(["p", "q"], ["a", "b"]) is None
+    with pytest.raises(ValueError, match="zip"):
+        repeated_patients(["p", "p"], ["a"])
     found = repeated_patients(["p", "", "p", None, "a"], ["a", "b", "c", "d", "e"])
     assert found is not None
     assert found.tolist() == ["patient p", "record b", "patient p", "record d", "patient a"]
@@ -174,6 +240,7 @@ def test_p_values_are_those_of_the_normal_distribution() -> None:
     replicates = np.array([0.0, 2.0, np.nan, 4.0])  # standard deviation 2
     assert p_value(2 * 1.959964, replicates) == pytest.approx(0.05, abs=1e-6)
     assert p_value(-2 * 2.575829, replicates) == pytest.approx(0.01, abs=1e-6)
+    assert p_value(1.0, np.array([0.0, 2.0])) == pytest.approx(0.4795, abs=1e-4), "two have a spread"
     assert p_value(0.0, np.zeros(9)) == 1.0
     assert p_value(0.1, np.full(9, 0.1)) == 0.0
     assert p_value(0.1, np.array([0.2])) == 1.0, "one resample says nothing of chance"
@@ -191,6 +258,7 @@ def test_small_p_values_are_not_printed_as_nothing() -> None:
 
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([float("nan"), 0.02]) == pytest.approx([float("nan"), 0.04], nan_ok=True)
     assert holm([]) == []

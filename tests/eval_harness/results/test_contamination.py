@@ -6,7 +6,8 @@ import pytest
 
 from ecg_hub import catalog
 from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
-from eval_harness.results.contamination import State, corpora, declared, known_datasets, own_train_only, state
+from eval_harness.results import contamination
+from eval_harness.results.contamination import Contents, State, corpora, declared, known_datasets, own_train_only, state
 from eval_harness.tasks.registry import datasets
 
 
@@ -79,6 +80,15 @@ def test_the_list_of_corpora_names_datasets_of_the_benchmark() -> None:
         assert not contents.may_hold & contents.holds
     for name in known_datasets():
         assert corpora()[name].holds == {name}
+
+
+def test_the_list_is_read_as_it_stands() -> None:
+    read = contamination.corpora.__wrapped__()
+    assert read == corpora()
+    assert read["heedb"].may_hold == {"georgia"}
+    assert contamination._contents({"holds": ["a", "b"], "may_hold": ["c"]}) == Contents(
+        frozenset({"a", "b"}), frozenset({"c"})
+    )
 
 
 def test_every_corpus_of_the_catalogue_is_listed_but_one() -> None:

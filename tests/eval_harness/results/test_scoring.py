@@ -19,7 +19,15 @@ from eval_harness.metrics.ranking import (
 from eval_harness.metrics.regression import mae, mean_mae, pooled_mae
 from eval_harness.metrics.thresholds import choose_thresholds, threshold_metrics
 from eval_harness.results.predictions import Predictions
-from eval_harness.results.scoring import ResampleUnit, ScoringError, age_band, label_coverage, score_task
+from eval_harness.results.scoring import (
+    ResampleUnit,
+    ScoringError,
+    age_band,
+    label_coverage,
+    patient_groups,
+    score_task,
+    subgroups,
+)
 from eval_harness.results.verify import differences
 from eval_harness.stats import estimates
 from eval_harness.stats.bootstrap import bootstrap_counts
@@ -203,6 +211,7 @@ class TestRegression:
         assert age.mae_clinical is not None
         assert (age.unit, bmi.unit, bmi.mae_clinical) == ("years", None, None)
         assert age.mae_clinical.point == pytest.approx(17.5 * (age.mae.point or 0))
+        assert age.mae_clinical.low == pytest.approx(17.5 * (age.mae.low or 0))
         assert age.mae_clinical.high == pytest.approx(17.5 * (age.mae.high or 0))
 
     def test_no_target_at_all(self) -> None:
@@ -261,8 +270,72 @@ class TestNoScore:
         assert issubclass(ScoringError, ResultError)
 
 
+def test_subgroups_of_values_have_the_error_of_their_records() -> None:
+    given = regression_predictions()
+    test = [row for row, split in enumerate(given.split) if split == "test"]
+    groups = {"female": test[::2], "male": test[1::3]}
+    sex: list[str | None] = [None] * len(given.split)
+    for name, rows in groups.items():
+        for row in rows:
+            sex[row] = name
+    given = dataclasses.replace(given, sex=sex)
+    parts = {part.value: part for part in score_task(regression_task(), given, RESAMPLES).subgroups}
+    kept = [index for index, value in enumerate(sex) if value == "female"]
+    alone = dataclasses.replace(
+        given,
+        split=["test"] * len(kept),
+        record_id=[given.record_id[row] for row in kept],
+        y_true=given.y_true[kept],
+        y_prob=given.y_prob[kept],
+        sex=None,
+        patient_id=None,
+    )
+    assert parts["female"].metrics == {"mae": score_task(regression_task(), alone, RESAMPLES).metrics["mae"]}
+    assert parts["female"].metrics["mae"].low is not None
+    males = [row for row in groups["male"] if sex[row] == "male"]
+    given.y_true[males] = np.nan
+    assert [part.value for part in score_task(regression_task(), given, RESAMPLES).subgroups] == ["female"]
+
+
+def test_a_lone_sex_leaves_the_ages_and_ten_records_are_enough() -> None:
+    given = dataclasses.replace(
+        predictions(validation=0, test=29), sex=["female"] * 29, age=[30.0] * 10 + [70.0] * 10 + [10.0] * 9
+    )
+    found = [(name, value, rows.tolist()) for name, value, rows in subgroups(given)]
+    assert found == [("age", age_band(30), list(range(10))), ("age", age_band(70), list(range(10, 20)))]
+
+
+def test_a_record_without_a_patient_is_one_of_its_own() -> None:
+    given = dataclasses.replace(predictions(validation=0, test=4), patient_id=["a", None, "a", None])
+    assert patient_groups(given).tolist() == ["patient a", "record 1", "patient a", "record 3"]
+
+
+def test_the_calibration_error_says_of_how_many_labels_it_is() -> None:
+    found = score_task(SUPER, predictions(), RESAMPLES).metrics
+    assert found["macro_calibration_error"].classes == found["macro_auroc"].classes == 5
+
+
+def test_a_value_without_an_interval_is_scaled_without_one() -> None:
+    given = dataclasses.replace(regression_predictions(), scales={"age": (17.5, "years")})
+    test = [row for row, split in enumerate(given.split) if split == "test"]
+    column = given.labels.index("age")
+    given.y_true[test[0], column], given.y_true[test[1:], column] = 1, np.nan
+    age, _ = score_task(regression_task(), given, RESAMPLES).per_label
+    assert age.mae is not None
+    assert age.mae_clinical is not None
+    assert age.mae_clinical.point == pytest.approx(17.5 * (age.mae.point or 0))
+    assert age.mae_clinical.low is age.mae_clinical.high is None
+
+
 def test_coverage_needs_no_predictions() -> None:
     assert label_coverage(SUPER, ["NORM", "other"]).missing == ["CD", "HYP", "MI", "STTC"]
+
+
+@pytest.mark.parametrize(("outputs", "unnamed"), [(2, 56), (58, 0), (60, 0)])
+def test_coverage_of_labels_that_only_the_run_names(outputs: int, unnamed: int) -> None:
+    names = [f"label {number}" for number in range(outputs)]
+    found = label_coverage(get_task("zzu_pecg"), ["age", *names], {"label_all": names})
+    assert (found.published, found.scored, found.missing, found.unnamed) == (58, outputs, [], unnamed)
 
 
 def test_confidence_widens_the_interval() -> None:

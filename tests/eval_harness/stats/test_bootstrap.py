@@ -186,3 +186,25 @@ def test_counts_must_fit_the_records() -> None:
             auroc_replicates(y_true, y_score, wrong)
         with pytest.raises(InputError, match="Use `bootstrap_counts`"):
             mae_replicates(y_true, y_score, wrong)
+
+
+def test_the_micro_area_of_many_entries_does_not_overflow() -> None:
+    """400 records of 200 classes weigh 80,000 entries, more than 16 bits hold."""
+    rng = np.random.default_rng(0)
+    true = (rng.random((400, 200)) < 0.5).astype(np.float32)
+    score = (true * 0.2 + rng.random(true.shape)).astype(np.float32)
+    found = micro_auroc_replicates(true, score, np.ones((400, 2), np.uint16))
+    expected = roc_auc_score(true.ravel(), score.ravel())
+    assert found.tolist() == pytest.approx([expected, expected], abs=1e-9)
+
+
+def test_the_micro_area_refuses_targets_that_are_no_outcomes() -> None:
+    with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
+        micro_auroc_replicates([[0.5]], [[0.5]], np.ones((1, 1), np.uint16))
+
+
+def test_one_record_drawn_once_has_an_error() -> None:
+    counts = np.array([[1, 0], [0, 0]], np.uint16)
+    each, pooled = mae_replicates([[1.0], [2.0]], [[0.5], [0.0]], counts)
+    for replicates in (each[:, 0], pooled):
+        assert replicates.tolist() == pytest.approx([0.5, np.nan], nan_ok=True)

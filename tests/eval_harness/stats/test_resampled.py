@@ -156,6 +156,31 @@ class TestComparison:
         assert better.significant
         assert compare(y_true, noise, y_score, counts, "macro_auroc").point == -better.point
 
+    def test_each_metric_has_replicates_of_its_own(self) -> None:
+        y_true, y_score = scored(records=60, classes=8)
+        counts = bootstrap_counts(60, 30)
+        areas, precisions = resample_ranking(y_true, y_score, counts)
+        expected = {
+            "macro_auroc": macro(areas),
+            "macro_auroc_paper": macro_paper(areas),
+            "macro_auprc": macro(precisions),
+        }
+        assert len({point for point, _ in expected.values()}) == 3
+        for metric, (point, replicates) in expected.items():
+            found = metric_replicates(metric, y_true, y_score, counts)
+            assert found[0] == point
+            np.testing.assert_array_equal(found[1], replicates)
+
+    def test_the_published_metric_is_compared_by_the_published_rule(self) -> None:
+        y_true, y_score = scored(records=60, classes=8)
+        noise = np.random.default_rng(0).random(y_score.shape)
+        counts = bootstrap_counts(60, 30)
+        for metric in ("macro_auroc", "macro_auroc_paper"):
+            parts = [metric_replicates(metric, y_true, score, counts) for score in (y_score, noise)]
+            found = compare(y_true, y_score, noise, counts, metric)
+            assert found == difference(*parts[0], *parts[1], paper=metric == "macro_auroc_paper")
+            assert found != difference(*parts[0], *parts[1], paper=metric != "macro_auroc_paper")
+
     def test_mae_is_compared_too(self) -> None:
         y_true = np.random.default_rng(0).normal(size=(80, 2))
         found = compare(y_true, y_true, y_true + 1, bootstrap_counts(80, 50), "mae")
