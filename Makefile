@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 
 help:
 	@echo "make demo        create .venv, install, score a random ECG-CPC on the embedded mock PTB-XL (minutes)"
-	@echo "make test        the test suite (under 15 minutes on 2 cores)"
+	@echo "make test        the test suite (minutes on 2 cores)"
 	@echo "make test-heavy  what takes longer: kill series, scale, full-size models"
 	@echo "make check       ruff and mypy"
 	@echo "make coverage    the test suite with line and branch coverage"
