@@ -50,7 +50,7 @@ def add_verbs(parser: argparse.ArgumentParser, folder: ModuleType, order: Sequen
         order: names of the files that come first; others follow by name.
     """
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    names = {item.name for item in pkgutil.iter_modules(folder.__path__)} - {"main"}
+    names = {item.name for item in pkgutil.iter_modules(folder.__path__)} - {"main", "__main__"}
     # Parts of a verb are imported when it runs: they bring libraries that the help must start without.
     parts = {name for name in names if any(name.startswith(f"{verb}_") for verb in names)}
     for name in (*order, *sorted(names - parts - {*order})):
