@@ -300,15 +300,26 @@ class _StandardError(logging.Handler):
         print(self.format(record), file=sys.stderr, flush=True)
 
 
-def set_up_log() -> None:
+@contextlib.contextmanager
+def log_to_standard_error() -> Iterator[None]:
     """Write the server's log and one line for each request to standard error; neither ever holds a token."""
     handler = _StandardError()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name, level in (("ecg_hub.hub", logging.INFO), ("uvicorn", logging.WARNING)):
+    loggers = {"ecg_hub.hub": logging.INFO, "uvicorn": logging.WARNING}
+    before = {name: (logger := logging.getLogger(name), logger.level, logger.propagate) for name in loggers}
+    for name, level in loggers.items():
         logger = logging.getLogger(name)
-        logger.handlers = [handler]
+        logger.addHandler(handler)
         logger.setLevel(level)
         logger.propagate = False
+    try:
+        yield
+    finally:
+        # Whoever serves from a program of their own finds their log as it was.
+        for logger, level, propagate in before.values():
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
 
 
 @dataclass

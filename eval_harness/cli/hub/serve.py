@@ -48,7 +48,7 @@ def register(verbs: Any) -> None:
 def run_serve(args: argparse.Namespace) -> int:
     """Serve, or do the one thing asked for."""
     from ecg_hub.errors import InputError
-    from ecg_hub.server.serve import Address, open_hub, require_packages, serve, set_up_log
+    from ecg_hub.server.serve import Address, log_to_standard_error, open_hub, require_packages, serve
 
     if args.new_token:
         return _new_token(args)
@@ -63,8 +63,8 @@ def run_serve(args: argparse.Namespace) -> int:
             return _check(hub) if args.check else _collect(hub)
     if not 0 <= args.port < 65536:
         raise InputError(f"--port takes 0 to 65535, not {args.port}.")
-    set_up_log()
-    return serve(root, Address(args.host, args.port), options, args.token_file)
+    with log_to_standard_error():
+        return serve(root, Address(args.host, args.port), options, args.token_file)
 
 
 def parse_size(text: str) -> int:

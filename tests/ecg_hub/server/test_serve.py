@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
 import subprocess
@@ -120,6 +121,8 @@ def test_the_verb_refuses_what_makes_no_sense(tmp_path: Path, capsys: pytest.Cap
         assert main(words) == 1
         assert message in capsys.readouterr().err
     assert [parse_size(text) for text in ("7", "1.5kB", "2 GB")] == [7, 1500, 2 * 10**9]
+    log = logging.getLogger("ecg_hub.hub")
+    assert (log.propagate, log.handlers) == (True, []), "a program finds its own log as it was"
 
 
 def test_tokens_are_made_and_the_folder_is_checked_and_collected(
