@@ -85,15 +85,7 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
 
 
 def refuse_published_name(name: str, source: PathLike) -> None:
-    """Refuse a user's own archive that has the name of a registered dataset.
-
-    Args:
-        name: of the archive.
-        source: the file that describes it, for the error text.
-
-    Raises:
-        InputError: a registered dataset has that name.
-    """
+    """Refuse a user's own archive that has the name of a registered dataset."""
     if name in datasets():
         raise InputError(
             f"{source}: field 'name': {name!r} is a published dataset, and a result under its name must mean that one; "

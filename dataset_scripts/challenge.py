@@ -151,11 +151,7 @@ class ChallengeDataset(ECGDataset):
     abbreviated: bool = False
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
-        """Return the raw folder after checking that records of this part are there.
-
-        Raises:
-            DataError: the folder does not exist, holds no record, or only records of another dataset.
-        """
+        """Return the raw folder after checking that records of this part are there."""
         folder = super().check_folder(data_dir, sampling_rate)
         found = [item.record_id for item in list_records(folder, self.part) if item.whole]
         source = f"Get {self.title} from {self.page} (training/{self.part})"
@@ -194,12 +190,7 @@ class ChallengeDataset(ECGDataset):
         return Scan(table, lost=lost, excluded=excluded)
 
     def read(self, data_dir: Path, record: RawRecord) -> Signal:
-        """Read a header and its signal.
-
-        Raises:
-            DataError: a file is missing or damaged, or the header is one that WFDB software refuses.
-            RecordExcluded: a sample is missing.
-        """
+        """Read a header and its signal."""
         path = data_dir / record.file
         header = read_header(path)
         _check_record_name(path)
@@ -237,11 +228,7 @@ class ChallengeDataset(ECGDataset):
         return " or ".join(meanings) or label
 
     def labels_of(self, dx: str | None) -> tuple[list[str], list[str]]:
-        """Return the labels of a `Dx` text, repeats kept, and what is odd about it.
-
-        Args:
-            dx: the text behind "Dx:", e.g. "426783006,164934002", or None where the header has no such line.
-        """
+        """Return the labels of a `Dx` text, repeats kept, and what is odd about it."""
         if dx is None:
             return [], ["the header has no Dx line"]
         table = code_names(self.code_table)
@@ -293,11 +280,7 @@ def _whose(found: Sequence[str]) -> str:
 
 
 def _check_record_name(path: Path) -> None:
-    """Refuse the headers of an early edition, as WFDB software does; some of them state a gain that is wrong.
-
-    Raises:
-        DataError: the record line names a file instead of a record.
-    """
+    """Refuse the headers of an early edition, as WFDB software does; some of them state a gain that is wrong."""
     with path.open(encoding="utf-8", errors="replace") as handle:
         words = next((line.split() for line in handle if line.strip() and not line.startswith("#")), [""])
     if "." in words[0]:
@@ -362,11 +345,6 @@ def release(code_table: str, records: int, labels: int) -> Release:
     """Return what is known of release 1.0.3 of a part: its published counts per code, added up per label.
 
     A record that carries two codes of one label counts twice, as it does in the count rule.
-
-    Args:
-        code_table: the part's code table.
-        records: records of the part.
-        labels: labels that the count filter keeps.
     """
     counts: Counter[str] = Counter()
     for row in first_rows(code_table):

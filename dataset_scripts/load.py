@@ -148,11 +148,7 @@ def default_cache(cache_dir: PathLike | None) -> Path:
 
 
 def read_mock(folder: Path, dataset: ECGDataset) -> dict[str, Any]:
-    """Return the content of a mock tree's `mock.json`, {} for real data.
-
-    Raises:
-        DataError: the file is no JSON object or names a threshold that the dataset does not have.
-    """
+    """Return the content of a mock tree's `mock.json`, {} for real data."""
     path = folder / MOCK_FILE
     if not path.is_file():
         return {}

@@ -163,12 +163,7 @@ class ModelEntry:
         )
 
     def load(self, role: str) -> Any:
-        """Import one part of the model.
-
-        Args:
-            role: "config", "model", "classifier", "converter", "feature_extractor", or "pretraining" where there is
-                one.
-        """
+        """Import one part of the model."""
         return load_reference(getattr(self.classes, role))
 
 

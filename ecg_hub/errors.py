@@ -59,14 +59,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str], remedy: str = "") -> UnknownNameError:
-    """Build the error for an unregistered name: quotes it, suggests, lists what exists and names the command.
-
-    Args:
-        kind: "model", "task", "dataset", "mode", ...
-        name: what the user wrote.
-        allowed: the names that exist.
-        remedy: a closing sentence such as "See `ecg-eval ls`."
-    """
+    """Build the error for an unregistered name: quotes it, suggests, lists what exists and names the command."""
     names = sorted(allowed)
     text = f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names) or 'none'}."
     return UnknownNameError(f"{text} {remedy}".strip())

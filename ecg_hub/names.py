@@ -37,11 +37,7 @@ class Resolved:
     tiny: bool = False
 
     def commit(self, revision: str | None = None) -> str | None:
-        """Return the commit that a hub id stands for now, or None if it is not on a hub or the hub does not answer.
-
-        Args:
-            revision: branch, tag or commit; None is the default branch.
-        """
+        """Return the commit that a hub id stands for now, or None if it is not on a hub or the hub does not answer."""
         if self.kind != "hub":
             return None
         from transformers.utils.hub import resolve_revision
@@ -61,11 +57,7 @@ def home() -> Path:
 
 
 def model_folder(alias: str) -> Path:
-    """Return where `ecg-hub convert` and `ecg-hub pull` put a model.
-
-    Args:
-        alias: short name.
-    """
+    """Return where `ecg-hub convert` and `ecg-hub pull` put a model."""
     return home() / "models" / alias
 
 

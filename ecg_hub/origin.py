@@ -99,24 +99,12 @@ def _converted(config: Any, digest: str, parameters: int) -> Origin:
 
 
 def is_catalogue(model: Any, alias: str, origin: Origin) -> bool:
-    """Return whether loaded weights are the checkpoint that a short name stands for.
-
-    Args:
-        model: encoder or classifier.
-        alias: the short name.
-        origin: of the model.
-    """
+    """Return whether loaded weights are the checkpoint that a short name stands for."""
     return origin.kind == "catalogue" and model.base_model.config.conversion["model"] == alias
 
 
 def shown_name(name: str, model: Any, origin: Origin | None = None) -> str:
-    """Return the name under which a model is spoken of: a short name only for the checkpoint that it stands for.
-
-    Args:
-        name: what the user wrote.
-        model: what was loaded for it.
-        origin: of the model, if it is known already.
-    """
+    """Return the name under which a model is spoken of: a short name only for the checkpoint that it stands for."""
     plain = name.removeprefix(UNVERIFIED)
     if plain not in catalog.models():
         return name
@@ -124,13 +112,7 @@ def shown_name(name: str, model: Any, origin: Origin | None = None) -> str:
 
 
 def unverified_text(name: str, shown: str, origin: Origin) -> str:
-    """Return the sentence about a short name that finds other weights than the catalogue's.
-
-    Args:
-        name: what the user wrote.
-        shown: as `shown_name` says.
-        origin: of the model.
-    """
+    """Return the sentence about a short name that finds other weights than the catalogue's."""
     return f"{name} finds unverified weights, shown as {shown!r}: {origin.reason}."
 
 
@@ -151,13 +133,6 @@ def refuse_authors_layout(config: Mapping[str, Any], where: str) -> None:
 
     Some authors publish repositories with the `model_type` of our class. It would load, with what their pre-training
     was set to (masking, LayerDrop), and without the preparation of the signal.
-
-    Args:
-        config: content of config.json.
-        where: folder or hub id.
-
-    Raises:
-        CheckpointError: it is in their layout; says how the model is had.
     """
     entry = catalog.by_model_type(str(config.get("model_type")))
     architectures: Sequence[str] = config.get("architectures") or ()

@@ -35,11 +35,7 @@ class References(UserDict[Any, Any]):
 
 
 def register(entry: ModelEntry) -> None:
-    """Register one model with those modules of transformers that are imported; twice changes nothing.
-
-    Args:
-        entry: its catalogue entry.
-    """
+    """Register one model with those modules of transformers that are imported; twice changes nothing."""
     for name, step in _STEPS.items():
         if name in sys.modules:
             step(sys.modules[name], [entry])
@@ -52,13 +48,7 @@ def register_all() -> None:
 
 
 def register_classes(mapping: Any, role: str, entries: Sequence[ModelEntry]) -> None:
-    """Put references to classes into one of transformers' mappings from configuration to class.
-
-    Args:
-        mapping: a `_LazyAutoMapping`.
-        role: attribute of `Classes`.
-        entries: models; those without a class of that role are left out.
-    """
+    """Put references to classes into one of transformers' mappings from configuration to class."""
     if not isinstance(mapping._extra_content, References):
         mapping._extra_content = References(mapping._extra_content)
     for entry in entries:

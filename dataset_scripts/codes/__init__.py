@@ -30,14 +30,7 @@ def tables() -> list[str]:
 
 @lru_cache
 def read_codes(name: str) -> tuple[dict[str, str], ...]:
-    """Return the rows of a code table, in its order; the keys are the columns of its first line.
-
-    Args:
-        name: the table, e.g. "snomed_georgia".
-
-    Raises:
-        UnknownNameError: no such table.
-    """
+    """Return the rows of a code table, in its order; the keys are the columns of its first line."""
     if name not in tables():
         raise unknown_name("code table", name, tables())
     text = (files(__name__) / f"{name}.csv").read_text(encoding="utf-8")

@@ -66,9 +66,6 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         folder: its raw folder, checked by `ECGDataset.check_folder`.
         cache_dir: where stores are kept.
         sampling_rate: Hz.
-
-    Raises:
-        DataError: the raw folder cannot be read or the cache folder not be written.
     """
 
     DEFAULT_WRITER_BATCH_SIZE = BATCH_RECORDS

@@ -52,13 +52,7 @@ class Extent:
 
 
 def extent(release: Release | None, copy: Copy | None, used: Mapping[str, int] | None = None) -> Extent:
-    """Compare a copy, or what a run used of it, with a release.
-
-    Args:
-        release: what is known of it, or None.
-        copy: what the copy holds; None where only the records used are known.
-        used: split -> records that were used; default all of the copy.
-    """
+    """Compare a copy, or what a run used of it, with a release."""
     taken = used if used is not None else copy.records if copy is not None else None
     if release is None or taken is None:
         return Extent("unknown")

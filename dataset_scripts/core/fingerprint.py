@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 
 def raw_fingerprint(dataset: ECGDataset, folder: Path, sampling_rate: int) -> str:
-    """Return 16 hexadecimal digits over the raw files that a store at this rate is made of.
-
-    Raises:
-        DataError: a table or a folder cannot be read.
-    """
+    """Return 16 hexadecimal digits over the raw files that a store at this rate is made of."""
     tables = (*dataset.table_files, *dataset.optional_files)
     try:
         lines = [f"{name}\t{file_sha256(folder / name)}\n" for name in tables if (folder / name).is_file()]

@@ -61,11 +61,7 @@ def read_report(folder: Path) -> pd.DataFrame:
 
 
 def check_loss(dataset: ECGDataset, report: pd.DataFrame, max_loss: float) -> None:
-    """Stop where too many records are lost; records that a rule excludes are not counted on either side.
-
-    Raises:
-        DataError: more than `max_loss` (a fraction) of the records are lost; gives counts and the first reasons.
-    """
+    """Stop where too many records are lost; records that a rule excludes are not counted on either side."""
     lost = report[report["status"] == "lost"]
     total = len(lost) + int((report["status"] == "ok").sum())
     if total and len(lost) <= max_loss * total and len(lost) < total:

@@ -77,11 +77,7 @@ class ShardFiles:
 
 
 def write_shard(shard: Shard, files: ShardFiles) -> dict[str, int]:
-    """Write a shard: signals, report, marker, each atomically and in this order.
-
-    Returns:
-        "rows" and "num_bytes" (size in Arrow), and the sizes of the files "signals" and "report".
-    """
+    """Write a shard: signals, report, marker, each atomically and in this order."""
     report: list[dict[str, Any]] = []
     with appearing(files.signals) as stream:
         writer = ArrowWriter(features=shard.features, stream=stream, writer_batch_size=BATCH_RECORDS)

@@ -282,11 +282,7 @@ class ECGDataset(ABC):
         return self.sampling_rates[0]
 
     def check_rate(self, sampling_rate: int | None) -> int:
-        """Return the sampling rate to use; None means the published one.
-
-        Raises:
-            InputError: the raw data do not come at that rate.
-        """
+        """Return the sampling rate to use; None means the published one."""
         rate = self.sampling_rate if sampling_rate is None else sampling_rate
         if rate not in self.sampling_rates:
             offered = ", ".join(str(r) for r in self.sampling_rates)
@@ -294,11 +290,7 @@ class ECGDataset(ABC):
         return rate
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
-        """Return the raw folder after checking that what is needed is there.
-
-        Raises:
-            DataError: no folder was given, it does not exist, or a needed file or folder is missing.
-        """
+        """Return the raw folder after checking that what is needed is there."""
         source = f"Get {self.title} from {self.page}"
         if data_dir is None:
             raise DataError(f"No folder given for {self.name!r}: pass data_dir. {source}.")
@@ -317,12 +309,7 @@ class ECGDataset(ABC):
         return label
 
     def known_release(self, version: str | None, thresholds: Mapping[str, Any]) -> Release | None:
-        """Return the facts that a copy is compared with; those of the published release where its version is unknown.
-
-        Args:
-            version: the release that the raw tables reveal, or None.
-            thresholds: parameters of the label layer, at least those that are not the published ones.
-        """
+        """Return the facts that a copy is compared with; those of the published release where its version is unknown."""
         del thresholds
         named = [release for release in self.releases if release.version == version]
         return next(iter([*named, *self.releases]), None)
@@ -339,20 +326,11 @@ class ECGDataset(ABC):
 
     @abstractmethod
     def scan(self, data_dir: Path, sampling_rate: int) -> Scan:
-        """Read the tables of the raw folder.
-
-        Raises:
-            DataError: a table cannot be read or lacks a needed column.
-        """
+        """Read the tables of the raw folder."""
 
     @abstractmethod
     def read(self, data_dir: Path, record: RawRecord) -> Signal:
-        """Read one record.
-
-        Raises:
-            RecordExcluded: a rule of the dataset leaves the record out.
-            Exception: any other exception counts the record as lost, with its text as the reason.
-        """
+        """Read one record."""
 
     @abstractmethod
     def label_table(self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any]) -> LabelTable:
@@ -363,9 +341,6 @@ class ECGDataset(ABC):
                 record, in the order of the store.
             data_dir: the raw folder, for its dictionaries.
             thresholds: the parameters in force, all names of `self.thresholds`.
-
-        Raises:
-            DataError: a dictionary of the raw folder is missing or lacks a column.
         """
 
     def full_label_table(
@@ -375,12 +350,6 @@ class ECGDataset(ABC):
 
         `prepare` calls this one. A dataset whose targets come from large tables overrides it, keeps what it derives in
         `work`, and lets `label_table` return what the store's metadata alone tell.
-
-        Args:
-            metadata: as in `label_table`.
-            data_dir: the raw folder.
-            thresholds: the parameters in force.
-            work: a folder beside the record store.
         """
         del work
         return self.label_table(metadata, data_dir, thresholds)

@@ -38,11 +38,7 @@ def suffixes(about: Description) -> tuple[str, ...]:
 
 
 def list_files(data_dir: Path, about: Description) -> list[str]:
-    """Return the signal files below a data folder, in POSIX form relative to it, sorted.
-
-    Raises:
-        DataError: there is none; says what was looked for.
-    """
+    """Return the signal files below a data folder, in POSIX form relative to it, sorted."""
     known = endings(about.format)
     if is_pattern(about):
         paths: Iterable[Path] = (path for path in data_dir.glob(about.signals) if path.is_file())
@@ -90,11 +86,7 @@ class FileIndex:
         return file if self.folder == "." else PurePosixPath(file).relative_to(self.folder).as_posix()
 
     def find(self, record: str) -> str:
-        """Return the file of a record.
-
-        Raises:
-            ValueError: there is none, or more than one.
-        """
+        """Return the file of a record."""
         found = self._paths.get(record) or self._names.get(record) or []
         if not found:
             raise ValueError(f"no signal file named {record!r} below {self.folder!r}")
@@ -107,11 +99,7 @@ class FileIndex:
 
 
 def listed_file(cell: str, data_dir: Path, about: Description) -> str:
-    """Return the file that a cell of the column `file` names, relative to the data folder.
-
-    Raises:
-        ValueError: the cell is empty or names something outside the folder of `signals`.
-    """
+    """Return the file that a cell of the column `file` names, relative to the data folder."""
     path = PurePosixPath(cell.replace("\\", "/"))
     if not cell or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"file {cell!r} is not a path below {signals_folder(about)!r}")

@@ -53,11 +53,7 @@ class Row:
 
 
 def read_table(path: Path, columns: Columns) -> TextTable:
-    """Read a table as text.
-
-    Raises:
-        DataError: it is missing, of another kind, empty, or lacks a column; suggests the closest.
-    """
+    """Read a table as text."""
     ending = path.suffix.lower()
     if ending not in TABLE_ENDINGS:
         raise DataError(f"{str(path)!r}: a table ends in {', '.join(TABLE_ENDINGS)}.")
@@ -75,11 +71,7 @@ def read_table(path: Path, columns: Columns) -> TextTable:
 
 
 def parse_row(cells: Mapping[str, str], columns: Columns) -> Row:
-    """Check the cells of one row.
-
-    Raises:
-        ValueError: a cell does not hold what its column must hold.
-    """
+    """Check the cells of one row."""
     if not cells[columns.record].strip():
         raise ValueError(f"column {columns.record!r} (record) is empty")
     return Row(
@@ -222,16 +214,7 @@ def _cell(value: Any, separator: str) -> str:
 def folds_and_splits(
     about: Description, metadata: pd.DataFrame, labels: Sequence[Sequence[str]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return fold and split of every row: as in the table, else stratified with all records of a patient together.
-
-    Args:
-        about: the description.
-        metadata: columns record_id, patient_id and table_fold.
-        labels: of every row.
-
-    Raises:
-        DataError: the folds of the table put a patient into several splits.
-    """
+    """Return fold and split of every row: as in the table, else stratified with all records of a patient together."""
     ids, patients = metadata["record_id"].tolist(), metadata["patient_id"].tolist()
     # A record without patient is a group of its own; the prefix keeps the two kinds of names apart.
     groups = [f"record {i}" if p is None or p != p else f"patient {p}" for i, p in zip(ids, patients, strict=True)]

@@ -47,15 +47,7 @@ class Channels:
 
 
 def to_signal(channels: Channels, lead_names: Mapping[str, str]) -> Signal:
-    """Return the twelve leads; III, aVR, aVL, aVF are derived from I and II where absent, other absent leads missing.
-
-    Args:
-        channels: of one file.
-        lead_names: name in the file -> standard lead, for names that are not recognised by themselves.
-
-    Raises:
-        DataError: none of the twelve leads is there, one is there twice, or rate or gain make no sense.
-    """
+    """Return the twelve leads; III, aVR, aVL, aVF are derived from I and II where absent, other absent leads missing."""
     columns = find_leads(channels.names, lead_names)
     rate = whole_rate(channels.sampling_rate)
     used = [column for column in columns if column is not None]
@@ -82,15 +74,7 @@ def to_signal(channels: Channels, lead_names: Mapping[str, str]) -> Signal:
 
 
 def find_leads(names: Sequence[str], lead_names: Mapping[str, str]) -> list[int | None]:
-    """Return for each of the twelve leads its channel, or None.
-
-    Args:
-        names: of the channels, as the file spells them.
-        lead_names: name in the file -> standard lead.
-
-    Raises:
-        DataError: none of the twelve is there, or one is there twice; names the way out.
-    """
+    """Return for each of the twelve leads its channel, or None."""
     try:
         return lead_columns([lead_names.get(name, name) for name in names])
     except DataError as error:
@@ -103,11 +87,7 @@ def lead_channels(names: Sequence[str], lead_names: Mapping[str, str]) -> list[i
 
 
 def whole_rate(sampling_rate: float) -> int:
-    """Return a sampling rate as whole number of Hz.
-
-    Raises:
-        DataError: it is none.
-    """
+    """Return a sampling rate as whole number of Hz."""
     if not np.isfinite(sampling_rate) or sampling_rate <= 0 or abs(sampling_rate - round(sampling_rate)) > _WHOLE:
         raise DataError(f"sampling rate {sampling_rate!r} Hz is not a whole number")
     return round(sampling_rate)
@@ -194,11 +174,7 @@ _PACKAGES = {"edfio": "EDF", "pydicom": "DICOM", "defusedxml.ElementTree": "MUSE
 
 
 def need(module: str) -> Any:
-    """Import the package that reads a format.
-
-    Raises:
-        InputError: it is not installed; names the command.
-    """
+    """Import the package that reads a format."""
     try:
         return import_module(module)
     except ImportError:
@@ -213,11 +189,7 @@ _UNIT = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?)\s*)?(?P<unit>[munµμ]?V)", re
 
 
 def unit_uv(text: str) -> float:
-    """Return a unit such as "mV" or "4.88 uV" in microvolt.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Return a unit such as "mV" or "4.88 uV" in microvolt."""
     match = _UNIT.fullmatch(text.strip())
     factor = float(match["factor"] or 1) if match else 0.0
     if match is None or factor == 0:

@@ -29,10 +29,6 @@ def read_dicom(path: Path, lead_names: Mapping[str, str]) -> Channels:
     """Read the rhythm strip of a DICOM ECG.
 
     microvolt = (stored * sensitivity * correction factor + channel baseline) * unit.
-
-    Raises:
-        DataError: no waveform, no group that could be a rhythm strip, none of the twelve leads in it, or a lead
-            without a unit of voltage.
     """
     with warnings.catch_warnings():  # pydicom warns of values that break the standard and reads them all the same
         warnings.simplefilter("ignore")

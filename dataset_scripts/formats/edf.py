@@ -21,10 +21,6 @@ def read_edf(path: Path, lead_names: Mapping[str, str]) -> Channels:
     """Read the leads of an EDF file; other channels and annotations are left out.
 
     microvolt = ((digital - digital_min) * gain + physical_min) * unit, with the gain from the two ranges of a signal.
-
-    Raises:
-        DataError: the recording has gaps (EDF+D), none of the twelve leads, leads of different rates, a lead that is
-            no voltage or has an empty range.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

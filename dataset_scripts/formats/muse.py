@@ -21,12 +21,7 @@ _UNITS = {"MICROVOLTS": 1.0, "MILLIVOLTS": 1000.0, "UV": 1.0, "MV": 1000.0}
 
 
 def read_muse(path: Path) -> Channels:
-    """Read the rhythm strip of a MUSE export.
-
-    Raises:
-        DataError: not such a file, entities or other hostile XML, no rhythm strip, leads of different lengths, or a
-            lead whose bytes do not fit what is said of them.
-    """
+    """Read the rhythm strip of a MUSE export."""
     parser, hostile = need("defusedxml.ElementTree"), need("defusedxml").DefusedXmlException
     try:
         root = parser.parse(path).getroot()

@@ -43,11 +43,7 @@ def all_endings(form: str) -> tuple[str, ...]:
 
 
 def format_of(path: Path, about: Description) -> str:
-    """Return the format of a file: the one described, else by its ending.
-
-    Raises:
-        DataError: the ending is none of ENDINGS, or the format needs what the description does not say.
-    """
+    """Return the format of a file: the one described, else by its ending."""
     found = about.format if about.format != "auto" else ENDINGS.get(path.suffix.lower())
     if found is None:
         raise DataError(
@@ -60,12 +56,7 @@ def format_of(path: Path, about: Description) -> str:
 
 
 def read_signal(path: Path, about: Description) -> Signal:
-    """Read one signal file.
-
-    Raises:
-        DataError: whatever is wrong with it, in one sentence.
-        InputError: the package that reads the format is not installed.
-    """
+    """Read one signal file."""
     form = format_of(path, about)
     try:
         if form == "wfdb":

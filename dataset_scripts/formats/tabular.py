@@ -25,9 +25,6 @@ def read_columns(path: Path, form: str, unit: str, sampling_rate: int, lead_name
         unit: of the samples, e.g. "mV".
         sampling_rate: Hz.
         lead_names: name in the file -> standard lead.
-
-    Raises:
-        DataError: none of the twelve leads, a lead that holds something else than numbers, rows that do not fit.
     """
     frame = _read_csv(path) if form == "csv" else _read_parquet(path)
     names = [str(name) for name in frame.columns]

@@ -15,15 +15,7 @@ from ecg_hub.input.wfdb import Header, read_header, signal_of
 
 
 def read_wfdb(path: Path, lead_names: Mapping[str, str]) -> Signal:
-    """Read a WFDB record by its header.
-
-    Args:
-        path: the .hea file.
-        lead_names: name in the file -> standard lead.
-
-    Raises:
-        DataError: a file is missing, damaged or shorter than announced, or holds none of the twelve leads.
-    """
+    """Read a WFDB record by its header."""
     header = read_header(path)
     if not header.simple:
         return to_signal(_with_wfdb(header, lead_names), lead_names)

@@ -19,9 +19,6 @@ def check_rates(title: str, offered: Sequence[int], asked: Sequence[int] | None)
         title: of the dataset.
         offered: Hz.
         asked: Hz.
-
-    Raises:
-        InputError: names the rates that there are.
     """
     if set(asked or ()) - set(offered):
         rates = " and ".join(map(str, offered))
@@ -29,17 +26,7 @@ def check_rates(title: str, offered: Sequence[int], asked: Sequence[int] | None)
 
 
 def awkward_cases(entries: Sequence[T], kinds: Sequence[str], awkward: bool, records: int) -> Iterator[tuple[T, str]]:
-    """Return the last entries with what is done to each; nothing unless awkward cases are wanted.
-
-    Args:
-        entries: the records that may be spoilt, in their order.
-        kinds: what is done, one record each.
-        awkward: whether awkward cases are wanted.
-        records: how many records were asked for, for the error text.
-
-    Raises:
-        InputError: no entry would be left as it is.
-    """
+    """Return the last entries with what is done to each; nothing unless awkward cases are wanted."""
     if not awkward:
         return iter(())
     if len(entries) <= len(kinds):
@@ -66,11 +53,6 @@ def deal(counts: Sequence[int], folds: Sequence[int], rng: np.random.Generator) 
     The first record of a case is one for training, the second for test, the third for validation, the following ones
     for training until the turn comes round again. All cases take their first record before any takes its second, the
     frequent ones before the rare ones. A case whose part of the split is used up takes a record of another one.
-
-    Args:
-        counts: records per case; their sum is the number of records.
-        folds: the fold of every record; the highest one is for test, the one before for validation.
-        rng: which record of a fold it is.
     """
     last = max(folds, default=0)
     pools: dict[str, list[int]] = {"train": [], "validation": [], "test": []}

@@ -117,19 +117,7 @@ def parse_cases(text: str) -> tuple[Case, ...]:
 def write_part(
     part: Part, folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None
 ) -> dict[str, Any]:
-    """Write the tree of a part and return the thresholds that suit its size.
-
-    Args:
-        part: what to write.
-        folder: an empty folder.
-        records: how many.
-        seed: the source of all chance.
-        awkward: damage the last records, one each as in `AWKWARD`.
-        sampling_rates: 500 or None; there is no other.
-
-    Raises:
-        InputError: another rate, more records than the part has, or fewer than awkward cases.
-    """
+    """Write the tree of a part and return the thresholds that suit its size."""
     title = part.dataset.title
     check_rates(title, (SAMPLING_RATE,), sampling_rates)
     entries = plan(part, records, seed)
@@ -145,11 +133,7 @@ def write_part(
 
 
 def plan(part: Part, records: int, seed: int) -> list[Entry]:
-    """Draw the records in the order of their names: cases, lengths, people.
-
-    Raises:
-        InputError: more records than the part has names for.
-    """
+    """Draw the records in the order of their names: cases, lengths, people."""
     names = part.dataset.names
     most = names.last - names.first + 1
     if records > most:

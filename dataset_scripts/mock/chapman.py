@@ -31,12 +31,7 @@ _STAMPS = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
 
 
 def write_workbook(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows to the sheet "Sheet1" of an .xlsx file; the times of writing, which Excel keeps, are made constant.
-
-    Args:
-        path: the file.
-        rows: text, numbers or None, the column names first.
-    """
+    """Write rows to the sheet "Sheet1" of an .xlsx file; the times of writing, which Excel keeps, are made constant."""
     import openpyxl
 
     book = openpyxl.Workbook(write_only=True)

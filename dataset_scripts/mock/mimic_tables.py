@@ -100,14 +100,7 @@ class Person:
 
 
 def write_tables(folder: Path, ecgs: Sequence[Ecg], seed: int, min_chart_count: int) -> None:
-    """Write the nine tables.
-
-    Args:
-        folder: the raw folder.
-        ecgs: all ECGs with their measurements, in the order of the records table.
-        seed: the source of all chance.
-        min_chart_count: the threshold: one label of chart events stays below it.
-    """
+    """Write the nine tables."""
     rng = np.random.default_rng([seed, 5])
     people = {ecg.subject: _person(ecg.subject, ecg.female, seed) for ecg in ecgs}
     strangers = [19_999_000 + number for number in range(max(3, len(people) // 10))]

@@ -227,9 +227,6 @@ def simulate(
         anatomy: the patient; drawn where None.
         seconds: length of the record.
         sampling_rate: Hz.
-
-    Raises:
-        UnknownNameError: a finding is not known.
     """
     for name in findings:
         if name not in FINDINGS:

@@ -87,11 +87,7 @@ class Chapman(ECGDataset):
         return Scan(pd.DataFrame(list(rows.values()), columns=columns, dtype=object), lost=lost)
 
     def read(self, data_dir: Path, record: RawRecord) -> Signal:
-        """Read one CSV file of microvolts.
-
-        Raises:
-            DataError: the file is missing, damaged or cut short, or lacks one of the twelve leads.
-        """
+        """Read one CSV file of microvolts."""
         microvolt = read_csv(data_dir / record.file)
         if len(microvolt) < SAMPLES:
             raise DataError(f"the file is cut short: {len(microvolt)} rows instead of {SAMPLES}")
@@ -121,11 +117,7 @@ def known_labels() -> dict[str, tuple[str, str]]:
 
 
 def read_csv(path: Path) -> np.ndarray:
-    """Read a file of one record, (rows, 12) float64 in microvolt, leads in canonical order; NaN where a cell is empty.
-
-    Raises:
-        DataError: the file is missing, its header does not name the twelve leads, or a row does not fit it.
-    """
+    """Read a file of one record, (rows, 12) float64 in microvolt, leads in canonical order; NaN where a cell is empty."""
     import pyarrow as pa
     from pyarrow import csv
 

@@ -153,13 +153,7 @@ def trim(tracing: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def make_folds(exams: pd.DataFrame, folds: int, batch_patients: int) -> pd.Series:
-    """Return exam_id -> fold, by patient.
-
-    Args:
-        exams: exam_id -> patient_id, is_male, age and the six diagnoses, as in `ExamTables.exams`.
-        folds: number of folds.
-        batch_patients: patients that are stratified together.
-    """
+    """Return exam_id -> fold, by patient."""
     import pandas as pd
 
     groups = [str(patient) for patient in exams["patient_id"]]

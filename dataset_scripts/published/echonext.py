@@ -157,11 +157,7 @@ def _metadata_file(folder: Path) -> Path:
 
 
 def _read_metadata(path: Path, page: str) -> tuple[list[dict[str, Any]], dict[str, list[Rejected]], dict[str, int]]:
-    """Return the rows of train, val and test, those that are lost or left out, and the rows of every split.
-
-    Raises:
-        DataError: the table cannot be read, or a row does not say to which split it belongs.
-    """
+    """Return the rows of train, val and test, those that are lost or left out, and the rows of every split."""
     rows: list[dict[str, Any]] = []
     rejected: dict[str, list[Rejected]] = {"lost": [], "excluded": []}
     sizes = dict.fromkeys(SPLITS, 0)

@@ -92,11 +92,7 @@ class PTB(ECGDataset):
     """The PTB Diagnostic ECG Database."""
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
-        """Return the raw folder; see `ECGDataset.check_folder`.
-
-        Raises:
-            DataError: also where the folder holds PTB as the Challenge 2021 gave it out, or no folder of a patient.
-        """
+        """Return the raw folder; see `ECGDataset.check_folder`."""
         if data_dir is not None:
             _refuse_challenge_form(Path(data_dir).expanduser(), self.page)
         folder = super().check_folder(data_dir, sampling_rate)
@@ -131,11 +127,7 @@ class PTB(ECGDataset):
         return Scan(table, lost=lost, version=self.versions[0] if len(rows) == RECORDS_IN_RELEASE else None)
 
     def read(self, data_dir: Path, record: RawRecord) -> Signal:
-        """Read one WFDB record with the diagnoses, dates, age and sex of its header.
-
-        Raises:
-            DataError: a file is missing or damaged, or the header names no diagnoses.
-        """
+        """Read one WFDB record with the diagnoses, dates, age and sex of its header."""
         from ecg_hub.input.wfdb import read_header, signal_of
 
         header = read_header(data_dir / f"{record.file}.hea")
@@ -165,11 +157,7 @@ def parse_comments(comments: Sequence[str]) -> dict[str, str]:
 
 
 def diagnoses(cells: Mapping[str, str]) -> list[str]:
-    """Return the labels of one record, repeats kept.
-
-    Args:
-        cells: the columns of `HEADER_KEYS` as text.
-    """
+    """Return the labels of one record, repeats kept."""
     stated = [cells["reason_for_admission"], *cells["additional_diagnoses"].split(",")]
     found = [text.strip() for text in stated]
     state = f"{INFARCTION} {infarction_state(cells)}"
@@ -191,9 +179,6 @@ def parse_date(text: str, column: str) -> date | None:
     """Parse 17/10/1990 (`ecg_date`) or 29-Sep-90 (the other columns); None where the header gives no date.
 
     Two-digit years from 69 on are 19xx.
-
-    Raises:
-        ValueError: the text is something else.
     """
     if text in ("", "n/a") or (text == "-" and column == "catheterization_date"):
         return None

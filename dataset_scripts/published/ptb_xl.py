@@ -213,11 +213,7 @@ class PTBXL(ECGDataset):
 
 
 def read_statements(data_dir: Path, page: str) -> dict[str, Statement]:
-    """Read scp_statements.csv: code -> kinds and classes.
-
-    Raises:
-        DataError: the file is missing or lacks a column.
-    """
+    """Read scp_statements.csv: code -> kinds and classes."""
     table = read_text_table(data_dir / STATEMENTS, STATEMENT_COLUMNS, page)
     return {
         cells[""]: Statement(
@@ -232,11 +228,7 @@ def read_statements(data_dir: Path, page: str) -> dict[str, Statement]:
 
 
 def parse_codes(cell: str) -> dict[str, float]:
-    """Parse an scp_codes cell such as "{'NORM': 100.0, 'SR': 0.0}".
-
-    Raises:
-        ValueError: the cell is not a dictionary of statements and likelihoods.
-    """
+    """Parse an scp_codes cell such as "{'NORM': 100.0, 'SR': 0.0}"."""
     try:
         codes = ast.literal_eval(cell)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -90,11 +90,7 @@ class SPH(ECGDataset):
         return Scan(pd.DataFrame(list(rows.values()), columns=columns, dtype=object), lost=lost)
 
     def read(self, data_dir: Path, record: RawRecord) -> Signal:
-        """Read one HDF5 file of half-precision millivolts.
-
-        Raises:
-            DataError: the file is missing or damaged, or its shape is not what the table says.
-        """
+        """Read one HDF5 file of half-precision millivolts."""
         millivolt = read_h5(data_dir / record.file)
         listed = record.metadata["listed_samples"]
         if len(millivolt) != listed:
@@ -126,11 +122,7 @@ def known_codes() -> dict[str, tuple[str, str]]:
 
 
 def read_h5(path: Path) -> np.ndarray:
-    """Read a file of one record, (samples, 12) float in millivolt as stored, leads in canonical order.
-
-    Raises:
-        DataError: the file is missing or damaged, or holds no array `ecg` of floats with twelve rows.
-    """
+    """Read a file of one record, (samples, 12) float in millivolt as stored, leads in canonical order."""
     import h5py
 
     try:
@@ -171,11 +163,7 @@ def _parse_row(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def parse_statements(cell: str) -> list[str]:
-    """Parse an AHA_Code cell such as "60+310;147" into its statements, repeats kept.
-
-    Raises:
-        ValueError: the cell is empty, a statement does not begin with a primary code, or a modifier is not known.
-    """
+    """Parse an AHA_Code cell such as "60+310;147" into its statements, repeats kept."""
     known = known_codes()
     statements = []
     for text in cell.split(";"):

@@ -85,11 +85,7 @@ class ZZUpECG(ECGDataset):
     """ZZU pECG, the twelve-lead part."""
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
-        """Return the raw folder; see `ECGDataset.check_folder`.
-
-        Raises:
-            DataError: also where the waveforms are not there or not unpacked.
-        """
+        """Return the raw folder; see `ECGDataset.check_folder`."""
         folder = super().check_folder(data_dir, sampling_rate)
         waveform_folder(folder, self.page)
         return folder
@@ -158,11 +154,7 @@ def split_codes(cell: str) -> list[str]:
 
 
 def read_codes(data_dir: Path, page: str) -> Codes:
-    """Read ECGCode.csv and DiseaseCode.csv; the last row of a code wins.
-
-    Raises:
-        DataError: a file is missing, lacks a column or has a damaged row.
-    """
+    """Read ECGCode.csv and DiseaseCode.csv; the last row of a code wins."""
     statements = _dictionary(data_dir / STATEMENTS, STATEMENT_COLUMNS, page)
     diseases = _dictionary(data_dir / DISEASES, DISEASE_COLUMNS, page)
     description, aha, chn = STATEMENT_COLUMNS
@@ -202,11 +194,7 @@ def stratified_folds(
 
 
 def waveform_folder(data_dir: Path, page: str) -> str:
-    """Return where the folders P00, P01, ... lie: "Child_ecg/", "Child_ecg/Child_ecg/" or "" (directly).
-
-    Raises:
-        DataError: they are not there; tells how to unpack the archive if it is.
-    """
+    """Return where the folders P00, P01, ... lie: "Child_ecg/", "Child_ecg/Child_ecg/" or "" (directly)."""
     for place in WAVEFORM_FOLDERS:
         if any(path.is_dir() for path in (data_dir / place).glob("P[0-9]*")):
             return place
@@ -274,11 +262,7 @@ def _dictionary(path: Path, needed: Sequence[str], page: str) -> list[dict[str, 
 
 
 def _read_lowered(path: Path, needed: Sequence[str], page: str) -> TextTable:
-    """Read a table with its column names in lower case.
-
-    Raises:
-        DataError: the file is missing, or lacks a column.
-    """
+    """Read a table with its column names in lower case."""
     table = read_text_table(path, (), page)
     rows = [(line, {name.strip().lower(): cell for name, cell in cells.items()}) for line, cells in table.rows]
     absent = [name for name in needed if not rows or name not in rows[0][1]]

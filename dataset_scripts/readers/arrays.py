@@ -50,11 +50,7 @@ def find_parts(folder: Path) -> list[str]:
 
 
 def read_index(path: Path) -> PartIndex:
-    """Read which exams a part holds, without its tracings.
-
-    Raises:
-        DataError: the file cannot be opened, or does not hold `exam_id` [rows] and `tracings` [rows, samples, 12].
-    """
+    """Read which exams a part holds, without its tracings."""
     try:
         with _open(path) as part:
             fault = _fault(part)
@@ -68,11 +64,7 @@ def read_index(path: Path) -> PartIndex:
 
 
 def read_tracing(path: Path, row: int) -> np.ndarray:
-    """Return one tracing, (samples, 12) float.
-
-    Raises:
-        DataError: the file cannot be opened, or this row of it cannot be read.
-    """
+    """Return one tracing, (samples, 12) float."""
     try:
         stamp = _stamp(path)
         size = _block_rows(str(path), stamp)
@@ -155,9 +147,6 @@ def check_array(path: Path, shape: tuple[int, ...], reason: str, page: str) -> N
         shape: what it must be.
         reason: why it must have that many rows, for the error text.
         page: where to get the data.
-
-    Raises:
-        DataError: the file is missing, shorter than its header says, or of another shape or type.
     """
     expected = f"an array {list(shape)} of float64 was expected, because {reason} of that split"
     try:
@@ -176,11 +165,7 @@ def check_array(path: Path, shape: tuple[int, ...], reason: str, page: str) -> N
 
 
 def read_record(path: Path, row: int) -> np.ndarray:
-    """Return one row of an array as a view of the file.
-
-    Raises:
-        DataError: the file is missing, cut short, or has fewer rows.
-    """
+    """Return one row of an array as a view of the file."""
     try:
         state = path.stat()
         array = _mapped(str(path), (state.st_size, state.st_mtime_ns), row // ROWS_PER_MAP)

@@ -52,11 +52,7 @@ class ExamTables:
 
 
 def read_tables(folder: Path, page: str) -> ExamTables:
-    """Read exams.csv and the exam_ids of all parts; what was read is kept until a file changes.
-
-    Raises:
-        DataError: exams.csv cannot be read or lacks a column.
-    """
+    """Read exams.csv and the exam_ids of all parts; what was read is kept until a file changes."""
     names = (EXAMS_FILE, *find_parts(folder))
     stamps = tuple((name, _size_and_time(folder / name)) for name in names)
     return _read_tables(str(folder), stamps, page)

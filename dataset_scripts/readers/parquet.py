@@ -35,16 +35,6 @@ def write_parquet(
     """Write a dataset with the column `signal` as one Parquet file.
 
     Parquet holds int16 as 32 bits; packed as differences and by zstd, a record takes half the bytes of its samples.
-
-    Args:
-        part: what to write; also after select, shuffle or slicing.
-        target: the file, or an open stream.
-        group_records: records of a row group.
-        about: further entries of the file's metadata.
-        written: called with the number of records that were written, after each row group.
-
-    Returns:
-        The records of each row group.
     """
     signal = part.features["signal"].dtype
     groups = []
@@ -66,16 +56,7 @@ def write_parquet(
 
 
 def shard_spans(records: int, record_bytes: float, shard_bytes: int = SHARD_BYTES) -> list[tuple[int, int]]:
-    """Divide records into files of bounded size.
-
-    Args:
-        records: how many.
-        record_bytes: mean bytes of one.
-        shard_bytes: bytes of the records in one file.
-
-    Returns:
-        First record and end of each file; they differ by one record in length at most.
-    """
+    """Divide records into files of bounded size."""
     most = max(1, int(shard_bytes / max(record_bytes, 1.0)))
     files = max(1, -(-records // most))
     bounds = [records * number // files for number in range(files + 1)]

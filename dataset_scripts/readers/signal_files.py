@@ -34,14 +34,6 @@ def find_files(data_dir: Path, folder: str, suffix: str) -> dict[str, str]:
 
     Unpacking an archive that holds a folder into a folder of that name gives the second form. Where both hold a name,
     the outer one is taken.
-
-    Args:
-        data_dir: the raw folder.
-        folder: the folder of the signals.
-        suffix: ending of the files, with its dot.
-
-    Raises:
-        DataError: the folder cannot be read.
     """
     found: dict[str, str] = {}
     for place in (f"{folder}/{folder}", folder):
@@ -67,9 +59,6 @@ def float_signal(microvolt: np.ndarray, sampling_rate: int, step_uv: float | Non
         sampling_rate: Hz.
         step_uv: the device's unit in microvolt, where it is known.
         remark: what else is odd about the record.
-
-    Raises:
-        DataError: a sample is infinite.
     """
     values = np.asarray(microvolt, dtype=np.float64)
     stored = _in_steps(values, step_uv) if step_uv else None
@@ -143,11 +132,7 @@ class ZipIndex:
     signals: np.ndarray
 
     def read(self, study: int) -> Signal:
-        """Read one record.
-
-        Raises:
-            DataError: the file has no such record, or it is damaged.
-        """
+        """Read one record."""
         place = int(np.searchsorted(self.studies, study))
         if place == len(self.studies) or self.studies[place] != study:
             raise DataError(f"{study}.hea is not in {self.path.name}")
@@ -162,11 +147,7 @@ class ZipIndex:
 
 @functools.lru_cache(maxsize=2)
 def zip_index(path: Path) -> ZipIndex:
-    """Return the index of a zip file, made once per process (a few seconds for 1.6 million members).
-
-    Raises:
-        DataError: it is no whole zip file.
-    """
+    """Return the index of a zip file, made once per process (a few seconds for 1.6 million members)."""
     places: dict[int, list[int]] = {}
     try:
         for name, position in _members(path):

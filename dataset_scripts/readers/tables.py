@@ -32,16 +32,7 @@ class TextTable:
 
 
 def read_text_table(path: Path, needed: Sequence[str], page: str) -> TextTable:
-    """Read a comma-separated file with a header line.
-
-    Args:
-        path: the file.
-        needed: columns that must be there.
-        page: where to get the data, for the error text.
-
-    Raises:
-        DataError: the file is missing or empty, or lacks a needed column.
-    """
+    """Read a comma-separated file with a header line."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             return _read((line.replace("\0", "") for line in handle), path, needed, page)
@@ -85,21 +76,7 @@ class CellError(ValueError):
 def iterate_rows(
     path: Path, needed: Sequence[str], page: str, optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, Mapping[str, str] | str]]:
-    """Yield (first line, column -> cell) for every row of a comma-separated file; the header is line 1.
-
-    Args:
-        path: the file.
-        needed: columns that must be there.
-        page: where to get the data, for the error text.
-        optional: columns that may be absent; their cells are then "".
-
-    Yields:
-        The line and the cells without outer blanks, or the line and a reason where the number of cells does not fit
-        the header. A stray quotation mark joins lines into one such row; the reason names all its lines.
-
-    Raises:
-        DataError: the file is missing or cannot be read as CSV, or lacks a needed column.
-    """
+    """Yield (first line, column -> cell) for every row of a comma-separated file; the header is line 1."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             yield from _iterate((line.replace("\0", "") for line in handle), path, needed, page, optional)
@@ -133,11 +110,7 @@ def _iterate(
 
 
 def whole_number(cells: Mapping[str, str], name: str) -> int:
-    """Return a cell as a whole number, also where it is written as "12.0".
-
-    Raises:
-        CellError: it is something else.
-    """
+    """Return a cell as a whole number, also where it is written as "12.0"."""
     text = cells[name]
     try:
         return int(text)
@@ -149,11 +122,7 @@ def whole_number(cells: Mapping[str, str], name: str) -> int:
 
 
 def number(cells: Mapping[str, str], name: str) -> float | None:
-    """Return a cell as a finite number, None where it is empty.
-
-    Raises:
-        CellError: it is something else.
-    """
+    """Return a cell as a finite number, None where it is empty."""
     text = cells[name]
     if not text:
         return None
@@ -167,11 +136,7 @@ def number(cells: Mapping[str, str], name: str) -> float | None:
 
 
 def age_years(cells: Mapping[str, str], name: str) -> float | None:
-    """Return a cell as an age in years, None where it is empty.
-
-    Raises:
-        CellError: it is no number between 0 and 130, as happens where columns are shifted.
-    """
+    """Return a cell as an age in years, None where it is empty."""
     value = number(cells, name)
     if value is not None and not 0.0 <= value <= OLDEST:
         raise CellError(f"{name} {short(cells[name])} is not an age in years")
@@ -179,11 +144,7 @@ def age_years(cells: Mapping[str, str], name: str) -> float | None:
 
 
 def flag(cells: Mapping[str, str], name: str) -> bool | None:
-    """Return a cell as a truth value ("True", "False", "1", "0", "1.0", "0.0"), None where it is empty.
-
-    Raises:
-        CellError: it is something else.
-    """
+    """Return a cell as a truth value ("True", "False", "1", "0", "1.0", "0.0"), None where it is empty."""
     text = cells[name].lower()
     if text in TRUE_WORDS:
         return True
@@ -200,20 +161,7 @@ def short(cell: str) -> str:
 
 
 def read_sheet(path: Path, needed: Sequence[str], page: str) -> list[tuple[int, Mapping[str, Any]]]:
-    """Read the first sheet of a workbook; its first row holds the column names.
-
-    Args:
-        path: an .xlsx file.
-        needed: columns that must be there; only these are returned.
-        page: where to get the data, for the error text.
-
-    Returns:
-        (row as Excel counts, column -> value) per row that holds anything. Values are text without outer blanks,
-        numbers, dates or None.
-
-    Raises:
-        DataError: the file is missing or no workbook, or lacks a needed column.
-    """
+    """Read the first sheet of a workbook; its first row holds the column names."""
     if not path.is_file():
         raise DataError(f"{str(path)!r} is missing. Get it from {page}.")
     try:

@@ -267,11 +267,7 @@ def index_table(datasets: Sequence[ECGDataset]) -> str:
 
 
 def replace_table(page: str, content: str) -> str:
-    """Return a page with the part between the two markers replaced.
-
-    Raises:
-        ValueError: the page lacks the markers.
-    """
+    """Return a page with the part between the two markers replaced."""
     head, found, rest = page.partition(BEGIN)
     _, closed, tail = rest.partition(END)
     if not found or not closed:

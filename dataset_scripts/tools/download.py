@@ -58,12 +58,7 @@ class Downloaded:
 
 
 def instructions(dataset: ECGDataset, folder: str = "DIR") -> list[str]:
-    """Return, line by line, how a user gets the raw files.
-
-    Args:
-        dataset: what to get.
-        folder: the raw folder to name in commands.
-    """
+    """Return, line by line, how a user gets the raw files."""
     if dataset.access == "open" and dataset.sources:
         return [f"ecg-hub data prepare {dataset.name} --data-dir {folder} --download"]
     if dataset.access == "open":
@@ -85,19 +80,7 @@ def download(
     hosts: Hosts | None = None,
     quiet: bool = False,
 ) -> Downloaded:
-    """Fetch what is missing of a dataset's raw files; the same call again continues.
-
-    Args:
-        dataset: an open dataset with `sources`.
-        data_dir: its raw folder; made if it is not there.
-        transport: moves the bytes.
-        hosts: addresses of the hosts.
-        quiet: draw no progress bars.
-
-    Raises:
-        InputError: the data are not open, nobody gives an address, or the folder holds a mock tree.
-        DataError: a file cannot be fetched, is damaged, or cannot be written; says what to do.
-    """
+    """Fetch what is missing of a dataset's raw files; the same call again continues."""
     folder = Path(data_dir).expanduser()
     _check_may(dataset, folder)
     state = folder / STATE_FOLDER
@@ -177,11 +160,7 @@ def _check_space(files: Sequence[RemoteFile], folder: Path) -> None:
 
 
 def _fetch_all(files: Sequence[RemoteFile], folder: Path, transport: Transport, quiet: bool) -> None:
-    """Fetch files; goes on after one that cannot be had, and tells them all at the end.
-
-    Raises:
-        DataError: some could not be fetched.
-    """
+    """Fetch files; goes on after one that cannot be had, and tells them all at the end."""
     many = len(files) > MANY_FILES
 
     def fetch(file: RemoteFile) -> None:

@@ -108,15 +108,7 @@ class Manifest(BaseModel):
 
 
 def parse_manifest(text: str, path: str) -> Manifest:
-    """Return the content of a manifest.
-
-    Args:
-        text: of the file.
-        path: for messages.
-
-    Raises:
-        DataError: it is damaged, of another version, or the shards are not complete.
-    """
+    """Return the content of a manifest."""
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -130,11 +122,7 @@ def parse_manifest(text: str, path: str) -> Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of a folder; None where there is none.
-
-    Raises:
-        DataError: as `parse_manifest`.
-    """
+    """Return the manifest of a folder; None where there is none."""
     path = folder / MANIFEST_FILE
     return parse_manifest(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
 
@@ -159,21 +147,7 @@ class _Shard:
 def write_shards(
     prepared: Prepared, folder: PathLike, *, shard_bytes: int = SHARD_BYTES, num_proc: int | None = None
 ) -> Manifest:
-    """Write every record of a prepared dataset as shards, or finish what an earlier run began.
-
-    Args:
-        prepared: the dataset.
-        folder: a folder that does not exist, is empty, or holds shards of the same data.
-        shard_bytes: bytes of the records in one file, before packing.
-        num_proc: files that are written at once; default one per processor, up to eight.
-
-    Returns:
-        What the folder holds.
-
-    Raises:
-        InputError: the folder holds something else.
-        DataError: it cannot be written, the disk being full for example.
-    """
+    """Write every record of a prepared dataset as shards, or finish what an earlier run began."""
     target = Path(folder).expanduser()
     begun = _begin(prepared, target, shard_bytes)
     try:

@@ -38,17 +38,7 @@ def is_archive(name: str) -> bool:
 
 
 def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
-    """Unpack an archive and return how many files it holds; files that are there with the right size are left alone.
-
-    Args:
-        archive: a zip file or a tar file, compressed or not whatever its name says.
-        folder: where its files go.
-        quiet: draw no progress bar.
-
-    Raises:
-        DataError: the archive is damaged, is one part of several, or names a file outside the folder.
-        OSError: a file cannot be written.
-    """
+    """Unpack an archive and return how many files it holds; files that are there with the right size are left alone."""
     try:
         number = 0
         with tqdm(desc=f"Unpacking {archive.name}", unit=" files", disable=True if quiet else None) as bar:
@@ -110,12 +100,7 @@ class Hosts:
 
 
 class Transport:
-    """What moves bytes, over connections that stay open between files; safe in several threads.
-
-    Args:
-        remedy: closing sentence of error messages, such as where people find the data.
-        patience: how often a broken connection is taken up again.
-    """
+    """What moves bytes, over connections that stay open between files; safe in several threads."""
 
     def __init__(self, remedy: str = "", patience: http.Patience | None = None) -> None:
         self._remedy = remedy
@@ -131,23 +116,14 @@ class Transport:
         self._client.close()
 
     def document(self, url: str) -> Any:
-        """Return a JSON document.
-
-        Raises:
-            DataError: no connection, not there, or not JSON.
-        """
+        """Return a JSON document."""
         try:
             return http.fetch_json(http.RemoteFile(f"list {url!r}", url, remedy=self._remedy), self._patience)
         except CheckpointError as error:
             raise DataError(str(error)) from error
 
     def file(self, url: str, target: Path, size: int | None, checksum: str | None, quiet: bool) -> None:
-        """Fetch a file, or what is missing of it, and compare size and checksum.
-
-        Raises:
-            DataError: no connection, not there, another checksum.
-            OSError: it cannot be written.
-        """
+        """Fetch a file, or what is missing of it, and compare size and checksum."""
         remote = http.RemoteFile(target.name, url, size, checksum, self._remedy)
         try:
             http.download(remote, target.parent, patience=self._patience, quiet=quiet, client=self._client)
@@ -177,17 +153,7 @@ class RemoteFile:
 
 
 def list_files(source: Source, transport: Transport, hosts: Hosts, scratch: Path) -> list[RemoteFile]:
-    """Return the files of a source, those that its patterns choose.
-
-    Args:
-        source: where to look.
-        transport: asks the host.
-        hosts: addresses.
-        scratch: a folder for lists that come as files.
-
-    Raises:
-        DataError: the host does not answer, its list has an unknown form, or a pattern chooses nothing.
-    """
+    """Return the files of a source, those that its patterns choose."""
     try:
         found = list(_LISTINGS[source.host](source, transport, hosts, scratch))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -217,9 +183,6 @@ def figshare_parts(ref: str) -> tuple[str, int]:
     """Return ("articles" or "collections", number) of "collections/4560497", "articles/27078763" or a DOI.
 
     A bare number is an article: both kinds are numbered alike, and guessing could fetch something else.
-
-    Raises:
-        InputError: none of these forms.
     """
     match = _FIGSHARE.fullmatch(ref)
     if match is None:
@@ -228,11 +191,7 @@ def figshare_parts(ref: str) -> tuple[str, int]:
 
 
 def physionet_parts(ref: str) -> tuple[str, str]:
-    """Return project with version, and the folder below it ("" or "training/ningbo").
-
-    Raises:
-        InputError: no version is named.
-    """
+    """Return project with version, and the folder below it ("" or "training/ningbo")."""
     project, _, rest = ref.strip("/").partition("/")
     version, _, below = rest.partition("/")
     if not version:

@@ -63,9 +63,6 @@ def read_one(dataset: ECGDataset, data_dir: PathLike, record_id: str, sampling_r
         data_dir: the folder.
         record_id: the dataset's own name of the record.
         sampling_rate: Hz, where the raw data come at several; default the published one.
-
-    Raises:
-        DataError: the folder lacks something, it has no such record, or the record cannot be read.
     """
     rate = dataset.check_rate(sampling_rate)
     folder = dataset.check_folder(data_dir, rate)
@@ -228,10 +225,6 @@ def plot_ecg(
         seconds: how much to show; a shorter recording leaves the rest of the paper empty.
         unit: "mV", or "zscore" for data without a physical unit, drawn as 5 mm per standard deviation and said so.
         footnote: added to the line below the paper.
-
-    Raises:
-        InputError: another shape or unit, or a section outside the recording.
-        ImportError: matplotlib is not installed.
     """
     if unit not in SCALES:
         raise InputError(f"unit={unit!r}; known: {', '.join(SCALES)}.")

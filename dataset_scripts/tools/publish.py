@@ -67,16 +67,7 @@ def level(dataset: ECGDataset) -> Level:
 
 
 def write_publication(dataset: ECGDataset, folder: PathLike, prepared: Prepared | None = None) -> Publication:
-    """Write what may be published into a folder.
-
-    Args:
-        dataset: what to publish.
-        folder: a folder that does not exist or is empty.
-        prepared: its records; not needed, and not looked at, where only the card may be published.
-
-    Raises:
-        InputError: the folder holds something, or `prepared` is missing.
-    """
+    """Write what may be published into a folder."""
     target = Path(folder).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{str(target)!r} exists and is not an empty folder; choose another one.")
@@ -95,11 +86,7 @@ def write_publication(dataset: ECGDataset, folder: PathLike, prepared: Prepared 
 
 
 def check_publication(dataset: ECGDataset, folder: PathLike) -> Publication:
-    """Look at a folder once more before it is sent: nothing may lie there that the licence keeps back.
-
-    Raises:
-        InputError: a file or a column that may not be published, or the card is missing.
-    """
+    """Look at a folder once more before it is sent: nothing may lie there that the licence keeps back."""
     root = Path(folder)
     allowed = level(dataset)
     paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
@@ -123,18 +110,7 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def push(dataset: ECGDataset, publication: Publication, repo: str, *, private: bool = False, api: Any = None) -> str:
-    """Send a publication to a hub and return the address of the commit.
-
-    Args:
-        dataset: what is published; the folder is checked against its licence again.
-        publication: from `write_publication`.
-        repo: "ORG/NAME".
-        private: whether a repository that is made for it is private.
-        api: a `huggingface_hub.HfApi`; by default one with the user's own token and $HF_ENDPOINT.
-
-    Raises:
-        InputError: no such form of name, the folder holds what may not be published, or the hub refuses.
-    """
+    """Send a publication to a hub and return the address of the commit."""
     check_repo(repo)
     checked = check_publication(dataset, publication.folder)
     from huggingface_hub import HfApi
@@ -157,11 +133,7 @@ def push(dataset: ECGDataset, publication: Publication, repo: str, *, private: b
 
 
 def check_repo(repo: str) -> None:
-    """Check the form of a repository's name.
-
-    Raises:
-        InputError: it is not "ORG/NAME".
-    """
+    """Check the form of a repository's name."""
     parts = repo.split("/")
     if len(parts) != 2 or not all(parts):
         raise InputError(f"{repo!r} is no repository of datasets; write ORG/NAME.")

@@ -47,12 +47,6 @@ def absent_records(
 
     A record may name its file, or the common stem of several (.hea and .dat). An ending that at least a tenth of the
     records have is one that each must have.
-
-    Args:
-        suffixes: endings of signal files (`ECGDataset.signal_suffixes`).
-        record_ids: of a scan.
-        files: one per record, as the scan names it.
-        present: from `list_folder`.
     """
     stems = {file: _stem(file, suffixes) for file in files}
     different = set(stems.values())
@@ -83,14 +77,6 @@ def split_absent(names: Iterable[str], present: set[str], needed: Sequence[str])
 
     A top folder of which nothing at all is there, and which holds no signals in use (records100/ beside records500/),
     was left out on purpose.
-
-    Args:
-        names: files of a checksum list.
-        present: from `list_folder`.
-        needed: `ECGDataset.signal_folders` of the rate in use.
-
-    Returns:
-        The missing ones in order, and top folder -> number of its files.
     """
     tops = {name.partition("/")[0] for name in present if "/" in name}
     missing: list[str] = []
@@ -153,10 +139,6 @@ def read_records(dataset: ECGDataset, folder: Path, scan: Scan, sampling_rate: i
         scan: what its tables hold.
         sampling_rate: Hz.
         num_proc: processes that read.
-
-    Raises:
-        InputError: `num_proc` is below 1.
-        BrokenProcessPool: a process was ended from outside.
     """
     if num_proc < 1:
         raise InputError(f"num_proc={num_proc!r} is not a number of processes; pass 1 or more.")

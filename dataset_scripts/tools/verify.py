@@ -117,15 +117,7 @@ def has_label_facts(release: Release) -> bool:
 def compare_labels(
     result: Verification, dataset: ECGDataset, table: LabelTable, record_ids: Sequence[str], release: Release
 ) -> None:
-    """Add a finding for every fact about labels and folds.
-
-    Args:
-        result: where findings go.
-        dataset: its published count filter decides the number of labels.
-        table: labels and folds as derived, with the published thresholds.
-        record_ids: one per row of the table.
-        release: what is known.
-    """
+    """Add a finding for every fact about labels and folds."""
     counted = np.ones(len(record_ids), dtype=bool)
     for rule in table.exclusions:
         if not rule.counted:
@@ -198,9 +190,6 @@ def verify(
             for a mock tree, of which no fact of a release holds.
         sampling_rate: Hz; default the first that the folder has.
         num_proc: processes that read records.
-
-    Raises:
-        InputError: no such release or sampling rate.
     """
     wanted = _named_release(dataset, release)
     folder = Path(data_dir).expanduser()

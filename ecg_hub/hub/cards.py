@@ -25,16 +25,7 @@ _RANDOM = "Random:"
 def published_card(
     entry: ModelEntry, config: Mapping[str, Any], *, facts: str, random: str | None, internal: bool, own: str | None
 ) -> str:
-    """Return the card as Markdown with YAML front matter.
-
-    Args:
-        entry: the architecture.
-        config: content of config.json.
-        facts: parameters and number format, in words.
-        random: the `random:` name if the weights were never trained.
-        internal: whether the repository is private and must not be passed on.
-        own: README.md of the folder, if it has one.
-    """
+    """Return the card as Markdown with YAML front matter."""
     card = own or _made(entry, config, facts, random)
     source = source_of(config)
     if random and _RANDOM not in card:
@@ -47,15 +38,7 @@ def published_card(
 
 
 def keep_scores(new: bytes, old: bytes) -> bytes:
-    """Return a card with the model-index of the card that it replaces: scores of the same weights.
-
-    Args:
-        new: card to be sent.
-        old: card in the repository.
-
-    Raises:
-        InputError: the front matter of one of them cannot be read.
-    """
+    """Return a card with the model-index of the card that it replaces: scores of the same weights."""
     try:
         ours, theirs = metadata(new.decode()), metadata(old.decode())
     except (UnicodeDecodeError, CardError) as error:

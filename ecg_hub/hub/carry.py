@@ -62,19 +62,7 @@ class ImportSummary:
 
 
 def check_mirror(folder: Path, only: Sequence[str] = ()) -> tuple[MirroredRepository, ...]:
-    """Read a mirror and compare every file with the manifest.
-
-    Args:
-        folder: from `ecg-hub mirror`.
-        only: ids to look at; all if empty.
-
-    Returns:
-        The repositories.
-
-    Raises:
-        UnknownNameError: an id that is not in the manifest.
-        DataError: no mirror; or names every file that is damaged, missing, surplus or a link.
-    """
+    """Read a mirror and compare every file with the manifest."""
     manifest = read_manifest(folder)
     known = {one.id for one in manifest.repositories}
     for name in only:
@@ -99,15 +87,7 @@ def check_mirror(folder: Path, only: Sequence[str] = ()) -> tuple[MirroredReposi
 
 
 def targets(chosen: Sequence[MirroredRepository], namespace: str | None) -> dict[str, MirroredRepository]:
-    """Return "kind id" on this hub -> repository.
-
-    Args:
-        chosen: what is imported.
-        namespace: where to put all of them, instead of where they were.
-
-    Raises:
-        InputError: two would get the same id, or the namespace is none.
-    """
+    """Return "kind id" on this hub -> repository."""
     found: dict[str, MirroredRepository] = {}
     for one in chosen:
         place = f"{one.kind} {target_id(one, namespace)}"
@@ -120,11 +100,7 @@ def targets(chosen: Sequence[MirroredRepository], namespace: str | None) -> dict
 
 
 def target_id(one: MirroredRepository, namespace: str | None) -> str:
-    """Return the id of a repository on this hub.
-
-    Raises:
-        InputError: the namespace cannot be one.
-    """
+    """Return the id of a repository on this hub."""
     if namespace is None:
         return one.id
     try:
@@ -134,16 +110,7 @@ def target_id(one: MirroredRepository, namespace: str | None) -> str:
 
 
 def check_terms(folder: Path, chosen: Sequence[MirroredRepository], *, internal: bool) -> None:
-    """Refuse what may not go to this hub.
-
-    Args:
-        folder: of the mirror.
-        chosen: what is imported.
-        internal: the user says that copies of what may not be passed on stay inside one institution.
-
-    Raises:
-        InputError: says what and why.
-    """
+    """Refuse what may not go to this hub."""
     if is_public_hub():
         raise InputError(
             f"`ecg-hub import` is for a hub of your own, and {endpoint()} is the public one: set HF_ENDPOINT."
@@ -165,16 +132,6 @@ def bring_in(folder: Path, one: MirroredRepository, id: str, api: Any = None) ->
 
     What is there already is not sent again, so that the same command continues after a cut. What others have added,
     such as scores, stays.
-
-    Args:
-        folder: of the mirror, checked.
-        one: the repository.
-        id: its id on this hub.
-        api: a `huggingface_hub.HfApi`; by default one with the user's own token.
-
-    Raises:
-        InputError: the hub refuses or does not answer, or the repository is public there and must not be.
-        DataError: the hub holds something else afterwards: a file changed while it was sent.
     """
     remote = HubRepository(id, one.kind, api)
     private = one.private or keeps_inside(folder, one) is not None

@@ -56,11 +56,6 @@ class HubRepository:
     """A repository on the hub at $HF_ENDPOINT.
 
     All methods raise InputError, with the remedy, if the hub refuses or does not answer.
-
-    Args:
-        id: "ORG/NAME"; of a model also "NAME", which a hub of one's own may know.
-        kind: "model", "dataset" or "space".
-        api: a `huggingface_hub.HfApi`; by default one with the user's own token.
     """
 
     def __init__(self, id: str, kind: Kind = "model", api: Any = None) -> None:
@@ -154,20 +149,7 @@ class HubRepository:
         branch: str | None = None,
         request: bool = False,
     ) -> Commit:
-        """Write and remove files in one commit on top of `parent`.
-
-        Args:
-            files: path -> content, or the file that holds it.
-            message: title.
-            parent: the commit that the caller saw.
-            gone: paths to remove.
-            branch: the default branch if None.
-            request: propose a pull request instead.
-
-        Raises:
-            StaleParentError: `parent` is no longer the present commit.
-            InputError: the hub refuses.
-        """
+        """Write and remove files in one commit on top of `parent`."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         steps: list[Any] = [CommitOperationDelete(path) for path in gone]
@@ -200,11 +182,7 @@ class HubRepository:
 
 
 def check_id(repo: str) -> str:
-    """Return the id of a repository.
-
-    Raises:
-        InputError: it is not of the form ORG/NAME.
-    """
+    """Return the id of a repository."""
     parts = repo.split("/")
     if len(parts) != 2 or not all(parts):
         raise InputError(f"{repo!r} is no repository; write ORG/NAME.")
@@ -233,15 +211,7 @@ def git_sha1(content: Path | bytes) -> str:
 
 @contextmanager
 def said(name: str) -> Iterator[None]:
-    """Turn what the client raises into sentences that name the remedy; "not there" passes through.
-
-    Args:
-        name: of the repository, for people.
-
-    Raises:
-        StaleParentError: a commit on a head that has moved.
-        InputError: the hub refuses or does not answer.
-    """
+    """Turn what the client raises into sentences that name the remedy; "not there" passes through."""
     from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:

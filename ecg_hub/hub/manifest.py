@@ -26,11 +26,7 @@ _SHOWN = 5
 
 
 def check_repository(text: str) -> str:
-    """Return the id of a repository.
-
-    Raises:
-        ValueError: it is no ORG/NAME, or would lead out of a folder.
-    """
+    """Return the id of a repository."""
     parts = text.split("/")
     if len(parts) != 2:
         raise ValueError(f"{text[:200]!r} is no repository ORG/NAME")
@@ -38,11 +34,7 @@ def check_repository(text: str) -> str:
 
 
 def check_tag(text: str) -> str:
-    """Return the name of a tag.
-
-    Raises:
-        ValueError: it has unusual letters.
-    """
+    """Return the name of a tag."""
     return check_ref(text, "tag")
 
 
@@ -145,14 +137,7 @@ class Manifest(_Checked):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a folder.
-
-    Args:
-        folder: of mirrored repositories.
-
-    Raises:
-        DataError: there is none, or it is cut, too large, of a newer version, or names what it may not.
-    """
+    """Read the manifest of a folder."""
     path = folder / FILE
     if not path.is_file() or path.is_symlink():
         raise DataError(
@@ -170,12 +155,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of a folder, whole or not at all.
-
-    Raises:
-        EcgHubError: it would be too large to be read again.
-        OSError: the disk does not take it.
-    """
+    """Write the manifest of a folder, whole or not at all."""
     content = (manifest.model_dump_json(indent=1) + "\n").encode()
     if len(content) > MAX_BYTES:
         raise EcgHubError(f"These repositories have too many files for one folder: {len(content):,} bytes of manifest.")

@@ -86,12 +86,7 @@ class Source:
 
 
 def staging_folder(target: Path, wanted: set[str]) -> Path:
-    """Return the folder in which a repository grows, without what it does not need any more.
-
-    Args:
-        target: place of the finished folder.
-        wanted: paths that will lie in it.
-    """
+    """Return the folder in which a repository grows, without what it does not need any more."""
     staging = target.with_name(f".{target.name}.partial")
     staging.mkdir(parents=True, exist_ok=True)
     known = {f"{path}{end}" for path in wanted for end in ("", ".part", ".part.json")}
@@ -105,11 +100,7 @@ def staging_folder(target: Path, wanted: set[str]) -> Path:
 
 
 def check_space(staging: Path, target: Path, chosen: dict[str, Stored]) -> None:
-    """Refuse before hours of fetching; what is here already counts by its size.
-
-    Raises:
-        CheckpointError: the disk has too little space.
-    """
+    """Refuse before hours of fetching; what is here already counts by its size."""
     needed = sum(
         stored.size
         for path, stored in chosen.items()
@@ -124,17 +115,7 @@ def check_space(staging: Path, target: Path, chosen: dict[str, Stored]) -> None:
 
 
 def fetch_all(source: Source, chosen: dict[str, Stored], staging: Path, finished: Path) -> int:
-    """Bring all files into the staging folder, several at a time; returns how many came over the network.
-
-    Args:
-        source: where they come from.
-        chosen: path -> size and digest.
-        staging: from `staging_folder`.
-        finished: the folder of an earlier mirror, whose files are used again.
-
-    Raises:
-        CheckpointError: no connection, a file came damaged, or the disk does not take it; the next call continues.
-    """
+    """Bring all files into the staging folder, several at a time; returns how many came over the network."""
     total = sum(stored.size for stored in chosen.values())
     bar = tqdm(total=total, desc=source.id, unit="B", unit_scale=True, disable=None)
     gate = _Gate(bar)
@@ -262,18 +243,7 @@ class MirrorSummary:
 
 
 def mirror(wish: Wish, to: Path, *, patience: Patience | None = None, api: Any = None) -> MirrorSummary:
-    """Copy one repository, or one converted model, into a folder of mirrored repositories.
-
-    Args:
-        wish: what to copy.
-        to: the folder; made if it is not there.
-        patience: how often a broken connection is taken up again.
-        api: a `huggingface_hub.HfApi`; by default one with the user's own token.
-
-    Raises:
-        InputError: no such repository or revision, the licence keeps it back, or the folder holds something else.
-        CheckpointError: no connection, a file came damaged, or the disk is full; the same command continues.
-    """
+    """Copy one repository, or one converted model, into a folder of mirrored repositories."""
     busy = InputError(f"Another process is mirroring to {str(to)!r}. Wait for it, or give another --to.")
     with alone(to, ".ecg-hub-mirror.lock", busy, OPTION):
         manifest = read_manifest(to) if (to / FILE).exists() else Manifest()
@@ -420,14 +390,7 @@ def _licence(info: Any) -> str | None:
 def mirror_all(
     wishes: Sequence[Wish], to: Path, say: Callable[[str], None], *, patience: Patience | None = None
 ) -> int:
-    """Mirror one after another; one that fails does not stop the others. Returns how many failed.
-
-    Args:
-        wishes: what to copy.
-        to: the folder.
-        say: takes each line of what was done.
-        patience: how often a broken connection is taken up again.
-    """
+    """Mirror one after another; one that fails does not stop the others. Returns how many failed."""
     failed = 0
     for wish in wishes:
         try:

@@ -27,30 +27,14 @@ _HOMES = re.compile(r"(?<![\w.:/])(?:/(?:home|Users|root|mnt|media|scratch)/[^\s
 
 
 def check_json(file: str, content: Any) -> None:
-    """Refuse a configuration in which a text is an absolute path.
-
-    Args:
-        file: its name, for the message.
-        content: what it holds.
-
-    Raises:
-        InputError: names field and value.
-    """
+    """Refuse a configuration in which a text is an absolute path."""
     for field, text in _texts(content, ""):
         if _ABSOLUTE.match(text):
             raise InputError(f"{file} names a place on this machine and is not sent: {field} is {text!r}. Change it.")
 
 
 def check_lines(file: Path) -> None:
-    """Refuse a log, a JSON value a line, in which a text is an absolute path.
-
-    Args:
-        file: the log.
-
-    Raises:
-        InputError: names line, field and value.
-        CheckpointError: a line is not JSON.
-    """
+    """Refuse a log, a JSON value a line, in which a text is an absolute path."""
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         try:
             value = json.loads(line)
@@ -60,15 +44,7 @@ def check_lines(file: Path) -> None:
 
 
 def check_card(card: str, folder: Path) -> None:
-    """Refuse a card that names the model's own folder, or somebody's home folder.
-
-    Args:
-        card: the text.
-        folder: where the model lies.
-
-    Raises:
-        InputError: quotes the path.
-    """
+    """Refuse a card that names the model's own folder, or somebody's home folder."""
     own = [str(place) for place in (folder.resolve(), folder.resolve().parent, Path.home()) if len(place.parts) > 2]
     found = _HOMES.search(card)
     leaked = found[0] if found else next((place for place in own if place in card), None)
@@ -77,15 +53,7 @@ def check_card(card: str, folder: Path) -> None:
 
 
 def check_metadata(file: Path) -> None:
-    """Refuse a safetensors file whose free text names an absolute path.
-
-    Args:
-        file: the weights.
-
-    Raises:
-        InputError: names the entry.
-        CheckpointError: the file cannot be read.
-    """
+    """Refuse a safetensors file whose free text names an absolute path."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -197,18 +165,7 @@ def shown(names: tuple[str, ...] | list[str]) -> str:
 
 @contextmanager
 def packed(name: str, *, internal: bool = False, to_hub: bool = True) -> Iterator[Package]:
-    """Look at a model, load it, and give what may be sent; random models exist as long as the context does.
-
-    Args:
-        name: short name of a converted model, folder, or `random:` and a short name.
-        internal: the user says that the copy stays inside (see ecg_hub.weights.licence).
-        to_hub: it goes to the hub at $HF_ENDPOINT; else to a disk.
-
-    Raises:
-        UnknownNameError: no such model.
-        InputError: the licence keeps it back, or a file names a folder of this machine.
-        CheckpointError: the folder is not a whole model of ours, or its weights are not here.
-    """
+    """Look at a model, load it, and give what may be sent; random models exist as long as the context does."""
     resolved = resolve(name)
     if resolved.kind == "folder":
         yield pack(Path(resolved.target), name, internal=internal, to_hub=to_hub)
@@ -226,19 +183,7 @@ def packed(name: str, *, internal: bool = False, to_hub: bool = True) -> Iterato
 
 
 def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True, random: str | None = None) -> Package:
-    """Look at a folder, load it, and return what may be sent.
-
-    Args:
-        folder: a model folder.
-        name: what the user wrote.
-        internal: the user says that the copy stays inside.
-        to_hub: it goes to the hub at $HF_ENDPOINT; else to a disk.
-        random: the `random:` name, if the weights were never trained; config.json may say so too.
-
-    Raises:
-        InputError: the licence keeps it back, or a file names a folder of this machine.
-        CheckpointError: the folder is not a whole model of ours.
-    """
+    """Look at a folder, load it, and return what may be sent."""
     config = read_json(folder / CONFIG)
     config.pop("_name_or_path", None)
     entry = catalog.by_model_type(str(config.get("model_type")))
@@ -277,11 +222,7 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a small file.
-
-    Raises:
-        CheckpointError: it is not there, too large, or not a JSON object.
-    """
+    """Return the JSON object in a small file."""
     try:
         if path.stat().st_size > MAX_JSON:
             raise CheckpointError(f"{str(path)!r} is over {MAX_JSON:,} bytes, too large for a configuration.")

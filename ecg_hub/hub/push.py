@@ -83,17 +83,7 @@ class PushSummary:
 
 
 def send(package: Package, plan: Plan, api: Any = None) -> PushSummary:
-    """Send a package; what the repository holds already is not sent again.
-
-    Args:
-        package: from `ecg_hub.hub.package.packed`.
-        plan: where and how.
-        api: a `huggingface_hub.HfApi`; by default one with the user's own token.
-
-    Raises:
-        InputError: the hub refuses or does not answer, the repository is public and the package internal, or the tag
-            stands for another commit.
-    """
+    """Send a package; what the repository holds already is not sent again."""
     remote = HubRepository(plan.repo, "model", api)
     _prepare(remote, package, plan)
     for _ in range(TRIES):

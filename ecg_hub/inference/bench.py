@@ -86,11 +86,6 @@ def bench(
         device: "cpu", "cuda", "cuda:1", "mps".
         threads: threads of the CPU; by default as torch is set.
         seconds: repeat the forward pass for so long, at least twice.
-
-    Raises:
-        UnknownNameError: no such model or preset.
-        InputError: a batch size, a number of threads or seconds that is not positive, a device that is not there, or
-            a window that is longer than 10 s.
     """
     import ecg_hub
 
@@ -112,11 +107,7 @@ def bench(
 
 
 def rows(costs: Sequence[Cost]) -> list[dict[str, Any]]:
-    """Return costs as table rows, one mapping of column to value per model.
-
-    Args:
-        costs: measured with the same batch sizes.
-    """
+    """Return costs as table rows, one mapping of column to value per model."""
     return [
         {
             "model": cost.model,

@@ -25,10 +25,6 @@ def count_macs(model: nn.Module, x: Tensor) -> int:
     taken as 2.5 n log2(n) operations, and the product of spectra, 6 operations per complex number. Activations, norms,
     softmax and other element-wise work are not counted, as usual. Constants that a model keeps between passes (the
     kernels of S4) are computed before counting.
-
-    Args:
-        model: any module; is called in the mode it is in, without gradients.
-        x: its input.
     """
     with torch.no_grad():
         model(x)
@@ -42,9 +38,6 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Counted is what is held by tensors, including those given at the start; what a kernel allocates for itself while it
     runs, fragments of the allocator, and the interpreter are not.
-
-    Args:
-        held: tensors that are there from the start, such as weights and input.
     """
 
     def __init__(self, held: Iterable[Tensor] = ()) -> None:

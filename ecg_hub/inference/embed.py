@@ -75,22 +75,6 @@ def embed(
 
     `features` is the mean of the pooled vectors of all consecutive windows, a list of float32; null with a `reason`
     where the record could not be used. The file appears when it is complete.
-
-    Args:
-        model: folder, short name, hub id or `random:<alias>`.
-        records: paths of WFDB records, or sources (ecg_hub.inference.records.RecordSource).
-        output: the Parquet file to write.
-        preset: preset of the feature extractor; None is its default.
-        batch_size: windows per batch.
-        device: for example "cpu" or "cuda".
-        seed: of a `random:` model.
-        progress: show a progress bar on a terminal.
-        **prepare: passed to the extractor: missing_leads, nan.
-
-    Raises:
-        UnknownNameError: no such model or preset.
-        CheckpointError: weights are missing.
-        InputError: no records, or an output that is not a .parquet file.
     """
     target = Path(output).expanduser()
     if target.suffix != ".parquet":

@@ -36,11 +36,7 @@ _AXES: dict[str, int | tuple[int, int]] = {"lead": -1, "record": (-2, -1)}
 
 
 def register(name: str) -> Callable[[Step], Step]:
-    """Return a decorator that makes a function available to presets as a step.
-
-    Args:
-        name: the name presets use.
-    """
+    """Return a decorator that makes a function available to presets as a step."""
 
     def add(function: Step) -> Step:
         STEPS[name] = function
@@ -100,9 +96,6 @@ def apply_steps(signals: Float32, sampling_rate: float, steps: Sequence[Mapping[
 
     Returns:
         (n, leads, samples) float32.
-
-    Raises:
-        InputError: a parameter's value does not suit the signals.
     """
     for step in steps:
         parameters = {key: value for key, value in step.items() if key not in ("name", "at")}
@@ -287,9 +280,6 @@ def median_baseline(signals: Float32, sampling_rate: float, *, seconds: float) -
         signals: (n, leads, samples).
         sampling_rate: their rate in Hz.
         seconds: width of the running window; int(seconds * rate) + 1 samples, one more if that is even.
-
-    Raises:
-        InputError: a width that is not positive.
     """
     from scipy.ndimage import median_filter
 

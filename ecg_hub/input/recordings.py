@@ -58,14 +58,7 @@ class CanonicalRecord:
 
 
 def canonical_unit(unit: str) -> str:
-    """Return "mV", "uV", "V" or "zscore" for any accepted spelling ("mv", "µV", ...).
-
-    Args:
-        unit: the unit as a file or a user spells it.
-
-    Raises:
-        UnknownNameError: the unit is none of them.
-    """
+    """Return "mV", "uV", "V" or "zscore" for any accepted spelling ("mv", "µV", ...)."""
     found = _UNIT_SPELLINGS.get(unit.lower()) if isinstance(unit, str) else None
     if found is None:
         raise unknown_name("unit", str(unit), UNITS, "Convert the signal to millivolts and pass unit='mV'.")
@@ -80,9 +73,6 @@ def array_recording(signal: Any, sampling_rate: Any, lead_names: Sequence[str] |
         sampling_rate: its rate in Hz.
         lead_names: one name per row.
         unit: unit of all rows.
-
-    Raises:
-        InputError: not two-dimensional, empty, not real numbers, without rate or names, or names that do not fit.
     """
     values = _real_matrix(signal)
     if sampling_rate is None:
@@ -103,14 +93,7 @@ def array_recording(signal: Any, sampling_rate: Any, lead_names: Sequence[str] |
 
 
 def wfdb_recording(path: str | os.PathLike[str]) -> Recording:
-    """Read a WFDB record in the physical units that its header states; samples marked as missing become NaN.
-
-    Args:
-        path: the record's path, without extension or with that of its header or signal file.
-
-    Raises:
-        InputError: a file is missing, shorter than its header says, or not a WFDB record.
-    """
+    """Read a WFDB record in the physical units that its header states; samples marked as missing become NaN."""
     stem = _record_stem(path)
     header = Path(f"{stem}.hea")
     plain = _format_16_recording(header)
@@ -143,10 +126,6 @@ def canonical_record(
         needed: leads that must be there; the others of the twelve are filled where possible.
         missing_leads: "raise" or "zero" for needed leads that are neither there nor derivable.
         nan: "raise" or "zero" for missing samples.
-
-    Raises:
-        InputError: a needed lead is missing, or a sample is NaN or infinite.
-        UnknownNameError: an unknown lead, unit or choice.
     """
     for option, value in (("missing_leads", missing_leads), ("nan", nan)):
         if value not in ON_MISSING:

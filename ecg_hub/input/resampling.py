@@ -134,14 +134,7 @@ class FilterBank:
 
 @lru_cache(maxsize=64)
 def filter_bank(ratio: Fraction) -> FilterBank:
-    """Return the filters for a ratio fs_out / fs_in; built once per ratio.
-
-    Args:
-        ratio: output rate over input rate.
-
-    Raises:
-        InputError: the ratio is no ratio of moderate whole numbers, so that its filters would fill the memory.
-    """
+    """Return the filters for a ratio fs_out / fs_in; built once per ratio."""
     up, down = ratio.numerator, ratio.denominator
     reach = math.ceil(ZERO_CROSSINGS / min(1.0, up / down)) + 1
     if up * (down + 2 * reach) > MAX_COEFFICIENTS:

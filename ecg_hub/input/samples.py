@@ -47,9 +47,6 @@ def lead_columns(names: Sequence[str]) -> list[int | None]:
     """Return for each of the twelve leads the column of a record that holds it, or None.
 
     Names match without case; names that are not one of the twelve (vx, vy, vz) are left out.
-
-    Raises:
-        DataError: two columns carry the same lead, or none of the twelve is there.
     """
     columns: dict[str, int] = {}
     for index, name in enumerate(names):
@@ -93,9 +90,6 @@ def quantise(millivolt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
     Returns:
         samples (samples, 12) int16, gain_uv (12,) float32, baseline (12,) int32 of zeros.
-
-    Raises:
-        DataError: a sample is infinite.
     """
     microvolt = np.asarray(millivolt, dtype=np.float64) * 1000.0
     if np.isinf(microvolt).any():

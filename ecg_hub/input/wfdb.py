@@ -90,11 +90,7 @@ def load_wfdb() -> Any:
 
 
 def read_header(path: Path) -> Header:
-    """Read a .hea file.
-
-    Raises:
-        DataError: the file is missing or not a WFDB header.
-    """
+    """Read a .hea file."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -154,13 +150,6 @@ def read_record(path: Path, **metadata: Any) -> Signal:
     """Read the twelve leads of a WFDB record.
 
     Absent leads are missing (-32768) throughout and named in the remark, other signals are left out.
-
-    Args:
-        path: the .hea file.
-        metadata: passed on in `Signal.metadata`.
-
-    Raises:
-        DataError: a file is missing, damaged or shorter than announced, or holds none of the twelve leads.
     """
     return signal_of(read_header(path), **metadata)
 
@@ -186,11 +175,7 @@ def signal_of(header: Header, **metadata: Any) -> Signal:
 
 
 def physical_values(header: Header) -> np.ndarray:
-    """Return (signals, samples) float64 of a simple record in the units of its header, NaN where missing.
-
-    Raises:
-        DataError: a file is missing, or shorter than announced.
-    """
+    """Return (signals, samples) float64 of a simple record in the units of its header, NaN where missing."""
     digital, _ = _read_format_16(header)
     values = digital.astype(np.float64)
     # Subtract, then divide by the header's own number: bit for bit what the `wfdb` package computes.

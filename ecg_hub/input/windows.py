@@ -94,9 +94,6 @@ def center_start(length: int, window: int) -> int:
     Args:
         length: samples of the record.
         window: samples of the window.
-
-    Raises:
-        InputError: the record is shorter than the window.
     """
     _check_fit(length, window)
     return (length - window) // 2

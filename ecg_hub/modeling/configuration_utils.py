@@ -59,15 +59,7 @@ class ECGConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Make a configuration of the content of a config.json.
-
-        Args:
-            config_dict: the content.
-            **kwargs: as in transformers.
-
-        Raises:
-            CheckpointError: it is the authors' own, of another package.
-        """
+        """Make a configuration of the content of a config.json."""
         refuse_authors_layout(config_dict, str(kwargs.get("name_or_path") or "config.json"))
         return super().from_dict(config_dict, **kwargs)
 

@@ -27,15 +27,7 @@ _SCORES_ON_DEVICE = 1 << 26
 
 
 def number_of_anchors(tokens: int, steps: Sequence[int]) -> int:
-    """Return how many tokens have a positive at every step ahead.
-
-    Args:
-        tokens: of a sequence.
-        steps: tokens ahead.
-
-    Raises:
-        InputError: the sequence is too short, or a step is not ahead.
-    """
+    """Return how many tokens have a positive at every step ahead."""
     if not steps or min(steps) < 1 or tokens <= max(steps):
         raise InputError(
             f"Sequences of {tokens} tokens, steps ahead {tuple(steps)!r}: each step has to be at least 1, and a "
@@ -65,9 +57,6 @@ def sample_negatives(
 
     Returns:
         Tokens, (batch, steps, anchors, number), int64.
-
-    Raises:
-        InputError: sequences that are too short.
     """
     anchors = number_of_anchors(tokens, steps)
     shape = (batch, len(steps), anchors, number)

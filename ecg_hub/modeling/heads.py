@@ -141,12 +141,7 @@ POOLINGS = ("mean", "attention")
 
 
 class MeanLinearHead(nn.Module):
-    """One linear map on the pooled vector.
-
-    Args:
-        dim: width of the encoder.
-        num_labels: number of outputs.
-    """
+    """One linear map on the pooled vector."""
 
     expects: ClassVar[Literal["pooled", "tokens"]] = "pooled"
 
@@ -172,14 +167,6 @@ class AttentionPoolingHead(nn.Module):
     Computed in the folded form: scores and pooling act on the tokens themselves with one vector of width dim per head,
     and the value projection comes after pooling. The logits are the same, the cost per token falls from 2 dim^2 to
     2 heads dim multiplications.
-
-    Args:
-        dim: width of the tokens, a multiple of `num_heads`.
-        num_labels: number of outputs.
-        num_heads: number of attention heads.
-
-    Raises:
-        InputError: if dim is not a multiple of num_heads.
     """
 
     expects: ClassVar[Literal["pooled", "tokens"]] = "tokens"
@@ -221,18 +208,7 @@ Head = MeanLinearHead | AttentionPoolingHead
 
 
 def build_head(pooling: str, dim: int, num_labels: int, num_heads: int = 16) -> Head:
-    """Build a head by name.
-
-    Args:
-        pooling: "mean" (linear on the pooled vector) or "attention" (learned query over the tokens).
-        dim: width of the encoder.
-        num_labels: number of outputs.
-        num_heads: heads of the attention pooling.
-
-    Raises:
-        UnknownNameError: if the pooling does not exist.
-        InputError: if dim is not a multiple of num_heads.
-    """
+    """Build a head by name."""
     if pooling == "mean":
         return MeanLinearHead(dim, num_labels)
     if pooling == "attention":

@@ -106,23 +106,13 @@ class DropPath(nn.Module):
 
     @classmethod
     def for_block(cls, config: Any, block: int, blocks: int) -> DropPath:
-        """Build the module of one block.
-
-        Args:
-            config: holds `drop_path_rate` and `drop_path_schedule`.
-            block: index of the block, from 0.
-            blocks: number of blocks in the stack.
-        """
+        """Build the module of one block."""
         path = cls(depth=block / (blocks - 1) if blocks > 1 else 1.0)
         path.set_rate(config.drop_path_rate, config.drop_path_schedule)
         return path
 
     def set_rate(self, rate: float, schedule: str = "linear") -> None:
-        """Set the rate of this block from the rate of the last block.
-
-        Raises:
-            InputError: if the rate or the schedule is not allowed.
-        """
+        """Set the rate of this block from the rate of the last block."""
         if not 0.0 <= rate < 1.0:
             raise InputError(f"drop_path_rate is {rate!r}; allowed: 0 <= rate < 1.")
         if schedule not in SCHEDULES:
@@ -154,9 +144,6 @@ def set_drop_path(model: nn.Module, rate: float, schedule: str = "linear", mode:
 
     Returns:
         The number of `DropPath` modules that were set.
-
-    Raises:
-        InputError: if the rate, the schedule or the mode is not allowed.
     """
     if mode not in MODES:
         raise InputError(f"Stochastic depth in mode {mode!r}; allowed: {', '.join(map(repr, MODES))}.")

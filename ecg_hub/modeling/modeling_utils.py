@@ -74,18 +74,7 @@ class ECGPreTrainedModel(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: Any, *args: Any, new_head: bool = False, **kwargs: Any
     ) -> Any:
-        """Load weights as transformers does, but refuse a checkpoint that leaves weights at random values.
-
-        Args:
-            pretrained_model_name_or_path: folder or hub id.
-            *args: as in transformers.
-            new_head: of a classifier or a model for pre-training, accept an encoder's checkpoint, or a head of another
-                size, and start from a random head.
-            **kwargs: as in transformers.
-
-        Raises:
-            CheckpointError: if weights are missing.
-        """
+        """Load weights as transformers does, but refuse a checkpoint that leaves weights at random values."""
         want_info = kwargs.pop("output_loading_info", False)
         if new_head:
             kwargs["ignore_mismatched_sizes"] = True
@@ -115,12 +104,7 @@ class ECGPreTrainedModel(PreTrainedModel):
         return super()._from_config(config, **kwargs)
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """Send the model as transformers does, and in the same commit the feature extractor that belongs to it.
-
-        Args:
-            *args: as in transformers.
-            **kwargs: as in transformers.
-        """
+        """Send the model as transformers does, and in the same commit the feature extractor that belongs to it."""
         self._sends_extractor = True
         try:
             return super().push_to_hub(*args, **kwargs)
@@ -128,13 +112,7 @@ class ECGPreTrainedModel(PreTrainedModel):
             self._sends_extractor = False
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Save the model as transformers does.
-
-        Args:
-            save_directory: folder.
-            *args: as in transformers.
-            **kwargs: as in transformers.
-        """
+        """Save the model as transformers does."""
         super().save_pretrained(save_directory, *args, **kwargs)
         if self._sends_extractor and (extractor := self._extractor()) is not None:
             extractor.save_pretrained(save_directory)
@@ -163,9 +141,6 @@ class ECGPreTrainedModel(PreTrainedModel):
 
         Args:
             input_values: (batch, leads, samples), floating point, millivolt.
-
-        Raises:
-            InputError: wrong type, number of dimensions, number of leads, or length.
         """
         config: ECGConfig = self.config
         leads = len(config.lead_names)
@@ -240,9 +215,6 @@ class ECGClassificationMixin:
 
         Returns:
             `loss`, `logits` (batch, num_labels) with NaN set to 0 as published, `hidden_states`, `attentions`.
-
-        Raises:
-            InputError: if input or labels have the wrong shape.
         """
         output = self.base_model(input_values, output_hidden_states=output_hidden_states, return_dict=True, **kwargs)
         pooled = self.head.expects == "pooled"
@@ -264,9 +236,6 @@ def initialize_as_torch(module: nn.Module) -> None:
     """Initialise one module as PyTorch does by itself, through functions that leave loaded values alone.
 
     transformers' own default is normal with deviation 0.02, which is for language models.
-
-    Args:
-        module: linear, convolution, embedding, layer, group or batch norm; others are left as they are.
     """
     if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
         init.kaiming_uniform_(module.weight, a=math.sqrt(5))

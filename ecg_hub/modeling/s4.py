@@ -172,15 +172,7 @@ class S4Convolution(nn.Module):
 
 
 class S4Layer(nn.Module):
-    """S4 convolution, GELU, dropout, then a linear map with a gated linear unit; no residual.
-
-    Args:
-        features: width H.
-        state_size: number of states per feature.
-        kernel_length: length in tokens that C belongs to.
-        dropout: probability of dropping a feature of a sample for all tokens at once, after the GELU.
-        bidirectional: see `S4Convolution`.
-    """
+    """S4 convolution, GELU, dropout, then a linear map with a gated linear unit; no residual."""
 
     def __init__(
         self, features: int, state_size: int, kernel_length: int, dropout: float, *, bidirectional: bool = False
@@ -197,17 +189,7 @@ class S4Layer(nn.Module):
 
 
 class S4Block(GradientCheckpointingLayer):
-    """Post-norm residual block: LayerNorm(drop_path(dropout(S4(x))) + x).
-
-    Args:
-        features: width H.
-        state_size: number of states per feature.
-        kernel_length: length in tokens that C belongs to.
-        dropout: probability of dropping a feature of a sample for all tokens at once.
-        drop_path: stochastic depth of the residual branch.
-        layer_norm_eps: epsilon of the normalisation.
-        bidirectional: see `S4Convolution`.
-    """
+    """Post-norm residual block: LayerNorm(drop_path(dropout(S4(x))) + x)."""
 
     def __init__(
         self,
@@ -233,14 +215,7 @@ class S4Block(GradientCheckpointingLayer):
 
 
 def hippo_legs(state_size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Diagonalise HiPPO-LegS + P P^T and keep one state of each conjugate pair.
-
-    Args:
-        state_size: number of states, N.
-
-    Returns:
-        w, B and P as complex128 vectors of N/2 values, imaginary parts of w positive and falling; Q is conj(P).
-    """
+    """Diagonalise HiPPO-LegS + P P^T and keep one state of each conjugate pair."""
     n = torch.arange(state_size, dtype=torch.float64)
     scale = torch.sqrt(2 * n + 1)
     state = -(torch.tril(scale[:, None] * scale[None, :], -1) + torch.diag(n + 1))

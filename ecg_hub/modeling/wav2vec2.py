@@ -28,12 +28,7 @@ from ecg_hub.modeling.wav2vec2_config import Wav2Vec2FamilyConfig
 
 
 class ConvStem(nn.Module):
-    """Strided convolutions without padding, GELU after each; the first is normed per channel over time.
-
-    Args:
-        config: kernels, strides and channels.
-        channels: channels of the input.
-    """
+    """Strided convolutions without padding, GELU after each; the first is normed per channel over time."""
 
     def __init__(self, config: Wav2Vec2FamilyConfig, channels: int) -> None:
         super().__init__()

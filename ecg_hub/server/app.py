@@ -45,13 +45,7 @@ ROUTES: dict[tuple[str, str, str], Route] = {
 
 
 class HubApp:
-    """The ASGI application.
-
-    Args:
-        hub: what it works on.
-        host: name or address it is bound to; without tokens, requests for other host names are refused, so that no
-            page in a browser reaches the hub under a name of its own.
-    """
+    """The ASGI application."""
 
     def __init__(self, hub: Hub, host: str) -> None:
         self.hub = hub

@@ -61,14 +61,7 @@ LOCAL = Caller("local", write=True)
 
 
 class TokenFile:
-    """The tokens of a file, read again when the file changes; they are kept as digests only.
-
-    Args:
-        path: the file.
-
-    Raises:
-        InputError: the file is missing, damaged, or others may read it.
-    """
+    """The tokens of a file, read again when the file changes; they are kept as digests only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -108,10 +101,6 @@ def read_tokens(path: Path) -> dict[str, _Token]:
     """Read a token file: SHA-256 of each token to what it allows.
 
     Empty lines and lines that begin with # are left out.
-
-    Raises:
-        InputError: the file cannot be read, others than its owner may read it, or a line is malformed; names the line's
-            number, never its content.
     """
     check_permissions(path)
     tokens: dict[str, _Token] = {}
@@ -131,11 +120,7 @@ def read_tokens(path: Path) -> dict[str, _Token]:
 
 
 def check_permissions(path: Path) -> None:
-    """Refuse a token file that others may read or change.
-
-    Raises:
-        InputError: names the command that mends it.
-    """
+    """Refuse a token file that others may read or change."""
     if os.name != "posix":
         return
     try:
@@ -147,16 +132,7 @@ def check_permissions(path: Path) -> None:
 
 
 def new_token(path: Path, name: str, write: bool) -> str:
-    """Append a new token to a token file, as its digest, and return it; the file is made if it is missing.
-
-    Args:
-        path: the token file.
-        name: whom it is for.
-        write: whether it may change things.
-
-    Raises:
-        InputError: the name is not allowed, or the file is one that `read_tokens` refuses.
-    """
+    """Append a new token to a token file, as its digest, and return it; the file is made if it is missing."""
     if not _USER.match(name):
         raise InputError(f"{name!r} cannot name the holder of a token: use letters, digits, '_', '-' and '.'.")
     token = "hf_" + secrets.token_urlsafe(32)
@@ -176,9 +152,6 @@ def bearer(header: str | None, basic: bool) -> str | None:
     Args:
         header: "Bearer TOKEN", or "Basic ..." with the token as password.
         basic: whether the second form, which browsers send on their own, is accepted.
-
-    Raises:
-        RequestError: 401.
     """
     if not header:
         return None
@@ -206,11 +179,7 @@ def token_needed(what: str) -> RequestError:
 
 
 class Signer:
-    """Signs the addresses to which content is uploaded: huggingface_hub sends no token there.
-
-    Args:
-        key: kept in the hub's folder, so that an upload may go on after a restart.
-    """
+    """Signs the addresses to which content is uploaded: huggingface_hub sends no token there."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -221,11 +190,7 @@ class Signer:
         return urlencode({"size": size, "expires": expires, "signature": self._sign(sha256, size, expires)})
 
     def check(self, sha256: str, size: str, expires: str, signature: str) -> int:
-        """Return the size that an address allows.
-
-        Raises:
-            RequestError: 403; not signed here, or too old.
-        """
+        """Return the size that an address allows."""
         if _is_number(size) and _is_number(expires):
             signed = self._sign(sha256, int(size), int(expires))
             good = hmac.compare_digest(signed.encode(), signature.encode("utf-8", "surrogateescape"))

@@ -26,14 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class Boards:
-    """The folder `pages/NS/NAME/KEY`, where KEY stands for the content of the results; it can be deleted at any time.
-
-    Args:
-        disk: folder of the hub.
-        trees: folders of all revisions.
-        blobs: content of all files.
-        command: makes a page, in a process of its own; None makes none.
-    """
+    """The folder `pages/NS/NAME/KEY`, where KEY stands for the content of the results; it can be deleted at any time."""
 
     def __init__(self, disk: Disk, trees: TreeStore, blobs: BlobStore, command: PageCommand | None) -> None:
         self._disk, self._trees, self._blobs, self._command = disk, trees, blobs, command
@@ -53,12 +46,7 @@ class Boards:
         return any(META in self._trees.read(revision.oid) for revision in revisions)
 
     def page(self, repo: str, tree: str) -> tuple[State, Path]:
-        """Return how far the page of a revision is, and its folder; begins to make it if nobody has.
-
-        Args:
-            repo: id, the heading of the page.
-            tree: of the revision; `holds_results` is true for it.
-        """
+        """Return how far the page of a revision is, and its folder; begins to make it if nobody has."""
         top = self._trees.find(tree, RESULTS)
         key = hashlib.sha256(f"{__version__}|{top.oid if isinstance(top, Folder) else tree}".encode()).hexdigest()[:40]
         target = self._folder / repo / key

@@ -45,14 +45,7 @@ class Options:
 
 
 class Hub:
-    """Everything that the routes work on.
-
-    Args:
-        root: folder of the hub; made if missing.
-        options: how it behaves.
-        tokens: who may do what; None lets anybody do everything.
-        key: signs upload addresses.
-    """
+    """Everything that the routes work on."""
 
     def __init__(self, root: Path, options: Options, tokens: TokenFile | None, key: bytes) -> None:
         self.options = options
@@ -98,11 +91,7 @@ class Call:
         return self.caller.name or "anonymous"
 
     def repo(self) -> Repo:
-        """Return the repository that the address names.
-
-        Raises:
-            RequestError: 404; there is none, or the caller may not know of it.
-        """
+        """Return the repository that the address names."""
         repo_id = split_id(self.address.repo, self.hub.options.namespace)
         repo = self.hub.repos.get(self.address.kind, repo_id)
         if repo.state().private and not self.caller.known:
@@ -114,11 +103,7 @@ class Call:
         return revision_and_rest(self.address.tail)
 
     def commit(self) -> tuple[Repo, State, Commit, str]:
-        """Return repository, state, commit and the path after the revision.
-
-        Raises:
-            RequestError: 404.
-        """
+        """Return repository, state, commit and the path after the revision."""
         repo = self.repo()
         state = repo.state()
         revision, rest = self.revision()
@@ -129,20 +114,12 @@ class Call:
         return self.request.query_params.get(name, "").lower() in ("true", "1")
 
     def require_read(self) -> None:
-        """Refuse callers without a token on a hub that asks for one.
-
-        Raises:
-            RequestError: 401.
-        """
+        """Refuse callers without a token on a hub that asks for one."""
         if not self.caller.known and not self.hub.options.open_read:
             raise token_needed("read from this hub")
 
     def require_write(self) -> None:
-        """Refuse callers who may only read.
-
-        Raises:
-            RequestError: 401 or 403.
-        """
+        """Refuse callers who may only read."""
         if not self.caller.known:
             raise token_needed("change anything on this hub")
         if not self.caller.write:

@@ -28,18 +28,7 @@ class Discussions:
         self.blobs = blobs
 
     def open(self, repo: Repo, author: str, title: str, text: str, pull: str | None) -> int:
-        """Start a discussion, or a pull request that has no commits yet.
-
-        Args:
-            repo: the repository.
-            author: name that goes with the token.
-            title: 3 to 200 characters.
-            text: first comment.
-            pull: status of a new pull request ("draft", "open"); None is a discussion.
-
-        Returns:
-            Its number.
-        """
+        """Start a discussion, or a pull request that has no commits yet."""
         with repo.lock:
             state = repo.state()
             number = self.start(repo, state, author, title, text, pull)
@@ -47,11 +36,7 @@ class Discussions:
         return number
 
     def start(self, repo: Repo, state: State, author: str, title: str, text: str, pull: str | None) -> int:
-        """Do what `open` does but for saving the state; until then the number is not taken. The caller holds the lock.
-
-        Raises:
-            RequestError: 400; title or text too short or too long.
-        """
+        """Do what `open` does but for saving the state; until then the number is not taken. The caller holds the lock."""
         title = title.strip()
         if not 3 <= len(title) <= 200:
             raise bad_request(f"A title has 3 to 200 characters; {title[:200]!r} has {len(title)}.")
@@ -74,11 +59,7 @@ class Discussions:
     def propose(
         self, repo: Repo, operations: Sequence[Operation], words: Words, parent: str | None
     ) -> tuple[int, Commit]:
-        """Open a pull request with its first commit, in one step; returns its number and the commit.
-
-        Raises:
-            RequestError: 412; the main branch's head is not `parent`. 400; nothing would change.
-        """
+        """Open a pull request with its first commit, in one step; returns its number and the commit."""
         with repo.lock:
             state = repo.state()
             head = self.history.read(repo, state.heads[MAIN])
@@ -102,11 +83,7 @@ class Discussions:
         return number, commit
 
     def read(self, repo: Repo, state: State, number: str) -> Thread:
-        """Return a discussion with its present status.
-
-        Raises:
-            RequestError: 404.
-        """
+        """Return a discussion with its present status."""
         if not number.isascii() or not number.isdigit() or len(number) > 9 or not 0 < int(number) < state.next:
             raise RequestError(404, f"{repo.id!r} has no discussion {number[:20]!r}.", "EntryNotFound")
         thread: Thread = json.loads((repo.folder / "discussions" / f"{int(number)}.json").read_bytes())
@@ -126,11 +103,7 @@ class Discussions:
         return event
 
     def edit_comment(self, repo: Repo, number: str, comment: str, author: str, text: str | None) -> dict[str, Any]:
-        """Replace the text of a comment, or hide it (`text` None); returns its event.
-
-        Raises:
-            RequestError: 404; no such comment.
-        """
+        """Replace the text of a comment, or hide it (`text` None); returns its event."""
         with repo.lock:
             thread = self.read(repo, repo.state(), number)
             for event in thread["events"]:
@@ -156,11 +129,7 @@ class Discussions:
         return event
 
     def set_status(self, repo: Repo, number: str, author: str, status: object, text: str | None) -> dict[str, Any]:
-        """Open or close; returns the event.
-
-        Raises:
-            RequestError: 400; another status, or a pull request that is merged.
-        """
+        """Open or close; returns the event."""
         if status not in ("open", "closed"):
             raise bad_request(f"A status is 'open' or 'closed', not {status!r}.")
         with repo.lock:
@@ -188,11 +157,7 @@ class Discussions:
         return clashes
 
     def merge(self, repo: Repo, number: str, author: str, text: str | None) -> str:
-        """Bring a pull request into the main branch; returns the commit.
-
-        Raises:
-            RequestError: 409; files conflict. 400; not a pull request, or not open.
-        """
+        """Bring a pull request into the main branch; returns the commit."""
         with repo.lock:
             state = repo.state()
             thread = self.read(repo, state, number)

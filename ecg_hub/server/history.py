@@ -133,11 +133,7 @@ class Draft:
         self._nodes: dict[str, Node | Draft] = dict(trees.read(root)) if root else {}
 
     def put(self, path: str, file: File) -> None:
-        """Add or replace a file.
-
-        Raises:
-            RequestError: 400; a file stands where a folder is needed, or the other way round.
-        """
+        """Add or replace a file."""
         folder, _, rest = path.partition("/")
         if not rest:
             if isinstance(self._nodes.get(folder), (Folder, Draft)):
@@ -152,11 +148,7 @@ class Draft:
         inner.put(rest, file)
 
     def delete(self, path: str, folder: bool) -> None:
-        """Remove a file or a folder.
-
-        Raises:
-            RequestError: 404; there is none.
-        """
+        """Remove a file or a folder."""
         head, _, rest = path.partition("/")
         if rest:
             inner = self._inner(head, make=False)
@@ -309,19 +301,7 @@ class History:
     def commit(
         self, repo: Repo, revision: str, operations: Iterable[Operation], words: Words, parent: str | None = None
     ) -> Commit:
-        """Apply operations to a branch or pull request; returns its new head, or the old one if nothing differs.
-
-        Args:
-            repo: the repository.
-            revision: branch, `refs/heads/...` or `refs/pr/N`.
-            operations: in order.
-            words: who and why.
-            parent: the head that the caller saw; without it, operations apply to whatever the head is.
-
-        Raises:
-            RequestError: 404; no such branch. 412; the head is not `parent`. 400; not a branch, or a file stands where
-                a folder is needed.
-        """
+        """Apply operations to a branch or pull request; returns its new head, or the old one if nothing differs."""
         steps = list(operations)
         with repo.lock:
             state = repo.state()
@@ -386,11 +366,7 @@ class History:
 
 
 def branch(repo: Repo, state: State, revision: str) -> tuple[str, Callable[[str], None]]:
-    """Return the head of a branch or pull request, and what moves it in the state.
-
-    Raises:
-        RequestError: 404; there is none. 400; a tag or commit, which cannot be moved, or a pull request that is over.
-    """
+    """Return the head of a branch or pull request, and what moves it in the state."""
     name = revision.removeprefix("refs/heads/")
     if name in state.heads:
         return state.heads[name], lambda oid: state.heads.__setitem__(name, oid)

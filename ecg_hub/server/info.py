@@ -48,15 +48,7 @@ class Catalog:
             return None
 
     def info(self, repo: Repo, commit: Commit, state: State, files: bool = True, blobs: bool = False) -> dict[str, Any]:
-        """Return the info object of a revision.
-
-        Args:
-            repo: the repository.
-            commit: the revision.
-            state: of the repository.
-            files: whether the files are listed.
-            blobs: whether they come with sizes and digests.
-        """
+        """Return the info object of a revision."""
         info: dict[str, Any] = {
             "_id": f"{repo.kind}/{repo.id}",
             "id": repo.id,
@@ -82,14 +74,7 @@ class Catalog:
         return info
 
     def search(self, kind: str, query: Query, known: bool, files: bool = False) -> list[dict[str, Any]]:
-        """Return the repositories that a query asks for, sorted, as info objects of the main branch.
-
-        Args:
-            kind: "models", "datasets" or "spaces".
-            query: what is asked for.
-            known: whether private repositories count.
-            files: whether the files are listed.
-        """
+        """Return the repositories that a query asks for, sorted, as info objects of the main branch."""
         found = []
         for repo in self.repos.all(kind):
             state = repo.state()
@@ -120,11 +105,6 @@ class Catalog:
 
         A task is better when higher, unless the dataset's card lists it under `lower_is_better` (or its `eval.yaml`, of
         a repository that an older ecg-hub made, says `lower_is_better: true` for it).
-
-        Args:
-            dataset: id of the dataset repository.
-            known: whether private repositories count.
-            derived: whether models with a `base_model` count.
         """
         lower = self._lower_is_better(dataset)
         rows: dict[str, list[dict[str, Any]]] = {}
@@ -211,14 +191,7 @@ class Catalog:
 
 
 class Query:
-    """What a list is asked for.
-
-    Args:
-        search: text that the id holds.
-        author: namespace.
-        filters: tags, all of which a repository has.
-        sort: "lastModified", "createdAt", or anything else for the order of ids.
-    """
+    """What a list is asked for."""
 
     def __init__(
         self, search: str = "", author: str | None = None, filters: Iterable[str] = (), sort: str = ""

@@ -71,11 +71,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def check_name(name: object, what: str = "repository") -> str:
-    """Return the name of a repository or namespace; see `repo_names.check_name`.
-
-    Raises:
-        RequestError: 400.
-    """
+    """Return the name of a repository or namespace; see `repo_names.check_name`."""
     try:
         return repo_names.check_name(name, what)
     except ValueError as error:
@@ -83,11 +79,7 @@ def check_name(name: object, what: str = "repository") -> str:
 
 
 def check_path(path: object) -> str:
-    """Return a file's path inside a repository; see `repo_names.check_path`.
-
-    Raises:
-        RequestError: 400.
-    """
+    """Return a file's path inside a repository; see `repo_names.check_path`."""
     try:
         return repo_names.check_path(path)
     except ValueError as error:
@@ -95,11 +87,7 @@ def check_path(path: object) -> str:
 
 
 def check_ref(name: object, what: str) -> str:
-    """Return the name of a branch or tag; see `repo_names.check_ref`.
-
-    Raises:
-        RequestError: 400.
-    """
+    """Return the name of a branch or tag; see `repo_names.check_ref`."""
     try:
         return repo_names.check_ref(name, what)
     except ValueError as error:
@@ -112,33 +100,21 @@ def is_commit(text: str) -> bool:
 
 
 def check_sha256(text: object) -> str:
-    """Return a SHA-256 as 64 lower-case hexadecimal digits.
-
-    Raises:
-        RequestError: 400.
-    """
+    """Return a SHA-256 as 64 lower-case hexadecimal digits."""
     if not isinstance(text, str) or not _SHA256.match(text):
         raise bad_request(f"{str(text)[:100]!r} is not a SHA-256 of 64 lower-case hexadecimal digits.")
     return text
 
 
 def check_size(value: object) -> int:
-    """Return a size in bytes.
-
-    Raises:
-        RequestError: 400; not a whole number from 0.
-    """
+    """Return a size in bytes."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise bad_request(f"A size is a whole number of bytes, not {value!r}.")
     return value
 
 
 def check_kind(kind: object) -> str:
-    """Return the plural kind ("models") of a repository type ("model", None).
-
-    Raises:
-        RequestError: 400.
-    """
+    """Return the plural kind ("models") of a repository type ("model", None)."""
     plural = f"{kind or 'model'}s"
     if plural not in KINDS:
         raise RequestError(400, f"This hub keeps models, datasets and spaces, not repositories of type {kind!r}.")
@@ -168,11 +144,7 @@ class Address:
 
 
 def parse(raw_path: str) -> Address:
-    """Read a path as it was sent, still percent-encoded.
-
-    Raises:
-        RequestError: 400; not UTF-8, or a NUL in it.
-    """
+    """Read a path as it was sent, still percent-encoded."""
     try:
         parts = [unquote(part, errors="strict") for part in raw_path.split("/")]
     except UnicodeDecodeError:

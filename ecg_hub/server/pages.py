@@ -37,14 +37,7 @@ _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 
 
 def page(title: str, body: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a whole page.
-
-    Args:
-        title: plain text.
-        body: HTML; whoever calls has escaped what comes from others.
-        status: HTTP status.
-        headers: further headers.
-    """
+    """Return a whole page."""
     content = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title><link rel="stylesheet" href="/static/hub.css"></head><body>
@@ -63,13 +56,7 @@ def page(title: str, body: str, status: int = 200, headers: Mapping[str, str] | 
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: Iterable[int] = ()) -> str:
-    """Return a table; the cells are HTML, the column names plain text.
-
-    Args:
-        columns: names.
-        rows: cells.
-        numbers: places of columns that hold numbers.
-    """
+    """Return a table; the cells are HTML, the column names plain text."""
     right, names = set(numbers), list(columns)
     kind = [' class="number"' if place in right else "" for place in range(len(names))]
     head = "".join(f'<th scope="col"{kind[place]}>{escape(name)}</th>' for place, name in enumerate(names))
@@ -100,13 +87,7 @@ def size_text(size: int) -> str:
 
 
 def render_markdown(text: str, files: str, images: str) -> str:
-    """Return Markdown as HTML: HTML inside it is shown as text, scripts are impossible.
-
-    Args:
-        text: the Markdown.
-        files: address before relative links, with a slash at the end.
-        images: address before relative images, with a slash at the end.
-    """
+    """Return Markdown as HTML: HTML inside it is shown as text, scripts are impossible."""
     tokens = _markdown().parse(text)
     for token in tokens:
         # Columns to the right; the page's policy lets no style attribute through.

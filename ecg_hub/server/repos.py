@@ -99,11 +99,7 @@ class Repo:
         return self.id if self.kind == "models" else f"{self.kind}/{self.id}"
 
     def state(self) -> State:
-        """Read the state.
-
-        Raises:
-            RequestError: 404; the repository was deleted.
-        """
+        """Read the state."""
         try:
             raw = json.loads((self.folder / _STATE).read_bytes())
         except FileNotFoundError:
@@ -120,11 +116,7 @@ class Repo:
         return (self.folder / "commits" / oid).is_file()
 
     def resolve(self, revision: str, state: State | None = None) -> str:
-        """Return the commit that a branch, tag, `refs/...` name or (abbreviated) commit stands for.
-
-        Raises:
-            RequestError: 404 RevisionNotFound.
-        """
+        """Return the commit that a branch, tag, `refs/...` name or (abbreviated) commit stands for."""
         state = state or self.state()
         found = state.heads.get(revision) or state.tags.get(revision)
         if revision.startswith("refs/"):
@@ -159,11 +151,7 @@ class RepoStore:
         self._guard = threading.Lock()
 
     def get(self, kind: str, repo_id: str) -> Repo:
-        """Return a repository.
-
-        Raises:
-            RequestError: 404 RepoNotFound.
-        """
+        """Return a repository."""
         repo = self._repo(kind, repo_id)
         if not (repo.folder / _STATE).is_file():
             raise repo_not_found(repo_id)
@@ -178,17 +166,7 @@ class RepoStore:
                     yield repo
 
     def create(self, kind: str, repo_id: str, state: State, first: tuple[str, bytes]) -> Repo:
-        """Make a repository, in one step.
-
-        Args:
-            kind: "models", "datasets" or "spaces".
-            repo_id: namespace/name.
-            state: names the first commit as head of the main branch.
-            first: oid and content of the first commit.
-
-        Raises:
-            RequestError: 409; it exists, be it in another case of letters. 400; the name is not allowed.
-        """
+        """Make a repository, in one step."""
         namespace, name = repo_id.split("/")
         check_name(namespace, "namespace")
         check_name(name)
@@ -215,11 +193,7 @@ class RepoStore:
         shutil.rmtree(scratch, ignore_errors=True)
 
     def move(self, repo: Repo, repo_id: str) -> Repo:
-        """Give a repository another id.
-
-        Raises:
-            RequestError: 409; the id is taken. 400; the name is not allowed.
-        """
+        """Give a repository another id."""
         namespace, name = repo_id.split("/")
         check_name(namespace, "namespace")
         check_name(name)
@@ -254,11 +228,7 @@ class RepoStore:
 
 
 def split_id(value: object, namespace: str) -> str:
-    """Return namespace/name for an id that may come without a namespace.
-
-    Raises:
-        RequestError: 400; more than two parts.
-    """
+    """Return namespace/name for an id that may come without a namespace."""
     parts = str(value).split("/")
     if len(parts) > 2 or not all(parts):
         raise bad_request(f"{str(value)[:200]!r} is not of the form namespace/name.")

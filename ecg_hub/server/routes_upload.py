@@ -167,11 +167,7 @@ class _CommitReader:
         self.operations: list[Operation] = []
 
     def take(self, lines: list[bytes]) -> None:
-        """Take lines; content of small files goes to disk.
-
-        Raises:
-            RequestError: 400 or 413.
-        """
+        """Take lines; content of small files goes to disk."""
         for line in lines:
             if not line.strip():
                 continue

@@ -61,12 +61,7 @@ class Audit:
 
 
 def audit(hub: Hub, content: bool = True) -> Audit:
-    """Walk over every commit that a branch, tag or pull request leads to.
-
-    Args:
-        hub: the hub.
-        content: whether every file is read and its SHA-256 compared.
-    """
+    """Walk over every commit that a branch, tag or pull request leads to."""
     found = Audit()
     for kind in KINDS:
         for repo in hub.repos.all(kind):
@@ -171,17 +166,7 @@ class Address:
 
 @contextlib.contextmanager
 def open_hub(root: Path, options: Options, token_file: Path | None = None) -> Iterator[Hub]:
-    """Open the folder of a hub, alone; half-written files of a killed server are removed.
-
-    Args:
-        root: made if it is missing; an existing folder must be empty or a hub's.
-        options: how the hub behaves.
-        token_file: see `auth.read_tokens`; None lets anybody do everything.
-
-    Raises:
-        InputError: the folder is something else, or another process serves it.
-        DataError: a newer version made the folder.
-    """
+    """Open the folder of a hub, alone; half-written files of a killed server are removed."""
     require_packages()
     from ecg_hub.server.calls import Hub
 
@@ -197,11 +182,7 @@ def open_hub(root: Path, options: Options, token_file: Path | None = None) -> It
 
 
 def serve(root: Path, address: Address, options: Options, token_file: Path | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns 0 after a stop in good order.
-
-    Raises:
-        InputError: the address is taken or needs a token file, or as `open_hub`.
-    """
+    """Serve until SIGTERM or SIGINT; returns 0 after a stop in good order."""
     check_exposure(address.host, token_file, options)
     with open_hub(root, options, token_file) as hub, _listen(address) as listener:
         server = make_server(hub, address.host)
@@ -251,11 +232,7 @@ def make_server(hub: Hub, host: str) -> uvicorn.Server:
 
 
 def require_packages() -> None:
-    """Check that the packages of the server are installed; nothing else of ecg-hub needs them.
-
-    Raises:
-        InputError: names the command that installs them.
-    """
+    """Check that the packages of the server are installed; nothing else of ecg-hub needs them."""
     try:
         import markdown_it  # noqa: F401
         import starlette  # noqa: F401
@@ -279,11 +256,7 @@ def greeting(url: str, root: Path, token_file: Path | None, options: Options) ->
 
 
 def check_exposure(host: str, token_file: Path | None, options: Options) -> None:
-    """Refuse to let a network in without tokens.
-
-    Raises:
-        InputError: the host is not loopback and there is no token file.
-    """
+    """Refuse to let a network in without tokens."""
     if token_file is None and not _is_loopback(host):
         raise InputError(
             f"--host {host!r} is reached by other machines, so a token file is needed: ecg-hub serve --token-file F "

@@ -42,11 +42,7 @@ class Disk:
         return self.temporary / secrets.token_hex(12)
 
     def check_room(self, size: int) -> None:
-        """Refuse what would not fit.
-
-        Raises:
-            RequestError: 507; less than `size` plus the reserve is free.
-        """
+        """Refuse what would not fit."""
         free = shutil.disk_usage(self.root).free
         if free < size + self.reserve:
             raise RequestError(
@@ -91,33 +87,18 @@ class BlobStore:
             return None
 
     def check_size(self, size: int) -> None:
-        """Refuse what is too large or does not fit.
-
-        Raises:
-            RequestError: 413 or 507.
-        """
+        """Refuse what is too large or does not fit."""
         if size > self.max_size:
             raise too_large(f"A file of {size:,} bytes is over this hub's limit of {self.max_size:,} bytes.")
         self.disk.check_room(size)
 
     def writer(self, size: int | None = None) -> BlobWriter:
-        """Return a writer for content that arrives in pieces.
-
-        Args:
-            size: how many bytes are announced.
-
-        Raises:
-            RequestError: 413 or 507.
-        """
+        """Return a writer for content that arrives in pieces."""
         self.check_size(size or 0)
         return BlobWriter(self)
 
     def add(self, content: bytes) -> str:
-        """Keep content; returns its SHA-256.
-
-        Raises:
-            RequestError: 413 or 507.
-        """
+        """Keep content; returns its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
         if self.size(sha256) == len(content):
             self.settle(sha256)
@@ -153,11 +134,7 @@ class BlobWriter:
         self.size = 0
 
     def write(self, chunks: Iterable[bytes]) -> None:
-        """Take the next bytes.
-
-        Raises:
-            RequestError: 413; more than the largest file. 507; the disk runs full.
-        """
+        """Take the next bytes."""
         for chunk in chunks:
             self.size += len(chunk)
             if self.size > self._store.max_size:
@@ -178,11 +155,7 @@ class BlobWriter:
         self._flushed = self.size
 
     def finish(self, sha256: str, size: int) -> None:
-        """Put the content into the store if it is what was announced.
-
-        Raises:
-            RequestError: 400; other bytes than announced arrived.
-        """
+        """Put the content into the store if it is what was announced."""
         if self.size != size:
             raise bad_request(f"{size:,} bytes were announced and {self.size:,} arrived; upload the file again.")
         if self._hash.hexdigest() != sha256:

@@ -22,16 +22,7 @@ HOME_OPTION = "ECG_HUB_HOME"
 
 
 def take_lock(path: Path, busy: Exception) -> AbstractContextManager[Any]:
-    """Lock a file without waiting; the lock is released with the context, or when the process ends, however it ends.
-
-    Args:
-        path: the lock file, made if it is missing.
-        busy: raised if another process holds it.
-
-    Raises:
-        Exception: `busy`.
-        OSError: the file cannot be written.
-    """
+    """Lock a file without waiting; the lock is released with the context, or when the process ends, however it ends."""
     try:
         return FileLock(path).acquire(timeout=0)
     except Timeout as error:
@@ -40,18 +31,7 @@ def take_lock(path: Path, busy: Exception) -> AbstractContextManager[Any]:
 
 @contextmanager
 def alone(folder: Path, lock_file: str, busy: EcgHubError, option: str) -> Iterator[None]:
-    """Keep a second process from writing to the same folder, which is made if it is missing.
-
-    Args:
-        folder: to be written to.
-        lock_file: name of the file in it that is locked.
-        busy: raised if another process has it.
-        option: of the command line that names another folder, for the error.
-
-    Raises:
-        EcgHubError: `busy`.
-        CheckpointError: the folder cannot be made or written.
-    """
+    """Keep a second process from writing to the same folder, which is made if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = take_lock(folder / lock_file, busy)
@@ -62,12 +42,7 @@ def alone(folder: Path, lock_file: str, busy: EcgHubError, option: str) -> Itera
 
 
 def put_in_place(new: Path, target: Path) -> None:
-    """Rename a finished folder to its place; a folder that is there goes only once the new one stands.
-
-    Args:
-        new: the finished folder, on the same disk.
-        target: its place.
-    """
+    """Rename a finished folder to its place; a folder that is there goes only once the new one stands."""
     if not target.exists():
         os.replace(new, target)
         return
@@ -88,15 +63,6 @@ def replacing(path: Path, temporary: Path | None = None, *, flush: bool = True) 
     """Give a temporary path to write to; on success it replaces `path`, else it is removed.
 
     A reader, or a process killed at any moment, finds the old file or the new one, never a part.
-
-    Args:
-        path: the file, in a folder that is there.
-        temporary: the temporary path, on the same disk; by default a new one beside `path`.
-        flush: whether the file survives a loss of power as well. Not worth its time for thousands of files that the
-            same command would make again.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     temporary = _beside(path) if temporary is None else temporary
     try:
@@ -135,9 +101,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A reader, or a run killed at any moment, sees the old file or the new one, never a part. Missing parent folders are
     made.
-
-    Raises:
-        ResultError: the folder or file cannot be written; names the path and what to do, with the OSError as cause.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,9 +115,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path` to fill; on success it takes its place, else it is removed.
 
     A folder that is there is moved aside first and removed last: a kill in between leaves none, never a part.
-
-    Raises:
-        ResultError: as `atomic_path`.
     """
     temporary = _beside(path)
     try:
@@ -172,12 +132,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path, keep: str = "") -> None:
-    """Remove what killed processes left half written in a folder that nobody else writes into now.
-
-    Args:
-        folder: its own files are looked at, not those of its subfolders.
-        keep: name of a file that others may be writing all the same.
-    """
+    """Remove what killed processes left half written in a folder that nobody else writes into now."""
     for temporary in folder.glob(".*.tmp"):
         if not (keep and temporary.name.startswith(f".{keep}.")):
             with suppress(OSError):
@@ -185,11 +140,7 @@ def remove_abandoned(folder: Path, keep: str = "") -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically.
-
-    Raises:
-        ResultError: as `atomic_path`.
-    """
+    """Write a UTF-8 text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -201,13 +152,7 @@ def write_error(path: Path, error: OSError) -> ResultError:
 
 
 def unwritable(path: Path, error: OSError, option: str = HOME_OPTION) -> CheckpointError:
-    """Build the error for a file of the cache or of a mirror that cannot be written, with the remedy for its cause.
-
-    Args:
-        path: the file.
-        error: what the system says.
-        option: what names the disk.
-    """
+    """Build the error for a file of the cache or of a mirror that cannot be written, with the remedy for its cause."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return CheckpointError(
@@ -263,20 +208,12 @@ def sums_text(sums: Mapping[str, str]) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal, read in pieces.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """Return the SHA-256 of a file in hexadecimal, read in pieces."""
     return _file_digest(path, "sha256")
 
 
 def file_matches(path: Path, checksum: str) -> bool:
-    """Tell whether a file has a checksum "<algorithm>:<digest>".
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """Tell whether a file has a checksum "<algorithm>:<digest>"."""
     algorithm, _, digest = checksum.partition(":")
     return _file_digest(path, algorithm) == digest.lower()
 

@@ -36,11 +36,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_yaml(text: str) -> Any:
-    """Return the plain JSON value of a YAML text; dates become text, numbers that JSON lacks become None.
-
-    Raises:
-        CardError: it is not YAML, has references, or is too large or too deep.
-    """
+    """Return the plain JSON value of a YAML text; dates become text, numbers that JSON lacks become None."""
     loader = None
     try:
         loader = _Loader(text)
@@ -63,11 +59,7 @@ def split_card(text: str) -> tuple[str, str]:
 
 
 def metadata(text: str) -> dict[str, Any]:
-    """Return the metadata of a README.md; empty without any.
-
-    Raises:
-        CardError: they cannot be read, or are not a mapping.
-    """
+    """Return the metadata of a README.md; empty without any."""
     value = load_yaml(split_card(text)[0])
     if value is None:
         return {}

@@ -26,25 +26,12 @@ class HostedFile(NamedTuple):
 
 
 def figshare_list(api: str, article: int | str | None) -> str:
-    """Return the address of the list of an article's files.
-
-    Args:
-        api: address of figshare's API.
-        article: its number.
-    """
+    """Return the address of the list of an article's files."""
     return f"{api}/articles/{article}/files?page_size=1000"
 
 
 def figshare_files(api: str, items: Iterable[Mapping[str, Any]]) -> Iterator[HostedFile]:
-    """Yield the files of an article.
-
-    Args:
-        api: address of figshare's API.
-        items: the list at `figshare_list`.
-
-    Raises:
-        KeyError, TypeError, ValueError: the list has an unknown form.
-    """
+    """Yield the files of an article."""
     for item in items:
         md5 = item.get("computed_md5") or item["supplied_md5"]
         # Its own addresses (figshare.com/ndownloader) answer programs with an empty 202; the API's do not.
@@ -53,23 +40,11 @@ def figshare_files(api: str, items: Iterable[Mapping[str, Any]]) -> Iterator[Hos
 
 
 def zenodo_record(api: str, record: int | str | None) -> str:
-    """Return the address of a record, whose "files" are its list of files.
-
-    Args:
-        api: address of Zenodo's API.
-        record: its number.
-    """
+    """Return the address of a record, whose "files" are its list of files."""
     return f"{api}/records/{record}"
 
 
 def zenodo_files(items: Iterable[Mapping[str, Any]]) -> Iterator[HostedFile]:
-    """Yield the files of a record.
-
-    Args:
-        items: the "files" of the document at `zenodo_record`.
-
-    Raises:
-        KeyError, TypeError, ValueError: the list has an unknown form.
-    """
+    """Yield the files of a record."""
     for item in items:
         yield HostedFile(str(item["key"]), str(item["links"]["self"]), int(item["size"]), str(item["checksum"]))

@@ -97,15 +97,7 @@ def open_client() -> httpx2.Client:
 
 
 def fetch_json(remote: RemoteFile, patience: Patience | None = None) -> Any:
-    """Return the JSON document at an address.
-
-    Args:
-        remote: the document.
-        patience: how often to try; by default twice more, since nothing has been gained yet.
-
-    Raises:
-        CheckpointError: no connection, not there, or not JSON; says which.
-    """
+    """Return the JSON document at an address."""
 
     def attempt(client: httpx2.Client) -> Any:
         response = client.get(remote.url)
@@ -129,24 +121,7 @@ def download(
     bar: Any = None,
     option: str = HOME_OPTION,
 ) -> Path:
-    """Download a file, or what is missing of it.
-
-    Args:
-        remote: the file.
-        folder: where it goes; made if it is not there.
-        patience: how often a broken connection is taken up again.
-        quiet: draw no progress bar. Without a terminal none is drawn anyway.
-        client: from `open_client`, kept open between many files; by default one for this file.
-        bar: a progress bar over many files, moved on by bytes; by default this file gets its own.
-        option: what names the disk, for error messages.
-
-    Returns:
-        The path of the whole file, whose checksum was compared.
-
-    Raises:
-        CheckpointError: no connection, not there, another checksum, no space, or the folder cannot be written. What has
-            come so far stays, and the next call continues it, unless it is damaged.
-    """
+    """Download a file, or what is missing of it."""
     target = folder / remote.name
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -22,11 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def check_name(name: object, what: str = "repository") -> str:
-    """Return the name of a repository or namespace.
-
-    Raises:
-        ValueError: not 1 to 96 of A-Z a-z 0-9 _ . -, or a word that addresses use.
-    """
+    """Return the name of a repository or namespace."""
     text = str(name)
     if not _NAME.match(text) or "--" in text or ".." in text or text.lower().endswith(".git"):
         raise ValueError(
@@ -39,12 +35,7 @@ def check_name(name: object, what: str = "repository") -> str:
 
 
 def check_path(path: object) -> str:
-    """Return a file's path inside a repository: relative, '/' between folders.
-
-    Raises:
-        ValueError: empty, absolute, with '..', '.', an empty part, a backslash, a control character, a part
-            named .git, or too long.
-    """
+    """Return a file's path inside a repository: relative, '/' between folders."""
     text = path if isinstance(path, str) else ""
     parts = text.split("/")
     problem = None
@@ -70,11 +61,7 @@ def check_path(path: object) -> str:
 
 
 def check_ref(name: object, what: str) -> str:
-    """Return the name of a branch or tag.
-
-    Raises:
-        ValueError: unusual letters, '..', '//', a trailing '/', '.' or '.lock', or looks like a commit.
-    """
+    """Return the name of a branch or tag."""
     text = str(name)
     clean = _REF.match(text) and ".." not in text and "//" not in text and not text.endswith(("/", ".", ".lock"))
     if not clean or text.startswith("refs/") or _COMMIT.match(text):

@@ -12,12 +12,7 @@ GAP = "  "
 
 
 def print_table(rows: Sequence[Mapping[str, object]], title: str | None = None) -> None:
-    """Print rows under their common columns; the columns are the keys of the first row.
-
-    Args:
-        rows: one mapping of column to value per row; None prints as "-".
-        title: printed above on a terminal.
-    """
+    """Print rows under their common columns; the columns are the keys of the first row."""
     if not rows:
         print(f"no {title}" if title else "nothing")
         return

@@ -27,16 +27,7 @@ def usable_processors() -> int:
 
 
 def run(function: Callable[[Task], Result], tasks: Iterable[Task], processes: int) -> Iterator[Result]:
-    """Yield the results of tasks as they are done, in any order; tasks are drawn only when there is work for them.
-
-    Args:
-        function: a function of an importable module.
-        tasks: its arguments.
-        processes: 1 runs in the calling process.
-
-    Raises:
-        BrokenProcessPool: a process was ended from outside.
-    """
+    """Yield the results of tasks as they are done, in any order; tasks are drawn only when there is work for them."""
     if processes == 1:
         yield from map(function, tasks)
         return
@@ -56,11 +47,7 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], processes: in
 
 
 def end_with_parent(parent: int) -> None:
-    """Watch the parent process and end this one when it is gone: a killed parent cannot end its workers.
-
-    Args:
-        parent: its process id, taken in the parent.
-    """
+    """Watch the parent process and end this one when it is gone: a killed parent cannot end its workers."""
 
     def watch() -> None:
         while os.getppid() == parent:

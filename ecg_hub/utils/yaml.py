@@ -13,11 +13,7 @@ from ecg_hub.errors import InputError, did_you_mean
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that must hold one mapping without repeated keys.
-
-    Raises:
-        InputError: the file cannot be read, is not YAML, not a mapping, or repeats a key.
-    """
+    """Read a YAML file that must hold one mapping without repeated keys."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
@@ -42,12 +38,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def sentences(error: ValidationError, fields: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return one sentence per problem of a mapping.
-
-    Args:
-        error: what pydantic found.
-        fields: the known fields by the place of their mapping: "" for the outermost, "columns" for one inside it.
-    """
+    """Return one sentence per problem of a mapping."""
     return [_sentence(dict(item), fields) for item in error.errors(include_url=False)]
 
 

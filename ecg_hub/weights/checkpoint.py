@@ -60,17 +60,7 @@ class Checkpoint:
 def read_checkpoint(
     path: str | Path, key: str | None = None, member: str | None = None, usual_key: str | None = None
 ) -> Checkpoint:
-    """Read the state dict of a checkpoint file.
-
-    Args:
-        path: the file.
-        key: where in the file the state dict is; by default the top, or the one of `STATE_KEYS` that is there.
-        member: name inside a zip archive; needed if the archive holds several checkpoints.
-        usual_key: tried first, and left aside if nothing is there: files of one model come nested and flat.
-
-    Raises:
-        CheckpointError: not there, truncated, not a checkpoint, without a state dict, or not safe to read.
-    """
+    """Read the state dict of a checkpoint file."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"There is no file {str(path)!r}. Give the checkpoint file as it was downloaded.")

@@ -72,23 +72,7 @@ class ConversionSummary:
 def convert(
     alias: str, checkpoint: str | Path, output: str | Path | None = None, *, overwrite: bool = False
 ) -> ConversionSummary:
-    """Convert a published checkpoint into a folder that AutoModel and AutoFeatureExtractor load.
-
-    Args:
-        alias: short name of the model.
-        checkpoint: the published file; a zip archive with one checkpoint works too. Of a model without published
-            weights (s4, net1d), a checkpoint that the benchmark's own code wrote.
-        output: folder to write; by default where the short name is looked up.
-        overwrite: replace the folder if it is there.
-
-    Returns:
-        What was converted, what was left out and why.
-
-    Raises:
-        UnknownNameError: no such model.
-        InputError: the folder exists.
-        CheckpointError: the file cannot be read, or an entry is missing, unknown or of the wrong shape.
-    """
+    """Convert a published checkpoint into a folder that AutoModel and AutoFeatureExtractor load."""
     entry = catalog.get(alias)
     target = Path(output).expanduser() if output is not None else model_folder(alias)
     _check_target(target, overwrite)
@@ -220,15 +204,7 @@ def _umask() -> int:
 
 
 def model_card(entry: ModelEntry, config: Any = None) -> str:
-    """Return the card of a model as Markdown with YAML front matter.
-
-    Args:
-        entry: its catalogue entry.
-        config: configuration of a converted model; its `source` says which file the weights come from.
-
-    Raises:
-        EcgHubError: the model has no card.
-    """
+    """Return the card of a model as Markdown with YAML front matter."""
     if not entry.card.is_file():
         raise EcgHubError(
             f"{entry.alias!r} has no card: write card_part.md beside its model.yaml and run `python -m model_cards`."

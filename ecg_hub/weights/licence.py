@@ -40,11 +40,7 @@ def random_name(config: Mapping[str, Any]) -> str | None:
 
 
 def kept_back(config: Mapping[str, Any]) -> str | None:
-    """Return why the weights that go with a config.json may not be passed on, or None if they may.
-
-    Args:
-        config: content of config.json; of a model that is not ours nothing is known here, and nothing forbidden.
-    """
+    """Return why the weights that go with a config.json may not be passed on, or None if they may."""
     entry = catalog.by_model_type(str(config.get("model_type")))
     source = source_of(config)
     if entry is None or source is None or entry.licence.redistribution:
@@ -66,16 +62,7 @@ def folder_kept_back(folder: Path) -> str | None:
 
 
 def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool = True) -> None:
-    """Refuse what the licence keeps back.
-
-    Args:
-        config: content of config.json.
-        internal: the user says that the copy stays inside one institution.
-        to_hub: it goes to the hub at $HF_ENDPOINT; else to a disk, for a hub of one's own.
-
-    Raises:
-        InputError: it may not go there; says why, and what to do instead.
-    """
+    """Refuse what the licence keeps back."""
     if internal and to_hub and is_public_hub():
         raise InputError(
             f"--internal is for a hub of your own, and {endpoint()} is the public one. Set HF_ENDPOINT to yours."

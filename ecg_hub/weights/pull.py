@@ -70,26 +70,6 @@ def pull(
 
     A download that broke off is continued by the next call. The authors' file lies in $ECG_HUB_HOME/downloads until it
     is converted.
-
-    Args:
-        alias: short name of the model.
-        output: folder to write; by default where the short name is looked up.
-        overwrite: fetch it again and replace the folder if the model is there.
-        keep: keep the authors' file.
-        quiet: draw no progress bar.
-        patience: how often a broken connection is taken up again.
-        figshare: address of figshare's API.
-        zenodo: address of Zenodo's API.
-        hub: address of the hub; by default $HF_ENDPOINT or the public one.
-
-    Returns:
-        What was done.
-
-    Raises:
-        UnknownNameError: no such model.
-        InputError: the model has no weights, or the output is a folder that holds something else.
-        CheckpointError: the authors only give a page (the message names it), no connection, the file is gone, its
-            checksum differs, the disk is full, or it does not convert.
     """
     entry = catalog.get(alias)
     target = Path(output).expanduser() if output is not None else model_folder(alias)

@@ -36,9 +36,6 @@ class Entries:
     """Entries of a published state dict, ticked off one by one.
 
     A converter calls `take` for each published name it needs, `ignore` for the ones it leaves out, and finally `close`.
-
-    Args:
-        state: published names and tensors.
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
@@ -78,12 +75,7 @@ class Entries:
         return Tensor()
 
     def ignore(self, matches: Callable[[str], bool], reason: str) -> None:
-        """Leave out entries that the encoder does not use.
-
-        Args:
-            matches: tells whether a published name is meant.
-            reason: why; shown in the summary.
-        """
+        """Leave out entries that the encoder does not use."""
         for name in self._state:
             if name not in self._taken and name not in self.ignored and matches(name):
                 self.ignored[name] = reason
@@ -93,11 +85,7 @@ class Entries:
         self._faults.append(text)
 
     def close(self) -> None:
-        """Check that every entry is accounted for.
-
-        Raises:
-            CheckpointError: entries are missing, of the wrong shape or unknown; lists them with suggestions.
-        """
+        """Check that every entry is accounted for."""
         spare = [name for name in self._state if name not in self._taken]
         surplus = [name for name in spare if name not in self.ignored]
         count = len(self._missing) + len(self._faults) + len(surplus)
@@ -120,13 +108,7 @@ def _first(items: Iterable[T]) -> list[T]:
 
 
 def weight_norm_name(name: str, entries: Entries) -> str:
-    """Return the spelling that a checkpoint has for an entry of a weight-normed convolution.
-
-    Args:
-        name: the name in the newer spelling, ending in `parametrizations.weight.original0` or `original1`; other names
-            are returned as they are.
-        entries: the published entries; older ones end in `weight_g` and `weight_v`.
-    """
+    """Return the spelling that a checkpoint has for an entry of a weight-normed convolution."""
     for newer, older in _SPELLINGS.items():
         if name.endswith(newer) and name not in entries:
             respelt = name.removesuffix(newer) + older
@@ -137,21 +119,7 @@ def weight_norm_name(name: str, entries: Entries) -> str:
 def take_s4_block(
     entries: Entries, prefix: str, target: str, block: int, *, width: int, state_size: int, channels: int, length: int
 ) -> dict[str, Tensor]:
-    """Take the entries of one block: S4 layer and the norm behind it.
-
-    Args:
-        entries: the published entries.
-        prefix: what stands before `s4_layers` and `norms` in the published names.
-        target: name of the block in our model.
-        block: its number.
-        width: number of features.
-        state_size: states per feature; half of them are stored.
-        channels: 1 for a causal layer, 2 for one of both directions.
-        length: the length in tokens that the stored C belongs to.
-
-    Returns:
-        The block's part of the state dict.
-    """
+    """Take the entries of one block: S4 layer and the norm behind it."""
     pairs = state_size // 2
     source, layer = f"{prefix}s4_layers.{block}", f"{target}.layer"
     kernel = f"{source}.kernel.kernel"

@@ -79,14 +79,7 @@ class StoredTensor(_Sealed):
     stride: tuple[int, ...]
 
     def load(self, where: str) -> Tensor:
-        """Read the values into a contiguous tensor.
-
-        Args:
-            where: file and name, for messages.
-
-        Raises:
-            CheckpointError: if the values are not all there, or the shape reaches outside them.
-        """
+        """Read the values into a contiguous tensor."""
         storage = self.storage
         self._check(where)
         if 0 in self.shape:
@@ -111,19 +104,7 @@ class StoredTensor(_Sealed):
 
 
 def read_torch_zip(archive: zipfile.ZipFile, path: Path, name: str) -> tuple[Any, set[str]]:
-    """Read a file of torch.save's zip format.
-
-    Args:
-        archive: the open file.
-        path: the file, opened again when values are read.
-        name: name for messages.
-
-    Returns:
-        The content, with `StoredTensor` for tensors, and the classes that were left unread.
-
-    Raises:
-        CheckpointError: damaged or hostile.
-    """
+    """Read a file of torch.save's zip format."""
     pickles = [member for member in archive.namelist() if member.split("/")[-1] == "data.pkl"]
     if len(pickles) != 1:
         raise CheckpointError(f"{name} holds {len(pickles)} data.pkl, not one, so it is not a PyTorch checkpoint.")
@@ -143,18 +124,7 @@ def read_torch_zip(archive: zipfile.ZipFile, path: Path, name: str) -> tuple[Any
 
 
 def read_torch_pickle(path: Path, name: str) -> tuple[Any, set[str]]:
-    """Read a file of torch.save's older format: pickles one after another, then the values.
-
-    Args:
-        path: the file.
-        name: name for messages.
-
-    Returns:
-        The content, with `StoredTensor` for tensors, and the classes that were left unread.
-
-    Raises:
-        CheckpointError: damaged, hostile, or another kind of pickle.
-    """
+    """Read a file of torch.save's older format: pickles one after another, then the values."""
     places: dict[str, tuple[int, int]] = {}
 
     def storage_of(dtype: torch.dtype, key: str, numel: int) -> _Storage:

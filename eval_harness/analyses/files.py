@@ -41,20 +41,12 @@ A = TypeVar("A", bound=Analysis)
 
 
 def write_analysis(path: Path, result: Analysis) -> None:
-    """Write a result atomically.
-
-    Raises:
-        ResultError: the file cannot be written; says the path and what to do.
-    """
+    """Write a result atomically."""
     write_text(path, result.model_dump_json(indent=1) + "\n")
 
 
 def read_analysis(path: Path, kind: type[A]) -> A:
-    """Read a result of an analysis.
-
-    Raises:
-        ResultError: the file cannot be read, or is not such a result of this version.
-    """
+    """Read a result of an analysis."""
     try:
         return kind.model_validate(read_json(path))
     except ValidationError as error:
@@ -64,16 +56,7 @@ def read_analysis(path: Path, kind: type[A]) -> A:
 
 
 def continued(path: Path, asked: A, overwrite: bool = False) -> A:
-    """Return the result to go on with: the one in the file where its settings are those asked for, else the new one.
-
-    Args:
-        path: of the result.
-        asked: a result with the settings asked for and nothing in it.
-        overwrite: discard a result of other settings instead of refusing.
-
-    Raises:
-        ResultError: the file holds a result of other settings; says which.
-    """
+    """Return the result to go on with: the one in the file where its settings are those asked for, else the new one."""
     if not path.is_file():
         return asked
     if overwrite:

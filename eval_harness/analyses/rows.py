@@ -35,12 +35,7 @@ def condition_rows(result: RobustnessResult, task: str) -> list[dict[str, object
 
 
 def stage_rows(result: CkaResult, names: Mapping[str, str] | None = None) -> list[dict[str, object]]:
-    """One row per stage: CKA with the stage before it and with the most alike stage of another model.
-
-    Args:
-        result: of the analysis.
-        names: model -> name to show; default its id.
-    """
+    """One row per stage: CKA with the stage before it and with the most alike stage of another model."""
     named = names or {encoder.model.id: encoder.model.id for encoder in result.encoders}
     stages, values = matrix(result, "debiased")
     _, biased = matrix(result, "biased")

@@ -74,9 +74,6 @@ def score_run(folder: Path, result: Result, task: Task, resamples: int) -> RunSc
 
     Runs are compared by them, so they draw patients where one has several test records, whatever a run's own intervals
     draw.
-
-    Raises:
-        ResultError: its predictions are not there or were changed.
     """
     assert result.predictions is not None
     assert result.data is not None

@@ -193,11 +193,7 @@ def reasons(content: Any) -> list[str]:
 
 
 def checked(content: dict[str, Any], kind: type[StudyResult]) -> dict[str, Any]:
-    """Return the content of a study, which fits its model.
-
-    Raises:
-        ResultError: it does not; says where.
-    """
+    """Return the content of a study, which fits its model."""
     try:
         kind.model_validate(content)
     except ValidationError as error:

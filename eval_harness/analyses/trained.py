@@ -62,10 +62,6 @@ def open_split(
 
     Returns:
         The data, in all three places the same split, and the prepared dataset.
-
-    Raises:
-        InputError: no such split.
-        DataError: no record is long enough.
     """
     from dataset_scripts.reader import SignalReader
 
@@ -163,11 +159,7 @@ class Trained:
 
 
 def find_one(path: Path) -> FoundRun:
-    """Return the run of a result folder.
-
-    Raises:
-        InputError: no run there, or several below it.
-    """
+    """Return the run of a result folder."""
     found = find_runs([path])
     if len(found) > 1:
         listed = ", ".join(str(run.folder) for run in found)
@@ -176,11 +168,7 @@ def find_one(path: Path) -> FoundRun:
 
 
 def stored_runs(found: FoundRun) -> list[str]:
-    """Return the names of the finished training runs of a result folder whose head was kept.
-
-    Raises:
-        ResultError: nothing is finished, or no head was kept.
-    """
+    """Return the names of the finished training runs of a result folder whose head was kept."""
     finished = list(dict.fromkeys(result.run for result in found.results.values() if result.status == "done"))
     if not finished:
         raise ResultError(f"{str(found.folder)!r} has no finished result.")
@@ -219,11 +207,6 @@ def open_trained(
         include: task files and descriptions of own archives.
         model: where the encoder is, of a run whose encoder is not the hub's.
         others: further fields of `RunOptions` that decide no score (device, workers, cache).
-
-    Raises:
-        InputError: no data root, or an encoder that has to be named.
-        ResultError: predictions that were changed, a task that is not known, or another encoder than that of the run.
-        CheckpointError: the stored head cannot be loaded.
     """
     from ecg_hub import ECGFeatureExtractor
 
@@ -273,11 +256,7 @@ def _open_head(folder: Path, run_model: ModelInfo, model: str | None) -> tuple[A
 
 
 def open_its_data(trained: Trained) -> RunData:
-    """Open the data that the run was trained and scored on.
-
-    Raises:
-        DataError: the data are not those of the run.
-    """
+    """Open the data that the run was trained and scored on."""
     data = open_run(trained.run, Datasets(trained.options), trained.seconds)
     stored = trained.found.run.datasets.get(data.dataset)
     if stored != data.fingerprint:
@@ -289,11 +268,7 @@ def open_its_data(trained: Trained) -> RunData:
 
 
 def check_head(trained: Trained, split: Split, outputs: NDArray[np.float32]) -> float:
-    """Return the largest difference between outputs of test records and the stored predictions.
-
-    Raises:
-        ResultError: records that were not predicted, or a difference that shows another head.
-    """
+    """Return the largest difference between outputs of test records and the stored predictions."""
     test = trained.predictions.part("test")
     place = {record: row for row, record in enumerate(test.record_id)}
     absent = [record for record in split.record_ids if record not in place]

@@ -14,12 +14,7 @@ from ecg_hub.errors import EcgHubError, UnknownNameError
 
 
 def guarded(action: Callable[[], int]) -> int:
-    """Run a verb; print the user's errors without a traceback and turn them into exit codes.
-
-    Returns:
-        What the action returns; 2 for a name that does not exist, 1 for other errors of ours or of the file system,
-        130 after Ctrl-C. Set ECG_HUB_TRACEBACK=1 to see the traceback as well.
-    """
+    """Run a verb; print the user's errors without a traceback and turn them into exit codes."""
     try:
         return action()
     except (EcgHubError, OSError) as error:
@@ -42,13 +37,7 @@ def start(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
 
 def add_verbs(parser: argparse.ArgumentParser, folder: ModuleType, order: Sequence[str]) -> None:
-    """Add the verbs of a command: one for each file of its folder, but VERB_PART.py, which belongs to VERB.py.
-
-    Args:
-        parser: of the command.
-        folder: the package of the files.
-        order: names of the files that come first; others follow by name.
-    """
+    """Add the verbs of a command: one for each file of its folder, but VERB_PART.py, which belongs to VERB.py."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     names = {item.name for item in pkgutil.iter_modules(folder.__path__)} - {"main", "__main__"}
     # Parts of a verb are imported when it runs: they bring libraries that the help must start without.

@@ -63,11 +63,7 @@ class TrainSubset:
 
 
 def parse_fraction(text: str) -> float:
-    """A share as people write it: "1/8" or "0.125".
-
-    Raises:
-        InputError: anything else, or not above 0 and at most 1.
-    """
+    """A share as people write it: "1/8" or "0.125"."""
     above, slash, below = str(text).partition("/")
     try:
         value = float(above) / float(below) if slash else float(above)

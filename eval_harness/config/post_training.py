@@ -108,12 +108,7 @@ KNOBS = {item.name: item for item in dataclasses.fields(PostTraining)}
 
 
 def post_training(given: Mapping[str, Any]) -> PostTraining:
-    """The settings with some changed; texts are turned into the type of their setting.
-
-    Raises:
-        UnknownNameError: a setting that does not exist.
-        InputError: a value that cannot make a run.
-    """
+    """The settings with some changed; texts are turned into the type of their setting."""
     for name in given:
         if name not in KNOBS:
             raise unknown_name("setting of post_train", name, KNOBS, "See docs/post_training.md.")
@@ -121,16 +116,7 @@ def post_training(given: Mapping[str, Any]) -> PostTraining:
 
 
 def parse_post_training(words: Iterable[Any] | Mapping[str, Any]) -> PostTraining:
-    """The settings from the command line or a configuration.
-
-    Args:
-        words: `KEY=VALUE`, or the path of a YAML file of such keys, each; later ones win. Or a mapping, whose parts
-            `stage1`, `stage2` and `depth` may be mappings themselves (`stage1: {epochs: 5}`).
-
-    Raises:
-        UnknownNameError: a setting that does not exist.
-        InputError: a file that cannot be read, a word of another form, or a value that cannot make a run.
-    """
+    """The settings from the command line or a configuration."""
     if isinstance(words, Mapping):
         return post_training(_flat(words))
     given: dict[str, Any] = {}

@@ -96,16 +96,7 @@ PROTOCOLS = {"paper": Protocol(), "fast": Protocol(name="fast", train_windows="c
 
 
 def protocol(name: str = "paper", **changes: Any) -> Protocol:
-    """The protocol of that name with some numbers changed.
-
-    Args:
-        name: a key of PROTOCOLS.
-        changes: fields and their new values; None leaves the published value.
-
-    Raises:
-        UnknownNameError: no such protocol.
-        InputError: a value that cannot make a run.
-    """
+    """The protocol of that name with some numbers changed."""
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
     return dataclasses.replace(PROTOCOLS[name], **{key: value for key, value in changes.items() if value is not None})

@@ -27,11 +27,7 @@ class Datasets:
     prepared: dict[str, Any] = field(default_factory=dict)
 
     def open(self, name: str) -> Any:
-        """The prepared dataset of that name.
-
-        Raises:
-            DataError: its folder is absent, incomplete or too damaged.
-        """
+        """The prepared dataset of that name."""
         if name not in self.prepared:
             from dataset_scripts.load import prepare
 
@@ -53,11 +49,7 @@ class Datasets:
 
 
 def locate(options: RunOptions, name: str) -> tuple[str, Path]:
-    """What `dataset_scripts` is asked for and the folder of the data: of a published dataset or a user's own archive.
-
-    Raises:
-        InputError: an included file that is not valid, or no data root.
-    """
+    """What `dataset_scripts` is asked for and the folder of the data: of a published dataset or a user's own archive."""
     own = own_datasets(options.include).get(name)
     if own is None:
         return name, data_root(options, name) / name
@@ -83,9 +75,6 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
         run: what is trained.
         datasets: the prepared datasets.
         seconds: window length of the model; shorter records are left out.
-
-    Raises:
-        DataError: no data, none of the run's labels in it, or an empty split.
     """
     from dataset_scripts.reader import SignalReader
 

@@ -25,11 +25,7 @@ BIN_YEARS = 20
 
 
 def subset_of(data: RunData, subset: TrainSubset) -> RunData:
-    """The data of a run with part of the training records.
-
-    Raises:
-        DataError: no record is left of a split.
-    """
+    """The data of a run with part of the training records."""
     if data.classes != len(data.labels):
         raise InputError(
             f"Subsets are stratified by labels, and this run of {data.dataset} has regression targets: choose a task "

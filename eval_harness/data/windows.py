@@ -200,13 +200,6 @@ class Windows:
 
         Depends only on (seed, stage, epoch), so that a resumed run sees the windows of the undisturbed one. Every
         process takes an equal slice of each batch.
-
-        Args:
-            seed: of the run.
-            epoch: from 0.
-            batch_size: windows per step, over all processes.
-            consecutive: draw among the windows of evaluation instead of any start.
-            stage: of a training that has several, from 1.
         """
         split = self.data.train
         rng = np.random.default_rng([seed, epoch, 0x7261696E, stage] if stage else [seed, epoch, 0x7261696E])

@@ -106,17 +106,7 @@ class Contents:
 
 
 def read_repository(folder: Path, known: Mapping[str, Task], memory: Memory, told: Told | None = None) -> Contents:
-    """Read and check all entries of a folder.
-
-    Args:
-        folder: that holds `results/`.
-        known: the built-in tasks by name.
-        memory: of files that were computed again before.
-        told: is called with the path of every entry that is computed again.
-
-    Raises:
-        ResultError: there is no `results/` in the folder.
-    """
+    """Read and check all entries of a folder."""
     root = folder / RESULTS
     if not root.is_dir():
         raise ResultError(f"{str(folder)!r} holds no folder {RESULTS!r}; `ecg-eval push --folder` fills it.")
@@ -183,15 +173,7 @@ def _read_entry(
 
 
 def parse(content: bytes, file: Path) -> Result:
-    """Read an entry of this or an older schema version.
-
-    Args:
-        content: of the file.
-        file: for the error.
-
-    Raises:
-        ResultError: it is not a result.
-    """
+    """Read an entry of this or an older schema version."""
     try:
         return Result.model_validate_json(content)
     except ValidationError as error:

@@ -20,14 +20,7 @@ SIZES = {"": "any size", "-10": "up to 10 M", "-50": "up to 50 M", "-100": "up t
 
 
 def page(board: Board, ranks: Ranks, link: Callable[[str], str], title: str = "ECG leaderboard") -> str:
-    """Return the page.
-
-    Args:
-        board: what is shown.
-        ranks: its ranks.
-        link: path of an entry -> address.
-        title: of the page.
-    """
+    """Return the page."""
     view = View(board, ranks, link)
     head = tag(
         "head",

@@ -90,14 +90,7 @@ class Ranks:
 
 
 def rank_all(board: Board, entries: Mapping[str, Entry], memory: Memory, told: Callable[[str], None]) -> Ranks:
-    """Rank every tab on every set of tasks, published rows among themselves.
-
-    Args:
-        board: tabs and sets.
-        entries: by path, for their predictions.
-        memory: of comparisons that were made before.
-        told: is called with what is compared.
-    """
+    """Rank every tab on every set of tasks, published rows among themselves."""
     ranks = Ranks()
     known = {column.name: column.task for column in board.columns}
     for tab in board.tabs:
@@ -113,13 +106,7 @@ def rank_all(board: Board, entries: Mapping[str, Entry], memory: Memory, told: C
 
 
 def task_ranks(points: Mapping[str, float], higher: bool, pairing: Pairing) -> tuple[dict[str, int], bool]:
-    """Return the rank of each row on one task, and whether ranks are by tie groups.
-
-    Args:
-        points: row -> score.
-        higher: whether higher is better.
-        pairing: what is known of ties.
-    """
+    """Return the rank of each row on one task, and whether ranks are by tie groups."""
     ordered = sorted(points, key=lambda row: (-points[row] if higher else points[row], row))
     ranks: dict[str, int] = {}
     if len(points) < 2 or not pairing.rows.issuperset(points):

@@ -156,22 +156,7 @@ def build(
     title: str = TITLE,
     told: Callable[[str], None] = lambda text: None,
 ) -> Site:
-    """Build the page of a folder of results.
-
-    Args:
-        folder: that holds `results/`.
-        output: folder of the page; its own files are replaced, others stay.
-        source: what the page says it was built from; default the folder's name.
-        link: path of an entry -> address; default copies the entries beside the page.
-        published: whether the paper's rows are shown.
-        memory: of what was computed again before.
-        models: who knows the revisions of hub models; None asks nobody.
-        title: of the page.
-        told: is called with what takes time.
-
-    Raises:
-        ResultError: no `results/` in the folder, or the output cannot be written.
-    """
+    """Build the page of a folder of results."""
     known, kept = tasks(), memory or Memory()
     contents = read_repository(folder, known, kept, lambda path: told(f"computing again: {path}"))
     notes = confirm_revisions(contents, models) if models is not None else []
@@ -197,15 +182,7 @@ def make_board(contents: Contents, source: str, published: bool, notes: list[str
 
 
 def confirm_revisions(contents: Contents, models: Models) -> list[str]:
-    """Ask for the revision of every hub model; entries of one that does not exist are moved to the problems.
-
-    Args:
-        contents: changed in place.
-        models: who knows.
-
-    Returns:
-        What could not be asked.
-    """
+    """Ask for the revision of every hub model; entries of one that does not exist are moved to the problems."""
     notes, asked = list[str](), dict[tuple[str, str], str | None]()
     for path, entry in list(contents.entries.items()):
         model, revision = entry.meta.id, entry.meta.revision
@@ -259,15 +236,7 @@ def copy_entries(entries: Mapping[str, Entry], folder: Path, output: Path) -> No
 
 
 def publish_space(site: Site, publisher: Publisher) -> str | None:
-    """Send the page and the entries beside it to a static Space; returns its commit, None where nothing changed.
-
-    Args:
-        site: as built.
-        publisher: the Space.
-
-    Raises:
-        InputError: the hub refuses, or somebody else keeps changing the Space.
-    """
+    """Send the page and the entries beside it to a static Space; returns its commit, None where nothing changed."""
     names = [*site.files, *(f.relative_to(site.folder).as_posix() for f in site.folder.glob("results/**/*.json"))]
     own = {name: (site.folder / name).read_bytes() for name in names}
     for _ in range(5):

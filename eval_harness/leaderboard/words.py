@@ -89,15 +89,7 @@ def millions(parameters: int | None) -> str:
 
 
 def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Mapping[str, str]) -> list[str]:
-    """Return everything about a cell, a fact a line.
-
-    Args:
-        row: its row.
-        column: its column.
-        cell: the score.
-        pairing: of the task and mode.
-        names: row key -> name, of all rows of the mode that were computed here.
-    """
+    """Return everything about a cell, a fact a line."""
     ends = "no interval" if cell.low is None or cell.high is None else f"{score(cell.low)} to {score(cell.high)}"
     lines = [
         f"{row.name}, {column.task.title}, {row.mode}",

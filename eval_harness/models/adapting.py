@@ -107,19 +107,7 @@ def adapt(
     protocol: Protocol,
     classes: int | None = None,
 ) -> AdaptedModel:
-    """Put a new head on an encoder for one mode.
-
-    Args:
-        encoder: a loaded base model; its weights are copied.
-        mode: a key of POOLING.
-        labels: names of the outputs, in order.
-        problem_type: as in the model's config.
-        protocol: gives the number of attention heads.
-        classes: with problem type "mixed", how many leading outputs are classes.
-
-    Returns:
-        The model, head freshly initialised from torch's global generator.
-    """
+    """Put a new head on an encoder for one mode."""
     if isinstance(encoder, OwnEncoder):
         return _adapt_own(encoder, mode, len(labels), protocol)
     from ecg_hub import AutoModelForECGClassification
@@ -150,9 +138,6 @@ def parameter_groups(model: AdaptedModel, mode: str, protocol: Protocol) -> list
 
     `finetune`: head / late / early layers at 1 / factor / factor^2 of the rate, by the prefixes in the encoder's
     `config.layer_groups`. Other modes: one group of all that is trained.
-
-    Raises:
-        InputError: a parameter of the encoder is in no group or in two, so it would silently not train.
     """
     rate = protocol.learning_rate
     if mode != "finetune":
@@ -176,11 +161,7 @@ def _split_by_prefix(encoder: Any) -> tuple[list[nn.Parameter], list[nn.Paramete
 
 
 def layer_group(encoder: Any, name: str) -> str:
-    """The layer group of a parameter of an encoder: "late" or "early".
-
-    Raises:
-        InputError: it is in no group or in two.
-    """
+    """The layer group of a parameter of an encoder: "late" or "early"."""
     groups: dict[str, Sequence[str]] = encoder.config.layer_groups
     homes = list(_homes(name, groups))
     if len(homes) != 1:

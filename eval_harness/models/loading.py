@@ -80,11 +80,7 @@ class LoadedModel:
 
 
 def with_random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
-    """The same architecture with weights drawn anew, as `random:` draws them.
-
-    Raises:
-        InputError: a model that is not of the hub's classes.
-    """
+    """The same architecture with weights drawn anew, as `random:` draws them."""
     from ecg_hub import AutoModel
     from ecg_hub.modeling.modeling_utils import ECGPreTrainedModel
 
@@ -122,16 +118,6 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
 
     Mode `scratch` starts from random weights of the architecture, seeded, whatever the name. Weights are always held
     in float32; lower precision is autocast.
-
-    Args:
-        name: short name, folder, hub id, or `random:<short name>`.
-        mode: a mode of the protocol.
-        preset: "benchmark" or "native".
-        seed: of random initialisation.
-
-    Raises:
-        CheckpointError: weights are missing, so that random ones would be scored.
-        UnknownNameError: no such model.
     """
     import ecg_hub
     from ecg_hub.catalog import by_model_type
@@ -181,14 +167,7 @@ def source_file(loaded: LoadedModel) -> SourceFile | None:
 
 
 def origin_notice(loaded: LoadedModel, name: str, mode: str, seed: int) -> str | None:
-    """What to say where the encoder is not what its name may make a reader think.
-
-    Args:
-        loaded: the model.
-        name: what the user wrote.
-        mode: of the run.
-        seed: of the run.
-    """
+    """What to say where the encoder is not what its name may make a reader think."""
     origin = loaded.origin
     if loaded.is_random and (mode == "scratch" or loaded.redrawn or name.startswith("random:")):
         more = "; all of them train, also those that the published fine-tuning leaves fixed"
@@ -201,16 +180,7 @@ def origin_notice(loaded: LoadedModel, name: str, mode: str, seed: int) -> str |
 
 
 def corpora_of(config: Any, entry: Any, origin: Origin | None) -> list[str] | None:
-    """What weights have seen: by their own configuration, and of the catalogue's checkpoint by the catalogue.
-
-    Args:
-        config: of the encoder.
-        entry: catalogue entry of its type, or None.
-        origin: of the weights.
-
-    Returns:
-        None where nothing is declared, or where it is not known which weights these are.
-    """
+    """What weights have seen: by their own configuration, and of the catalogue's checkpoint by the catalogue."""
     if origin is not None and origin.kind == "random":
         return []
     own = trained_on(config, entry)

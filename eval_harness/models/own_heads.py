@@ -58,17 +58,7 @@ class HeadInfo(Strict):
 def save_own_head(
     folder: Path, model: AdaptedModel, info: ModelInfo, mode: str, labels: list[str], thresholds: Any, heads: int
 ) -> None:
-    """Write head, trained weights and their description into a new folder.
-
-    Args:
-        folder: is made.
-        model: after training.
-        info: of the encoder before it.
-        mode: of the protocol.
-        labels: names of the outputs.
-        thresholds: (outputs,) floats, or None.
-        heads: attention heads of the protocol.
-    """
+    """Write head, trained weights and their description into a new folder."""
     folder.mkdir(parents=True)
     encoder: Any = model.encoder
     _save(model.head, folder / HEAD_WEIGHTS)
@@ -93,20 +83,7 @@ def _save(module: Any, path: Path) -> None:
 
 
 def open_own_head(folder: Path, run_model: ModelInfo, asked: str | None) -> tuple[OwnClassifier, list[str]]:
-    """Put a kept head on its encoder again.
-
-    Args:
-        folder: that `save_own_head` wrote.
-        run_model: the encoder of the run.
-        asked: where the encoder is now, as for `--model`; None takes what the run names, unless that is code.
-
-    Returns:
-        Encoder and head, and the names of the outputs.
-
-    Raises:
-        InputError: the encoder is code and was not named.
-        ResultError: it is not the encoder of the run, or the files do not fit.
-    """
+    """Put a kept head on its encoder again."""
     described = read_head(folder)
     encoder = find_encoder(run_model, asked)
     if encoder.config.hidden_size != described.hidden_size:
@@ -125,11 +102,7 @@ def open_own_head(folder: Path, run_model: ModelInfo, asked: str | None) -> tupl
 
 
 def read_head(folder: Path) -> HeadInfo:
-    """Read the description of a kept head.
-
-    Raises:
-        ResultError: it cannot be read, or is none.
-    """
+    """Read the description of a kept head."""
     path = folder / HEAD_FILE
     try:
         return HeadInfo.model_validate(read_json(path))
@@ -138,12 +111,7 @@ def read_head(folder: Path) -> HeadInfo:
 
 
 def find_encoder(run_model: ModelInfo, asked: str | None) -> OwnEncoder:
-    """Load the encoder of a run again and check that it is the same.
-
-    Raises:
-        InputError: it is code and was not named, or cannot be loaded.
-        ResultError: its fingerprint differs.
-    """
+    """Load the encoder of a run again and check that it is the same."""
     if asked is None and is_own(run_model.id):
         raise InputError(
             f"The encoder of this run is the Python object {run_model.id!r}, and code is run only where it is named: "

@@ -78,16 +78,6 @@ def load_own(name: str, named: str | None = None) -> tuple[OwnEncoder, Any, str]
 
     The object (or what a class or function of that name returns) has `encode`, `sampling_rate` (Hz), `input_seconds`,
     and optionally `lead_names` (default: the twelve) and `fingerprint` (a text that changes with the weights).
-
-    Args:
-        name: as in FORM.
-        named: what it was called when the digest was taken; default `name`.
-
-    Returns:
-        The encoder, its feature extractor, and a digest over its file, its parameters and its `fingerprint`.
-
-    Raises:
-        InputError: the name cannot be imported, or the object lacks what is needed.
     """
     found = _import(name)
     made = found() if isinstance(found, type) or not hasattr(found, "encode") else found

@@ -49,12 +49,7 @@ def feature_names() -> list[str]:
 
 
 def fit(data: RunData, quiet: bool = False) -> Fitted:
-    """Fit the baseline on the training records and predict validation and test.
-
-    Args:
-        data: records and targets of the run.
-        quiet: no progress bars.
-    """
+    """Fit the baseline on the training records and predict validation and test."""
     raw = {split.name: features(split, data.rate, quiet) for split in (data.train, data.validation, data.test)}
     known, mean, scale = _standard(raw["train"])
     tables = {name: (np.where(np.isnan(table), known, table) - mean) / scale for name, table in raw.items()}

@@ -57,16 +57,7 @@ class Checkpoints:
         return self.folder / f"step_{step:08d}"
 
     def save(self, step: int, fill_model: Callable[[Path], None], optimizer: dict[str, Any]) -> Path:
-        """Write a checkpoint, then remove the oldest ones.
-
-        Args:
-            step: optimiser steps done.
-            fill_model: writes the hub model into a folder.
-            optimizer: states, tensors and plain numbers only.
-
-        Raises:
-            ResultError: the folder cannot be written or the disk is full; the last checkpoint stays whole.
-        """
+        """Write a checkpoint, then remove the oldest ones."""
         target = self.path(step)
         try:
             with atomic_folder(target) as aside:
@@ -93,11 +84,7 @@ class Checkpoints:
         return sorted(int(match[1]) for match in found if match)
 
     def latest(self) -> Path | None:
-        """The newest whole checkpoint; damaged ones after it are named and put aside.
-
-        Raises:
-            ResultError: there are checkpoints and none is whole.
-        """
+        """The newest whole checkpoint; damaged ones after it are named and put aside."""
         there = self.steps()
         for step in reversed(there):
             path = self.path(step)
@@ -142,11 +129,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def restore(checkpoint: Path, model: Any, load_optimizer: Callable[[dict[str, Any]], None]) -> int:
-    """Put a checkpoint into a model and an optimiser; return the steps done.
-
-    Raises:
-        CheckpointError: the files do not fit the model.
-    """
+    """Put a checkpoint into a model and an optimiser; return the steps done."""
     from safetensors.torch import load_file
 
     state = load_file(checkpoint / MODEL / "model.safetensors")

@@ -27,15 +27,7 @@ def trainable() -> list[str]:
 
 
 def architecture(name: str) -> str:
-    """Return the `random:` name of an architecture.
-
-    Args:
-        name: short name, with or without `random:` and `-tiny`.
-
-    Raises:
-        InputError: a model that the hub cannot pre-train.
-        UnknownNameError: no such model.
-    """
+    """Return the `random:` name of an architecture."""
     plain = name.removeprefix(RANDOM)
     alias = plain.removesuffix(_TINY)
     if alias in trainable():
@@ -88,11 +80,7 @@ class PretrainConfig:
     log_every: int = _number(10, "steps between lines of the log; the first and the last step have one too", False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot run.
-
-        Raises:
-            InputError: names the field, the value and what is allowed.
-        """
+        """Refuse what cannot run."""
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise unknown_name(name, str(getattr(self, name)), choices)
@@ -112,22 +100,13 @@ class PretrainConfig:
             raise InputError(f"Give steps ({self.steps}) or epochs ({self.epochs:g}), not both.")
 
     def total_steps(self, records: int) -> int:
-        """Optimiser steps of the run; the last partial batch of an epoch is dropped, as published.
-
-        Args:
-            records: how many there are.
-        """
+        """Optimiser steps of the run; the last partial batch of an epoch is dropped, as published."""
         if self.steps is not None:
             return self.steps
         return max(1, int((200 if self.epochs is None else self.epochs) * (records // self.batch_size)))
 
     def rate(self, step: int, total: int) -> float:
-        """The learning rate of a step.
-
-        Args:
-            step: from 0.
-            total: steps of the run.
-        """
+        """The learning rate of a step."""
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.schedule == "constant":
             return self.learning_rate * warm
@@ -135,11 +114,7 @@ class PretrainConfig:
         return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def decisive(self, total: int) -> dict[str, Any]:
-        """The values that decide the weights after a number of steps; the end counts where the rate falls towards it.
-
-        Args:
-            total: steps of the run.
-        """
+        """The values that decide the weights after a number of steps; the end counts where the rate falls towards it."""
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]}
         return {**found, "steps": total} if self.schedule == "cosine" else found
 

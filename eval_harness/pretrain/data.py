@@ -49,22 +49,7 @@ def open_source(
     max_loss: float = 0.01,
     num_proc: int | None = None,
 ) -> RecordSource:
-    """Return the source that a name stands for.
-
-    Args:
-        name: a dataset ("ptb-xl"), the YAML file that describes a user's own archive, a folder of shards (Parquet or
-            Arrow), or a dataset on a hub ("ORG/NAME", "hf://datasets/ORG/NAME", with "@REVISION" if need be).
-        data_root: folder with one folder per dataset, or "mock"; for datasets by name.
-        cache_dir: where record stores are kept, in its folder `datasets`; default the user's cache folder.
-        all_records: use the records of validation and test folds, and those in no split, too.
-        max_loss: fraction of unreadable raw records that is put up with when a dataset is prepared.
-        num_proc: processes that prepare.
-
-    Raises:
-        UnknownNameError: nothing has that name.
-        InputError: no data root, or files that do not say which split their records are in.
-        DataError: files are missing, cut off, or hold something else.
-    """
+    """Return the source that a name stands for."""
     path = Path(name).expanduser()
     if catalog.is_path(name) or name in catalog.datasets():
         return _prepared(name, data_root, cache_dir, all_records, max_loss, num_proc)
@@ -105,12 +90,7 @@ def _prepared(
 
 
 def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
-    """Return a folder of shards as a source: our own, `datasets`' Parquet or Arrow files, or a record store.
-
-    Raises:
-        InputError: no shards are there, or they do not say which split their records are in.
-        DataError: the folder is unfinished, a shard is missing, cut off, or holds something else.
-    """
+    """Return a folder of shards as a source: our own, `datasets`' Parquet or Arrow files, or a record store."""
     listed = folder / MANIFEST_FILE
     if listed.is_file():
         manifest = parse_manifest(listed.read_text(encoding="utf-8"), str(listed))
@@ -131,17 +111,7 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
 
 
 def open_hub(name: str, *, all_records: bool = False, filesystem: Any = None) -> FileSource:
-    """Return a dataset on a hub as a source: its row groups are fetched when they are needed, nothing is kept.
-
-    Args:
-        name: "ORG/NAME" or "hf://datasets/ORG/NAME", with "@REVISION" if need be; the commit of now is read throughout.
-        all_records: as in `open_source`.
-        filesystem: a `huggingface_hub.HfFileSystem`; by default one with the user's token and $HF_ENDPOINT.
-
-    Raises:
-        InputError: the hub has no such dataset, or it holds no Parquet, or does not say which split its records are in.
-        DataError: a file is cut off or holds something else.
-    """
+    """Return a dataset on a hub as a source: its row groups are fetched when they are needed, nothing is kept."""
     from huggingface_hub import HfApi, HfFileSystem
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -257,26 +227,12 @@ class DataOptions:
     prefetch: int = 4
 
     def __post_init__(self) -> None:
-        """Refuse a call without data.
-
-        Raises:
-            InputError: no name.
-        """
+        """Refuse a call without data."""
         if not self.names:
             raise InputError("No data was given. Example: --data ptb-xl --data-root mock. See `ecg-eval ls datasets`.")
 
     def open(self, config: PretrainConfig, model: Any, rank: int, world: int) -> StreamingReader:
-        """The batches of a process.
-
-        Args:
-            config: the numbers of the run.
-            model: configuration of the model.
-            rank: number of the process.
-            world: how many there are.
-
-        Raises:
-            EcgHubError: data that are not there, are damaged, or do not go together.
-        """
+        """The batches of a process."""
         sources = [
             open_source(
                 name,

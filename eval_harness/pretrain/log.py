@@ -27,9 +27,6 @@ class TrainingLog:
 
     A line of a step holds `step` (steps done), `loss`, `accuracy` (by tokens ahead), `learning_rate`, `grad_norm` and
     `records_per_s`; a line of a probe `step` and `probe`.
-
-    Args:
-        path: of the file; written by the main process only.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,22 +34,14 @@ class TrainingLog:
         self._file: Any = None
 
     def cut(self, step: int) -> list[dict[str, Any]]:
-        """Drop what was logged after a step, and a line that a kill left half written; return what stays.
-
-        Raises:
-            ResultError: the file cannot be written.
-        """
+        """Drop what was logged after a step, and a line that a kill left half written; return what stays."""
         self.close()
         kept = [row for row in read_log(self.path) if row["step"] <= step]
         write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in kept))
         return kept
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Append a line.
-
-        Raises:
-            ResultError: the file cannot be written.
-        """
+        """Append a line."""
         try:
             if self._file is None:
                 self._file = self.path.open("a", encoding="utf-8")
@@ -77,11 +66,7 @@ class TrainingLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a log; a line that is not whole ends it.
-
-    Args:
-        path: of the file; an absent one is empty.
-    """
+    """Read the lines of a log; a line that is not whole ends it."""
     rows: list[dict[str, Any]] = []
     if not path.is_file():
         return rows
@@ -103,12 +88,7 @@ PROJECT = "ecg-hub-pretrain"
 
 
 def check_trackers(names: Iterable[str]) -> None:
-    """Refuse trackers that are not known or not installed.
-
-    Raises:
-        UnknownNameError: not known.
-        InputError: not installed; names the command that installs it.
-    """
+    """Refuse trackers that are not known or not installed."""
     for name in names:
         if name not in TRACKERS:
             raise unknown_name("tracker", name, TRACKERS)
@@ -121,13 +101,7 @@ def check_trackers(names: Iterable[str]) -> None:
 
 @contextmanager
 def tracked(accelerator: Any, names: tuple[str, ...], settings: Mapping[str, Any]) -> Iterator[None]:
-    """Start the trackers with the settings of the run, and end them with it.
-
-    Args:
-        accelerator: made with `log_with=names`.
-        names: of the trackers; none does nothing.
-        settings: JSON values; nested ones are written as text.
-    """
+    """Start the trackers with the settings of the run, and end them with it."""
     if not names:
         yield
         return
@@ -152,17 +126,7 @@ POINTS = 2000
 
 
 def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Path]:
-    """Draw a log as SVG and PNG; return the files.
-
-    Args:
-        log: log.jsonl.
-        target: path without ending.
-        chance: accuracy of guessing, 1 / (1 + negatives).
-        title: above the figure.
-
-    Raises:
-        ResultError: the files cannot be written.
-    """
+    """Draw a log as SVG and PNG; return the files."""
     from matplotlib.figure import Figure
 
     rows = read_log(log)

@@ -61,13 +61,7 @@ class Pretrainer:
     random: LaneRandom = field(init=False)
 
     def run(self) -> None:
-        """Train to the last step.
-
-        Raises:
-            InputError: lanes or pieces that cannot be divided; a loss that is not finite.
-            ResultError: a checkpoint or the log cannot be written.
-            CheckpointError: a checkpoint that does not fit the model.
-        """
+        """Train to the last step."""
         self.random = LaneRandom(self.config.seed)
         install_dropout(self.model, self.random)
         if self.config.batch_norm == "sync":

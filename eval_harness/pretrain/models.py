@@ -44,16 +44,7 @@ class Beginning:
 
 
 def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> Beginning:
-    """An architecture with random weights.
-
-    Args:
-        name: as `architecture` takes it.
-        settings: changes to its configuration.
-        seed: of the weights.
-
-    Raises:
-        InputError: a setting that the configuration does not have, or a value that is not allowed.
-    """
+    """An architecture with random weights."""
     from huggingface_hub.errors import StrictDataclassError
 
     import ecg_hub
@@ -71,15 +62,6 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
     """The weights of a folder, short name or hub id, or the authors' checkpoint file.
 
     Projections that are not in them are drawn anew; the authors' file has them.
-
-    Args:
-        name: of an encoder, of a model that was pre-trained before, or of the file.
-        settings: none are taken: the configuration is that of the weights.
-        seed: of new projections.
-
-    Raises:
-        InputError: settings, or a model that the hub cannot pre-train.
-        CheckpointError: weights are missing.
     """
     import ecg_hub
     from ecg_hub.origin import origin_of, weights_digest
@@ -110,11 +92,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
 
 
 def from_published(path: Path) -> Beginning:
-    """The weights of the authors' checkpoint of ECG-CPC, projection included; nothing in the file is run.
-
-    Raises:
-        CheckpointError: not such a file.
-    """
+    """The weights of the authors' checkpoint of ECG-CPC, projection included; nothing in the file is run."""
     from ecg_hub.models.ecg_cpc.convert_ecg_cpc import convert_for_pretraining
     from ecg_hub.models.ecg_cpc.pretraining_ecg_cpc import ECGCPCForPreTraining
     from ecg_hub.origin import weights_digest
@@ -140,16 +118,7 @@ VERSIONS = ("ecg-hub", "torch", "transformers", "python")
 
 
 def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log: Path) -> Callable[[Path, int], None]:
-    """Return a function that writes the model after a number of steps into a folder.
-
-    Args:
-        model: ECGCPCForPreTraining; `AutoModel` loads its encoder from the folder.
-        entry: its catalogue entry.
-        facts: `corpora`, `train_only` (those of which only training records were read), `data_fingerprint`,
-            `run_fingerprint`, `records`, `seed`, `init`, `settings` (what differs from the published run) and the
-            like, as JSON values.
-        log: of the run; what it says up to that number of steps goes along.
-    """
+    """Return a function that writes the model after a number of steps into a folder."""
     found = environment()
     versions = {name: found[name] for name in VERSIONS}
 
@@ -185,22 +154,13 @@ def _no_bar() -> Iterator[None]:
 
 
 def publish(checkpoint_model: Path, target: Path) -> None:
-    """Copy the model of a checkpoint to where the run's model is looked for.
-
-    Raises:
-        ResultError: the folder cannot be written.
-    """
+    """Copy the model of a checkpoint to where the run's model is looked for."""
     with atomic_folder(target) as aside:
         shutil.copytree(checkpoint_model, aside, dirs_exist_ok=True)
 
 
 def card(config: Any, entry: catalog.ModelEntry) -> str:
-    """README.md of a model of one's own.
-
-    Args:
-        config: its configuration, with `pretraining`.
-        entry: the catalogue entry of its architecture.
-    """
+    """README.md of a model of one's own."""
     facts = config.pretraining
     corpora = ", ".join(_corpus(name, facts) for name in facts["corpora"]) or "nothing"
     rows = [

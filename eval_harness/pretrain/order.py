@@ -68,15 +68,7 @@ class Block:
 
 
 def divide(counts: Index, lanes: int) -> list[Pieces]:
-    """Divide the records of units among lanes, as evenly as whole records go.
-
-    Args:
-        counts: records of each unit.
-        lanes: how many parts.
-
-    Raises:
-        InputError: fewer records than lanes.
-    """
+    """Divide the records of units among lanes, as evenly as whole records go."""
     ends = np.cumsum(counts, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     if total < lanes:
@@ -95,15 +87,7 @@ def _between(counts: Index, ends: Index, low: int, high: int) -> Pieces:
 
 
 class Lane:
-    """The order of the records of one lane.
-
-    Args:
-        number: of the lane.
-        pieces: its part of the units.
-        seed: of the run.
-        shuffle_records: records of a block, about.
-        phase: fraction of a block that is taken off the first one, so that lanes do not all read at the same step.
-    """
+    """The order of the records of one lane."""
 
     def __init__(self, number: int, pieces: Pieces, seed: int, shuffle_records: int, phase: float = 0.0) -> None:
         self.number, self.seed = number, seed
@@ -193,24 +177,11 @@ class BatchSource(Protocol):
         """Datasets of which only training records are read."""
 
     def batches(self, start_step: int) -> Iterator[Batch]:
-        """Yield the batches from a step on, without end.
-
-        Args:
-            start_step: the first step that is wanted; what is before it is not read.
-        """
+        """Yield the batches from a step on, without end."""
 
 
 def own_lanes(lanes: int, rank: int, world: int) -> tuple[int, ...]:
-    """The lanes of a process.
-
-    Args:
-        lanes: streams of the run.
-        rank: number of the process, from 0.
-        world: number of processes.
-
-    Raises:
-        InputError: the lanes cannot be divided among the processes.
-    """
+    """The lanes of a process."""
     if lanes < 1 or lanes % world:
         raise InputError(
             f"{lanes} lanes cannot be divided among {world} processes: choose --lanes as a multiple of their number."
@@ -219,16 +190,7 @@ def own_lanes(lanes: int, rank: int, world: int) -> tuple[int, ...]:
 
 
 def check_batch(batch_size: int, lanes: int, records: int) -> None:
-    """Refuse a batch that the lanes or the records cannot fill.
-
-    Args:
-        batch_size: records per step, over all processes.
-        lanes: streams of the run.
-        records: how many there are.
-
-    Raises:
-        InputError: the batch is no multiple of the lanes, or larger than the data.
-    """
+    """Refuse a batch that the lanes or the records cannot fill."""
     if batch_size < 1 or batch_size % lanes:
         raise InputError(f"A batch of {batch_size} cannot be drawn from {lanes} lanes: choose a multiple of the lanes.")
     if records < batch_size:

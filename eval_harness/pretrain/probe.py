@@ -42,12 +42,7 @@ class Probe:
     cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot run before anything is trained.
-
-        Raises:
-            UnknownNameError: no such task.
-            InputError: another mode, no data, or a number that makes no sense.
-        """
+        """Refuse what cannot run before anything is trained."""
         from eval_harness.tasks.registry import expand
 
         if self.mode not in FROZEN_MODES:
@@ -82,18 +77,7 @@ class Probe:
 def run_probe(
     probe: Probe, folder: Path, fill: Callable[[Path], None], accelerator: Any, seed: int
 ) -> dict[str, Any] | None:
-    """Score the encoder as it is; a failed probe is a line with its reason and ends nothing.
-
-    Args:
-        probe: what is asked.
-        folder: of this probe, for its results.
-        fill: writes the hub model into a folder; called in the main process.
-        accelerator: of the training; all processes take part.
-        seed: of the head.
-
-    Returns:
-        For the log: task, mode, metric, `point`, `low`, `high`, records, or `reason`; None but in the main process.
-    """
+    """Score the encoder as it is; a failed probe is a line with its reason and ends nothing."""
     from eval_harness.runner.run import evaluate
 
     encoder = folder / "encoder"

@@ -77,12 +77,7 @@ class LaneDropout1d(nn.Dropout1d):
 
 
 def install_dropout(model: nn.Module, source: LaneRandom) -> None:
-    """Put `LaneDropout1d` in place of every Dropout1d of a model; they hold no weights, so its state stays as it is.
-
-    Args:
-        model: changed in place.
-        source: what the masks come from.
-    """
+    """Put `LaneDropout1d` in place of every Dropout1d of a model; they hold no weights, so its state stays as it is."""
     places = [
         (parent, name, module)
         for parent in model.modules()

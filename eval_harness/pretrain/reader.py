@@ -34,11 +34,7 @@ _WAIT_S = 0.1
 
 
 def in_background(batches: Iterator[Batch], depth: int) -> Iterator[Batch]:
-    """Yield batches that a thread makes up to `depth` ahead; closing the iterator, or dropping it, ends the thread.
-
-    Raises:
-        Exception: what making a batch raised, when its turn comes.
-    """
+    """Yield batches that a thread makes up to `depth` ahead; closing the iterator, or dropping it, ends the thread."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
     stop = threading.Event()
 
@@ -171,9 +167,6 @@ class StreamingReader:
 
     Attributes:
         unusable: what could not be used so far.
-
-    Raises:
-        InputError: batch, lanes and processes do not go together, or the preset works on whole records.
     """
 
     def __init__(
@@ -223,11 +216,7 @@ class StreamingReader:
         return self.records / self.options.batch_size
 
     def batches(self, start_step: int) -> Iterator[Batch]:
-        """Yield batches from a step on, without end; threads and processes end with the iterator.
-
-        Raises:
-            DataError: too many damaged records, or a file that is no longer what it was.
-        """
+        """Yield batches from a step on, without end; threads and processes end with the iterator."""
         if self.options.workers:
             return in_processes(self, start_step, self.options.workers, self.options.prefetch)
         plain = self.batches_of(self.lanes, start_step)

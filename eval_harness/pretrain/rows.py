@@ -44,12 +44,7 @@ class Counted:
 
 
 class Unusable:
-    """What a process could not use, each record counted once.
-
-    Args:
-        records: records of all sources.
-        max_loss: fraction of damaged records that is put up with.
-    """
+    """What a process could not use, each record counted once."""
 
     def __init__(self, records: int, max_loss: float) -> None:
         self._records, self._max_loss = records, max_loss
@@ -58,17 +53,7 @@ class Unusable:
         self._workers: dict[int, Counted] = {}
 
     def add(self, positions: NDArray[np.int64], faults: dict[int, Fault], names: list[str], corpora: list[str]) -> None:
-        """Count the records of a block.
-
-        Args:
-            positions: of each record on the line of all records.
-            faults: record of the block -> what is wrong with it.
-            names: of each record.
-            corpora: the dataset of each.
-
-        Raises:
-            DataError: more than `max_loss` are damaged; lists the first ones.
-        """
+        """Count the records of a block."""
         fresh = ~self._seen[positions]
         self._seen[positions] = True
         for row, fault in faults.items():
@@ -169,11 +154,7 @@ def unreadable(names: list[str], reason: str) -> Rows:
 
 
 def check_schema(schema: pa.Schema, path: str) -> None:
-    """Check that a table holds records in canonical form.
-
-    Raises:
-        DataError: a column is missing or has another type; names the path and the command that writes such tables.
-    """
+    """Check that a table holds records in canonical form."""
     faults = [f"has no column {name!r}" for name in REQUIRED if name not in schema.names]
     wanted: dict[str, Any] = {
         "signal": _is_signal,

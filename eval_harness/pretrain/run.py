@@ -98,21 +98,7 @@ class PretrainFile(Strict):
 def pretrain(
     options: PretrainOptions, config: PretrainConfig, open_source: OpenSource, quiet: bool = False
 ) -> list[dict[str, Any]]:
-    """Train, or continue what an earlier call with the same settings left.
-
-    Args:
-        options: what to do.
-        config: the numbers.
-        open_source: opens this process's part of the data.
-        quiet: no progress bar.
-
-    Returns:
-        The log; in other processes than the first, nothing.
-
-    Raises:
-        EcgHubError: options that do not go together, data that cannot be read, a folder that belongs to another run or
-            cannot be written.
-    """
+    """Train, or continue what an earlier call with the same settings left."""
     from eval_harness.runner.run import accelerator_for
 
     check_trackers(options.track)
@@ -185,11 +171,7 @@ def _train_only(start: Beginning, source: BatchSource) -> dict[str, str]:
 
 
 def claim(folder: Path, asked: PretrainFile, overwrite: bool) -> None:
-    """Write pretrain.json, or refuse the folder of another run; `overwrite` discards what it holds.
-
-    Raises:
-        FolderRefusedError: the folder holds another run.
-    """
+    """Write pretrain.json, or refuse the folder of another run; `overwrite` discards what it holds."""
     path = folder / RUN_FILE
     stored = None if overwrite else read_run_file(path)
     if stored is not None and stored.fingerprint != asked.fingerprint:
@@ -209,11 +191,7 @@ def claim(folder: Path, asked: PretrainFile, overwrite: bool) -> None:
 
 
 def read_run_file(path: Path) -> PretrainFile | None:
-    """Read pretrain.json; None where there is none.
-
-    Raises:
-        ResultError: it cannot be read or does not fit the schema.
-    """
+    """Read pretrain.json; None where there is none."""
     if not path.is_file():
         return None
     try:

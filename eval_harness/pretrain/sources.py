@@ -68,24 +68,14 @@ class RecordSource(Protocol):
         """Whether units come over the network."""
 
     def read(self, unit: int, start: int, stop: int) -> Rows:
-        """Return rows `start` to `stop` of a unit.
-
-        Raises:
-            DamagedUnit: the unit cannot be decoded.
-            DataError: the source is no longer there, or is not what it was.
-        """
+        """Return rows `start` to `stop` of a unit."""
 
     def place(self, unit: int) -> str:
         """Return where a unit lies, for messages."""
 
 
 class StoreSource:
-    """The record store of a prepared dataset, mapped into memory: views of the samples, nothing is copied.
-
-    Args:
-        prepared: the dataset.
-        all_records: use validation and test records, and those in no split, too.
-    """
+    """The record store of a prepared dataset, mapped into memory: views of the samples, nothing is copied."""
 
     mapped, remote = True, False
 
@@ -135,12 +125,7 @@ def other_split(rows: Rows, split: str | None) -> dict[int, Fault]:
 
 
 def train_only(read: Iterable[tuple[str, str | None]]) -> dict[str, str]:
-    """Return the corpora of which nothing but training records was read, all times by the same splits.
-
-    Args:
-        read: corpus and fingerprint of its records and splits where only training records were read, else None; a
-            corpus may come several times.
-    """
+    """Return the corpora of which nothing but training records was read, all times by the same splits."""
     found: dict[str, set[str | None]] = {}
     for corpus, fingerprint in read:
         found.setdefault(corpus, set()).add(fingerprint)
@@ -221,12 +206,7 @@ class FileSource:
         return f"{self.files[number].path}, row group {group}"
 
     def read(self, unit: int, start: int, stop: int) -> Rows:
-        """Return rows of a row group or batch.
-
-        Raises:
-            DamagedUnit: it cannot be decoded.
-            DataError: the file cannot be read at all, or holds something else.
-        """
+        """Return rows of a row group or batch."""
         number, group = (int(value) for value in self._places[unit])
         path = self.files[number].path
         try:
@@ -270,13 +250,7 @@ class FileSource:
 
 @contextmanager
 def opened_parquet(path: str, filesystem: Any = None, metadata: Any = None) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file, here or on a hub; pages are compared with their checksums where they have them.
-
-    Args:
-        path: of the file.
-        filesystem: an fsspec file system, or None for the local one.
-        metadata: its footer, where it was read before.
-    """
+    """Open a Parquet file, here or on a hub; pages are compared with their checksums where they have them."""
     with ExitStack() as stack:
         source = path if filesystem is None else stack.enter_context(filesystem.open(path, "rb", cache_type="none"))
         yield stack.enter_context(
@@ -287,11 +261,7 @@ def opened_parquet(path: str, filesystem: Any = None, metadata: Any = None) -> I
 
 
 def map_arrow(path: str) -> pa.Table:
-    """Return an Arrow file, stream or random access, mapped into memory.
-
-    Raises:
-        DataError: it is neither, or it is cut off.
-    """
+    """Return an Arrow file, stream or random access, mapped into memory."""
     with pa.memory_map(path) as mapped:
         try:
             reader = pa.ipc.open_stream(mapped)
@@ -308,22 +278,14 @@ def map_arrow(path: str) -> pa.Table:
 
 
 def index_arrow(path: str) -> tuple[ShardFile, Any]:
-    """Return an Arrow file with the records of its batches, and its schema.
-
-    Raises:
-        DataError: it is cut off, or its table has another form.
-    """
+    """Return an Arrow file with the records of its batches, and its schema."""
     table = map_arrow(path)
     check_schema(table.schema, path)
     return ShardFile(path, tuple(len(batch) for batch in table.to_batches())), table.schema
 
 
 def index_parquet(path: str, filesystem: Any = None) -> tuple[ShardFile, Any]:
-    """Return a Parquet file with the records of its row groups, and its Arrow schema.
-
-    Raises:
-        DataError: it is cut off, its table has another form, or a row group is too large to be read at once.
-    """
+    """Return a Parquet file with the records of its row groups, and its Arrow schema."""
     try:
         with opened_parquet(path, filesystem) as file:
             metadata, schema = file.metadata, file.schema_arrow
@@ -341,11 +303,7 @@ def index_parquet(path: str, filesystem: Any = None) -> tuple[ShardFile, Any]:
 
 
 def local_size(path: Path) -> int:
-    """Return the bytes of a file.
-
-    Raises:
-        DataError: it is not there.
-    """
+    """Return the bytes of a file."""
     try:
         return os.stat(path).st_size
     except OSError as error:

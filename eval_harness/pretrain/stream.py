@@ -48,26 +48,13 @@ class Cutting:
     model_rate: int
 
     def length(self, rate: float) -> int:
-        """Samples of a window at a rate.
-
-        Raises:
-            InputError: no rate, or one that cannot be resampled.
-        """
+        """Samples of a window at a rate."""
         filter_bank(as_rate(self.model_rate) / as_rate(rate))
         return window_length(self.seconds, rate)
 
 
 class LaneStream:
-    """Reads a lane. It holds one block of windows, nothing else.
-
-    Args:
-        lane: the order.
-        sources: where records are.
-        firsts: (sources + 1,) the number of the first unit of each source on the line of all units.
-        begins: position of each unit's first record on the line of all records.
-        cutting: how windows are cut.
-        unusable: where what cannot be used is counted.
-    """
+    """Reads a lane. It holds one block of windows, nothing else."""
 
     def __init__(
         self,
@@ -83,11 +70,7 @@ class LaneStream:
         self._held: tuple[tuple[int, int], list[Pick]] | None = None
 
     def take(self, position: int, count: int) -> list[Pick]:
-        """Return the records at `position` and after, counted from the start of the run.
-
-        Raises:
-            DataError: too many records are damaged, or none of the lane can be used.
-        """
+        """Return the records at `position` and after, counted from the start of the run."""
         taken: list[Pick] = []
         while len(taken) < count:
             passed, block, within = self.lane.block_at(position + len(taken))

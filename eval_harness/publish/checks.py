@@ -41,15 +41,7 @@ def is_synthetic(result: Result) -> bool:
 
 
 def check_run(found: FoundRun, known: Mapping[str, Task]) -> tuple[list[Result], list[Finding], list[Finding]]:
-    """Check a run and compute every metric of it again.
-
-    Args:
-        found: the run.
-        known: the built-in tasks by name; a leaderboard takes no others.
-
-    Returns:
-        The results that pass, the problems (any of them refuses the run), and the tasks that were not scored.
-    """
+    """Check a run and compute every metric of it again."""
     passed, problems, absent = [], [], []
     for name in found.run.tasks:
         result = found.results.get(name)
@@ -73,12 +65,7 @@ def _problems(found: FoundRun, name: str, result: Result, known: Mapping[str, Ta
 
 
 def content_problems(result: Result, known: Mapping[str, Task]) -> Iterator[str]:
-    """Yield what is wrong with a finished result as far as it shows without its run and its predictions.
-
-    Args:
-        result: to check.
-        known: the built-in tasks by name.
-    """
+    """Yield what is wrong with a finished result as far as it shows without its run and its predictions."""
     task = known.get(result.task)
     if task is None:
         yield f"{result.task!r} is no task of the benchmark: see `ecg-eval ls tasks`"
@@ -217,13 +204,7 @@ def _differs_from_run(found: FoundRun, name: str, result: Result) -> Iterator[st
 
 
 def recompute(result: Result, task: Task, read: Callable[[], Predictions]) -> list[str]:
-    """Compute every metric of a result again from its predictions and return what differs.
-
-    Args:
-        result: finished.
-        task: its task.
-        read: gives the predictions, their digest checked.
-    """
+    """Compute every metric of a result again from its predictions and return what differs."""
     numbers = {key: value for key, value in result.protocol.deviations.items() if key in PROTOCOL_FIELDS}
     try:
         protocol = PROTOCOLS[result.protocol.name].as_dict() | numbers

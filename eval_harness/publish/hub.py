@@ -17,16 +17,7 @@ from ecg_hub.names import UNVERIFIED, disable_xet, endpoint, is_public_hub
 
 
 class HubPublisher:
-    """A repository on the hub at $HF_ENDPOINT.
-
-    Args:
-        repo: "ORG/NAME".
-        kind: "dataset", "model" or "space".
-        api: a `huggingface_hub.HfApi`; by default one with the user's own token.
-
-    Raises:
-        InputError: no such form of name; all methods: the hub refuses or does not answer.
-    """
+    """A repository on the hub at $HF_ENDPOINT."""
 
     def __init__(self, repo: str, kind: Kind = "dataset", api: Any = None) -> None:
         self._remote = HubRepository(check_id(repo), kind, api)
@@ -89,19 +80,11 @@ class Models(Protocol):
     """Who knows whether a model exists."""
 
     def look_up(self, model: str, revision: str) -> ModelFacts | None:
-        """Return what is known of a model at a commit, None if there is no such model or commit.
-
-        Raises:
-            UnreachableError: nobody could be asked.
-        """
+        """Return what is known of a model at a commit, None if there is no such model or commit."""
 
 
 class HubModels:
-    """The models on the hub at $HF_ENDPOINT, each asked for once.
-
-    Args:
-        api: a `huggingface_hub.HfApi`.
-    """
+    """The models on the hub at $HF_ENDPOINT, each asked for once."""
 
     def __init__(self, api: Any = None) -> None:
         self._api = api
@@ -132,16 +115,7 @@ class HubModels:
 
 
 def revision_problem(model: str, revision: str | None, models: Models) -> tuple[str | None, ModelFacts | None]:
-    """Return why a model's revision is not believed, or None, and what the hub says of the model.
-
-    Args:
-        model: id in the result.
-        revision: commit in the result; None for a model that is on no hub, of which the weights' digest speaks.
-        models: who knows.
-
-    Raises:
-        UnreachableError: nobody could be asked.
-    """
+    """Return why a model's revision is not believed, or None, and what the hub says of the model."""
     if revision is None:
         return None, None
     facts = models.look_up(model.removeprefix(UNVERIFIED), revision)
@@ -166,16 +140,7 @@ class Snapshot:
 
 
 def download(repo: str, folder: Path, api: Any = None) -> Snapshot:
-    """Copy the results of a repository.
-
-    Args:
-        repo: "ORG/NAME".
-        folder: where to.
-        api: a `huggingface_hub.HfApi`.
-
-    Raises:
-        InputError: there is no such repository, or the hub does not answer.
-    """
+    """Copy the results of a repository."""
     hub = HubPublisher(repo, api=api)
     head = hub.head()
     if head is None:

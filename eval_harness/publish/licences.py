@@ -11,11 +11,7 @@ from eval_harness.tasks.task import Task
 
 
 def kept_back(dataset: str) -> str | None:
-    """Return why the predictions on a dataset stay where they are, or None if they may be published.
-
-    Args:
-        dataset: registered name; of a dataset that is not registered, nothing is known and nothing may leave.
-    """
+    """Return why the predictions on a dataset stay where they are, or None if they may be published."""
     from dataset_scripts import catalog
 
     known = catalog.datasets().get(dataset)
@@ -27,15 +23,7 @@ def kept_back(dataset: str) -> str | None:
 
 
 def refuse_kept_back(paths: Iterable[str], tasks: Iterable[Task]) -> None:
-    """Look once more at everything that is about to be sent: no predictions of data that may not be passed on.
-
-    Args:
-        paths: in the repository.
-        tasks: the built-in tasks, which say what dataset a run is of.
-
-    Raises:
-        InputError: such a file is among them, or one that is neither entry, description nor predictions.
-    """
+    """Look once more at everything that is about to be sent: no predictions of data that may not be passed on."""
     datasets = {task.run: task.dataset for task in tasks}
     for path in paths:
         if not path.endswith((".json", ".parquet")) and path not in (CARD, EVAL):

@@ -70,12 +70,7 @@ class ModelMeta(Strict):
 
 
 def describe(result: Result, licence: str | None = None) -> ModelMeta:
-    """Return what is known of a result's model, without entries.
-
-    Args:
-        result: any finished result of it.
-        licence: of the weights as the hub states it; for models of the catalogue, its own entry is used.
-    """
+    """Return what is known of a result's model, without entries."""
     model = result.model
     entry = catalogue_entry(model.id)
     name = public_id(model.id, model.revision, model.origin)
@@ -128,15 +123,7 @@ def catalogue_entry(model: str) -> ModelEntry | None:
 
 
 def read_meta(content: bytes | str, place: str) -> ModelMeta:
-    """Read model_meta.json.
-
-    Args:
-        content: of the file.
-        place: its path, for the error.
-
-    Raises:
-        ResultError: it does not fit the schema.
-    """
+    """Read model_meta.json."""
     try:
         return ModelMeta.model_validate_json(content)
     except ValidationError as error:

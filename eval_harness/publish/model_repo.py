@@ -30,21 +30,7 @@ def update_model_repo(
     model_index: bool = False,
     dry_run: bool = False,
 ) -> Outcome:
-    """Write scores into a model's repository, in one commit; entries of other tasks stay.
-
-    Args:
-        results: finished results of this model.
-        tasks: the built-in tasks by name.
-        publisher: the model's repository, which must exist.
-        leaderboard: "ORG/NAME" of the results repository.
-        link: path in the results repository -> address.
-        model_index: also write the model-index of the card.
-        dry_run: send nothing.
-
-    Raises:
-        InputError: the repository does not exist or refuses.
-        PublishError: the results are of more than one model, or the repository kept changing.
-    """
+    """Write scores into a model's repository, in one commit; entries of other tasks stay."""
     folders = sorted({entry_path(result).split("/")[1] for result in results})
     if len(folders) != 1:
         raise PublishError(f"--model-repo takes the results of one model; these are of {', '.join(folders) or 'none'}.")
@@ -91,11 +77,7 @@ def entries_yaml(
     link: Callable[[str], str],
     old: bytes | None = None,
 ) -> bytes:
-    """Return a file of `.eval_results`: these results, and of an older file what they do not replace.
-
-    Raises:
-        InputError: the older file cannot be read.
-    """
+    """Return a file of `.eval_results`: these results, and of an older file what they do not replace."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml, parse_eval_result_entries
 
     try:
@@ -128,11 +110,7 @@ def entries_yaml(
 def with_model_index(
     card: bytes | None, results: Sequence[Result], tasks: Mapping[str, Task], link: Callable[[str], str]
 ) -> bytes:
-    """Return a model card with these results in its model-index; other results in it stay.
-
-    Raises:
-        InputError: the card's front matter cannot be read.
-    """
+    """Return a model card with these results in its model-index; other results in it stay."""
     from huggingface_hub import EvalResult, ModelCard
     from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 

@@ -42,11 +42,6 @@ def public_id(model: str, revision: str | None = None, origin: str | None = None
     """Return the name a model is published under: the paths of folders and files are cut down to their last part.
 
     A folder that is called like a published model keeps that name only with the weights of that model.
-
-    Args:
-        model: as in the result: short name, hub id, folder, `random:...`, `python:FILE.py:NAME`.
-        revision: its commit; what has none and holds a slash is a folder.
-        origin: of its weights, as in the result.
     """
     if is_own(model):
         source, _, name = model.removeprefix(PYTHON).rpartition(":")
@@ -61,16 +56,7 @@ def public_id(model: str, revision: str | None = None, origin: str | None = None
 
 
 def model_folder(model: str, revision: str | None = None, origin: str | None = None) -> str:
-    """Return the folder name of a published model: `org__name`, `random__ecg-cpc`.
-
-    Args:
-        model: as in the result.
-        revision: its commit.
-        origin: of its weights.
-
-    Raises:
-        InputError: a name that makes no folder name on every system.
-    """
+    """Return the folder name of a published model: `org__name`, `random__ecg-cpc`."""
     name = public_id(model, revision, origin).replace(":", "__").replace("/", "__")
     if not PART.fullmatch(name):
         raise InputError(
@@ -93,11 +79,7 @@ def settings(result: Result) -> dict[str, JsonValue]:
 
 
 def revision_folder(result: Result) -> str:
-    """Return the name of the revision and its settings.
-
-    Raises:
-        InputError: neither a commit nor a digest of the weights is known, so that nobody could tell what was scored.
-    """
+    """Return the name of the revision and its settings."""
     model = result.model
     if model.revision:
         name = model.revision

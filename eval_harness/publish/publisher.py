@@ -52,29 +52,14 @@ class Publisher(Protocol):
         """Return the address of an open pull request of that title, None where there is none."""
 
     def commit(self, files: Mapping[str, bytes], message: str, parent: str | None, request: bool = False) -> str:
-        """Write files in one commit on top of `parent` and return its address.
-
-        Args:
-            files: path -> content.
-            message: title of the commit or the pull request.
-            parent: what `head` returned.
-            request: whether to propose it as a pull request.
-
-        Raises:
-            StaleParentError: `parent` is no longer the present commit.
-            InputError: the repository refuses.
-        """
+        """Write files in one commit on top of `parent` and return its address."""
 
     def link(self, path: str) -> str:
         """Return where people read a file."""
 
 
 class FolderPublisher:
-    """A plain folder as repository, for places without a hub; one writer at a time.
-
-    Raises:
-        ResultError: the folder cannot be written.
-    """
+    """A plain folder as repository, for places without a hub; one writer at a time."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser()
@@ -159,12 +144,7 @@ Research software, not a medical device.
 
 
 def root_files(tasks: Iterable[Task], public_hub: bool = False) -> dict[str, bytes]:
-    """Return name -> content of the files that a new repository gets.
-
-    Args:
-        tasks: the built-in tasks.
-        public_hub: whether it is on the public Hub, which refuses an eval.yaml of a framework that it does not know.
-    """
+    """Return name -> content of the files that a new repository gets."""
     known = list(tasks)
     lower = [task_id(task.name, mode) for task in known if not task.higher_is_better for mode in MODES]
     front = yaml.safe_dump({"lower_is_better": lower}, width=120) if lower else ""

@@ -124,10 +124,6 @@ def push(
         request: propose a pull request.
         dry_run: send nothing.
         pause: waits so many seconds.
-
-    Raises:
-        PublishError: other scores are there already, or the repository kept changing.
-        InputError: the repository refuses.
     """
     all_tasks = list(tasks)
     for attempt in range(1, TRIES + 1):

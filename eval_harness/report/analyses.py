@@ -73,14 +73,6 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
 
     The runs of a study (its folder `runs`) are in the part of the study and are no runs of the report, unless a folder
     within is named.
-
-    Args:
-        paths: result folders, or folders above them.
-        more: further folders in which only analyses are looked for.
-
-    Raises:
-        InputError: a path that does not exist, or one with nothing to show below it.
-        ResultError: a run file or result that cannot be read.
     """
     runs: list[FoundRun] = []
     files: dict[Path, None] = {}
@@ -114,13 +106,7 @@ def files_below(path: Path) -> list[Path]:
 
 
 def analysis_part(found: Found, name: str, tasks: Collection[str] | None) -> Html:
-    """Return the part of one analysis.
-
-    Args:
-        found: the analysis.
-        name: id of the part.
-        tasks: only these; None for all. An analysis without tasks is shown whole.
-    """
+    """Return the part of one analysis."""
     result = found.result
     remarks = [SYNTHETIC] if result.synthetic else []
     if result.part_of_release:

@@ -189,12 +189,7 @@ HEAD = ["predicted", "entries", "positives", "mean predicted", "observed", "inte
 
 
 def calibration_part(content: TaskContent, names: Sequence[str]) -> Html:
-    """Return the reliability curves of a task; a sentence where there are none.
-
-    Args:
-        content: of the task.
-        names: labels that are shown; the curves per label are of the most frequent of them.
-    """
+    """Return the reliability curves of a task; a sentence where there are none."""
     if content.regression:
         return tag("p", "Reliability curves are for probabilities; this task predicts values.", class_="soft")
     readable = [item for item in content.scored if item.predictions is not None]

@@ -47,11 +47,6 @@ def choose(content: TaskContent, item: Scored, most: int) -> list[Example]:
     Classes: labels by rising AUROC; of each in turn the negative record with the highest score and the positive one
     with the lowest, then the labels again. Regression: targets by falling error; of each in turn the largest
     overestimate and the largest underestimate.
-
-    Args:
-        content: of the task.
-        item: the result whose errors are shown, with its predictions.
-        most: how many.
     """
     if item.predictions is None or most < 1:
         return []

@@ -55,15 +55,7 @@ def forest(
     chance: float | None,
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Html:
-    """Return a forest plot.
-
-    Args:
-        title: of the chart, for those who cannot see it.
-        axis_title: metric with its unit.
-        groups: heading ("" for none) and rows.
-        chance: value of no skill, marked by a dashed line where it is within the scale; None for none.
-        limits: of the metric; the scale does not go on beyond them.
-    """
+    """Return a forest plot."""
     lines = [row for _, rows in groups for row in rows]
     left = min(max(len(row.name) for row in lines) * LETTER + 26, MOST_NAME)
     values = [v for row in lines for v in (row.estimate.point, row.estimate.low, row.estimate.high) if v is not None]
@@ -158,18 +150,7 @@ def trace_chart(
     upward: Axis | None = None,
     level: float | None = None,
 ) -> Html:
-    """Return a chart of several series.
-
-    Args:
-        title: for those who cannot see it.
-        across: the horizontal axis; `LEFT` and the width of the chart are its ends.
-        across_title: of the horizontal axis.
-        upward_title: of the vertical axis.
-        traces: what is drawn.
-        height: of the drawing area in pixels.
-        upward: the vertical axis; default one that holds all values, between `height + TRACE_TOP` and `TRACE_TOP`.
-        level: a value that a dashed line marks, for example that of the clean records.
-    """
+    """Return a chart of several series."""
     bottom = TRACE_TOP + height
     scale = axis(values_of(traces), bottom, TRACE_TOP, count=5) if upward is None else upward
     parts: list[object] = [*horizontal(across, TRACE_TOP, bottom, across_title)]

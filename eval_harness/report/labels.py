@@ -35,12 +35,7 @@ class Counts:
 
 
 def label_order(content: TaskContent, most: int) -> tuple[list[str], int]:
-    """Return the labels to show, in the order of the task, and how many are left out: those with fewest positives.
-
-    Args:
-        content: of the task.
-        most: how many; 0 for all.
-    """
+    """Return the labels to show, in the order of the task, and how many are left out: those with fewest positives."""
     found: dict[str, LabelResult] = {}
     for item in content.scored:
         for entry in item.result.per_label:

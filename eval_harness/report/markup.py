@@ -35,17 +35,7 @@ def join(parts: Iterable[object]) -> Html:
 
 
 def tag(name: str, *children: object, **attributes: object) -> Html:
-    """Return an element.
-
-    Args:
-        name: of the element.
-        children: markup, text (escaped), or lists of these, nested or not; None is left out.
-        attributes: a trailing underscore is dropped and others become hyphens (`class_`, `stroke_width`); None leaves
-            the attribute out, True writes it without a value.
-
-    Raises:
-        ValueError: the name is none of an element: names never come from data.
-    """
+    """Return an element."""
     if not TAG_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of an element.")
     written = [
@@ -62,14 +52,7 @@ def tag(name: str, *children: object, **attributes: object) -> Html:
 def table(
     head: Iterable[object], rows: Iterable[Iterable[object]], *, caption: object = None, class_: str | None = None
 ) -> Html:
-    """Return a table in a frame that scrolls sideways where the screen is narrow; the first cell of a row heads it.
-
-    Args:
-        head: the column headings.
-        rows: of cells; a cell that is already a `td` or `th` element is taken as it is.
-        caption: shown above, and read out first.
-        class_: for the style.
-    """
+    """Return a table in a frame that scrolls sideways where the screen is narrow; the first cell of a row heads it."""
     body = [tag("tr", [_cell(cell, number) for number, cell in enumerate(row)]) for row in rows]
     content = tag(
         "table",

@@ -100,18 +100,7 @@ class Studies:
 def write_report(
     content: Content | Sequence[FoundRun], path: Path, options: ReportOptions, quiet: bool = True
 ) -> Written:
-    """Write the report of some runs and analyses as one HTML file.
-
-    Args:
-        content: as found: runs and analyses, or runs alone.
-        path: of the file.
-        options: what to show.
-        quiet: show no progress.
-
-    Raises:
-        InputError: nothing was asked for any of the tasks, or an included file is not valid.
-        ResultError: the file cannot be written.
-    """
+    """Write the report of some runs and analyses as one HTML file."""
     content = content if isinstance(content, Content) else Content(content)
     runs = without_folders(content.runs)
     found = entries(runs)

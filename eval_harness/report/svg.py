@@ -47,16 +47,7 @@ class Axis:
 def axis(
     values: Iterable[float], start: float, end: float, *, count: int = 6, room: float = 0.04, whole: bool = False
 ) -> Axis:
-    """Return an axis that holds all values, its ends at round numbers.
-
-    Args:
-        values: finite or NaN (left out); without any, 0 to 1.
-        start: place of the low end in pixels.
-        end: place of the high end.
-        count: about how many ticks.
-        room: added at both ends, as a share of the range.
-        whole: whether only whole numbers are marked.
-    """
+    """Return an axis that holds all values, its ends at round numbers."""
     known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(known), max(known)
     margin = (high - low) * room if high > low else max(abs(high), 1.0) * 0.05

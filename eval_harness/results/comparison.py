@@ -125,10 +125,6 @@ def compare_models(
         seed: of the resamples.
         by: "record", "patient", or "auto": by patient where a patient has several of the test records, but by record
             for `macro_auroc_paper`, which stays as published.
-
-    Raises:
-        InputError: fewer than two models, models that did not predict the same records with the same targets, or
-            resampling by patient without patients.
     """
     if len(runs) < 2:
         raise InputError(f"{task.name}: a comparison needs two models or more, here is {', '.join(runs) or 'none'}.")

@@ -44,20 +44,7 @@ def state(
     train_only: Mapping[str, str] | None = None,
     fingerprint: str | None = None,
 ) -> State:
-    """Say whether a dataset was part of pre-training.
-
-    Args:
-        pretraining: declared corpora; empty for a model that was not pre-trained; None when nothing is declared.
-        dataset: name of the dataset that is scored.
-        train_only: corpora of which pre-training read the training records alone -> fingerprint of records and splits.
-        fingerprint: of the records and splits that are scored.
-
-    Returns:
-        "seen" if a declared corpus holds it; "seen-train" if that corpus is the dataset itself, with the same records
-        and splits, and only its training records were read; "unknown" if nothing or an unlisted corpus is declared, a
-        corpus may hold it, or the dataset is a user's own (nobody has listed which corpora hold its records); else
-        "clean".
-    """
+    """Say whether a dataset was part of pre-training."""
     if pretraining is None or (pretraining and dataset not in known_datasets()):
         return "unknown"
     names = [corpus.lower() for corpus in pretraining]
@@ -71,12 +58,7 @@ def state(
 
 
 def declared(config: Any, entry: Any) -> list[str] | None:
-    """The corpora that a model declares: its own configuration's, else those of its catalogue entry.
-
-    Args:
-        config: of the encoder.
-        entry: catalogue entry of its type, or None for a type that is not ours.
-    """
+    """The corpora that a model declares: its own configuration's, else those of its catalogue entry."""
     own = own_corpora(config)
     if own is not None:
         return own
@@ -84,25 +66,13 @@ def declared(config: Any, entry: Any) -> list[str] | None:
 
 
 def own_corpora(config: Any) -> list[str] | None:
-    """The corpora that a model's own configuration declares, or None.
-
-    Args:
-        config: of the encoder; `pretraining` holds what `ecg-hub pretrain` wrote.
-    """
+    """The corpora that a model's own configuration declares, or None."""
     own = getattr(config, "pretraining", None)
     return None if own is None else list(own["corpora"])
 
 
 def own_train_only(config: Any) -> dict[str, str] | None:
-    """The corpora of which a model's own configuration says that only training records were read, or None.
-
-    Args:
-        config: of the encoder; `pretraining` holds what `ecg-hub pretrain` wrote.
-
-    Returns:
-        Corpus -> fingerprint of its records and splits; without datasets that a later training took, whose fingerprint
-        nobody wrote down.
-    """
+    """The corpora of which a model's own configuration says that only training records were read, or None."""
     own = getattr(config, "pretraining", None) or {}
     later = {step["dataset"] for step in getattr(config, "training", None) or ()}
     return {name: digest for name, digest in (own.get("train_only") or {}).items() if name not in later} or None

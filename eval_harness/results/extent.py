@@ -29,14 +29,7 @@ def extent_of(result: Result) -> Extent:
 
 
 def compare(name: str, copy: Copy | None, used: Mapping[str, int], deviations: Mapping[str, Any]) -> Extent:
-    """Compare the records that a run used with the release of a dataset.
-
-    Args:
-        name: the dataset; of a user's own one, nothing is said.
-        copy: what the prepared data hold, or None where nobody kept it.
-        used: train, validation and test -> records.
-        deviations: of the result; simulated data are not compared.
-    """
+    """Compare the records that a run used with the release of a dataset."""
     from dataset_scripts.catalog import datasets
 
     dataset = datasets().get(name)
@@ -71,12 +64,7 @@ def copy_of(data: DataInfo) -> Copy | None:
 
 
 def release_info(copy: Copy | None, column: str) -> ReleaseInfo | None:
-    """Return what a result keeps of a copy: of the labels those of its own column.
-
-    Args:
-        copy: of the prepared data; None for data without a release.
-        column: the label column of the run.
-    """
+    """Return what a result keeps of a copy: of the labels those of its own column."""
     if copy is None:
         return None
     labels = {name: digest for name, digest in copy.label_sha256.items() if name == column}

@@ -25,11 +25,7 @@ class FolderRefusedError(ResultError):
 
 @contextmanager
 def own_folder(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; it is released when the process ends, however it ends.
-
-    Raises:
-        ResultError: the folder cannot be written, or another process works in it.
-    """
+    """Hold the folder's lock; it is released when the process ends, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         busy = f"Another process is working in {str(folder)!r}. Wait for it, or choose another --output."
@@ -72,23 +68,14 @@ class FoundRun:
         return f"{settings.model.id} {settings.mode}{seed}"
 
     def predictions(self, result: Result) -> Predictions:
-        """The predictions that a result was scored from.
-
-        Raises:
-            ResultError: they are not there, or were changed after they were scored.
-        """
+        """The predictions that a result was scored from."""
         if result.predictions is None:
             raise ResultError(f"{self.name}: {result.task} is {result.status}; there are no predictions of it.")
         return read_predictions(self.folder / result.predictions.file, result.predictions.sha256)
 
 
 def find_runs(paths: Iterable[Path | str]) -> list[FoundRun]:
-    """Return the runs in the given folders and below them, in the order of the paths, each once.
-
-    Raises:
-        InputError: a path that does not exist, or no run below it.
-        ResultError: a run file or result that cannot be read.
-    """
+    """Return the runs in the given folders and below them, in the order of the paths, each once."""
     folders: dict[Path, None] = {}
     for entry in paths:
         path = Path(entry).expanduser()
@@ -104,11 +91,7 @@ def find_runs(paths: Iterable[Path | str]) -> list[FoundRun]:
 
 
 def read_found(folder: Path) -> FoundRun:
-    """Read one result folder.
-
-    Raises:
-        ResultError: a file that cannot be read.
-    """
+    """Read one result folder."""
     run = read_run(folder / RUN_FILE)
     files = (path for path in sorted(folder.glob("*.json")) if path.name not in (RUN_FILE, SPREAD_FILE))
     results = {path.stem: read_result(path) for path in files}

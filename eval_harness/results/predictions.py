@@ -61,11 +61,7 @@ class Predictions:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check that lengths, shapes, splits and names fit together.
-
-        Raises:
-            InputError: they do not.
-        """
+        """Check that lengths, shapes, splits and names fit together."""
         records, shape = len(self.record_id), (len(self.record_id), len(self.labels))
         lengths = {"split": len(self.split)}
         lengths |= {name: len(values) for name, values in self._optional().items() if values is not None}
@@ -83,11 +79,7 @@ class Predictions:
             raise InputError("Labels must be unique, and regression targets among them.")
 
     def part(self, split: str) -> Predictions:
-        """Return the records of one split, in the same order.
-
-        Raises:
-            InputError: the split is neither "validation" nor "test".
-        """
+        """Return the records of one split, in the same order."""
         if split not in SPLITS:
             raise InputError(f"Unknown split {split!r}; allowed: {', '.join(SPLITS)}.")
         rows = [row for row, name in enumerate(self.split) if name == split]
@@ -117,9 +109,6 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
 
     Columns: split, record_id, patient_id, age, sex (where known), y_true and y_prob as fixed-size lists of float32.
     Run, kind, label names, groups and scales are in the file's metadata.
-
-    Raises:
-        ResultError: the file cannot be written; says the path and what to do.
     """
     columns: dict[str, Any] = {
         "split": pa.array(list(predictions.split), pa.string()).dictionary_encode(),
@@ -145,11 +134,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
 
 
 def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
-    """Read predictions, after checking their digest where one is given.
-
-    Raises:
-        ResultError: the file cannot be read, is not such a file, or its digest differs.
-    """
+    """Read predictions, after checking their digest where one is given."""
     if sha256 is not None and (found := predictions_sha256(path)) != sha256:
         raise ResultError(f"{str(path)!r} was changed after it was scored: SHA-256 {found}, recorded {sha256}.")
     try:
@@ -175,11 +160,7 @@ def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
 
 
 def predictions_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file of predictions in hexadecimal.
-
-    Raises:
-        ResultError: the file cannot be read.
-    """
+    """Return the SHA-256 of a file of predictions in hexadecimal."""
     try:
         return file_sha256(path)
     except OSError as error:

@@ -129,11 +129,7 @@ def _decisive(settings: RunSettings) -> dict[str, JsonValue]:
 
 
 def check_continues(folder: Path, asked: RunFile) -> RunFile | None:
-    """Return the run of a result folder when the one asked for may continue it, None for a new folder.
-
-    Raises:
-        ResultError: the folder was made with other settings; says which, and the remedies.
-    """
+    """Return the run of a result folder when the one asked for may continue it, None for a new folder."""
     path = folder / RUN_FILE
     if not path.exists():
         return None
@@ -162,20 +158,12 @@ def merged(stored: RunFile | None, asked: RunFile) -> RunFile:
 
 
 def write_run(folder: Path, run: RunFile) -> None:
-    """Write run.json atomically.
-
-    Raises:
-        ResultError: the folder cannot be written; says the path and what to do.
-    """
+    """Write run.json atomically."""
     write_text(folder / RUN_FILE, run.model_dump_json(indent=1) + "\n")
 
 
 def read_run(path: Path) -> RunFile:
-    """Read run.json.
-
-    Raises:
-        ResultError: the file cannot be read, does not fit the schema, or its settings do not match its fingerprint.
-    """
+    """Read run.json."""
     try:
         run = RunFile.model_validate(read_json(path))
     except ValidationError as error:
@@ -192,13 +180,7 @@ def _changed(stored: Mapping[str, T], asked: Mapping[str, T]) -> Iterator[tuple[
 
 
 def walk(place: str, stored: JsonValue, asked: JsonValue) -> Iterator[str]:
-    """Say in words where two settings differ.
-
-    Args:
-        place: name of what holds them, "" at the top.
-        stored: those of a folder.
-        asked: those asked for.
-    """
+    """Say in words where two settings differ."""
     if isinstance(stored, dict) and isinstance(asked, dict):
         for key in sorted(set(stored) | set(asked)):
             yield from walk(f"{place}.{key}" if place else key, stored.get(key), asked.get(key))

@@ -245,20 +245,12 @@ def utc_now() -> str:
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Write a result atomically, indented, keys in the order of the schema.
-
-    Raises:
-        ResultError: the file cannot be written; says the path and what to do.
-    """
+    """Write a result atomically, indented, keys in the order of the schema."""
     write_text(path, result.model_dump_json(indent=1) + "\n")
 
 
 def read_result(path: Path) -> Result:
-    """Read a result of this or an older schema version.
-
-    Raises:
-        ResultError: the file cannot be read, is not JSON, does not fit the schema, or is of a newer version.
-    """
+    """Read a result of this or an older schema version."""
     content = upgraded(read_json(path), path)
     try:
         return Result.model_validate(content)
@@ -267,11 +259,7 @@ def read_result(path: Path) -> Result:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that must hold one object and no NaN.
-
-    Raises:
-        ResultError: the file cannot be read or is not such a file.
-    """
+    """Read a JSON file that must hold one object and no NaN."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
@@ -286,11 +274,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def upgraded(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Bring the content of an older schema version up to the present one, step by step.
-
-    Raises:
-        ResultError: the version is newer than this package, or unknown.
-    """
+    """Bring the content of an older schema version up to the present one, step by step."""
     version = content.get("schema_version")
     seen: set[str] = set()
     while version != SCHEMA_VERSION:

@@ -139,13 +139,7 @@ class Score:
 def label_coverage(
     task: Task, run_labels: Sequence[str], groups: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> LabelCoverage:
-    """Return which published labels of a task the outputs of its run hold.
-
-    Args:
-        task: the task.
-        run_labels: names of the outputs.
-        groups: target group -> its names among them.
-    """
+    """Return which published labels of a task the outputs of its run hold."""
     scored = task.labels_among(run_labels, groups)
     missing = [label for label in task.labels if label not in set(scored)]
     unnamed = 0 if task.labels else max(task.count - len(scored), 0)
@@ -174,11 +168,6 @@ def score_task(
         by: "record" takes records as independent, "patient" patients with all their records.
         confidence: coverage of the intervals.
         statistics: version of the methods of the intervals; 1 to check a result that was made with it.
-
-    Raises:
-        ScoringError: the test split is empty, the run has none of the task's labels, or nothing can be evaluated.
-        InputError: predictions of another run, predictions that are not finite, targets that are not 0, 1 or NaN,
-            or resampling by patient without patients.
     """
     if predictions.run != task.run:
         raise InputError(
@@ -317,11 +306,7 @@ def _main_metrics(sample: Sample, doubt: Uncertainty, kind: str) -> dict[str, Es
 
 
 def patient_groups(test: Predictions) -> NDArray[Any]:
-    """The patient of every record, for resampling by patient; a record without one is its own.
-
-    Raises:
-        InputError: the predictions name no patients.
-    """
+    """The patient of every record, for resampling by patient; a record without one is its own."""
     if test.patient_id is None or all(patient is None for patient in test.patient_id):
         raise InputError("These predictions name no patients; resample by record.")
     # A record without a patient is its own group; the prefix keeps the two kinds of names apart.

@@ -17,12 +17,7 @@ SPREAD_FILE = "seeds.json"
 
 
 def write_spread(folders: Mapping[tuple[str, str], Path], results: Sequence[Result]) -> None:
-    """Write `seeds.json` beside the seed folders: mean, standard deviation and range of each metric over the seeds.
-
-    Args:
-        folders: the folder above the seed folders, by model and mode.
-        results: of all seeds.
-    """
+    """Write `seeds.json` beside the seed folders: mean, standard deviation and range of each metric over the seeds."""
     for (model, mode), folder in folders.items():
         chosen = [r for r in results if r.model.id == model and r.mode == mode and r.status == "done"]
         if chosen:

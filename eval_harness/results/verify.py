@@ -39,12 +39,7 @@ class Check:
 
 
 def verify(run: FoundRun, tasks: Mapping[str, Task]) -> list[Check]:
-    """Check every task of a run.
-
-    Args:
-        run: as found.
-        tasks: the known tasks by name, a user's own included.
-    """
+    """Check every task of a run."""
     return [_check(run, name, version, tasks) for name, version in run.run.tasks.items()]
 
 
@@ -80,17 +75,7 @@ def earlier_intervals(result: Result) -> tuple[str, ...]:
 def compare_with(
     result: Result, task: Task, predictions: Predictions, protocol: Mapping[str, JsonValue]
 ) -> Iterator[str]:
-    """Score predictions again and yield every value of the result that is not what comes out.
-
-    Args:
-        result: a finished result.
-        task: its task.
-        predictions: of its run.
-        protocol: the numbers of the protocol the run was made with.
-
-    Raises:
-        EcgHubError: the predictions give no score of the task.
-    """
+    """Score predictions again and yield every value of the result that is not what comes out."""
     if result.statistics_version > STATISTICS_VERSION:
         yield (
             f"statistics_version: {result.statistics_version} in the result, this ecg-hub knows up to "

@@ -114,23 +114,14 @@ class Bench:
 
 
 def finished(task: Any, job: Job) -> Result | None:
-    """The finished result of one task of a job, or None.
-
-    Raises:
-        ResultError: the file is there and cannot be read.
-    """
+    """The finished result of one task of a job, or None."""
     path = job.folder / f"{task.name}.json"
     result = read_result(path) if path.is_file() else None
     return result if result is not None and result.status == "done" else None
 
 
 def run_job(job: Job, bench: Bench) -> list[Result]:
-    """Do a job, or what is left of it.
-
-    Raises:
-        ResultError: the folder belongs to other settings or another process, or cannot be written.
-        EcgHubError: the model or the data cannot be used.
-    """
+    """Do a job, or what is left of it."""
     started = time.perf_counter()
     loaded, cache = bench.model(job)
     if bench.options.save_model and loaded.is_trivial:

@@ -37,12 +37,7 @@ class Job:
 
 
 def plan(options: RunOptions) -> list[Job]:
-    """The jobs in the order they are done: model, mode, seed, run.
-
-    Raises:
-        UnknownNameError: a task, suite or model that does not exist, with a suggestion.
-        InputError: a task file that is not valid.
-    """
+    """The jobs in the order they are done: model, mode, seed, run."""
     wanted = runs(expand(options.tasks, options.include), options.include, options.separate)
     jobs = []
     for model in options.models:
@@ -56,11 +51,7 @@ def plan(options: RunOptions) -> list[Job]:
 
 
 def entry_for(model: str) -> Any:
-    """The catalogue entry of a short name; None for a folder or a hub id.
-
-    Raises:
-        UnknownNameError: neither a short name, a folder, nor of the form ORG/NAME.
-    """
+    """The catalogue entry of a short name; None for a folder or a hub id."""
     from ecg_hub.catalog import get, models
 
     name = model.removeprefix("random:").removeprefix(UNVERIFIED)

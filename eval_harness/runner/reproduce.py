@@ -47,9 +47,6 @@ def options_of(run: RunFile, data_root: str, output: Path, **others: Any) -> Run
         data_root: the folder of the datasets; not needed for a run on mock data.
         output: where the new run goes.
         others: further fields of `RunOptions` that decide no score (device, workers, cache).
-
-    Raises:
-        InputError: the run used real data and no data root is given, or settings that this version does not know.
     """
     settings = run.settings
     mock = bool(settings.data.get("mock"))

@@ -25,19 +25,7 @@ PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def evaluate(options: RunOptions, quiet: bool = False) -> list[Result]:
-    """Score models on tasks; continues what an earlier call with the same settings left.
-
-    Args:
-        options: what to do.
-        quiet: no progress bars.
-
-    Returns:
-        One result per model, mode, seed and task, in the order of the plan; failed and skipped ones carry a reason.
-
-    Raises:
-        InputError: a name or device that does not exist.
-        ResultError: a result folder that belongs to other settings, or is in use.
-    """
+    """Score models on tasks; continues what an earlier call with the same settings left."""
     jobs = plan(options)
     bench = Bench(options, make_accelerator(options), Datasets(options), quiet)
     results: list[Result] = []
@@ -49,25 +37,12 @@ def evaluate(options: RunOptions, quiet: bool = False) -> list[Result]:
 
 
 def make_accelerator(options: RunOptions) -> Any:
-    """The processes, device and precision of a call.
-
-    Raises:
-        InputError: a device this machine does not have.
-    """
+    """The processes, device and precision of a call."""
     return accelerator_for(options.device, PRECISION[options.dtype])
 
 
 def accelerator_for(device: str | None, precision: str, **more: Any) -> Any:
-    """An `accelerate.Accelerator` over all processes.
-
-    Args:
-        device: "cpu", "cuda", "mps"; None takes what there is.
-        precision: as Accelerate names it: "no", "bf16" or "fp16".
-        more: further arguments of the Accelerator.
-
-    Raises:
-        InputError: a device this machine does not have.
-    """
+    """An `accelerate.Accelerator` over all processes."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
 
@@ -87,11 +62,7 @@ def accelerator_for(device: str | None, precision: str, **more: Any) -> Any:
 
 
 def attempt(job: Job, bench: Bench) -> list[Result]:
-    """Do a job; what goes wrong becomes rows with a reason, and the next job is done.
-
-    Raises:
-        FolderRefusedError: the folder belongs to other settings or another process: nothing is written into it.
-    """
+    """Do a job; what goes wrong becomes rows with a reason, and the next job is done."""
     if job.skip:
         return [row(task, job, bench, "skipped", job.skip) for task in job.tasks]
     try:

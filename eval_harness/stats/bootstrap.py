@@ -138,9 +138,6 @@ def mae_replicates(
         y_true: (records, targets), NaN = no target.
         y_pred: (records, targets), finite.
         counts: (records, resamples) of `bootstrap_counts`.
-
-    Raises:
-        InputError: shapes that do not fit, or predictions that are not finite.
     """
     true, predicted = checked_pair(y_true, y_pred, binary=False)
     _check_counts(counts, true.shape[0])

@@ -32,9 +32,6 @@ def resample_decisions(
 
     Returns:
         "f1", "sensitivity" and "specificity"; NaN where undefined.
-
-    Raises:
-        InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
     """
     true, prob = checked_pair(y_true, y_prob, binary=True)
     found = threshold_metrics(true, prob, thresholds)

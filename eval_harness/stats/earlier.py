@@ -50,9 +50,6 @@ def classification(
         thresholds: (classes,) chosen on validation; NaN = none.
         counts: (records, resamples) of `eval_harness.stats.bootstrap.bootstrap_counts`.
         confidence: coverage, between 0 and 1.
-
-    Raises:
-        InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
     """
     found = ranking(y_true, y_prob, counts, confidence)
     others = resample_decisions(y_true, y_prob, thresholds, counts) | resample_calibration(y_true, y_prob, counts)

@@ -74,9 +74,6 @@ def ranking(y_true: ArrayLike, y_score: ArrayLike, units: Units, confidence: flo
         y_score: (records, classes), finite.
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
-
-    Raises:
-        InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
     """
     true, score = checked_pair(y_true, y_score, binary=True)
     positive, negative = true == 1, true == 0
@@ -125,9 +122,6 @@ def decisions(
         thresholds: (classes,) chosen on validation; NaN = none.
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
-
-    Raises:
-        InputError: as `ranking`, or thresholds that do not fit.
     """
     true, prob = checked_pair(y_true, y_prob, binary=True)
     found = threshold_metrics(true, prob, thresholds)
@@ -211,9 +205,6 @@ def errors(y_true: ArrayLike, y_pred: ArrayLike, units: Units, confidence: float
         y_pred: (records, targets), finite.
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
-
-    Raises:
-        InputError: shapes differ, or predictions are not finite.
     """
     true, predicted = checked_pair(y_true, y_pred, binary=False)
     known = ~np.isnan(true)

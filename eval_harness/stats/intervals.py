@@ -42,13 +42,6 @@ def auroc_ends(area: Floats, positives: Floats, negatives: Floats, inflation: Fl
 
     The ends are where |area - theta| = z sqrt(V(theta)), with the variance of Hanley and McNeil at theta and both of
     its sample sizes replaced by their mean, which makes it symmetric in positives and negatives.
-
-    Args:
-        area: (classes,) 0 to 1.
-        positives: (classes,) records, at least 1.
-        negatives: (classes,) records, at least 1.
-        inflation: (classes,) of the variance by repeated records of a patient; 1 for none.
-        confidence: coverage, between 0 and 1.
     """
     half, pairs = (positives + negatives) / 2 - 1, positives * negatives
 
@@ -90,11 +83,6 @@ def f1_ends(f1: Floats, records: Floats, confidence: float) -> Ends:
 
     F1 = 2 J / (1 + J), where J is a plain share: the hits among the records that are positive or called so (Jaccard
     index). So the ends are those of J, transformed.
-
-    Args:
-        f1: (classes,).
-        records: (classes,) how many independent records that are positive or called so.
-        confidence: coverage, between 0 and 1.
     """
     found = share_ends(f1 / (2 - f1), records, confidence)
     middle = (found.low + found.high) / 2
@@ -103,14 +91,7 @@ def f1_ends(f1: Floats, records: Floats, confidence: float) -> Ends:
 
 
 def error_ends(mean: Floats, variance: Floats, units: NDArray[np.intp], confidence: float) -> Ends:
-    """Return the intervals of mean absolute errors: Student's t on the logarithm; NaN below two units.
-
-    Args:
-        mean: (targets,) at least 0.
-        variance: (targets,) of the mean.
-        units: (targets,) independent records or patients that it was estimated from.
-        confidence: coverage, between 0 and 1.
-    """
+    """Return the intervals of mean absolute errors: Student's t on the logarithm; NaN below two units."""
     error = np.where(units > 1, np.sqrt(variance), np.nan)
     quantile = t.ppf(0.5 + confidence / 2, np.maximum(units - 1, 1))
     factor = np.exp(np.divide(quantile * error, mean, out=np.zeros_like(error), where=(mean > 0) | np.isnan(error)))

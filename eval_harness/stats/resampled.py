@@ -134,9 +134,6 @@ def resample_ranking(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.u
         y_true: (records, classes), 0, 1 or NaN (no target).
         y_score: (records, classes), finite.
         counts: (records, resamples) of `eval_harness.stats.bootstrap.bootstrap_counts`.
-
-    Raises:
-        InputError: shapes that do not fit, scores that are not finite, targets that are not 0, 1 or NaN.
     """
     areas, precisions = ranking_replicates(y_true, y_score, counts)
     return Resampled(auroc(y_true, y_score), areas), Resampled(average_precision(y_true, y_score), precisions)
@@ -145,11 +142,7 @@ def resample_ranking(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.u
 def resample_errors(
     y_true: ArrayLike, y_pred: ArrayLike, counts: NDArray[np.uint16]
 ) -> tuple[Resampled, float, NDArray[np.float64]]:
-    """Return the MAE of every target with its replicates, then the pooled MAE and its replicates (resamples,).
-
-    Raises:
-        InputError: shapes that do not fit, or predictions that are not finite.
-    """
+    """Return the MAE of every target with its replicates, then the pooled MAE and its replicates (resamples,)."""
     per_target, pooled = mae_replicates(y_true, y_pred, counts)
     return Resampled(mae(y_true, y_pred), per_target), pooled_mae(y_true, y_pred), pooled
 
@@ -160,12 +153,7 @@ METRICS = ("macro_auroc", "macro_auroc_paper", "macro_auprc", "mae")
 def metric_replicates(
     metric: str, y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16]
 ) -> tuple[float, NDArray[np.float64]]:
-    """Return one metric of METRICS on the whole split and in every replicate (resamples,).
-
-    Raises:
-        UnknownNameError: the metric is not one of METRICS.
-        InputError: as `resample_ranking` and `resample_errors`.
-    """
+    """Return one metric of METRICS on the whole split and in every replicate (resamples,)."""
     if metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
     if metric == "mae":
@@ -217,10 +205,6 @@ def compare(
         y_score_b: (records, outputs) of the second, rows in the same order.
         counts: (records, resamples) of `eval_harness.stats.bootstrap.bootstrap_counts`.
         metric: one of METRICS. Differences are a - b: for "mae" a negative one speaks for a.
-
-    Raises:
-        UnknownNameError: the metric is not one of METRICS.
-        InputError: shapes that do not fit, or values that are not allowed.
     """
     first = metric_replicates(metric, y_true, y_score_a, counts)
     second = metric_replicates(metric, y_true, y_score_b, counts)

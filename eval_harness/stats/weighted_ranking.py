@@ -48,15 +48,7 @@ class WeightedRanking:
 def rank_class(
     positive: NDArray[np.bool_], score: NDArray[np.floating], records: NDArray[np.intp], total: int, wide: bool
 ) -> RankedClass:
-    """Sort one class and build its bags.
-
-    Args:
-        positive: (rows,) outcome of the rows that have a target; at least one of each outcome.
-        score: (rows,) finite.
-        records: (rows,) the record (row of the counts) that each row belongs to.
-        total: number of records.
-        wide: 32-bit sums instead of 16-bit ones.
-    """
+    """Sort one class and build its bags."""
     order = np.argsort(-score, kind="stable")
     positive, score, records = positive[order], score[order], records[order]
     starts = np.append(0, np.flatnonzero(np.diff(score)) + 1)

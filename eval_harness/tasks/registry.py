@@ -57,12 +57,7 @@ class Run:
     selectors: tuple[tuple[str, TargetSelector], ...] = ()
 
     def outputs(self, regression: bool, groups: Mapping[str, Sequence[str]]) -> list[str]:
-        """Return the published classes, or regression targets, of the run; selected ones as far as the data name them.
-
-        Args:
-            regression: which of the two.
-            groups: target group -> names, of the prepared data.
-        """
+        """Return the published classes, or regression targets, of the run; selected ones as far as the data name them."""
         targets = set(self.regression_targets)
         chosen = [s.among(groups) for kind, s in self.selectors if (kind == "regression") == regression]
         listed = [label for label in self.labels if (label in targets) == regression]
@@ -93,11 +88,7 @@ def tasks(include: Iterable[Path | str] = ()) -> dict[str, Task]:
 
 
 def own_datasets(include: Iterable[Path | str]) -> dict[str, OwnDataset]:
-    """Return a user's own archives by name: those described in the given files, and those that tasks in them name.
-
-    Raises:
-        InputError: as `tasks`.
-    """
+    """Return a user's own archives by name: those described in the given files, and those that tasks in them name."""
     return _read_all(include).datasets
 
 
@@ -208,14 +199,7 @@ def runs(wanted: Sequence[Task], include: Iterable[Path | str] = (), separate: b
 
 
 def validate(paths: Iterable[Path | str]) -> list[Task]:
-    """Check task files and descriptions together and return their tasks; built-in files may be checked in place.
-
-    Args:
-        paths: files and folders; a task may refer to another one among them.
-
-    Raises:
-        InputError: as `tasks`; unreadable and invalid files are all named, one problem a line.
-    """
+    """Check task files and descriptions together and return their tasks; built-in files may be checked in place."""
     own = _read_all(paths)
     beside = [(file, task) for file, task in own.tasks if file.resolve().parent != TASKS_FOLDER]
     _joined(Included(beside, own.datasets))

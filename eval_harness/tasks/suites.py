@@ -37,15 +37,7 @@ class Suite:
 
 
 def read_suites(path: Path, tasks: Mapping[str, Task]) -> dict[str, Suite]:
-    """Read the rules and return the suites by name, families (FIELD:VALUE) after the single ones.
-
-    Args:
-        path: the YAML file of `suites` and `families`.
-        tasks: the built-in tasks; superseded ones are in no suite but one that lists them.
-
-    Raises:
-        InputError: a rule that is not understood, or suites that start from each other in a circle.
-    """
+    """Read the rules and return the suites by name, families (FIELD:VALUE) after the single ones."""
     content = read_mapping(path)
     rules: dict[str, dict[str, Any]] = content["suites"]
     found = {name: _suite(name, rules, tasks, path, ()) for name in rules}

@@ -160,24 +160,14 @@ class Task(BaseModel):
         return f"{self.targets.published}: the targets of the group {self.targets.group}{fitting}, named by the data"
 
     def labels_among(self, outputs: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
-        """Return the task's labels that a run has outputs for, in the order of the task.
-
-        Args:
-            outputs: names of the run's outputs.
-            groups: target group -> its names among them.
-        """
+        """Return the task's labels that a run has outputs for, in the order of the task."""
         names = self.labels if self.targets is None else self.targets.among(groups)
         known = set(outputs)
         return [name for name in names if name in known]
 
 
 def read_task(path: Path) -> Task:
-    """Read and check one task file.
-
-    Raises:
-        InputError: the file cannot be read, is not one YAML mapping, or a field is missing, unknown or not allowed;
-            every problem of the file is listed.
-    """
+    """Read and check one task file."""
     content = read_mapping(path)
     try:
         return Task.model_validate(content)

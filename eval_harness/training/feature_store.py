@@ -95,11 +95,7 @@ class FeatureStore:
         return f"{size / GIB:.1f} GiB are wanted, {free / GIB:.1f} GiB are free on the disk" if size > free else None
 
     def begin(self, key: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-        """A new table of zeros to be filled, in a file beside its final place.
-
-        Raises:
-            OSError: the disk is full.
-        """
+        """A new table of zeros to be filled, in a file beside its final place."""
         partial = self.partial(key)
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         table = np.lib.format.open_memmap(partial, mode="w+", dtype=np.dtype(dtype), shape=shape)
@@ -114,11 +110,7 @@ class FeatureStore:
         return self.folder / f"{key}.partial"
 
     def finish(self, key: str) -> None:
-        """Put a filled table in its place, its checksum first.
-
-        Raises:
-            OSError: the disk is full.
-        """
+        """Put a filled table in its place, its checksum first."""
         partial = self.partial(key)
         about = {"layout": LAYOUT, "bytes": partial.stat().st_size, "crc32": checksum(partial)}
         write_text(self._about(key), json.dumps(about) + "\n")

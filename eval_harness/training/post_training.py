@@ -64,14 +64,7 @@ class PostTrainer:
         return self.stages[-1].micro_batch
 
     def run(self) -> Progress:
-        """Train both stages and leave the best weights of stage 2 in the model.
-
-        Returns:
-            The progress of stage 2, with the history of both stages: `epoch` runs on, `stage` says which it was.
-
-        Raises:
-            ResultError, InputError: as `Trainer.run`.
-        """
+        """Train both stages and leave the best weights of stage 2 in the model."""
         done: list[Progress] = []
         for stage in self.stages:
             head_only = stage.plan.stage == 1
@@ -139,12 +132,7 @@ def stage1_recipe(settings: PostTraining) -> Recipe:
 
 
 def stage2_recipe(settings: PostTraining, consecutive: bool = False) -> Recipe:
-    """Everything, with a cosine over the epochs.
-
-    Args:
-        settings: of the mode.
-        consecutive: whether windows are drawn among those of evaluation (the protocol's `train_windows`).
-    """
+    """Everything, with a cosine over the epochs."""
     least = settings.stage2_min_learning_rate / settings.stage2_learning_rate
     epochs, warmup = settings.stage2_epochs, settings.stage2_warmup_epochs
     return Recipe(
@@ -164,11 +152,7 @@ def stage2_recipe(settings: PostTraining, consecutive: bool = False) -> Recipe:
 
 
 def stage2_groups(model: AdaptedModel, settings: PostTraining) -> list[dict[str, Any]]:
-    """Parameter groups of stage 2 with their full rates: the head, and the encoder as a whole or by layers.
-
-    Raises:
-        InputError: rates by block of a model without residual blocks, or by group of one whose groups do not fit.
-    """
+    """Parameter groups of stage 2 with their full rates: the head, and the encoder as a whole or by layers."""
     rate = settings.stage2_learning_rate
     groups = [
         {"params": list(model.head.parameters()), "lr": rate * settings.stage2_head_rate_scale, "name": "head"},
@@ -213,9 +197,6 @@ def block_depths(encoder: nn.Module) -> dict[str, int]:
 
     What is neither in a block nor between two (an input convolution, a final norm) belongs where the configuration's
     layer groups put it: early ones to 0, late ones after the last block.
-
-    Raises:
-        InputError: the encoder has no residual blocks.
     """
     blocks = residual_blocks(encoder)
     if not blocks:

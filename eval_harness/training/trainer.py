@@ -79,11 +79,7 @@ class Checkpoint:
         self.path, self.fingerprint = path, fingerprint
 
     def save(self, progress: Progress, model: AdaptedModel, optimizer: Any) -> None:
-        """Write the state after an epoch.
-
-        Raises:
-            ResultError: the folder cannot be written or the disk is full; the last good checkpoint stays.
-        """
+        """Write the state after an epoch."""
         content = {
             "fingerprint": self.fingerprint,
             "epoch": progress.epoch,
@@ -173,12 +169,7 @@ class Trainer:
         return len(self.data.train) // self.batch_size
 
     def run(self) -> Progress:
-        """Train to the last epoch and leave the best epoch's weights (or what the recipe keeps) in the model.
-
-        Raises:
-            ResultError: a checkpoint cannot be written or read.
-            InputError: the batch cannot be divided among the processes; the loss is not finite.
-        """
+        """Train to the last epoch and leave the best epoch's weights (or what the recipe keeps) in the model."""
         if self.batch_size % self.windows.world:
             raise InputError(
                 f"A batch of {self.batch_size} cannot be divided among {self.windows.world} processes: "

@@ -53,11 +53,7 @@ class MIMICIVECG(ECGDataset):
     """MIMIC-IV-ECG 1.0 with MIMIC-IV-ECG-Ext-ICD, MDS-ED, MIMIC-IV and MIMIC-IV-ED."""
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
-        """Return the raw folder after checking that the table of records and the waveforms are there.
-
-        Raises:
-            DataError: something is missing; names each file with the page to get it from.
-        """
+        """Return the raw folder after checking that the table of records and the waveforms are there."""
         from dataset_scripts.published.mimic_iv_ecg.sources import find_tables
 
         del sampling_rate
@@ -122,11 +118,7 @@ class MIMICIVECG(ECGDataset):
     def full_label_table(
         self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any], work: Path
     ) -> LabelTable:
-        """Derive the targets from the nine tables, or find them derived in `work`.
-
-        Raises:
-            DataError: a table is missing, damaged or of another release.
-        """
+        """Derive the targets from the nine tables, or find them derived in `work`."""
         from dataset_scripts.published.mimic_iv_ecg.derive import derive
 
         derived = derive(data_dir, work, thresholds["min_icd_count"], thresholds["min_chart_count"])
@@ -155,11 +147,7 @@ def stem_of(subject: int, study: int) -> str:
 
 
 def find_waveforms(folder: Path, page: str) -> Path:
-    """Return the folder `files`, or the zip file of the waveforms.
-
-    Raises:
-        DataError: neither is there.
-    """
+    """Return the folder `files`, or the zip file of the waveforms."""
     places = (folder / "files", folder / WAVEFORM_ZIP / "files", folder / f"{WAVEFORM_ZIP}.zip")
     for place in places:
         if place.is_dir() or (place.suffix == ".zip" and place.is_file()):

@@ -84,17 +84,6 @@ def derive(
     One pass over each table. Steps that are done are kept in the work folder and found again by tables (name, size,
     time) and parameters, so the same command continues after an interruption. The tables' rows never leave that
     folder.
-
-    Args:
-        folder: the raw folder, see `sources.find_tables`.
-        work: where results are kept; the real tables need some 3 GB there.
-        min_icd_count: codes in fewer records are no target.
-        min_chart_count: chart events of labels with fewer rows are not used.
-        settings: memory and threads; default as the environment says.
-
-    Raises:
-        DataError: the table of records is missing, a table is damaged or of another release, or the memory limit is
-            too small. Other tables may be missing: what they hold is then missing in the targets.
     """
     tables = sources.open_tables(folder, work)
     absent = tuple(spec.stem for spec, source in tables.items() if source.absent)

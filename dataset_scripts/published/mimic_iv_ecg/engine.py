@@ -50,11 +50,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Return the settings in ECG_HUB_MEMORY_LIMIT and ECG_HUB_THREADS.
-
-        Raises:
-            InputError: ECG_HUB_THREADS is not a number of threads.
-        """
+        """Return the settings in ECG_HUB_MEMORY_LIMIT and ECG_HUB_THREADS."""
         threads = os.environ.get(THREADS_VARIABLE)
         if threads and (not threads.isdecimal() or int(threads) < 1):
             raise InputError(f"{THREADS_VARIABLE}={threads!r} is not a number of threads; write 1 or more.")
@@ -133,12 +129,7 @@ class Work:
 
 
 class Engine:
-    """Does steps in a work folder, or finds them done.
-
-    Args:
-        work: the folder of the results; made where it is absent.
-        settings: memory and threads.
-    """
+    """Does steps in a work folder, or finds them done."""
 
     def __init__(self, work: Path, settings: Settings) -> None:
         self.work, self.settings = work, settings
@@ -146,18 +137,7 @@ class Engine:
     def step(
         self, name: str, title: str, build: Callable[[Work], None], sources: Sequence[Source], *depends: Any
     ) -> Result:
-        """Do a step unless it is done.
-
-        Args:
-            name: of its file.
-            title: what the progress bar says.
-            build: writes the step's file with `Work.write` or `Work.scan` and adds to its report.
-            sources: tables of the raw folder that it reads.
-            depends: what else decides its result: parameters, `Result`s of earlier steps.
-
-        Raises:
-            DataError: a table is damaged, the memory limit is too small, or the disk is full.
-        """
+        """Do a step unless it is done."""
         parts = [DERIVATION_VERSION, name, *(source.identity for source in sources)]
         parts += [item.fingerprint if isinstance(item, Result) else item for item in depends]
         fingerprint = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]

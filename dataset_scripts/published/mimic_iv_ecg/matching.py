@@ -58,13 +58,7 @@ LOW, HIGH = 0.01, 0.99
 
 
 def bounds(work: Work, rows: str, quantile: float) -> dict[str, float]:
-    """Return the quantile of `value` for each `name`; names without a value are absent.
-
-    Args:
-        work: the step that asks.
-        rows: SQL of a table with the columns name and value.
-        quantile: in 0..1.
-    """
+    """Return the quantile of `value` for each `name`; names without a value are absent."""
     found = work.all(
         f"""
         WITH counts AS (SELECT name, value, count(*) AS n FROM {rows} WHERE value IS NOT NULL GROUP BY name, value),

@@ -43,9 +43,6 @@ def read_records(engine: Engine, source: Source) -> Result:
     """Read records_w_diag_icd10.csv into one row per ECG with its labels.
 
     Columns: row, study_id, subject_id, ecg_time, gender, age, fold, strat_fold, labels, in_ed, coded, selected.
-
-    Raises:
-        DataError: a cell is damaged or a study_id occurs twice; names the first such line of the file.
     """
 
     def build(work: Work) -> None:
@@ -141,16 +138,7 @@ def count_codes(work: Work, records: Result, min_count: int) -> list[tuple[str, 
 
 
 def read_dictionary(work: Work, source: Source, wanted: str) -> None:
-    """Make the temporary table `dictionary` (itemid, label) of the items that meet a condition.
-
-    Args:
-        work: the step that needs it.
-        source: d_labitems.csv or d_items.csv.
-        wanted: SQL over itemid and label.
-
-    Raises:
-        DataError: an item is listed twice, or no item meets the condition.
-    """
+    """Make the temporary table `dictionary` (itemid, label) of the items that meet a condition."""
     work.source = source
     work.connection.execute(
         f"CREATE TEMP TABLE dictionary AS SELECT itemid, label FROM (SELECT {whole('itemid')} AS itemid, label "

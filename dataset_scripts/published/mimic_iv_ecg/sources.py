@@ -155,9 +155,6 @@ def find_tables(folder: Path) -> dict[TableSpec, Path]:
 
     Each may lie at the top of the raw folder, in `data/`, or in the folder it has in its own release (hosp, icu, ed),
     plain or gzip; the first that exists is taken.
-
-    Raises:
-        DataError: the table of records is missing; names all that are, each with the page to get it from.
     """
     found: dict[TableSpec, Path] = {}
     for spec in TABLES:
@@ -194,15 +191,7 @@ def _partner(spec: TableSpec) -> TableSpec:
 
 
 def open_tables(folder: Path, work: Path) -> Mapping[TableSpec, Source]:
-    """Return the nine tables after checking their headers; an empty one stands in for each that is not there.
-
-    Args:
-        folder: the raw folder.
-        work: where stand-ins are written.
-
-    Raises:
-        DataError: the table of records is missing; a table cannot be read, or lacks a needed column.
-    """
+    """Return the nine tables after checking their headers; an empty one stands in for each that is not there."""
     found = find_tables(folder)
     opened = {spec: open_table(spec, path) for spec, path in found.items()}
     for spec in TABLES:
@@ -219,11 +208,7 @@ def _stand_in(spec: TableSpec, work: Path) -> Source:
 
 
 def open_table(spec: TableSpec, path: Path) -> Source:
-    """Return one table after checking its header.
-
-    Raises:
-        DataError: it cannot be read, or lacks a needed column.
-    """
+    """Return one table after checking its header."""
     header = read_header(spec, path)
     absent = [name for name in spec.columns if name not in header]
     if absent:
@@ -245,11 +230,7 @@ def open_table(spec: TableSpec, path: Path) -> Source:
 
 
 def read_header(spec: TableSpec, path: Path) -> Sequence[str]:
-    """Return the first line of a table as a list of names.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
+    """Return the first line of a table as a list of names."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")

@@ -20,9 +20,6 @@ def read_deterioration(engine: Engine, source: Source, records: Result) -> Resul
     An ECG may be listed several times, once per stay whose first 90 minutes it falls into; the row with the earliest
     `general_intime` counts, of equal times the first in the file. Joined on the study, and reported where
     `general_data`, the row number that the published code joins on, names another one.
-
-    Raises:
-        DataError: a value is neither 0, 1, -999 nor empty, or a study or a time cannot be read.
     """
     events = [name for name in source.header if name in EVENTS]
 
@@ -88,9 +85,6 @@ def read_measurements(engine: Engine, source: Source, records: Result) -> Result
     Axes outside -360 to 360 and times outside 0 to 5000 are no value, the bounds themselves are. QRS = qrs_end -
     qrs_onset, QT = t_end - qrs_onset (negative ones stay), QTc = QT / sqrt(RR in seconds), none where RR is 0. The
     published code joins by row number; this one by study, which is the same where both tables agree row by row.
-
-    Raises:
-        DataError: a study_id cannot be read or occurs twice.
     """
 
     def build(work: Work) -> None:

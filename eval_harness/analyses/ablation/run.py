@@ -227,14 +227,7 @@ class Collected:
 
 
 def run_ablation(study: Ablation, quiet: bool = False) -> tuple[dict[str, Any], list[Result]]:
-    """Do all runs, or what is left of them, and write table, curves and plot.
-
-    Returns:
-        The content of `ablation.json`, and the results of all runs.
-
-    Raises:
-        InputError, ResultError: as the runner.
-    """
+    """Do all runs, or what is left of them, and write table, curves and plot."""
     from eval_harness.runner.run import evaluate
 
     names: dict[str, Run] = {}

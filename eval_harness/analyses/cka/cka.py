@@ -73,9 +73,6 @@ class Moments:
         Args:
             x: (records, p).
             y: (records, q), the same records in the same order.
-
-        Raises:
-            InputError: shapes that do not fit, or values that are not finite.
         """
         p, q = self._cross.shape
         if x.ndim != 2 or y.ndim != 2 or (x.shape[1], y.shape[1]) != (p, q) or len(x) != len(y):
@@ -100,11 +97,7 @@ class Moments:
         self._traces += (k.sum(), m.sum(), k @ m)
 
     def hsic(self) -> Hsic:
-        """HSIC of all records added so far.
-
-        Raises:
-            InputError: fewer than four records.
-        """
+        """HSIC of all records added so far."""
         n = _enough(self.records)
         cross, (sum_x, sum_y), (by_y, by_x) = self._cross, self._sums, self._weighted
         trace_k, trace_l, trace_kl = self._traces
@@ -149,9 +142,6 @@ def hsic(x: NDArray[Any], y: NDArray[Any], rows: int = ROWS) -> Hsic:
         x: (n, p), also memory-mapped.
         y: (n, q).
         rows: records read at once.
-
-    Raises:
-        InputError: shapes that do not fit, fewer than four records, or values that are not finite.
     """
     n, p, q = len(x), x.shape[-1], y.shape[-1]
     return hsic_from_grams(x, y, rows) if n * (p + q) < p * q else hsic_from_moments(x, y, rows)

@@ -35,12 +35,7 @@ def matrix(result: CkaResult, form: Form) -> tuple[list[tuple[str, str]], NDArra
 
 
 def heat_map(result: CkaResult, form: Form = "debiased") -> Figure:
-    """Draw the heat map of a result.
-
-    Args:
-        result: with at least one encoder.
-        form: which of the two forms of CKA.
-    """
+    """Draw the heat map of a result."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -95,12 +90,7 @@ def write_heat_maps(result: CkaResult, folder: Path) -> list[Path]:
 
 
 def write_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as SVG and PNG beside each other, atomically, without a date so that equal data give equal files.
-
-    Args:
-        figure: what to write.
-        stem: the path without an ending.
-    """
+    """Write a figure as SVG and PNG beside each other, atomically, without a date so that equal data give equal files."""
     import matplotlib
 
     written = []

@@ -61,11 +61,7 @@ ANY_STEM = ("stem", "stage", 1)
 
 
 class Stages:
-    """Gives the stages of an encoder.
-
-    Args:
-        encoder: a base model in eval mode, or an encoder that is not ours.
-    """
+    """Gives the stages of an encoder."""
 
     def __init__(self, encoder: Any) -> None:
         self.encoder = encoder
@@ -185,13 +181,7 @@ class CkaOptions:
 
 
 def run_cka(options: CkaOptions) -> CkaResult:
-    """Compute what is not there yet and return the whole result.
-
-    Raises:
-        InputError: models, a split or a device that do not exist, or features that are not finite.
-        DataError: no usable records.
-        ResultError: a folder of other settings, in use, or not writable.
-    """
+    """Compute what is not there yet and return the whole result."""
     opened = data_options(
         options.models, options.data_root, options.include, options.cache_dir,
         preset=options.preset, device=options.device, num_workers=options.num_workers,

@@ -58,15 +58,7 @@ class Curve:
 
 
 def fit(records: ArrayLike, losses: ArrayLike) -> Curve:
-    """Fit the curve by least squares.
-
-    Args:
-        records: (sizes,) numbers of training records.
-        losses: (..., sizes); a row with a NaN gives a curve of NaN.
-
-    Raises:
-        InputError: fewer than four different numbers of records, or a number below 1.
-    """
+    """Fit the curve by least squares."""
     sizes, values = np.asarray(records, dtype=np.float64), np.asarray(losses, dtype=np.float64)
     if sizes.ndim != 1 or values.shape[-1:] != sizes.shape:
         raise InputError(f"{values.shape!r} losses for {sizes.shape!r} numbers of records; one per number is expected.")

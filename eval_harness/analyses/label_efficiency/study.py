@@ -194,14 +194,7 @@ def planned(study: Study) -> Iterator[Planned]:
 
 
 def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[Result]]:
-    """Do all runs, or what is left of them, and write curves, ratios and the plot.
-
-    Returns:
-        The content of `label_efficiency.json`, and the results of all runs.
-
-    Raises:
-        InputError, ResultError: as the runner.
-    """
+    """Do all runs, or what is left of them, and write curves, ratios and the plot."""
     from eval_harness.analyses.label_efficiency.plot import write_plot
     from eval_harness.runner.run import evaluate
 
@@ -339,14 +332,7 @@ def ratios_at(
     baseline: tuple[Fitted, dict[float, Joint]],
     confidence: float,
 ) -> list[dict[str, Any]]:
-    """r(N) with its interval at numbers of records; without a value where nothing may be extrapolated.
-
-    Args:
-        numbers: of records; () takes the sizes of the baseline.
-        model: its curve and its points.
-        baseline: the same.
-        confidence: of the intervals.
-    """
+    """r(N) with its interval at numbers of records; without a value where nothing may be extrapolated."""
     (found, parts), (base, base_parts) = model, baseline
     if isinstance(found, str) or isinstance(base, str):
         return [{"records": None, "reason": found if isinstance(found, str) else base}]

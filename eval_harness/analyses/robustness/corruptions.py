@@ -92,12 +92,7 @@ class Corruption:
     apply: Apply
 
     def __call__(self, record: Float, rate: float, strength: float, rng: np.random.Generator) -> Float:
-        """Return the corrupted record (samples, 12) float32; the record itself at strength 0.
-
-        Raises:
-            InputError: a strength outside of 0 to `most`.
-            NotApplicableError: the sampling rate is too low.
-        """
+        """Return the corrupted record (samples, 12) float32; the record itself at strength 0."""
         if not 0 <= strength <= self.most:
             raise InputError(f"{self.name}: strength {strength!r} is not between 0 and {self.most:g} ({self.unit}).")
         if strength == 0:
@@ -112,11 +107,7 @@ def generator(seed: int, corruption: str, record_id: str) -> np.random.Generator
 
 
 def corruptions(mains_hz: float = 50.0) -> Mapping[str, Corruption]:
-    """Return all corruptions by name, in the order they are reported.
-
-    Args:
-        mains_hz: frequency of the mains hum: 50, or 60 in the Americas.
-    """
+    """Return all corruptions by name, in the order they are reported."""
     lost, flat = "leads lost, drawn for each record", "flat leads, drawn for each record"
     chest_lost, other_lost = partial(lose, leads=CHEST), partial(lose, leads=LEADS[1:])
     singles = [
@@ -192,9 +183,6 @@ def lower_rate(record: Float, rate: float, factor: float, rng: np.random.Generat
 
     The filters would see zeros beyond the ends and in gaps, and make steps there. So gaps are bridged by straight
     lines, and beyond its ends a lead goes on as it came, turned about its last sample.
-
-    Raises:
-        InputError: a factor between 0 and 1.
     """
     del rng
     if factor < 1:
@@ -225,11 +213,7 @@ def wander(record: Float, rate: float, millivolt: float, rng: np.random.Generato
 
 
 def hum(record: Float, rate: float, millivolt: float, rng: np.random.Generator, *, hz: float) -> Float:
-    """A sine of the mains frequency, one phase for all electrodes, each with a strength of its own.
-
-    Raises:
-        NotApplicableError: the sampling rate does not hold the frequency.
-    """
+    """A sine of the mains frequency, one phase for all electrodes, each with a strength of its own."""
     if rate <= 2 * hz:
         raise NotApplicableError(f"{rate:g} Hz does not hold a hum of {hz:g} Hz")
     strength = rng.normal(size=len(ELECTRODES))
@@ -238,11 +222,7 @@ def hum(record: Float, rate: float, millivolt: float, rng: np.random.Generator, 
 
 
 def muscle(record: Float, rate: float, millivolt: float, rng: np.random.Generator) -> Float:
-    """Gaussian noise of 20 to 150 Hz, as far as the rate holds it, at every electrode by itself.
-
-    Raises:
-        NotApplicableError: the sampling rate does not hold 20 Hz.
-    """
+    """Gaussian noise of 20 to 150 Hz, as far as the rate holds it, at every electrode by itself."""
     if rate <= 2 * MUSCLE_HZ[0]:
         raise NotApplicableError(f"{rate:g} Hz does not hold muscle noise, which begins at {MUSCLE_HZ[0]:g} Hz")
     spectrum = np.fft.rfft(rng.normal(size=(len(record), len(ELECTRODES))), axis=0)
@@ -269,9 +249,6 @@ def _added(record: Float, potential: Double, millivolt: float) -> Float:
     """The record with noise of the electrodes, scaled to its RMS (about 0) over the samples of all twelve leads.
 
     Scaled at the electrodes it would be anything in the leads, which are differences of electrodes.
-
-    Raises:
-        NotApplicableError: the record is too short to hold any of the noise.
     """
     noise = leads_of_electrodes(potential)
     size = float(np.sqrt(np.mean(noise**2)))

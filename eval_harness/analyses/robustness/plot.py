@@ -21,12 +21,7 @@ NAMES = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC", "mae": "MAE
 
 
 def curves(result: RobustnessResult, task: str) -> Figure:
-    """Draw one task of a result: the main metric with its 95 % intervals, the clean score as a dashed line.
-
-    Args:
-        result: with at least one condition.
-        task: one of its tasks.
-    """
+    """Draw one task of a result: the main metric with its 95 % intervals, the clean score as a dashed line."""
     from matplotlib.figure import Figure
 
     metric = result.main[task]

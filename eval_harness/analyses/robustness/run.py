@@ -123,11 +123,7 @@ def corrupted(split: Split, rate: float, corruption: Corruption, strength: float
 
 
 def choose(wanted: Sequence[str], mains_hz: float = 50.0) -> list[Corruption]:
-    """Return the corruptions of the given names, groups or patterns, each once; all for none.
-
-    Raises:
-        UnknownNameError: a name that fits nothing.
-    """
+    """Return the corruptions of the given names, groups or patterns, each once; all for none."""
     known = corruptions(mains_hz)
     found: dict[str, Corruption] = {}
     for name in wanted or ("*",):
@@ -139,13 +135,7 @@ def choose(wanted: Sequence[str], mains_hz: float = 50.0) -> list[Corruption]:
 
 
 def run_robustness(options: RobustnessOptions) -> list[RobustnessResult]:
-    """Score the trained heads of a result folder under every corruption and strength; one result per training run.
-
-    Raises:
-        UnknownNameError: a corruption or training run that does not exist.
-        ResultError: no stored heads, a head that does not fit its predictions, or a folder of other settings.
-        DataError: data that are not those of the run.
-    """
+    """Score the trained heads of a result folder under every corruption and strength; one result per training run."""
     chosen = choose(options.wanted, options.mains_hz)
     found = find_one(options.folder)
     names = stored_runs(found)

@@ -99,22 +99,14 @@ def equal_codes() -> dict[str, tuple[str, str]]:
 
 @lru_cache
 def withheld(dataset: str) -> dict[str, tuple[str, str]]:
-    """Return the labels of a dataset that a code of the Challenge is kept from: label -> code ("" for none), and why.
-
-    Args:
-        dataset: its name.
-    """
+    """Return the labels of a dataset that a code of the Challenge is kept from: label -> code ("" for none), and why."""
     rows = read_codes("harmonised_withheld")
     return {row["label"]: (row["code"], row["reason"]) for row in rows if row["dataset"] == dataset}
 
 
 @lru_cache
 def coded_labels(dataset: str) -> tuple[Coded, ...]:
-    """Return the coded labels of a dataset; () where there are none.
-
-    Args:
-        dataset: its name.
-    """
+    """Return the coded labels of a dataset; () where there are none."""
     rows = [(r["label"], r["code"], r["source"]) for r in read_codes("harmonised_labels") if r["dataset"] == dataset]
     if dataset in CHALLENGE:
         official = [(row["name"], row["code"], "challenge2021") for row in read_codes(CHALLENGE[dataset])]
@@ -134,18 +126,7 @@ def map_labels(
     target_labels: Sequence[str],
     target_column: str = "label_all",
 ) -> LabelMap:
-    """Link the labels of two datasets by the tables.
-
-    Args:
-        source: dataset of the trained head.
-        source_labels: its labels.
-        target: the other dataset.
-        target_labels: the labels that its copy has in the column.
-        target_column: the label column.
-
-    Raises:
-        InputError: a dataset without coded labels, or a column of groups.
-    """
+    """Link the labels of two datasets by the tables."""
     for dataset in (source, target):
         if not coded_labels(dataset):
             known = ", ".join(sorted({*CHALLENGE, *(row["dataset"] for row in read_codes("harmonised_labels"))}))
@@ -177,12 +158,7 @@ def map_labels(
 
 
 def prevalence_flag(home: tuple[int, int], away: tuple[int, int]) -> str | None:
-    """Say that a concept is so much commoner on one side that its labels hardly mean the same; None where they may.
-
-    Args:
-        home: positive records and all records of the run's own dataset.
-        away: the same of the other dataset.
-    """
+    """Say that a concept is so much commoner on one side that its labels hardly mean the same; None where they may."""
     shares = [positives / records if records else 0.0 for positives, records in (home, away)]
     rarer_records = (home, away)[shares.index(min(shares))][1]
     if max(shares) * rarer_records < EXPECTED_AT_LEAST or max(shares) < SUSPECT_RATIO * min(shares):
@@ -198,9 +174,6 @@ def read_map(path: Path, source_labels: Sequence[str], target_labels: Sequence[s
     """Read a label map of one's own: CSV with the columns source, target, code, origin and optionally outside.
 
     Rows of one code are one concept. A code that stands in none of the tables needs `yes` in the column outside.
-
-    Raises:
-        InputError: the file cannot be read, lacks a column or a cell, or names a label or code that does not exist.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:

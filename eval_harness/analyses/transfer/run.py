@@ -90,14 +90,7 @@ class TransferOptions:
 
 
 def run_transfer(options: TransferOptions) -> list[TransferResult]:
-    """Score the trained heads of a result folder on another dataset; one result per training run.
-
-    Raises:
-        UnknownNameError: a task or dataset that does not exist.
-        InputError: no label that both have, a label map that is not valid.
-        ResultError: no stored heads, or a folder of other settings.
-        DataError: the other dataset cannot be used.
-    """
+    """Score the trained heads of a result folder on another dataset; one result per training run."""
     found = find_one(options.folder)
     names = stored_runs(found)
     there = {result.task: result.run for result in found.results.values() if result.run in names}
@@ -153,12 +146,7 @@ def _analyse(trained: Trained, tasks: Sequence[Task], options: TransferOptions, 
 
 
 def open_target(trained: Trained, options: TransferOptions) -> Target:
-    """Open the split of the other dataset with its labels.
-
-    Raises:
-        InputError: no such label column or split.
-        DataError: no usable record.
-    """
+    """Open the split of the other dataset with its labels."""
     # A limit of the run is of its own records.
     opened = dataclasses.replace(trained.options, limit=None)
     data, prepared = open_split(Datasets(opened), options.to, options.split, trained.seconds, None)
@@ -355,12 +343,7 @@ ROW_INCH = 0.3
 
 
 def dumbbells(result: TransferResult, task: str) -> Figure:
-    """Draw one task of a result.
-
-    Args:
-        result: a result whose task is done.
-        task: its name.
-    """
+    """Draw one task of a result."""
     from matplotlib.figure import Figure
 
     found = result.tasks[task]

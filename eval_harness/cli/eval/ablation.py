@@ -37,11 +37,7 @@ def register(verbs: Any) -> None:
 
 
 def ablation_of(args: argparse.Namespace) -> Any:
-    """The study that the words ask for.
-
-    Raises:
-        InputError: a value that cannot make one.
-    """
+    """The study that the words ask for."""
     from eval_harness.analyses.ablation.run import SWITCH, WEIGHTS, Ablation
 
     merged = run_verb.gather(args)

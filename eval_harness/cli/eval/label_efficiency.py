@@ -43,11 +43,7 @@ def register(verbs: Any) -> None:
 
 
 def study_of(args: argparse.Namespace) -> Any:
-    """The study that the words ask for.
-
-    Raises:
-        InputError: a value that cannot make one.
-    """
+    """The study that the words ask for."""
     from eval_harness.analyses.label_efficiency.study import FRACTIONS, Study
     from eval_harness.config.options import TrainSubset
 

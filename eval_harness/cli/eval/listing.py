@@ -63,11 +63,7 @@ def run_ls(args: argparse.Namespace) -> int:
 
 
 def run_describe(args: argparse.Namespace) -> int:
-    """Print everything about what has this name: a task and a dataset may share one.
-
-    Raises:
-        UnknownNameError: nothing has it, with suggestions.
-    """
+    """Print everything about what has this name: a task and a dataset may share one."""
     from eval_harness.cli.hub import listing as hub_listing
 
     include = split_commas(args.include)
@@ -98,11 +94,7 @@ def run_describe(args: argparse.Namespace) -> int:
 
 
 def run_validate(args: argparse.Namespace) -> int:
-    """Check task files and descriptions of own archives together; prints one line each.
-
-    Raises:
-        InputError: one line per problem.
-    """
+    """Check task files and descriptions of own archives together; prints one line each."""
     checked = validate(args.files)
     for own in own_datasets(args.files).values():
         print(f"ok: dataset {own.name}, {_rate(own)}, folds: {own.folds}")

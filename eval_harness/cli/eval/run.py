@@ -90,11 +90,7 @@ def _numbers(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(path: Path, allowed: set[str]) -> dict[str, Any]:
-    """Options from a YAML file; names as on the command line, with - or _.
-
-    Raises:
-        InputError: not a readable YAML mapping, or an option that does not exist.
-    """
+    """Options from a YAML file; names as on the command line, with - or _."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -126,11 +122,7 @@ def gather(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def options_from(merged: dict[str, Any]) -> RunOptions:
-    """Build checked options from merged names and values.
-
-    Raises:
-        InputError: a value of the wrong kind, or what RunOptions refuses.
-    """
+    """Build checked options from merged names and values."""
     values = {key: value for key, value in merged.items() if key != "dry_run"}
     lists = {name: split_commas(_as_list(values.pop(name, None))) for name in LISTS}
     numbers = {item.name: _number(item, values.pop(item.name)) for item in PROTOCOL_FIELDS if item.name in values}

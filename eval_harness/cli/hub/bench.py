@@ -76,11 +76,7 @@ def run_bench(args: argparse.Namespace) -> int:
 
 
 def markdown(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows as a Markdown table, numbers to the right.
-
-    Args:
-        rows: at least one; all with the same columns.
-    """
+    """Return rows as a Markdown table, numbers to the right."""
     columns = list(rows[0])
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *([str(row[key]) for key in columns] for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -157,11 +157,7 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
 
 
 def refuse_own(name: str, what: str) -> None:
-    """Refuse what only published datasets have.
-
-    Raises:
-        InputError: the name is the description of a user's own archive.
-    """
+    """Refuse what only published datasets have."""
     from dataset_scripts.catalog import is_path
 
     if is_path(name):
@@ -169,11 +165,7 @@ def refuse_own(name: str, what: str) -> None:
 
 
 def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
-    """Return the raw folder that the options name.
-
-    Raises:
-        DataError: none was given.
-    """
+    """Return the raw folder that the options name."""
     folder = raw_folder(args, dataset)
     if folder is None:
         remedy = f"pass --data-dir DIR. Get {dataset.title} from {dataset.page}"

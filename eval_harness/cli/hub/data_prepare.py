@@ -58,12 +58,7 @@ def run_prepare(args: argparse.Namespace) -> int:
 
 
 def write_shard_folder(prepared: Prepared, args: argparse.Namespace) -> dict[str, Any]:
-    """Write the shards that the options ask for, and return what came of it.
-
-    Raises:
-        InputError: a size that is none, or a folder that holds something else.
-        DataError: the folder cannot be written.
-    """
+    """Write the shards that the options ask for, and return what came of it."""
     from dataset_scripts.tools.export import write_shards
 
     if args.shard_size < 1:
@@ -78,12 +73,7 @@ def write_shard_folder(prepared: Prepared, args: argparse.Namespace) -> dict[str
 
 
 def fetch(args: argparse.Namespace) -> None:
-    """Download what is missing of a dataset's raw files.
-
-    Raises:
-        InputError: no folder is given, or the data are not open.
-        DataError: a file cannot be fetched.
-    """
+    """Download what is missing of a dataset's raw files."""
     from dataset_scripts.tools.download import download
     from dataset_scripts.tools.hosts import Transport
 
@@ -103,11 +93,7 @@ def fetch(args: argparse.Namespace) -> None:
 
 
 def parse_thresholds(words: list[str]) -> dict[str, Any]:
-    """Return the options `--threshold NAME=VALUE`, values read as in YAML (10, true, 0.5).
-
-    Raises:
-        InputError: one has another form.
-    """
+    """Return the options `--threshold NAME=VALUE`, values read as in YAML (10, true, 0.5)."""
     found: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")

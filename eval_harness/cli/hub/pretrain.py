@@ -158,11 +158,7 @@ def _probe(args: argparse.Namespace, data_root: str) -> Any:
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, Any]:
-    """Changes to a configuration from words KEY=VALUE; values are read as YAML ("prediction_steps=[1, 14]").
-
-    Raises:
-        InputError: a word of another form.
-    """
+    """Changes to a configuration from words KEY=VALUE; values are read as YAML ("prediction_steps=[1, 14]")."""
     from ecg_hub.errors import InputError
 
     found = {}

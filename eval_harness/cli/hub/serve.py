@@ -68,11 +68,7 @@ def run_serve(args: argparse.Namespace) -> int:
 
 
 def parse_size(text: str) -> int:
-    """Return bytes for a size such as 500MB or 2.5GB.
-
-    Raises:
-        InputError: it is not of that form.
-    """
+    """Return bytes for a size such as 500MB or 2.5GB."""
     from ecg_hub.errors import InputError
 
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?B)?", text.strip())

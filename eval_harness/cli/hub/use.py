@@ -92,11 +92,7 @@ def run_embed(args: argparse.Namespace) -> int:
 
 
 def gather(files: Sequence[str]) -> list[RecordInput]:
-    """The records that a command line names: those of a described archive in its order, everything else as it is.
-
-    Raises:
-        EcgHubError: a description that is not valid, or whose data are missing.
-    """
+    """The records that a command line names: those of a described archive in its order, everything else as it is."""
     from dataset_scripts.catalog import is_path
     from dataset_scripts.custom import record_readers
     from ecg_hub.inference.records import RecordSource
