@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from eval_harness.analyses.ablation.run import minus
 from eval_harness.analyses.label_efficiency.curve import Curve, ratio
 from eval_harness.analyses.label_efficiency.study import curve_of, fitted, ratios_at
-from eval_harness.analyses.studies import METRICS, Joint, RunScore, joint
+from eval_harness.analyses.studies import METRICS, RunScore, SeedAverage, joint
 
 SIZES = 17000 / 2.0 ** np.arange(8)
 MODEL = Curve(np.array(0.6), np.array(0.35), np.array(0.06))
@@ -42,7 +42,7 @@ def run_errors(curve: Curve, kind: str, runs: int, rng: np.random.Generator, see
     return np.asarray(spread * (np.sqrt(0.5) * (own + seeds) if kind == "shared" else own))
 
 
-def study(kind: str, runs: int, rng: np.random.Generator) -> list[dict[float, Joint]]:
+def study(kind: str, runs: int, rng: np.random.Generator) -> list[dict[float, SeedAverage]]:
     """The points of model and baseline in one study, by fraction of the training records."""
     test, resampled = rng.normal(0, TEST_SD), rng.normal(0, TEST_SD, RESAMPLES)
     seeds = rng.normal(size=(runs, 1))

@@ -72,9 +72,9 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
         ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxl'. Did you mean 'ptb-xl' or 'ptb'? ...
     """
     if is_path(name):
-        from dataset_scripts.custom import open_own
+        from dataset_scripts.custom import open_custom
 
-        own = open_own(name)
+        own = open_custom(name)
         refuse_published_name(own.name, own.source)
         return own.bound(data_dir)
     name = os.fspath(name)

@@ -309,7 +309,7 @@ class ECGDataset(ABC):
         return label
 
     def known_release(self, version: str | None, thresholds: Mapping[str, Any]) -> Release | None:
-        """Return the facts that a copy is compared with; those of the published release where its version is unknown."""
+        """Return what a copy is compared with; the published release where its version is unknown."""
         del thresholds
         named = [release for release in self.releases if release.version == version]
         return next(iter([*named, *self.releases]), None)

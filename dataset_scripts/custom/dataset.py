@@ -42,7 +42,7 @@ _PROBED = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnDataset(ECGDataset):
+class CustomDataset(ECGDataset):
     """A user's own archive.
 
     Attributes:
@@ -81,7 +81,7 @@ class OwnDataset(ECGDataset):
             return data_root / self.name
         return beside
 
-    def bound(self, data_dir: PathLike | None = None) -> OwnDataset:
+    def bound(self, data_dir: PathLike | None = None) -> CustomDataset:
         """Return the dataset as it lies in a folder: with its sampling rate, read from the files if need be.
 
         The rate is then that of most of 16 records spread over the archive; records of another rate are lost.
@@ -172,7 +172,7 @@ class OwnDataset(ECGDataset):
         )
 
 
-def open_own(path: PathLike) -> OwnDataset:
+def open_custom(path: PathLike) -> CustomDataset:
     """Return the dataset of a description; reads the YAML file and nothing else.
 
     Args:
@@ -184,7 +184,7 @@ def open_own(path: PathLike) -> OwnDataset:
     source = Path(path).expanduser().absolute()
     about = read_description(source)
     columns = about.columns
-    return OwnDataset(
+    return CustomDataset(
         about=about,
         source=source,
         name=about.name,
@@ -216,7 +216,7 @@ def record_readers(path: PathLike) -> Iterator[tuple[str, Callable[[], Signal]]]
         InputError: the description is not valid.
         DataError: the folder, the table or the signals are missing.
     """
-    dataset = open_own(path)
+    dataset = open_custom(path)
     folder = dataset.check_folder(dataset.find_folder(), 0)
     rows, lost, _ = _listed(dataset.about, folder)
     for row in rows:
@@ -296,7 +296,7 @@ def _store_version(about: Description) -> int:
     return int(hashlib.sha256(reading.encode()).hexdigest()[:7], 16) + 1
 
 
-def _common_rate(dataset: OwnDataset, folder: Path) -> int:
+def _common_rate(dataset: CustomDataset, folder: Path) -> int:
     """Return the rate of most of some records spread over the archive; of equally frequent ones the first."""
     scan = dataset.scan(folder, 0)
     files = scan.table["file"].tolist()

@@ -47,7 +47,7 @@ class Channels:
 
 
 def to_signal(channels: Channels, lead_names: Mapping[str, str]) -> Signal:
-    """Return the twelve leads; III, aVR, aVL, aVF are derived from I and II where absent, other absent leads missing."""
+    """Return the twelve leads; III, aVR, aVL, aVF are derived from I and II where absent, others are missing."""
     columns = find_leads(channels.names, lead_names)
     rate = whole_rate(channels.sampling_rate)
     used = [column for column in columns if column is not None]

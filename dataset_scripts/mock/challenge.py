@@ -93,7 +93,7 @@ class Part:
 
 
 @dataclass
-class Entry:
+class MockRecord:
     """One record to be written."""
 
     name: str
@@ -132,7 +132,7 @@ def write_part(
     return {"min_count": max(1, records // RECORDS_PER_FLOOR), "folds": FOLDS if records >= SMALL else 5}
 
 
-def plan(part: Part, records: int, seed: int) -> list[Entry]:
+def plan(part: Part, records: int, seed: int) -> list[MockRecord]:
     """Draw the records in the order of their names: cases, lengths, people."""
     names = part.dataset.names
     most = names.last - names.first + 1
@@ -157,12 +157,12 @@ def plan(part: Part, records: int, seed: int) -> list[Entry]:
     ]
 
 
-def _entry(part: Part, name: str, place: int, abbreviations: tuple[str, ...], rng: np.random.Generator) -> Entry:
+def _entry(part: Part, name: str, place: int, abbreviations: tuple[str, ...], rng: np.random.Generator) -> MockRecord:
     code_of = {row["abbreviation"]: row["code"] for row in reversed(first_rows(part.dataset.code_table))}
     share, longest = part.long
     seconds = 10.0 if rng.random() >= share else float(rng.uniform(10, longest))
     samples = round(seconds * SAMPLING_RATE)
-    return Entry(
+    return MockRecord(
         name=name,
         group=1 + place // GROUP,
         codes=tuple(code_of[abbreviation] for abbreviation in abbreviations),
@@ -175,7 +175,7 @@ def _entry(part: Part, name: str, place: int, abbreviations: tuple[str, ...], rn
     )
 
 
-def _spoil(entry: Entry, kind: str, part: Part) -> None:
+def _spoil(entry: MockRecord, kind: str, part: Part) -> None:
     """Make a record awkward as far as its name, codes and length go; the rest is done when it is written."""
     entry.awkward = kind
     if kind == "record of another part":
@@ -190,7 +190,7 @@ def _spoil(entry: Entry, kind: str, part: Part) -> None:
         entry.samples = SHORT_SAMPLES
 
 
-def _write_record(place: Path, entry: Entry, seed: int) -> None:
+def _write_record(place: Path, entry: MockRecord, seed: int) -> None:
     rng = np.random.default_rng([seed, 3, int(entry.name.lstrip("AEJQS"))])
     findings = {finding for abbreviation in entry.abbreviations for finding in FINDINGS_OF[abbreviation]}
     anatomy = draw_anatomy(rng, entry.age, entry.female)
@@ -213,8 +213,8 @@ def _write_record(place: Path, entry: Entry, seed: int) -> None:
             (place / f"{entry.name}{suffix}").write_bytes(stem.with_suffix(suffix).read_bytes())
 
 
-def header_text(entry: Entry, values: np.ndarray) -> str:
-    """Return the header as released, or as the wfdb package writes it (`Entry.rewritten`); both forms are real."""
+def header_text(entry: MockRecord, values: np.ndarray) -> str:
+    """Return the header as released, or as the wfdb package writes it (`MockRecord.rewritten`); both forms are real."""
     name = f"{entry.name}.mat" if entry.awkward == "name with a dot" else entry.name
     form, gain, mark, date = "16+24", "1000/mV", "#", f" {entry.written:%d-%b-%Y %H:%M:%S}"
     if entry.rewritten and entry.awkward != "name with a dot":

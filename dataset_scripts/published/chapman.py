@@ -117,7 +117,7 @@ def known_labels() -> dict[str, tuple[str, str]]:
 
 
 def read_csv(path: Path) -> np.ndarray:
-    """Read a file of one record, (rows, 12) float64 in microvolt, leads in canonical order; NaN where a cell is empty."""
+    """Read one record, (samples, 12) float64 in microvolt, leads in canonical order; NaN where a cell is empty."""
     import pyarrow as pa
     from pyarrow import csv
 

@@ -102,7 +102,7 @@ class Hosts:
 class Transport:
     """What moves bytes, over connections that stay open between files; safe in several threads."""
 
-    def __init__(self, remedy: str = "", patience: http.Patience | None = None) -> None:
+    def __init__(self, remedy: str = "", patience: http.RetryPolicy | None = None) -> None:
         self._remedy = remedy
         self._patience = patience
         self._client = http.open_client()

@@ -37,7 +37,7 @@ from ecg_hub.hub.manifest import (
 from ecg_hub.hub.package import Package, packed, shown
 from ecg_hub.names import endpoint, resolve
 from ecg_hub.utils.files import alone, file_sha256, flush_file, put_in_place, unwritable
-from ecg_hub.utils.http import Patience, RemoteFile, download, open_client
+from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, open_client
 from ecg_hub.utils.repo_names import check_path
 from ecg_hub.weights.licence import folder_kept_back, kept_back
 
@@ -59,7 +59,7 @@ class Source:
     remote: HubRepository
     id: str
     commit: str
-    patience: Patience
+    patience: RetryPolicy
 
     def file(self, path: str, stored: Stored) -> RemoteFile:
         """Return a file as what is to be downloaded."""
@@ -192,7 +192,7 @@ _PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
-class Wish:
+class MirrorRequest:
     """What to mirror.
 
     Attributes:
@@ -242,7 +242,7 @@ class MirrorSummary:
         ]
 
 
-def mirror(wish: Wish, to: Path, *, patience: Patience | None = None, api: Any = None) -> MirrorSummary:
+def mirror(wish: MirrorRequest, to: Path, *, patience: RetryPolicy | None = None, api: Any = None) -> MirrorSummary:
     """Copy one repository, or one converted model, into a folder of mirrored repositories."""
     busy = InputError(f"Another process is mirroring to {str(to)!r}. Wait for it, or give another --to.")
     with alone(to, ".ecg-hub-mirror.lock", busy, OPTION):
@@ -256,7 +256,7 @@ def mirror(wish: Wish, to: Path, *, patience: Patience | None = None, api: Any =
         return _copy_remote(wish, to, manifest, patience, api)
 
 
-def _copy_own(wish: Wish, to: Path, manifest: Manifest) -> MirrorSummary:
+def _copy_own(wish: MirrorRequest, to: Path, manifest: Manifest) -> MirrorSummary:
     """Copy a converted model, under the rule of `ecg-hub push`."""
     if wish.revision or wish.include or wish.exclude:
         raise InputError(f"{wish.id!r} is a converted model here: --revision, --include and --exclude mean nothing.")
@@ -275,7 +275,7 @@ def _copy_own(wish: Wish, to: Path, manifest: Manifest) -> MirrorSummary:
     return MirrorSummary(to / place, repository, 0)
 
 
-def _own_entry(wish: Wish, package: Package, staging: Path) -> MirroredRepository:
+def _own_entry(wish: MirrorRequest, package: Package, staging: Path) -> MirroredRepository:
     licence = package.entry.licence.name if package.config.get("source") else None
     inside = wish.internal or kept_back(package.config) is not None
     return MirroredRepository(
@@ -290,7 +290,9 @@ def _own_entry(wish: Wish, package: Package, staging: Path) -> MirroredRepositor
     )
 
 
-def _copy_remote(wish: Wish, to: Path, manifest: Manifest, patience: Patience | None, api: Any) -> MirrorSummary:
+def _copy_remote(
+    wish: MirrorRequest, to: Path, manifest: Manifest, patience: RetryPolicy | None, api: Any
+) -> MirrorSummary:
     """Copy a repository of the hub at the commit that its revision stands for now."""
     remote = HubRepository(wish.id, wish.kind, api)
     info = remote.info(wish.revision)
@@ -307,7 +309,7 @@ def _copy_remote(wish: Wish, to: Path, manifest: Manifest, patience: Patience | 
     try:
         staging = staging_folder(target, set(chosen))
         check_space(staging, target, chosen)
-        fetched = fetch_all(Source(remote, name, commit, patience or Patience()), chosen, staging, target)
+        fetched = fetch_all(Source(remote, name, commit, patience or RetryPolicy()), chosen, staging, target)
         repository = MirroredRepository(
             kind=wish.kind,
             id=name,
@@ -341,7 +343,7 @@ def _is_usual(tag: str) -> bool:
     return False
 
 
-def _chosen(there: dict[str, Stored], wish: Wish) -> dict[str, Stored]:
+def _chosen(there: dict[str, Stored], wish: MirrorRequest) -> dict[str, Stored]:
     """Return the files to take; a name that leads out of the folder is refused."""
     for path in there:
         try:
@@ -354,7 +356,7 @@ def _chosen(there: dict[str, Stored], wish: Wish) -> dict[str, Stored]:
     return chosen
 
 
-def _is_chosen(path: str, wish: Wish) -> bool:
+def _is_chosen(path: str, wish: MirrorRequest) -> bool:
     taken = not wish.include or any(fnmatchcase(path, pattern) for pattern in wish.include)
     return taken and not any(fnmatchcase(path, pattern) for pattern in wish.exclude)
 
@@ -388,7 +390,7 @@ def _licence(info: Any) -> str | None:
 
 
 def mirror_all(
-    wishes: Sequence[Wish], to: Path, say: Callable[[str], None], *, patience: Patience | None = None
+    wishes: Sequence[MirrorRequest], to: Path, say: Callable[[str], None], *, patience: RetryPolicy | None = None
 ) -> int:
     """Mirror one after another; one that fails does not stop the others. Returns how many failed."""
     failed = 0

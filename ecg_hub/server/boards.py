@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class Boards:
-    """The folder `pages/NS/NAME/KEY`, where KEY stands for the content of the results; it can be deleted at any time."""
+    """The folder `pages/NS/NAME/KEY`; KEY stands for the content of the results. It can be deleted at any time."""
 
     def __init__(self, disk: Disk, trees: TreeStore, blobs: BlobStore, command: PageCommand | None) -> None:
         self._disk, self._trees, self._blobs, self._command = disk, trees, blobs, command

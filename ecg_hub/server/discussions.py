@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ecg_hub.server.history import Commit, Draft, File, History, Operation, Words
+from ecg_hub.server.history import Commit, CommitMessage, Draft, File, History, Operation
 from ecg_hub.server.naming import RequestError, bad_request
 from ecg_hub.server.repos import MAIN, Pull, Repo, State, now
 from ecg_hub.server.storage import BlobStore, Disk
@@ -36,7 +36,7 @@ class Discussions:
         return number
 
     def start(self, repo: Repo, state: State, author: str, title: str, text: str, pull: str | None) -> int:
-        """Do what `open` does but for saving the state; until then the number is not taken. The caller holds the lock."""
+        """Do what `open` does without saving: the number is not taken yet. The caller holds the lock."""
         title = title.strip()
         if not 3 <= len(title) <= 200:
             raise bad_request(f"A title has 3 to 200 characters; {title[:200]!r} has {len(title)}.")
@@ -57,7 +57,7 @@ class Discussions:
         return number
 
     def propose(
-        self, repo: Repo, operations: Sequence[Operation], words: Words, parent: str | None
+        self, repo: Repo, operations: Sequence[Operation], words: CommitMessage, parent: str | None
     ) -> tuple[int, Commit]:
         """Open a pull request with its first commit, in one step; returns its number and the commit."""
         with repo.lock:
@@ -168,7 +168,7 @@ class Discussions:
                 raise bad_request(f"Pull request {number} is {pull.status}; only an open one can be merged.")
             if clashes := self.conflicts(repo, state, pull):
                 raise RequestError(409, f"The main branch changed these files as well: {', '.join(clashes[:20])}.")
-            commit = self._merge(repo, state, pull, Words(author, f"{thread['title']} (#{number})", text or ""))
+            commit = self._merge(repo, state, pull, CommitMessage(author, f"{thread['title']} (#{number})", text or ""))
             state.heads[MAIN] = pull.merged = commit.oid
             pull.status = "merged"
             repo.save(state)
@@ -179,7 +179,7 @@ class Discussions:
             self._write(repo, thread)
             return commit.oid
 
-    def _merge(self, repo: Repo, state: State, pull: Pull, words: Words) -> Commit:
+    def _merge(self, repo: Repo, state: State, pull: Pull, words: CommitMessage) -> Commit:
         head = self.history.read(repo, state.heads[MAIN])
         draft = Draft(self.history.trees, head.tree)
         changes = self.history.trees.changes(self._tree(repo, pull.base), self._tree(repo, pull.head))

@@ -246,7 +246,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Words:
+class CommitMessage:
     """Who commits and why."""
 
     author: str
@@ -254,7 +254,7 @@ class Words:
     message: str = ""
 
 
-def encode(tree: str, parents: Iterable[str], words: Words) -> tuple[str, bytes]:
+def encode(tree: str, parents: Iterable[str], words: CommitMessage) -> tuple[str, bytes]:
     """Return oid and content of a new commit's file."""
     fields = {
         "tree": tree,
@@ -282,9 +282,9 @@ class History:
 
     def first(self, author: str) -> tuple[str, bytes]:
         """Return oid and content of the first, empty commit of a repository."""
-        return encode(self.trees.write({}), (), Words(author, "initial commit"))
+        return encode(self.trees.write({}), (), CommitMessage(author, "initial commit"))
 
-    def add(self, repo: Repo, tree: str, parents: Iterable[str], words: Words) -> Commit:
+    def add(self, repo: Repo, tree: str, parents: Iterable[str], words: CommitMessage) -> Commit:
         """Write a commit's file; nothing refers to it yet. The caller holds the repository's lock."""
         oid, content = encode(tree, parents, words)
         self.disk.write(repo.folder / "commits" / oid, content)
@@ -299,7 +299,12 @@ class History:
             following = commit.parents[0] if commit.parents else None
 
     def commit(
-        self, repo: Repo, revision: str, operations: Iterable[Operation], words: Words, parent: str | None = None
+        self,
+        repo: Repo,
+        revision: str,
+        operations: Iterable[Operation],
+        words: CommitMessage,
+        parent: str | None = None,
     ) -> Commit:
         """Apply operations to a branch or pull request; returns its new head, or the old one if nothing differs."""
         steps = list(operations)
@@ -317,7 +322,7 @@ class History:
             repo.save(state)
             return new
 
-    def squash(self, repo: Repo, name: str, words: Words) -> Commit:
+    def squash(self, repo: Repo, name: str, words: CommitMessage) -> Commit:
         """Replace the history of a branch by one commit with the same files."""
         with repo.lock:
             state = repo.state()
@@ -354,7 +359,7 @@ class History:
                 draft.put(step.path, step.file)
         return draft.write()
 
-    def _repeated(self, repo: Repo, head: Commit, steps: list[Operation], words: Words, parent: str) -> Commit:
+    def _repeated(self, repo: Repo, head: Commit, steps: list[Operation], words: CommitMessage, parent: str) -> Commit:
         """Accept a commit that arrived before, when only its answer was lost; refuse any other with a stale parent."""
         same = head.parents == (parent,) and (head.author, head.title) == (words.author, words.title[:MAX_TITLE])
         if same and self.apply(self.read(repo, parent).tree, steps) == head.tree:

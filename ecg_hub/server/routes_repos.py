@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from ecg_hub.server.calls import Call, Route, answer_json
-from ecg_hub.server.history import Commit, Words
+from ecg_hub.server.history import Commit, CommitMessage
 from ecg_hub.server.info import Query, shorten
 from ecg_hub.server.naming import RequestError, bad_request, check_kind, check_ref, revision_not_found
 from ecg_hub.server.repos import MAIN, Repo, State, now, split_id
@@ -170,7 +170,7 @@ def delete_tag(call: Call) -> Response:
 def squash(call: Call) -> Response:
     """POST /api/{kind}/{repo}/super-squash/{branch}."""
     title = str(call.body.get("message") or "Super-squash")
-    new = call.hub.history.squash(call.repo(), call.revision()[0], Words(call.author, title))
+    new = call.hub.history.squash(call.repo(), call.revision()[0], CommitMessage(call.author, title))
     return answer_json({"commitOid": new.oid})
 
 

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ecg_hub.server.calls import Call, Route, answer_json
-from ecg_hub.server.history import File, Operation, Words
+from ecg_hub.server.history import CommitMessage, File, Operation
 from ecg_hub.server.naming import RequestError, bad_request, check_path, check_sha256, check_size, too_large
 from ecg_hub.server.repos import MAIN, Repo
 from ecg_hub.server.storage import CHUNK, BlobWriter, git_oid, lfs_pointer, missing_content
@@ -185,7 +185,7 @@ class _CommitReader:
             if len(self.operations) > MAX_OPERATIONS:
                 raise too_large(f"A commit may have {MAX_OPERATIONS:,} operations.")
 
-    def words(self) -> tuple[Words, str | None]:
+    def words(self) -> tuple[CommitMessage, str | None]:
         """Return author and message, and the parent that the client saw."""
         header = self._header or {}
         title = header.get("summary")
@@ -194,7 +194,7 @@ class _CommitReader:
         parent = header.get("parentCommit")
         if parent is not None and not isinstance(parent, str):
             raise bad_request("parentCommit is a commit.")
-        return Words(self._call.author, title.strip(), str(header.get("description") or "")), parent
+        return CommitMessage(self._call.author, title.strip(), str(header.get("description") or "")), parent
 
     def _operation(self, key: object, value: dict[str, Any]) -> Operation:
         raw = value.get("path")

@@ -65,7 +65,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often a broken connection or a busy host is tried again.
 
     Attributes:
@@ -96,7 +96,7 @@ def open_client() -> httpx2.Client:
     return httpx2.Client(follow_redirects=True, timeout=timeout, headers=_HEADERS)
 
 
-def fetch_json(remote: RemoteFile, patience: Patience | None = None) -> Any:
+def fetch_json(remote: RemoteFile, patience: RetryPolicy | None = None) -> Any:
     """Return the JSON document at an address."""
 
     def attempt(client: httpx2.Client) -> Any:
@@ -108,14 +108,14 @@ def fetch_json(remote: RemoteFile, patience: Patience | None = None) -> Any:
             raise remote.error(f"{remote.host} answers with something else than a list of files: {error}.") from error
 
     with open_client() as client:
-        return _patiently(remote, patience or Patience(retries=2), lambda: 0, lambda: attempt(client))
+        return _patiently(remote, patience or RetryPolicy(retries=2), lambda: 0, lambda: attempt(client))
 
 
 def download(
     remote: RemoteFile,
     folder: Path,
     *,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
     quiet: bool = False,
     client: httpx2.Client | None = None,
     bar: Any = None,
@@ -128,7 +128,7 @@ def download(
         if not (target.is_file() and _is_whole(remote, target)):
             part = _Part(remote, target)
             own = _own_bar(remote, part, quiet) if bar is None else _Share(bar, part.size)
-            _complete(remote, part, patience or Patience(), own, client)
+            _complete(remote, part, patience or RetryPolicy(), own, client)
     except OSError as error:
         raise unwritable(target, error, option) from error
     return target
@@ -204,7 +204,7 @@ class _Part:
         return {}
 
 
-def _complete(remote: RemoteFile, part: _Part, patience: Patience, bar: Any, shared: httpx2.Client | None) -> None:
+def _complete(remote: RemoteFile, part: _Part, patience: RetryPolicy, bar: Any, shared: httpx2.Client | None) -> None:
     """Fetch what is missing, compare the checksum, give the file its name."""
     _check_space(remote, part)
     with bar, open_client() if shared is None else nullcontext(shared) as client:
@@ -220,7 +220,7 @@ def _complete(remote: RemoteFile, part: _Part, patience: Patience, bar: Any, sha
 
 
 def _patiently(
-    remote: RemoteFile, patience: Patience, progress: Callable[[], int], attempt: Callable[[], Answer]
+    remote: RemoteFile, patience: RetryPolicy, progress: Callable[[], int], attempt: Callable[[], Answer]
 ) -> Answer:
     """Try until it works, or until `retries` attempts in a row brought nothing."""
     failures, before = 0, progress()

@@ -24,7 +24,7 @@ from ecg_hub.names import model_folder
 from ecg_hub.origin import weights_digest
 from ecg_hub.utils.files import put_in_place
 from ecg_hub.weights.checkpoint import Checkpoint, read_checkpoint
-from ecg_hub.weights.state_dict import Conversion, Entries
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
@@ -78,7 +78,7 @@ def convert(
     _check_target(target, overwrite)
     source = read_checkpoint(checkpoint, member=entry.weights.member, usual_key=entry.weights.key)
     state, notes = _plain_state(source.state)
-    entries = Entries(state)
+    entries = StateDictMapper(state)
     conversion: Conversion = entry.load("converter")(entries)
     conversion.config.source = _source(source, entry)
     model = _build(entry, conversion)

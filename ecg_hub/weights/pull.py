@@ -27,7 +27,7 @@ from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.names import endpoint, home, model_folder
 from ecg_hub.utils.files import HOME_OPTION, alone, file_matches, unwritable
 from ecg_hub.utils.hosts import FIGSHARE, ZENODO, HostedFile, figshare_files, figshare_list, zenodo_files, zenodo_record
-from ecg_hub.utils.http import Patience, RemoteFile, download, fetch_json
+from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, fetch_json
 from ecg_hub.weights.conversion import ConversionSummary, convert
 
 
@@ -61,7 +61,7 @@ def pull(
     overwrite: bool = False,
     keep: bool = False,
     quiet: bool = False,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
     figshare: str = FIGSHARE,
     zenodo: str = ZENODO,
     hub: str | None = None,
@@ -113,7 +113,7 @@ def _by_hand(entry: catalog.ModelEntry) -> str:
     )
 
 
-def _on_figshare(entry: catalog.ModelEntry, api: str, patience: Patience | None) -> RemoteFile:
+def _on_figshare(entry: catalog.ModelEntry, api: str, patience: RetryPolicy | None) -> RemoteFile:
     """Look the file up in a figshare article."""
     article = entry.weights.article
     listing = RemoteFile(f"article {article}", figshare_list(api, article), remedy=_by_hand(entry))
@@ -121,7 +121,7 @@ def _on_figshare(entry: catalog.ModelEntry, api: str, patience: Patience | None)
     return _choose(entry, listing, figshare_files(api, items))
 
 
-def _on_zenodo(entry: catalog.ModelEntry, api: str, patience: Patience | None) -> RemoteFile:
+def _on_zenodo(entry: catalog.ModelEntry, api: str, patience: RetryPolicy | None) -> RemoteFile:
     """Look the file up in a Zenodo record."""
     record = entry.weights.article
     listing = RemoteFile(f"record {record}", zenodo_record(api, record), remedy=_by_hand(entry))

@@ -32,7 +32,7 @@ class Conversion:
     notes: list[str] = field(default_factory=list)
 
 
-class Entries:
+class StateDictMapper:
     """Entries of a published state dict, ticked off one by one.
 
     A converter calls `take` for each published name it needs, `ignore` for the ones it leaves out, and finally `close`.
@@ -107,7 +107,7 @@ def _first(items: Iterable[T]) -> list[T]:
     return list(items)[:_SHOWN]
 
 
-def weight_norm_name(name: str, entries: Entries) -> str:
+def weight_norm_name(name: str, entries: StateDictMapper) -> str:
     """Return the spelling that a checkpoint has for an entry of a weight-normed convolution."""
     for newer, older in _SPELLINGS.items():
         if name.endswith(newer) and name not in entries:
@@ -117,7 +117,15 @@ def weight_norm_name(name: str, entries: Entries) -> str:
 
 
 def take_s4_block(
-    entries: Entries, prefix: str, target: str, block: int, *, width: int, state_size: int, channels: int, length: int
+    entries: StateDictMapper,
+    prefix: str,
+    target: str,
+    block: int,
+    *,
+    width: int,
+    state_size: int,
+    channels: int,
+    length: int,
 ) -> dict[str, Tensor]:
     """Take the entries of one block: S4 layer and the norm behind it."""
     pairs = state_size // 2
@@ -139,7 +147,7 @@ def take_s4_block(
     return state
 
 
-def _check_frequencies(entries: Entries, kernel: str, length: int) -> None:
+def _check_frequencies(entries: StateDictMapper, kernel: str, length: int) -> None:
     """Tick off omega and z, and check that they are the roots of unity of the length."""
     shape = (length // 2 + 1, 2)
     omega, _ = entries.take(f"{kernel}.omega", shape), entries.take(f"{kernel}.z", shape)

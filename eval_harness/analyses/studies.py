@@ -43,7 +43,7 @@ class RunScore:
 
 
 @dataclass(frozen=True)
-class Joint:
+class SeedAverage:
     """Several runs that differ in their seeds alone.
 
     Attributes:
@@ -90,7 +90,7 @@ def score_run(folder: Path, result: Result, task: Task, resamples: int) -> RunSc
     return RunScore(result.seed, result.data.records.train, points, replicates)
 
 
-def joint(runs: Sequence[RunScore]) -> Joint:
+def joint(runs: Sequence[RunScore]) -> SeedAverage:
     """The mean over runs, with replicates over test records and repetitions.
 
     Runs on one draw of the training records resemble each other, so where there are several draws their means are the
@@ -107,7 +107,7 @@ def joint(runs: Sequence[RunScore]) -> Joint:
         resampled = np.mean([run.replicates[metric] for run in runs], axis=0)
         replicates[metric] = resampled + weights @ means
     seeds = tuple(run.seed for run in runs)
-    return Joint(float(np.mean([run.records for run in runs])), points, replicates, by_run, seeds, len(parts))
+    return SeedAverage(float(np.mean([run.records for run in runs])), points, replicates, by_run, seeds, len(parts))
 
 
 def error_weights(repetitions: int, resamples: int) -> NDArray[np.float64]:

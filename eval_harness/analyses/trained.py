@@ -23,8 +23,8 @@ from eval_harness.config.options import TRIVIAL, RunOptions
 from eval_harness.data.records import SPLITS, Datasets, open_run
 from eval_harness.data.windows import RunData, Split, Windows, make_split
 from eval_harness.models.adapting import AdaptedModel
-from eval_harness.models.own_heads import HEAD_FILE, open_own_head
-from eval_harness.results.folders import FoundRun, find_runs
+from eval_harness.models.custom_heads import HEAD_FILE, open_custom_head
+from eval_harness.results.folders import ResultFolder, find_runs
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import ModelInfo
 from eval_harness.runner.reproduce import options_of
@@ -127,7 +127,7 @@ class Trained:
         accelerator: device and precision.
     """
 
-    found: FoundRun
+    found: ResultFolder
     run: Run
     tasks: tuple[Task, ...]
     classifier: Any
@@ -158,7 +158,7 @@ class Trained:
         return predictor.predict(model, split)
 
 
-def find_one(path: Path) -> FoundRun:
+def find_one(path: Path) -> ResultFolder:
     """Return the run of a result folder."""
     found = find_runs([path])
     if len(found) > 1:
@@ -167,7 +167,7 @@ def find_one(path: Path) -> FoundRun:
     return found[0]
 
 
-def stored_runs(found: FoundRun) -> list[str]:
+def stored_runs(found: ResultFolder) -> list[str]:
     """Return the names of the finished training runs of a result folder whose head was kept."""
     finished = list(dict.fromkeys(result.run for result in found.results.values() if result.status == "done"))
     if not finished:
@@ -191,7 +191,7 @@ def _is_kept(folder: Path) -> bool:
 
 
 def open_trained(
-    found: FoundRun,
+    found: ResultFolder,
     name: str,
     data_root: str = "",
     include: tuple[Path, ...] = (),
@@ -245,7 +245,7 @@ def _open_head(folder: Path, run_model: ModelInfo, model: str | None) -> tuple[A
     from ecg_hub import AutoModelForECGClassification
 
     if (folder / HEAD_FILE).is_file():
-        return open_own_head(folder, run_model, model)
+        return open_custom_head(folder, run_model, model)
     if model is not None:
         raise InputError(
             f"--model names an encoder that is not the hub's; {str(folder)!r} holds the encoder {run_model.id!r} with "

@@ -13,7 +13,7 @@ from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.windows import window_length
 from eval_harness.config.options import NO_DATA_ROOT, RunOptions
 from eval_harness.data.windows import RunData, make_split, refuse_empty
-from eval_harness.tasks.registry import Run, own_datasets
+from eval_harness.tasks.registry import Run, custom_datasets
 from eval_harness.tasks.task import TARGETS
 
 SPLITS = ("train", "validation", "test")
@@ -49,8 +49,8 @@ class Datasets:
 
 
 def locate(options: RunOptions, name: str) -> tuple[str, Path]:
-    """What `dataset_scripts` is asked for and the folder of the data: of a published dataset or a user's own archive."""
-    own = own_datasets(options.include).get(name)
+    """What `dataset_scripts` is asked for, and the folder of the data, published or a user's own."""
+    own = custom_datasets(options.include).get(name)
     if own is None:
         return name, data_root(options, name) / name
     root = Path(options.data_root).expanduser() if options.data_root not in ("", "mock") else None

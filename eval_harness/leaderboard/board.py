@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eval_harness.config.protocol import MODES
-from eval_harness.leaderboard.entries import Entry
+from eval_harness.leaderboard.entries import LeaderboardEntry
 from eval_harness.publish.checks import is_synthetic
 from eval_harness.publish.meta import BASELINES
 from eval_harness.results.contamination import state
@@ -219,9 +219,9 @@ def task_sets(columns: Sequence[Column]) -> list[TaskSet]:
     return sorted((entry for entry in found if entry.tasks), key=lambda entry: order.index(entry.name))
 
 
-def rows_of(entries: Iterable[Entry]) -> list[Row]:
+def rows_of(entries: Iterable[LeaderboardEntry]) -> list[Row]:
     """Return a row for every model, revision and mode, by name."""
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[str, str], list[LeaderboardEntry]] = {}
     for entry in entries:
         groups.setdefault((entry.row, entry.result.mode), []).append(entry)
     rows = []
@@ -302,7 +302,7 @@ def tabs_of(rows: Sequence[Row]) -> list[Tab]:
     return found
 
 
-def _cell(entry: Entry) -> Cell:
+def _cell(entry: LeaderboardEntry) -> Cell:
     result, data = entry.result, entry.result.data
     assert data is not None  # an entry is done
     estimate = result.metrics["mae" if "mae" in result.metrics else "macro_auroc"]

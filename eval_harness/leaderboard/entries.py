@@ -28,7 +28,7 @@ from eval_harness.tasks.task import Task
 
 
 @dataclass
-class Memory:
+class RecomputeCache:
     """Outcomes by digest of everything they depend on.
 
     Attributes:
@@ -52,24 +52,26 @@ class Memory:
             write_text(self.path, json.dumps({"checks": self.checks, "pairings": self.pairings}))
 
 
-def open_memory(path: Path | None) -> Memory:
+def open_recompute_cache(path: Path | None) -> RecomputeCache:
     """Read the file; one that cannot be read is started again, it only saves time."""
     if path is None or not path.is_file():
-        return Memory(path)
+        return RecomputeCache(path)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         pairings = {key: dict(pairing) for key, pairing in raw["pairings"].items()}
-        return Memory(path, {key: [str(line) for line in lines] for key, lines in raw["checks"].items()}, pairings)
+        return RecomputeCache(
+            path, {key: [str(line) for line in lines] for key, lines in raw["checks"].items()}, pairings
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Memory(path)
+        return RecomputeCache(path)
 
 
 State = Literal["recomputed", "self-reported"]
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Entry:
+class LeaderboardEntry:
     """One finished result of the repository.
 
     Attributes:
@@ -101,11 +103,13 @@ class Contents:
         problems: path -> why it is not shown.
     """
 
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, LeaderboardEntry] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def read_repository(folder: Path, known: Mapping[str, Task], memory: Memory, told: Told | None = None) -> Contents:
+def read_repository(
+    folder: Path, known: Mapping[str, Task], memory: RecomputeCache, told: Progress | None = None
+) -> Contents:
     """Read and check all entries of a folder."""
     root = folder / RESULTS
     if not root.is_dir():
@@ -117,7 +121,7 @@ def read_repository(folder: Path, known: Mapping[str, Task], memory: Memory, tol
 
 
 def _read_model(
-    folder: Path, place: Path, known: Mapping[str, Task], memory: Memory, contents: Contents, told: Told
+    folder: Path, place: Path, known: Mapping[str, Task], memory: RecomputeCache, contents: Contents, told: Progress
 ) -> None:
     """One model at one revision: its description, its entries, and whether the two agree."""
     name = place.relative_to(folder).as_posix()
@@ -143,8 +147,14 @@ def _read_model(
 
 
 def _read_entry(
-    folder: Path, file: Path, path: str, meta: ModelMeta, known: Mapping[str, Task], memory: Memory, told: Told
-) -> Entry:
+    folder: Path,
+    file: Path,
+    path: str,
+    meta: ModelMeta,
+    known: Mapping[str, Task],
+    memory: RecomputeCache,
+    told: Progress,
+) -> LeaderboardEntry:
     if ENTRY.fullmatch(path) is None:
         raise ResultError("its name is none of an entry: results/MODEL/REVISION/MODE/TASK.json")
     content = _content(file)
@@ -157,7 +167,7 @@ def _read_entry(
         raise ResultError("; ".join(problems))
     predictions = file.parent / result.predictions.file if result.predictions else None
     if predictions is None or not predictions.is_file() or _predictions_problem(_below(predictions, folder), known):
-        return Entry(path, _light(result), meta, "self-reported")
+        return LeaderboardEntry(path, _light(result), meta, "self-reported")
     assert result.predictions is not None
     key = memory.key("check", digest(content), digest(predictions.read_bytes()), str(known[result.task].version))
     wrong = memory.checks.get(key)
@@ -169,7 +179,7 @@ def _read_entry(
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise ResultError(f"computed again from its predictions, it differs: {wrong[0]}{more}")
-    return Entry(path, _light(result), meta, "recomputed", predictions)
+    return LeaderboardEntry(path, _light(result), meta, "recomputed", predictions)
 
 
 def parse(content: bytes, file: Path) -> Result:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
-from eval_harness.leaderboard import words
+from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import Board, Tab
 from eval_harness.leaderboard.plots import places_chart, size_chart
 from eval_harness.leaderboard.ranking import Ranks
@@ -161,8 +161,8 @@ def _section(view: View, tab: Tab) -> Html:
 
 
 def _legend(board: Board) -> Html:
-    marks = [(tag("b", sign), f"{meaning[:1].upper()}{meaning[1:]}.") for sign, meaning in words.MARKS.values()]
-    parts = [(tag("b", word, class_="part"), f"{meaning}.") for word, meaning, _ in words.PARTS.values()]
+    marks = [(tag("b", sign), f"{meaning[:1].upper()}{meaning[1:]}.") for sign, meaning in phrases.MARKS.values()]
+    parts = [(tag("b", word, class_="part"), f"{meaning}.") for word, meaning, _ in phrases.PARTS.values()]
     terms: list[tuple[object, object]] = [
         *marks,
         *parts,
@@ -218,7 +218,7 @@ def _published(board: Board) -> Html | None:
 
     known = study()
     flags = [
-        tag("li", tag("b", f"{words.SEVERITIES[flag.severity]}: "), _whom(flag), flag.text)
+        tag("li", tag("b", f"{phrases.SEVERITIES[flag.severity]}: "), _whom(flag), flag.text)
         for flag in known.flags.values()
     ]
     return tag(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from eval_harness.leaderboard import words
+from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import Board, Row, Tab, TaskSet
-from eval_harness.leaderboard.ranking import Ranks, Standing
+from eval_harness.leaderboard.ranking import Rank, Ranks
 from eval_harness.report.markup import Html, tag
 from eval_harness.report.svg import LETTER, Axis, axis, chart, label, line, mark, series, shortened
 
@@ -44,11 +44,11 @@ def size_chart(tab: Tab, tasks: TaskSet, ranks: Ranks) -> Html | None:
     ]
     for row, value in scored:
         if not row.parameters:  # the baseline without an encoder has no place on a logarithmic axis
-            text = f"{row.id} {words.score(value)}"
+            text = f"{row.id} {phrases.score(value)}"
             parts += [line(56, up(value), 700, up(value), "chance"), label(698, up(value) - 4, text, "faint", "end")]
     spots = [Spot(row, across(math.log10(row.parameters or 1)), up(value)) for row, value in sized]
     for spot, (_, value) in zip(spots, sized, strict=True):
-        parts.append(_spot(spot, f"{spot.row.name}: {words.score(value)}, {words.millions(spot.row.parameters)}"))
+        parts.append(_spot(spot, f"{spot.row.name}: {phrases.score(value)}, {phrases.millions(spot.row.parameters)}"))
     parts += _labels(spots)
     said = f"{len(sized)} complete rows on {tasks.title}."
     picture = chart(860, 350, f"Mean score against size, mode {tab.mode}", said, *parts)
@@ -96,12 +96,12 @@ def _figure(picture: Html, caption: str) -> Html:
                tag("figcaption", caption))  # fmt: skip
 
 
-def _mean(standing: Standing, classes: bool) -> float:
+def _mean(standing: Rank, classes: bool) -> float:
     value = standing.auroc if classes else standing.mae
     return math.nan if value is None else value
 
 
-def _mean_place(found: Sequence[Standing | None]) -> float:
+def _mean_place(found: Sequence[Rank | None]) -> float:
     """Rows with gaps after complete ones."""
     known = [standing.place for standing in found if standing is not None]
     return sum(known) / len(known) + 1000 * (len(found) - len(known))
@@ -169,7 +169,7 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _line_of(index: int, row: Row, found: Sequence[Standing | None], xs: Sequence[float], down: Axis) -> list[Html]:
+def _line_of(index: int, row: Row, found: Sequence[Rank | None], xs: Sequence[float], down: Axis) -> list[Html]:
     """A line through the places of a row; where one is missing, the line has a gap."""
     points = [None if standing is None else (x, down(standing.place)) for x, standing in zip(xs, found, strict=True)]
     parts = [
@@ -180,7 +180,7 @@ def _line_of(index: int, row: Row, found: Sequence[Standing | None], xs: Sequenc
     return parts + [mark(index, *point, title=row.name) for point in points if point is not None]
 
 
-def _names_at_end(rows: Sequence[Row], found: Sequence[Sequence[Standing | None]], down: Axis) -> list[Html]:
+def _names_at_end(rows: Sequence[Row], found: Sequence[Sequence[Rank | None]], down: Axis) -> list[Html]:
     """Names right of the chart, moved apart where several rows end at one place."""
     ends = []
     for index, (row, standings) in enumerate(zip(rows, found, strict=True)):

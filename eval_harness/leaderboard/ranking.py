@@ -17,7 +17,7 @@ from typing import Any
 
 from ecg_hub.errors import EcgHubError
 from eval_harness.leaderboard.board import Board, Row, Tab, TaskSet
-from eval_harness.leaderboard.entries import Entry, Memory
+from eval_harness.leaderboard.entries import LeaderboardEntry, RecomputeCache
 from eval_harness.results.predictions import Predictions, read_predictions
 from eval_harness.tasks.task import Task
 
@@ -56,7 +56,7 @@ class Pairing:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Rank:
     """A complete row on a set of tasks.
 
     Attributes:
@@ -80,16 +80,18 @@ class Standing:
 class Ranks:
     """All standings: (mode, set, row key) -> standing; and pairings by (mode, task)."""
 
-    standings: dict[tuple[str, str, str], Standing] = field(default_factory=dict)
+    standings: dict[tuple[str, str, str], Rank] = field(default_factory=dict)
     pairings: dict[tuple[str, str], Pairing] = field(default_factory=dict)
     counts: dict[tuple[str, str, bool], int] = field(default_factory=dict)
 
-    def get(self, tab: Tab, tasks: TaskSet, row: Row) -> Standing | None:
+    def get(self, tab: Tab, tasks: TaskSet, row: Row) -> Rank | None:
         """The standing of a row, None where it is not ranked."""
         return self.standings.get((tab.mode, tasks.name, row.key))
 
 
-def rank_all(board: Board, entries: Mapping[str, Entry], memory: Memory, told: Callable[[str], None]) -> Ranks:
+def rank_all(
+    board: Board, entries: Mapping[str, LeaderboardEntry], memory: RecomputeCache, told: Callable[[str], None]
+) -> Ranks:
     """Rank every tab on every set of tasks, published rows among themselves."""
     ranks = Ranks()
     known = {column.name: column.task for column in board.columns}
@@ -124,7 +126,7 @@ def task_ranks(points: Mapping[str, float], higher: bool, pairing: Pairing) -> t
 
 
 def pair_rows(
-    task: Task, tab: Tab, entries: Mapping[str, Entry], memory: Memory, told: Callable[[str], None]
+    task: Task, tab: Tab, entries: Mapping[str, LeaderboardEntry], memory: RecomputeCache, told: Callable[[str], None]
 ) -> Pairing:
     """Compare the rows of a tab on one task, as far as predictions of the same records are there."""
     from eval_harness.results.comparison import METHOD
@@ -170,7 +172,7 @@ def _compare(task: Task, predictions: Mapping[str, Predictions]) -> Pairing:
 
 def _standings(
     rows: Sequence[Row], tasks: TaskSet, known: Mapping[str, Task], ranks: Ranks, mode: str
-) -> dict[str, Standing]:
+) -> dict[str, Rank]:
     collected: dict[str, list[int]] = {row.key: [] for row in rows}
     paired = 0
     for name in tasks.tasks:
@@ -181,7 +183,7 @@ def _standings(
             collected[key].append(rank)
     means = {key: statistics.fmean(values) for key, values in collected.items()}
     return {
-        row.key: Standing(
+        row.key: Rank(
             place=1 + sum(other < means[row.key] - 1e-12 for other in means.values()),
             mean_rank=means[row.key],
             paired=paired,

@@ -24,7 +24,7 @@ from eval_harness.leaderboard.board import (
     tabs_of,
     task_sets,
 )
-from eval_harness.leaderboard.entries import Contents, Entry, Memory, read_repository
+from eval_harness.leaderboard.entries import Contents, LeaderboardEntry, RecomputeCache, read_repository
 from eval_harness.leaderboard.page import page
 from eval_harness.leaderboard.ranking import Ranks, rank_all
 from eval_harness.publish.hub import Models, UnreachableError, revision_problem
@@ -151,13 +151,13 @@ def build(
     source: str | None = None,
     link: Callable[[str], str] | None = None,
     published: bool = True,
-    memory: Memory | None = None,
+    memory: RecomputeCache | None = None,
     models: Models | None = None,
     title: str = TITLE,
     told: Callable[[str], None] = lambda text: None,
 ) -> Site:
     """Build the page of a folder of results."""
-    known, kept = tasks(), memory or Memory()
+    known, kept = tasks(), memory or RecomputeCache()
     contents = read_repository(folder, known, kept, lambda path: told(f"computing again: {path}"))
     notes = confirm_revisions(contents, models) if models is not None else []
     board = make_board(contents, source or folder.resolve().name, published, notes)
@@ -224,7 +224,7 @@ def readme(title: str, board: Board) -> str:
     )
 
 
-def copy_entries(entries: Mapping[str, Entry], folder: Path, output: Path) -> None:
+def copy_entries(entries: Mapping[str, LeaderboardEntry], folder: Path, output: Path) -> None:
     """Put the entries beside the page, so that its links lead somewhere; a page inside the folder needs no copies."""
     if _is_inside(folder, output):
         return

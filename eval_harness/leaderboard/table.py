@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from eval_harness.leaderboard import words
+from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import COUNTED, Board, Cell, Column, Row, Tab
-from eval_harness.leaderboard.ranking import Pairing, Ranks, Standing
+from eval_harness.leaderboard.ranking import Pairing, Rank, Ranks
 from eval_harness.report.markup import Html, scroller, tag
 
 SHORT = {
@@ -124,7 +124,7 @@ def _row(
         share = _share(cell.point, scales[column.name], column.task.higher_is_better) if cell.whole else 0.0
         own = not row.published and row.mode == tab.mode and cell.whole
         marked = " best" if own and best[column.name] is not None and cell.point == best[column.name] else ""
-        lines = words.cell_lines(row, column, cell, pairing, names)
+        lines = phrases.cell_lines(row, column, cell, pairing, names)
         cells.append(_cell(view, row, cell, lines, style + marked, share))
     kinds = [name for name, is_it in _kinds(tab, row).items() if is_it]
     return tag(
@@ -162,26 +162,26 @@ def _name(tab: Tab, row: Row) -> Html:
         "th",
         shown,
         [tag("span", name, class_=f"badge b-{name.split()[0]}") for name, is_it in badges.items() if is_it],
-        tag("span", words.row_words(row), class_="about"),
-        tag("span", words.settings_words(row.settings), class_="about set") if row.settings else None,
+        tag("span", phrases.row_words(row), class_="about"),
+        tag("span", phrases.settings_words(row.settings), class_="about set") if row.settings else None,
         tag("span", identity, class_="about rev", title=row.revision or row.weights_sha256) if identity else None,
         scope="row",
         class_="name",
     )
 
 
-def _sums(view: View, tab: Tab, row: Row, standing: Standing | None) -> list[Html]:
+def _sums(view: View, tab: Tab, row: Row, standing: Rank | None) -> list[Html]:
     """Rank and means on the paper's count; the script puts in those of other sets."""
     counted = view.board.sets[0]
     total = view.ranks.counts.get((tab.mode, counted.name, row.published), 0)
-    said = words.standing_words(standing, row, total, _whole(row, counted.tasks), len(counted.tasks))
+    said = phrases.standing_words(standing, row, total, _whole(row, counted.tasks), len(counted.tasks))
     if row.mode != tab.mode:
         said = f"not ranked here: it is of mode {row.mode}"
     rank = "–" if standing is None else f"({standing.place})" if row.published else str(standing.place)
     return [
         tag("td", rank, class_="sum rank", title=said),
-        tag("td", words.score(standing.auroc if standing else None), class_="sum auroc"),
-        tag("td", words.score(standing.mae if standing else None), class_="sum mae end"),
+        tag("td", phrases.score(standing.auroc if standing else None), class_="sum auroc"),
+        tag("td", phrases.score(standing.mae if standing else None), class_="sum mae end"),
     ]
 
 
@@ -192,7 +192,7 @@ def _sets(view: View, tab: Tab, row: Row) -> dict[str, list[object]]:
         standing = view.ranks.get(tab, tasks, row)
         done = _whole(row, tasks.tasks)
         total = view.ranks.counts.get((tab.mode, tasks.name, row.published), 0)
-        said = words.standing_words(standing, row, total, done, len(tasks.tasks))
+        said = phrases.standing_words(standing, row, total, done, len(tasks.tasks))
         if row.mode != tab.mode:
             said = f"not ranked here: it is of mode {row.mode}"
         means = (None, None) if standing is None else (_rounded(standing.auroc), _rounded(standing.mae))
@@ -202,13 +202,13 @@ def _sets(view: View, tab: Tab, row: Row) -> dict[str, list[object]]:
 
 def _cell(view: View, row: Row, cell: Cell, lines: Sequence[str], style: str, share: float) -> Html:
     address = view.link(cell.path) if cell.path else row.link
-    text = [words.score(cell.point), tag("i", words.marks(cell), aria_hidden="true")]
-    if cell.extent in words.PARTS:
-        text.append(tag("i", words.PARTS[cell.extent][0], class_="part"))
+    text = [phrases.score(cell.point), tag("i", phrases.marks(cell), aria_hidden="true")]
+    if cell.extent in phrases.PARTS:
+        text.append(tag("i", phrases.PARTS[cell.extent][0], class_="part"))
     content = tag("a", *text, href=address, title="\n".join(lines))
     return tag(
         "td", content, class_=style, data_v=f"{cell.point:.6g}", data_t=cell.contamination[0],
-        data_d="1" if words.deviates(cell) else None, style=f"--h:{share:.2f}",
+        data_d="1" if phrases.deviates(cell) else None, style=f"--h:{share:.2f}",
     )  # fmt: skip
 
 

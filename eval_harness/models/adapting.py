@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ecg_hub.errors import InputError
 from eval_harness.config.protocol import Protocol
-from eval_harness.models.own_models import OwnClassifier, OwnEncoder
+from eval_harness.models.custom_models import CustomClassifier, CustomEncoder
 
 POOLING = {"linear": "mean", "finetune": "mean", "scratch": "mean", "frozen": "attention", "post_train": "mean"}
 FROZEN_MODES = frozenset({"linear", "frozen"})
@@ -108,7 +108,7 @@ def adapt(
     classes: int | None = None,
 ) -> AdaptedModel:
     """Put a new head on an encoder for one mode."""
-    if isinstance(encoder, OwnEncoder):
+    if isinstance(encoder, CustomEncoder):
         return _adapt_own(encoder, mode, len(labels), protocol)
     from ecg_hub import AutoModelForECGClassification
 
@@ -125,12 +125,12 @@ def adapt(
     return AdaptedModel(classifier, mode)
 
 
-def _adapt_own(encoder: OwnEncoder, mode: str, labels: int, protocol: Protocol) -> AdaptedModel:
+def _adapt_own(encoder: CustomEncoder, mode: str, labels: int, protocol: Protocol) -> AdaptedModel:
     if encoder.module is None and mode not in FROZEN_MODES:
         allowed = ", ".join(sorted(FROZEN_MODES))
         raise InputError(f"Mode {mode!r} trains the encoder, and this one is no nn.Module; allowed: {allowed}.")
     own = encoder if encoder.module is None else copy.deepcopy(encoder).requires_grad_(True)
-    return AdaptedModel(OwnClassifier(own, POOLING[mode], labels, protocol.attention_heads), mode)
+    return AdaptedModel(CustomClassifier(own, POOLING[mode], labels, protocol.attention_heads), mode)
 
 
 def parameter_groups(model: AdaptedModel, mode: str, protocol: Protocol) -> list[dict[str, Any]]:

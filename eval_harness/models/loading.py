@@ -14,7 +14,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.names import UNVERIFIED
 from ecg_hub.origin import FOREIGN, Origin, origin_of, shown_name, unverified_text, weights_digest
 from eval_harness.config.options import TRIVIAL, is_own
-from eval_harness.models.own_models import load_own, own_extractor, wrap_pretrained
+from eval_harness.models.custom_models import custom_extractor, load_custom, wrap_pretrained
 from eval_harness.models.trivial import PENALTIES, feature_names
 from eval_harness.results.contamination import declared, own_corpora, own_train_only
 from eval_harness.results.schema import SourceFile
@@ -204,7 +204,7 @@ def _load_trivial(preset: str) -> LoadedModel:
     """The baseline without an encoder: it takes records as they are, at any rate, of 2.5 s or more."""
     from types import SimpleNamespace
 
-    extractor = own_extractor(SimpleNamespace(sampling_rate=500, input_seconds=2.5))
+    extractor = custom_extractor(SimpleNamespace(sampling_rate=500, input_seconds=2.5))
     digest = hashlib.sha256(f"{TRIVIAL}|{PENALTIES}|{feature_names()}".encode()).hexdigest()
     return LoadedModel(TRIVIAL, None, extractor.with_preset(preset), None, None, digest, 0, preset)
 
@@ -213,7 +213,7 @@ def _load_own(name: str, mode: str, preset: str) -> LoadedModel:
     """A Python object of the user's as an encoder."""
     if mode == "scratch":
         raise InputError(f"Mode 'scratch' trains a registered architecture; {name!r} is a Python object.")
-    encoder, extractor, digest = load_own(name)
+    encoder, extractor, digest = load_custom(name)
     return LoadedModel(
         id=name,
         encoder=encoder,

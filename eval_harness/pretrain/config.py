@@ -114,7 +114,7 @@ class PretrainConfig:
         return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def decisive(self, total: int) -> dict[str, Any]:
-        """The values that decide the weights after a number of steps; the end counts where the rate falls towards it."""
+        """Values that decide the weights after `total` steps; the end counts where the rate falls towards it."""
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]}
         return {**found, "steps": total} if self.schedule == "cosine" else found
 

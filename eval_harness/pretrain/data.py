@@ -71,10 +71,10 @@ def _prepared(
 
     folder: Path | None = None
     if catalog.is_path(name):
-        from dataset_scripts.custom import open_own
+        from dataset_scripts.custom import open_custom
 
         root = Path(data_root).expanduser() if str(data_root) not in ("", "mock") else None
-        folder = open_own(name).find_folder(root)
+        folder = open_custom(name).find_folder(root)
     elif not str(data_root):
         raise InputError(f"{name!r} needs --data-root DIR, a folder with one folder per dataset, or --data-root mock.")
     elif str(data_root) == "mock":

@@ -23,7 +23,7 @@ from eval_harness.results.runfile import environment
 
 
 @dataclass(frozen=True)
-class Beginning:
+class InitialWeights:
     """What training starts from.
 
     Attributes:
@@ -43,7 +43,7 @@ class Beginning:
     train_only: Mapping[str, str] = field(default_factory=dict)
 
 
-def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> Beginning:
+def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> InitialWeights:
     """An architecture with random weights."""
     from huggingface_hub.errors import StrictDataclassError
 
@@ -55,10 +55,10 @@ def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
     except StrictDataclassError as error:
         raise InputError(f"--set: {error}") from error
     decisive = {"architecture": chosen.removeprefix(RANDOM), "settings": dict(settings)}
-    return Beginning(model, _entry(model), "random weights", decisive, ())
+    return InitialWeights(model, _entry(model), "random weights", decisive, ())
 
 
-def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning:
+def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWeights:
     """The weights of a folder, short name or hub id, or the authors' checkpoint file.
 
     Projections that are not in them are drawn anew; the authors' file has them.
@@ -88,24 +88,24 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> Beginning
     words = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
     seen = corpora_of(model.config, entry, origin_of(model))
     corpora, alone = (UNDECLARED,) if seen is None else tuple(seen), own_train_only(model.config) or {}
-    return Beginning(model, entry, words, {"weights_sha256": digest}, corpora, alone)
+    return InitialWeights(model, entry, words, {"weights_sha256": digest}, corpora, alone)
 
 
-def from_published(path: Path) -> Beginning:
+def from_published(path: Path) -> InitialWeights:
     """The weights of the authors' checkpoint of ECG-CPC, projection included; nothing in the file is run."""
     from ecg_hub.models.ecg_cpc.convert_ecg_cpc import convert_for_pretraining
     from ecg_hub.models.ecg_cpc.pretraining_ecg_cpc import ECGCPCForPreTraining
     from ecg_hub.origin import weights_digest
     from ecg_hub.weights.checkpoint import read_checkpoint
-    from ecg_hub.weights.state_dict import Entries
+    from ecg_hub.weights.state_dict import StateDictMapper
 
     entry = catalog.get("ecg-cpc")
     source = read_checkpoint(path, member=entry.weights.member, usual_key=entry.weights.key)
-    conversion = convert_for_pretraining(Entries(source.state))
+    conversion = convert_for_pretraining(StateDictMapper(source.state))
     model = ECGCPCForPreTraining(conversion.config)
     model.load_state_dict(conversion.state, strict=True)
     words = f"{path.name} of the authors (sha256 of the file {source.sha256[:16]})"
-    return Beginning(model, entry, words, {"weights_sha256": weights_digest(model)}, entry.pretraining_corpora)
+    return InitialWeights(model, entry, words, {"weights_sha256": weights_digest(model)}, entry.pretraining_corpora)
 
 
 def _entry(model: Any) -> catalog.ModelEntry:

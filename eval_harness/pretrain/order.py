@@ -86,7 +86,7 @@ def _between(counts: Index, ends: Index, low: int, high: int) -> Pieces:
     return Pieces(units.astype(np.int64), start, stop).select(filled)
 
 
-class Lane:
+class Stream:
     """The order of the records of one lane."""
 
     def __init__(self, number: int, pieces: Pieces, seed: int, shuffle_records: int, phase: float = 0.0) -> None:

@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from dataset_scripts.reader import to_millivolt
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.utils.workers import end_with_parent
-from eval_harness.pretrain.order import LANES, Batch, Lane, check_batch, divide, own_lanes
-from eval_harness.pretrain.rows import LEAD_COUNT, Counted, Unusable
+from eval_harness.pretrain.order import LANES, Batch, Stream, check_batch, divide, own_lanes
+from eval_harness.pretrain.record_batch import LEAD_COUNT, Counted, SkippedRecords
 from eval_harness.pretrain.sources import TRAIN, RecordSource, combined_fingerprint, train_only
 from eval_harness.pretrain.stream import Cutting, LaneStream, Pick
 
@@ -186,7 +186,7 @@ class StreamingReader:
             raise InputError(
                 f"{len(self.lanes)} lanes cannot be divided among {self.options.workers} workers; choose a divisor."
             )
-        self.unusable = Unusable(self.records, self.options.max_loss)
+        self.unusable = SkippedRecords(self.records, self.options.max_loss)
 
     @property
     def records(self) -> int:
@@ -240,7 +240,7 @@ class StreamingReader:
         begins = np.cumsum(self._counts) - self._counts
         cutting = Cutting(spec.input_seconds, spec.sampling_rate)
         seed, size = options.seed, options.shuffle_records
-        orders = [Lane(lane, pieces[lane], seed, size, phase=lane / options.lanes) for lane in lanes]
+        orders = [Stream(lane, pieces[lane], seed, size, phase=lane / options.lanes) for lane in lanes]
         return [LaneStream(lane, self.sources, self._firsts, begins, cutting, self.unusable) for lane in orders]
 
     def _prepared(self, picks: Sequence[Pick]) -> NDArray[np.float32]:

@@ -38,7 +38,7 @@ from eval_harness.pretrain.log import (
     write_curves,
 )
 from eval_harness.pretrain.loop import Pretrainer
-from eval_harness.pretrain.models import Beginning, filler, from_scratch, from_weights, publish
+from eval_harness.pretrain.models import InitialWeights, filler, from_scratch, from_weights, publish
 from eval_harness.pretrain.order import BatchSource, check_batch, own_lanes
 from eval_harness.pretrain.probe import Probe, run_probe
 from eval_harness.pretrain.sources import train_only
@@ -126,7 +126,7 @@ def pretrain(
         return read_log(options.output / LOG_FILE) if main else []
 
 
-def _open(config: PretrainConfig, start: Beginning, accelerator: Any, open_source: OpenSource) -> BatchSource:
+def _open(config: PretrainConfig, start: InitialWeights, accelerator: Any, open_source: OpenSource) -> BatchSource:
     """The data of this process, and whether batch, lanes and pieces go together."""
     rank, world = accelerator.process_index, accelerator.num_processes
     mine = own_lanes(config.lanes, rank, world)
@@ -144,7 +144,7 @@ def _open(config: PretrainConfig, start: Beginning, accelerator: Any, open_sourc
 
 
 def _run_file(
-    config: PretrainConfig, start: Beginning, source: BatchSource, total: int, accelerator: Any
+    config: PretrainConfig, start: InitialWeights, source: BatchSource, total: int, accelerator: Any
 ) -> PretrainFile:
     settings: dict[str, JsonValue] = {
         "numbers": config.decisive(total),
@@ -164,7 +164,7 @@ def _run_file(
     )
 
 
-def _train_only(start: Beginning, source: BatchSource) -> dict[str, str]:
+def _train_only(start: InitialWeights, source: BatchSource) -> dict[str, str]:
     """Corpora of which neither the weights at the start nor this run have read other than training records."""
     before = [(corpus, start.train_only.get(corpus)) for corpus in start.corpora]
     return train_only([*before, *((corpus, source.train_only.get(corpus)) for corpus in source.corpora)])
@@ -206,7 +206,7 @@ class _Run:
 
     options: PretrainOptions
     config: PretrainConfig
-    start: Beginning
+    start: InitialWeights
     source: BatchSource
     accelerator: Any
     total: int

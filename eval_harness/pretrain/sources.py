@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ecg_hub.errors import DataError
-from eval_harness.pretrain.rows import OPTIONAL, REQUIRED, Fault, Rows, check_schema, rows_of
+from eval_harness.pretrain.record_batch import OPTIONAL, REQUIRED, Fault, RecordBatch, check_schema, record_batch
 
 if TYPE_CHECKING:
     from dataset_scripts.load import Prepared
@@ -67,7 +67,7 @@ class RecordSource(Protocol):
     def remote(self) -> bool:
         """Whether units come over the network."""
 
-    def read(self, unit: int, start: int, stop: int) -> Rows:
+    def read(self, unit: int, start: int, stop: int) -> RecordBatch:
         """Return rows `start` to `stop` of a unit."""
 
     def place(self, unit: int) -> str:
@@ -97,12 +97,12 @@ class StoreSource:
         lengths = [len(whole) for whole in parts]
         self.counts = np.array([min(UNIT_RECORDS, lengths[part] - start) for part, start in self._units], np.int64)
 
-    def read(self, unit: int, start: int, stop: int) -> Rows:
+    def read(self, unit: int, start: int, stop: int) -> RecordBatch:
         """Return rows of a unit as views of the store."""
         part, first = self._units[unit]
         reader, begin, end = self._readers[part], first + start, first + stop
         gain_uv, baseline = reader.scales(begin, end)
-        return Rows(
+        return RecordBatch(
             record_ids=self._ids[part][begin:end]["record_id"],
             signals=[reader.raw(index) for index in range(begin, end)],
             gain_uv=gain_uv,
@@ -115,7 +115,7 @@ class StoreSource:
         return f"{self.corpus}, records from {self._units[unit][1]}"
 
 
-def other_split(rows: Rows, split: str | None) -> dict[int, Fault]:
+def other_split(rows: RecordBatch, split: str | None) -> dict[int, Fault]:
     """Return the rows that belong to another split than the one in use, each with the rule that leaves it out."""
     if split is None or rows.splits is None:
         return {}
@@ -205,7 +205,7 @@ class FileSource:
         number, group = self._places[unit]
         return f"{self.files[number].path}, row group {group}"
 
-    def read(self, unit: int, start: int, stop: int) -> Rows:
+    def read(self, unit: int, start: int, stop: int) -> RecordBatch:
         """Return rows of a row group or batch."""
         number, group = (int(value) for value in self._places[unit])
         path = self.files[number].path
@@ -222,7 +222,7 @@ class FileSource:
             ) from error
         if len(table) != self.counts[unit]:
             raise DataError(f"{path!r} was changed: row group {group} holds {len(table)} records. {AGAIN}")
-        return rows_of(table.slice(start, stop - start))
+        return record_batch(table.slice(start, stop - start))
 
     def _row_group(self, path: str, group: int) -> pa.Table:
         metadata = self._opened.get(path)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.resampling import as_rate, filter_bank
 from ecg_hub.input.windows import window_length
-from eval_harness.pretrain.order import Block, Lane
-from eval_harness.pretrain.rows import Fault, Rows, Unusable, emptiness, unreadable
+from eval_harness.pretrain.order import Block, Stream
+from eval_harness.pretrain.record_batch import Fault, RecordBatch, SkippedRecords, emptiness, unreadable
 from eval_harness.pretrain.sources import DamagedUnit, RecordSource, other_split
 
 REMOTE_READERS = 8
@@ -58,12 +58,12 @@ class LaneStream:
 
     def __init__(
         self,
-        lane: Lane,
+        lane: Stream,
         sources: Sequence[RecordSource],
         firsts: NDArray[np.int64],
         begins: NDArray[np.int64],
         cutting: Cutting,
-        unusable: Unusable,
+        unusable: SkippedRecords,
     ) -> None:
         self.lane, self.sources = lane, sources
         self._firsts, self._begins, self._cutting, self._unusable = firsts, begins, cutting, unusable
@@ -125,7 +125,7 @@ class LaneStream:
         with ThreadPoolExecutor(REMOTE_READERS) as pool:
             return list(pool.map(self._read_one, spans))
 
-    def _read_one(self, span: tuple[Any, Any, Any, Any]) -> Rows:
+    def _read_one(self, span: tuple[Any, Any, Any, Any]) -> RecordBatch:
         owner, unit, start, stop = (int(value) for value in span)
         source = self.sources[owner]
         try:
@@ -134,7 +134,7 @@ class LaneStream:
             return unreadable([f"row {row}" for row in range(start, stop)], str(error))
 
     def _cut(
-        self, rows: Rows, source: RecordSource, draws: NDArray[np.float64]
+        self, rows: RecordBatch, source: RecordSource, draws: NDArray[np.float64]
     ) -> tuple[list[Pick | None], dict[int, Fault]]:
         """Cut one window from each record that can be used."""
         faults = {**rows.faults, **other_split(rows, source.split)}

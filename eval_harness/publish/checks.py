@@ -14,7 +14,7 @@ from eval_harness.publish.meta import begins_at_random, catalogue_entry, draws_a
 from eval_harness.publish.names import FORCED
 from eval_harness.results.contamination import state
 from eval_harness.results.extent import extent_of
-from eval_harness.results.folders import FoundRun
+from eval_harness.results.folders import ResultFolder
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Result
 from eval_harness.results.verify import compare_with
@@ -40,7 +40,7 @@ def is_synthetic(result: Result) -> bool:
     return bool(result.protocol.deviations.get("synthetic"))
 
 
-def check_run(found: FoundRun, known: Mapping[str, Task]) -> tuple[list[Result], list[Finding], list[Finding]]:
+def check_run(found: ResultFolder, known: Mapping[str, Task]) -> tuple[list[Result], list[Finding], list[Finding]]:
     """Check a run and compute every metric of it again."""
     passed, problems, absent = [], [], []
     for name in found.run.tasks:
@@ -57,7 +57,7 @@ def check_run(found: FoundRun, known: Mapping[str, Task]) -> tuple[list[Result],
     return passed, problems, absent
 
 
-def _problems(found: FoundRun, name: str, result: Result, known: Mapping[str, Task]) -> Iterator[str]:
+def _problems(found: ResultFolder, name: str, result: Result, known: Mapping[str, Task]) -> Iterator[str]:
     wrong = [*content_problems(result, known), *_differs_from_run(found, name, result)]
     yield from wrong
     if not wrong:
@@ -176,7 +176,7 @@ def _contamination(result: Result) -> str | None:
     return None if entry is None else state(list(entry.pretraining_corpora), result.data.name)
 
 
-def _differs_from_run(found: FoundRun, name: str, result: Result) -> Iterator[str]:
+def _differs_from_run(found: ResultFolder, name: str, result: Result) -> Iterator[str]:
     """Where a result does not say what the run file says."""
     run, data = found.run.settings, result.data
     pairs: list[tuple[str, Any, Any]] = [

@@ -16,7 +16,7 @@ from eval_harness.publish.meta import ModelMeta, describe, digest, read_meta
 from eval_harness.publish.names import META_FILE, entry_folder, entry_path, predictions_path, public_id
 from eval_harness.publish.publisher import Publisher, root_files
 from eval_harness.results.extent import partial_words
-from eval_harness.results.folders import FoundRun
+from eval_harness.results.folders import ResultFolder
 from eval_harness.results.schema import Result
 from eval_harness.tasks.task import Task
 
@@ -63,7 +63,7 @@ class Outcome:
 
 
 def prepare(
-    runs: Sequence[FoundRun],
+    runs: Sequence[ResultFolder],
     known: Mapping[str, Task],
     *,
     synthetic: bool = False,
@@ -151,7 +151,7 @@ def entry_bytes(result: Result) -> bytes:
 
 
 def _facts(
-    run: FoundRun, passed: Sequence[Result], problems: list[Finding], submission: Submission, models: Models
+    run: ResultFolder, passed: Sequence[Result], problems: list[Finding], submission: Submission, models: Models
 ) -> ModelFacts | None:
     """Ask for the revision of the run's model."""
     model = run.run.settings.model
@@ -169,7 +169,7 @@ def _facts(
 
 
 def _add(
-    submission: Submission, problems: list[Finding], run: FoundRun, result: Result, facts: ModelFacts | None
+    submission: Submission, problems: list[Finding], run: ResultFolder, result: Result, facts: ModelFacts | None
 ) -> None:
     try:
         path, folder = entry_path(result), entry_folder(result)
@@ -190,7 +190,7 @@ def _add(
     submission.metas[folder] = meta.model_copy(update={"entries": entries})
 
 
-def _add_predictions(submission: Submission, run: FoundRun, passed: Sequence[Result]) -> None:
+def _add_predictions(submission: Submission, run: ResultFolder, passed: Sequence[Result]) -> None:
     for result in passed:
         if result.data is None or result.predictions is None:
             continue

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dataset_scripts.core.extent import RECORDS
 from eval_harness.config.protocol import MODES
-from eval_harness.report.content import Entry
+from eval_harness.report.content import ReportRun
 from eval_harness.report.markup import Html, details, join, table, tag
 from eval_harness.report.scores import state
 from eval_harness.report.svg import mark
@@ -40,12 +40,12 @@ PAIRS = (
 )
 
 
-def results_of(entries: Sequence[Entry]) -> list[Result]:
+def results_of(entries: Sequence[ReportRun]) -> list[Result]:
     """Return all results of the runs."""
     return [result for entry in entries for result in entry.run.results.values()]
 
 
-def notices(entries: Sequence[Entry]) -> list[Html]:
+def notices(entries: Sequence[ReportRun]) -> list[Html]:
     """Return what a reader must know before any number."""
     found = [tag("p", tag("strong", NOTICE), class_="notice")]
     results = results_of(entries)
@@ -74,7 +74,7 @@ def notices(entries: Sequence[Entry]) -> list[Html]:
     return found
 
 
-def run_table(entries: Sequence[Entry]) -> Html:
+def run_table(entries: Sequence[ReportRun]) -> Html:
     """Return the runs with their marks: model, mode, protocol and size."""
     rows = []
     for entry in entries:
@@ -111,19 +111,19 @@ def run_table(entries: Sequence[Entry]) -> Html:
     return join([table(head, rows, caption="Runs; colour and mark are the same on the whole page"), tag("ul", words)])
 
 
-def key(entry: Entry) -> Html:
+def key(entry: ReportRun) -> Html:
     """Return the mark of a run as a small picture beside its name."""
     return tag(
         "svg", mark(entry.index, 8, 8), viewBox="0 0 16 16", width=14, height=14, class_="key", aria_hidden="true"
     )
 
 
-def legend(entries: Sequence[Entry]) -> Html:
+def legend(entries: Sequence[ReportRun]) -> Html:
     """Return the marks and names of runs."""
     return tag("ul", [tag("li", key(entry), entry.name) for entry in entries], class_="legend")
 
 
-def data_table(entries: Sequence[Entry], datasets: Mapping[str, ECGDataset]) -> Html:
+def data_table(entries: Sequence[ReportRun], datasets: Mapping[str, ECGDataset]) -> Html:
     """Return the data sets: records, licence, fingerprint, and whether each model has seen them."""
     rows: list[list[object]] = []
     found: dict[tuple[str, str], list[Result]] = {}
@@ -154,7 +154,7 @@ def data_table(entries: Sequence[Entry], datasets: Mapping[str, ECGDataset]) -> 
     )
 
 
-def environment_list(entries: Sequence[Entry]) -> Html:
+def environment_list(entries: Sequence[ReportRun]) -> Html:
     """Return versions and machine; several values where runs differ."""
     values: dict[str, dict[str, None]] = {}
     for entry in entries:
@@ -164,7 +164,7 @@ def environment_list(entries: Sequence[Entry]) -> Html:
     return details("Environment", tag("dl", pairs))
 
 
-def interval_words(entries: Sequence[Entry]) -> str:
+def interval_words(entries: Sequence[ReportRun]) -> str:
     """Say what the intervals are."""
     found = dict.fromkeys(
         (values.get("confidence"), values.get("resamples"), values.get("resample_unit"))
@@ -180,7 +180,7 @@ def interval_words(entries: Sequence[Entry]) -> str:
     )
 
 
-def _deviations(entry: Entry) -> str:
+def _deviations(entry: ReportRun) -> str:
     found = dict.fromkeys(
         f"{name}={value}" for result in entry.run.results.values() for name, value in deviations_of(result).items()
     )

@@ -20,7 +20,7 @@ from eval_harness.report.efficiency import efficiency_part
 from eval_harness.report.markup import Html, details, tag
 from eval_harness.report.robustness import robustness_part
 from eval_harness.report.transfer import transfer_part
-from eval_harness.results.folders import FoundRun, find_runs
+from eval_harness.results.folders import ResultFolder, find_runs
 from eval_harness.results.runfile import RUN_FILE
 from eval_harness.results.schema import read_json
 
@@ -63,7 +63,7 @@ class Found:
 class Content:
     """What a report is about: runs, analyses, and what could not be read, in sentences."""
 
-    runs: Sequence[FoundRun]
+    runs: Sequence[ResultFolder]
     analyses: Sequence[Found] = ()
     remarks: Sequence[str] = ()
 
@@ -74,7 +74,7 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
     The runs of a study (its folder `runs`) are in the part of the study and are no runs of the report, unless a folder
     within is named.
     """
-    runs: list[FoundRun] = []
+    runs: list[ResultFolder] = []
     files: dict[Path, None] = {}
     for entry in paths:
         path = Path(entry).expanduser()

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from eval_harness.analyses.cka.plot import WRITE_UP_TO, matrix
 from eval_harness.analyses.cka.schema import CkaResult
-from eval_harness.analyses.rows import stage_rows
 from eval_harness.analyses.studies import told_apart
+from eval_harness.analyses.tables import stage_rows
 from eval_harness.report.markup import Html, details, scroller, table, tag
 from eval_harness.report.svg import chart, label, line, shortened
 

@@ -11,7 +11,7 @@ from ecg_hub.errors import EcgHubError
 from eval_harness.analyses.studies import told_apart
 from eval_harness.config.options import PREFIX
 from eval_harness.results.comparison import Comparison, compare_models
-from eval_harness.results.folders import FoundRun
+from eval_harness.results.folders import ResultFolder
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate, Result
 from eval_harness.results.scoring import ResampleUnit
@@ -37,7 +37,7 @@ METRIC_TITLES = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class ReportRun:
     """One run of the report: its place decides colour and mark everywhere.
 
     Attributes:
@@ -48,14 +48,14 @@ class Entry:
 
     index: int
     name: str
-    run: FoundRun
+    run: ResultFolder
 
 
 @dataclass(frozen=True)
 class Scored:
     """A finished result, and its predictions where they can be read."""
 
-    entry: Entry
+    entry: ReportRun
     result: Result
     predictions: Predictions | None = None
 
@@ -78,7 +78,7 @@ class TaskContent:
     task: Task | None
     dataset: ECGDataset | None
     scored: Sequence[Scored]
-    unscored: Sequence[tuple[Entry, str]]
+    unscored: Sequence[tuple[ReportRun, str]]
     comparison: Comparison | None = None
     remarks: Sequence[str] = field(default_factory=tuple)
 
@@ -104,7 +104,7 @@ class TaskContent:
             return label
         return self.dataset.label_title(self.task.label_column, label)
 
-    def standing(self, entry: Entry) -> tuple[int, int] | None:
+    def standing(self, entry: ReportRun) -> tuple[int, int] | None:
         """Rank of a run and how many share it, or None without a comparison."""
         for found in self.comparison.standings if self.comparison else ():
             if found.model == entry.name:
@@ -118,14 +118,14 @@ class TaskContent:
         return min(known, key=lambda item: sign * (main_estimate(item.result).point or 0.0), default=None)
 
 
-def without_folders(runs: Sequence[FoundRun]) -> list[FoundRun]:
+def without_folders(runs: Sequence[ResultFolder]) -> list[ResultFolder]:
     """Return runs whose models are not called by a folder of the machine but by its last parts: a page is passed on."""
     ids = list(dict.fromkeys(run.run.settings.model.id for run in runs))
     names = told_apart([model for model in ids if model.removeprefix(PREFIX).startswith(("/", "~", "."))])
     return [_renamed(run, names[model]) if (model := run.run.settings.model.id) in names else run for run in runs]
 
 
-def _renamed(found: FoundRun, name: str) -> FoundRun:
+def _renamed(found: ResultFolder, name: str) -> ResultFolder:
     settings = found.run.settings
     model = settings.model.model_copy(update={"id": name})
     run = found.run.model_copy(update={"settings": settings.model_copy(update={"model": model})})
@@ -133,13 +133,13 @@ def _renamed(found: FoundRun, name: str) -> FoundRun:
     return replace(found, run=run, results=results)
 
 
-def entries(runs: Sequence[FoundRun]) -> list[Entry]:
+def entries(runs: Sequence[ResultFolder]) -> list[ReportRun]:
     """Number the runs and give each a name of its own: with the folder that tells it from others of its name."""
-    found: list[Entry] = []
+    found: list[ReportRun] = []
     for index, run in enumerate(runs):
         alike = [other.folder for other in runs if other.name == run.name]
         told_apart = f" ({_own_part(run.folder, alike) or f'run {index + 1}'})" if len(alike) > 1 else ""
-        found.append(Entry(index, f"{run.name}{told_apart}", run))
+        found.append(ReportRun(index, f"{run.name}{told_apart}", run))
     return found
 
 
@@ -152,7 +152,7 @@ def _own_part(folder: Path, alike: Sequence[Path]) -> str:
     return ""
 
 
-def task_names(runs: Sequence[FoundRun], wanted: Collection[str] | None, known: Mapping[str, Task]) -> list[str]:
+def task_names(runs: Sequence[ResultFolder], wanted: Collection[str] | None, known: Mapping[str, Task]) -> list[str]:
     """Return the tasks asked for in the runs: known ones in the order of the registry, then the others."""
     asked = dict.fromkeys(task for run in runs for task in run.run.tasks if wanted is None or task in wanted)
     order = {name: place for place, name in enumerate(known)}
@@ -161,7 +161,7 @@ def task_names(runs: Sequence[FoundRun], wanted: Collection[str] | None, known: 
 
 def gather(
     names: Sequence[str],
-    found: Sequence[Entry],
+    found: Sequence[ReportRun],
     known: Mapping[str, Task],
     datasets: Mapping[str, ECGDataset],
     resamples: int | None = None,
@@ -209,14 +209,14 @@ def resampling(scored: Sequence[Scored]) -> tuple[int, ResampleUnit, float]:
     return number, unit, confidence if isinstance(confidence, float) else 0.95
 
 
-def _predictions(entry: Entry, result: Result) -> tuple[Predictions | None, str]:
+def _predictions(entry: ReportRun, result: Result) -> tuple[Predictions | None, str]:
     try:
         return entry.run.predictions(result), ""
     except EcgHubError as error:
         return None, f"Predictions of {entry.name} are not shown: {_without_folder(str(error), entry)}"
 
 
-def _without_folder(message: str, entry: Entry) -> str:
+def _without_folder(message: str, entry: ReportRun) -> str:
     """Return a message without the place of the folder: a report is passed on."""
     return message.replace(f"{entry.run.folder}/", "").replace(str(entry.run.folder), entry.run.folder.name)
 

@@ -14,12 +14,12 @@ from eval_harness.report import about, scores
 from eval_harness.report.analyses import Content, Found, analysis_part
 from eval_harness.report.analyses import chosen as chosen_analyses
 from eval_harness.report.calibration import calibration_part
-from eval_harness.report.content import Entry, TaskContent, entries, gather, task_names, without_folders
+from eval_harness.report.content import ReportRun, TaskContent, entries, gather, task_names, without_folders
 from eval_harness.report.ecgs import EcgSource
 from eval_harness.report.labels import label_order, label_table, metric_tables, subgroup_part
 from eval_harness.report.markup import Html, anchor, join, style_sheet, tag
 from eval_harness.report.training import read_history, training_charts
-from eval_harness.results.folders import FoundRun
+from eval_harness.results.folders import ResultFolder
 from eval_harness.tasks.registry import datasets as known_datasets
 from eval_harness.tasks.registry import tasks as known_tasks
 from eval_harness.tasks.task import Task
@@ -98,7 +98,7 @@ class Studies:
 
 
 def write_report(
-    content: Content | Sequence[FoundRun], path: Path, options: ReportOptions, quiet: bool = True
+    content: Content | Sequence[ResultFolder], path: Path, options: ReportOptions, quiet: bool = True
 ) -> Written:
     """Write the report of some runs and analyses as one HTML file."""
     content = content if isinstance(content, Content) else Content(content)
@@ -145,7 +145,7 @@ def _without_predictions(content: TaskContent) -> TaskContent:
 
 
 def _body(
-    found: Sequence[Entry],
+    found: Sequence[ReportRun],
     contents: Sequence[TaskContent],
     parts: Sequence[Html],
     studies: Studies,
@@ -182,7 +182,7 @@ def _body(
     return join([tag("a", "To the results", href="#main", class_="skip"), head, contents_list, main, _footer()])
 
 
-def _glance(found: Sequence[Entry], contents: Sequence[TaskContent], datasets: Mapping[str, Any]) -> list[object]:
+def _glance(found: Sequence[ReportRun], contents: Sequence[TaskContent], datasets: Mapping[str, Any]) -> list[object]:
     """Runs, data, and all scores in one table."""
     results = [item.result for content in contents for item in content.scored]
     return [
@@ -239,7 +239,7 @@ def _task_part(content: TaskContent, options: ReportOptions, ecgs: EcgSource) ->
     )
 
 
-def _training(found: Sequence[Entry], contents: Sequence[TaskContent], tasks: Mapping[str, Task]) -> Html:
+def _training(found: Sequence[ReportRun], contents: Sequence[TaskContent], tasks: Mapping[str, Task]) -> Html:
     """Training curves of every training run that the tasks are read from."""
     runs: dict[str, str] = {}
     for content in contents:

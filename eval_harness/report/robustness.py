@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from eval_harness.analyses.robustness.plot import SINGLE, along, by_group, lead_name, score_range, strongest
 from eval_harness.analyses.robustness.schema import Condition, RobustnessResult
-from eval_harness.analyses.rows import condition_rows
+from eval_harness.analyses.tables import condition_rows
 from eval_harness.report.content import METRIC_TITLES
 from eval_harness.report.forest import LEFT, TRACE_TOP, Line, Trace, forest, trace_chart
 from eval_harness.report.markup import Html, details, scroller, table, tag

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval_harness.report.content import METRIC_TITLES, Entry, Scored, TaskContent, main_estimate
+from eval_harness.report.content import METRIC_TITLES, ReportRun, Scored, TaskContent, main_estimate
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.markup import Html, anchor, details, join, scroller, table, tag
 from eval_harness.results.comparison import p_text
@@ -20,7 +20,7 @@ STATES = {
 }
 
 
-def matrix(contents: Sequence[TaskContent], entries: Sequence[Entry]) -> Html:
+def matrix(contents: Sequence[TaskContent], entries: Sequence[ReportRun]) -> Html:
     """Return the scores at a glance: one row per task, one column per run."""
     head = [tag("th", name, scope="col") for name in ("task", "metric", *(entry.name for entry in entries))]
     body = []
@@ -146,7 +146,7 @@ def _cell(content: TaskContent, item: Scored | None, reason: str | None) -> Html
     return tag("td", f"{estimate.point:.3f}", badge, tag("span", ends), warning, class_="ci best" if badge else "ci")
 
 
-def _badge(content: TaskContent, entry: Entry) -> Html | None:
+def _badge(content: TaskContent, entry: ReportRun) -> Html | None:
     """Best, or tied with it."""
     standing = content.standing(entry)
     if standing is None or standing[0] != 1 or content.comparison is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval_harness.report.content import Entry
+from eval_harness.report.content import ReportRun
 from eval_harness.report.markup import Html, details, join, table, tag
 from eval_harness.report.svg import axis, chart, horizontal, mark, series, vertical
 
@@ -26,14 +26,14 @@ class History:
         best: the epoch whose weights were kept, or None.
     """
 
-    entry: Entry
+    entry: ReportRun
     epochs: tuple[int, ...]
     loss: tuple[float, ...]
     validation: tuple[float, ...]
     best: int | None
 
 
-def read_history(entry: Entry, training_run: str) -> History | None:
+def read_history(entry: ReportRun, training_run: str) -> History | None:
     """Read the history of a training run; None where there is none or it cannot be read."""
     path = Path(entry.run.folder) / "history" / f"{training_run}.json"
     try:

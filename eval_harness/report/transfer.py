@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from eval_harness.analyses.rows import concept_rows
+from eval_harness.analyses.tables import concept_rows
 from eval_harness.analyses.transfer.schema import TransferResult, TransferTask
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.markup import Html, details, scroller, table, tag

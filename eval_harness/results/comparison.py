@@ -58,7 +58,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Rank:
     """A model's place in a task.
 
     Attributes:
@@ -90,7 +90,7 @@ class Comparison:
     metric: str
     records: int
     labels: tuple[str, ...]
-    standings: list[Standing]
+    standings: list[Rank]
     pairs: list[Pair]
     unit: ResampleUnit
     patients: int | None
@@ -256,11 +256,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _standings(
     ranked: Sequence[str], scores: Mapping[str, tuple[float, NDArray[np.float64]]], pairs: Sequence[Pair]
-) -> list[Standing]:
+) -> list[Rank]:
     published = {(pair.first, pair.second) for pair in pairs if pair.difference.significant}
     plain = {model: rank for rank, group in _tie_groups(ranked, published) for model in group}
     return [
-        Standing(model, interval(*scores[model]), rank, tuple(other for other in group if other != model), plain[model])
+        Rank(model, interval(*scores[model]), rank, tuple(other for other in group if other != model), plain[model])
         for rank, group in _tie_groups(ranked, {(pair.first, pair.second) for pair in pairs if pair.distinguished})
         for model in group
     ]

@@ -53,7 +53,7 @@ def claim(folder: Path, asked: RunFile, overwrite: bool) -> None:
 
 
 @dataclass(frozen=True)
-class FoundRun:
+class ResultFolder:
     """A result folder: its run file and the results in it, by task."""
 
     folder: Path
@@ -74,7 +74,7 @@ class FoundRun:
         return read_predictions(self.folder / result.predictions.file, result.predictions.sha256)
 
 
-def find_runs(paths: Iterable[Path | str]) -> list[FoundRun]:
+def find_runs(paths: Iterable[Path | str]) -> list[ResultFolder]:
     """Return the runs in the given folders and below them, in the order of the paths, each once."""
     folders: dict[Path, None] = {}
     for entry in paths:
@@ -90,11 +90,11 @@ def find_runs(paths: Iterable[Path | str]) -> list[FoundRun]:
     return [read_found(folder) for folder in folders]
 
 
-def read_found(folder: Path) -> FoundRun:
+def read_found(folder: Path) -> ResultFolder:
     """Read one result folder."""
     run = read_run(folder / RUN_FILE)
     files = (path for path in sorted(folder.glob("*.json")) if path.name not in (RUN_FILE, SPREAD_FILE))
     results = {path.stem: read_result(path) for path in files}
     # Folders of several jobs are merged by copying: run.json is then that of the last one.
     others = {task: result.task_version for task, result in results.items() if task not in run.tasks}
-    return FoundRun(folder, run.model_copy(update={"tasks": {**run.tasks, **others}}), results)
+    return ResultFolder(folder, run.model_copy(update={"tasks": {**run.tasks, **others}}), results)

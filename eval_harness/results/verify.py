@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from ecg_hub.errors import EcgHubError
 from eval_harness.results.extent import partial_words
-from eval_harness.results.folders import FoundRun
+from eval_harness.results.folders import ResultFolder
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Result
 from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
@@ -38,12 +38,12 @@ class Check:
     notes: tuple[str, ...] = ()
 
 
-def verify(run: FoundRun, tasks: Mapping[str, Task]) -> list[Check]:
+def verify(run: ResultFolder, tasks: Mapping[str, Task]) -> list[Check]:
     """Check every task of a run."""
     return [_check(run, name, version, tasks) for name, version in run.run.tasks.items()]
 
 
-def _check(run: FoundRun, name: str, version: int, tasks: Mapping[str, Task]) -> Check:
+def _check(run: ResultFolder, name: str, version: int, tasks: Mapping[str, Task]) -> Check:
     result = run.results.get(name)
     if result is None or result.status != "done":
         reason = "there is no result file" if result is None else f"{result.status}: {result.reason}"

@@ -27,9 +27,9 @@ from eval_harness.data.windows import RunData, Windows
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.models import trivial
 from eval_harness.models.adapting import FROZEN_MODES, AdaptedModel, adapt
+from eval_harness.models.custom_heads import save_custom_head
+from eval_harness.models.custom_models import CustomEncoder, features_may_be_kept
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice, source_file, with_random_weights
-from eval_harness.models.own_heads import save_own_head
-from eval_harness.models.own_models import OwnEncoder, features_may_be_kept
 from eval_harness.results.contamination import state as contamination_state
 from eval_harness.results.extent import compare, release_info
 from eval_harness.results.folders import claim, own_folder
@@ -65,7 +65,7 @@ def say(text: str) -> None:
 
 
 @dataclass
-class Bench:
+class RunContext:
     """What the jobs of one call share: options, processes and device, prepared data, the model in use."""
 
     options: RunOptions
@@ -120,7 +120,7 @@ def finished(task: Any, job: Job) -> Result | None:
     return result if result is not None and result.status == "done" else None
 
 
-def run_job(job: Job, bench: Bench) -> list[Result]:
+def run_job(job: Job, bench: RunContext) -> list[Result]:
     """Do a job, or what is left of it."""
     started = time.perf_counter()
     loaded, cache = bench.model(job)
@@ -148,7 +148,7 @@ def run_job(job: Job, bench: Bench) -> list[Result]:
         ]
 
 
-def run_file(job: Job, bench: Bench, loaded: LoadedModel, data: RunData) -> RunFile:
+def run_file(job: Job, bench: RunContext, loaded: LoadedModel, data: RunData) -> RunFile:
     """What decides the scores of this job's folder."""
     options = bench.options
     settings = RunSettings(
@@ -199,7 +199,7 @@ def model_info(loaded: LoadedModel) -> ModelInfo:
 
 def predicted(
     job: Job,
-    bench: Bench,
+    bench: RunContext,
     loaded: LoadedModel,
     cache: FeatureCache,
     data: RunData,
@@ -241,7 +241,7 @@ def predicted(
 
 
 def predicted_by_baseline(
-    job: Job, bench: Bench, data: RunData, timings: dict[str, float]
+    job: Job, bench: RunContext, data: RunData, timings: dict[str, float]
 ) -> tuple[Predictions, dict[str, Any]]:
     """Predictions of the baseline `trivial`, written, and notes of its fit."""
     started = time.perf_counter()
@@ -261,7 +261,7 @@ def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:
 
 
 def assemble(
-    job: Job, bench: Bench, loaded: LoadedModel, cache: FeatureCache, data: RunData
+    job: Job, bench: RunContext, loaded: LoadedModel, cache: FeatureCache, data: RunData
 ) -> tuple[AdaptedModel, Windows, Predictor]:
     """The model with its new head, the windows it is fed, and what predicts with it."""
     options, accelerator = bench.options, bench.accelerator
@@ -346,7 +346,7 @@ def _known(values: list[Any]) -> list[Any] | None:
 def scored(
     task: Any,
     job: Job,
-    bench: Bench,
+    bench: RunContext,
     loaded: LoadedModel,
     data: RunData,
     predictions: Predictions,
@@ -402,11 +402,11 @@ def scored(
 
 
 def save_model(
-    job: Job, bench: Bench, model: AdaptedModel, loaded: LoadedModel, data: RunData, validation: Any
+    job: Job, bench: RunContext, model: AdaptedModel, loaded: LoadedModel, data: RunData, validation: Any
 ) -> None:
     """Keep encoder, head, extractor and thresholds as a folder that AutoModelForECGClassification loads.
 
-    Of an encoder that is not ours its head is kept, and its weights where they were trained (`own_heads`).
+    Of an encoder that is not ours its head is kept, and its weights where they were trained (`custom_heads`).
     """
     target = model_path(job)
     aside = target.with_name(f".{target.name}.part")
@@ -414,9 +414,9 @@ def save_model(
     classifier: Any = model.classifier
     classes_only = data.classes == len(data.labels)
     chosen = choose_thresholds(data.validation.targets, validation) if classes_only else None
-    if isinstance(loaded.encoder, OwnEncoder):
+    if isinstance(loaded.encoder, CustomEncoder):
         heads = bench.options.protocol.attention_heads
-        save_own_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
+        save_custom_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
     else:
         if chosen is not None:
             classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]

@@ -13,7 +13,7 @@ from ecg_hub.errors import InputError, ResultError
 from eval_harness.config.options import RunOptions, TrainSubset
 from eval_harness.config.post_training import PostTraining
 from eval_harness.config.protocol import Protocol
-from eval_harness.results.folders import FoundRun
+from eval_harness.results.folders import ResultFolder
 from eval_harness.results.runfile import RunFile
 
 TOLERANCE = 1e-5
@@ -83,7 +83,7 @@ def options_of(run: RunFile, data_root: str, output: Path, **others: Any) -> Run
     )
 
 
-def compare_runs(stored: FoundRun, again: FoundRun) -> Iterator[Repeat]:
+def compare_runs(stored: ResultFolder, again: ResultFolder) -> Iterator[Repeat]:
     """Compare a run with the same run made again, task by task."""
     for task in stored.run.tasks:
         old, new = stored.results.get(task), again.results.get(task)
@@ -95,7 +95,7 @@ def compare_runs(stored: FoundRun, again: FoundRun) -> Iterator[Repeat]:
             yield _compare(task, stored, again)
 
 
-def _compare(task: str, stored: FoundRun, again: FoundRun) -> Repeat:
+def _compare(task: str, stored: ResultFolder, again: ResultFolder) -> Repeat:
     old, new = stored.results[task], again.results[task]
     metric = "macro_auroc" if "macro_auroc" in old.metrics else "mae"
     points = (old.metrics[metric].point, new.metrics[metric].point)
@@ -114,7 +114,7 @@ def _compare(task: str, stored: FoundRun, again: FoundRun) -> Repeat:
     return Repeat(task, "equal" if largest <= TOLERANCE else "differs", largest, *points)
 
 
-def changed_environment(stored: FoundRun, again: FoundRun) -> list[str]:
+def changed_environment(stored: ResultFolder, again: ResultFolder) -> list[str]:
     """Say what of the environment differs, e.g. "torch 2.12.0 -> 2.13.0"."""
     old, new = stored.run.environment, again.run.environment
     return [

@@ -18,7 +18,7 @@ from eval_harness.results.folders import FolderRefusedError
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now, write_result
 from eval_harness.results.summary import write_spread
-from eval_harness.runner.job import Bench, finished, run_job, say
+from eval_harness.runner.job import RunContext, finished, run_job, say
 from eval_harness.runner.plan import Job, plan
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -27,7 +27,7 @@ PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 def evaluate(options: RunOptions, quiet: bool = False) -> list[Result]:
     """Score models on tasks; continues what an earlier call with the same settings left."""
     jobs = plan(options)
-    bench = Bench(options, make_accelerator(options), Datasets(options), quiet)
+    bench = RunContext(options, make_accelerator(options), Datasets(options), quiet)
     results: list[Result] = []
     for job in jobs:
         results += attempt(job, bench)
@@ -61,7 +61,7 @@ def accelerator_for(device: str | None, precision: str, **more: Any) -> Any:
         return Accelerator(cpu=cpu, mixed_precision=precision, **more)
 
 
-def attempt(job: Job, bench: Bench) -> list[Result]:
+def attempt(job: Job, bench: RunContext) -> list[Result]:
     """Do a job; what goes wrong becomes rows with a reason, and the next job is done."""
     if job.skip:
         return [row(task, job, bench, "skipped", job.skip) for task in job.tasks]
@@ -86,7 +86,7 @@ def kept(task: Any, job: Job) -> Result | None:
         return None
 
 
-def failed(task: Any, job: Job, bench: Bench, reason: str) -> Result:
+def failed(task: Any, job: Job, bench: RunContext, reason: str) -> Result:
     """A failed row, written to its file where the folder can be written."""
     result = row(task, job, bench, "failed", reason)
     try:
@@ -96,7 +96,7 @@ def failed(task: Any, job: Job, bench: Bench, reason: str) -> Result:
     return result
 
 
-def row(task: Any, job: Job, bench: Bench, status: Any, reason: str) -> Result:
+def row(task: Any, job: Job, bench: RunContext, status: Any, reason: str) -> Result:
     """A result without a score."""
     protocol = bench.options.protocol.for_mode(job.mode)
     return Result(

@@ -20,10 +20,10 @@ from eval_harness.tasks.task import CATEGORIES, TARGETS, TargetSelector, Task, r
 
 if TYPE_CHECKING:
     from dataset_scripts.core.spec import ECGDataset
-    from dataset_scripts.custom import OwnDataset
+    from dataset_scripts.custom import CustomDataset
 
 
-__all__ = ["Run", "Task", "datasets", "expand", "get_task", "own_datasets", "runs", "suites", "tasks", "validate"]
+__all__ = ["Run", "Task", "custom_datasets", "datasets", "expand", "get_task", "runs", "suites", "tasks", "validate"]
 
 TASKS_FOLDER = Path(__file__).resolve().parent
 REMEDY = "See `ecg-eval ls tasks` and `ecg-eval ls suites`."
@@ -57,7 +57,7 @@ class Run:
     selectors: tuple[tuple[str, TargetSelector], ...] = ()
 
     def outputs(self, regression: bool, groups: Mapping[str, Sequence[str]]) -> list[str]:
-        """Return the published classes, or regression targets, of the run; selected ones as far as the data name them."""
+        """Return classes, or regression targets, of the run; selected ones as far as the data name them."""
         targets = set(self.regression_targets)
         chosen = [s.among(groups) for kind, s in self.selectors if (kind == "regression") == regression]
         listed = [label for label in self.labels if (label in targets) == regression]
@@ -87,7 +87,7 @@ def tasks(include: Iterable[Path | str] = ()) -> dict[str, Task]:
     return _joined(own) if own.tasks else dict(_built_in())
 
 
-def own_datasets(include: Iterable[Path | str]) -> dict[str, OwnDataset]:
+def custom_datasets(include: Iterable[Path | str]) -> dict[str, CustomDataset]:
     """Return a user's own archives by name: those described in the given files, and those that tasks in them name."""
     return _read_all(include).datasets
 
@@ -100,7 +100,7 @@ def datasets(include: Iterable[Path | str] = ()) -> dict[str, ECGDataset]:
     """
     from dataset_scripts import catalog
 
-    return {**catalog.datasets(), **own_datasets(include)}
+    return {**catalog.datasets(), **custom_datasets(include)}
 
 
 def get_task(name: str, include: Iterable[Path | str] = ()) -> Task:
@@ -216,7 +216,7 @@ class Included:
     """
 
     tasks: list[tuple[Path, Task]]
-    datasets: dict[str, OwnDataset]
+    datasets: dict[str, CustomDataset]
 
 
 @cache
@@ -258,7 +258,7 @@ def _read_all(include: Iterable[Path | str]) -> Included:
     from dataset_scripts.custom import is_description
 
     found: list[tuple[Path, Task]] = []
-    described: dict[str, OwnDataset] = {}
+    described: dict[str, CustomDataset] = {}
     problems = []
     for path in files:
         try:
@@ -277,12 +277,12 @@ def _read_all(include: Iterable[Path | str]) -> Included:
     return Included(found, described)
 
 
-def _add_own(described: dict[str, OwnDataset], path: Path) -> str:
+def _add_own(described: dict[str, CustomDataset], path: Path) -> str:
     """Read a description, unless it is known already, and return the archive's name."""
     from dataset_scripts.catalog import refuse_published_name
-    from dataset_scripts.custom import open_own
+    from dataset_scripts.custom import open_custom
 
-    own = open_own(path)
+    own = open_custom(path)
     refuse_published_name(own.name, path)
     known = described.setdefault(own.name, own)
     if known.source.resolve() != own.source.resolve():
@@ -389,7 +389,7 @@ def _members(name: str, known: Mapping[str, Task], known_suites: Mapping[str, Su
     raise unknown_name("task or suite", name, [*known, *known_suites], remedy)
 
 
-def _check_dataset(path: Path, task: Task, own: Mapping[str, OwnDataset]) -> None:
+def _check_dataset(path: Path, task: Task, own: Mapping[str, CustomDataset]) -> None:
     from dataset_scripts import catalog
 
     known = {**catalog.datasets(), **own}
@@ -418,7 +418,7 @@ def _check_dataset(path: Path, task: Task, own: Mapping[str, OwnDataset]) -> Non
         _check_labels(path, task, own[task.dataset])
 
 
-def _check_labels(path: Path, task: Task, dataset: OwnDataset) -> None:
+def _check_labels(path: Path, task: Task, dataset: CustomDataset) -> None:
     """Labels of an archive whose description lists them all must be among them."""
     known = dataset.targets if task.kind == "regression" else dataset.labels
     unknown = [label for label in task.labels if label not in known] if known is not None else []

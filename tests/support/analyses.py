@@ -13,7 +13,7 @@ from eval_harness.analyses.files import Analysis, write_analysis
 from eval_harness.analyses.label_efficiency.study import Study, summary
 from eval_harness.analyses.robustness.corruptions import corruptions
 from eval_harness.analyses.robustness.schema import RobustnessResult
-from eval_harness.analyses.studies import METRICS, Joint, RunScore, joint
+from eval_harness.analyses.studies import METRICS, RunScore, SeedAverage, joint
 from eval_harness.analyses.study_results import AblationResult
 from eval_harness.analyses.transfer.schema import TransferResult
 from eval_harness.config.options import RunOptions
@@ -65,7 +65,7 @@ def efficiency(**changes: Any) -> dict[str, Any]:
     rng, sizes = np.random.default_rng(0), [100 * 2**k for k in range(5)]
     curves = {(str(MODEL["id"]), "finetune"): (1.0, 0.5, 0.05), ("s4", "scratch"): (2.0, 0.5, 0.06)}
 
-    def made(loss: float, records: int) -> Joint:
+    def made(loss: float, records: int) -> SeedAverage:
         noise, away = rng.normal(0, 0.004, 100), rng.permutation([-0.002, 0.0, 0.002])
         scores = [dict.fromkeys(METRICS, 1 - loss + error) for error in away]
         around = [dict.fromkeys(METRICS, 1 - loss + error + noise) for error in away]

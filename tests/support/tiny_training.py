@@ -15,7 +15,7 @@ from torch import nn
 from eval_harness.config.protocol import Protocol
 from eval_harness.data.windows import RunData, Windows, make_split
 from eval_harness.models.adapting import AdaptedModel
-from eval_harness.models.own_models import OwnClassifier
+from eval_harness.models.custom_models import CustomClassifier
 from eval_harness.training.features import FeatureCache, Predictor
 from eval_harness.training.trainer import Checkpoint, Trainer
 
@@ -46,7 +46,7 @@ def toy(mode: str, labels: int = len(LABELS), seed: int = 0) -> AdaptedModel:
     """The toy encoder as a mode trains it."""
     torch.manual_seed(seed)
     pooling = "attention" if mode == "frozen" else "mean"
-    return AdaptedModel(OwnClassifier(ToyEncoder(), pooling, labels, 1), mode)
+    return AdaptedModel(CustomClassifier(ToyEncoder(), pooling, labels, 1), mode)
 
 
 class Records:

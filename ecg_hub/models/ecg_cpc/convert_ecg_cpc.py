@@ -10,14 +10,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
-from ecg_hub.weights.state_dict import Conversion, Entries, take_s4_block
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper, take_s4_block
 
 HEAD = "ts_encoder.head_ssl.proj.0.weight"
 _CONV, _S4 = "ts_encoder.encoder.", "ts_encoder.predictor.predictor."
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = ECGCPCConfig(kernel_length=_kernel_length(entries))
     state = _conv_encoder(entries, config)
@@ -39,7 +39,7 @@ def convert(entries: Entries) -> Conversion:
     return Conversion(config, state, [note])
 
 
-def convert_for_pretraining(entries: Entries) -> Conversion:
+def convert_for_pretraining(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict with the projection of the contrastive loss, so that training can go on.
 
     Args:
@@ -58,12 +58,12 @@ def convert_for_pretraining(entries: Entries) -> Conversion:
     return Conversion(conversion.config, {**state, "projections.0.weight": projection}, conversion.notes)
 
 
-def _kernel_length(entries: Entries) -> int:
+def _kernel_length(entries: StateDictMapper) -> int:
     shape = entries.shape(f"{_S4}s4_layers.0.kernel.kernel.omega")
     return ECGCPCConfig().kernel_length if shape is None else 2 * (shape[0] - 1)
 
 
-def _conv_encoder(entries: Entries, config: ECGCPCConfig) -> dict[str, Tensor]:
+def _conv_encoder(entries: StateDictMapper, config: ECGCPCConfig) -> dict[str, Tensor]:
     width, state = config.hidden_size, {}
     for layer in range(config.num_conv_layers):
         source, target = f"{_CONV}layers.{layer}", f"encoder.layers.{layer}"

@@ -11,7 +11,7 @@ import torch
 
 from ecg_hub.models.ecg_fm.configuration_ecg_fm import ECGFMConfig
 from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMModel
-from ecg_hub.weights.state_dict import Conversion, Entries, weight_norm_name
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper, weight_norm_name
 
 _PRETRAINING = ("mask_emb", "quantizer.", "project_q.", "final_proj.")
 _RENAMED = (
@@ -26,7 +26,7 @@ _RENAMED = (
 )
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = ECGFMConfig()
     # Only names and shapes are wanted: on the meta device nothing is allocated or drawn.

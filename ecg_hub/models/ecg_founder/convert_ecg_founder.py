@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ecg_hub.models.ecg_founder.configuration_ecg_founder import ECGFounderConfig
 from ecg_hub.models.net1d.convert_net1d import backbone_state
-from ecg_hub.weights.state_dict import Conversion, Entries
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = ECGFounderConfig()
     if (entries.shape("first_conv.conv.weight") or (0, 0))[1] == 1:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ecg_hub.models.ecg_jepa.configuration_ecg_jepa import ECGJEPAConfig
 from ecg_hub.models.ecg_jepa.modeling_ecg_jepa import time_and_lead_positions
-from ecg_hub.weights.state_dict import Conversion, Entries
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = ECGJEPAConfig()
     leads, patches, width = len(config.lead_names), config.max_patches, config.hidden_size
@@ -34,7 +34,7 @@ def convert(entries: Entries) -> Conversion:
     return Conversion(config, state, notes)
 
 
-def _layer(entries: Entries, config: ECGJEPAConfig, source: str, target: str) -> dict[str, Tensor]:
+def _layer(entries: StateDictMapper, config: ECGJEPAConfig, source: str, target: str) -> dict[str, Tensor]:
     width, hidden = config.hidden_size, config.intermediate_size
     state = _norm(entries, f"{source}.norm1", f"{target}.attention_norm", width)
     state |= _norm(entries, f"{source}.norm2", f"{target}.mlp_norm", width)
@@ -49,5 +49,5 @@ def _layer(entries: Entries, config: ECGJEPAConfig, source: str, target: str) ->
     return state
 
 
-def _norm(entries: Entries, source: str, target: str, width: int) -> dict[str, Tensor]:
+def _norm(entries: StateDictMapper, source: str, target: str, width: int) -> dict[str, Tensor]:
     return {f"{target}.{name}": entries.take(f"{source}.{name}", (width,)) for name in ("weight", "bias")}

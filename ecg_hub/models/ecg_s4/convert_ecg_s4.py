@@ -9,12 +9,12 @@ code doubles it when it meets a longer input.
 from __future__ import annotations
 
 from ecg_hub.models.ecg_s4.configuration_ecg_s4 import ECGS4Config
-from ecg_hub.weights.state_dict import Conversion, Entries, take_s4_block
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper, take_s4_block
 
 _PREFIX = "model."
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the state dict of a benchmark checkpoint; raises CheckpointError unless every entry is accounted for."""
     prefix = _PREFIX if any(name.startswith(_PREFIX) for name in entries.names) else ""
     config = ECGS4Config(kernel_length=_kernel_length(entries, prefix))
@@ -41,6 +41,6 @@ def convert(entries: Entries) -> Conversion:
     return Conversion(config, state, [note])
 
 
-def _kernel_length(entries: Entries, prefix: str) -> int:
+def _kernel_length(entries: StateDictMapper, prefix: str) -> int:
     shape = entries.shape(f"{prefix}s4_layers.0.kernel.kernel.omega")
     return 2 * (shape[0] - 1) if shape and shape[0] > 1 else ECGS4Config().kernel_length

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ecg_hub.models.ecgfm_ked.configuration_ecgfm_ked import ECGFMKEDConfig
-from ecg_hub.weights.state_dict import Conversion, Entries
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 _FLAT = "ecg_model."
 _OTHERS = ("model.", "text_encoder.")
@@ -20,7 +20,7 @@ _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 _FIRST_STAGE = 4
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless all is accounted for and copies agree."""
     config = ECGFMKEDConfig()
     prefix = _FLAT if any(name.startswith(_FLAT) for name in entries.names) else ""
@@ -43,7 +43,7 @@ def convert(entries: Entries) -> Conversion:
     return Conversion(config, state, [f"the flat layout with the prefix {prefix!r}"] if prefix else [])
 
 
-def _stem(entries: Entries, config: ECGFMKEDConfig, prefix: str) -> dict[str, Tensor]:
+def _stem(entries: StateDictMapper, config: ECGFMKEDConfig, prefix: str) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     channels = len(config.lead_names)
     for layer, width in enumerate(config.stem_widths):
@@ -54,7 +54,7 @@ def _stem(entries: Entries, config: ECGFMKEDConfig, prefix: str) -> dict[str, Te
 
 
 def _main_path(
-    entries: Entries, config: ECGFMKEDConfig, source: str, target: str, channels: int, width: int
+    entries: StateDictMapper, config: ECGFMKEDConfig, source: str, target: str, channels: int, width: int
 ) -> dict[str, Tensor]:
     shapes = ((width, channels, 1), (width, width, config.conv_kernel_size), (width * config.expansion, width, 1))
     state: dict[str, Tensor] = {}
@@ -69,7 +69,7 @@ def _main_path(
     return state
 
 
-def _conv_norm(entries: Entries, source: str, target: str, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+def _conv_norm(entries: StateDictMapper, source: str, target: str, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     """Take a convolution and its batch norm."""
     state = {f"{target}.conv.weight": entries.take(f"{source}.0.weight", shape)}
     for name in _STATISTICS:

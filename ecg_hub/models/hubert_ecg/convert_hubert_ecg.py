@@ -12,12 +12,12 @@ import torch
 
 from ecg_hub.models.hubert_ecg.configuration_hubert_ecg import HuBERTECGConfig
 from ecg_hub.models.hubert_ecg.modeling_hubert_ecg import HuBERTECGModel
-from ecg_hub.weights.state_dict import Conversion, Entries, weight_norm_name
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper, weight_norm_name
 
 _HEADS = ("final_proj.", "label_embedding.")
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = HuBERTECGConfig()
     # Only names and shapes are wanted: on the meta device nothing is allocated or drawn.

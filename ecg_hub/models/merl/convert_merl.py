@@ -10,13 +10,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from ecg_hub.models.merl.configuration_merl import MERLConfig
-from ecg_hub.weights.state_dict import Conversion, Entries
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 _WHOLE = "ecg_encoder."
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = MERLConfig()
     prefix = _WHOLE if any(name.startswith(_WHOLE) for name in entries.names) else ""
@@ -37,7 +37,7 @@ def convert(entries: Entries) -> Conversion:
     return Conversion(config, state, notes)
 
 
-def _block(entries: Entries, source: str, target: str, width: int, out: int) -> dict[str, Tensor]:
+def _block(entries: StateDictMapper, source: str, target: str, width: int, out: int) -> dict[str, Tensor]:
     state = _conv_norm(entries, f"{source}.conv1", f"{source}.bn1", f"{target}.conv1", (out, width, 3))
     state |= _conv_norm(entries, f"{source}.conv2", f"{source}.bn2", f"{target}.conv2", (out, out, 3))
     if width != out:
@@ -46,7 +46,9 @@ def _block(entries: Entries, source: str, target: str, width: int, out: int) -> 
     return state
 
 
-def _conv_norm(entries: Entries, conv: str, norm: str, target: str, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+def _conv_norm(
+    entries: StateDictMapper, conv: str, norm: str, target: str, shape: tuple[int, int, int]
+) -> dict[str, Tensor]:
     """Take a convolution and its batch norm."""
     state = {f"{target}.conv.weight": entries.take(f"{conv}.weight", shape)}
     for name in _STATISTICS:

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
-from ecg_hub.weights.state_dict import Conversion, Entries
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 _PREFIX = "model."
 _STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the state dict of a benchmark checkpoint; raises CheckpointError unless every entry is accounted for."""
     config = Net1DConfig()
     prefix = _PREFIX if any(name.startswith(_PREFIX) for name in entries.names) else ""
@@ -29,7 +29,7 @@ def convert(entries: Entries) -> Conversion:
     return Conversion(config, state)
 
 
-def backbone_state(entries: Entries, config: Net1DConfig, prefix: str = "") -> dict[str, Tensor]:
+def backbone_state(entries: StateDictMapper, config: Net1DConfig, prefix: str = "") -> dict[str, Tensor]:
     """Take the entries of the network, and leave out its unused batch norms.
 
     Args:
@@ -55,7 +55,7 @@ def backbone_state(entries: Entries, config: Net1DConfig, prefix: str = "") -> d
 
 
 def _block(
-    entries: Entries, config: Net1DConfig, source: str, target: str, channels_in: int, channels: int
+    entries: StateDictMapper, config: Net1DConfig, source: str, target: str, channels_in: int, channels: int
 ) -> dict[str, Tensor]:
     narrow = channels // config.squeeze_factor
     return {
@@ -67,7 +67,7 @@ def _block(
     }
 
 
-def _layer(entries: Entries, source: str, target: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
+def _layer(entries: StateDictMapper, source: str, target: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
     return {
         f"{target}.weight": entries.take(f"{source}.weight", shape),
         f"{target}.bias": entries.take(f"{source}.bias", shape[:1]),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
 from ecg_hub.models.st_mem.modeling_st_mem import time_positions
-from ecg_hub.weights.state_dict import Conversion, Entries
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 _DECODER = (
     "to_decoder_embedding.",
@@ -25,7 +25,7 @@ _DECODER = (
 _NORM_OR_LINEAR = ("weight", "bias")
 
 
-def convert(entries: Entries) -> Conversion:
+def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = STMEMConfig()
     encoder_only = "sep_embedding" in entries
@@ -42,7 +42,7 @@ def convert(entries: Entries) -> Conversion:
     return Conversion(config, state, [f"read as {kind}", *_table_notes(state["embeddings.position_embedding"])])
 
 
-def _embeddings(entries: Entries, config: STMEMConfig, prefix: str) -> dict[str, Tensor]:
+def _embeddings(entries: StateDictMapper, config: STMEMConfig, prefix: str) -> dict[str, Tensor]:
     width, patch, source = config.hidden_size, config.patch_size, f"{prefix}to_patch_embedding"
     leads = [entries.take(f"{prefix}lead_embeddings.{lead}", (width,)) for lead in range(len(config.lead_names))]
     return {
@@ -56,13 +56,13 @@ def _embeddings(entries: Entries, config: STMEMConfig, prefix: str) -> dict[str,
     }
 
 
-def _positions(entries: Entries, config: STMEMConfig, name: str) -> Tensor:
+def _positions(entries: StateDictMapper, config: STMEMConfig, name: str) -> Tensor:
     if name not in entries:
         return time_positions(config.max_patches, config.hidden_size)
     return entries.take(name, (1, config.max_patches + 2, config.hidden_size)).reshape(-1, config.hidden_size)
 
 
-def _layer(entries: Entries, config: STMEMConfig, source: str, target: str) -> dict[str, Tensor]:
+def _layer(entries: StateDictMapper, config: STMEMConfig, source: str, target: str) -> dict[str, Tensor]:
     width, hidden = config.hidden_size, config.intermediate_size
     state = _copy(entries, f"{source}.attn.norm", f"{target}.attention_norm", (width,))
     state |= _copy(entries, f"{source}.ff.norm", f"{target}.mlp_norm", (width,))
@@ -77,7 +77,7 @@ def _layer(entries: Entries, config: STMEMConfig, source: str, target: str) -> d
     return state
 
 
-def _copy(entries: Entries, source: str, target: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
+def _copy(entries: StateDictMapper, source: str, target: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
     return {f"{target}.{name}": entries.take(f"{source}.{name}", shape) for name in _NORM_OR_LINEAR}
 
 

@@ -22,8 +22,8 @@ from ecg_hub.errors import InputError
 from ecg_hub.utils.files import atomic_path, write_text
 from eval_harness.analyses.studies import (
     METRICS,
-    Joint,
     RunScore,
+    SeedAverage,
     fraction_folder,
     fraction_name,
     joint,
@@ -309,7 +309,7 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
     }
 
 
-def minus(value: Joint, plain: Joint | None, confidence: float) -> dict[str, Any] | None:
+def minus(value: SeedAverage, plain: SeedAverage | None, confidence: float) -> dict[str, Any] | None:
     """The difference to plain fine-tuning, paired by seed and on the same resamples of test records.
 
     Its interval is that of the mean of the paired differences. None for plain fine-tuning itself, and where the two

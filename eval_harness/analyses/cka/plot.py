@@ -90,7 +90,7 @@ def write_heat_maps(result: CkaResult, folder: Path) -> list[Path]:
 
 
 def write_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as SVG and PNG beside each other, atomically, without a date so that equal data give equal files."""
+    """Write a figure as SVG and PNG, atomically, without a date: equal data give equal files."""
     import matplotlib
 
     written = []

@@ -27,8 +27,8 @@ from eval_harness.analyses.label_efficiency.curve import LEAST_SIZES, Curve, fit
 from eval_harness.analyses.studies import (
     LEAST_OF_CURVES,
     METRICS,
-    Joint,
     RunScore,
+    SeedAverage,
     fraction_folder,
     fraction_name,
     joint,
@@ -225,7 +225,7 @@ def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[R
 
 def summary(
     study: Study,
-    joints: dict[tuple[str, str, str], dict[float, Joint]],
+    joints: dict[tuple[str, str, str], dict[float, SeedAverage]],
     faults: Sequence[str],
     synthetic: bool = False,
     part: str | None = None,
@@ -267,7 +267,7 @@ def summary(
     }
 
 
-def losses(parts: dict[float, Joint]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def losses(parts: dict[float, SeedAverage]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Records (fractions,), losses (fractions,) and their replicates (resamples, fractions) of the defined points."""
     chosen = [part for _, part in sorted(parts.items()) if np.isfinite(part.points["macro_auroc"])]
     records = np.array([part.records for part in chosen])
@@ -280,7 +280,7 @@ Fitted = tuple[Curve, Curve] | str
 """A curve and those of its replicates, or why there is none."""
 
 
-def fitted(parts: dict[float, Joint]) -> Fitted:
+def fitted(parts: dict[float, SeedAverage]) -> Fitted:
     """The curve and those of the replicates, NaN where there are too few runs; why there is none, in words."""
     records, values, replicates = losses(parts)
     if len(set(records.tolist())) < LEAST_SIZES:
@@ -289,13 +289,13 @@ def fitted(parts: dict[float, Joint]) -> Fitted:
     return fit(records, values), Curve(unknown, unknown, unknown) if few_runs(parts) else fit(records, replicates)
 
 
-def few_runs(*curves: dict[float, Joint]) -> str | None:
+def few_runs(*curves: dict[float, SeedAverage]) -> str | None:
     """Why there are too few runs at some size of the curves for intervals; None where there are enough."""
     least = min(part.repetitions for parts in curves for part in parts.values())
     return too_few(least, LEAST_OF_CURVES)
 
 
-def _points(parts: dict[float, Joint], confidence: float) -> list[dict[str, Any]]:
+def _points(parts: dict[float, SeedAverage], confidence: float) -> list[dict[str, Any]]:
     return [
         {
             "fraction": fraction,
@@ -308,7 +308,7 @@ def _points(parts: dict[float, Joint], confidence: float) -> list[dict[str, Any]
     ]
 
 
-def curve_of(found: Fitted, parts: dict[float, Joint], confidence: float) -> dict[str, Any]:
+def curve_of(found: Fitted, parts: dict[float, SeedAverage], confidence: float) -> dict[str, Any]:
     """Parameters with intervals of what `fitted` gave, and how well it fits; the reason where there is no curve."""
     if isinstance(found, str):
         return {"reason": found}
@@ -328,8 +328,8 @@ def curve_of(found: Fitted, parts: dict[float, Joint], confidence: float) -> dic
 
 def ratios_at(
     numbers: Sequence[float],
-    model: tuple[Fitted, dict[float, Joint]],
-    baseline: tuple[Fitted, dict[float, Joint]],
+    model: tuple[Fitted, dict[float, SeedAverage]],
+    baseline: tuple[Fitted, dict[float, SeedAverage]],
     confidence: float,
 ) -> list[dict[str, Any]]:
     """r(N) with its interval at numbers of records; without a value where nothing may be extrapolated."""

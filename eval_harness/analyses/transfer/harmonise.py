@@ -99,7 +99,7 @@ def equal_codes() -> dict[str, tuple[str, str]]:
 
 @lru_cache
 def withheld(dataset: str) -> dict[str, tuple[str, str]]:
-    """Return the labels of a dataset that a code of the Challenge is kept from: label -> code ("" for none), and why."""
+    """Labels of a dataset from which a code of the Challenge is withheld: label -> code ("" for none) and reason."""
     rows = read_codes("harmonised_withheld")
     return {row["label"]: (row["code"], row["reason"]) for row in rows if row["dataset"] == dataset}
 

@@ -16,7 +16,7 @@ from eval_harness.cli.common import add_json_flag, split_commas
 
 if TYPE_CHECKING:
     from eval_harness.results.comparison import Comparison
-    from eval_harness.results.folders import FoundRun
+    from eval_harness.results.folders import ResultFolder
     from eval_harness.results.schema import Result
 
 
@@ -87,14 +87,14 @@ def reading(found: Sequence[Comparison]) -> list[str]:
     return lines
 
 
-def _comparisons(runs: list[FoundRun], args: argparse.Namespace) -> Any:
+def _comparisons(runs: list[ResultFolder], args: argparse.Namespace) -> Any:
     from eval_harness.results.comparison import compare_models
     from eval_harness.tasks.registry import expand, tasks
 
     include = split_commas(args.include)
     known = tasks(include)
     wanted = {task.name for task in expand(args.tasks, include)} if args.tasks else None
-    by_task: dict[str, dict[str, FoundRun]] = defaultdict(dict)
+    by_task: dict[str, dict[str, ResultFolder]] = defaultdict(dict)
     for run in runs:
         for task, result in run.results.items():
             if result.status == "done" and (wanted is None or task in wanted):

@@ -61,12 +61,12 @@ def run_leaderboard(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace, scratch: Path) -> Site:
     from ecg_hub.names import home
-    from eval_harness.leaderboard.entries import Memory, open_memory
+    from eval_harness.leaderboard.entries import RecomputeCache, open_recompute_cache
     from eval_harness.leaderboard.site import build
     from eval_harness.publish.hub import HubModels
 
     path = args.memory or home() / "leaderboard" / "computed.json"
-    memory = Memory(path) if args.again else open_memory(path)
+    memory = RecomputeCache(path) if args.again else open_recompute_cache(path)
     options: dict[str, Any] = {"published": not args.no_published, "memory": memory, "title": args.title, "told": _told}
     output = args.output.expanduser() if args.output else scratch / "page"
     if args.folder:

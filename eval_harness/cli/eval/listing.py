@@ -13,7 +13,7 @@ from ecg_hub.errors import unknown_name
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.config.options import TRIVIAL
-from eval_harness.tasks.registry import datasets, own_datasets, suites, tasks, validate
+from eval_harness.tasks.registry import custom_datasets, datasets, suites, tasks, validate
 from eval_harness.tasks.task import CATEGORIES
 
 SCORING = {
@@ -96,7 +96,7 @@ def run_describe(args: argparse.Namespace) -> int:
 def run_validate(args: argparse.Namespace) -> int:
     """Check task files and descriptions of own archives together; prints one line each."""
     checked = validate(args.files)
-    for own in own_datasets(args.files).values():
+    for own in custom_datasets(args.files).values():
         print(f"ok: dataset {own.name}, {_rate(own)}, folds: {own.folds}")
     for task in checked:
         print(f"ok: {task.name} version {task.version}, {task.count} labels, run {task.run} on {task.dataset}")

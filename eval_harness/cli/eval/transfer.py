@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(result: TransferResult) -> None:
-    from eval_harness.analyses.rows import concept_rows
+    from eval_harness.analyses.tables import concept_rows
 
     for name, task in result.tasks.items():
         print(f"{name}: {result.source} -> {result.target}, {result.records} records, {result.contamination}")

@@ -12,7 +12,7 @@ import pytest
 
 from dataset_scripts.core.labels import label_matrix
 from dataset_scripts.core.spec import SPLITS
-from dataset_scripts.custom import open_own, record_readers
+from dataset_scripts.custom import open_custom, record_readers
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.reader import SignalReader
 from ecg_hub.errors import DataError, InputError
@@ -365,6 +365,6 @@ def test_the_name_of_a_published_dataset_is_refused(archive: Make) -> None:
 
 
 def test_opening_reads_the_description_only(tmp_path: Path) -> None:
-    own = open_own(write_description(tmp_path / "a.yaml", folder="/nowhere"))
+    own = open_custom(write_description(tmp_path / "a.yaml", folder="/nowhere"))
     assert own.sampling_rates == ()
     assert own.label_columns == ("label_all",)

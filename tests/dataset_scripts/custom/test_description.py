@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dataset_scripts.custom import is_description, open_own, read_description
+from dataset_scripts.custom import is_description, open_custom, read_description
 from dataset_scripts.formats.channels import unit_uv
 from ecg_hub.errors import InputError
 from tests.support.own_files import DESCRIPTION, TASK
@@ -28,7 +28,7 @@ def test_the_smallest_description(tmp_path: Path) -> None:
         "name: st-elsewhere\nsignals: ecg\ntable: ecgs.csv\ncolumns:\n  record: id\n  patient: person\n"
         "  labels: diagnoses\n"
     )
-    own = open_own(path)
+    own = open_custom(path)
     assert (own.name, own.title, own.access, own.redistribution) == (
         "st-elsewhere",
         "st-elsewhere",
@@ -46,10 +46,10 @@ def test_the_smallest_description(tmp_path: Path) -> None:
 
 
 def test_a_described_folder_wins(tmp_path: Path) -> None:
-    own = open_own(write(tmp_path, folder="../data"))
+    own = open_custom(write(tmp_path, folder="../data"))
     (tmp_path / "root" / "my-hospital").mkdir(parents=True)
     assert own.find_folder(tmp_path / "root") == tmp_path.parent / "data"
-    assert open_own(write(tmp_path, folder="/archive")).find_folder() == Path("/archive")
+    assert open_custom(write(tmp_path, folder="/archive")).find_folder() == Path("/archive")
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_descriptions_and_tasks_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_the_store_follows_what_decides_the_reading(tmp_path: Path) -> None:
-    first = open_own(write(tmp_path)).store_version
+    first = open_custom(write(tmp_path)).store_version
     for change in ({"min_count": 3}, {"folds": {"seed": 1}}, {"title": "x"}, {"min_seconds": 5}):
-        assert open_own(write(tmp_path, **change)).store_version == first
+        assert open_custom(write(tmp_path, **change)).store_version == first
     for change in ({"unit": "uV"}, {"sampling_rate": 500}, {"lead_names": {"A": "V1"}}, {"columns": {"age": None}}):
-        assert open_own(write(tmp_path, **change)).store_version != first
+        assert open_custom(write(tmp_path, **change)).store_version != first

@@ -24,11 +24,11 @@ from dataset_scripts.tools.download import STATE_FOLDER, Downloaded, download, i
 from dataset_scripts.tools.hosts import Hosts, Transport, figshare_parts, physionet_parts
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import parse_sums
-from ecg_hub.utils.http import Patience
+from ecg_hub.utils.http import RetryPolicy
 from tests.support.hosts import Host, md5, running
 
-AT_ONCE = Patience(retries=2, wait_seconds=0)
-NO_RETRY = Patience(retries=0)
+AT_ONCE = RetryPolicy(retries=2, wait_seconds=0)
+NO_RETRY = RetryPolicy(retries=0)
 BASE = "/files/ptb-xl/1.0.3/"
 TREE = {
     "ptbxl_database.csv": b"ecg_id\n1\n",
@@ -80,7 +80,7 @@ def dataset(*sources: Source, **changes: object) -> ECGDataset:
     return replace(get("ptb-xl"), sources=sources, **changes)  # type: ignore[arg-type]
 
 
-def fetch(host: Host, folder: Path, wanted: ECGDataset, patience: Patience = AT_ONCE) -> Downloaded:
+def fetch(host: Host, folder: Path, wanted: ECGDataset, patience: RetryPolicy = AT_ONCE) -> Downloaded:
     hosts = Hosts(f"{host.url}/files", f"{host.url}/v2", f"{host.url}/api")
     with Transport("Look at PAGE.", patience) as transport:
         return download(wanted, folder, transport, hosts=hosts, quiet=True)

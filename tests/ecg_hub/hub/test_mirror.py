@@ -19,10 +19,10 @@ from ecg_hub.hub import mirror as module
 from ecg_hub.hub import mirror as staging
 from ecg_hub.hub.client import HubRepository, Stored
 from ecg_hub.hub.manifest import FILE, read_manifest, write_manifest
-from ecg_hub.hub.mirror import Wish, mirror
+from ecg_hub.hub.mirror import MirrorRequest, mirror
 from ecg_hub.names import model_folder
 from ecg_hub.utils import http as download
-from ecg_hub.utils.http import Patience
+from ecg_hub.utils.http import RetryPolicy
 from eval_harness.cli.hub.main import main
 from tests.support.checkpoints import SOURCE, save_tiny
 from tests.support.hub import TestHub
@@ -36,7 +36,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from ecg_hub.utils import http as download
-from ecg_hub.hub.mirror import Wish, mirror
+from ecg_hub.hub.mirror import MirrorRequest, mirror
 from ecg_hub.hub import mirror as staging
 staging.THREADS = 1
 there, real = 0, download._Share.update
@@ -47,7 +47,7 @@ def update(self, size):
     if there > int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 download._Share.update = update
-mirror(Wish("ward/data", "dataset"), Path(sys.argv[1]))
+mirror(MirrorRequest("ward/data", "dataset"), Path(sys.argv[1]))
 """
 
 
@@ -96,7 +96,7 @@ def test_a_dataset_at_a_tag_with_the_user_s_token(hub: TestHub, tmp_path: Path) 
     hub.api().create_tag(DATA, tag="v1", revision=first, repo_type="dataset")
     upload(hub, {"README.md": b"changed"})
     hub.api().update_repo_settings(DATA, visibility="private", repo_type="dataset")
-    summary = mirror(Wish(DATA, "dataset", "v1"), tmp_path)
+    summary = mirror(MirrorRequest(DATA, "dataset", "v1"), tmp_path)
     folder = tmp_path / "datasets" / "ward" / "data"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(CONTENT)
     assert all((folder / path).read_bytes() == content for path, content in CONTENT.items())
@@ -140,23 +140,23 @@ def test_a_killed_mirror_continues(
 
 def test_what_is_here_is_compared_and_not_fetched(hub: TestHub, tmp_path: Path, fetched: list[str]) -> None:
     upload(hub, CONTENT)
-    mirror(Wish(DATA, "dataset"), tmp_path)
+    mirror(MirrorRequest(DATA, "dataset"), tmp_path)
     fetched.clear()
-    assert mirror(Wish(DATA, "dataset"), tmp_path).fetched == 0
+    assert mirror(MirrorRequest(DATA, "dataset"), tmp_path).fetched == 0
     assert fetched == []
     damaged = tmp_path / "datasets" / "ward" / "data" / "data" / "part-1.parquet"
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
-    assert mirror(Wish(DATA, "dataset"), tmp_path).fetched == 1
+    assert mirror(MirrorRequest(DATA, "dataset"), tmp_path).fetched == 1
     assert fetched == ["data/part-1.parquet"]
     assert damaged.read_bytes() == CONTENT["data/part-1.parquet"]
 
 
 def test_an_update_fetches_what_is_new_and_drops_what_is_gone(hub: TestHub, tmp_path: Path, fetched: list[str]) -> None:
     upload(hub, CONTENT)
-    mirror(Wish(DATA, "dataset"), tmp_path)
+    mirror(MirrorRequest(DATA, "dataset"), tmp_path)
     new = upload(hub, {"README.md": b"new", "more.csv": b"a"}, gone=("splits/train.csv",))
     fetched.clear()
-    summary = mirror(Wish(DATA, "dataset"), tmp_path)
+    summary = mirror(MirrorRequest(DATA, "dataset"), tmp_path)
     assert sorted(fetched) == ["README.md", "more.csv"]
     folder = tmp_path / "datasets" / "ward" / "data"
     assert not (folder / "splits").exists()
@@ -173,10 +173,10 @@ def test_killed_between_the_folder_and_the_manifest(
     upload(hub, CONTENT)
     monkeypatch.setattr(module, "write_manifest", stop)
     with pytest.raises(KeyboardInterrupt):
-        mirror(Wish(DATA, "dataset"), tmp_path)
+        mirror(MirrorRequest(DATA, "dataset"), tmp_path)
     monkeypatch.setattr(module, "write_manifest", write_manifest)
     fetched.clear()
-    mirror(Wish(DATA, "dataset"), tmp_path)
+    mirror(MirrorRequest(DATA, "dataset"), tmp_path)
     assert fetched == []
     assert len(read_manifest(tmp_path).repositories) == 1
 
@@ -253,19 +253,19 @@ def test_a_converted_model_goes_by_its_licence(
 def test_an_internal_model_on_the_hub_stays_internal(hub: TestHub, tmp_path: Path) -> None:
     folder = save_tiny("st-mem", tmp_path / "m", SOURCE)
     assert main(["push", str(folder), "--repo", "local/st-mem", "--internal"]) == 0
-    one = mirror(Wish("local/st-mem"), tmp_path / "disk").repository
+    one = mirror(MirrorRequest("local/st-mem"), tmp_path / "disk").repository
     assert (one.internal, one.private) == (True, True)
 
 
 def test_a_short_name_on_the_hub(hub: TestHub, tmp_path: Path) -> None:
     assert main(["push", "random:ecg-cpc-tiny", "--repo", "local/ecg-cpc"]) == 0
-    assert mirror(Wish("ecg-cpc"), tmp_path).repository.id == "local/ecg-cpc"
+    assert mirror(MirrorRequest("ecg-cpc"), tmp_path).repository.id == "local/ecg-cpc"
 
 
 def test_one_at_a_time(hub: TestHub, tmp_path: Path) -> None:
     upload(hub, CONTENT)
     with FileLock(tmp_path / ".ecg-hub-mirror.lock"), pytest.raises(InputError, match="Another process is mirroring"):
-        mirror(Wish(DATA, "dataset"), tmp_path)
+        mirror(MirrorRequest(DATA, "dataset"), tmp_path)
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/x", "a/../../b", "a\nb"])
@@ -275,7 +275,7 @@ def test_a_hub_that_names_files_outside(
     upload(hub, CONTENT)
     monkeypatch.setattr(HubRepository, "files", lambda *_: {path: Stored(1, "0" * 64)})
     with pytest.raises(InputError, match=r"ward/data is not mirrored: .* cannot be a path"):
-        mirror(Wish(DATA, "dataset"), tmp_path / "disk")
+        mirror(MirrorRequest(DATA, "dataset"), tmp_path / "disk")
     assert [entry.name for entry in (tmp_path / "disk").iterdir()] == [".ecg-hub-mirror.lock"]
 
 
@@ -293,7 +293,7 @@ def test_content_that_is_not_what_the_hub_said(
 
     monkeypatch.setattr(HubRepository, "files", files)
     with pytest.raises(CheckpointError, match=r"thrown away"):
-        mirror(Wish(DATA, "dataset"), tmp_path, patience=Patience(0, 0))
+        mirror(MirrorRequest(DATA, "dataset"), tmp_path, patience=RetryPolicy(0, 0))
     assert not (tmp_path / FILE).exists()
     assert not (tmp_path / "datasets" / "ward" / ".data.partial" / path).exists()
 
@@ -303,7 +303,7 @@ def test_a_full_disk(hub: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     usage = type("Usage", (), {"free": 1_000_000})
     monkeypatch.setattr(staging.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(CheckpointError, match=r"[\d,]+ bytes are missing, and .* has 1,000,000 free"):
-        mirror(Wish(DATA, "dataset"), tmp_path)
+        mirror(MirrorRequest(DATA, "dataset"), tmp_path)
 
 
 def test_a_disk_that_does_not_take_it(
@@ -325,9 +325,9 @@ def test_disks_without_links_get_copies(hub: TestHub, tmp_path: Path, monkeypatc
         raise OSError(1, "Operation not permitted")
 
     upload(hub, CONTENT)
-    mirror(Wish(DATA, "dataset"), tmp_path)
+    mirror(MirrorRequest(DATA, "dataset"), tmp_path)
     monkeypatch.setattr(staging.os, "link", refuse)
-    assert mirror(Wish(DATA, "dataset"), tmp_path).fetched == 0
+    assert mirror(MirrorRequest(DATA, "dataset"), tmp_path).fetched == 0
     folder = tmp_path / "datasets" / "ward" / "data"
     assert all((folder / path).read_bytes() == content for path, content in CONTENT.items())
 
@@ -348,10 +348,10 @@ def test_a_hub_that_stops_answering(
     monkeypatch.setattr(staging, "THREADS", 1)
     monkeypatch.setattr(httpx2.Client, "stream", stream)
     with pytest.raises(CheckpointError, match=r"No connection to 127\.0\.0\.1 \(cable pulled"):
-        mirror(Wish(DATA, "dataset"), tmp_path, patience=Patience(0, 0))
+        mirror(MirrorRequest(DATA, "dataset"), tmp_path, patience=RetryPolicy(0, 0))
     monkeypatch.setattr(httpx2.Client, "stream", real)
     fetched.clear()
-    mirror(Wish(DATA, "dataset"), tmp_path)
+    mirror(MirrorRequest(DATA, "dataset"), tmp_path)
     assert fetched[0] == "data/part-2.parquet"
     assert "data/part-1.parquet" not in fetched
 
@@ -369,6 +369,6 @@ def test_one_that_fails_stops_the_others(hub: TestHub, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(download, "_fetch_rest", fetch_rest)
     with pytest.raises(CheckpointError, match="withdrawn"):
-        mirror(Wish(DATA, "dataset"), tmp_path)
+        mirror(MirrorRequest(DATA, "dataset"), tmp_path)
     partial = tmp_path / "datasets" / "ward" / ".data.partial"
     assert list(partial.rglob("*.parquet")) == []

@@ -14,7 +14,7 @@ import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.modeling.layers import DropPath
 from ecg_hub.modeling.modeling_utils import set_drop_path
-from ecg_hub.weights.state_dict import Entries, weight_norm_name
+from ecg_hub.weights.state_dict import StateDictMapper, weight_norm_name
 from tests.support.models import signals, tiny, tiny_classifier
 
 ALIASES = ("ecg-fm", "hubert-ecg")
@@ -123,10 +123,10 @@ def test_both_spellings_of_weight_norm_load(alias: str, tmp_path: Path) -> None:
 def test_weight_norm_name(alias: str) -> None:
     prefix = f"{alias}.conv"
     newer, older = f"{prefix}.parametrizations.weight.original1", f"{prefix}.weight_v"
-    assert weight_norm_name(newer, Entries({newer: torch.zeros(1)})) == newer
-    assert weight_norm_name(newer, Entries({older: torch.zeros(1)})) == older
-    assert weight_norm_name(newer, Entries({})) == newer  # what the message about it names
-    assert weight_norm_name(f"{prefix}.bias", Entries({})) == f"{prefix}.bias"
+    assert weight_norm_name(newer, StateDictMapper({newer: torch.zeros(1)})) == newer
+    assert weight_norm_name(newer, StateDictMapper({older: torch.zeros(1)})) == older
+    assert weight_norm_name(newer, StateDictMapper({})) == newer  # what the message about it names
+    assert weight_norm_name(f"{prefix}.bias", StateDictMapper({})) == f"{prefix}.bias"
 
 
 def test_random_weights(alias: str) -> None:

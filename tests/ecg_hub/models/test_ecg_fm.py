@@ -21,7 +21,7 @@ from ecg_hub.models.ecg_fm.configuration_ecg_fm import ECGFMConfig
 from ecg_hub.models.ecg_fm.convert_ecg_fm import convert, published_name
 from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMModel
 from ecg_hub.weights.checkpoint import read_checkpoint
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import StateDictMapper
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import signals, tiny, tiny_classifier
 
@@ -49,7 +49,7 @@ def empty_state(manifest: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 def test_published_numbers_stage_by_stage(case: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
     manifest, arrays = case
-    conversion = convert(Entries(published_state(manifest, arrays)))
+    conversion = convert(StateDictMapper(published_state(manifest, arrays)))
     with torch.device("meta"):
         model = ECGFMModel(conversion.config)
     model.load_state_dict(conversion.state, assign=True)
@@ -178,7 +178,7 @@ def test_published_names(case: tuple[dict[str, Any], dict[str, np.ndarray]]) -> 
 
 def test_converter_takes_both_spellings(case: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
     state = empty_state(case[0]) | {name: torch.zeros(shape) for name, shape in PRETRAINING.items()}
-    older = Entries(state)
+    older = StateDictMapper(state)
     conversion = convert(older)
     assert len(conversion.state) == older.taken == 207
     assert older.ignored.keys() == PRETRAINING.keys()
@@ -188,7 +188,7 @@ def test_converter_takes_both_spellings(case: tuple[dict[str, Any], dict[str, np
         ("weight_v", "parametrizations.weight.original1"),
     ):
         state = {name.replace(old, new): tensor for name, tensor in state.items()}
-    newer = Entries(state)
+    newer = StateDictMapper(state)
     assert convert(newer).state.keys() == conversion.state.keys()
     assert newer.taken == 207
 
@@ -225,7 +225,7 @@ def test_fairseq_container(case: tuple[dict[str, Any], dict[str, np.ndarray]], t
     checkpoint = read_checkpoint(path)
     assert (checkpoint.key, checkpoint.container) == ("model", "torch zip")
     assert checkpoint.unread == ("fairseq_signals.tasks.ECGPretrainingTask", "omegaconf.dictconfig.DictConfig")
-    assert len(convert(Entries(checkpoint.state)).state) == 207
+    assert len(convert(StateDictMapper(checkpoint.state)).state) == 207
 
 
 def test_converter_refuses_what_is_not_the_published_model(
@@ -241,4 +241,4 @@ def test_converter_refuses_what_is_not_the_published_model(
     ]
     for entries, message in broken:
         with pytest.raises(CheckpointError, match=message):
-            convert(Entries(entries))
+            convert(StateDictMapper(entries))

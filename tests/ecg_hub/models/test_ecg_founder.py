@@ -18,7 +18,7 @@ from ecg_hub.leads import LEADS
 from ecg_hub.models.ecg_founder.configuration_ecg_founder import ECGFounderConfig
 from ecg_hub.models.ecg_founder.convert_ecg_founder import convert
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import StateDictMapper
 from tests.support.models import tiny
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"
@@ -32,7 +32,7 @@ def published(model_type: str, prefix: str = "") -> dict[str, torch.Tensor]:
 
 def test_the_published_checkpoint() -> None:
     state = published("ecg_founder")
-    entries = Entries({**state, "dense.weight": torch.empty(150, 1024), "dense.bias": torch.empty(150)})
+    entries = StateDictMapper({**state, "dense.weight": torch.empty(150, 1024), "dense.bias": torch.empty(150)})
     conversion = convert(entries)
     assert isinstance(conversion.config, ECGFounderConfig)
     assert entries.taken == 202
@@ -43,7 +43,7 @@ def test_the_one_lead_checkpoint_is_named() -> None:
     state = published("ecg_founder")
     state["first_conv.conv.weight"] = torch.zeros(64, 1, 16)
     with pytest.raises(CheckpointError, match=r"1-lead model; take 12_lead_ECGFounder\.pth"):
-        convert(Entries(state))
+        convert(StateDictMapper(state))
 
 
 @pytest.mark.parametrize("other", ["net1d", "ecg_s4", "ecg_cpc"])
@@ -51,7 +51,7 @@ def test_other_checkpoints(other: str) -> None:
     # A Net1D of the benchmark has the same names but for a prefix, so that nothing but the prefix tells them apart.
     state = published(other, prefix="model." if other == "net1d" else "")
     with pytest.raises(CheckpointError, match=r"missing: first_conv\.conv\.weight"):
-        convert(Entries(state))
+        convert(StateDictMapper(state))
 
 
 def test_same_network_as_net1d() -> None:

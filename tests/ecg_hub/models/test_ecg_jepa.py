@@ -27,7 +27,7 @@ from ecg_hub.models.ecg_jepa.modeling_ecg_jepa import (
     time_and_lead_positions,
 )
 from ecg_hub.weights.checkpoint import read_checkpoint
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import StateDictMapper
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import signals, tiny
 
@@ -47,7 +47,7 @@ def published() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def converted(published: dict[str, torch.Tensor]) -> ECGJEPAModel:
-    conversion = convert(Entries(published))
+    conversion = convert(StateDictMapper(published))
     assert conversion.notes == []
     with torch.device("meta"):
         model = ECGJEPAModel(conversion.config)
@@ -180,7 +180,7 @@ def test_the_published_file(tmp_path: Path) -> None:
 
 
 def test_every_entry_is_used(published: dict[str, torch.Tensor]) -> None:
-    entries = Entries(published)
+    entries = StateDictMapper(published)
     convert(entries)
     assert entries.taken == 137
     assert entries.ignored == {}
@@ -188,11 +188,13 @@ def test_every_entry_is_used(published: dict[str, torch.Tensor]) -> None:
 
 def test_a_stored_position_table_is_kept(published: dict[str, torch.Tensor]) -> None:
     other = published["pos_embed"] + 0.5
-    conversion = convert(Entries({**published, "pos_embed": other}))
+    conversion = convert(StateDictMapper({**published, "pos_embed": other}))
     assert torch.equal(conversion.state["position_embedding"].flatten(0, 1), other)
     assert "differ from their formula by 0.5" in conversion.notes[-1]
     absent = {name: value for name, value in published.items() if name != "pos_embed"}
-    assert torch.equal(convert(Entries(absent)).state["position_embedding"], time_and_lead_positions(8, 50, 768))
+    assert torch.equal(
+        convert(StateDictMapper(absent)).state["position_embedding"], time_and_lead_positions(8, 50, 768)
+    )
 
 
 def lost(name: str) -> Any:
@@ -216,14 +218,14 @@ def lost(name: str) -> Any:
 )
 def test_bad_checkpoints(published: dict[str, torch.Tensor], change: Any, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        convert(Entries(change(published)))
+        convert(StateDictMapper(change(published)))
 
 
 @pytest.mark.parametrize("other", ["st_mem", "ecg_cpc"])
 def test_other_checkpoints(other: str) -> None:
     names = [entry["name"] for entry in read_case(GOLDEN / other)[0]["entries"]]
     with pytest.raises(CheckpointError, match=r"missing: W_P\.weight \(768, 50\)"):
-        convert(Entries({name: torch.zeros(1) for name in names}))
+        convert(StateDictMapper({name: torch.zeros(1) for name in names}))
 
 
 # Input and start

@@ -15,7 +15,7 @@ from ecg_hub.errors import CheckpointError
 from ecg_hub.modeling.s4 import S4Convolution
 from ecg_hub.models.ecg_s4.convert_ecg_s4 import convert
 from ecg_hub.models.ecg_s4.modeling_ecg_s4 import ECGS4Model
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import StateDictMapper
 from tests.support.fill import published_state, read_case
 from tests.support.models import signals, tiny
 
@@ -75,7 +75,7 @@ def test_drop_path_rates_rise_linearly() -> None:
 @pytest.mark.parametrize("prefix", ["", "model."])
 def test_a_benchmark_checkpoint(published: dict[str, torch.Tensor], prefix: str) -> None:
     head = {"decoder.weight": torch.zeros(5, 512), "decoder.bias": torch.zeros(5)}
-    entries = Entries({prefix + name: tensor for name, tensor in {**published, **head}.items()})
+    entries = StateDictMapper({prefix + name: tensor for name, tensor in {**published, **head}.items()})
     conversion = convert(entries)
     assert entries.taken == len(published) == 54
     assert set(entries.ignored.values()) == {"head of the task that it was trained on"}
@@ -110,7 +110,7 @@ def test_a_checkpoint_that_met_longer_input_gives_the_same_features(published: d
     x = 0.2 * torch.randn(1, 12, 250, generator=torch.Generator().manual_seed(0))
     outputs = []
     for state, length in ((published, 250), (doubled(published), 500)):
-        conversion = convert(Entries(state))
+        conversion = convert(StateDictMapper(state))
         assert conversion.config.kernel_length == length
         model = ECGS4Model(conversion.config).eval()
         model.load_state_dict(conversion.state, strict=True)
@@ -163,4 +163,4 @@ def test_a_checkpoint_that_is_not_this_s4(
     state = dict(published)
     damage(state)
     with pytest.raises(CheckpointError, match=message):
-        convert(Entries(state))
+        convert(StateDictMapper(state))

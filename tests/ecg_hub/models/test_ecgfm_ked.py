@@ -19,7 +19,7 @@ from ecg_hub.leads import LEADS
 from ecg_hub.models.ecgfm_ked.configuration_ecgfm_ked import ECGFMKEDConfig
 from ecg_hub.models.ecgfm_ked.convert_ecgfm_ked import convert
 from ecg_hub.weights.checkpoint import read_checkpoint
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import StateDictMapper
 from tests.support.models import tiny
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"
@@ -50,7 +50,7 @@ def test_the_nested_file(tmp_path: Path) -> None:
     key = catalog.get("ecgfm-ked").weights.key
     checkpoint = read_checkpoint(tmp_path / "file.pt", usual_key=key)
     assert checkpoint.key == "ecg_model"
-    entries = Entries(checkpoint.state)
+    entries = StateDictMapper(checkpoint.state)
     convert(entries)
     assert entries.taken == 1224
     assert entries.ignored == {}
@@ -59,9 +59,9 @@ def test_the_nested_file(tmp_path: Path) -> None:
 
 
 def test_the_flat_files(tmp_path: Path) -> None:
-    bare = convert(Entries(published()))
+    bare = convert(StateDictMapper(published()))
     state = {**published(prefix="ecg_model."), "model.decoder.weight": torch.zeros(3, 3)}
-    entries = Entries(state)
+    entries = StateDictMapper(state)
     prefixed = convert(entries)
     assert prefixed.state.keys() == bare.state.keys()
     assert list(entries.ignored) == ["model.decoder.weight"]
@@ -74,7 +74,7 @@ def test_doubled_entries_must_agree() -> None:
     state = published()
     state["6.4.convpath.0.1.1.bias"] = torch.ones(128)
     with pytest.raises(CheckpointError, match=r"6\.4\.convs\.1 and 6\.4\.convpath\.0\.1 differ in norm\.bias"):
-        convert(Entries(state))
+        convert(StateDictMapper(state))
 
 
 def test_faults_are_listed() -> None:
@@ -83,7 +83,7 @@ def test_faults_are_listed() -> None:
     state["5.0.idpath.1.0.weight"] = torch.empty(512, 256, 3)
     state["6.0.idpath.1.0.weight"] = torch.empty(512, 512, 1)
     with pytest.raises(CheckpointError) as error:
-        convert(Entries(state))
+        convert(StateDictMapper(state))
     for line in (
         "missing: 7.2.convpath.0.2.1.running_mean (768,)",
         "wrong shape: 5.0.idpath.1.0.weight is (512, 256, 3), expected (512, 256, 1)",
@@ -95,7 +95,7 @@ def test_faults_are_listed() -> None:
 @pytest.mark.parametrize("other", ["merl", "ecg_cpc", "net1d"])
 def test_other_checkpoints(other: str) -> None:
     with pytest.raises(CheckpointError, match=r"missing: 0\.0\.weight"):
-        convert(Entries(published(other)))
+        convert(StateDictMapper(published(other)))
 
 
 def test_layer_groups_have_the_published_sizes() -> None:

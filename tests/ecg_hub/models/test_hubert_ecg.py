@@ -20,7 +20,7 @@ from ecg_hub.models.hubert_ecg.configuration_hubert_ecg import HuBERTECGConfig
 from ecg_hub.models.hubert_ecg.convert_hubert_ecg import convert
 from ecg_hub.models.hubert_ecg.modeling_hubert_ecg import HuBERTECGModel, span_mask
 from ecg_hub.weights.checkpoint import read_checkpoint
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import StateDictMapper
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import signals, tiny
 
@@ -45,7 +45,7 @@ def extractor() -> Any:
 
 def test_published_numbers_stage_by_stage(case: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
     manifest, arrays = case
-    conversion = convert(Entries(published_state(manifest, arrays)))
+    conversion = convert(StateDictMapper(published_state(manifest, arrays)))
     with torch.device("meta"):
         model = HuBERTECGModel(conversion.config)
     model.load_state_dict(conversion.state, assign=True)
@@ -227,14 +227,14 @@ def test_converter_takes_both_spellings_and_leaves_out_the_heads(
     case: tuple[dict[str, Any], dict[str, np.ndarray]],
 ) -> None:
     state = empty_state(case[0]) | {name: torch.zeros(shape) for name, shape in HEADS.items()}
-    newer = Entries(state)
+    newer = StateDictMapper(state)
     assert len(convert(newer).state) == newer.taken == 209
     assert newer.ignored.keys() == HEADS.keys()
     spelling = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
     for new, old in spelling.items():
         state = {name.replace(new, old): tensor for name, tensor in state.items()}
     assert "encoder.pos_conv_embed.conv.weight_g" in state
-    older = Entries(state)
+    older = StateDictMapper(state)
     assert convert(older).state.keys() == HuBERTECGModel(HuBERTECGConfig(num_hidden_layers=12)).state_dict().keys()
     assert older.taken == 209
 
@@ -246,7 +246,7 @@ def test_converter_reads_the_authors_own_container(
     torch.save(content, tmp_path / "hubert_ecg_base.pt")
     checkpoint = read_checkpoint(tmp_path / "hubert_ecg_base.pt")
     assert checkpoint.key == "model_state_dict"
-    assert len(convert(Entries(checkpoint.state)).state) == 209
+    assert len(convert(StateDictMapper(checkpoint.state)).state) == 209
 
 
 def test_converter_refuses_what_is_not_the_published_model(
@@ -264,4 +264,4 @@ def test_converter_refuses_what_is_not_the_published_model(
     ]
     for entries, message in broken:
         with pytest.raises(CheckpointError, match=message):
-            convert(Entries(entries))
+            convert(StateDictMapper(entries))

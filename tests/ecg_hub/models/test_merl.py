@@ -17,7 +17,7 @@ from ecg_hub.input.recordings import wfdb_recording
 from ecg_hub.leads import LEADS
 from ecg_hub.models.merl.configuration_merl import MERLConfig
 from ecg_hub.models.merl.convert_merl import convert
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import StateDictMapper
 from tests.support.models import tiny
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"
@@ -31,7 +31,7 @@ def published(model_type: str = "merl", prefix: str = "") -> dict[str, torch.Ten
 
 
 def test_the_file_of_the_encoder() -> None:
-    entries = Entries({**published(), "linear.weight": torch.empty(10, 512), "linear.bias": torch.empty(10)})
+    entries = StateDictMapper({**published(), "linear.weight": torch.empty(10, 512), "linear.bias": torch.empty(10)})
     conversion = convert(entries)
     assert entries.taken == 120
     assert set(entries.ignored) == {"linear.weight", "linear.bias"}
@@ -41,11 +41,13 @@ def test_the_file_of_the_encoder() -> None:
 def test_the_file_of_the_whole_model() -> None:
     state = published(prefix="ecg_encoder.")
     others = ("ecg_encoder.linear.weight", "downconv.weight", "att_pool_head.positional_embedding", "proj_t.0.weight")
-    entries = Entries({**state, **{name: torch.empty(1) for name in (*others, "lm_model.embeddings.word.weight")}})
+    entries = StateDictMapper(
+        {**state, **{name: torch.empty(1) for name in (*others, "lm_model.embeddings.word.weight")}}
+    )
     conversion = convert(entries)
     assert entries.taken == 120
     assert len(entries.ignored) == 5
-    assert conversion.state.keys() == convert(Entries(published())).state.keys()
+    assert conversion.state.keys() == convert(StateDictMapper(published())).state.keys()
     assert "ecg_encoder." in conversion.notes[0]
 
 
@@ -55,7 +57,7 @@ def test_faults_are_listed() -> None:
     state["layer2.0.shortcut.0.weight"] = torch.empty(128, 64, 3)
     state["layer1.2.conv1.weight"] = torch.empty(64, 64, 3)
     with pytest.raises(CheckpointError) as error:
-        convert(Entries(state))
+        convert(StateDictMapper(state))
     for line in (
         "missing: layer3.1.bn2.running_var (256,)",
         "wrong shape: layer2.0.shortcut.0.weight is (128, 64, 3), expected (128, 64, 1)",
@@ -67,7 +69,7 @@ def test_faults_are_listed() -> None:
 @pytest.mark.parametrize("other", ["ecgfm_ked", "ecg_cpc", "net1d"])
 def test_other_checkpoints(other: str) -> None:
     with pytest.raises(CheckpointError, match=r"missing: conv1\.weight"):
-        convert(Entries(published(other)))
+        convert(StateDictMapper(published(other)))
 
 
 def test_layer_groups_have_the_published_sizes() -> None:

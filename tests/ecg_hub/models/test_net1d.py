@@ -15,7 +15,7 @@ from ecg_hub.errors import CheckpointError
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
 from ecg_hub.models.net1d.convert_net1d import convert
 from ecg_hub.models.net1d.modeling_net1d import Net1DBlock, Net1DModel, SameConv1d
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import StateDictMapper
 from tests.support.models import tiny
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"
@@ -155,14 +155,14 @@ def test_layer_groups_have_the_published_sizes() -> None:
 def test_a_benchmark_checkpoint(prefix: str) -> None:
     state = published(prefix=prefix)
     head = {f"{prefix}dense.weight": torch.empty(5, 1024, device="meta"), f"{prefix}dense.bias": torch.empty(5)}
-    entries = Entries({**state, **head})
+    entries = StateDictMapper({**state, **head})
     conversion = convert(entries)
     assert entries.taken == len(conversion.state) == 202
     reasons = list(entries.ignored.values())
     assert reasons.count("batch norm that the network registers and never uses") == 305
     assert reasons.count("head of the task that it was trained on") == 2
     bare = {name: tensor for name, tensor in state.items() if ".bn" not in name and "first_bn" not in name}
-    assert set(convert(Entries(bare)).state) == set(conversion.state)  # the unused entries may be absent
+    assert set(convert(StateDictMapper(bare)).state) == set(conversion.state)  # the unused entries may be absent
 
 
 def lose(state: dict[str, Any]) -> None:
@@ -205,4 +205,4 @@ def test_a_checkpoint_that_is_not_a_net1d(damage: Callable[[dict[str, Any]], Non
     state = published()
     damage(state)
     with pytest.raises(CheckpointError, match=message):
-        convert(Entries(state))
+        convert(StateDictMapper(state))

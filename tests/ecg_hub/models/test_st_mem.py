@@ -19,7 +19,7 @@ from ecg_hub.leads import LEADS
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
 from ecg_hub.models.st_mem.convert_st_mem import convert
 from ecg_hub.models.st_mem.modeling_st_mem import STMEMModel, time_positions
-from ecg_hub.weights.state_dict import Entries
+from ecg_hub.weights.state_dict import StateDictMapper
 from eval_harness.config.protocol import Protocol
 from eval_harness.models.adapting import adapt, parameter_groups
 from tests.support.fill import make_input, published_state, read_case
@@ -37,7 +37,7 @@ def published() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def converted(published: dict[str, torch.Tensor]) -> STMEMModel:
-    conversion = convert(Entries(published))
+    conversion = convert(StateDictMapper(published))
     with torch.device("meta"):
         model = STMEMModel(conversion.config)
     model.load_state_dict(conversion.state, assign=True)
@@ -98,7 +98,7 @@ def test_position_table(published: dict[str, torch.Tensor]) -> None:
 
 
 def test_the_whole_pre_training_model(published: dict[str, torch.Tensor]) -> None:
-    entries = Entries(with_decoder(published))
+    entries = StateDictMapper(with_decoder(published))
     conversion = convert(entries)
     assert entries.taken == 166
     assert len(entries.ignored) == 6 + len(DECODER)
@@ -107,8 +107,8 @@ def test_the_whole_pre_training_model(published: dict[str, torch.Tensor]) -> Non
 
 
 def test_the_encoder_only_file(published: dict[str, torch.Tensor]) -> None:
-    whole = convert(Entries(published)).state
-    alone = convert(Entries({name.removeprefix("encoder."): value for name, value in published.items()}))
+    whole = convert(StateDictMapper(published)).state
+    alone = convert(StateDictMapper({name.removeprefix("encoder."): value for name, value in published.items()}))
     assert alone.notes == ["read as the encoder-only file"]
     assert whole.keys() == alone.state.keys()
     assert all(torch.equal(whole[name], alone.state[name]) for name in whole)
@@ -116,11 +116,11 @@ def test_the_encoder_only_file(published: dict[str, torch.Tensor]) -> None:
 
 def test_a_stored_position_table_is_kept(published: dict[str, torch.Tensor]) -> None:
     other = published["encoder.pos_embedding"] + 0.5
-    conversion = convert(Entries({**published, "encoder.pos_embedding": other}))
+    conversion = convert(StateDictMapper({**published, "encoder.pos_embedding": other}))
     assert torch.equal(conversion.state["embeddings.position_embedding"], other[0])
     assert "differ from their formula by 0.5" in conversion.notes[-1]
     absent = {name: value for name, value in published.items() if name != "encoder.pos_embedding"}
-    table = convert(Entries(absent)).state["embeddings.position_embedding"]
+    table = convert(StateDictMapper(absent)).state["embeddings.position_embedding"]
     assert torch.equal(table, time_positions(30, 768))
 
 
@@ -142,14 +142,14 @@ def lost(name: str) -> Any:
 )
 def test_bad_checkpoints(published: dict[str, torch.Tensor], change: Any, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        convert(Entries(change(published)))
+        convert(StateDictMapper(change(published)))
 
 
 @pytest.mark.parametrize("other", ["ecg_jepa", "ecg_cpc"])
 def test_other_checkpoints(other: str) -> None:
     names = [entry["name"] for entry in read_case(GOLDEN / other)[0]["entries"]]
     with pytest.raises(CheckpointError, match=r"missing: encoder\.lead_embeddings\.0 \(768,\)"):
-        convert(Entries({name: torch.zeros(1) for name in names}))
+        convert(StateDictMapper({name: torch.zeros(1) for name in names}))
 
 
 # Fine-tuning

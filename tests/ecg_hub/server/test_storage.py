@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ecg_hub.server.calls import Hub, Options
-from ecg_hub.server.history import File, Operation, Words
+from ecg_hub.server.history import CommitMessage, File, Operation
 from ecg_hub.server.repos import MAIN, Repo, State, now
 from ecg_hub.server.serve import audit
 from ecg_hub.server.storage import git_oid
 
-WORDS = Words("alice", "a commit")
+WORDS = CommitMessage("alice", "a commit")
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ import pytest
 
 from ecg_hub.errors import CheckpointError
 from ecg_hub.utils import http as module
-from ecg_hub.utils.http import Patience, RemoteFile, download, fetch_json
+from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, fetch_json
 from tests.support.hosts import Host, md5, running
 
 CONTENT = os.urandom(300_000)
-AT_ONCE = Patience(retries=2, wait_seconds=0)
-NO_RETRY = Patience(retries=0)
+AT_ONCE = RetryPolicy(retries=2, wait_seconds=0)
+NO_RETRY = RetryPolicy(retries=0)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def remote(host: Host, **changes: Any) -> RemoteFile:
     return RemoteFile("weights.pt", f"{host.url}/f/weights.pt", **{**facts, **changes})
 
 
-def fetch(host: Host, folder: Path, patience: Patience = AT_ONCE, **changes: Any) -> bytes:
+def fetch(host: Host, folder: Path, patience: RetryPolicy = AT_ONCE, **changes: Any) -> bytes:
     path = download(remote(host, **changes), folder, patience=patience, quiet=True)
     assert path == folder / "weights.pt"
     assert [left.name for left in folder.iterdir()] == ["weights.pt"]
@@ -166,11 +166,11 @@ def test_a_busy_host(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     waits: list[float] = []
     monkeypatch.setattr(module.time, "sleep", waits.append)
     host.statuses = [(503, {}), (429, {"Retry-After": "7"})]
-    assert fetch(host, tmp_path, Patience(retries=2, wait_seconds=3)) == CONTENT
+    assert fetch(host, tmp_path, RetryPolicy(retries=2, wait_seconds=3)) == CONTENT
     assert waits == [3, 7]
     host.statuses = [(503, {})] * 3
     with pytest.raises(CheckpointError, match=r"gives no weights\.pt: it answers 503 Service Unavailable"):
-        fetch(host, tmp_path / "other", Patience(retries=2, wait_seconds=3))
+        fetch(host, tmp_path / "other", RetryPolicy(retries=2, wait_seconds=3))
     assert waits[2:] == [3, 6]
 
 

@@ -20,7 +20,7 @@ from ecg_hub import catalog
 from ecg_hub.catalog import Weights
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
 from ecg_hub.names import home, model_folder
-from ecg_hub.utils.http import Patience
+from ecg_hub.utils.http import RetryPolicy
 from ecg_hub.weights import pull as module
 from ecg_hub.weights.pull import PullSummary, pull
 from eval_harness.cli.hub.main import main
@@ -82,7 +82,7 @@ def pulls(host: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pull]:
         entry = replace(known, weights=Weights(**facts))
         monkeypatch.setattr(catalog, "get", lambda alias: entry if alias == "merl" else known)
         addresses = {"figshare": f"{host.url}/figshare", "zenodo": f"{host.url}/zenodo", "hub": f"{host.url}/hub"}
-        return functools.partial(pull, patience=Patience(retries=1, wait_seconds=0), quiet=True, **addresses)
+        return functools.partial(pull, patience=RetryPolicy(retries=1, wait_seconds=0), quiet=True, **addresses)
 
     return on
 

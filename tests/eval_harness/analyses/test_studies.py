@@ -15,7 +15,7 @@ from eval_harness.analyses.ablation.run import minus
 from eval_harness.analyses.files import read_analysis
 from eval_harness.analyses.label_efficiency.plot import write_plot
 from eval_harness.analyses.label_efficiency.study import Study, summary
-from eval_harness.analyses.studies import METRICS, Joint, RunScore, error_weights, joint
+from eval_harness.analyses.studies import METRICS, RunScore, SeedAverage, error_weights, joint
 from eval_harness.analyses.study_results import TOO_NARROW, AblationResult, EfficiencyResult, point_rows, reasons
 from eval_harness.report.analyses import Found, analysis_part
 from tests.eval_harness.conftest import RunOptions
@@ -25,7 +25,7 @@ BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 RESAMPLES = 1000
 
 
-def runs(points: list[float], noise: Any = 0.0, draws: list[int] | None = None) -> Joint:
+def runs(points: list[float], noise: Any = 0.0, draws: list[int] | None = None) -> SeedAverage:
     """Runs with the given scores; `noise` (resamples,) is what the test records do to all of them."""
     around = np.broadcast_to(noise, (RESAMPLES,))
     return joint(

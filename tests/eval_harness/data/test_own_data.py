@@ -19,7 +19,7 @@ from eval_harness.config.protocol import protocol
 from eval_harness.results.contamination import state
 from eval_harness.runner.dryrun import describe_run
 from eval_harness.runner.run import evaluate
-from eval_harness.tasks.registry import datasets, get_task, own_datasets, tasks, validate
+from eval_harness.tasks.registry import custom_datasets, datasets, get_task, tasks, validate
 from tests.support.own_files import RATE_TASK, TASK, write_archive, write_description
 
 TINY = "random:ecg-cpc-tiny"
@@ -97,7 +97,7 @@ def test_the_task_may_name_the_path_of_the_description(archive: Path, tmp_path: 
     file = archive.parent / "elsewhere.yaml"
     file.write_text(text)
     assert get_task("my_diagnoses", [file]).dataset == "my-hospital"
-    assert own_datasets([file])["my-hospital"].source.resolve() == (archive / "my_hospital.yaml").resolve()
+    assert custom_datasets([file])["my-hospital"].source.resolve() == (archive / "my_hospital.yaml").resolve()
     (tmp_path / "t.yaml").write_text(TASK.replace("my-hospital", "absent.yaml"))
     with pytest.raises(InputError, match=r"absent\.yaml: cannot be read"):
         tasks([tmp_path / "t.yaml"])
@@ -132,10 +132,10 @@ def test_names_are_unique(archive: Path, tmp_path: Path) -> None:
     first = write_description(tmp_path / "a.yaml")
     second = write_description(tmp_path / "b.yaml")
     with pytest.raises(InputError, match=r"b\.yaml: dataset 'my-hospital' is already described in .*a\.yaml"):
-        own_datasets([first, second])
+        custom_datasets([first, second])
     taken = write_description(tmp_path / "c.yaml", name="ptb-xl")
     with pytest.raises(InputError, match="'ptb-xl' is a published dataset"):
-        own_datasets([taken])
+        custom_datasets([taken])
     assert list(datasets([archive]))[-1] == "my-hospital"
     assert "my-hospital" not in datasets()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ecg_hub.errors import ResultError
-from eval_harness.leaderboard.entries import Contents, Memory, open_memory, read_repository
+from eval_harness.leaderboard.entries import Contents, RecomputeCache, open_recompute_cache, read_repository
 from eval_harness.leaderboard.site import confirm_revisions
 from eval_harness.publish.hub import ModelFacts, UnreachableError
 from eval_harness.publish.meta import digest
@@ -31,8 +31,8 @@ def board(tmp_path: Path) -> Path:
     return tmp_path / "board"
 
 
-def read(folder: Path, memory: Memory | None = None, told: Callable[[str], None] | None = None) -> Contents:
-    return read_repository(folder, tasks(), memory or Memory(), told)
+def read(folder: Path, memory: RecomputeCache | None = None, told: Callable[[str], None] | None = None) -> Contents:
+    return read_repository(folder, tasks(), memory or RecomputeCache(), told)
 
 
 def entry(board: Path) -> Path:
@@ -154,18 +154,18 @@ def test_closed_predictions_in_the_repository_are_told(tmp_path: Path) -> None:
 
 def test_what_was_computed_is_remembered(board: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    memory = open_memory(tmp_path / "memory.json")
+    memory = open_recompute_cache(tmp_path / "memory.json")
     read(board, memory, told.append)
     memory.save()
-    read(board, open_memory(tmp_path / "memory.json"), told.append)
+    read(board, open_recompute_cache(tmp_path / "memory.json"), told.append)
     assert len(told) == 1
     write_predictions(next(board.glob("results/*/*/linear/predictions/*")), predictions(seed=77))
-    assert read(board, open_memory(tmp_path / "memory.json")).entries == {}
+    assert read(board, open_recompute_cache(tmp_path / "memory.json")).entries == {}
 
 
 def test_a_broken_memory_is_started_again(tmp_path: Path) -> None:
     (tmp_path / "memory.json").write_text('{"checks": 3}')
-    assert open_memory(tmp_path / "memory.json").checks == {}
+    assert open_recompute_cache(tmp_path / "memory.json").checks == {}
 
 
 def test_no_repository(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from eval_harness.cli.eval.main import main
-from eval_harness.leaderboard import words
+from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.site import Site, build
 from eval_harness.results.contamination import State
 from tests.support.board import MODELS, counted, made_up, write_board, write_full, write_scored
@@ -121,9 +121,9 @@ def test_training_folds_alone_have_a_mark_of_their_own(tmp_path: Path) -> None:
 
 def test_every_state_has_words_and_all_but_clean_a_mark() -> None:
     states = set(get_args(State))
-    assert set(words.CONTAMINATION) == states
-    assert {state for state in states if state in words.MARKS} == states - {"clean"}
-    assert len({words.MARKS[state][0] for state in states - {"clean"}}) == 3
+    assert set(phrases.CONTAMINATION) == states
+    assert {state for state in states if state in phrases.MARKS} == states - {"clean"}
+    assert len({phrases.MARKS[state][0] for state in states - {"clean"}}) == 3
 
 
 EVIL = '"><img src=x onerror="window.hacked=1"></script><script>window.hacked=1</script>'

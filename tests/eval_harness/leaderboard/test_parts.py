@@ -11,7 +11,7 @@ import pytest
 
 from dataset_scripts.core.extent import Extent, State
 from eval_harness.leaderboard import board as board_module
-from eval_harness.leaderboard.entries import Contents, Memory, read_repository
+from eval_harness.leaderboard.entries import Contents, RecomputeCache, read_repository
 from eval_harness.leaderboard.ranking import rank_all
 from eval_harness.leaderboard.site import build, make_board
 from eval_harness.publish.publisher import FolderPublisher
@@ -53,20 +53,20 @@ def rows_of(model: str, point: float, *, part: dict[str, int] | None = None, rel
 
 def places(contents: Contents) -> dict[str, int | None]:
     board = make_board(contents, "here", False, [])
-    ranks = rank_all(board, contents.entries, Memory(), lambda _: None)
+    ranks = rank_all(board, contents.entries, RecomputeCache(), lambda _: None)
     return {row.id: getattr(ranks.get(board.tabs[0], board.sets[0], row), "place", None) for row in board.tabs[0].rows}
 
 
 def test_a_part_has_no_rank_however_good(tmp_path: Path) -> None:
     write_board(tmp_path, rows_of("ecg-cpc", 0.8) + rows_of("merl", 0.99, part={"test": 273}))
-    contents = read_repository(tmp_path, tasks(), Memory())
+    contents = read_repository(tmp_path, tasks(), RecomputeCache())
     assert contents.problems == {}
     assert places(contents) == {"ecg-cpc": 1, "merl": None}
 
 
 def test_what_nobody_can_tell_has_no_rank(tmp_path: Path) -> None:
     write_board(tmp_path, rows_of("ecg-cpc", 0.8) + rows_of("merl", 0.99, release=False))
-    assert places(read_repository(tmp_path, tasks(), Memory())) == {"ecg-cpc": 1, "merl": None}
+    assert places(read_repository(tmp_path, tasks(), RecomputeCache())) == {"ecg-cpc": 1, "merl": None}
 
 
 def test_the_page_and_its_numbers_say_it(tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_parts_do_not_crowd_out_the_rows_that_are_ranked(tmp_path: Path, monkeyp
         write_scored(tmp_path / f"whole{number}", model, given=predictions(seed=2, test=70))
     ready = prepare(find_runs([tmp_path]), tasks(), predictions=True)
     push(ready, FolderPublisher(tmp_path / "board"), tasks().values())
-    contents = read_repository(tmp_path / "board", tasks(), Memory())
+    contents = read_repository(tmp_path / "board", tasks(), RecomputeCache())
     monkeypatch.setattr(board_module, "extent_of", lambda made: Extent(STATES[made.data.records.test]))
     board = make_board(contents, "here", False, [])
-    pairing = rank_all(board, contents.entries, Memory(), lambda _: None).pairings["linear", TASK]
+    pairing = rank_all(board, contents.entries, RecomputeCache(), lambda _: None).pairings["linear", TASK]
     ids = {row.key: row.id for row in board.tabs[0].rows}
     assert {ids[key] for key in pairing.rows} == {"random:st-mem-tiny", "random:hubert-ecg-tiny"}

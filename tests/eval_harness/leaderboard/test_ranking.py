@@ -11,10 +11,10 @@ import pytest
 
 from eval_harness.leaderboard import ranking
 from eval_harness.leaderboard.board import Board, TaskSet
-from eval_harness.leaderboard.entries import Contents, Memory, read_repository
+from eval_harness.leaderboard.entries import Contents, RecomputeCache, read_repository
+from eval_harness.leaderboard.phrases import tie_line
 from eval_harness.leaderboard.ranking import Pairing, Ranks, rank_all, task_ranks
 from eval_harness.leaderboard.site import content, make_board
-from eval_harness.leaderboard.words import tie_line
 from eval_harness.publish.publisher import FolderPublisher
 from eval_harness.publish.push import prepare, push
 from eval_harness.results import comparison
@@ -26,9 +26,9 @@ from tests.support.results import predictions
 
 
 def ranked(folder: Path, published: bool = False) -> tuple[Board, Ranks, Contents]:
-    contents = read_repository(folder, tasks(), Memory())
+    contents = read_repository(folder, tasks(), RecomputeCache())
     board = make_board(contents, "here", published, [])
-    return board, rank_all(board, contents.entries, Memory(), lambda _: None), contents
+    return board, rank_all(board, contents.entries, RecomputeCache(), lambda _: None), contents
 
 
 def places(board: Board, ranks: Ranks, name: str = "all") -> dict[str, int | None]:
@@ -181,7 +181,11 @@ def test_comparisons_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_scored(tmp_path / "runs" / "b", "random:merl-tiny")
     ready = prepare(find_runs([tmp_path / "runs"]), tasks(), predictions=True)
     push(ready, FolderPublisher(tmp_path / "board"), tasks().values())
-    contents, memory, told = read_repository(tmp_path / "board", tasks(), Memory()), Memory(), list[str]()
+    contents, memory, told = (
+        read_repository(tmp_path / "board", tasks(), RecomputeCache()),
+        RecomputeCache(),
+        list[str](),
+    )
     board = make_board(contents, "here", False, [])
     first = rank_all(board, contents.entries, memory, told.append)
     again = rank_all(board, contents.entries, memory, told.append)

@@ -13,7 +13,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.modeling.heads import AttentionPoolingHead, MeanLinearHead
 from eval_harness.config.protocol import MODES, Protocol
 from eval_harness.models.adapting import FROZEN_MODES, POOLING, AdaptedModel, adapt, layer_group, parameter_groups
-from eval_harness.models.own_models import OwnEncoder
+from eval_harness.models.custom_models import CustomEncoder
 from tests.support.models import tiny
 from tests.support.tiny_training import LEADS, SAMPLES, WIDTH, ToyEncoder, toy
 
@@ -252,7 +252,7 @@ class TestAdapt:
 
     def test_an_encoder_of_ones_own_is_copied_and_trains_as_a_whole(self) -> None:
         module = nn.Linear(LEADS, WIDTH).requires_grad_(False)
-        own = OwnEncoder(lambda x: module(x.transpose(1, 2)), WIDTH, module)
+        own = CustomEncoder(lambda x: module(x.transpose(1, 2)), WIDTH, module)
         model = adapt(own, "finetune", ["a", "b"], "multi_label_classification", PROTOCOL)
         assert all(parameter.requires_grad for parameter in model.encoder.parameters())
         assert not any(parameter.requires_grad for parameter in module.parameters())
@@ -267,7 +267,7 @@ class TestAdapt:
         assert [group["name"] for group in parameter_groups(model, "finetune", PROTOCOL)] == ["head", "late", "early"]
 
     def test_an_encoder_without_parameters_has_fixed_modes_only(self) -> None:
-        own = OwnEncoder(lambda x: x.transpose(1, 2), LEADS, None)
+        own = CustomEncoder(lambda x: x.transpose(1, 2), LEADS, None)
         model = adapt(own, "linear", ["a"], "multi_label_classification", PROTOCOL)
         assert tuple(model(windows()).shape) == (4, 1)
         assert model.encoder is own, "what it holds may not be possible to copy"

@@ -15,7 +15,7 @@ from ecg_hub.errors import DataError
 from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.order import Batch
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
-from eval_harness.pretrain.rows import emptiness
+from eval_harness.pretrain.record_batch import emptiness
 from tests.support.shards import RATE, extractor, record, records, write_arrow, write_parquet
 
 OPTIONS = ReaderOptions(seed=1, batch_size=8, lanes=8, shuffle_records=16, prefetch=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecg_hub.errors import InputError
-from eval_harness.pretrain.order import Lane, Pieces, divide
+from eval_harness.pretrain.order import Pieces, Stream, divide
 
 COUNTS = np.array([64, 64, 5, 0, 64, 130, 1, 64], dtype=np.int64)
 
@@ -16,7 +16,7 @@ def rows(pieces: Pieces) -> list[tuple[int, int]]:
     return [(int(unit), row) for unit, start, stop in spans for row in range(start, stop)]
 
 
-def one_pass(lane: Lane, passed: int) -> list[tuple[int, int]]:
+def one_pass(lane: Stream, passed: int) -> list[tuple[int, int]]:
     """What stands at each position of a pass."""
     found = []
     for position in range(passed * lane.records, (passed + 1) * lane.records):
@@ -46,28 +46,28 @@ def test_fewer_records_than_lanes_are_refused() -> None:
 @pytest.mark.parametrize("phase", [0.0, 0.5])
 def test_a_pass_holds_every_record_once(size: int, phase: float) -> None:
     part = divide(COUNTS, 2)[1]
-    lane = Lane(1, part, seed=3, shuffle_records=size, phase=phase)
+    lane = Stream(1, part, seed=3, shuffle_records=size, phase=phase)
     for passed in (0, 1, 7):
         assert sorted(one_pass(lane, passed)) == sorted(rows(part))
 
 
 def test_order_depends_on_seed_lane_and_pass_alone() -> None:
     part = divide(COUNTS, 1)[0]
-    first = one_pass(Lane(0, part, 5, 100), 0)
-    again = Lane(0, part, 5, 100)
+    first = one_pass(Stream(0, part, 5, 100), 0)
+    again = Stream(0, part, 5, 100)
     one_pass(again, 2)  # whatever was asked for before
     assert one_pass(again, 0) == first
     others = [
-        one_pass(Lane(0, part, 5, 100), 1),
-        one_pass(Lane(0, part, 6, 100), 0),
-        one_pass(Lane(1, part, 5, 100), 0),
+        one_pass(Stream(0, part, 5, 100), 1),
+        one_pass(Stream(0, part, 6, 100), 0),
+        one_pass(Stream(1, part, 5, 100), 0),
     ]
     assert all(other != first for other in others)
 
 
 def test_blocks_mix_units_and_are_bounded() -> None:
     counts = np.full(200, 16, dtype=np.int64)
-    lane = Lane(0, divide(counts, 1)[0], seed=0, shuffle_records=256)
+    lane = Stream(0, divide(counts, 1)[0], seed=0, shuffle_records=256)
     sizes = [len(lane.block(0, number).order) for number in range(lane.blocks(0))]
     assert sum(sizes) == counts.sum()
     assert max(sizes) < 256 + 16
@@ -78,20 +78,20 @@ def test_blocks_mix_units_and_are_bounded() -> None:
 
 
 def test_units_are_grouped_anew_in_every_pass() -> None:
-    lane = Lane(0, divide(np.full(200, 16, dtype=np.int64), 1)[0], seed=0, shuffle_records=256)
+    lane = Stream(0, divide(np.full(200, 16, dtype=np.int64), 1)[0], seed=0, shuffle_records=256)
     first, second = (set(lane.block(passed, 0).pieces.unit) for passed in (0, 1))
     assert len(first & second) < 8, "of 16 units"
 
 
 def test_a_phase_shortens_the_first_block() -> None:
     counts = np.full(64, 16, dtype=np.int64)
-    whole, shifted = (Lane(0, divide(counts, 1)[0], 0, 256, phase) for phase in (0.0, 0.75))
+    whole, shifted = (Stream(0, divide(counts, 1)[0], 0, 256, phase) for phase in (0.0, 0.75))
     assert len(whole.block(0, 0).order) == 256
     assert len(shifted.block(0, 0).order) == 64
 
 
 def test_draws_are_new_in_every_pass() -> None:
-    lane = Lane(0, divide(np.array([32]), 1)[0], 0, 100)
+    lane = Stream(0, divide(np.array([32]), 1)[0], 0, 100)
     first, second = lane.block(0, 0).draws, lane.block(1, 0).draws
     assert first.shape == (32, 2)
     assert ((first >= 0) & (first < 1)).all()
@@ -100,7 +100,7 @@ def test_draws_are_new_in_every_pass() -> None:
 
 def test_places_far_ahead_are_found_at_once() -> None:
     counts = np.full(156_250, 64, dtype=np.int64)  # ten million records
-    lane = Lane(7, divide(counts, 8)[7], 0, 512)
+    lane = Stream(7, divide(counts, 8)[7], 0, 512)
     passed, block, within = lane.block_at(10**9)
     assert passed == 10**9 // lane.records
     assert block.first + within == 10**9 % lane.records

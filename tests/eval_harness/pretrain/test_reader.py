@@ -21,7 +21,7 @@ from ecg_hub.leads import LEADS
 from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.order import Batch
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader, pretraining_extractor
-from eval_harness.pretrain.rows import Rows
+from eval_harness.pretrain.record_batch import RecordBatch
 from eval_harness.pretrain.sources import FileSource
 from tests.support.shards import RATE, extractor, record, records, write_parquet
 
@@ -194,7 +194,7 @@ class CountedSource:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def read(self, unit: int, start: int, stop: int) -> Rows:
+    def read(self, unit: int, start: int, stop: int) -> RecordBatch:
         self.records += stop - start
         return self.inner.read(unit, start, stop)
 

@@ -14,7 +14,7 @@ import pytest
 from eval_harness.metrics.calibration import BINS, calibration_error
 from eval_harness.report.about import notices
 from eval_harness.report.calibration import label_bins, pooled_bins, rows, wilson
-from eval_harness.report.content import Entry, Scored, TaskContent, entries, gather
+from eval_harness.report.content import ReportRun, Scored, TaskContent, entries, gather
 from eval_harness.report.ecgs import choose
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.labels import label_counts, label_order, label_table, subgroup_words
@@ -162,7 +162,7 @@ def test_words_of_subgroups(name: str, value: str, words: str) -> None:
 
 def content(folder: Path, found: Predictions, task: Task) -> TaskContent:
     run = read_found(folder)
-    entry = Entry(0, run.name, run)
+    entry = ReportRun(0, run.name, run)
     return TaskContent(task.name, task, None, [Scored(entry, run.results[task.name], found)], [])
 
 
@@ -250,7 +250,7 @@ def test_counts_and_the_limit_on_labels(tmp_path: Path) -> None:
 def test_a_history_is_read_and_a_damaged_one_is_none(tmp_path: Path) -> None:
     task = get_task("ptbxl_super")
     folder = write_folder(tmp_path, task, shifted(predictions(), 0.5))
-    entry = Entry(0, "a", read_found(folder))
+    entry = ReportRun(0, "a", read_found(folder))
     history = read_history(entry, "ptbxl_super")
     assert history is not None
     assert (history.epochs, history.best) == ((1, 2, 3), 3)

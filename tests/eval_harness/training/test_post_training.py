@@ -14,7 +14,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.modeling.layers import DropPath
 from eval_harness.config.post_training import PostTraining, parse_post_training
 from eval_harness.models.adapting import AdaptedModel
-from eval_harness.models.own_models import OwnClassifier
+from eval_harness.models.custom_models import CustomClassifier
 from eval_harness.training.post_training import (
     PostTrainer,
     block_depths,
@@ -70,7 +70,7 @@ class Freed(Accelerator):
 
 def deep() -> AdaptedModel:
     torch.manual_seed(0)
-    return AdaptedModel(OwnClassifier(DeepToy(), "mean", len(LABELS), 1), "post_train")
+    return AdaptedModel(CustomClassifier(DeepToy(), "mean", len(LABELS), 1), "post_train")
 
 
 def post_trainer(folder: Path, settings: PostTraining = SETTINGS, **changes: Any) -> PostTrainer:
@@ -212,7 +212,7 @@ class TestBlocks:
         model = deep()
         with stochastic_depth(model, None):
             assert {path.rate for path in model.encoder.modules() if isinstance(path, DropPath)} == {0.0}
-        plain = AdaptedModel(OwnClassifier(ToyEncoder(), "mean", 1, 1), "post_train")
+        plain = AdaptedModel(CustomClassifier(ToyEncoder(), "mean", 1, 1), "post_train")
         with stochastic_depth(plain, SETTINGS):
             pass
 

@@ -13,7 +13,7 @@ import eval_harness.runner.job as job_module
 from ecg_hub.errors import InputError
 from eval_harness.analyses.ablation.run import Ablation, Arm
 from eval_harness.analyses.label_efficiency.study import FRACTIONS, SETS, Study, planned, summary, write_set
-from eval_harness.analyses.studies import METRICS, Joint, RunScore, fraction_name, joint
+from eval_harness.analyses.studies import METRICS, RunScore, SeedAverage, fraction_name, joint
 from eval_harness.cli.eval.ablation import ablation_of
 from eval_harness.cli.eval.label_efficiency import study_of
 from eval_harness.cli.eval.main import build_parser, main
@@ -74,7 +74,7 @@ def test_fractions_have_names(fraction: float, name: str) -> None:
     assert fraction_name(fraction) == name
 
 
-def made(loss: float, records: int, rng: np.random.Generator, runs: int = 3) -> Joint:
+def made(loss: float, records: int, rng: np.random.Generator, runs: int = 3) -> SeedAverage:
     """A point of a curve: runs around it, and replicates around each."""
     noise, away = rng.normal(0, 0.002, 200), 0.002 * (np.arange(runs) - (runs - 1) / 2)
     scores = (1 - loss + rng.permutation(away)).tolist()

@@ -15,8 +15,8 @@ from ecg_hub.leads import LEADS
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import Protocol
 from eval_harness.models.adapting import adapt, parameter_groups
+from eval_harness.models.custom_models import features_may_be_kept, load_custom
 from eval_harness.models.loading import load_model
-from eval_harness.models.own_models import features_may_be_kept, load_own
 from eval_harness.runner.plan import plan
 from eval_harness.runner.run import evaluate
 
@@ -102,15 +102,15 @@ def test_a_module_is_fine_tuned_and_the_original_stays(options: Options, file: C
 
 
 def test_kept_features_follow_code_and_weights(file: Callable[[str], str]) -> None:
-    first = load_own(f"{file(OBJECT.format(width=12))}:Encoder")
+    first = load_custom(f"{file(OBJECT.format(width=12))}:Encoder")
     assert not features_may_be_kept(first[0])
-    changed = load_own(f"{file(OBJECT.format(width=8))}:Encoder")
+    changed = load_custom(f"{file(OBJECT.format(width=8))}:Encoder")
     assert first[2] != changed[2]
-    marked = load_own(f"{file(OBJECT.format(width=8) + 'Encoder.fingerprint = 1')}:Encoder")
+    marked = load_custom(f"{file(OBJECT.format(width=8) + 'Encoder.fingerprint = 1')}:Encoder")
     assert features_may_be_kept(marked[0])
-    module = load_own(f"{file(MODULE)}:Net")
+    module = load_custom(f"{file(MODULE)}:Net")
     assert features_may_be_kept(module[0])
-    assert module[2] == load_own(f"{file(MODULE)}:Net")[2]
+    assert module[2] == load_custom(f"{file(MODULE)}:Net")[2]
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_kept_features_follow_code_and_weights(file: Callable[[str], str]) -> No
 )
 def test_what_is_no_encoder_is_refused(file: Callable[[str], str], text: str, attribute: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        load_own(f"{file(text)}:{attribute}")
+        load_custom(f"{file(text)}:{attribute}")
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"There is no file '/nowhere/x\.py'"):
-        load_own("python:/nowhere/x.py:E")
+        load_custom("python:/nowhere/x.py:E")
 
 
 def test_a_pretrained_model_of_another_library(options: Options, tmp_path: Path) -> None:

@@ -45,16 +45,16 @@ def register(verbs: Any) -> None:
 
 def run_mirror(args: argparse.Namespace) -> int:
     """Copy one after another."""
-    from ecg_hub.hub.mirror import Wish, mirror_all
+    from ecg_hub.hub.mirror import MirrorRequest, mirror_all
 
     include, exclude = tuple(args.include or ()), tuple(args.exclude or ())
-    wishes = [Wish(id, args.type, args.revision, include, exclude, args.internal) for id in args.ids]
+    wishes = [MirrorRequest(id, args.type, args.revision, include, exclude, args.internal) for id in args.ids]
     return 1 if mirror_all(wishes, args.to.expanduser(), lambda text: print(text, flush=True)) else 0
 
 
 def run_import(args: argparse.Namespace) -> int:
     """Check all, then send one after another."""
-    from ecg_hub.hub.carry import bring_in, check_mirror, check_terms, target_id, targets
+    from ecg_hub.hub.mirror_import import bring_in, check_mirror, check_terms, target_id, targets
     from ecg_hub.names import endpoint
 
     folder = args.folder.expanduser()

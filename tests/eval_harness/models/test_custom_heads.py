@@ -22,7 +22,7 @@ from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
 from eval_harness.config.post_training import PostTraining
 from eval_harness.config.protocol import protocol
-from eval_harness.models.own_heads import read_head
+from eval_harness.models.custom_heads import read_head
 from eval_harness.runner.run import evaluate
 
 Options = Callable[..., RunOptions]

@@ -22,8 +22,8 @@ from ecg_hub.errors import InputError, ResultError
 from ecg_hub.utils.files import write_text
 from eval_harness.config.options import is_own
 from eval_harness.models.adapting import POOLING, AdaptedModel
+from eval_harness.models.custom_models import CustomClassifier, CustomEncoder, load_custom
 from eval_harness.models.loading import load_model
-from eval_harness.models.own_models import OwnClassifier, OwnEncoder, load_own
 from eval_harness.results.schema import Finite, ModelInfo, Sha256, Strict, in_words, read_json
 
 HEAD_FILE = "head.json"
@@ -55,7 +55,7 @@ class HeadInfo(Strict):
     encoder_trained: bool
 
 
-def save_own_head(
+def save_custom_head(
     folder: Path, model: AdaptedModel, info: ModelInfo, mode: str, labels: list[str], thresholds: Any, heads: int
 ) -> None:
     """Write head, trained weights and their description into a new folder."""
@@ -82,7 +82,7 @@ def _save(module: Any, path: Path) -> None:
     save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}, path)
 
 
-def open_own_head(folder: Path, run_model: ModelInfo, asked: str | None) -> tuple[OwnClassifier, list[str]]:
+def open_custom_head(folder: Path, run_model: ModelInfo, asked: str | None) -> tuple[CustomClassifier, list[str]]:
     """Put a kept head on its encoder again."""
     described = read_head(folder)
     encoder = find_encoder(run_model, asked)
@@ -91,7 +91,7 @@ def open_own_head(folder: Path, run_model: ModelInfo, asked: str | None) -> tupl
             f"The encoder gives features of width {encoder.config.hidden_size}; the head in {str(folder)!r} takes "
             f"{described.hidden_size}."
         )
-    classifier = OwnClassifier(encoder, described.pooling, len(described.labels), described.attention_heads)
+    classifier = CustomClassifier(encoder, described.pooling, len(described.labels), described.attention_heads)
     try:
         classifier.head.load_state_dict(load_file(folder / HEAD_WEIGHTS), strict=True)
         if described.encoder_trained:
@@ -110,7 +110,7 @@ def read_head(folder: Path) -> HeadInfo:
         raise ResultError(f"{str(path)!r} describes no head: {in_words(error)}.") from error
 
 
-def find_encoder(run_model: ModelInfo, asked: str | None) -> OwnEncoder:
+def find_encoder(run_model: ModelInfo, asked: str | None) -> CustomEncoder:
     """Load the encoder of a run again and check that it is the same."""
     if asked is None and is_own(run_model.id):
         raise InputError(
@@ -119,11 +119,11 @@ def find_encoder(run_model: ModelInfo, asked: str | None) -> OwnEncoder:
         )
     name = run_model.id if asked is None else asked
     if is_own(name):
-        encoder, _, digest = load_own(name, run_model.id)
+        encoder, _, digest = load_custom(name, run_model.id)
     else:
         loaded = load_model(name, "linear", run_model.preset, 0)
         encoder, digest = loaded.encoder, loaded.weights_sha256
-    if digest != run_model.weights_sha256 or not isinstance(encoder, OwnEncoder):
+    if digest != run_model.weights_sha256 or not isinstance(encoder, CustomEncoder):
         raise ResultError(
             f"{name!r} is not the encoder of this run: its fingerprint is {digest[:12]}, that of {run_model.id!r} was "
             f"{str(run_model.weights_sha256)[:12]} (code, weights, and the `fingerprint` of a Python object)."
@@ -131,7 +131,7 @@ def find_encoder(run_model: ModelInfo, asked: str | None) -> OwnEncoder:
     return encoder
 
 
-def _trained_module(encoder: OwnEncoder) -> Any:
+def _trained_module(encoder: CustomEncoder) -> Any:
     if encoder.module is None:
         raise ValueError("weights of an encoder are there, and the encoder is no nn.Module")
     return encoder.module

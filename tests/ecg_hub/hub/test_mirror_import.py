@@ -1,4 +1,4 @@
-"""`ecg-hub import`: a mirror, checked, on a hub of one's own; twice, interrupted, damaged, updated."""
+"""`ecg-hub import`: a mirror, checked, on a hub self-hosted; twice, interrupted, damaged, updated."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from huggingface_hub import HfApi
 
 import ecg_hub
-from ecg_hub.hub import carry
+from ecg_hub.hub import mirror_import
 from ecg_hub.hub.client import HubRepository
 from ecg_hub.hub.manifest import FILE, read_manifest
-from ecg_hub.hub.mirror import Wish, mirror
+from ecg_hub.hub.mirror import MirrorRequest, mirror
 from ecg_hub.hub.package import packed
 from ecg_hub.hub.push import Plan, send
 from ecg_hub.names import model_folder
@@ -42,8 +42,8 @@ def disk(hub: TestHub, tmp_path: Path) -> Path:
         send(package, Plan(MODEL, tag="v1.0"))
     add_data(hub.api())
     folder = tmp_path / "disk"
-    mirror(Wish(MODEL), folder)
-    mirror(Wish(DATA, "dataset"), folder)
+    mirror(MirrorRequest(MODEL), folder)
+    mirror(MirrorRequest(DATA, "dataset"), folder)
     forget(hub.api())
     return folder
 
@@ -106,7 +106,7 @@ def test_an_update_removes_what_its_origin_removed(disk: Path, hub: TestHub, tmp
     api.create_repo(DATA, repo_type="dataset")
     api.upload_file(path_or_fileobj=b"x,y\n1,2\n", path_in_repo="data/test.csv", repo_id=DATA, repo_type="dataset")
     newer = tmp_path / "newer"
-    mirror(Wish(DATA, "dataset"), newer)
+    mirror(MirrorRequest(DATA, "dataset"), newer)
     assert main(["import", str(newer), "--namespace", "here"]) == 0
     files = set(api.list_repo_files("here/tables", repo_type="dataset"))
     assert files == {"data/test.csv", ".eval_results/x.yaml", "notes.txt"}
@@ -128,7 +128,7 @@ def test_into_a_namespace_and_only_one(disk: Path, hub: TestHub, capsys: pytest.
 def test_two_that_would_become_one(disk: Path, hub: TestHub, capsys: pytest.CaptureFixture[str]) -> None:
     with packed("random:ecg-cpc-tiny") as package:
         send(package, Plan("other/ecg"))
-    mirror(Wish("other/ecg"), disk)
+    mirror(MirrorRequest("other/ecg"), disk)
     assert main(["import", str(disk), "--namespace", "ours"]) == 1
     assert "would both become model ours/ecg" in capsys.readouterr().err
     assert not hub.api().repo_exists("ours/ecg")
@@ -137,7 +137,7 @@ def test_two_that_would_become_one(disk: Path, hub: TestHub, capsys: pytest.Capt
 def test_it_continues_after_a_cut(
     disk: Path, hub: TestHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(carry, "FILES_PER_COMMIT", 1)
+    monkeypatch.setattr(mirror_import, "FILES_PER_COMMIT", 1)
     real, calls = HubRepository.commit, list[list[str]]()
 
     def commit(self: HubRepository, files: dict[str, Any], *words: Any, **more: Any) -> Any:
@@ -260,7 +260,7 @@ def test_a_token_that_reads(
 def test_what_may_not_be_passed_on(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_tiny("merl", model_folder("merl"), SOURCE)
     disk = tmp_path / "disk"
-    mirror(Wish("merl", internal=True), disk)
+    mirror(MirrorRequest("merl", internal=True), disk)
     assert main(["import", str(disk)]) == 1
     assert "local/merl: These weights descend from authors.pt" in capsys.readouterr().err
     assert main(["import", str(disk), "--internal"]) == 0
@@ -276,7 +276,7 @@ def test_a_private_repository_stays_private(hub: TestHub, tmp_path: Path) -> Non
     api = hub.api()
     add_data(api)
     api.update_repo_settings(DATA, visibility="private", repo_type="dataset")
-    mirror(Wish(DATA, "dataset"), tmp_path / "disk")
+    mirror(MirrorRequest(DATA, "dataset"), tmp_path / "disk")
     assert main(["import", str(tmp_path / "disk"), "--namespace", "ours"]) == 0
     assert api.dataset_info("ours/tables").private
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dataset_scripts.core.extent import FOLDS, LABELS, RECORDS
 from eval_harness.leaderboard.board import Cell, Column, Row
-from eval_harness.leaderboard.ranking import Pairing, Standing
+from eval_harness.leaderboard.ranking import Pairing, Rank
 
 METRICS = {"macro_auroc": "macro AUROC", "mae": "MAE of z-scores (lower is better)"}
 SEVERITIES = {"wrong": "Wrong", "doubtful": "Doubtful", "note": "Note"}
@@ -126,7 +126,7 @@ def tie_line(row: Row, pairing: Pairing, names: Mapping[str, str]) -> str:
     return f"Ties, in pairs on the same records, {pairing.resampled}: {said}{rest}"
 
 
-def standing_words(standing: Standing | None, row: Row, total: int, done: int, tasks: int) -> str:
+def standing_words(standing: Rank | None, row: Row, total: int, done: int, tasks: int) -> str:
     """Return what the place of a row means, or why it has none."""
     if standing is None:
         if row.synthetic:

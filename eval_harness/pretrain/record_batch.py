@@ -43,7 +43,7 @@ class Counted:
         return sum(count for (known, _), count in self.reasons.items() if known == kind)
 
 
-class Unusable:
+class SkippedRecords:
     """What a process could not use, each record counted once."""
 
     def __init__(self, records: int, max_loss: float) -> None:
@@ -115,7 +115,7 @@ class Fault:
 
 
 @dataclass
-class Rows:
+class RecordBatch:
     """Records read together, and what they need to become millivolt.
 
     Attributes:
@@ -140,10 +140,10 @@ class Rows:
         return len(self.record_ids)
 
 
-def unreadable(names: list[str], reason: str) -> Rows:
+def unreadable(names: list[str], reason: str) -> RecordBatch:
     """Return rows that are all damaged."""
     count = len(names)
-    return Rows(
+    return RecordBatch(
         record_ids=names,
         signals=[None] * count,
         gain_uv=np.ones((count, LEAD_COUNT), np.float32),
@@ -173,7 +173,7 @@ def check_schema(schema: pa.Schema, path: str) -> None:
         )
 
 
-def rows_of(table: pa.Table) -> Rows:
+def record_batch(table: pa.Table) -> RecordBatch:
     """Return the records of a table whose schema was checked; samples stay where they are."""
     count = len(table)
     ids = [str(value) for value in table.column("record_id").to_pylist()]
@@ -187,7 +187,7 @@ def rows_of(table: pa.Table) -> Rows:
             faults[row] = Fault("damaged", signal)
         elif signal.dtype == np.int16 and not _usable_scale(gains[row], baselines[row]):
             faults[row] = Fault("damaged", "gain or baseline is missing or no usable number")
-    return Rows(
+    return RecordBatch(
         record_ids=ids,
         signals=[None if isinstance(signal, str) else signal for signal in signals],
         gain_uv=gains,

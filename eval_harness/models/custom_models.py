@@ -26,7 +26,7 @@ from ecg_hub.modeling.heads import build_head
 from eval_harness.config.options import FORM, PREFIX
 
 
-class OwnEncoder(nn.Module):
+class CustomEncoder(nn.Module):
     """Gives a foreign encoder the form that the harness expects.
 
     Args:
@@ -55,10 +55,10 @@ class OwnEncoder(nn.Module):
         return SimpleNamespace(last_hidden_state=tokens, pooler_output=tokens.mean(dim=1))
 
 
-class OwnClassifier(nn.Module):
+class CustomClassifier(nn.Module):
     """An own encoder under a head of the protocol."""
 
-    def __init__(self, encoder: OwnEncoder, pooling: str, labels: int, heads: int) -> None:
+    def __init__(self, encoder: CustomEncoder, pooling: str, labels: int, heads: int) -> None:
         super().__init__()
         self.base_model = encoder
         self.config = encoder.config
@@ -70,10 +70,10 @@ def features_may_be_kept(encoder: Any) -> bool:
 
     What an object without parameters computes may depend on files that the digest does not see.
     """
-    return not isinstance(encoder, OwnEncoder) or encoder.module is not None or encoder.fingerprinted
+    return not isinstance(encoder, CustomEncoder) or encoder.module is not None or encoder.fingerprinted
 
 
-def load_own(name: str, named: str | None = None) -> tuple[OwnEncoder, Any, str]:
+def load_custom(name: str, named: str | None = None) -> tuple[CustomEncoder, Any, str]:
     """Load a Python object as an encoder.
 
     The object (or what a class or function of that name returns) has `encode`, `sampling_rate` (Hz), `input_seconds`,
@@ -87,14 +87,14 @@ def load_own(name: str, named: str | None = None) -> tuple[OwnEncoder, Any, str]
             f"{name!r} lacks {', '.join(missing)}. An encoder has encode(signals), signals (batch, leads, samples) in "
             "mV -> (batch, tokens, dim); sampling_rate in Hz; input_seconds."
         )
-    extractor = own_extractor(made)
+    extractor = custom_extractor(made)
     module = made if isinstance(made, nn.Module) else None
-    encoder = OwnEncoder(made.encode, _width(made, extractor.spec(), name), module)
+    encoder = CustomEncoder(made.encode, _width(made, extractor.spec(), name), module)
     encoder.fingerprinted = hasattr(made, "fingerprint")
     return encoder, extractor, _digest(named or name, made, module)
 
 
-def own_extractor(made: Any) -> Any:
+def custom_extractor(made: Any) -> Any:
     """The feature extractor of an object's input."""
     from ecg_hub.input.feature_extraction import ECGFeatureExtractor
 
@@ -108,14 +108,14 @@ def own_extractor(made: Any) -> Any:
     return ECGFeatureExtractor(len(leads), made.sampling_rate, presets={"benchmark": preset})
 
 
-def wrap_pretrained(model: Any) -> OwnEncoder:
+def wrap_pretrained(model: Any) -> CustomEncoder:
     """A PreTrainedModel of another library: tokens are its `last_hidden_state`."""
     width = getattr(model.config, "hidden_size", None)
     if not isinstance(width, int):
         raise InputError(
             f"{type(model).__name__} says no hidden_size in its config; wrap it in an object with encode(): {FORM}."
         )
-    return OwnEncoder(None, width, model)
+    return CustomEncoder(None, width, model)
 
 
 def _import(name: str) -> Any:
