@@ -115,7 +115,7 @@ def prepare(
         sampling_rate: Hz, where the raw data come at several; default the published one.
         min_count: labels with fewer occurrences are dropped; default what the raw folder's mock.json says, else the
             published 10. Fixed label lists are not filtered.
-        max_loss: the fraction of unreadable records that is put up with.
+        max_loss: the fraction of unreadable records that is tolerated.
         num_proc: processes that read records; default one below 4,096 records, else up to eight.
         thresholds: further parameters of the dataset's label layer (`ECGDataset.thresholds`).
 

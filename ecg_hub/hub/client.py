@@ -23,7 +23,7 @@ _REMEDIES = {
     401: "The hub does not know your token: run `hf auth login`, or set HF_TOKEN to one that may write there.",
     403: "Your token may not do that: run `hf auth login` with a token that may write there.",
     429: "Give the same command again in a few minutes.",
-    507: "Nothing was committed. Its keeper has to free space; then the same command continues.",
+    507: "Nothing was committed. Its maintainer has to free space; then the same command continues.",
 }
 
 

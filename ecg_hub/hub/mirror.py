@@ -173,9 +173,7 @@ def _bring(source: Source, client: Any, path: str, stored: Stored, staging: Path
         download(source.file(path, stored), staging, patience=source.patience, client=client, bar=bar, option=OPTION)
     if len(stored.digest) == 40 and not same(stored.digest, target):  # a SHA-256 was compared on the way
         target.unlink()
-        raise CheckpointError(
-            f"{path} of {source.remote.name} came damaged and was thrown away. Give the command again."
-        )
+        raise CheckpointError(f"{path} of {source.remote.name} came damaged and was deleted. Give the command again.")
     return True
 
 

@@ -81,7 +81,7 @@ def check_mirror(folder: Path, only: Sequence[str] = ()) -> tuple[MirroredReposi
         raise DataError(
             f"{str(folder)!r} is not what {FILE} says, so nothing was imported:\n  {text}"
             + (f"\n  and {more} more" if more > 0 else "")
-            + "\nWhere there is network, the same `ecg-hub mirror` command mends it."
+            + "\nWhere there is network, the same `ecg-hub mirror` command fixes it."
         )
     return chosen
 

@@ -1,7 +1,7 @@
 """One file over HTTP: continued where it broke off, checked against its checksum, and never half there.
 
 The file grows under `<name>.part` and gets its name when it is whole. Beside it `<name>.part.json` says what it is a
-part of, so that a part of another version is thrown away instead of being continued.
+part of, so that a part of another version is deleted instead of being continued.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class RetryPolicy:
 
 
 class _TransferError(Exception):
-    """The transfer stopped in a way that another attempt may mend."""
+    """The transfer stopped in a way that another attempt may fix."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
@@ -214,7 +214,7 @@ def _complete(remote: RemoteFile, part: _Part, patience: RetryPolicy, bar: Any, 
         part.discard()
         raise remote.error(
             f"{remote.name} came with {size:,} bytes and another checksum than {remote.host} states "
-            f"({remote.checksum}, {remote.size} bytes), and was thrown away. The same command starts over."
+            f"({remote.checksum}, {remote.size} bytes), and was deleted. The same command starts over."
         )
     part.finish()
 

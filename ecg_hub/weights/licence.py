@@ -3,7 +3,7 @@
 The rule goes by where weights come from. `config.source` names the authors' file that they were converted from, and
 training keeps the entry, so that a fine-tuned model is known to descend from that file; weights without it were trained
 from random ones and belong to whoever trained them. What descends from a file whose licence forbids redistribution
-(`licence.redistribution: false` in model.yaml) goes to no public hub. To a hub of one's own it goes only on the word of
+(`licence.redistribution: false` in model.yaml) goes to no public hub. To a self-hosted hub it goes only on the word of
 the person who sends it (`internal`), into a private repository, with the licence in its card: whether colleagues at one
 institution are third parties is for the licence and that person to say, not for a program.
 """
@@ -75,7 +75,7 @@ def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool =
 
 
 def instead(config: Mapping[str, Any]) -> str:
-    """Return how each user gets weights that are kept back."""
+    """Return how each user gets weights that are withheld."""
     entry = catalog.by_model_type(str(config.get("model_type")))
     assert entry is not None
     pulled = entry.weights.kind in ("figshare", "hf", "zenodo")

@@ -211,7 +211,7 @@ class DataOptions:
         data_root: folder with one folder per dataset, or "mock"; for datasets by name.
         cache_dir: where record stores are kept; None is the user's cache folder.
         all_records: use the records of validation and test folds, and those in no split, too.
-        max_loss: fraction of damaged records that is put up with.
+        max_loss: fraction of damaged records that is tolerated.
         num_proc: processes that prepare a dataset.
         num_workers: processes that read; 0 reads in a thread.
         prefetch: batches that are made ready in advance.

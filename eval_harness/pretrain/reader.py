@@ -140,7 +140,7 @@ class ReaderOptions:
         lanes: independent streams; a multiple of `world`.
         rank, world: number of this process, and how many there are.
         shuffle_records: records of a block, per lane.
-        max_loss: fraction of damaged records that is put up with.
+        max_loss: fraction of damaged records that is tolerated.
         prefetch: batches that are made ready in advance; 0 makes each when it is asked for.
         workers: processes that read, each some of this process's lanes; 0 reads in a thread.
     """

@@ -36,7 +36,7 @@ class Submission:
         files: path -> content of entries and predictions.
         metas: folder of a model's revision -> its description.
         results: path -> result.
-        notes: what a submitter should know: not scored, kept back, not confirmed.
+        notes: what a submitter should know: not scored, withheld, not confirmed.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)

@@ -164,7 +164,7 @@ class Ablation:
     fractions: tuple[float, ...] = (1.0, 0.3, 0.1)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be told apart."""
+        """Refuse what cannot be distinguished."""
         if any(self.depths) and not self.options.post_training.depth_rate:
             raise InputError("depth_rate is 0: with stochastic depth on and off the runs would be the same.")
         named = [model for model in self.options.models if model.startswith("random:")]

@@ -57,7 +57,7 @@ class TransferOptions:
         column: label column of the other dataset.
         split: of the other dataset; none of it was trained on.
         records: at most this many records of it, evenly spaced.
-        label_map: CSV file of one's own instead of the tables.
+        label_map: the user's CSV file instead of the tables.
         resamples: bootstrap replicates; None takes those of the run.
         model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
     """

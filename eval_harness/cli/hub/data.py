@@ -58,7 +58,7 @@ def _add_prepare(verbs: Any) -> None:
     prepare.add_argument("--download", action="store_true", help="first fetch what is missing (open datasets only)")
     prepare.add_argument("--num-proc", type=int, metavar="N", help="processes that read records (default: by size)")
     prepare.add_argument(
-        "--max-loss", type=float, default=0.01, metavar="X", help="fraction of unreadable records put up with (0.01)"
+        "--max-loss", type=float, default=0.01, metavar="X", help="fraction of unreadable records tolerated (0.01)"
     )
     prepare.add_argument("--min-count", type=int, metavar="N", help="drop labels with fewer occurrences (default: 10)")
     prepare.add_argument(

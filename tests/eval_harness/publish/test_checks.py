@@ -30,7 +30,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], None], task: str = "pt
 
 
 def change_run(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    """As a forger who also mends the fingerprint would."""
+    """As a forger who also fixes the fingerprint would."""
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     edit(content)
     run = RunFile.model_validate(content)

@@ -1,4 +1,4 @@
-"""Where a result lies follows from the result, and tells apart what was asked for differently."""
+"""Where a result lies follows from the result, and distinguishes what was asked for differently."""
 
 from __future__ import annotations
 
