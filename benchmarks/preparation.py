@@ -23,7 +23,7 @@ import json, resource, sys, time
 import dataset_scripts.load as load
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started = time.perf_counter()
-found = load.prepare(sys.argv[1], sys.argv[2], cache_dir=sys.argv[3], num_proc=int(sys.argv[4]), max_loss=0.05)
+found = load.prepare(sys.argv[1], sys.argv[2], cache_dir=sys.argv[3], num_proc=int(sys.argv[4]), max_unreadable=0.05)
 seconds = time.perf_counter() - started
 started = time.perf_counter()
 load.prepare(sys.argv[1], sys.argv[2], cache_dir=sys.argv[3])

@@ -20,10 +20,11 @@ from dataset_scripts.core.builder import ECGBuilder
 from dataset_scripts.core.extent import Copy, extent
 from dataset_scripts.core.fingerprint import content_fingerprint, store_fingerprint
 from dataset_scripts.core.labels import canonical_sha256, encode, fold_sha256, vocabulary
-from dataset_scripts.core.report import check_loss, read_report
+from dataset_scripts.core.report import check_unreadable, read_report
 from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean
 from ecg_hub.names import home
+from ecg_hub.utils.renamed import renamed_argument
 
 MOCK_FILE = "mock.json"
 DERIVED_FOLDER = "derived"
@@ -73,6 +74,7 @@ class Prepared:
     target_scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
 
+@renamed_argument("max_loss", "max_unreadable")
 def load_dataset(name: PathLike, data_dir: PathLike | None = None, **options: Any) -> DatasetDict:
     """Return train, validation and test of a dataset; options and errors as in `prepare`.
 
@@ -95,6 +97,7 @@ def load_dataset(name: PathLike, data_dir: PathLike | None = None, **options: An
     return prepare(name, data_dir, **options).splits
 
 
+@renamed_argument("max_loss", "max_unreadable")
 def prepare(
     name: PathLike,
     data_dir: PathLike | None = None,
@@ -102,7 +105,7 @@ def prepare(
     cache_dir: PathLike | None = None,
     sampling_rate: int | None = None,
     min_count: int | None = None,
-    max_loss: float = 0.01,
+    max_unreadable: float = 0.01,
     num_proc: int | None = None,
     **thresholds: Any,
 ) -> Prepared:
@@ -115,7 +118,7 @@ def prepare(
         sampling_rate: Hz, where the raw data come at several; default the published one.
         min_count: labels with fewer occurrences are dropped; default what the raw folder's mock.json says, else the
             published 10. Fixed label lists are not filtered.
-        max_loss: the fraction of unreadable records that is tolerated.
+        max_unreadable: the share of unreadable records that is tolerated.
         num_proc: processes that read records; default one below 4,096 records, else up to eight.
         thresholds: further parameters of the dataset's label layer (`ECGDataset.thresholds`).
 
@@ -127,7 +130,7 @@ def prepare(
     dataset = catalog.get(name, data_dir)
     rate = dataset.check_rate(sampling_rate)
     given = thresholds if min_count is None else {**thresholds, "min_count": min_count}
-    _check_options(dataset, given, max_loss, num_proc)
+    _check_options(dataset, given, max_unreadable, num_proc)
     folder = dataset.check_folder(data_dir, rate)
     mock = read_mock(folder, dataset)
     in_force = {**dataset.thresholds, **mock.get("thresholds", {}), **given}
@@ -135,7 +138,7 @@ def prepare(
     builder = ECGBuilder(dataset, folder, default_cache(cache_dir), rate)
     builder.download_and_prepare(num_proc=num_proc)
     report = read_report(builder.store)
-    check_loss(dataset, report, max_loss)
+    check_unreadable(dataset, report, max_unreadable)
     store = builder.as_dataset(split="records")
     work = builder.store.parents[1] / DERIVED_FOLDER
     table = dataset.full_label_table(_metadata(store, report), folder, in_force, work)
@@ -162,15 +165,15 @@ def read_mock(folder: Path, dataset: ECGDataset) -> dict[str, Any]:
     return dict(mock)
 
 
-def _check_options(dataset: ECGDataset, given: Mapping[str, Any], max_loss: float, num_proc: int | None) -> None:
+def _check_options(dataset: ECGDataset, given: Mapping[str, Any], max_unreadable: float, num_proc: int | None) -> None:
     for name in given:
         if name not in dataset.thresholds:
             raise InputError(
                 f"{dataset.name!r} has no threshold {name!r}.{did_you_mean(name, dataset.thresholds)} "
                 f"It has: {', '.join(sorted(dataset.thresholds))}."
             )
-    if not 0.0 <= max_loss <= 1.0:
-        raise InputError(f"max_loss={max_loss!r} is not a fraction between 0 and 1.")
+    if not 0.0 <= max_unreadable <= 1.0:
+        raise InputError(f"max_unreadable={max_unreadable!r} is not a fraction between 0 and 1.")
     if num_proc is not None and num_proc < 1:
         raise InputError(f"num_proc={num_proc!r} is not a number of processes; pass 1 or more.")
 

@@ -15,6 +15,7 @@ from ecg_hub.catalog import public_classes as _public_classes
 from ecg_hub.names import disable_xet as _disable_xet
 from ecg_hub.registration import install as _install
 from ecg_hub.utils import __version__ as __version__
+from ecg_hub.utils.renamed import renamed_argument as _renamed_argument
 
 if _typing.TYPE_CHECKING:
     from ecg_hub.auto import AutoConfig as AutoConfig
@@ -118,12 +119,13 @@ _HOMES = {
 }
 
 
+@_renamed_argument("max_loss", "max_unreadable")
 def load_dataset(
     name: str | _os.PathLike[str],
     data_dir: str | _os.PathLike[str] | None = None,
     cache_dir: str | _os.PathLike[str] | None = None,
     min_count: int | None = None,
-    max_loss: float = 0.01,
+    max_unreadable: float = 0.01,
     **thresholds: _Any,
 ) -> _Any:
     """Load a dataset from the folder of its published files.
@@ -134,7 +136,7 @@ def load_dataset(
         data_dir: the dataset's folder; a description names its own.
         cache_dir: where the record store is written; None is the default cache.
         min_count: labels with fewer occurrences are dropped; None is the published 10, or what a mock tree brings.
-        max_loss: share of unreadable records that is tolerated.
+        max_unreadable: share of unreadable records that is tolerated.
         **thresholds: further thresholds of the dataset's label rules.
 
     Returns:
@@ -148,7 +150,9 @@ def load_dataset(
     """
     # By name: data stand on models, so no import statement may point the other way.
     load = _import_module("dataset_scripts.load").load_dataset
-    return load(name, data_dir=data_dir, cache_dir=cache_dir, min_count=min_count, max_loss=max_loss, **thresholds)
+    return load(
+        name, data_dir=data_dir, cache_dir=cache_dir, min_count=min_count, max_unreadable=max_unreadable, **thresholds
+    )
 
 
 def __getattr__(name: str) -> _Any:

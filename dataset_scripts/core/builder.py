@@ -23,7 +23,7 @@ from datasets import Array2D, DatasetInfo, Features, List, SplitGenerator, Value
 from datasets.utils import tqdm
 
 from dataset_scripts.core.fingerprint import raw_fingerprint
-from dataset_scripts.core.report import check_loss, read_report, rejected_rows, report_text, write_report
+from dataset_scripts.core.report import check_unreadable, read_report, rejected_rows, report_text, write_report
 from dataset_scripts.core.shards import BATCH_RECORDS, Shard, ShardFiles, example, read_all, write_shard
 from dataset_scripts.core.spec import ECGDataset, Scan
 from ecg_hub.errors import DataError
@@ -183,7 +183,7 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         write_report(output, itertools.chain(parts, [report_text(rejected)]))
         (output / self._version_file.name).write_text(self.scan().version or "", encoding="utf-8")
         if not any(state["rows"] for state in states):
-            check_loss(self.dataset, read_report(output), max_loss=1.0)
+            check_unreadable(self.dataset, read_report(output), max_unreadable=1.0)
         for number, file in enumerate(files):
             _place(file.signals, output / _shard_name(self.dataset_name, number, len(files)))
         info = split_generator.split_info

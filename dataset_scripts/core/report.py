@@ -60,19 +60,23 @@ def read_report(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / REPORT_FILE, dtype=types, keep_default_na=False)
 
 
-def check_loss(dataset: ECGDataset, report: pd.DataFrame, max_loss: float) -> None:
+def check_unreadable(dataset: ECGDataset, report: pd.DataFrame, max_unreadable: float) -> None:
     """Stop where too many records are lost; records that a rule excludes are not counted on either side."""
     lost = report[report["status"] == "lost"]
     total = len(lost) + int((report["status"] == "ok").sum())
-    if total and len(lost) <= max_loss * total and len(lost) < total:
+    if total and len(lost) <= max_unreadable * total and len(lost) < total:
         return
     if not total:
         excluded = f" ({len(report)} are left out by rule)" if len(report) else ""
         raise DataError(f"{dataset.title}: there is no record to read{excluded}. Get the data from {dataset.page}.")
     raise DataError(
         f"{dataset.title}: {len(lost)} of {total} records ({len(lost) / total:.1%}) cannot be read, more than "
-        f"max_loss={max_loss} allows. {first_reasons(lost)} Get these files again from {dataset.page}"
-        + (f", or pass max_loss={_round_up(len(lost) / total)} to go on without them." if len(lost) < total else ".")
+        f"max_unreadable={max_unreadable} allows. {first_reasons(lost)} Get these files again from {dataset.page}"
+        + (
+            f", or pass max_unreadable={_round_up(len(lost) / total)} to go on without them."
+            if len(lost) < total
+            else "."
+        )
     )
 
 

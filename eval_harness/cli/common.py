@@ -9,8 +9,10 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
+from typing import Any
 
 from ecg_hub.errors import EcgHubError, UnknownNameError
+from ecg_hub.utils.renamed import tell_renamed
 
 
 def guarded(action: Callable[[], int]) -> int:
@@ -53,6 +55,29 @@ def split_commas(values: Iterable[str] | str | None) -> tuple[str, ...]:
     parts = [values] if isinstance(values, str) else values
     names = [name.strip() for part in parts for name in str(part).split(",")]
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+class RenamedOption(argparse.Action):
+    """The old name of an option: taken for one release, hidden from the help, and said on stderr."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Store the value under the new name."""
+        tell_renamed(option_string, "--" + self.dest.replace("_", "-"))
+        setattr(namespace, self.dest, values)
+
+
+def add_old_name(parser: Any, flag: str, option: argparse.Action) -> None:
+    """Accept an option under its old name, too."""
+    parser.add_argument(
+        flag,
+        dest=option.dest,
+        type=option.type,
+        action=RenamedOption,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.names import home
+from ecg_hub.utils.renamed import renamed_argument
 from eval_harness.config.post_training import PostTraining
 from eval_harness.config.protocol import NOT_OF_POST_TRAIN, POST_TRAIN, Protocol, check_mode
 
@@ -83,6 +84,7 @@ NO_DATA_ROOT = (
 )
 
 
+@renamed_argument("max_loss", "max_unreadable")
 @dataclass(frozen=True)
 class RunOptions:
     """The settings of `ecg-eval run`, checked.
@@ -93,6 +95,7 @@ class RunOptions:
         modes: names of MODES; empty means the model's usual ones.
         data_root: folder that holds one folder per dataset, or "mock".
         output: results go to OUTPUT/<model>/<mode>/.
+        max_unreadable: share of unreadable records that is tolerated.
         limit: at most this many records per split, evenly spaced.
         separate: train tasks that share a published run by themselves.
         micro_batch: windows that go through the model at once, the batch of a step being accumulated; None takes all.
@@ -117,7 +120,7 @@ class RunOptions:
     num_workers: int = 0
     num_proc: int | None = None
     limit: int | None = None
-    max_loss: float = 0.01
+    max_unreadable: float = 0.01
     separate: bool = False
     save_model: bool = False
     overwrite: bool = False

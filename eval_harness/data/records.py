@@ -37,7 +37,7 @@ class Datasets:
                 data_dir=folder,
                 cache_dir=self.options.cache_dir / "datasets",
                 min_count=self._min_count(folder),
-                max_loss=self.options.max_loss,
+                max_unreadable=self.options.max_unreadable,
                 num_proc=self.options.num_proc,
             )
         return self.prepared[name]

@@ -20,6 +20,7 @@ from dataset_scripts import catalog
 from dataset_scripts.core.fingerprint import content_fingerprint
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError, unknown_name
+from ecg_hub.utils.renamed import renamed_argument
 from eval_harness.pretrain.config import PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import (
@@ -40,19 +41,20 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _READERS = 8
 
 
+@renamed_argument("max_loss", "max_unreadable")
 def open_source(
     name: str,
     *,
     data_root: str | Path = "",
     cache_dir: Path | None = None,
     all_records: bool = False,
-    max_loss: float = 0.01,
+    max_unreadable: float = 0.01,
     num_proc: int | None = None,
 ) -> RecordSource:
     """Return the source that a name stands for."""
     path = Path(name).expanduser()
     if catalog.is_path(name) or name in catalog.datasets():
-        return _prepared(name, data_root, cache_dir, all_records, max_loss, num_proc)
+        return _prepared(name, data_root, cache_dir, all_records, max_unreadable, num_proc)
     if path.is_dir():
         return open_folder(path, all_records=all_records)
     if name.startswith(HUB) or (_HUB_ID.fullmatch(name) and not name.startswith((".", "/", "~"))):
@@ -63,7 +65,12 @@ def open_source(
 
 
 def _prepared(
-    name: str, data_root: str | Path, cache_dir: Path | None, all_records: bool, max_loss: float, num_proc: int | None
+    name: str,
+    data_root: str | Path,
+    cache_dir: Path | None,
+    all_records: bool,
+    max_unreadable: float,
+    num_proc: int | None,
 ) -> RecordSource:
     from dataset_scripts.load import prepare
     from dataset_scripts.mock import mock_root
@@ -82,7 +89,7 @@ def _prepared(
     else:
         folder = Path(data_root).expanduser() / name
     stores = None if cache_dir is None else cache_dir / "datasets"
-    prepared = prepare(name, folder, cache_dir=stores, max_loss=max_loss, num_proc=num_proc)
+    prepared = prepare(name, folder, cache_dir=stores, max_unreadable=max_unreadable, num_proc=num_proc)
     source = StoreSource(prepared, all_records)
     if not source.counts.sum():
         raise DataError(f"{prepared.dataset.title} has no training record here; pass --all-records to use the others.")
@@ -202,6 +209,7 @@ def _check_size(path: str, size: int, expected: int) -> None:
 PRESET = "pretraining"
 
 
+@renamed_argument("max_loss", "max_unreadable")
 @dataclass(frozen=True)
 class DataOptions:
     """What is read, and how.
@@ -211,7 +219,7 @@ class DataOptions:
         data_root: folder with one folder per dataset, or "mock"; for datasets by name.
         cache_dir: where record stores are kept; None is the user's cache folder.
         all_records: use the records of validation and test folds, and those in no split, too.
-        max_loss: fraction of damaged records that is tolerated.
+        max_unreadable: share of damaged or unreadable records that is tolerated.
         num_proc: processes that prepare a dataset.
         num_workers: processes that read; 0 reads in a thread.
         prefetch: batches that are made ready in advance.
@@ -221,7 +229,7 @@ class DataOptions:
     data_root: str = ""
     cache_dir: Path | None = None
     all_records: bool = False
-    max_loss: float = 0.01
+    max_unreadable: float = 0.01
     num_proc: int | None = None
     num_workers: int = 0
     prefetch: int = 4
@@ -239,7 +247,7 @@ class DataOptions:
                 data_root=self.data_root,
                 cache_dir=self.cache_dir,
                 all_records=self.all_records,
-                max_loss=self.max_loss,
+                max_unreadable=self.max_unreadable,
                 num_proc=self.num_proc,
             )
             for name in self.names
@@ -251,7 +259,7 @@ class DataOptions:
             rank=rank,
             world=world,
             shuffle_records=config.shuffle_records,
-            max_loss=self.max_loss,
+            max_unreadable=self.max_unreadable,
             prefetch=self.prefetch,
             workers=self.num_workers,
         )

@@ -140,7 +140,7 @@ class ReaderOptions:
         lanes: independent streams; a multiple of `world`.
         rank, world: number of this process, and how many there are.
         shuffle_records: records of a block, per lane.
-        max_loss: fraction of damaged records that is tolerated.
+        max_unreadable: share of damaged records that is tolerated.
         prefetch: batches that are made ready in advance; 0 makes each when it is asked for.
         workers: processes that read, each some of this process's lanes; 0 reads in a thread.
     """
@@ -151,7 +151,7 @@ class ReaderOptions:
     rank: int = 0
     world: int = 1
     shuffle_records: int = SHUFFLE_RECORDS
-    max_loss: float = 0.01
+    max_unreadable: float = 0.01
     prefetch: int = 4
     workers: int = 0
 
@@ -186,7 +186,7 @@ class StreamingReader:
             raise InputError(
                 f"{len(self.lanes)} lanes cannot be divided among {self.options.workers} workers; choose a divisor."
             )
-        self.unusable = SkippedRecords(self.records, self.options.max_loss)
+        self.unusable = SkippedRecords(self.records, self.options.max_unreadable)
 
     @property
     def records(self) -> int:

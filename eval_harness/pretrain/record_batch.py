@@ -46,8 +46,8 @@ class Counted:
 class SkippedRecords:
     """What a process could not use, each record counted once."""
 
-    def __init__(self, records: int, max_loss: float) -> None:
-        self._records, self._max_loss = records, max_loss
+    def __init__(self, records: int, max_unreadable: float) -> None:
+        self._records, self._max_unreadable = records, max_unreadable
         self._seen = np.zeros(records, dtype=np.bool_)
         self._own = Counted()
         self._workers: dict[int, Counted] = {}
@@ -67,11 +67,11 @@ class SkippedRecords:
     def _check(self) -> None:
         damaged = self._own.of_kind("damaged")
         judged = max(int(self._seen.sum()), min(self._records, JUDGED_FROM))
-        if damaged > self._max_loss * judged:
+        if damaged > self._max_unreadable * judged:
             raise DataError(
-                f"{damaged:,} of {judged:,} records are damaged, more than max_loss={self._max_loss} allows. "
-                f"{' '.join(self._own.first)} Write these shards again with `ecg-hub data prepare NAME --shards DIR`, "
-                "or raise max_loss to go on without them."
+                f"{damaged:,} of {judged:,} records are damaged, more than max_unreadable={self._max_unreadable} "
+                f"allows. {' '.join(self._own.first)} Write these shards again with `ecg-hub data prepare NAME "
+                "--shards DIR`, or raise max_unreadable to go on without them."
             )
 
     def counted(self) -> Counted:

@@ -29,7 +29,9 @@ def part(name: str) -> ChallengeDataset:
 
 
 def run(name: str, folder: Path, **options: Any) -> Prepared:
-    return prepare(name, folder, cache_dir=folder.parent / "cache", **{"min_count": 1, "max_loss": 0.9, **options})
+    return prepare(
+        name, folder, cache_dir=folder.parent / "cache", **{"min_count": 1, "max_unreadable": 0.9, **options}
+    )
 
 
 def lines_of(found: Prepared) -> dict[str, tuple[str, str]]:
@@ -170,7 +172,7 @@ def test_records_of_another_part_in_between_are_left_out_and_counted(tmp_path: P
     raw = tmp_path / "raw"
     for name in ("JS00001", "JS10646", "JS10647", "JS45551", "JS45552", "JS010648", "xJS10650", "._JS10650"):
         write_challenge_record(raw, name, values=ramp(20))
-    found = run("ningbo", raw, max_loss=0.0)
+    found = run("ningbo", raw, max_unreadable=0.0)
     assert sorted(rows_of(found)) == ["JS10647", "JS45551"]
     assert found.exclusions == {"not a record of Ningbo (JS10647 to JS45551)": 5}
 
@@ -198,7 +200,7 @@ def test_what_cannot_be_read_is_lost_with_file_and_reason(tmp_path: Path) -> Non
     assert lost["g2/E00001.hea"] == "the record occurs a second time, the first is g1/E00001.hea"
     assert len(lost) == 7
     with pytest.raises(DataError, match=r"7 of 9 records \(77\.8%\) cannot be read"):
-        run("georgia", raw, max_loss=0.01)
+        run("georgia", raw, max_unreadable=0.01)
 
 
 def test_a_missing_sample_leaves_the_record_out_before_counting_but_a_missing_lead_does_not(tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def test_a_missing_sample_leaves_the_record_out_before_counting_but_a_missing_le
     both = ramp(leads=11)
     both[-1, 0] = MISSING
     write_challenge_record(raw, "A0007", DEPRESSION, leads=LEADS[:11], values=both)
-    found = run("cpsc2018", raw, max_loss=0.0)
+    found = run("cpsc2018", raw, max_unreadable=0.0)
     assert found.exclusions == {"holds missing samples (NaN)": 2}
     assert lines_of(found)["A0005"] == lines_of(found)["A0007"] == ("excluded", "holds missing samples (NaN)")
     assert lines_of(found)["A0006"] == ("ok", "no lead V6")

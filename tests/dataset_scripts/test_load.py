@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from datasets import ClassLabel, DatasetDict, List
 
+import ecg_hub
 from dataset_scripts.catalog import get
 from dataset_scripts.core.labels import label_matrix
 from dataset_scripts.core.spec import Exclusion, LabelTable
@@ -88,6 +90,17 @@ def test_load_dataset_returns_the_splits(mock_ptb_xl: Path, cache: Path, prepare
     assert splits["test"]["record_id"] == prepared.splits["test"]["record_id"]
 
 
+@pytest.mark.parametrize("load", [load_dataset, ecg_hub.load_dataset])
+def test_the_old_name_of_an_argument_finds_the_same_store(
+    mock_ptb_xl: Path, cache: Path, prepared: Prepared, load: Any
+) -> None:
+    with pytest.warns(FutureWarning, match=r"^max_loss is now called max_unreadable") as caught:
+        splits = load("ptb-xl", mock_ptb_xl, cache_dir=cache, max_loss=0.05)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert splits["train"]._fingerprint == load("ptb-xl", mock_ptb_xl, cache_dir=cache)["train"]._fingerprint
+    assert splits["train"].cache_files == prepared.splits["train"].cache_files
+
+
 def test_unknown_names_and_options_are_refused(mock_ptb_xl: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'ptb-xl'"):
         prepare("ptbxl", mock_ptb_xl)
@@ -95,8 +108,8 @@ def test_unknown_names_and_options_are_refused(mock_ptb_xl: Path) -> None:
         InputError, match=r"no threshold 'min_cnt'\. Did you mean 'min_count'\? It has: exclude_removed"
     ):
         prepare("ptb-xl", mock_ptb_xl, min_cnt=3)
-    with pytest.raises(InputError, match=r"max_loss=5 is not a fraction"):
-        prepare("ptb-xl", mock_ptb_xl, max_loss=5)
+    with pytest.raises(InputError, match=r"max_unreadable=5 is not a fraction"):
+        prepare("ptb-xl", mock_ptb_xl, max_unreadable=5)
     with pytest.raises(InputError, match=r"num_proc=0 is not a number of processes"):
         prepare("ptb-xl", mock_ptb_xl, num_proc=0)
 

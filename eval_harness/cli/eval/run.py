@@ -11,12 +11,16 @@ from typing import Any
 import yaml
 
 from ecg_hub.errors import InputError, did_you_mean
-from eval_harness.cli.common import split_commas
+from ecg_hub.utils.renamed import tell_renamed
+from eval_harness.cli.common import add_old_name, split_commas
 from eval_harness.config.options import DTYPES, FEATURE_DTYPES, PRESETS, RunOptions, TrainSubset, parse_fraction
 from eval_harness.config.post_training import KNOBS, parse_post_training
 from eval_harness.config.protocol import MODES, PROTOCOLS, Protocol, protocol
 
 LISTS = ("model", "tasks", "mode", "seeds", "include")
+RENAMED = {"max_loss": "max_unreadable"}
+"""Old names of options in a file, accepted for one release."""
+
 PROTOCOL_FIELDS = [f for f in dataclasses.fields(Protocol) if f.name != "name"]
 
 
@@ -67,7 +71,10 @@ def _how(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
     group.add_argument("--cache-size", type=float, metavar="GIB", help="disk for encoded windows (default: 20)")
     group.add_argument("--feature-dtype", choices=FEATURE_DTYPES, help="precision of those (default: float32)")
-    group.add_argument("--max-loss", type=float, metavar="SHARE", help="unreadable records tolerated (default: 0.01)")
+    share = group.add_argument(
+        "--max-unreadable", type=float, metavar="SHARE", help="unreadable records tolerated (default: 0.01)"
+    )
+    add_old_name(group, "--max-loss", share)
     group.add_argument("--save-model", action="store_true", help="keep encoder and head as a loadable folder")
     group.add_argument("--overwrite", action="store_true", help="discard results made with other settings")
     group.add_argument("--dry-run", action="store_true", help="show runs, sizes, estimated time and disk, then stop")
@@ -98,6 +105,10 @@ def read_config(path: Path, allowed: set[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"The configuration {str(path)!r} must be a YAML mapping such as `model: ecg-cpc`.")
     options = {str(key).replace("-", "_"): value for key, value in content.items()}
+    for old, new in RENAMED.items():
+        if old in options:
+            tell_renamed(old, new)
+            options[new] = options.pop(old)
     for name in options:
         if name not in allowed:
             raise InputError(f"{str(path)!r}: unknown option {name!r}.{did_you_mean(name, allowed)}")
@@ -110,7 +121,7 @@ def gather(args: argparse.Namespace) -> dict[str, Any]:
     names = {
         "model", "tasks", "mode", "preset", "data_root", "include", "limit", "output", "seeds", "device", "dtype",
         "num_workers", "num_proc", "micro_batch", "shard", "separate", "cache_dir", "cache_size", "feature_dtype",
-        "max_loss", "save_model", "overwrite", "dry_run", "protocol", "post_train", "train_fraction",
+        "max_unreadable", "save_model", "overwrite", "dry_run", "protocol", "post_train", "train_fraction",
         *(item.name for item in PROTOCOL_FIELDS),
     }  # fmt: skip
     if "config" not in args:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.text import print_pairs, print_table
-from eval_harness.cli.common import add_json_flag
+from eval_harness.cli.common import add_json_flag, add_old_name
 
 if TYPE_CHECKING:
     from dataset_scripts.core.spec import ECGDataset
@@ -57,9 +57,10 @@ def _add_prepare(verbs: Any) -> None:
     _where(prepare)
     prepare.add_argument("--download", action="store_true", help="first fetch what is missing (open datasets only)")
     prepare.add_argument("--num-proc", type=int, metavar="N", help="processes that read records (default: by size)")
-    prepare.add_argument(
-        "--max-loss", type=float, default=0.01, metavar="X", help="fraction of unreadable records tolerated (0.01)"
+    share = prepare.add_argument(
+        "--max-unreadable", type=float, default=0.01, metavar="X", help="share of unreadable records tolerated (0.01)"
     )
+    add_old_name(prepare, "--max-loss", share)
     prepare.add_argument("--min-count", type=int, metavar="N", help="drop labels with fewer occurrences (default: 10)")
     prepare.add_argument(
         "--threshold",

@@ -41,7 +41,7 @@ def run_prepare(args: argparse.Namespace) -> int:
         cache_dir=args.cache_dir,
         sampling_rate=args.sampling_rate,
         min_count=args.min_count,
-        max_loss=args.max_loss,
+        max_unreadable=args.max_unreadable,
         num_proc=args.num_proc,
         **thresholds,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from eval_harness.cli.common import split_commas
+from eval_harness.cli.common import add_old_name, split_commas
 from eval_harness.pretrain.config import CHOICES, PretrainConfig
 
 DESCRIPTION = """\
@@ -71,7 +71,10 @@ def _data(group: Any) -> None:
     )
     group.add_argument("--all-records", action="store_true", help="use validation and test records too")
     group.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
-    group.add_argument("--max-loss", type=float, default=0.01, metavar="SHARE", help="damaged records (default: 0.01)")
+    share = group.add_argument(
+        "--max-unreadable", type=float, default=0.01, metavar="SHARE", help="damaged records (default: 0.01)"
+    )
+    add_old_name(group, "--max-loss", share)
     group.add_argument("--num-proc", type=int, metavar="N", help="processes that prepare a dataset (default: 1)")
     group.add_argument(
         "--num-workers", type=int, default=0, metavar="N", help="processes that read (default: a thread)"
@@ -119,7 +122,7 @@ def run_pretrain(args: argparse.Namespace) -> int:
         data_root=data_root,
         cache_dir=args.cache_dir,
         all_records=args.all_records,
-        max_loss=args.max_loss,
+        max_unreadable=args.max_unreadable,
         num_proc=args.num_proc,
         num_workers=args.num_workers,
         prefetch=args.prefetch,

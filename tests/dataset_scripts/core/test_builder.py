@@ -24,7 +24,7 @@ from dataset_scripts import catalog
 from dataset_scripts.core import builder as builder_module
 from dataset_scripts.core import shards
 from dataset_scripts.core.builder import ECGBuilder, plan
-from dataset_scripts.core.report import check_loss, read_report
+from dataset_scripts.core.report import check_unreadable, read_report
 from dataset_scripts.core.spec import ECGDataset, LabelTable, RawRecord, RecordExcluded, Rejected, Scan, Signal
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.published.ptb_xl import PTBXL
@@ -231,14 +231,14 @@ def test_awkward_records_are_lost_with_file_and_reason(awkward_ptb_xl: Path, tmp
     with pytest.raises(DataError) as caught:
         prepare("ptb-xl", awkward_ptb_xl, cache_dir=tmp_path)
     text = str(caught.value)
-    assert "PTB-XL: 3 of 40 records (7.5%) cannot be read, more than max_loss=0.01 allows." in text
+    assert "PTB-XL: 3 of 40 records (7.5%) cannot be read, more than max_unreadable=0.01 allows." in text
     assert (
         "37 (records500/00000/00037_hr): 00037_hr.dat holds 40000 bytes of signal, its header announces 120000." in text
     )
     assert "38 (records500/00000/00038_hr): 00038_hr.dat is missing." in text
     assert "39 (ptbxl_database.csv): scp_codes" in text
     assert "Get these files again from https://physionet.org" in text
-    assert text.endswith("or pass max_loss=0.076 to go on without them.")
+    assert text.endswith("or pass max_unreadable=0.076 to go on without them.")
 
 
 def test_awkward_records_are_left_out_where_the_loss_is_put_up_with(
@@ -246,8 +246,8 @@ def test_awkward_records_are_left_out_where_the_loss_is_put_up_with(
 ) -> None:
     with pytest.raises(DataError):
         prepare("ptb-xl", awkward_ptb_xl, cache_dir=tmp_path)
-    found = prepare("ptb-xl", awkward_ptb_xl, cache_dir=tmp_path, max_loss=0.076)
-    assert len(counted) == 39, "raising max_loss must not read the records again"
+    found = prepare("ptb-xl", awkward_ptb_xl, cache_dir=tmp_path, max_unreadable=0.076)
+    assert len(counted) == 39, "raising max_unreadable must not read the records again"
     report = found.report.set_index("record_id")
     assert report["status"].value_counts().to_dict() == {"ok": 37, "lost": 3}
     assert report.loc["38", ["file", "reason", "samples"]].tolist() == [
@@ -262,7 +262,7 @@ def test_awkward_records_are_left_out_where_the_loss_is_put_up_with(
 
 
 def test_missing_samples_and_records_without_labels_stay_in(awkward_ptb_xl: Path, tmp_path: Path) -> None:
-    found = prepare("ptb-xl", awkward_ptb_xl, cache_dir=tmp_path, max_loss=0.1)
+    found = prepare("ptb-xl", awkward_ptb_xl, cache_dir=tmp_path, max_unreadable=0.1)
     places = {i: (s, k) for name, s in found.splits.items() for k, i in enumerate(s["record_id"]) for _ in [name]}
     split, position = places["36"]
     raw = SignalReader(split).raw(position)
@@ -420,22 +420,22 @@ def test_streaming_and_parquet_give_the_same_rows(toy: Callable, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("lost", "max_loss", "stops"), [(1, 0.01, False), (2, 0.01, True), (0, 0.0, False), (1, 0.0, True)]
+    ("lost", "max_unreadable", "stops"), [(1, 0.01, False), (2, 0.01, True), (0, 0.0, False), (1, 0.0, True)]
 )
-def test_loss_is_a_fraction_of_what_should_be_readable(lost: int, max_loss: float, stops: bool) -> None:
+def test_loss_is_a_fraction_of_what_should_be_readable(lost: int, max_unreadable: float, stops: bool) -> None:
     status = ["lost"] * lost + ["ok"] * (100 - lost) + ["excluded"] * 900
     report = pd.DataFrame({"status": status, "record_id": "1", "file": "f", "reason": "gone"})
     if stops:
         with pytest.raises(DataError, match=rf"{lost} of 100 records"):
-            check_loss(catalog.get("ptb-xl"), report, max_loss)
+            check_unreadable(catalog.get("ptb-xl"), report, max_unreadable)
     else:
-        check_loss(catalog.get("ptb-xl"), report, max_loss)
+        check_unreadable(catalog.get("ptb-xl"), report, max_unreadable)
 
 
 def test_only_the_first_reasons_are_told() -> None:
     report = pd.DataFrame({"status": "lost", "record_id": [str(i) for i in range(9)], "file": "f", "reason": "gone"})
     with pytest.raises(DataError, match=r"4 \(f\): gone\. And 4 more\. Get these files again from \S+$"):
-        check_loss(catalog.get("ptb-xl"), report, 0.5)
+        check_unreadable(catalog.get("ptb-xl"), report, 0.5)
 
 
 def test_a_store_describes_itself(prepared: Prepared) -> None:

@@ -118,7 +118,7 @@ class TestTree:
             next(row for row in rows if row["strat_fold"] == "9")["filename_hr"] = "records500/00000/nowhere_hr"
 
         validation = release.split_sizes["validation"]
-        found = opened(misplace, max_loss=0.5)
+        found = opened(misplace, max_unreadable=0.5)
         assert found.deviations == {"records": f"{validation - 1}/{validation} validation"}
 
     def test_other_labels(self, opened: Callable[..., Prepared]) -> None:
@@ -155,7 +155,7 @@ class TestKnownReleases:
         for suffix in (".hea", ".mat"):
             text = header.with_suffix(suffix).read_bytes().replace(header.stem.encode(), b"JS00001")
             header.with_name(f"JS00001{suffix}").write_bytes(text)
-        found = prepare("ningbo", folder, cache_dir=tmp_path / "cache", folds=2, max_loss=0.2)
+        found = prepare("ningbo", folder, cache_dir=tmp_path / "cache", folds=2, max_unreadable=0.2)
         assert sum(found.exclusions.values()) == 1
         assert found.deviations["records"] == "12/34905 in all"
         records = next(f.text for f in verify(get("ningbo"), folder).findings if f.subject == "records")

@@ -151,7 +151,7 @@ def test_damaged_rows_are_lost_with_line_and_reason(archive: Make) -> None:
     path = archive(table)
     with pytest.raises(DataError, match=r"5 of 20 records .* r01 \(ecgs\.csv\): line 3: column 'rate' holds 'fast'"):
         load(path)
-    found = load(path, max_loss=0.3)
+    found = load(path, max_unreadable=0.3)
     lost = found.report[found.report["status"] == "lost"].set_index("record_id")["reason"]
     assert "line 4: column 'years' holds '300'; an age in years up to 130" in lost["r02"]
     assert "line 5: record 'r00' occurs a second time" in lost["r00"]
@@ -165,14 +165,14 @@ def test_a_row_of_the_wrong_length(archive: Make) -> None:
     table = path.parent / "ecgs.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join([*lines[:5], lines[5] + ",more", *lines[6:]]) + "\n")
-    found = load(path, max_loss=0.1)
+    found = load(path, max_unreadable=0.1)
     assert found.report.set_index("record_id")["reason"]["line 6"] == "line 6: 7 cells in a table of 6 columns"
 
 
 def test_damaged_files_are_lost_with_a_reason(archive: Make) -> None:
     path = archive()
     (path.parent / "ecg" / "r03.edf").write_bytes(b"0       nothing")
-    found = load(path, max_loss=0.1)
+    found = load(path, max_unreadable=0.1)
     reason = found.report.set_index("record_id")["reason"]["r03"]
     assert "r03.edf cannot be read as edf" in reason
 
@@ -220,7 +220,7 @@ def test_records_of_another_rate_are_lost_and_the_way_out_works(archive: Make) -
     path = archive(rates={3: 500, 7: 500})
     with pytest.raises(DataError, match=r"2 of 20 .*sampled at 500 Hz, not 250 Hz: give such records a table"):
         load(path)
-    assert load(path, max_loss=0.1).sampling_rate == 250
+    assert load(path, max_unreadable=0.1).sampling_rate == 250
     plain().iloc[[3, 7]].to_csv(path.parent / "fast.csv", index=False)
     other = write_description(path.parent / "b.yaml", name="fast", table="fast.csv", sampling_rate=500, min_count=1)
     found = load(other)
@@ -235,7 +235,7 @@ def test_the_file_column(archive: Make) -> None:
     (path.parent / "ecg" / "sub").mkdir()
     for file in (path.parent / "ecg").glob("*.edf"):
         file.rename(path.parent / "ecg" / "sub" / file.name)
-    found = load(path, max_loss=0.2)
+    found = load(path, max_unreadable=0.2)
     assert (found.report["status"] == "ok").sum() == RECORDS - 2
     reasons = found.report.set_index("record_id")["reason"]
     assert "is not a path below 'ecg'" in reasons["2"]
@@ -257,14 +257,14 @@ def test_names_that_fit_several_files(archive: Make) -> None:
     table.loc[6, "id"] = "2024/x"
     table.loc[7, "id"] = "x"
     table.to_csv(path.parent / "ecgs.csv", index=False)
-    found = load(path, max_loss=0.2)
+    found = load(path, max_unreadable=0.2)
     reasons = found.report.set_index("record_id")["reason"]
     assert reasons["2024/x"] == ""
     assert "belongs to record '2024/x' already" in reasons["x"]
     assert reasons["r05"] == ""  # the path below the folder is exact, the bare name in a sub-folder is not
     table.loc[5, "id"] = "2024/r05"
     table.to_csv(path.parent / "ecgs.csv", index=False)
-    assert load(path, max_loss=0.2).report.set_index("record_id")["reason"]["2024/r05"] == ""
+    assert load(path, max_unreadable=0.2).report.set_index("record_id")["reason"]["2024/r05"] == ""
 
 
 def test_a_bare_name_in_two_folders_is_ambiguous(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_bare_name_in_two_folders_is_ambiguous(tmp_path: Path) -> None:
             write_edf(tmp_path / "ecg" / folder / f"{name}.edf", integers(500), 250)
     (tmp_path / "ecgs.csv").write_text("id\none\ntwoa\ntwob\n")
     path = write_description(tmp_path / "a.yaml", columns={"record": "id"}, folds=None)
-    report = load(path, max_loss=0.5).report.set_index("record_id")
+    report = load(path, max_unreadable=0.5).report.set_index("record_id")
     assert "several signal files are named 'one': ecg/a/one.edf, ecg/b/one.edf" in report["reason"]["one"]
     assert report["status"]["twob"] == "ok"
 

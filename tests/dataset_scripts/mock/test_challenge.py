@@ -53,7 +53,7 @@ def awkward(part: Part, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(part: Part, awkward: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return prepare(part.dataset.name, awkward, cache_dir=tmp_path_factory.mktemp("cache"), max_loss=0.2)
+    return prepare(part.dataset.name, awkward, cache_dir=tmp_path_factory.mktemp("cache"), max_unreadable=0.2)
 
 
 def test_every_published_label_occurs_from_1000_records_on(part: Part) -> None:
@@ -148,7 +148,7 @@ def test_awkward_records_come_to_what_the_rules_say(part: Part, prepared: Prepar
 
 def test_a_sound_tree_prepares_without_loss_and_every_split_has_positives(part: Part, tmp_path: Path) -> None:
     raw = mock.write(part.dataset.name, tmp_path / "raw", records=100, seed=2)
-    found = prepare(part.dataset.name, raw, cache_dir=tmp_path / "cache", max_loss=0.0)
+    found = prepare(part.dataset.name, raw, cache_dir=tmp_path / "cache", max_unreadable=0.0)
     assert set(found.report["status"]) == {"ok"}
     assert set(found.report["reason"]) == {""}
     assert found.deviations["synthetic"] is True

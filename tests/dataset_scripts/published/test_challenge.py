@@ -107,7 +107,7 @@ def test_records_and_sources_are_those_of_the_release(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_real_records_have_the_expected_labels_and_exact_signals(name: str, shared: Path, tmp_path: Path) -> None:
     raw = shared / "data" / folder_of(name)
-    found = prepare(name, raw, cache_dir=tmp_path, min_count=1, max_loss=0.0)
+    found = prepare(name, raw, cache_dir=tmp_path, min_count=1, max_unreadable=0.0)
     listed = json.loads((shared / "data/labels_expected.json").read_text())["sample_records"][folder_of(name)]
     assert set(listed) == set(found.report["record_id"])
     assert list(found.report["record_id"]) == sorted(listed)
@@ -145,7 +145,7 @@ def test_headers_of_an_early_edition_are_lost_with_a_reason(shared: Path, tmp_pa
     data = shared / "data/georgia"
     for path in (*data.glob("E0000*.*"), *(data / "old_2020_headers").iterdir()):
         (raw / path.name).symlink_to(path)
-    found = prepare("georgia", raw, cache_dir=tmp_path / "cache", min_count=1, max_loss=0.3)
+    found = prepare("georgia", raw, cache_dir=tmp_path / "cache", min_count=1, max_unreadable=0.3)
     lost = found.report[found.report["status"] == "lost"]
     assert list(lost["record_id"]) == ["E00015", "E00271", "E00793"]
     for record, reason in zip(lost["record_id"], lost["reason"], strict=True):

@@ -169,7 +169,7 @@ def test_folds_follow_conditions_and_rhythm_in_the_order_of_the_table(raw: Path)
 def test_folds_do_not_change_where_files_are_missing(raw: Path, tmp_path: Path) -> None:
     whole = DATASET.scan(raw, 500).table.set_index("record_id")["strat_fold"]
     (raw / "ECGData" / "MUSE_2.csv").unlink()
-    found = prepare("chapman", raw, cache_dir=tmp_path / "cache", max_loss=0.5)
+    found = prepare("chapman", raw, cache_dir=tmp_path / "cache", max_unreadable=0.5)
     folds = {row["record_id"]: row["fold"] for split in found.splits.values() for row in split}
     assert folds == whole.drop("MUSE_2").to_dict()
 
@@ -298,7 +298,7 @@ def test_the_folder_of_another_dataset_is_told(tmp_path: Path) -> None:
 def awkward(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("chapman")
     raw = mock.write("chapman", folder / "raw", records=40, seed=3, awkward=True)
-    return prepare("chapman", raw, cache_dir=folder / "cache", max_loss=0.3)
+    return prepare("chapman", raw, cache_dir=folder / "cache", max_unreadable=0.3)
 
 
 def test_awkward_records_are_lost_or_told_one_by_one(awkward: Prepared) -> None:

@@ -185,7 +185,7 @@ def test_an_all_zero_tracing_is_left_out_but_its_patient_counts_for_the_folds(ti
     before = all_rows(prepare_tiny(tiny), "fold")
     with h5py.File(tiny / "exams_part0.hdf5", "r+") as file:
         file["tracings"][1] = 0
-    found = prepare_tiny(tiny, max_loss=0.0)
+    found = prepare_tiny(tiny, max_unreadable=0.0)
     assert reasons(found.report) == {"12": "no sample is left when the zero padding is cut"}
     assert found.exclusions["no sample is left when the zero padding is cut"] == 1
     assert all_rows(found, "fold") == {record: fold for record, fold in before.items() if record != "12"}
@@ -196,9 +196,9 @@ def test_a_missing_part_is_loss_is_named_and_shown_as_a_deviation(tiny: Path) ->
     write_table(tiny, [*rows, *(exam(100 + n, 2) for n in range(30))])
     with pytest.raises(DataError, match=r"30 of 35 records .* 100 \(exams_part2\.hdf5\): exams_part2\.hdf5 is missing"):
         prepare_tiny(tiny)
-    found = prepare_tiny(tiny, max_loss=0.9)
+    found = prepare_tiny(tiny, max_unreadable=0.9)
     assert found.deviations["version"].startswith("release unknown without exams_part2.hdf5: nearly all folds differ")
-    whole = prepare_tiny(tiny, max_loss=0.9, folds_from_table=True)
+    whole = prepare_tiny(tiny, max_unreadable=0.9, folds_from_table=True)
     assert whole.deviations["folds_from_table"] is True
     write_part(tiny / "exams_part2.hdf5", range(100, 130))
     complete = all_rows(prepare_tiny(tiny), "fold")
@@ -246,7 +246,7 @@ def test_one_damaged_chunk_costs_only_its_rows(tmp_path: Path) -> None:
         handle.seek(place.byte_offset)
         handle.write(bytes(place.size))
     write_table(tmp_path, [exam(n) for n in ids])
-    found = prepare("code-15", tmp_path, cache_dir=tmp_path / "cache", min_samples=10, folds=2, max_loss=0.1)
+    found = prepare("code-15", tmp_path, cache_dir=tmp_path / "cache", min_samples=10, folds=2, max_unreadable=0.1)
     lost = reasons(found.report)
     assert set(lost) == {"9", "10", "11", "12"}
     assert lost["10"].startswith("row 9 of exams_part0.hdf5 cannot be read (")
@@ -413,7 +413,7 @@ def test_a_mock_of_200_has_positives_of_every_label_in_every_split(tmp_path: Pat
 
 def test_every_awkward_case_ends_where_it_should(tmp_path: Path) -> None:
     raw = mock.write("code-15", tmp_path / "code-15", records=40, seed=5, awkward=True)
-    found = prepare("code-15", raw, cache_dir=tmp_path / "cache", max_loss=0.5)
+    found = prepare("code-15", raw, cache_dir=tmp_path / "cache", max_unreadable=0.5)
     ids = dict(zip(AWKWARD, (str(e.exam_id) for e in plan(40, 5)[-len(AWKWARD) :]), strict=True))
     report = found.report.set_index("record_id")
     status = {kind: report.loc[record, "status"] for kind, record in ids.items()}

@@ -289,7 +289,7 @@ def test_missing_samples_stay_nan_and_infinite_ones_are_loss(tiny: Path) -> None
     array[0, 0, 10:15, 3] = np.nan
     array[2, 0, 7, 0] = -np.inf
     np.save(path, array)
-    found = prepare_tiny(tiny, max_loss=0.2)
+    found = prepare_tiny(tiny, max_unreadable=0.2)
     report = found.report.set_index("record_id")
     assert report.loc["3", "reason"] == "5 samples are NaN"
     assert (report.loc["2", "status"], report.loc["2", "reason"]) == ("lost", "a sample is infinite")
@@ -366,7 +366,7 @@ def test_a_mock_tree_prepares_without_loss_and_with_every_label_in_every_split(f
 def test_every_awkward_case_ends_where_it_should(tmp_path: Path) -> None:
     raw = mock.write("echonext", tmp_path / "echonext", records=40, seed=2, awkward=True)
     assert (raw / OTHER_SPELLING).is_file()
-    found = prepare("echonext", raw, cache_dir=tmp_path / "cache", max_loss=0.2)
+    found = prepare("echonext", raw, cache_dir=tmp_path / "cache", max_unreadable=0.2)
     odd = found.report[(found.report["reason"] != "") & (found.report["status"] != "excluded")]
     assert sorted(zip(odd["status"], odd["reason"], strict=True)) == [
         ("lost", "a sample is infinite"),

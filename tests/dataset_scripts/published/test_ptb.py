@@ -252,7 +252,7 @@ def test_records_come_by_patient_number_and_name(found: Prepared) -> None:
 
 def test_awkward_records_are_lost_or_remarked_each_for_its_reason(tmp_path: Path, cache: Path) -> None:
     raw = mock.write("ptb", tmp_path / "ptb", records=30, seed=4, awkward=True)
-    prepared = prepare("ptb", raw, cache_dir=cache, max_loss=0.2)
+    prepared = prepare("ptb", raw, cache_dir=cache, max_unreadable=0.2)
     last = prepared.report.tail(len(AWKWARD))
     told = {kind: (row.status, row.reason) for kind, row in zip(AWKWARD, last.itertuples(), strict=True)}
     assert [kind for kind, (status, _) in told.items() if status == "lost"] == list(AWKWARD[:4])

@@ -279,7 +279,7 @@ def test_tables_and_folders_of_another_kind_are_told(raw: Path, tmp_path: Path) 
 def awkward(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("sph")
     raw = mock.write("sph", folder / "raw", records=60, seed=3, awkward=True)
-    return prepare("sph", raw, cache_dir=folder / "cache", max_loss=0.3)
+    return prepare("sph", raw, cache_dir=folder / "cache", max_unreadable=0.3)
 
 
 def test_awkward_records_are_lost_or_told_one_by_one(awkward: Prepared) -> None:

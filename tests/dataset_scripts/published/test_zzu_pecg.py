@@ -314,7 +314,7 @@ def test_mock_records_of_nine_leads_lack_three(raw: Path) -> None:
 
 def test_awkward_records_are_lost_or_kept_each_for_its_reason(tmp_path: Path, cache: Path) -> None:
     raw = mock.write("zzu-pecg", tmp_path / "zzu", records=31, seed=6, awkward=True)
-    prepared = prepare("zzu-pecg", raw, cache_dir=cache, max_loss=0.3)
+    prepared = prepare("zzu-pecg", raw, cache_dir=cache, max_unreadable=0.3)
     entries = [entry.name for entry in plan(31, 6)][-len(AWKWARD) :]
     ids = dict(zip(AWKWARD, entries, strict=True))
     status = dict(zip(prepared.report["record_id"], prepared.report["status"], strict=True))

@@ -108,6 +108,19 @@ def test_values_that_make_no_sense_are_refused(words: tuple[str, ...], message: 
         parse(*BASE, *words)
 
 
+def test_the_old_name_of_an_option_works_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(*BASE, "--max-loss", "0.05").max_unreadable == 0.05
+    assert capsys.readouterr().err == (
+        "note: --max-loss is now called --max-unreadable; the old name is gone with the next release.\n"
+    )
+    file = tmp_path / "run.yaml"
+    file.write_text("max-loss: 0.2\n")
+    assert parse(*BASE, "--config", str(file)).max_unreadable == 0.2
+    assert capsys.readouterr().err.count("max_loss is now called max_unreadable") == 1
+    assert parse(*BASE, "--config", str(file), "--max-unreadable", "0.3").max_unreadable == 0.3
+    assert "max-loss" not in build_parser().format_help()
+
+
 def test_no_data_root_names_the_remedies() -> None:
     with pytest.raises(InputError, match="ECG_DATA_ROOT"):
         parse("--model", "random:ecg-cpc", "--tasks", "ptbxl_super")

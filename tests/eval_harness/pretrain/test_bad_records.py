@@ -73,7 +73,7 @@ def test_each_fault_is_replaced_and_counted(kind: str, reason: str, row: dict[st
     rows = records(63)
     rows.insert(20, row)
     write_parquet(tmp_path / "part.parquet", rows)
-    source = reader(tmp_path, max_loss=0.02)
+    source = reader(tmp_path, max_unreadable=0.02)
     batches = passes(source, 2)
     names = [name for batch in batches for name in batch.record_ids]
     assert len(names) == 128, "no slot is lost"
@@ -90,7 +90,7 @@ def test_infinite_samples_are_damage(tmp_path: Path) -> None:
     bad = NOISE.astype(np.float32)
     bad[17, 3] = np.inf
     write_parquet(tmp_path / "part.parquet", [*rows, with_signal(bad)])
-    source = reader(tmp_path, max_loss=0.02)
+    source = reader(tmp_path, max_unreadable=0.02)
     passes(source)
     assert source.unusable.lines() == ["damaged: a sample is infinite: 1"]
 
@@ -136,7 +136,7 @@ def test_nothing_usable_is_said_with_the_reasons(tmp_path: Path) -> None:
         passes(reader(tmp_path))
 
 
-def test_more_damage_than_max_loss_stops_with_the_list(tmp_path: Path) -> None:
+def test_more_damage_than_max_unreadable_stops_with_the_list(tmp_path: Path) -> None:
     rows = records(200)
     for row in rows[:3]:
         row["signal"] = None
@@ -144,10 +144,10 @@ def test_more_damage_than_max_loss_stops_with_the_list(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         passes(reader(tmp_path))
     text = str(caught.value)
-    assert text.startswith("3 of 200 records are damaged, more than max_loss=0.01 allows.")
+    assert text.startswith("3 of 200 records are damaged, more than max_unreadable=0.01 allows.")
     assert all(f"r{k} of {tmp_path.name}: the signal is missing." in text for k in range(3))
     assert "ecg-hub data prepare NAME --shards DIR" in text
-    source = reader(tmp_path, max_loss=0.015)
+    source = reader(tmp_path, max_unreadable=0.015)
     passes(source)
     assert source.unusable.damaged == 3
 
@@ -155,7 +155,7 @@ def test_more_damage_than_max_loss_stops_with_the_list(tmp_path: Path) -> None:
 def test_exclusions_by_rule_stop_nothing(tmp_path: Path) -> None:
     rows = [record(f"r{k}", samples=50 if k % 2 else 200, seed=k) for k in range(64)]
     write_parquet(tmp_path / "part.parquet", rows)
-    source = reader(tmp_path, max_loss=0.0)
+    source = reader(tmp_path, max_unreadable=0.0)
     passes(source, 2)
     assert source.unusable.lines() == ["left out by rule: shorter than 2 s: 32"]
 
@@ -174,7 +174,7 @@ def damage(path: Path, group: int) -> None:
 def test_a_damaged_row_group_costs_its_records(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "part.parquet", records(256))
     damage(path, 5)
-    source = reader(tmp_path, max_loss=0.05)
+    source = reader(tmp_path, max_unreadable=0.05)
     names = {name for batch in passes(source) for name in batch.record_ids}
     assert names == {f"r{k}" for k in range(256) if not 40 <= k < 48}
     assert source.unusable.damaged == 8
@@ -188,6 +188,6 @@ def test_a_null_in_an_arrow_file_is_damage_too(tmp_path: Path) -> None:
     rows = records(64)
     rows[9]["signal"] = None
     write_arrow(tmp_path / "part.arrow", rows)
-    source = reader(tmp_path, max_loss=0.02)
+    source = reader(tmp_path, max_unreadable=0.02)
     passes(source)
     assert source.unusable.lines() == ["damaged: the signal is missing: 1"]

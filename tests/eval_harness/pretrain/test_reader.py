@@ -237,10 +237,10 @@ class TestPrefetching:
         rows = records(64)
         rows[3]["signal"] = None
         write_parquet(tmp_path / "train-0.parquet", rows)
-        source = reader(tmp_path, workers=2, max_loss=0.1)
+        source = reader(tmp_path, workers=2, max_unreadable=0.1)
         assert len(first(source, 8)) == 8
         assert source.unusable.lines() == ["damaged: the signal is missing: 1"]
-        with pytest.raises(DataError, match=r"^1 of 64 records are damaged, more than max_loss=0\.01 allows"):
+        with pytest.raises(DataError, match=r"^1 of 64 records are damaged, more than max_unreadable=0\.01 allows"):
             first(reader(tmp_path, workers=2), 8)
 
 

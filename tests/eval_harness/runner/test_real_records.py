@@ -81,4 +81,4 @@ def test_truncated_and_missing_records_are_loss_and_named(
     error = capsys.readouterr().err
     assert "00001_hr" in error
     assert "00002_hr" in error
-    assert main([*words, "--max-loss", "0.05"]) == 0
+    assert main([*words, "--max-unreadable", "0.05"]) == 0

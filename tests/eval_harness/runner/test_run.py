@@ -81,6 +81,18 @@ def test_repeating_a_finished_run_trains_nothing_and_changes_nothing(
     assert evaluate(options(), quiet=True) == first
 
 
+def test_a_folder_made_under_the_old_name_of_an_option_continues(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.warns(FutureWarning, match="max_loss is now called max_unreadable"):
+        old = options(max_loss=0.02)
+    first = evaluate(old, quiet=True)
+    run = old.output / "random__ecg-cpc-tiny" / "linear" / "run.json"
+    assert "max_" not in run.read_text().partition('"command"')[0], "it decides no score, so the fingerprint lacks it"
+    monkeypatch.setattr(job_module.Trainer, "run", lambda self: pytest.fail("trained again"))
+    assert evaluate(options(max_unreadable=0.02), quiet=True) == first
+
+
 def test_metrics_are_computed_again_from_kept_predictions(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate(options(), quiet=True)
     (options().output / "random__ecg-cpc-tiny" / "linear" / "ptbxl_super.json").unlink()

@@ -33,7 +33,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return prepare(NAME, raw, cache_dir=tmp_path_factory.mktemp("cache"), max_loss=0.1)
+    return prepare(NAME, raw, cache_dir=tmp_path_factory.mktemp("cache"), max_unreadable=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_targets_and_labels_say_the_same(prepared: Prepared) -> None:
 
 def test_thresholds_are_part_of_the_result_and_of_the_fingerprint(prepared: Prepared, raw: Path) -> None:
     cache = prepared.store.parents[2]
-    other = prepare(NAME, raw, cache_dir=cache, max_loss=0.1, min_icd_count=10, min_chart_count=10**6)
+    other = prepare(NAME, raw, cache_dir=cache, max_unreadable=0.1, min_icd_count=10, min_chart_count=10**6)
     assert other.store == prepared.store
     assert len(other.labels["label_diagnostic"]) < len(prepared.labels["label_diagnostic"])
     assert other.deviations["min_icd_count"] == 10
@@ -122,7 +122,7 @@ def test_the_zip_file_is_read_as_it_is(prepared: Prepared, raw: Path, tmp_path: 
         archive.writestr(f"{WAVEFORM_ZIP}/machine_measurements.csv", "subject_id\n")
         for path in sorted((raw / "files").rglob("*.*"), reverse=True):
             archive.write(path, f"{WAVEFORM_ZIP}/{path.relative_to(raw)}")
-    packed = prepare(NAME, folder, cache_dir=tmp_path / "cache", max_loss=0.1)
+    packed = prepare(NAME, folder, cache_dir=tmp_path / "cache", max_unreadable=0.1)
     assert (packed.report["status"] == "lost").sum() == 2
     for part in ("train", "test"):
         ours, theirs = SignalReader(packed.splits[part]), SignalReader(prepared.splits[part])

@@ -117,15 +117,28 @@ class TestPrepare:
         self, awkward: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         words = ("prepare", "ptb-xl", "--data-dir", str(awkward))
-        assert "max_loss=0.01" in refused(capsys, *words)
+        assert "max_unreadable=0.01" in refused(capsys, *words)
         report = tmp_path / "new" / "report.csv"
-        assert main(["data", *words, "--max-loss", "0.2", "--report", str(report)]) == 0
+        assert main(["data", *words, "--max-unreadable", "0.2", "--report", str(report)]) == 0
         captured = capsys.readouterr()
         assert captured.err.count("lost: ") == 3
         assert any(line.split() == ["lost", "3"] for line in captured.out.splitlines())
         rows = list(csv.DictReader(report.read_text().splitlines()))
         assert len(rows) == 30
         assert sum(row["status"] == "lost" for row in rows) == 3
+
+    def test_the_old_name_of_an_option_finds_the_same_store(
+        self, awkward: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ("data", "prepare", "ptb-xl", "--data-dir", str(awkward), "--cache-dir", str(tmp_path), "--json")
+        facts = []
+        for name in ("--max-loss", "--max-unreadable"):
+            assert main([*words, name, "0.2"]) == 0
+            captured = capsys.readouterr()
+            facts.append(json.loads(captured.out))
+            assert captured.err.count("--max-loss is now called --max-unreadable") == int(name == "--max-loss")
+        assert [fact.pop("seconds") >= 0 for fact in facts] == [True, True]
+        assert facts[0] == facts[1]
 
     def test_a_synthetic_tree(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.setattr("eval_harness.cli.hub.data.MOCK_RECORDS", 30)

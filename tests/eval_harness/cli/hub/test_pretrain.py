@@ -58,6 +58,19 @@ def test_all_but_training_records_are_left_out(data_root: Path, data_cache: Path
     assert 0 < counts[0] < counts[1] <= 120
 
 
+def test_a_run_begun_under_the_old_name_of_an_option_continues(
+    data_root: Path, data_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    asked = words(folder, data_root, "--checkpoint-every", "1", "--cache-dir", str(data_cache))
+    assert main([*asked, "--steps", "1", "--max-loss", "0.05"]) == 0
+    assert capsys.readouterr().err.count("--max-loss is now called --max-unreadable") == 1
+    first = json.loads((folder / "pretrain.json").read_text())
+    assert main([*asked, "--steps", "2", "--max-unreadable", "0.05"]) == 0
+    assert json.loads((folder / "pretrain.json").read_text())["fingerprint"] == first["fingerprint"]
+    assert [row["step"] for row in read_log(folder / "log.jsonl") if "loss" in row] == [1, 2]
+
+
 def test_epochs_are_counted_in_whole_batches(data_root: Path, data_cache: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert main(words(folder, data_root, "--epochs", "0.5", "--cache-dir", str(data_cache))) == 0
