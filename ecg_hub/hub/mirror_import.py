@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ecg_hub.errors import DataError, InputError, unknown_name
-from ecg_hub.hub.client import HubRepository, StaleParentError, Stored, git_sha1
+from ecg_hub.hub.client import HubRepository, Stored, git_sha1, until_committed
 from ecg_hub.hub.manifest import FILE, MirroredFile, MirroredRepository, read_manifest
 from ecg_hub.hub.package import shown
 from ecg_hub.names import endpoint, is_public_hub
@@ -20,7 +20,6 @@ from ecg_hub.utils.repo_names import check_name
 from ecg_hub.weights.licence import INTERNAL_HINT, folder_kept_back
 
 FILES_PER_COMMIT = 2000
-TRIES = 5
 RESULTS = ".eval_results/"
 _LABELS = ("upstream-", "copy-")
 # What operating systems leave on a disk that is carried around; nothing but the manifest's files is ever sent.
@@ -153,28 +152,39 @@ def _send(
     folder: Path, one: MirroredRepository, remote: HubRepository, tags: dict[str, str]
 ) -> tuple[int, tuple[str, ...], str]:
     """Commit what is missing, in portions that a cut does not undo."""
-    wanted = {file.path for file in one.files}
     earlier = {path for tag, at in tags.items() if tag.startswith(_LABELS) for path in remote.files(at)}
-    root, sent, removed = folder / one.folder, 0, tuple[str, ...]()
-    for _ in range(TRIES + len(one.files) // FILES_PER_COMMIT):
-        info = remote.info()
-        head = str(info.sha)
-        there = remote.files(head)
-        missing = _missing(folder, one, there)
-        portion = missing[:FILES_PER_COMMIT]
-        gone = tuple(path for path in there if path in earlier - wanted and not path.startswith(RESULTS))
-        if not portion and not gone:
-            return sent, removed, head
-        files = {file.path: root / file.path for file in portion}
-        title = f"{one.id} at {one.commit or one.label}, by ecg-hub import"
-        try:
-            done = remote.commit(files, title, head, gone=gone)
-        except StaleParentError:
-            continue
-        sent, removed = sent + len(portion), removed + gone
-        if len(portion) == len(missing):
-            return sent, removed, done.oid
-    raise InputError(f"{remote.name} kept changing. Give the same command again later.")
+    outdated = {path for path in earlier - {file.path for file in one.files} if not path.startswith(RESULTS)}
+    sent, removed, commit = 0, tuple[str, ...](), ""
+    for _ in range(1 + len(one.files) // FILES_PER_COMMIT):
+        portion = until_committed(remote.name, lambda _: _send_portion(folder, one, remote, outdated))
+        sent, removed, commit = sent + portion.sent, removed + portion.removed, portion.commit
+        if not portion.left:
+            break
+    return sent, removed, commit
+
+
+@dataclass(frozen=True)
+class _Portion:
+    """What one commit brought, the commit, and how many files are left to send."""
+
+    sent: int
+    removed: tuple[str, ...]
+    commit: str
+    left: int
+
+
+def _send_portion(folder: Path, one: MirroredRepository, remote: HubRepository, outdated: set[str]) -> _Portion:
+    head = str(remote.head())
+    there = remote.files(head)
+    missing = _missing(folder, one, there)
+    portion = missing[:FILES_PER_COMMIT]
+    gone = tuple(path for path in there if path in outdated)
+    if not portion and not gone:
+        return _Portion(0, (), head, 0)
+    files = {file.path: folder / one.folder / file.path for file in portion}
+    title = f"{one.id} at {one.commit or one.label}, by ecg-hub import"
+    commit = remote.commit(files, title, head, gone=gone).oid
+    return _Portion(len(portion), gone, commit, len(missing) - len(portion))
 
 
 def _missing(folder: Path, one: MirroredRepository, there: dict[str, Stored]) -> list[MirroredFile]:

@@ -8,11 +8,9 @@ from typing import Any
 
 from ecg_hub.errors import InputError
 from ecg_hub.hub.cards import keep_scores
-from ecg_hub.hub.client import MAIN, Commit, HubRepository, StaleParentError, Stored, check_id, same
+from ecg_hub.hub.client import MAIN, Commit, HubRepository, Stored, check_id, is_there, until_committed
 from ecg_hub.hub.package import CARD, Package
 from ecg_hub.names import endpoint
-
-TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,7 @@ def send(package: Package, plan: Plan, api: Any = None) -> PushSummary:
     """Send a package; what the repository holds already is not sent again."""
     remote = HubRepository(plan.repo, "model", api)
     _prepare(remote, package, plan)
-    for _ in range(TRIES):
-        try:
-            return _attempt(remote, package, plan)
-        except StaleParentError:
-            continue
-    raise InputError(f"{remote.name} kept changing: {TRIES} tries. Give the same command again later.")
+    return until_committed(remote.name, lambda _: _attempt(remote, package, plan))
 
 
 def _prepare(remote: HubRepository, package: Package, plan: Plan) -> None:
@@ -112,13 +105,12 @@ def _prepare(remote: HubRepository, package: Package, plan: Plan) -> None:
 
 
 def _attempt(remote: HubRepository, package: Package, plan: Plan) -> PushSummary:
-    info = remote.info(plan.branch)
-    if info is None:
+    head = remote.head(plan.branch)
+    if head is None:
         raise InputError(f"{remote.name} has no branch {plan.branch!r}.")
-    head = str(info.sha)
     there = remote.files(head)
     files = _with_scores(remote, head, there, package.files)
-    changed = {path: content for path, content in files.items() if not _is_there(there, path, content)}
+    changed = {path: content for path, content in files.items() if not is_there(there, path, content)}
     gone = tuple(path for path in there if _is_weights(path) and path not in files)
     taken = remote.tags().get(plan.tag) if plan.tag else None
     if taken is not None and (taken != head or changed or gone):
@@ -146,7 +138,7 @@ def _commit(
     if plan.request:
         for revision, link in remote.requests(title).items():
             proposed = remote.files(revision)
-            if all(_is_there(proposed, path, content) for path, content in package.files.items()):
+            if all(is_there(proposed, path, content) for path, content in package.files.items()):
                 return Commit(head, link)
     return remote.commit(changed, title, head, gone=gone, branch=plan.branch, request=plan.request)
 
@@ -156,17 +148,12 @@ def _with_scores(
 ) -> dict[str, Path | bytes]:
     """Keep the scores in the card of the repository (`ecg-eval push --model-index`) while the weights are the same."""
     card = files[CARD]
-    if not isinstance(card, bytes) or CARD not in there or _is_there(there, CARD, card):
+    if not isinstance(card, bytes) or CARD not in there or is_there(there, CARD, card):
         return files
-    if not all(_is_there(there, path, content) for path, content in files.items() if _is_weights(path)):
+    if not all(is_there(there, path, content) for path, content in files.items() if _is_weights(path)):
         return files
     old = remote.read(head, CARD)
     return files if old is None else {**files, CARD: keep_scores(card, old)}
-
-
-def _is_there(there: dict[str, Stored], path: str, content: Path | bytes) -> bool:
-    stored = there.get(path)
-    return stored is not None and same(stored.digest, content)
 
 
 def _is_weights(path: str) -> bool:

@@ -156,7 +156,6 @@ def _cursor(call: Call) -> int:
 
 ROUTES: dict[tuple[str, str, str], Route] = {
     ("web", "GET", "resolve"): Route(resolve),
-    ("web", "GET", "raw"): Route(resolve),
     ("web", "GET", "view"): Route(view),
     ("api", "GET", "tree"): Route(tree),
     ("api", "POST", "paths-info"): Route(paths_info, body="json"),

@@ -9,16 +9,17 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from ecg_hub.errors import CheckpointError, EcgHubError, ResultError
 
 HOME_OPTION = "ECG_HUB_HOME"
+Settings = TypeVar("Settings")
 
 
 def take_lock(path: Path, busy: Exception) -> AbstractContextManager[Any]:
@@ -39,6 +40,29 @@ def alone(folder: Path, lock_file: str, busy: EcgHubError, option: str) -> Itera
         raise unwritable(folder, error, option) from error
     with lock:
         yield
+
+
+def resumed(
+    stored: Settings | None,
+    differences: Callable[[Settings], Sequence[str]],
+    refusal: Callable[[Sequence[str]], EcgHubError],
+    *,
+    overwrite: bool = False,
+) -> Settings | None:
+    """Return what a folder goes on with: it continues only with equal settings, and None means that it is begun.
+
+    Args:
+        stored: what the folder was made with; None for a new one.
+        differences: says in words where that differs from what is asked for.
+        refusal: makes the error of these words.
+        overwrite: begin a folder of other settings anew instead of refusing it; the caller empties it.
+    """
+    different = differences(stored) if stored is not None else ()
+    if not different:
+        return stored
+    if overwrite:
+        return None
+    raise refusal(different)
 
 
 def put_in_place(new: Path, target: Path) -> None:

@@ -1,68 +1,16 @@
-"""A dataset or model repository on a hub as publisher, and what the hub knows of the models that were scored.
-
-A results repository of a hub, copied here as it is at one commit.
-"""
+"""What the hub knows of the models that were scored, and a results repository copied here as it is at one commit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from ecg_hub.errors import EcgHubError, InputError
-from ecg_hub.hub.client import HubRepository, Kind, check_id, said
-from ecg_hub.names import UNVERIFIED, disable_xet, endpoint, is_public_hub
-
-
-class HubPublisher:
-    """A repository on the hub at $HF_ENDPOINT."""
-
-    def __init__(self, repo: str, kind: Kind = "dataset", api: Any = None) -> None:
-        self._remote = HubRepository(check_id(repo), kind, api)
-        self.repo, self.kind, self.api = repo, kind, self._remote.api
-
-    @property
-    def name(self) -> str:
-        """The repository."""
-        return self._remote.name
-
-    @property
-    def on_public_hub(self) -> bool:
-        """Whether it is on the public hub."""
-        return is_public_hub()
-
-    def head(self) -> str | None:
-        """The commit of the default branch."""
-        info = self._remote.info()
-        return None if info is None else str(info.sha)
-
-    def files(self, head: str | None, below: str) -> dict[str, str]:
-        """One request for the whole tree."""
-        if head is None:
-            return {}
-        return {path: stored.digest for path, stored in self._remote.files(head, below).items()}
-
-    def read(self, head: str | None, path: str) -> bytes | None:
-        """Download one file."""
-        return None if head is None else self._remote.read(head, path)
-
-    def open_request(self, title: str) -> str | None:
-        """Look through the open pull requests; a server that keeps no list has none."""
-        return next(iter(self._remote.requests(title).values()), None)
-
-    def commit(self, files: Mapping[str, bytes], message: str, parent: str | None, request: bool = False) -> str:
-        """Make the repository where it is missing, then one commit."""
-        if parent is None:
-            self._remote.create()
-            parent = self.head()
-        return self._remote.commit(files, message, str(parent), request=request).link
-
-    def link(self, path: str) -> str:
-        """The page of the file."""
-        prefix = "" if self.kind == "model" else f"{self.kind}s/"
-        return f"{endpoint()}/{prefix}{self.repo}/blob/main/{path}"
+from ecg_hub.hub.client import HubRepository, check_id, said
+from ecg_hub.names import UNVERIFIED, disable_xet, endpoint
 
 
 @dataclass(frozen=True)
@@ -141,7 +89,7 @@ class Snapshot:
 
 def download(repo: str, folder: Path, api: Any = None) -> Snapshot:
     """Copy the results of a repository."""
-    hub = HubPublisher(repo, api=api)
+    hub = HubRepository(check_id(repo), "dataset", api)
     head = hub.head()
     if head is None:
         raise InputError(f"{hub.name} is not there, or your token may not see it; `ecg-eval push` makes it.")

@@ -51,10 +51,10 @@ def run_leaderboard(args: argparse.Namespace) -> int:
         site = _build(args, Path(scratch))
         sent = None
         if args.space:
+            from ecg_hub.hub.client import HubRepository, check_id
             from eval_harness.leaderboard.site import publish_space
-            from eval_harness.publish.hub import HubPublisher
 
-            sent = publish_space(site, HubPublisher(args.space, "space"))
+            sent = publish_space(site, HubRepository(check_id(args.space), "space"))
     _say(args, site, sent)
     return int(args.check and bool(site.problems))
 

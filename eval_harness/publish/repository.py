@@ -1,4 +1,4 @@
-"""Where entries are sent: what publishing needs of a repository, a plain folder, and the files at its root.
+"""Where entries are sent, and what may be: a plain folder as repository, the files at its root, and withheld data.
 
 `eval.yaml` has the keys of the Hub's documentation ("Evaluation Results") and no others, for it is checked when it is
 pushed. That lower values of a task are better has no key there, so that the card says it.
@@ -10,55 +10,21 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import yaml
 from filelock import FileLock, Timeout
 
-from ecg_hub.errors import ResultError
-from ecg_hub.hub.client import StaleParentError, sha256
+from ecg_hub.errors import InputError, ResultError
+from ecg_hub.hub.client import Commit, StaleParentError, Stored, sha256
 from ecg_hub.utils.files import atomic_path, write_text
 from eval_harness.config.protocol import MODES
+from eval_harness.publish.names import PREDICTIONS
 from eval_harness.tasks.task import Task
 
 HEAD_FILE, LOCK_FILE = ".head", ".lock"
 
 
-class Publisher(Protocol):
-    """A repository that takes whole commits.
-
-    Attributes:
-        name: for people.
-    """
-
-    @property
-    def name(self) -> str:
-        """Its name for people."""
-
-    @property
-    def on_public_hub(self) -> bool:
-        """Whether it is on the public Hub."""
-
-    def head(self) -> str | None:
-        """Return the present commit, None for a repository that does not exist yet or is empty."""
-
-    def files(self, head: str | None, below: str) -> dict[str, str]:
-        """Return path -> digest of the files below a folder: SHA-256, or the SHA-1 by which git names them."""
-
-    def read(self, head: str | None, path: str) -> bytes | None:
-        """Return the content of a file, None where there is none."""
-
-    def open_request(self, title: str) -> str | None:
-        """Return the address of an open pull request of that title, None where there is none."""
-
-    def commit(self, files: Mapping[str, bytes], message: str, parent: str | None, request: bool = False) -> str:
-        """Write files in one commit on top of `parent` and return its address."""
-
-    def link(self, path: str) -> str:
-        """Return where people read a file."""
-
-
-class FolderPublisher:
+class FolderRepository:
     """A plain folder as repository, for places without a hub; one writer at a time."""
 
     def __init__(self, folder: Path | str) -> None:
@@ -79,12 +45,12 @@ class FolderPublisher:
         path = self.folder / HEAD_FILE
         return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 
-    def files(self, head: str | None, below: str) -> dict[str, str]:
+    def files(self, revision: str | None, below: str = "") -> dict[str, Stored]:
         """All files below a folder with their SHA-256."""
-        found = sorted(path for path in (self.folder / below).rglob("*") if path.is_file())
-        return {path.relative_to(self.folder).as_posix(): sha256(path) for path in found}
+        paths = sorted(path for path in (self.folder / below).rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): Stored(path.stat().st_size, sha256(path)) for path in paths}
 
-    def read(self, head: str | None, path: str) -> bytes | None:
+    def read(self, revision: str | None, path: str) -> bytes | None:
         """The content of a file."""
         file = self.folder / path
         return file.read_bytes() if file.is_file() else None
@@ -93,7 +59,7 @@ class FolderPublisher:
         """A folder has none."""
         return None
 
-    def commit(self, files: Mapping[str, bytes], message: str, parent: str | None, request: bool = False) -> str:
+    def commit(self, files: Mapping[str, bytes], message: str, parent: str | None, *, request: bool = False) -> Commit:
         """Write the files, each whole or not at all; the mark last."""
         if request:
             raise ResultError(f"{self.name!r} is a folder: it takes no pull requests. Leave --create-pr out.")
@@ -105,7 +71,7 @@ class FolderPublisher:
                     temporary.write_bytes(content)
             mark = uuid.uuid4().hex
             write_text(self.folder / HEAD_FILE, mark + "\n")
-        return str(self.folder)
+        return Commit(mark, str(self.folder))
 
     def link(self, path: str) -> str:
         """The path of the file."""
@@ -166,3 +132,29 @@ def root_files(tasks: Iterable[Task], public_hub: bool = False) -> dict[str, byt
 def task_id(task: str, mode: str) -> str:
     """Return the name of a score on the hub: "ptbxl_super_linear"."""
     return f"{task}_{mode}"
+
+
+def kept_back(dataset: str) -> str | None:
+    """Return why the predictions on a dataset stay where they are, or None if they may be published."""
+    from dataset_scripts import catalog
+
+    spec = catalog.datasets().get(dataset)
+    if spec is None:
+        return f"{dataset} is no published dataset, so nothing is known of its terms"
+    if spec.access != "open" or not spec.redistribution:
+        return f"{spec.title} ({spec.access}, {spec.licence}) may not be passed on record by record"
+    return None
+
+
+def refuse_kept_back(paths: Iterable[str], tasks: Iterable[Task]) -> None:
+    """Look once more at everything that is about to be sent: no predictions of data that may not be passed on."""
+    datasets = {task.run: task.dataset for task in tasks}
+    for path in paths:
+        if not path.endswith((".json", ".parquet")) and path not in (CARD, EVAL):
+            raise InputError(f"{path!r} is no file of a results repository.")
+        if path.endswith(".parquet"):
+            match = PREDICTIONS.fullmatch(path)
+            run = match[4] if match else path
+            reason = kept_back(datasets[run]) if run in datasets else f"{run!r} is no run of the benchmark"
+            if reason:
+                raise InputError(f"{path} must not be published: {reason}.")
