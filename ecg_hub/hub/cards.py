@@ -13,7 +13,7 @@ import yaml
 
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import InputError
-from ecg_hub.utils.front_matter import CardError, metadata, split_card
+from ecg_hub.utils.yaml import CardError, metadata, split_card
 from ecg_hub.weights.conversion import model_card
 from ecg_hub.weights.licence import source_of
 

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from ecg_hub.server import routes_boards, routes_discussions, routes_files, routes_repos, routes_site, routes_upload
+from ecg_hub.server import routes_discussions, routes_files, routes_repos, routes_site, routes_upload
 from ecg_hub.server.auth import ANYBODY, LOCAL, Caller, bearer, invalid_credentials
 from ecg_hub.server.calls import Call, Hub, Route, answer_json
 from ecg_hub.server.naming import Address, RequestError, bad_request, parse, too_large
@@ -40,7 +40,6 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     **routes_upload.ROUTES,
     **routes_discussions.ROUTES,
     **routes_site.ROUTES,
-    **routes_boards.ROUTES,
 }
 
 

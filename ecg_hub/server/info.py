@@ -11,7 +11,7 @@ from ecg_hub.server.history import Commit, File, Folder, History, TreeStore, lis
 from ecg_hub.server.pages import MAX_CARD, card_tags
 from ecg_hub.server.repos import MAIN, Repo, RepoStore, State
 from ecg_hub.server.storage import BlobStore
-from ecg_hub.utils.front_matter import CardError, load_yaml, metadata
+from ecg_hub.utils.yaml import CardError, load_yaml, metadata
 
 MAX_CONFIG = 1 << 20  # bytes of a config.json or results file that are read
 _ALWAYS = ("id", "_id")

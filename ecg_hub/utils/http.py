@@ -1,4 +1,4 @@
-"""One file over HTTP: continued where it broke off, checked against its checksum, and never half there.
+"""One file over HTTP, continued, checked and never half there; and what figshare and Zenodo say of their files.
 
 The file grows under `<name>.part` and gets its name when it is whole. Beside it `<name>.part.json` says what it is a
 part of, so that a part of another version is thrown away instead of being continued.
@@ -11,11 +11,11 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx2
 from tqdm import tqdm
@@ -24,6 +24,8 @@ from ecg_hub.errors import CheckpointError
 from ecg_hub.utils import __version__
 from ecg_hub.utils.files import HOME_OPTION, file_matches, rename_file, unwritable
 
+FIGSHARE = "https://api.figshare.com/v2"
+ZENODO = "https://zenodo.org/api"
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _HEADERS = {"User-Agent": f"ecg-hub/{__version__}", "Accept-Encoding": "identity"}
 _LONGEST_WAIT_SECONDS = 60.0
@@ -304,3 +306,44 @@ def _check_space(remote: RemoteFile, part: _Part) -> None:
     needed = 0 if remote.size is None else remote.size - part.size
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes are missing, {free:,} are free")
+
+
+class HostedFile(NamedTuple):
+    """A file as its host lists it.
+
+    Attributes:
+        name: its name, which may name folders.
+        url: where it is.
+        size: in bytes.
+        checksum: "md5:<hex>".
+    """
+
+    name: str
+    url: str
+    size: int
+    checksum: str
+
+
+def figshare_list(api: str, article: int | str | None) -> str:
+    """Return the address of the list of an article's files."""
+    return f"{api}/articles/{article}/files?page_size=1000"
+
+
+def figshare_files(api: str, items: Iterable[Mapping[str, Any]]) -> Iterator[HostedFile]:
+    """Yield the files of an article."""
+    for item in items:
+        md5 = item.get("computed_md5") or item["supplied_md5"]
+        # Its own addresses (figshare.com/ndownloader) answer programs with an empty 202; the API's do not.
+        url = f"{api}/file/download/{int(item['id'])}"
+        yield HostedFile(str(item["name"]), url, int(item["size"]), f"md5:{md5}")
+
+
+def zenodo_record(api: str, record: int | str | None) -> str:
+    """Return the address of a record, whose "files" are its list of files."""
+    return f"{api}/records/{record}"
+
+
+def zenodo_files(items: Iterable[Mapping[str, Any]]) -> Iterator[HostedFile]:
+    """Yield the files of a record."""
+    for item in items:
+        yield HostedFile(str(item["key"]), str(item["links"]["self"]), int(item["size"]), str(item["checksum"]))

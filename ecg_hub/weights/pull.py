@@ -26,8 +26,19 @@ from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.names import endpoint, home, model_folder
 from ecg_hub.utils.files import HOME_OPTION, alone, file_matches, unwritable
-from ecg_hub.utils.hosts import FIGSHARE, ZENODO, HostedFile, figshare_files, figshare_list, zenodo_files, zenodo_record
-from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, fetch_json
+from ecg_hub.utils.http import (
+    FIGSHARE,
+    ZENODO,
+    HostedFile,
+    RemoteFile,
+    RetryPolicy,
+    download,
+    fetch_json,
+    figshare_files,
+    figshare_list,
+    zenodo_files,
+    zenodo_record,
+)
 from ecg_hub.weights.conversion import ConversionSummary, convert
 
 

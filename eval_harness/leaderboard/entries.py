@@ -18,8 +18,7 @@ from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import EcgHubError, ResultError
 from ecg_hub.utils.files import write_text
 from eval_harness.publish.checks import content_problems, recompute
-from eval_harness.publish.meta import ModelMeta, digest, read_meta
-from eval_harness.publish.names import ENTRY, META_FILE, PREDICTIONS, RESULTS, entry_path
+from eval_harness.publish.layout import ENTRY, META_FILE, PREDICTIONS, RESULTS, ModelMeta, digest, entry_path, read_meta
 from eval_harness.publish.push import MAX_ENTRY_BYTES
 from eval_harness.publish.repository import kept_back
 from eval_harness.results.predictions import read_predictions

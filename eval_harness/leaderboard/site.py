@@ -26,7 +26,7 @@ from eval_harness.leaderboard.board import (
 from eval_harness.leaderboard.entries import Contents, LeaderboardEntry, RecomputeCache, read_repository
 from eval_harness.leaderboard.page import page
 from eval_harness.leaderboard.ranking import Ranks, rank_all
-from eval_harness.publish.hub import Models, UnreachableError, revision_problem
+from eval_harness.publish.repository import Models, UnreachableError, revision_problem
 from eval_harness.tasks.registry import tasks
 
 VERSION: Final = "1.0"

@@ -10,8 +10,7 @@ from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import EcgHubError
 from eval_harness.config.options import TRIVIAL
 from eval_harness.config.protocol import MODES, PROTOCOLS, Protocol
-from eval_harness.publish.meta import begins_at_random, catalogue_entry, draws_anew
-from eval_harness.publish.names import FORCED
+from eval_harness.publish.layout import FORCED, begins_at_random, catalogue_entry, draws_anew
 from eval_harness.results.contamination import state
 from eval_harness.results.extent import extent_of
 from eval_harness.results.folders import ResultFolder

@@ -10,7 +10,7 @@ import yaml
 
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import Repository, is_there, until_committed
-from eval_harness.publish.names import entry_path, settings
+from eval_harness.publish.layout import entry_path, settings
 from eval_harness.publish.push import TRIES, Outcome, PublishError
 from eval_harness.publish.repository import CARD, task_id
 from eval_harness.results.schema import Result

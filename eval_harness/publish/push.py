@@ -10,10 +10,27 @@ from dataclasses import dataclass, field
 from ecg_hub.errors import EcgHubError, InputError, ResultError
 from ecg_hub.hub.client import Repository, Stored, is_there, until_committed
 from eval_harness.publish.checks import Finding, check_run, is_synthetic, refusal
-from eval_harness.publish.hub import HubModels, ModelFacts, Models, UnreachableError, revision_problem
-from eval_harness.publish.meta import ModelMeta, describe, digest, read_meta
-from eval_harness.publish.names import META_FILE, entry_folder, entry_path, predictions_path, public_id
-from eval_harness.publish.repository import kept_back, refuse_kept_back, root_files
+from eval_harness.publish.layout import (
+    META_FILE,
+    ModelMeta,
+    describe,
+    digest,
+    entry_folder,
+    entry_path,
+    predictions_path,
+    public_id,
+    read_meta,
+)
+from eval_harness.publish.repository import (
+    HubModels,
+    ModelFacts,
+    Models,
+    UnreachableError,
+    kept_back,
+    refuse_kept_back,
+    revision_problem,
+    root_files,
+)
 from eval_harness.results.extent import partial_words
 from eval_harness.results.folders import ResultFolder
 from eval_harness.results.schema import Result

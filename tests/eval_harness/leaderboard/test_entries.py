@@ -12,10 +12,9 @@ import pytest
 from ecg_hub.errors import ResultError
 from eval_harness.leaderboard.entries import Contents, RecomputeCache, open_recompute_cache, read_repository
 from eval_harness.leaderboard.site import confirm_revisions
-from eval_harness.publish.hub import ModelFacts, UnreachableError
-from eval_harness.publish.meta import digest
+from eval_harness.publish.layout import digest
 from eval_harness.publish.push import MAX_ENTRY_BYTES, prepare, push
-from eval_harness.publish.repository import FolderRepository
+from eval_harness.publish.repository import FolderRepository, ModelFacts, UnreachableError
 from eval_harness.results.folders import read_found
 from eval_harness.results.predictions import write_predictions
 from eval_harness.tasks.registry import tasks

@@ -12,8 +12,8 @@ from huggingface_hub import get_token
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import HubRepository
 from eval_harness.cli.eval.main import main
-from eval_harness.publish.hub import HubModels
 from eval_harness.publish.push import prepare, push
+from eval_harness.publish.repository import HubModels
 from eval_harness.results.folders import read_found
 from eval_harness.tasks.registry import tasks
 from tests.support.board import write_scored

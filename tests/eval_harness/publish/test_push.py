@@ -14,10 +14,16 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.hub.client import HubRepository, StaleParentError, check_id
-from eval_harness.publish.hub import HubModels, ModelFacts, UnreachableError
-from eval_harness.publish.meta import digest, read_meta
+from eval_harness.publish.layout import digest, read_meta
 from eval_harness.publish.push import PublishError, Submission, prepare, push
-from eval_harness.publish.repository import FolderRepository, kept_back, refuse_kept_back
+from eval_harness.publish.repository import (
+    FolderRepository,
+    HubModels,
+    ModelFacts,
+    UnreachableError,
+    kept_back,
+    refuse_kept_back,
+)
 from eval_harness.results.folders import find_runs, read_found
 from eval_harness.tasks.registry import tasks
 from tests.support.board import made_up, write_scored
