@@ -21,6 +21,7 @@ from ecg_hub.utils.files import file_sha256
 T = TypeVar("T")
 Kind: TypeAlias = Literal["model", "dataset", "space"]
 KINDS: tuple[Kind, ...] = ("model", "dataset", "space")
+# 412: the parent is the newest commit no more; 409: two commits met.
 STALE = (409, 412)
 MAIN = "main"
 TRIES = 5
@@ -120,6 +121,7 @@ class HubRepository:
     """
 
     def __init__(self, id: str, kind: Kind = "model", api: Any = None) -> None:
+        # Before huggingface_hub is imported, which reads the variable once.
         disable_xet()
         from huggingface_hub import HfApi
 
@@ -180,6 +182,7 @@ class HubRepository:
         if revision is None:
             return None
         try:
+            # Not by way of the cache, where a copy of everything would stay that was only compared.
             with said(self.name), TemporaryDirectory(prefix="ecg-hub-") as folder:
                 file = self.api.hf_hub_download(self.id, path, revision=revision, repo_type=self.kind, local_dir=folder)
                 return Path(file).read_bytes()
@@ -204,6 +207,7 @@ class HubRepository:
 
     def create(self, private: bool | None = None) -> None:
         """Make the repository if it is not there."""
+        # The hub takes no space without its kind; ours are plain pages.
         sdk: dict[str, Any] = {"space_sdk": "static"} if self.kind == "space" else {}
         with said(self.name):
             self.api.create_repo(self.id, repo_type=self.kind, private=private, exist_ok=True, **sdk)
@@ -241,6 +245,7 @@ class HubRepository:
             self.create()
             # A commit without a parent would be put on top of whatever is there by then.
             parent = self.head()
+        # Deletions first: a file may make room for a folder of its name.
         steps: list[Any] = [CommitOperationDelete(path) for path in gone]
         steps += [
             CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
@@ -308,6 +313,7 @@ def sha256(content: Path | bytes) -> str:
 def git_sha1(content: Path | bytes) -> str:
     """Return the SHA-1 by which git names bytes or a file."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    # Named as no matter of security, or OpenSSL in FIPS mode refuses SHA-1.
     digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
         return hashlib.file_digest(file, lambda: digest).hexdigest()
@@ -337,6 +343,7 @@ def _in_words(name: str, error: Exception) -> Exception:
         return _refusal(name, cause)
     if isinstance(error, LocalTokenNotFoundError):
         return InputError(f"{name} needs a token. {_REMEDIES[401]}")
+    # What a hub says of single files comes as a bare ValueError, known by its beginning.
     if isinstance(error, HFValidationError) or str(error).startswith("LFS batch API returned errors"):
         return InputError(f"{name} refuses: {first_lines(error, 3)}")
     if is_connection(cause):
@@ -375,5 +382,6 @@ def is_connection(error: BaseException) -> bool:
     """Whether an exception is the network's: of the HTTP client, the operating system or the client's offline mode."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
+    # By the module's name: huggingface_hub chooses the HTTP client, and it need not be imported here.
     module = type(error).__module__.partition(".")[0]
     return isinstance(error, OSError | OfflineModeIsEnabled) or module.startswith("httpx")

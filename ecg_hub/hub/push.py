@@ -91,10 +91,12 @@ def _prepare(remote: HubRepository, package: Package, plan: Plan) -> None:
     """See to repository and branch; an internal package never goes where others may read."""
     info = remote.info()
     if info is None:
+        # None leaves it to the organisation's own default, which may be private.
         remote.create(private=True if plan.private or package.internal else None)
         info = remote.info()
     if info is None:
         raise InputError(f"{remote.name} is not there, or your token may not see it.")
+    # Asked again after it was made: what counts is what the hub made of it.
     if (package.internal or plan.private) and not info.private:
         raise InputError(
             f"{remote.name} is there and public: choose another --repo, or make it private first: "
@@ -111,14 +113,17 @@ def _attempt(remote: HubRepository, package: Package, plan: Plan) -> PushSummary
     there = remote.files(head)
     files = _with_scores(remote, head, there, package.files)
     changed = {path: content for path, content in files.items() if not is_there(there, path, content)}
+    # Weights that were cut into other files would stay beside these, and might be loaded instead.
     gone = tuple(path for path in there if _is_weights(path) and path not in files)
     taken = remote.tags().get(plan.tag) if plan.tag else None
+    # Before anything is sent: refused afterwards, the commit would stand without its tag.
     if taken is not None and (taken != head or changed or gone):
         raise InputError(f"Tag {plan.tag!r} of {remote.name} stands for {taken} already; choose another.")
     if changed or gone:
         done = _commit(remote, package, plan, head, changed, gone)
     else:
         done = Commit(head, f"{endpoint()}/{plan.repo}/tree/{head}")
+    # After a cut in front of this, the same command finds nothing changed and sets the tag.
     if plan.tag and taken is None:
         remote.tag(plan.tag, done.oid)
     sent = () if done.oid == head else tuple(changed)
@@ -147,6 +152,7 @@ def _with_scores(
     remote: HubRepository, head: str, there: dict[str, Stored], files: dict[str, Path | bytes]
 ) -> dict[str, Path | bytes]:
     """Keep the scores in the card of the repository (`ecg-eval push --model-index`) while the weights are the same."""
+    # Scores hold for the weights that they were made with; they go with the old card otherwise.
     card = files[CARD]
     if not isinstance(card, bytes) or CARD not in there or is_there(there, CARD, card):
         return files

@@ -65,12 +65,14 @@ def validate_yaml(call: Call) -> Response:
     try:
         metadata(content)
     except CardError as error:
+        # ModelCard.validate takes a 400 for a card that is wrong, any other status for a hub that is.
         return answer_json({"errors": [{"message": str(error)}], "warnings": []}, 400)
     return answer_json({"errors": [], "warnings": []})
 
 
 def health(call: Call) -> Response:
     """GET /healthz: that the hub runs and its folder can be read."""
+    # A full disk is an error here, so that whoever watches learns of it before uploads fail.
     call.hub.disk.check_room(0)
     return Response(b"ok\n", media_type="text/plain")
 
@@ -91,9 +93,9 @@ def index(call: Call) -> Response:
 
 def list_page(call: Call) -> Response:
     """GET /models, /datasets, /spaces: repositories of a kind; `search` narrows them."""
-    kind, words = call.address.kind, call.request.query_params.get("search", "")
-    form = f'<form><label>Search <input name="search" value="{escape(words)}"></label></form>'
-    query = Query(search=words, sort="lastModified")
+    kind, search = call.address.kind, call.request.query_params.get("search", "")
+    form = f'<form><label>Search <input name="search" value="{escape(search)}"></label></form>'
+    query = Query(search=search, sort="lastModified")
     return page(f"{kind} - ECG hub", f"<h1>{kind.capitalize()}</h1>{form}{_repo_table(call, kind, query)}")
 
 
@@ -129,6 +131,7 @@ def blob_page(call: Call) -> Response:
         raise entry_not_found(repo.id, path, commit.oid)
     address = f"/{repo.web_path}/resolve/{revision.replace('/', '%2F')}/{encode(path)}"
     text = call.hub.catalog.read_text(commit.tree, path, MAX_SHOWN)
+    # Larger or binary: the file itself, under its own address and policy.
     if text is None or "\0" in text:
         return RedirectResponse(address)
     body = f"<h2>{escape(path)}</h2><p>{link(f'{address}?download=true', 'Download')}</p><pre>{escape(text)}</pre>"
@@ -190,7 +193,7 @@ def discussions_page(call: Call) -> Response:
 
 
 def _repo_table(call: Call, kind: str, query: Query) -> str:
-    found = call.hub.catalog.search(kind, query, call.caller.known)
+    infos = call.hub.catalog.search(kind, query, call.caller.known)
     front = "" if kind == "models" else f"{kind}/"
     rows = [
         [
@@ -199,24 +202,24 @@ def _repo_table(call: Call, kind: str, query: Query) -> str:
             size_text(info["usedStorage"]),
             escape(", ".join(info["tags"][:6])),
         ]
-        for info in found[:MAX_ROWS]
+        for info in infos[:MAX_ROWS]
     ]
     if not rows:
         return '<p class="muted">none</p>'
-    more = f'<p class="muted">{len(found) - MAX_ROWS:,} more</p>' if len(found) > MAX_ROWS else ""
+    more = f'<p class="muted">{len(infos) - MAX_ROWS:,} more</p>' if len(infos) > MAX_ROWS else ""
     return table(["repository", "changed", "size", "tags"], rows, [2]) + more
 
 
 def _head(repo: Repo, commit: Commit, revision: str) -> str:
-    place = f"/{repo.web_path}"
+    address = f"/{repo.web_path}"
     quoted = revision.replace("/", "%2F")
     links = [
-        link(f"{place}/tree/{quoted}", "Files"),
-        link(f"{place}/commits/{quoted}", "History"),
-        link(f"{place}/discussions", "Discussions"),
+        link(f"{address}/tree/{quoted}", "Files"),
+        link(f"{address}/commits/{quoted}", "History"),
+        link(f"{address}/discussions", "Discussions"),
     ]
     return (
-        f"<h1>{link(place, repo.id)}</h1><p>{' · '.join(links)}</p>"
+        f"<h1>{link(address, repo.id)}</h1><p>{' · '.join(links)}</p>"
         f'<p class="muted">{escape(revision)} · {commit.oid[:12]} · {escape(commit.date)}</p>'
     )
 
@@ -276,12 +279,12 @@ def leaderboard(call: Call) -> Response:
 
 def board_list(call: Call) -> str:
     """Return a list of the leaderboards as HTML, with a heading; empty where there are none."""
-    found = []
+    items = []
     for info in call.hub.catalog.search("datasets", Query(sort="lastModified"), call.caller.known):
         repo = call.hub.repos.get("datasets", info["id"])
         if call.hub.boards.holds_results(_tree(call, repo)):
-            found.append(f"<li>{link(page_address(repo), repo.id)}</li>")
-    return f"<h2>Leaderboards</h2><ul>{''.join(found)}</ul>" if found else ""
+            items.append(f"<li>{link(page_address(repo), repo.id)}</li>")
+    return f"<h2>Leaderboards</h2><ul>{''.join(items)}</ul>" if items else ""
 
 
 def page_address(repo: Repo) -> str:
@@ -304,12 +307,12 @@ def _made_page(call: Call, path: str) -> Response:
 
 
 def _file(folder: Path, path: str) -> Response:
-    place = folder / path
-    if not place.is_file():
+    file = folder / path
+    if not file.is_file():
         raise RequestError(404, f"The leaderboard has no file {path[:200]!r}.")
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
     headers = {"Content-Security-Policy": STATIC_POLICY, "Cache-Control": "private, no-cache"}
-    return Download(place, headers=headers, media_type=kind)
+    return Download(file, headers=headers, media_type=kind)
 
 
 def _tree(call: Call, repo: Repo) -> str:

@@ -27,6 +27,7 @@ from ecg_hub.utils.files import HOME_OPTION, file_matches, rename_file, unwritab
 FIGSHARE = "https://api.figshare.com/v2"
 ZENODO = "https://zenodo.org/api"
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
+# Packed on the way, sizes and ranges would be those of the packed bytes.
 _HEADERS = {"User-Agent": f"ecg-hub/{__version__}", "Accept-Encoding": "identity"}
 _LONGEST_WAIT_SECONDS = 60.0
 
@@ -173,9 +174,9 @@ class _Part:
         self.path = target.with_name(f"{target.name}.part")
         self._about = target.with_name(f"{target.name}.part.json")
         self._identity = {"url": remote.url, "size": remote.size, "checksum": remote.checksum}
-        known = self._read()
-        self.etag: str | None = known.pop("etag", None)
-        if known != self._identity or (remote.size is not None and self.size > remote.size):
+        note = self._read()
+        self.etag: str | None = note.pop("etag", None)
+        if note != self._identity or (remote.size is not None and self.size > remote.size):
             self.discard()
 
     @property
@@ -185,6 +186,7 @@ class _Part:
 
     def note(self, etag: str | None) -> None:
         """Remember what the bytes are a part of."""
+        # A weak ETag means alike, not equal byte for byte; If-Range must not carry one (RFC 9110, 13.1.5).
         self.etag = None if etag is None or etag.startswith("W/") else etag
         self._about.write_text(json.dumps({**self._identity, "etag": self.etag}), encoding="utf-8")
 
@@ -196,13 +198,14 @@ class _Part:
 
     def finish(self) -> None:
         """Give the file its name."""
+        # The note goes last: a note without its part does no harm, a part without its note is fetched again.
         rename_file(self.path, self.target)
         self._about.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
         with suppress(OSError, ValueError):
-            known = json.loads(self._about.read_text(encoding="utf-8"))
-            return known if isinstance(known, dict) else {}
+            note = json.loads(self._about.read_text(encoding="utf-8"))
+            return note if isinstance(note, dict) else {}
         return {}
 
 
@@ -230,6 +233,7 @@ def _patiently(
         try:
             return attempt()
         except (_TransferError, httpx2.TransportError) as error:
+            # An attempt that brought bytes counts as a new start: over a line with many cuts a file still arrives.
             failures = 1 if progress() > before else failures + 1
             before = progress()
             if failures > patience.retries:
@@ -257,6 +261,7 @@ def _fetch_rest(client: httpx2.Client, remote: RemoteFile, part: _Part, bar: Any
         return
     headers = {"Range": f"bytes={here}-"} if here else {}
     if here and part.etag is not None:
+        # A host whose file has changed then sends the whole new one instead of the rest of it.
         headers["If-Range"] = part.etag
     with client.stream("GET", remote.url, headers=headers) as response:
         if response.status_code == 416:
@@ -269,9 +274,11 @@ def _fetch_rest(client: httpx2.Client, remote: RemoteFile, part: _Part, bar: Any
         if response.status_code == 206 and not continues:
             part.discard()
             raise _TransferError("it sends another range than was asked for; starting over")
+        # Before the first byte: bytes without this note are not continued.
         part.note(response.headers.get("ETag"))
         bar.update((here if continues else 0) - bar.n)
         with part.path.open("ab" if continues else "wb") as file:
+            # As they come, since the checksum is of these bytes.
             for chunk in response.iter_raw():
                 file.write(chunk)
                 bar.update(len(chunk))

@@ -28,8 +28,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}.") from error
     if not isinstance(content, dict):
-        found = "empty" if content is None else f"a {type(content).__name__}"
-        raise InputError(f"{path}: a mapping of fields such as `name: my_task` is expected; the file is {found}.")
+        kind = "empty" if content is None else f"a {type(content).__name__}"
+        raise InputError(f"{path}: a mapping of fields such as `name: my_task` is expected; the file is {kind}.")
     return content
 
 
@@ -39,6 +39,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for key in keys:
+            # PyYAML would take the last one, and the user would wonder about the first.
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"field {key!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
@@ -51,22 +52,22 @@ def sentences(error: ValidationError, fields: Mapping[str, Sequence[str]]) -> li
 
 def _sentence(error: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) -> str:
     parts = [str(part) for part in error["loc"]]
-    place, value, kind = ".".join(parts), error["input"], error["type"]
+    field, value, kind = ".".join(parts), error["input"], error["type"]
     if kind == "missing":
-        return f"field {place!r} is missing."
+        return f"field {field!r} is missing."
     if kind == "extra_forbidden":
-        known = fields.get(".".join(parts[:-1]), ())
-        return f"unknown field {place!r}.{did_you_mean(parts[-1], known)} Known: {', '.join(known)}."
+        siblings = fields.get(".".join(parts[:-1]), ())
+        return f"unknown field {field!r}.{did_you_mean(parts[-1], siblings)} Known: {', '.join(siblings)}."
     if kind == "value_error":
-        where = f"field {place!r}: " if place else ""
+        where = f"field {field!r}: " if field else ""
         return f"{where}{error['ctx']['error']}."
     if kind == "literal_error":
         allowed = error["ctx"]["expected"]
         names = [part.strip(" '") for part in allowed.replace(" or ", ", ").split(",")]
-        return f"field {place!r}: {value!r} is not allowed.{did_you_mean(str(value), names)} Allowed: {allowed}."
+        return f"field {field!r}: {value!r} is not allowed.{did_you_mean(str(value), names)} Allowed: {allowed}."
     if kind == "string_type" and isinstance(value, bool | int | float):
-        return f"field {place!r}: YAML reads {value!r} here, text is expected; put it in quotes."
-    return f"field {place!r}: {value!r} is not allowed: {error['msg'][:1].lower()}{error['msg'][1:]}."
+        return f"field {field!r}: YAML reads {value!r} here, text is expected; put it in quotes."
+    return f"field {field!r}: {value!r} is not allowed: {error['msg'][:1].lower()}{error['msg'][1:]}."
 
 
 class CardError(Exception):
@@ -95,6 +96,7 @@ def load_yaml(text: str) -> Any:
     try:
         loader = _CardLoader(text)
         value = _plain(loader.get_single_data())
+        # Whatever cannot be JSON is refused here, not in the middle of an answer.
         json.dumps(value, allow_nan=False)
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
         raise CardError(" ".join(str(error).split())[:500]) from None
