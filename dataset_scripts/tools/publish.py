@@ -87,7 +87,7 @@ def write_publication(dataset: ECGDataset, folder: PathLike, prepared: Prepared 
 
 
 def check_publication(dataset: ECGDataset, folder: PathLike) -> Publication:
-    """Look at a folder once more before it is sent: nothing may lie there that the licence keeps back."""
+    """Look at a folder once more before it is sent: nothing may lie there that the licence withholds."""
     root = Path(folder)
     allowed = level(dataset)
     paths = [path for path in sorted(root.rglob("*")) if path.is_file()]

@@ -51,7 +51,7 @@ def random_name(config: Mapping[str, Any]) -> str | None:
     return str(drawn.get("name") or f"random weights of {config.get('model_type')}")
 
 
-def kept_back(config: Mapping[str, Any]) -> str | None:
+def withheld(config: Mapping[str, Any]) -> str | None:
     """Return why the weights that go with a config.json may not be passed on, or None if they may."""
     entry = catalog.by_model_type(str(config.get("model_type")))
     source = source_of(config)
@@ -64,22 +64,22 @@ def kept_back(config: Mapping[str, Any]) -> str | None:
     )
 
 
-def folder_kept_back(folder: Path) -> str | None:
+def folder_withheld(folder: Path) -> str | None:
     """Return why the weights in a folder may not be passed on, or None; a folder that is no model of ours may."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return kept_back(config) if isinstance(config, dict) else None
+    return withheld(config) if isinstance(config, dict) else None
 
 
 def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool = True) -> None:
-    """Refuse what the licence keeps back."""
+    """Refuse what the licence withholds."""
     if internal and to_hub and is_public_hub():
         raise InputError(
             f"--internal is for a hub of your own, and {endpoint()} is the public one. Set HF_ENDPOINT to yours."
         )
-    reason = kept_back(config)
+    reason = withheld(config)
     if reason is None or internal:
         return
     inside = "" if to_hub and is_public_hub() else f"\n{INTERNAL_HINT}"
@@ -87,7 +87,7 @@ def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool =
 
 
 def instead(config: Mapping[str, Any]) -> str:
-    """Return how each user gets weights that are kept back."""
+    """Return how each user gets weights that are withheld."""
     entry = catalog.by_model_type(str(config.get("model_type")))
     assert entry is not None
     pulled = entry.weights.kind in ("figshare", "hf", "zenodo")
@@ -103,6 +103,7 @@ def published_card(
     source = source_of(config)
     if random and _RANDOM not in card:
         card = f"{card.rstrip()}\n\n## Origin\n\n{_origin(config, random)}\n"
+    # A card of the user's own may be silent about the file that the weights descend from.
     if source is not None and str(source.get("sha256")) not in card:
         card = f"{card.rstrip()}\n\n## Origin\n\n{_origin(config, random)}\n"
     if internal and INTERNAL not in card:

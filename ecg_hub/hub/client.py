@@ -29,7 +29,7 @@ _REMEDIES = {
     401: "The hub does not know your token: run `hf auth login`, or set HF_TOKEN to one that may write there.",
     403: "Your token may not do that: run `hf auth login` with a token that may write there.",
     429: "Give the same command again in a few minutes.",
-    507: "Nothing was committed. Its keeper has to free space; then the same command continues.",
+    507: "Nothing was committed. Its maintainer has to free space; then the same command continues.",
 }
 
 
@@ -173,6 +173,7 @@ class HubRepository:
                 files: list[Any] = [item for item in tree if hasattr(item, "blob_id")]
         except EntryNotFoundError:
             return {}
+        # git's own SHA-1 of a large file is that of its pointer, which says nothing of the content.
         return {item.path: Stored(item.size, item.lfs.sha256 if item.lfs else item.blob_id) for item in files}
 
     def read(self, revision: str | None, path: str) -> bytes | None:
@@ -198,6 +199,7 @@ class HubRepository:
                 self.id, repo_type=self.kind, discussion_type="pull_request", discussion_status="open"
             )
             return {f"refs/pr/{one.num}": str(one.url) for one in discussions if one.title == title}
+        # A hub without discussions takes commits all the same.
         except HfHubHTTPError:
             return {}
 

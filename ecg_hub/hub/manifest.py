@@ -95,6 +95,7 @@ class MirroredRepository(_Checked):
         """Name of the tag that stands for this state wherever it is imported."""
         if self.commit is not None:
             return f"upstream-{self.commit[:12]}"
+        # Neither NUL nor a line's end can stand in a path, so no two lists of files read the same.
         listing = "".join(f"{file.path}\0{file.sha256}\n" for file in sorted(self.files, key=lambda file: file.path))
         return f"copy-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, EcgHubError, InputError
-from ecg_hub.hub.cards import folder_kept_back, kept_back
+from ecg_hub.hub.cards import folder_withheld, withheld
 from ecg_hub.hub.client import HubRepository, Kind, Stored, check_id, said, same
 from ecg_hub.hub.manifest import (
     FILE,
@@ -68,7 +68,8 @@ class Source:
         url = hf_hub_url(self.id, path, repo_type=self.remote.kind, revision=self.commit, endpoint=self._endpoint)
         checksum = f"sha256:{stored.digest}" if len(stored.digest) == 64 else None
         remedy = (
-            f"Repository: {self.remote.name}. Where its keepers decide who gets it, ask there and run `hf auth login`."
+            f"Repository: {self.remote.name}. Where its maintainers decide who gets it, ask there and run "
+            "`hf auth login`."
         )
         return RemoteFile(path, url, stored.size, checksum, remedy)
 
@@ -177,9 +178,7 @@ def _bring(source: Source, client: Any, path: str, stored: Stored, staging: Path
         download(source.file(path, stored), staging, patience=source.patience, client=client, bar=bar, option=OPTION)
     if len(stored.digest) == 40 and not same(stored.digest, target):  # a SHA-256 was compared on the way
         target.unlink()
-        raise CheckpointError(
-            f"{path} of {source.remote.name} came damaged and was thrown away. Give the command again."
-        )
+        raise CheckpointError(f"{path} of {source.remote.name} came damaged and was deleted. Give the command again.")
     return True
 
 
@@ -253,6 +252,7 @@ def mirror(wish: MirrorRequest, to: Path, *, patience: RetryPolicy | None = None
     with alone(to, ".ecg-hub-mirror.lock", busy, OPTION):
         manifest = read_manifest(to) if (to / FILE).exists() else Manifest()
         if "/" not in wish.id and wish.kind == "model":
+            # A short name is a repository like any other where the hub has one of it.
             resolved = resolve(wish.id)
             if resolved.kind != "hub":
                 return _copy_own(wish, to, manifest)
@@ -282,7 +282,7 @@ def _copy_own(wish: MirrorRequest, to: Path, manifest: Manifest) -> MirrorSummar
 
 def _own_entry(wish: MirrorRequest, package: Package, staging: Path) -> MirroredRepository:
     licence = package.entry.licence.name if package.config.get("source") else None
-    inside = wish.internal or kept_back(package.config) is not None
+    inside = wish.internal or withheld(package.config) is not None
     return MirroredRepository(
         kind="model",
         id=f"{OWN_NAMESPACE}/{wish.id}",
@@ -324,7 +324,8 @@ def _copy_remote(
             tags=tuple(sorted(tag for tag, at in remote.tags().items() if at == commit and _is_usual(tag))),
             origin=public_origin(endpoint()),
             private=bool(info.private),
-            internal=wish.kind == "model" and folder_kept_back(staging) is not None,
+            # Converted weights stay the authors' on whichever hub somebody has put them.
+            internal=wish.kind == "model" and folder_withheld(staging) is not None,
             licence=_licence(info),
             left_out=tuple(sorted(set(there) - set(chosen))),
             files=tuple(_entry(staging, path, stored.digest) for path, stored in sorted(chosen.items())),

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ecg_hub.errors import DataError, InputError, unknown_name
-from ecg_hub.hub.cards import INTERNAL_HINT, folder_kept_back
+from ecg_hub.hub.cards import INTERNAL_HINT, folder_withheld
 from ecg_hub.hub.client import HubRepository, Stored, git_sha1, until_committed
 from ecg_hub.hub.manifest import FILE, MirroredFile, MirroredRepository, read_manifest
 from ecg_hub.hub.package import shown
@@ -81,7 +81,7 @@ def check_mirror(folder: Path, only: Sequence[str] = ()) -> tuple[MirroredReposi
         raise DataError(
             f"{str(folder)!r} is not what {FILE} says, so nothing was imported:\n  {text}"
             + (f"\n  and {more} more" if more > 0 else "")
-            + "\nWhere there is network, the same `ecg-hub mirror` command mends it."
+            + "\nWhere there is network, the same `ecg-hub mirror` command fixes it."
         )
     return chosen
 
@@ -123,7 +123,7 @@ def check_terms(folder: Path, chosen: Sequence[MirroredRepository], *, internal:
 
 def keeps_inside(folder: Path, one: MirroredRepository) -> str | None:
     """Return why a repository has to stay inside one institution, or None."""
-    reason = None if one.kind != "model" else folder_kept_back(folder / one.folder)
+    reason = None if one.kind != "model" else folder_withheld(folder / one.folder)
     return reason or (f"It was copied as internal. Licence: {one.licence or 'not stated'}." if one.internal else None)
 
 
@@ -134,6 +134,7 @@ def bring_in(folder: Path, one: MirroredRepository, id: str, api: Any = None) ->
     such as scores, stays.
     """
     remote = HubRepository(id, one.kind, api)
+    # What its licence keeps inside is private here, whatever it was at its origin.
     private = one.private or keeps_inside(folder, one) is not None
     info = remote.info()
     if info is None:
@@ -156,6 +157,7 @@ def _send(
 ) -> tuple[int, tuple[str, ...], str]:
     """Commit what is missing, in portions that a cut does not undo."""
     earlier = {path for tag, at in tags.items() if tag.startswith(_LABELS) for path in remote.files(at)}
+    # Only what an import has brought may go again: other files belong to others.
     outdated = {path for path in earlier - {file.path for file in one.files} if not path.startswith(RESULTS)}
     sent, removed, commit = 0, tuple[str, ...](), ""
     for _ in range(1 + len(one.files) // FILES_PER_COMMIT):

@@ -23,6 +23,7 @@ from ecg_hub.origin import Origin, origin_of
 
 # Absolute paths of POSIX, of Windows and of its shares, of the home folder; addresses other than file:// pass.
 _ABSOLUTE = re.compile(r"(?:file://|~[/\\]|[A-Za-z]:[/\\]|\\\\[^\\]|/[^/\s])")
+# Home folders and mounted disks anywhere in a text, but not as the path of an address.
 _HOMES = re.compile(r"(?<![\w.:/])(?:/(?:home|Users|root|mnt|media|scratch)/[^\s`'\"<>)]+|[A-Za-z]:\\Users\\\S+)")
 
 
@@ -205,6 +206,7 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
     kept = [path for path in paths if any(fnmatchcase(path, pattern) for pattern in (*NOTICES, TRAINING_LOG))]
     sent: dict[str, Path | bytes] = {
         CARD: card.encode(),
+        # In a fixed order: the same model is the same file, and a second push finds it there.
         CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
         EXTRACTOR: folder / EXTRACTOR,
         **{path: folder / path for path in (*weights, *kept)},

@@ -126,6 +126,7 @@ def _attempt(remote: HubRepository, package: Package, plan: Plan) -> PushSummary
     # After a cut in front of this, the same command finds nothing changed and sets the tag.
     if plan.tag and taken is None:
         remote.tag(plan.tag, done.oid)
+    # A hub may find that nothing differs, and answer with the commit that it had.
     sent = () if done.oid == head else tuple(changed)
     return PushSummary(plan.repo, sent, gone if sent else (), done.oid, done.link, plan, package.loader)
 
@@ -141,6 +142,7 @@ def _commit(
     """Make the commit, unless a pull request proposes the same already."""
     title = plan.message or f"{package.entry.title}, {package.facts}, by ecg-hub"
     if plan.request:
+        # A second proposal of the same would only wait beside the first.
         for revision, link in remote.requests(title).items():
             proposed = remote.files(revision)
             if all(is_there(proposed, path, content) for path, content in package.files.items()):

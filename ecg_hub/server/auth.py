@@ -88,7 +88,7 @@ class TokenFile:
                     _log.warning("token file read again: %d tokens", len(self._tokens))
             except InputError as error:
                 raise RequestError(
-                    503, "The hub's token file cannot be read; its administrator must mend it."
+                    503, "The hub's token file cannot be read; its administrator must fix it."
                 ) from error
 
     def _stat(self) -> tuple[int, int, int, int]:

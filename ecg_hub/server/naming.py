@@ -195,7 +195,7 @@ def _web(kind: str, parts: list[str]) -> Address:
 def _split(parts: list[str]) -> tuple[str | None, list[str]]:
     if not parts:
         return None, []
-    # Verbs cannot name a repository, so that an id of one part is told from one of two.
+    # Verbs cannot name a repository, so that ids of one part and of two can be distinguished.
     if len(parts) == 1 or parts[1] in VERBS:
         return parts[0], parts[1:]
     return f"{parts[0]}/{parts[1]}", parts[2:]

@@ -125,7 +125,7 @@ class BlobStore:
 
 
 class BlobWriter:
-    """Content on its way in: hashed while it is written, thrown away unless `finish` accepts it."""
+    """Content on its way in: hashed while it is written, deleted unless `finish` accepts it."""
 
     def __init__(self, store: BlobStore) -> None:
         self._store = store

@@ -215,6 +215,7 @@ def flush_folder(folder: Path) -> None:
 SUMS_FILE = "SHA256SUMS.txt"
 """What PhysioNet calls the list that lies beside the files."""
 
+# As md5sum and sha256sum write them: a star stands for binary mode, and some lists begin their names with './'.
 _LINE = re.compile(r"^([0-9a-fA-F]{32}|[0-9a-fA-F]{64})[ \t]+[*]?(?:\./)?(\S.*?)\s*$")
 _ALGORITHMS = {32: "md5", 64: "sha256"}
 

@@ -1,7 +1,7 @@
 """One file over HTTP, continued, checked and never half there; and what figshare and Zenodo say of their files.
 
 The file grows under `<name>.part` and gets its name when it is whole. Beside it `<name>.part.json` says what it is a
-part of, so that a part of another version is thrown away instead of being continued.
+part of, so that a part of another version is deleted instead of being continued.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ecg_hub.utils.files import HOME_OPTION, file_matches, rename_file, unwritab
 
 FIGSHARE = "https://api.figshare.com/v2"
 ZENODO = "https://zenodo.org/api"
+# What passes by itself.
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 # Packed on the way, sizes and ranges would be those of the packed bytes.
 _HEADERS = {"User-Agent": f"ecg-hub/{__version__}", "Accept-Encoding": "identity"}
@@ -86,7 +87,7 @@ class RetryPolicy:
 
 
 class _TransferError(Exception):
-    """The transfer stopped in a way that another attempt may mend."""
+    """The transfer stopped in a way that another attempt may fix."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
@@ -96,6 +97,7 @@ class _TransferError(Exception):
 def open_client() -> httpx2.Client:
     """Open an HTTP client with our headers; proxies and certificates come from the usual environment variables."""
     timeout = httpx2.Timeout(60.0, connect=30.0)
+    # Hosts redirect to their storage; a token does not go along to another host.
     return httpx2.Client(follow_redirects=True, timeout=timeout, headers=_HEADERS)
 
 
@@ -191,7 +193,7 @@ class _Part:
         self._about.write_text(json.dumps({**self._identity, "etag": self.etag}), encoding="utf-8")
 
     def discard(self) -> None:
-        """Throw the bytes away."""
+        """Delete the bytes."""
         self.etag = None
         for path in (self.path, self._about):
             path.unlink(missing_ok=True)
@@ -219,7 +221,7 @@ def _complete(remote: RemoteFile, part: _Part, patience: RetryPolicy, bar: Any, 
         part.discard()
         raise remote.error(
             f"{remote.name} came with {size:,} bytes and another checksum than {remote.host} states "
-            f"({remote.checksum}, {remote.size} bytes), and was thrown away. The same command starts over."
+            f"({remote.checksum}, {remote.size} bytes), and was deleted. The same command starts over."
         )
     part.finish()
 
@@ -312,6 +314,7 @@ def _check_space(remote: RemoteFile, part: _Part) -> None:
     free = shutil.disk_usage(part.path.parent).free
     needed = 0 if remote.size is None else remote.size - part.size
     if needed > free:
+        # As the operating system would say it later: there is one message for a full disk.
         raise OSError(errno.ENOSPC, f"{needed:,} bytes are missing, {free:,} are free")
 
 

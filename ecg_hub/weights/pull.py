@@ -168,8 +168,7 @@ def _from_hub(entry: catalog.ModelEntry, folder: Path, address: str) -> Path:
     if len(digest) == 64 and not file_matches(path, f"sha256:{digest}"):
         path.unlink()
         raise CheckpointError(
-            f"{name} came with another checksum than {address} states, and was thrown away. "
-            "The same command starts over."
+            f"{name} came with another checksum than {address} states, and was deleted. The same command starts over."
         )
     return path
 

@@ -82,7 +82,7 @@ def entries_yaml(
             {entry.task_id: entry for entry in parse_eval_result_entries(yaml.safe_load(old) or [])} if old else {}
         )
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"A file of {FOLDER} in the model's repository cannot be read ({error}); mend it.") from error
+        raise InputError(f"A file of {FOLDER} in the model's repository cannot be read ({error}); fix it.") from error
     for result in results:
         metric = tasks[result.task].metric
         better = "higher" if tasks[result.task].higher_is_better else "lower"
@@ -116,7 +116,7 @@ def with_model_index(
         data: dict[str, Any] = model_card.data.to_dict()
         name, old = model_index_to_eval_results(data["model-index"]) if data.get("model-index") else (None, [])
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise InputError(f"{CARD} of the model's repository cannot be read ({error}); mend it.") from error
+        raise InputError(f"{CARD} of the model's repository cannot be read ({error}); fix it.") from error
     new = [_index_entry(result, tasks[result.task], link, EvalResult) for result in results]
     ids = {entry.unique_identifier for entry in new}
     kept = [entry for entry in old if entry.unique_identifier not in ids]

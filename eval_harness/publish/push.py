@@ -26,10 +26,10 @@ from eval_harness.publish.repository import (
     ModelFacts,
     Models,
     UnreachableError,
-    kept_back,
-    refuse_kept_back,
+    refuse_withheld,
     revision_problem,
     root_files,
+    withheld,
 )
 from eval_harness.results.extent import partial_words
 from eval_harness.results.folders import ResultFolder
@@ -52,7 +52,7 @@ class Submission:
         files: path -> content of entries and predictions.
         metas: folder of a model's revision -> its description.
         results: path -> result.
-        notes: what a submitter should know: not scored, kept back, not confirmed.
+        notes: what a submitter should know: not scored, withheld, not confirmed.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -147,7 +147,7 @@ def push(
         head = repository.head()
         files, unchanged = _missing(submission, repository, head, replace)
         files |= _root(repository, head, all_tasks) if files else {}
-        refuse_kept_back(files, all_tasks)
+        refuse_withheld(files, all_tasks)
         if not files or dry_run:
             return Outcome(sorted(files), unchanged, None, number)
         title = _title(submission, files)
@@ -217,7 +217,7 @@ def _add_predictions(submission: Submission, run: ResultFolder, passed: Sequence
     for result in passed:
         if result.data is None or result.predictions is None:
             continue
-        reason = kept_back(result.data.name)
+        reason = withheld(result.data.name)
         if reason:
             note = f"predictions of {run.name} {result.run} stay here: {reason}"
             submission.notes += [] if note in submission.notes else [note]

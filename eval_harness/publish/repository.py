@@ -138,7 +138,7 @@ def task_id(task: str, mode: str) -> str:
     return f"{task}_{mode}"
 
 
-def kept_back(dataset: str) -> str | None:
+def withheld(dataset: str) -> str | None:
     """Return why the predictions on a dataset stay where they are, or None if they may be published."""
     from dataset_scripts import catalog
 
@@ -150,7 +150,7 @@ def kept_back(dataset: str) -> str | None:
     return None
 
 
-def refuse_kept_back(paths: Iterable[str], tasks: Iterable[Task]) -> None:
+def refuse_withheld(paths: Iterable[str], tasks: Iterable[Task]) -> None:
     """Look once more at everything that is about to be sent: no predictions of data that may not be passed on."""
     datasets = {task.run: task.dataset for task in tasks}
     for path in paths:
@@ -159,7 +159,7 @@ def refuse_kept_back(paths: Iterable[str], tasks: Iterable[Task]) -> None:
         if path.endswith(".parquet"):
             match = PREDICTIONS.fullmatch(path)
             run = match[4] if match else path
-            reason = kept_back(datasets[run]) if run in datasets else f"{run!r} is no run of the benchmark"
+            reason = withheld(datasets[run]) if run in datasets else f"{run!r} is no run of the benchmark"
             if reason:
                 raise InputError(f"{path} must not be published: {reason}.")
 

@@ -135,7 +135,7 @@ def test_a_part_longer_than_the_file(host: Host, tmp_path: Path) -> None:
 @pytest.mark.parametrize("changes", [{"checksum": f"md5:{md5(b'')}"}, {"size": len(CONTENT) - 5}])
 def test_a_wrong_checksum_or_size(host: Host, tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(
-        CheckpointError, match=r"another checksum than 127\.0\.0\.1 states .* thrown away.*Look at PAGE"
+        CheckpointError, match=r"another checksum than 127\.0\.0\.1 states .* was deleted.*Look at PAGE"
     ):
         fetch(host, tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []

@@ -110,10 +110,10 @@ def test_results_of_two_models() -> None:
 
 @pytest.mark.parametrize("card", [b"---\n: : :\n---\n", b"---\nmodel-index: 3\n---\n"])
 def test_a_broken_card_is_said(card: bytes) -> None:
-    with pytest.raises(InputError, match="mend it"):
+    with pytest.raises(InputError, match="fix it"):
         with_model_index(card, [made_up("ecg-cpc", "ptb")], tasks(), link)
 
 
 def test_a_broken_file_of_results_is_said() -> None:
-    with pytest.raises(InputError, match="mend it"):
+    with pytest.raises(InputError, match="fix it"):
         entries_yaml([made_up("ecg-cpc", "ptb")], tasks(), BOARD, link, b"- [")

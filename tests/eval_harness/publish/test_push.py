@@ -21,8 +21,8 @@ from eval_harness.publish.repository import (
     HubModels,
     ModelFacts,
     UnreachableError,
-    kept_back,
-    refuse_kept_back,
+    refuse_withheld,
+    withheld,
 )
 from eval_harness.results.folders import find_runs, read_found
 from eval_harness.tasks.registry import tasks
@@ -183,11 +183,11 @@ def test_failed_rows_are_said_and_not_pushed(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dataset", ["mimic-iv-ecg", "echonext", "zzu-pecg", "nobody-knows"])
 def test_predictions_of_closed_data_stay(dataset: str) -> None:
-    assert kept_back(dataset)
+    assert withheld(dataset)
 
 
 def test_predictions_of_open_data_may_go() -> None:
-    assert kept_back("ptb-xl") is None
+    assert withheld("ptb-xl") is None
 
 
 @pytest.mark.parametrize("task", ["zzu_pecg", "echonext", "mimic_sex"])
@@ -211,7 +211,7 @@ def test_closed_predictions_do_not_go_however_asked(task: str, tmp_path: Path) -
 @pytest.mark.parametrize("path", ["results/a/b/linear/predictions/x.parquet", "a.parquet", "results/a/b/raw.csv"])
 def test_nothing_else_is_sent(path: str) -> None:
     with pytest.raises(InputError):
-        refuse_kept_back([path], tasks().values())
+        refuse_withheld([path], tasks().values())
 
 
 class Known:
