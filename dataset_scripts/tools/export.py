@@ -271,8 +271,8 @@ def _finished(path: Path, mark: str, records: int) -> list[int] | None:
             metadata = file.metadata
     except (OSError, pa.ArrowInvalid):
         return None
-    known = (metadata.metadata or {}).get(_ABOUT.encode(), b"").decode()
-    if known != mark or metadata.num_rows != records:
+    stored_mark = (metadata.metadata or {}).get(_ABOUT.encode(), b"").decode()
+    if stored_mark != mark or metadata.num_rows != records:
         return None
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 

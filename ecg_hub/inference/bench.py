@@ -98,7 +98,7 @@ def bench(
     import ecg_hub
 
     _check(batch_sizes, threads, seconds)
-    place = _device(device)
+    target = _device(device)
     source = f"random:{name}" if name in catalog.models() else name
     model = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32).eval()
     spec = ecg_hub.AutoFeatureExtractor.from_pretrained(source).spec(preset)
@@ -107,11 +107,11 @@ def bench(
         raise InputError(f"The preset {preset!r} of {name!r} has windows of {spec.input_seconds} s, longer than 10 s.")
     shape = (len(spec.lead_names), spec.samples)
     macs = windows * count_macs(model, _noise(1, *shape))
-    model.to(place)
+    model.to(target)
     with _threads(threads):
-        speeds = tuple(_speed(model, size, _noise(size * windows, *shape).to(place), seconds) for size in batch_sizes)
-        used = torch.get_num_threads() if place.type == "cpu" else 0
-    return Cost(name, preset, model.num_parameters(), windows, macs, speeds, str(place), used, torch.__version__)
+        speeds = tuple(_speed(model, size, _noise(size * windows, *shape).to(target), seconds) for size in batch_sizes)
+        used = torch.get_num_threads() if target.type == "cpu" else 0
+    return Cost(name, preset, model.num_parameters(), windows, macs, speeds, str(target), used, torch.__version__)
 
 
 def rows(costs: Sequence[Cost]) -> list[dict[str, Any]]:

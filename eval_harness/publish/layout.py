@@ -80,14 +80,14 @@ def model_folder(model: str, revision: str | None = None, origin: str | None = N
 
 def settings(result: Result) -> dict[str, JsonValue]:
     """Return what was asked for other than the usual: protocol, preset, seed, and changed numbers."""
-    found: dict[str, JsonValue] = {}
+    asked: dict[str, JsonValue] = {}
     if result.protocol.name != USUAL_PROTOCOL:
-        found["protocol"] = result.protocol.name
+        asked["protocol"] = result.protocol.name
     if result.model.preset != USUAL_PRESET:
-        found["preset"] = result.model.preset
+        asked["preset"] = result.model.preset
     if result.seed:
-        found["seed"] = result.seed
-    return found | {name: result.protocol.deviations[name] for name in _SETTINGS if name in result.protocol.deviations}
+        asked["seed"] = result.seed
+    return asked | {name: result.protocol.deviations[name] for name in _SETTINGS if name in result.protocol.deviations}
 
 
 def revision_folder(result: Result) -> str:
@@ -225,12 +225,12 @@ def catalogue_entry(model: str) -> ModelEntry | None:
     return models().get(alias.removesuffix("-tiny") if model.startswith("random:") else alias)
 
 
-def read_meta(content: bytes | str, place: str) -> ModelMeta:
+def read_meta(content: bytes | str, name: str) -> ModelMeta:
     """Read model_meta.json."""
     try:
         return ModelMeta.model_validate_json(content)
     except ValidationError as error:
-        raise ResultError(f"{place} is not a description of a model: {in_words(error)}.") from error
+        raise ResultError(f"{name} is not a description of a model: {in_words(error)}.") from error
 
 
 def digest(content: bytes) -> str:

@@ -80,7 +80,7 @@ class Outcome:
 
 def prepare(
     runs: Sequence[ResultFolder],
-    known: Mapping[str, Task],
+    tasks: Mapping[str, Task],
     *,
     synthetic: bool = False,
     predictions: bool = False,
@@ -89,8 +89,8 @@ def prepare(
     """Check runs and lay out what is to be published.
 
     Args:
-        runs: as found.
-        known: the built-in tasks by name.
+        runs: result folders.
+        tasks: the built-in ones by name.
         synthetic: whether results of simulated data are taken; they stay marked.
         predictions: whether predictions go along, where the licence of the data allows it.
         models: who knows the revisions of hub models; default the hub.
@@ -100,7 +100,7 @@ def prepare(
     """
     submission, problems = Submission(), list[Finding]()
     for run in runs:
-        passed, wrong, absent = check_run(run, known)
+        passed, wrong, absent = check_run(run, tasks)
         problems += wrong
         submission.notes += [f"not published, {finding}" for finding in absent]
         facts = _facts(run, passed, problems, submission, models or HubModels())

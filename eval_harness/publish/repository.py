@@ -115,14 +115,14 @@ Research software, not a medical device.
 
 def root_files(tasks: Iterable[Task], public_hub: bool = False) -> dict[str, bytes]:
     """Return name -> content of the files that a new repository gets."""
-    known = list(tasks)
-    lower = [task_id(task.name, mode) for task in known if not task.higher_is_better for mode in MODES]
+    all_tasks = list(tasks)
+    lower = [task_id(task.name, mode) for task in all_tasks if not task.higher_is_better for mode in MODES]
     front = yaml.safe_dump({"lower_is_better": lower}, width=120) if lower else ""
     files = {CARD: _CARD.replace("{lower}", front).encode()}
     if public_hub and not FRAMEWORK_REGISTERED:
         return files
     listed = [
-        {"id": task_id(task.name, mode), "config": "default", "split": "test"} for task in known for mode in MODES
+        {"id": task_id(task.name, mode), "config": "default", "split": "test"} for task in all_tasks for mode in MODES
     ]
     content = {
         "name": "ECG leaderboard",
