@@ -9,7 +9,7 @@ from typing import Any
 from eval_harness.config.protocol import MODES
 from eval_harness.leaderboard.entries import LeaderboardEntry
 from eval_harness.publish.checks import is_synthetic
-from eval_harness.publish.meta import BASELINES
+from eval_harness.publish.layout import BASELINES
 from eval_harness.results.contamination import state
 from eval_harness.results.extent import deviations_of, extent_of
 from eval_harness.tasks.registry import suites

@@ -13,7 +13,7 @@ import pytest
 from ecg_hub import catalog
 from eval_harness.publish import checks
 from eval_harness.publish.checks import Finding, check_run, content_problems, refusal
-from eval_harness.publish.meta import describe
+from eval_harness.publish.layout import describe
 from eval_harness.publish.push import PublishError, entry_bytes, prepare
 from eval_harness.results.folders import read_found
 from eval_harness.results.runfile import RunFile, fingerprint, write_run

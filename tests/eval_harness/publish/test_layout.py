@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ecg_hub.errors import InputError
-from eval_harness.publish.names import entry_path, public_id, revision_folder, settings
+from eval_harness.publish.layout import entry_path, public_id, revision_folder, settings
 from eval_harness.results.schema import ProtocolInfo
 from tests.support.results import result
 
