@@ -114,6 +114,7 @@ def _cell(cell: Cell, ties: list[str] | None, unit: str | None) -> dict[str, Any
         "predictions_sha256": cell.digest,
         "created": cell.created,
         "flags": [{"severity": severity, "text": text} for severity, text in cell.flags],
+        **({"metrics": {name: found.point for name, found in cell.others.items()}} if cell.others else {}),
     }
 
 

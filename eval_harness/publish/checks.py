@@ -10,6 +10,7 @@ from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import EcgHubError
 from eval_harness.config.options import TRIVIAL
 from eval_harness.config.protocol import MODES, PROTOCOLS, Protocol
+from eval_harness.metrics.registry import metrics
 from eval_harness.publish.layout import FORCED, begins_at_random, catalogue_entry, draws_anew
 from eval_harness.results.contamination import state
 from eval_harness.results.extent import extent_of
@@ -97,11 +98,11 @@ def content_problems(result: Result, tasks: Mapping[str, Task]) -> Iterator[str]
 
 
 def _implausible(result: Result) -> Iterator[str]:
-    """Points outside 0 to 1 of what is a share, or ends of an interval in the wrong order."""
+    """Points that their metric cannot have, or ends of an interval in the wrong order."""
     for name, estimate in result.metrics.items():
         values = [value for value in (estimate.point, estimate.low, estimate.high) if value is not None]
-        share = "mae" not in name
-        if any(value < 0 or (share and value > 1) for value in values[:1]):
+        lowest, highest = metrics()[name].bounds if name in metrics() else (0.0, 1.0)
+        if any(not lowest <= value <= highest for value in values[:1]):
             yield f"metrics.{name}: {estimate.point} is no value of this metric"
         if estimate.low is not None and estimate.high is not None and estimate.low > estimate.high:
             yield f"metrics.{name}: its interval ends before it begins ({estimate.low} to {estimate.high})"

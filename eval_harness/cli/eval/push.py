@@ -96,13 +96,14 @@ def _to_model(args: argparse.Namespace, submission: Submission, repository: Repo
 
 def _say(args: argparse.Namespace, submission: Submission, sent: Outcome, name: str) -> None:
     from ecg_hub.utils.text import print_table
+    from eval_harness.metrics.registry import main_of
     from eval_harness.results.extent import partial_words
     from eval_harness.results.summary import deviations_text, score_text
 
     rows = [
         {
             "entry": path,
-            "score": score_text(result.metrics.get("mae") or result.metrics.get("macro_auroc")),
+            "score": score_text(result.metrics.get(main_of(result.metrics) or "")),
             "deviations": deviations_text(result),
             "": "there already" if path in sent.unchanged else "new",
         }
