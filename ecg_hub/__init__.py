@@ -6,6 +6,7 @@ it nor torch is loaded before a public name is used, so that command lines which
 
 from __future__ import annotations
 
+# Underscored, so that completion after `ecg_hub.` offers public names alone.
 import os as _os
 import typing as _typing
 from importlib import import_module as _import_module
@@ -16,6 +17,8 @@ from ecg_hub.names import disable_xet as _disable_xet
 from ecg_hub.registration import install as _install
 from ecg_hub.utils import __version__ as __version__
 
+# Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here. A
+# test holds it against the catalogue.
 if _typing.TYPE_CHECKING:
     from ecg_hub.auto import AutoConfig as AutoConfig
     from ecg_hub.auto import AutoFeatureExtractor as AutoFeatureExtractor
@@ -156,6 +159,7 @@ def __getattr__(name: str) -> _Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(_import_module(home), name)
+    # From now on the name is found without asking here.
     globals()[name] = value
     return value
 
@@ -164,5 +168,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+# First, because huggingface_hub reads the environment once, when transformers imports it.
 _disable_xet()
 _install()

@@ -40,6 +40,7 @@ __all__ = [
 Name = str | os.PathLike[str]
 logger = logging.getLogger(__name__)
 
+# About downloading: a `random:` model accepts them, since programs pass them for every model, and has no use for them.
 _HUB_KEYWORDS = frozenset(
     (
         "cache_dir",
@@ -186,6 +187,8 @@ class AutoModelForECGClassification(_ShortNames, _BaseAutoModelClass):
         torch.Size([2, 3])
     """
 
+    # transformers has no Auto class for this task and no public way to make one. The mapping starts empty: the classes
+    # of its own models have another input.
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
 
@@ -212,11 +215,13 @@ def build_config(resolved: Resolved, **kwargs: Any) -> Any:
     """
     entry = catalog.get(resolved.target)
     config_class = entry.load("config")
-    known = {*(item.name for item in fields(config_class)), "num_labels", "attn_implementation", "output_attentions"}
+    # The three are properties of transformers' base class, not fields.
+    allowed = {*(item.name for item in fields(config_class)), "num_labels", "attn_implementation", "output_attentions"}
     changes = {name: value for name, value in kwargs.items() if name not in _HUB_KEYWORDS}
     for name in changes:
-        if name not in known:
-            raise InputError(f"{config_class.__name__} has no field {name!r}.{did_you_mean(name, known)}")
+        # transformers would keep a misspelt name as a further attribute and build the default model.
+        if name not in allowed:
+            raise InputError(f"{config_class.__name__} has no field {name!r}.{did_you_mean(name, allowed)}")
     return config_class(**{**(entry.tiny if resolved.tiny else {}), **changes})
 
 
@@ -250,6 +255,7 @@ def _check_name(resolved: Resolved, model: Any) -> None:
 
 def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any:
     dtype = kwargs.pop("dtype", None)
+    # "auto" is the dtype of the checkpoint, and there is none.
     dtype = torch.float32 if dtype in (None, "auto") else dtype
     want_info = kwargs.pop("output_loading_info", False)
     kwargs.pop("new_head", None)
@@ -257,6 +263,7 @@ def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any
     # In a fork of the generator, so that building a model changes nobody else's random numbers.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
+        # In evaluation mode, as `from_pretrained` leaves every model.
         model = cls.from_config(config, dtype=dtype).eval()
     model.name_or_path = model.config.name_or_path = resolved.name
     model.config.random_weights = {"name": resolved.name, "seed": seed}

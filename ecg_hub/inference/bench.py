@@ -86,11 +86,16 @@ def bench(
         device: "cpu", "cuda", "cuda:1", "mps".
         threads: threads of the CPU; by default as torch is set.
         seconds: repeat the forward pass for so long, at least twice.
+
+    Raises:
+        InputError: a batch size, number of threads or time that is not positive, a device that is not there, or a
+            preset with windows longer than 10 s.
+        UnknownNameError: no such model or preset.
     """
     import ecg_hub
 
     _check(batch_sizes, threads, seconds)
-    place = _device(device)
+    target = _device(device)
     source = f"random:{name}" if name in catalog.models() else name
     model = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32).eval()
     spec = ecg_hub.AutoFeatureExtractor.from_pretrained(source).spec(preset)
@@ -98,12 +103,13 @@ def bench(
     if not windows:
         raise InputError(f"The preset {preset!r} of {name!r} has windows of {spec.input_seconds} s, longer than 10 s.")
     shape = (len(spec.lead_names), spec.samples)
+    # Counted on the CPU, before the model moves: the number does not depend on the device.
     macs = windows * count_macs(model, _noise(1, *shape))
-    model.to(place)
+    model.to(target)
     with _threads(threads):
-        speeds = tuple(_speed(model, size, _noise(size * windows, *shape).to(place), seconds) for size in batch_sizes)
-        used = torch.get_num_threads() if place.type == "cpu" else 0
-    return Cost(name, preset, model.num_parameters(), windows, macs, speeds, str(place), used, torch.__version__)
+        speeds = tuple(_speed(model, size, _noise(size * windows, *shape).to(target), seconds) for size in batch_sizes)
+        used = torch.get_num_threads() if target.type == "cpu" else 0
+    return Cost(name, preset, model.num_parameters(), windows, macs, speeds, str(target), used, torch.__version__)
 
 
 def rows(costs: Sequence[Cost]) -> list[dict[str, Any]]:
@@ -122,15 +128,18 @@ def rows(costs: Sequence[Cost]) -> list[dict[str, Any]]:
 
 
 def _speed(model: Any, batch_size: int, x: Tensor, seconds: float) -> Speed:
+    # First, because its two passes fill the caches, which the timed passes then find full.
     memory = _peak_memory(model, x)
     times: list[float] = []
     with torch.no_grad():
         while len(times) < _FEWEST_PASSES or sum(times) < seconds:
+            # On accelerators a call returns before the work is done.
             _wait(x.device)
             started = time.perf_counter()
             model(x)
             _wait(x.device)
             times.append(time.perf_counter() - started)
+    # The median, which a pass that something else has slowed down does not move.
     return Speed(batch_size, batch_size / statistics.median(times), memory / 1e6)
 
 

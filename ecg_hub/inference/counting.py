@@ -27,7 +27,7 @@ def count_macs(model: nn.Module, x: Tensor) -> int:
     kernels of S4) are computed before counting.
     """
     with torch.no_grad():
-        model(x)
+        model(x)  # makes the constants
         with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
             model(x)
     return round(counter.get_total_flops() / 2)
@@ -63,6 +63,7 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _follow(self, storage: Any) -> None:
+        # Of the storage, not of the tensor: views share one, which is counted once.
         key = storage._cdata
         if key in self._known:
             return
@@ -70,6 +71,7 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known.add(key)
         self.live += size
         self.peak = max(self.peak, self.live)
+        # Not at exit, when nobody asks any more.
         weakref.finalize(storage, self._release, key, size).atexit = False
 
     def _release(self, key: int, size: int) -> None:
@@ -97,6 +99,7 @@ def _fourier(real_shape: Sequence[int], dims: Sequence[int]) -> float:
 
 
 def _product(*args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    # Products of real numbers are element-wise work, which nobody counts; those of spectra stand for a convolution.
     return 6 * out_val.numel() if out_val.is_complex() else 0
 
 

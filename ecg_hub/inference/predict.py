@@ -128,7 +128,9 @@ def predict(
             ...
         ecg_hub.errors.CheckpointError: The head of this ECGCPCForECGClassification has random weights: its ...
     """
+    # By name, because transformers keeps the dtype of the checkpoint.
     classifier = AutoModelForECGClassification.from_pretrained(model, dtype=torch.float32)
+    # Before the model moves: the weights are hashed on the CPU.
     name = shown_name(os.fspath(model), classifier)
     classifier = classifier.to(device)
     check_classifier(classifier)

@@ -89,12 +89,7 @@ def random_start(length: int, window: int, rng: np.random.Generator) -> int:
 
 
 def center_start(length: int, window: int) -> int:
-    """Return the start of the window in the middle of the record, half a sample early when it cannot be exact.
-
-    Args:
-        length: samples of the record.
-        window: samples of the window.
-    """
+    """Return the start of the window in the middle of the record, half a sample early when it cannot be exact."""
     _check_fit(length, window)
     return (length - window) // 2
 

@@ -3,7 +3,7 @@
 The rule goes by where weights come from. `config.source` names the authors' file that they were converted from, and
 training keeps the entry, so that a fine-tuned model is known to descend from that file; weights without it were trained
 from random ones and belong to whoever trained them. What descends from a file whose licence forbids redistribution
-(`licence.redistribution: false` in model.yaml) goes to no public hub. To a hub of one's own it goes only on the word of
+(`licence.redistribution: false` in model.yaml) goes to no public hub. To a self-hosted hub it goes only on the word of
 the person who sends it (`internal`), into a private repository, with the licence in its card: whether colleagues at one
 institution are third parties is for the licence and that person to say, not for a program.
 """
@@ -56,13 +56,14 @@ def folder_kept_back(folder: Path) -> str | None:
     """Return why the weights in a folder may not be passed on, or None; a folder that is no model of ours may."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # RecursionError: JSON that is nested thousands of levels deep, which no model folder holds.
     except (OSError, ValueError, RecursionError):
         return None
     return kept_back(config) if isinstance(config, dict) else None
 
 
 def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool = True) -> None:
-    """Refuse what the licence keeps back."""
+    """Refuse what the licence withholds."""
     if internal and to_hub and is_public_hub():
         raise InputError(
             f"--internal is for a hub of your own, and {endpoint()} is the public one. Set HF_ENDPOINT to yours."
@@ -75,7 +76,7 @@ def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool =
 
 
 def instead(config: Mapping[str, Any]) -> str:
-    """Return how each user gets weights that are kept back."""
+    """Return how each user gets weights that are withheld."""
     entry = catalog.by_model_type(str(config.get("model_type")))
     assert entry is not None
     pulled = entry.weights.kind in ("figshare", "hf", "zenodo")

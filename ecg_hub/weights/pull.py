@@ -78,6 +78,7 @@ def pull(
     _check_can_be_pulled(entry, target, overwrite)
     folder = home() / "downloads" / alias
     busy = CheckpointError(f"Another process is pulling {alias!r} to {folder}. Wait for it.")
+    # Two pulls of one model would write into the same unfinished download.
     with alone(folder, ".lock", busy, HOME_OPTION):
         if entry.weights.kind == "hf":
             file = _from_hub(entry, folder, hub or endpoint())
@@ -133,12 +134,12 @@ def _on_zenodo(entry: catalog.ModelEntry, api: str, patience: RetryPolicy | None
 def _choose(entry: catalog.ModelEntry, listing: RemoteFile, files: Iterable[HostedFile]) -> RemoteFile:
     """Return the one file of a listing that the catalogue names; a lazy listing may still fail here."""
     try:
-        found = [RemoteFile(*file, remedy=listing.remedy) for file in files]
+        remotes = [RemoteFile(*file, remedy=listing.remedy) for file in files]
     except (KeyError, TypeError, ValueError) as error:
         raise listing.error(f"{listing.host} lists its files in a form that is not known: {error!r}.") from error
-    chosen = [remote for remote in found if remote.name == entry.weights.file]
+    chosen = [remote for remote in remotes if remote.name == entry.weights.file]
     if len(chosen) != 1:
-        names = ", ".join(remote.name for remote in found) or "nothing"
+        names = ", ".join(remote.name for remote in remotes) or "nothing"
         raise listing.error(f"{listing.name} at {listing.host} has no {entry.weights.file}; it has {names}.")
     return chosen[0]
 
@@ -153,12 +154,13 @@ def _from_hub(entry: catalog.ModelEntry, folder: Path, address: str) -> Path:
         path = Path(hf_hub_download(repo, name, local_dir=folder, endpoint=address))
     except (OSError, httpx2.TransportError, EntryNotFoundError) as error:
         raise _hub_error(entry, folder, address, error) from error
+    # For large files the hub's ETag is the SHA-256; for small ones it is a Git hash of 40 digits, which nothing
+    # compares.
     digest = metadata.etag or ""
     if len(digest) == 64 and not file_matches(path, f"sha256:{digest}"):
         path.unlink()
         raise CheckpointError(
-            f"{name} came with another checksum than {address} states, and was thrown away. "
-            "The same command starts over."
+            f"{name} came with another checksum than {address} states, and was deleted. The same command starts over."
         )
     return path
 
