@@ -141,7 +141,13 @@ def load_dataset(
         **thresholds: further thresholds of the dataset's label rules.
 
     Returns:
-        A DatasetDict with train, validation and test.
+        A DatasetDict with train, validation and test. A signal is (samples, 12) int16; microvolt are (signal - baseline)
+        * gain_uv, -32768 is missing.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        InputError: a threshold that the dataset does not have.
+        DataError: the folder or a needed file is missing, a table is damaged, or too many records are.
 
     Example:
         >>> load_dataset("ptbxl")

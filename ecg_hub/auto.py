@@ -64,11 +64,16 @@ class AutoConfig(transformers.AutoConfig):
 
         Args:
             name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
-            **kwargs: as in transformers.
+            **kwargs: as in transformers, changes to fields among them.
+
+        Returns:
+            The configuration of the model, for example an ECGCPCConfig: `sampling_rate` (Hz), `lead_names` and
+            `input_seconds` say what the model wants to be fed.
 
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there.
+            InputError: a folder without config.json, or of a `random:` model a field that does not exist.
 
         Example:
             >>> config = AutoConfig.from_pretrained("random:ecg-cpc")
@@ -97,9 +102,14 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
             name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
             **kwargs: as in transformers.
 
+        Returns:
+            The ECGFeatureExtractor that turns signals into the model's `input_values`, with the presets `benchmark`
+            (what the paper fed; the default) and `native` (what the authors' pre-training fed).
+
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there.
+            InputError: a folder without config.json.
 
         Example:
             >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-jepa")
@@ -132,11 +142,16 @@ class _ShortNames:
             *args: as in transformers.
             seed: of a `random:` model; the global random state is neither used nor changed.
             check_name: log a warning where a short name finds other weights than those that it stands for.
-            **kwargs: as in transformers; `new_head=True` lets a classifier start with a random head.
+            **kwargs: as in transformers, `dtype` for example (the checkpoint's if not given); `new_head=True` lets a
+                classifier start with a random head.
+
+        Returns:
+            The model, in evaluation mode; with `output_loading_info=True` a pair of it and what transformers reports.
 
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there, or a checkpoint lacks some of them.
+            InputError: a folder without config.json, or of a `random:` model a field that does not exist.
 
         Example:
             >>> model = AutoModel.from_pretrained("random:ecg-cpc-tiny", seed=1)

@@ -113,6 +113,9 @@ def load_pipeline(name: str | os.PathLike[str], **kwargs: Any) -> ECGClassificat
         name: what AutoModelForECGClassification takes.
         **kwargs: as in transformers' pipelines, for example `device`.
 
+    Returns:
+        The pipeline, with the feature extractor that lies beside the weights.
+
     Raises:
         UnknownNameError: no such model.
         CheckpointError: the checkpoint is an encoder without a trained head, or lacks weights.

@@ -84,6 +84,7 @@ def random_start(length: int, window: int, rng: np.random.Generator) -> int:
         {0, 1, 2}
     """
     _check_fit(length, window)
+    # An exclusive upper end, as in the reference; with one start the generator stays where it is.
     span = length - window
     return int(rng.integers(0, span)) if span else 0
 

@@ -36,6 +36,21 @@ class ECGConfig(PreTrainedConfig):
             records alone), steps, seed, digest of the data, versions.
         training: what `ecg-eval --save-model` trained the encoder on, one entry per run: "dataset", "run", "mode",
             "seed", and "began" with weights of which origin.
+
+    Raises:
+        StrictDataclassFieldValidationError: a value of the wrong type, or none of the words that are allowed.
+        StrictDataclassClassValidationError: a value out of range, or values that do not fit together.
+
+    Example:
+        >>> config = ECGConfig(input_seconds=2.5, num_labels=3)
+        >>> config.samples, config.problem_type  # at 500 Hz
+        (1250, 'multi_label_classification')
+        >>> ECGConfig(drop_path_rate=1.5)
+        Traceback (most recent call last):
+            ...
+        huggingface_hub.errors.StrictDataclassClassValidationError: Class validation error for validator ...
+        >>> ECGConfig(hiden_size=3).hidden_size  # a misspelt name is kept beside the fields, without a word
+        512
     """
 
     hidden_size: int = 512
@@ -60,6 +75,7 @@ class ECGConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a configuration of the content of a config.json."""
+        # Here, because all ways of loading one come by, AutoConfig's included.
         refuse_authors_layout(config_dict, str(kwargs.get("name_or_path") or "config.json"))
         return super().from_dict(config_dict, **kwargs)
 
@@ -83,6 +99,8 @@ class ECGConfig(PreTrainedConfig):
         """Length in samples of the input of the preset `benchmark`."""
         return round(self.input_seconds * self.sampling_rate)
 
+    # `strict` calls every method whose name begins with `validate_`, once all fields are set.
+
     def validate_drop_path(self) -> None:
         """Part of the strict validation."""
         if not 0.0 <= self.drop_path_rate < 1.0:
@@ -90,6 +108,7 @@ class ECGConfig(PreTrainedConfig):
 
     def validate_outputs(self) -> None:
         """Part of the strict validation."""
+        # An encoder has outputs as well: transformers counts 2 where nobody says how many.
         outputs, classes = self.num_labels, self.num_classification_labels
         if self.problem_type == "mixed" and classes is not None and not 0 <= classes <= (outputs or 0):
             raise ValueError(f"num_classification_labels is {classes!r}; allowed: 0 to num_labels, {outputs!r}.")

@@ -44,7 +44,7 @@ class Wav2Vec2FamilyConfig(ECGConfig):
     attention_dropout: float | int = 0.0
     activation_dropout: float | int = 0.1
     feat_proj_dropout: float | int = 0.0
-    layerdrop: float | int = 0.0
+    layerdrop: float | int = 0.0  # transformers' own default is 0.1
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-5
     conv_dim: list[int] | tuple[int, ...] = (512, 512, 512, 512, 512, 512, 512)
@@ -57,6 +57,8 @@ class Wav2Vec2FamilyConfig(ECGConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if not self.layer_groups:
+            # As the benchmark groups both models: blocks 6 to 11 at a tenth of the head's rate, all else at a
+            # hundredth.
             half, depth = self.num_hidden_layers // 2, self.num_hidden_layers
             early = ["feature_extractor.", "feature_projection.", "encoder.pos_conv_embed.", "encoder.layer_norm."]
             self.layer_groups = {

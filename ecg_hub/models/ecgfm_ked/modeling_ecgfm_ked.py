@@ -64,15 +64,7 @@ class ECGFMKEDShortcut(nn.Module):
 
 
 class ECGFMKEDBlock(GradientCheckpointingLayer):
-    """Bottleneck of kernels 1, k, 1 with the stride on the middle one: ReLU(drop_path(branch(x)) + shortcut(x)).
-
-    Args:
-        config: holds kernel, expansion, epsilon, and whether the branch starts at zero.
-        channels_in: width of the input.
-        width: width inside; the output has `expansion` times as many channels.
-        stride: of the middle convolution.
-        drop_path: stochastic depth of the residual branch.
-    """
+    """Bottleneck of kernels 1, k, 1 and `width` channels inside: ReLU(drop_path(branch(x)) + shortcut(x))."""
 
     def __init__(self, config: ECGFMKEDConfig, channels_in: int, width: int, stride: int, drop_path: DropPath) -> None:
         super().__init__()

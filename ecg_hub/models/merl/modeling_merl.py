@@ -22,15 +22,7 @@ from ecg_hub.models.merl.configuration_merl import MERLConfig
 
 
 class MERLBlock(GradientCheckpointingLayer):
-    """Two convolutions of kernel 3 around a shortcut: ReLU(shortcut(x) + drop_path(conv(ReLU(conv(x))))).
-
-    Args:
-        channels_in: width of the input.
-        channels_out: width of the output.
-        stride: of the first convolution.
-        drop_path: stochastic depth of the residual branch.
-        eps: epsilon of the batch norms.
-    """
+    """Two convolutions of kernel 3, `stride` on the first: ReLU(shortcut(x) + drop_path(conv(ReLU(conv(x)))))."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, drop_path: DropPath, eps: float) -> None:
         super().__init__()

@@ -45,12 +45,7 @@ class SameConv1d(nn.Conv1d):
 
 
 class Net1DGate(nn.Module):
-    """Squeeze and excitation (arXiv 1709.01507): scales each channel by what the means of all channels say.
-
-    Args:
-        channels: number of channels.
-        factor: the hidden layer has channels // factor units.
-    """
+    """Squeeze and excitation (arXiv 1709.01507): scales each channel by what the means of all channels say."""
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__()
@@ -65,16 +60,7 @@ class Net1DGate(nn.Module):
 
 
 class Net1DBlock(GradientCheckpointingLayer):
-    """Pre-activated bottleneck with a gate: 1x1, grouped, 1x1 convolution, gate, plus the shortcut.
-
-    Args:
-        config: kernel and group sizes.
-        channels_in: channels of the input.
-        channels: channels of the output, at least `channels_in`.
-        stride: 2 halves the samples, 1 keeps them.
-        activate_input: whether the branch begins with an activation; not in the very first block.
-        drop_path: stochastic depth of the branch.
-    """
+    """Pre-activated bottleneck with a gate: 1x1, grouped, 1x1 convolution, gate, plus the shortcut."""
 
     def __init__(
         self,
@@ -121,11 +107,7 @@ class Net1DBlock(GradientCheckpointingLayer):
 
 
 class Net1DBackbone(nn.Module):
-    """Stem and stages; each halves the number of samples, so that 1,250 samples become 5 tokens.
-
-    Args:
-        config: a Net1DConfig.
-    """
+    """Stem and stages; each halves the number of samples, so that 1,250 samples become 5 tokens."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
