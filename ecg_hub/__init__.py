@@ -141,8 +141,8 @@ def load_dataset(
         **thresholds: further thresholds of the dataset's label rules.
 
     Returns:
-        A DatasetDict with train, validation and test. A signal is (samples, 12) int16; microvolt are (signal - baseline)
-        * gain_uv, -32768 is missing.
+        A DatasetDict with train, validation and test. A signal is (samples, 12) int16, of which (signal - baseline) *
+        gain_uv are microvolts; -32768 is a missing sample.
 
     Raises:
         UnknownNameError: no such dataset.

@@ -75,7 +75,7 @@ class ECGConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a configuration of the content of a config.json."""
-        # Here, because all ways of loading one come by, AutoConfig's included.
+        # Here, because AutoConfig and every `from_pretrained` come by.
         refuse_authors_layout(config_dict, str(kwargs.get("name_or_path") or "config.json"))
         return super().from_dict(config_dict, **kwargs)
 

@@ -55,8 +55,8 @@ class S4Convolution(nn.Module):
         # float32 by name: transformers makes the dtype of the checkpoint torch's default while it builds the model.
         self.C = nn.Parameter(torch.empty(2 if bidirectional else 1, features, pairs, 2, dtype=torch.float32))
         self.D = nn.Parameter(torch.empty(features, dtype=torch.float32))
-        # Buffers, as published: of these only C and D are trained. The steps are random in each model, and the phases
-        # of the others are one LAPACK's, so all of them have to be loaded with C.
+        # Buffers, as published: of all these only C and D are trained. They have to be loaded with C all the same: the
+        # steps are random in each model, and C was trained in the basis that the others are written in.
         self.register_buffer("log_dt", torch.empty(features, dtype=torch.float32))
         for name in ("B", "P", "Q", "w"):
             self.register_buffer(name, torch.empty(features, pairs, 2, dtype=torch.float32))
@@ -189,7 +189,7 @@ class S4Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = S4Convolution(features, state_size, kernel_length, bidirectional=bidirectional)
-        # Whole features of a sample, for all tokens alike, as published (there Dropout2d on 3-D input, with a warning).
+        # Whole features of a sample, for all tokens alike, as published (there by Dropout2d on 3-D input, or by hand).
         # Hence features come before tokens wherever it is called.
         self.dropout = nn.Dropout1d(dropout)
         self.output = nn.Linear(features, 2 * features)

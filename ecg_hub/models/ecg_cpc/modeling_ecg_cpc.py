@@ -117,8 +117,8 @@ class ECGCPCModel(ECGCPCPreTrainedModel):
         super().__init__(config)
         self.encoder = ECGCPCConvEncoder(config)
         depth = config.num_hidden_layers
-        # No linear map between the two and no norm behind them: the widths are equal, and the published stack leaves
-        # both out. (A port that puts a random 512 -> 512 map here is known.)
+        # No linear map between the two and no further norm behind them: the widths are equal, and the published stack
+        # leaves both out. (A port that puts a random 512 -> 512 map here is known.)
         self.predictor = nn.ModuleList(
             S4Block(
                 config.hidden_size,

@@ -91,8 +91,8 @@ class ECGCPCForPreTraining(ECGCPCPreTrainedModel):
         Source: arXiv 1807.03748, equation 4; settings of arXiv 2509.25095.
         """
         states = self.ecg_cpc(input_values, output_hidden_states=True, return_dict=True).hidden_states
-        # Predicted is the output of the convolutions, which sees 3 samples, from that of the S4 stack, which sees the
-        # past.
+        # The target is the output of the convolutions, of which a token sees 3 samples; what predicts it is the S4
+        # stack's, of which a token sees the past.
         encoded, context = states[0], states[-1]
         negatives = self._negatives(encoded, sampled_negative_indices, generator)
         # The last tokens have nothing to be compared with; all horizons take as many anchors as the longest has.
