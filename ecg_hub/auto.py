@@ -230,7 +230,7 @@ def build_config(resolved: Resolved, **kwargs: Any) -> Any:
     """
     entry = catalog.get(resolved.target)
     config_class = entry.load("config")
-    # The three are properties of transformers' base class, not fields.
+    # The three are keywords of transformers' base class that are no fields.
     allowed = {*(item.name for item in fields(config_class)), "num_labels", "attn_implementation", "output_attentions"}
     changes = {name: value for name, value in kwargs.items() if name not in _HUB_KEYWORDS}
     for name in changes:

@@ -59,7 +59,7 @@ def origin_of(model: Any, digest: str | None = None) -> Origin:
     config = encoder.config
     if not hasattr(config, "conversion"):
         return FOREIGN
-    # Training before drawing: weights that began at random and were trained carry both marks.
+    # Training before drawing: weights that began at random and were trained may carry both marks.
     if config.pretraining is not None or config.training is not None:
         return Origin("own", "its config.json says how the weights were trained")
     if config.random_weights is not None:

@@ -219,7 +219,7 @@ def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None
         [{'label': 'MI', 'score': 0.5, 'positive': True}, {'label': 'NORM', 'score': 0.25, 'positive': False}]
     """
     classes, values, labels = class_count(config), outputs.tolist(), config.id2label
-    # Stable, so that ties keep the order of the labels.
+    # Sorting is stable: ties keep the order of the labels.
     order = sorted(range(classes), key=lambda index: -values[index])[: classes if top_k is None else top_k]
     scores: list[dict[str, Any]] = []
     for index in order:

@@ -99,7 +99,7 @@ def _fourier(real_shape: Sequence[int], dims: Sequence[int]) -> float:
 
 
 def _product(*args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    # Products of real numbers are element-wise work, which nobody counts; those of spectra stand for a convolution.
+    # Products of real numbers are element-wise work, which is not counted; those of spectra stand for a convolution.
     return 6 * out_val.numel() if out_val.is_complex() else 0
 
 

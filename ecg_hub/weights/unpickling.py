@@ -188,7 +188,7 @@ class _Unpickler(pickle.Unpickler):
     """Builds ordered dicts and stored tensors; everything else that a pickle names becomes an inert object."""
 
     def __init__(self, file: Any, name: str, storage_of: Callable[[torch.dtype, str, int], _Storage]) -> None:
-        # As torch and numpy read what Python 2 has pickled: no byte is refused.
+        # The encoding in which no byte string that Python 2 has pickled is refused.
         super().__init__(file, encoding="latin1")
         self._name = name
         self._storage_of = storage_of
