@@ -203,6 +203,16 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             InputError: the signal does not fit the contract; the message quotes the value and names the remedy.
+            UnknownNameError: there is no such preset, unit, window, lead or choice.
+
+        Example:
+            >>> extractor = ECGFeatureExtractor()
+            >>> millivolts = np.random.default_rng(0).normal(size=(12, 1250)).astype(np.float32)
+            >>> call = dict(sampling_rate=500, lead_names=LEADS)
+            >>> expected = extractor(millivolts, **call)["input_values"]
+            >>> given = extractor(millivolts * 1000, **call, unit="uV")["input_values"]
+            >>> bool(abs(given - expected).max() < 1e-5)  # without `unit` they are 1,000 times too large
+            True
         """
         spec = self.spec(preset)
         canonical_unit(unit)

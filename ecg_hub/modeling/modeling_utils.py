@@ -227,6 +227,14 @@ class ECGClassificationMixin:
                 the logits.
 
         Source: arXiv 2509.25095, modes "linear" (`pooling="mean"`) and "frozen" (`pooling="attention"`).
+
+        Example:
+            >>> from ecg_hub import AutoModelForECGClassification
+            >>> model = AutoModelForECGClassification.from_pretrained("random:ecg-cpc-tiny", num_labels=2)
+            >>> labels = torch.tensor([[1.0, torch.nan]])  # nobody has said whether the second label applies
+            >>> output = model(torch.zeros(1, 12, 600), labels=labels)
+            >>> output.logits.shape, bool(output.loss.isfinite())
+            (torch.Size([1, 2]), True)
         """
         output = self.base_model(input_values, output_hidden_states=output_hidden_states, return_dict=True, **kwargs)
         pooled = self.head.expects == "pooled"
