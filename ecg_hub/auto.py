@@ -19,9 +19,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, did_you_mean
-from ecg_hub.names import Resolved, home, model_folder, resolve
+from ecg_hub.names import OFFLINE, Resolved, home, model_folder, network_forbidden, resolve
 from ecg_hub.origin import is_catalogue, origin_of, shown_name, unverified_text
 from ecg_hub.registration import register_all, register_classes
+from ecg_hub.weights.fetch import find_weights
 
 __all__ = [
     "AutoConfig",
@@ -72,7 +73,7 @@ class AutoConfig(transformers.AutoConfig):
 
         Raises:
             UnknownNameError: no such model.
-            CheckpointError: the weights of a known model are not there.
+            CheckpointError: the weights of a known model are not there and cannot be fetched; names what helps.
             InputError: a folder without config.json, or of a `random:` model a field that does not exist.
 
         Example:
@@ -84,11 +85,11 @@ class AutoConfig(transformers.AutoConfig):
                 ...
             ecg_hub.errors.InputError: ECGCPCConfig has no field 'hiden_size'. ...
         """
-        resolved = resolve(name)
+        resolved = find_weights(name, **kwargs)
         if resolved.kind in ("random", "scratch"):
             return build_config(resolved, **kwargs)
         _register()
-        return super().from_pretrained(resolved.target, **kwargs)
+        return super().from_pretrained(resolved.target, **_local(kwargs))
 
 
 class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
@@ -108,7 +109,7 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
 
         Raises:
             UnknownNameError: no such model.
-            CheckpointError: the weights of a known model are not there.
+            CheckpointError: the hub of your own that might have it does not answer.
             InputError: a folder without config.json.
 
         Example:
@@ -118,12 +119,13 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
             >>> sorted(extractor.presets)
             ['benchmark', 'native']
         """
-        resolved = resolve(name)
-        if resolved.kind in ("random", "scratch"):
+        resolved = find_weights(name, input_only=True, **kwargs)
+        # Of published weights that are not here too: what a model is fed stands in the catalogue.
+        if resolved.kind in ("random", "scratch", "published"):
             return build_feature_extractor(catalog.get(resolved.target))
         _register()
         try:
-            return super().from_pretrained(resolved.target, **kwargs)
+            return super().from_pretrained(resolved.target, **_local(kwargs))
         except OSError:
             # The authors' own repositories have none either, and say what they are.
             AutoConfig.from_pretrained(name, **{key: kwargs[key] for key in _HUB_KEYWORDS & kwargs.keys()})
@@ -133,9 +135,15 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
 class _ShortNames:
     """`from_pretrained` of the model classes."""
 
+    _has_head = True
+
     @classmethod
     def from_pretrained(cls, name: Name, *args: Any, seed: int = 0, check_name: bool = True, **kwargs: Any) -> Any:
         """Load a model, or build a random one that was asked for by name.
+
+        Published weights of a short name are fetched, checked and converted when they are first used, and lie below
+        $ECG_HUB_HOME from then on; their licence goes to standard error. ECG_HUB_OFFLINE=1 or HF_HUB_OFFLINE=1 forbids
+        it.
 
         Args:
             name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
@@ -143,14 +151,16 @@ class _ShortNames:
             seed: of a `random:` model; the global random state is neither used nor changed.
             check_name: log a warning where a short name finds other weights than those that it stands for.
             **kwargs: as in transformers, `dtype` for example (the checkpoint's if not given); `new_head=True` lets a
-                classifier start with a random head.
+                classifier start with a random head. Of a short name `cache_dir` stands in for $ECG_HUB_HOME,
+                `force_download` fetches again, `local_files_only` fetches nothing.
 
         Returns:
             The model, in evaluation mode; with `output_loading_info=True` a pair of it and what transformers reports.
 
         Raises:
             UnknownNameError: no such model.
-            CheckpointError: the weights of a known model are not there, or a checkpoint lacks some of them.
+            CheckpointError: the weights of a known model are not there and cannot be fetched (names what helps), or a
+                checkpoint lacks some of them.
             InputError: a folder without config.json, or of a `random:` model a field that does not exist.
 
         Example:
@@ -168,7 +178,7 @@ class _ShortNames:
                 ...
             ecg_hub.errors.CheckpointError: 's4' has no published weights: it is trained from scratch. ...
         """
-        resolved = resolve(name)
+        resolved = find_weights(name, wants_head=cls._has_head and not kwargs.get("new_head"), **kwargs)
         if resolved.kind == "scratch":
             raise CheckpointError(
                 f"{resolved.alias!r} has no published weights: it is trained from scratch. Ask for random ones by "
@@ -177,7 +187,7 @@ class _ShortNames:
         _register()
         if resolved.kind == "random":
             return _build_random(cls, resolved, seed, **kwargs)
-        loaded = super().from_pretrained(resolved.target, *args, **kwargs)  # type: ignore[misc]
+        loaded = super().from_pretrained(resolved.target, *args, **_local(kwargs))  # type: ignore[misc]
         if check_name and resolved.alias is not None:
             _check_name(resolved, loaded[0] if isinstance(loaded, tuple) else loaded)
         return loaded
@@ -185,6 +195,8 @@ class _ShortNames:
 
 class AutoModel(_ShortNames, transformers.AutoModel):
     """transformers.AutoModel that also takes short names and `random:<alias>`; returns the encoder."""
+
+    _has_head = False
 
 
 class AutoModelForPreTraining(_ShortNames, transformers.AutoModelForPreTraining):
@@ -205,6 +217,11 @@ class AutoModelForECGClassification(_ShortNames, _BaseAutoModelClass):
     # transformers has no Auto class for this task and no public way to make one. The mapping starts empty: the classes
     # of its own models have another input.
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+def _local(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of transformers, which knows of HF_HUB_OFFLINE and not of our variable."""
+    return {**keywords, "local_files_only": True} if network_forbidden().startswith(OFFLINE) else keywords
 
 
 def _register() -> None:
@@ -250,13 +267,7 @@ def build_feature_extractor(entry: catalog.ModelEntry) -> Any:
         >>> build_feature_extractor(catalog.get("st-mem")).spec().input_seconds
         2.4
     """
-    benchmark = entry.presets["benchmark"]
-    return entry.load("feature_extractor")(
-        feature_size=len(benchmark["lead_names"]),
-        sampling_rate=benchmark["sampling_rate"],
-        presets={name: dict(preset) for name, preset in entry.presets.items()},
-        preset="benchmark",
-    )
+    return entry.build_feature_extractor()
 
 
 def _check_name(resolved: Resolved, model: Any) -> None:

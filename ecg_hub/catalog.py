@@ -18,7 +18,9 @@ from ecg_hub.errors import EcgHubError, unknown_name
 
 MODELS_FOLDER = Path(__file__).resolve().parent / "models"
 KINDS = ("foundation", "supervised")
-WEIGHT_KINDS = ("figshare", "hf", "zenodo", "manual", "none")
+DOWNLOADS = ("figshare", "hf", "zenodo")
+"""Kinds of weights that a program may fetch."""
+WEIGHT_KINDS = (*DOWNLOADS, "manual", "none")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Licence:
     spdx: str | None
     redistribution: bool
     note: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}. {self.note or ''}".strip()
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ class Weights:
     key: str | None = None
     sha256: str | None = None
     tensors_sha256: str | None = None
+
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether a program may fetch the file; else people follow the page's links."""
+        return self.kind in DOWNLOADS
 
 
 @dataclass(frozen=True)
@@ -155,11 +165,39 @@ class ModelEntry:
         """One sentence: the commands by which the published weights are had."""
         if self.weights.kind == "none":
             return f"{self.title} has no published weights: train it from scratch, or take 'random:{self.alias}'."
-        pulled = self.weights.kind in ("figshare", "hf", "zenodo")
-        get = f"`ecg-hub pull {self.alias}`, or " if pulled else ""
+        get = f"`ecg-hub pull {self.alias}`, or " if self.weights.can_be_fetched else ""
         return (
             f"For {self.title}: {get}`ecg-hub convert {self.alias} --checkpoint FILE` with {self.weights.file} of "
             f"{self.weights.page}; then --model {self.alias}, or AutoModel.from_pretrained({self.alias!r})."
+        )
+
+    @property
+    def by_hand(self) -> str:
+        """How the authors' file is got with a browser and converted, as the end of an error."""
+        return f"With a browser, {self._steps_by_hand}"
+
+    @property
+    def ways(self) -> str:
+        """Every way to published or random weights of this model that works, as the end of an error."""
+        pulled = f"Get them with\n  ecg-hub pull {self.alias}\nor, with a browser, {self._steps_by_hand}"
+        published = pulled if self.weights.can_be_fetched else self.by_hand
+        return f"{published}\nor ask for random weights by name: 'random:{self.alias}'."
+
+    @property
+    def _steps_by_hand(self) -> str:
+        return (
+            f"get {self.weights.file} from\n  {self.weights.page}\nand then run\n"
+            f"  ecg-hub convert {self.alias} --checkpoint FILE"
+        )
+
+    def build_feature_extractor(self) -> Any:
+        """Build the feature extractor with the model's presets; `benchmark` is the default."""
+        benchmark = self.presets["benchmark"]
+        return self.load("feature_extractor")(
+            feature_size=len(benchmark["lead_names"]),
+            sampling_rate=benchmark["sampling_rate"],
+            presets={name: dict(preset) for name, preset in self.presets.items()},
+            preset="benchmark",
         )
 
     def load(self, role: str) -> Any:

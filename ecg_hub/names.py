@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -15,7 +15,11 @@ from ecg_hub.errors import CheckpointError, InputError, unknown_name
 PUBLIC_HUB = "https://huggingface.co"
 UNVERIFIED = "unverified:"
 """In front of a short name: whatever weights are found there, and not the checkpoint that the name stands for."""
-_RANDOM, _TINY, _FOUND = "random:", "-tiny", "holds them"
+_RANDOM, _TINY = "random:", "-tiny"
+_FOUND, _SILENT = "holds them", "did not answer"
+OFFLINE = "ECG_HUB_OFFLINE"
+"""Set to 1, it forbids the network to models, as HF_HUB_OFFLINE does."""
+_YES = ("1", "ON", "YES", "TRUE")
 
 
 @dataclass(frozen=True)
@@ -24,17 +28,20 @@ class Resolved:
 
     Attributes:
         name: what the user wrote.
-        kind: "folder", "hub", "random", or "scratch" (a registered architecture that has no published weights).
+        kind: "folder", "hub", "random", "scratch" (a registered architecture that has no published weights), or
+            "published" (one whose published weights are not here; `resolve` refuses it).
         target: absolute folder, hub id, or alias of the architecture.
         alias: short name, if the name is one.
         tiny: whether the small configuration for tests is meant.
+        missing: of kind "published", a sentence: where the weights were looked for.
     """
 
     name: str
-    kind: Literal["folder", "hub", "random", "scratch"]
+    kind: Literal["folder", "hub", "random", "scratch", "published"]
     target: str
     alias: str | None = None
     tiny: bool = False
+    missing: str = field(default="", repr=False)
 
     def commit(self, revision: str | None = None) -> str | None:
         """Return the commit that a hub id stands for now, or None if it is not on a hub or the hub does not answer."""
@@ -56,9 +63,9 @@ def home() -> Path:
     return user_cache_path("ecg_hub", appauthor=False)
 
 
-def model_folder(alias: str) -> Path:
-    """Return where `ecg-hub convert` and `ecg-hub pull` put a model."""
-    return home() / "models" / alias
+def model_folder(alias: str, root: Path | None = None) -> Path:
+    """Return where `ecg-hub convert` and `ecg-hub pull` put a model; `root` stands in for $ECG_HUB_HOME."""
+    return (root or home()) / "models" / alias
 
 
 def endpoint() -> str:
@@ -70,6 +77,20 @@ def is_public_hub() -> bool:
     """Return whether the hub in use is the public one, however its address is written."""
     host = (urlsplit(endpoint()).hostname or "").rstrip(".")
     return host in ("huggingface.co", "hf.co") or host.endswith((".huggingface.co", ".hf.co"))
+
+
+def network_forbidden(local_files_only: bool | None = None) -> str:
+    """Return what forbids the network, such as "HF_HUB_OFFLINE is set"; an empty string if nothing does."""
+    from huggingface_hub.constants import is_offline_mode
+
+    if local_files_only:
+        return "local_files_only is True"
+    if os.environ.get(OFFLINE, "").upper() in _YES:
+        return f"{OFFLINE} is set"
+    # Its constant, which the clients of the hub go by: they read the environment once.
+    variables = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    named = next((name for name in variables if os.environ.get(name, "").upper() in _YES), variables[0])
+    return f"{named} is set" if is_offline_mode() else ""
 
 
 def disable_xet() -> None:
@@ -84,7 +105,7 @@ def disable_xet() -> None:
 
 
 def resolve(name: str | os.PathLike[str]) -> Resolved:
-    """Find what a name stands for.
+    """Find what a name stands for; nothing is fetched.
 
     In this order: `random:<alias>` and `random:<alias>-tiny`; a folder that holds a config.json; for a short name,
     $ECG_HUB_HOME/models/<alias>, then the hub at $HF_ENDPOINT if it is not the public one (where one-part names cannot
@@ -110,24 +131,36 @@ def resolve(name: str | os.PathLike[str]) -> Resolved:
             ...
         ecg_hub.errors.UnknownNameError: Unknown model 'ecg-fn'. ...
     """
+    resolved = locate(name)
+    if resolved.kind == "published":
+        raise CheckpointError(f"{resolved.missing}\n{catalog.get(resolved.target).ways}")
+    return resolved
+
+
+def locate(name: str | os.PathLike[str], root: Path | None = None, *, local_files_only: bool | None = None) -> Resolved:
+    """Do what `resolve` does, but return published weights that are not here as what they are.
+
+    A short name is looked up below `root` first, the `cache_dir` of `from_pretrained`, then below $ECG_HUB_HOME.
+    """
     disable_xet()
     text = os.fspath(name)
     if text.startswith(_RANDOM):
         return _resolve_random(text)
-    if text.removeprefix(UNVERIFIED) in catalog.models() and text.startswith(UNVERIFIED):
-        return replace(resolve(text.removeprefix(UNVERIFIED)), name=text)
+    plain = text.removeprefix(UNVERIFIED)
+    if plain in catalog.models() and text.startswith(UNVERIFIED):
+        return replace(locate(plain, root, local_files_only=local_files_only), name=text)
     # A folder wins over a short name, as it does in transformers, and works without any hub.
     folder = Path(text).expanduser()
     if (folder / "config.json").is_file():
         return Resolved(text, "folder", str(folder.resolve()), text if text in catalog.models() else None)
     if text in catalog.models():
-        return _resolve_alias(text)
+        return _locate_alias(text, root, local_files_only)
     _refuse_authors(text, folder)
     if folder.is_dir():
         raise InputError(f"Folder {text!r} holds no config.json, so it is not a model. {_files(folder)}")
     if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)):
         raise InputError(f"There is no folder {text!r}. {_FORMS}")
-    if "/" in text or _ask_hub(text) == _FOUND:
+    if "/" in text or _ask_hub(text, root, local_files_only) == _FOUND:
         return Resolved(text, "hub", text)
     raise unknown_name("model", text, catalog.models(), f"{_FORMS} See `ecg-hub ls`.")
 
@@ -153,11 +186,11 @@ def _resolve_random(text: str) -> Resolved:
     return Resolved(text, "random", alias, alias, tiny=wanted.endswith(_TINY))
 
 
-def _resolve_alias(alias: str) -> Resolved:
-    local = model_folder(alias)
-    if (local / "config.json").is_file():
-        return Resolved(alias, "folder", str(local.resolve()), alias)
-    answer = _ask_hub(alias)
+def _locate_alias(alias: str, root: Path | None, local_files_only: bool | None) -> Resolved:
+    for folder in dict.fromkeys((model_folder(alias, root), model_folder(alias))):
+        if (folder / "config.json").is_file():
+            return Resolved(alias, "folder", str(folder.resolve()), alias)
+    answer = _ask_hub(alias, root, local_files_only)
     if answer == _FOUND:
         # transformers would look into that folder and not ask the hub.
         if Path(alias).is_dir():
@@ -165,15 +198,15 @@ def _resolve_alias(alias: str) -> Resolved:
         return Resolved(alias, "hub", alias, alias)
     if catalog.get(alias).weights.kind == "none":
         return Resolved(alias, "scratch", alias, alias)
-    raise CheckpointError(
-        f"The weights of {alias!r} are not in {local}, and the hub at {endpoint()} {answer}. Get them with\n"
-        f"  ecg-hub pull {alias}\n"
-        f"  ecg-hub convert {alias} --checkpoint FILE\n"
-        f"or ask for random weights by name: 'random:{alias}'."
-    )
+    on_hub = "" if is_public_hub() else f", and the hub at {endpoint()} {answer}"
+    missing = f"The weights of {alias!r} are not in {model_folder(alias, root)}{on_hub}."
+    if answer.startswith(_SILENT):
+        # It may hold others under that name, which would come first.
+        raise CheckpointError(f"{missing}\n{catalog.get(alias).ways}")
+    return Resolved(alias, "published", alias, alias, missing=missing)
 
 
-def _ask_hub(repo: str) -> str:
+def _ask_hub(repo: str, root: Path | None, local_files_only: bool | None) -> str:
     """Ask the hub in use, or its cache on this machine, for a one-part name; the answer completes "the hub ...".
 
     On the public hub nobody can register such a name, so it is not asked.
@@ -181,17 +214,17 @@ def _ask_hub(repo: str) -> str:
     if is_public_hub():
         return "cannot hold a name without an organisation"
     from huggingface_hub import file_exists, try_to_load_from_cache
-    from huggingface_hub.constants import is_offline_mode
 
     # Its cache first: without a network, what was loaded once still loads. (A missing file is cached as an object.)
-    if isinstance(try_to_load_from_cache(repo, "config.json"), str):
+    if isinstance(try_to_load_from_cache(repo, "config.json", cache_dir=root), str):
         return _FOUND
-    if is_offline_mode():
-        return "is not asked while HF_HUB_OFFLINE is set"
+    forbidden = network_forbidden(local_files_only)
+    if forbidden:
+        return f"is not asked while {forbidden}"
     try:
         return _FOUND if file_exists(repo, "config.json") else "does not hold them"
     except Exception as error:  # no answer, for whatever reason; it becomes part of the message
-        return f"did not answer ({type(error).__name__}: {error})"
+        return f"{_SILENT} ({type(error).__name__}: {error})"
 
 
 def _files(folder: Path) -> str:

@@ -19,7 +19,6 @@ from eval_harness.results.published import Flag, Score, scores, study
 from model_cards.facts import corpora, hand_written, measured, pretraining
 
 RECORD_SECONDS = 10
-_PULLED = ("figshare", "hf", "zenodo")
 MODES = ("linear", "frozen", "finetune", "scratch")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -134,10 +133,11 @@ it does not recognise `{entry.model_type}`: install ecg-hub and import it first.
 def _getting(entry: ModelEntry) -> str:
     if entry.weights.kind == "none":
         return f"There are no published weights to load; `random:{entry.alias}` starts at random."
-    convert = f"ecg-hub convert {entry.alias} --checkpoint {entry.weights.file}"
-    get = f"ecg-hub pull {entry.alias}" if entry.weights.kind in _PULLED else convert
-    score = f"ecg-eval --model {entry.alias} --tasks ptbxl_super --data-root /data/ecg"
-    return f"```console\n$ {get}\n$ {score}\n```"
+    convert = f"$ ecg-hub convert {entry.alias} --checkpoint {entry.weights.file}\n"
+    score = f"$ ecg-eval --model {entry.alias} --tasks ptbxl_super --data-root /data/ecg"
+    if entry.weights.can_be_fetched:
+        return f"```console\n{score}    # fetches the weights at first use\n```"
+    return f"```console\n{convert}{score}\n```"
 
 
 def _input(entry: ModelEntry) -> str:

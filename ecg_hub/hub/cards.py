@@ -90,8 +90,8 @@ def instead(config: Mapping[str, Any]) -> str:
     """Return how each user gets weights that are withheld."""
     entry = catalog.by_model_type(str(config.get("model_type")))
     assert entry is not None
-    pulled = entry.weights.kind in ("figshare", "hf", "zenodo")
-    command = f"ecg-hub pull {entry.alias}" if pulled else f"ecg-hub convert {entry.alias} --checkpoint FILE"
+    convert = f"ecg-hub convert {entry.alias} --checkpoint FILE"
+    command = f"ecg-hub pull {entry.alias}" if entry.weights.can_be_fetched else convert
     return f"Instead, each user gets the file from {entry.weights.page} and runs\n  {command}"
 
 

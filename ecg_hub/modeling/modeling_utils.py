@@ -16,6 +16,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
+from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.modeling.configuration_utils import ECGConfig
 from ecg_hub.modeling.heads import AttentionPoolingHead, MeanLinearHead, build_head, classification_loss
@@ -303,4 +304,5 @@ def _missing_text(model: type[ECGPreTrainedModel], source: Any, names: list[str]
     text = f"{source!s} lacks {len(names)} of the weights of {model.__name__}, which would be random: {shown}."
     if all(name.startswith(model.head_prefix) for name in names):
         return f"{text} It holds no head of this size: pass new_head=True to train one, or load it with AutoModel."
-    return f"{text} Convert or pull the model again: see `ecg-hub convert --help` and `ecg-hub pull --help`."
+    entry = catalog.by_model_type(model.config_class.model_type)
+    return f"{text} {entry.how_to_get if entry else 'Save the whole model again.'}"

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -32,15 +33,28 @@ def take_lock(path: Path, busy: Exception) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def alone(folder: Path, lock_file: str, busy: EcgHubError, option: str) -> Iterator[None]:
-    """Keep a second process from writing to the same folder, which is made if it is missing."""
+def alone(folder: Path, lock_file: str, busy: EcgHubError, option: str, *, wait: bool = False) -> Iterator[None]:
+    """Keep a second process from writing to the same folder, which is made if it is missing.
+
+    With `wait` it says that it waits, on standard error, and goes on when the first one has finished.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = take_lock(folder / lock_file, busy)
+        lock = take_lock(folder / lock_file, busy) if not wait else _await_lock(folder / lock_file, busy)
     except OSError as error:
         raise unwritable(folder, error, option) from error
     with lock:
         yield
+
+
+def _await_lock(path: Path, busy: EcgHubError) -> AbstractContextManager[Any]:
+    try:
+        return take_lock(path, busy)
+    except EcgHubError as error:
+        if error is not busy:
+            raise
+        print(busy, file=sys.stderr, flush=True)
+        return FileLock(path).acquire()
 
 
 def resumed(

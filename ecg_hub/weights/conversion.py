@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import CheckpointError, EcgHubError, InputError
 from ecg_hub.names import model_folder
@@ -116,7 +115,7 @@ def write_model_folder(model: Any, entry: catalog.ModelEntry, target: Path) -> N
 def fill_model_folder(folder: Path, model: Any, entry: catalog.ModelEntry, card: str) -> None:
     """Write what a model folder holds: weights, configuration, feature extractor and card."""
     model.save_pretrained(folder)
-    build_feature_extractor(entry).save_pretrained(folder)
+    entry.build_feature_extractor().save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -6,11 +6,13 @@ its own client. Some authors only give a page: then the page is named, since no 
 
 from __future__ import annotations
 
+import errno
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 from huggingface_hub.errors import (
@@ -21,10 +23,11 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from safetensors import SafetensorError
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.names import endpoint, home, model_folder
+from ecg_hub.names import endpoint, home, model_folder, network_forbidden
 from ecg_hub.utils.files import HOME_OPTION, alone, file_matches, unwritable
 from ecg_hub.utils.http import (
     FIGSHARE,
@@ -72,63 +75,99 @@ def pull(
     overwrite: bool = False,
     keep: bool = False,
     quiet: bool = False,
+    wait: bool = False,
+    cache_dir: Path | None = None,
+    token: str | bool | None = None,
     patience: RetryPolicy | None = None,
     figshare: str = FIGSHARE,
     zenodo: str = ZENODO,
     hub: str | None = None,
 ) -> PullSummary:
-    """Fetch a model's published weights and convert them into a model folder.
+    """Fetch a model's published weights and convert them into a model folder; the licence goes to standard error.
 
     A download that broke off is continued by the next call. The authors' file lies in $ECG_HUB_HOME/downloads until it
-    is converted.
+    is converted; `cache_dir` stands in for $ECG_HUB_HOME. With `wait` a second process waits for the first one.
     """
     entry = catalog.get(alias)
-    target = Path(output).expanduser() if output is not None else model_folder(alias)
-    if (target / "config.json").is_file() and not overwrite:
+    target = Path(output).expanduser() if output is not None else model_folder(alias, cache_dir)
+    if _is_there(target, overwrite):
         return PullSummary(alias, target)
-    _check_can_be_pulled(entry, target, overwrite)
-    folder = home() / "downloads" / alias
-    busy = CheckpointError(f"Another process is pulling {alias!r} to {folder}. Wait for it.")
+    _check_can_be_fetched(entry)
+    downloads = (cache_dir or home()) / "downloads"
+    option = HOME_OPTION if cache_dir is None else "cache_dir"
+    then = "Waiting for it." if wait else "Wait for it."
+    busy = CheckpointError(f"Another process is pulling {alias!r} to {downloads / alias}. {then}")
     # Two pulls of one model would write into the same unfinished download.
-    with alone(folder, ".lock", busy, HOME_OPTION):
+    with alone(downloads, f".{alias}.lock", busy, option, wait=wait):
+        if _is_there(target, overwrite):
+            return PullSummary(alias, target)  # put there by another process in the meantime
+        _check_folder(target, overwrite)
+        _announce(entry, target)
+        place = Destination(downloads / alias, option)
         if entry.weights.kind == "hf":
-            file = _from_hub(entry, folder, hub or endpoint())
-        elif entry.weights.kind == "figshare":
-            file = download(_on_figshare(entry, figshare, patience), folder, patience=patience, quiet=quiet)
+            file = _from_hub(entry, place, hub or endpoint(), token)
         else:
-            file = download(_on_zenodo(entry, zenodo, patience), folder, patience=patience, quiet=quiet)
+            listed = _on_zenodo if entry.weights.kind == "zenodo" else _on_figshare
+            remote = listed(entry, zenodo if entry.weights.kind == "zenodo" else figshare, patience)
+            file = download(remote, place.folder, patience=patience, quiet=quiet, option=option)
         _check_published(entry, file)
-        conversion = convert(alias, file, target, overwrite=overwrite)
+        conversion = _converted(alias, file, target, overwrite, option)
         if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(place.folder, ignore_errors=True)
     return PullSummary(alias, target, conversion, file if keep else None)
 
 
-def _check_can_be_pulled(entry: catalog.ModelEntry, target: Path, overwrite: bool) -> None:
-    """Refuse before anything is downloaded."""
-    weights = entry.weights
-    if weights.kind == "none":
+class Destination(NamedTuple):
+    """Where a download goes, and the setting that an error about the place names."""
+
+    folder: Path
+    option: str
+
+
+def _is_there(target: Path, overwrite: bool) -> bool:
+    return (target / "config.json").is_file() and not overwrite
+
+
+def _check_can_be_fetched(entry: catalog.ModelEntry) -> None:
+    """Refuse before anything is touched."""
+    if entry.weights.kind == "none":
         raise InputError(f"{entry.alias!r} has no published weights: it is trained from scratch.")
+    if not entry.weights.can_be_fetched:
+        raise CheckpointError(
+            f"The authors of {entry.title} give a page and no address that a program may follow. {entry.by_hand}"
+        )
+    forbidden = network_forbidden()
+    if forbidden:
+        raise CheckpointError(f"Nothing is fetched while {forbidden}: unset it.\n{entry.by_hand}")
+
+
+def _check_folder(target: Path, overwrite: bool) -> None:
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not overwrite):
         raise InputError(f"{str(target)!r} is not an empty folder. Give another --output, or --overwrite a folder.")
-    if weights.kind == "manual":
-        raise CheckpointError(
-            f"The authors of {entry.title} give a page and no address that a program may follow. {_by_hand(entry)}"
-        )
 
 
-def _by_hand(entry: catalog.ModelEntry) -> str:
-    """Say how to get the file with a browser."""
-    return (
-        f"With a browser, get {entry.weights.file} from\n  {entry.weights.page}\nand then run\n"
-        f"  ecg-hub convert {entry.alias} --checkpoint FILE"
-    )
+def _announce(entry: catalog.ModelEntry, target: Path) -> None:
+    terms = "" if entry.licence.redistribution else " The weights may not be passed on."
+    print(f"licence of the weights: {entry.licence}{terms}", file=sys.stderr)
+    print(f"fetching {entry.weights.file} from {entry.weights.page} for {target}", file=sys.stderr, flush=True)
+
+
+def _converted(alias: str, file: Path, target: Path, overwrite: bool, option: str) -> ConversionSummary:
+    """Convert; a full disk is called that, and the authors' file stays for the next attempt."""
+    try:
+        return convert(alias, file, target, overwrite=overwrite)
+    except SafetensorError as error:
+        # It writes the weights, and has no other way to say so.
+        number = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else 0
+        raise unwritable(target, OSError(number, str(error)), option) from error
+    except OSError as error:
+        raise unwritable(target, error, option) from error
 
 
 def _on_figshare(entry: catalog.ModelEntry, api: str, patience: RetryPolicy | None) -> RemoteFile:
     """Look the file up in a figshare article."""
     article = entry.weights.article
-    listing = RemoteFile(f"article {article}", figshare_list(api, article), remedy=_by_hand(entry))
+    listing = RemoteFile(f"article {article}", figshare_list(api, article), remedy=entry.by_hand)
     items = fetch_json(listing, patience)
     return _choose(entry, listing, figshare_files(api, items))
 
@@ -136,7 +175,7 @@ def _on_figshare(entry: catalog.ModelEntry, api: str, patience: RetryPolicy | No
 def _on_zenodo(entry: catalog.ModelEntry, api: str, patience: RetryPolicy | None) -> RemoteFile:
     """Look the file up in a Zenodo record."""
     record = entry.weights.article
-    listing = RemoteFile(f"record {record}", zenodo_record(api, record), remedy=_by_hand(entry))
+    listing = RemoteFile(f"record {record}", zenodo_record(api, record), remedy=entry.by_hand)
     document = fetch_json(listing, patience)
     items: Any = document.get("files") if isinstance(document, dict) else None
     return _choose(entry, listing, zenodo_files(items))
@@ -155,16 +194,16 @@ def _choose(entry: catalog.ModelEntry, listing: RemoteFile, files: Iterable[Host
     return chosen[0]
 
 
-def _from_hub(entry: catalog.ModelEntry, folder: Path, address: str) -> Path:
+def _from_hub(entry: catalog.ModelEntry, place: Destination, address: str, token: str | bool | None) -> Path:
     """Fetch the file by the hub's own client, which continues as well, and compare the SHA-256 that the hub states."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     repo, name = str(entry.weights.repo), str(entry.weights.file)
     try:
-        metadata = get_hf_file_metadata(hf_hub_url(repo, name, endpoint=address), endpoint=address)
-        path = Path(hf_hub_download(repo, name, local_dir=folder, endpoint=address))
+        metadata = get_hf_file_metadata(hf_hub_url(repo, name, endpoint=address), token=token, endpoint=address)
+        path = Path(hf_hub_download(repo, name, local_dir=place.folder, token=token, endpoint=address))
     except (OSError, httpx2.TransportError, EntryNotFoundError) as error:
-        raise _hub_error(entry, folder, address, error) from error
+        raise _hub_error(entry, place, address, error) from error
     # For large files the hub's ETag is the SHA-256; for small ones it is a Git hash of 40 digits, which nothing
     # compares.
     digest = metadata.etag or ""
@@ -176,7 +215,7 @@ def _from_hub(entry: catalog.ModelEntry, folder: Path, address: str) -> Path:
     return path
 
 
-def _hub_error(entry: catalog.ModelEntry, folder: Path, address: str, error: Exception) -> CheckpointError:
+def _hub_error(entry: catalog.ModelEntry, place: Destination, address: str, error: Exception) -> CheckpointError:
     """Put an error of the hub's client into our words."""
     repo, name, page = entry.weights.repo, entry.weights.file, entry.weights.page
     if isinstance(error, GatedRepoError):
@@ -188,8 +227,9 @@ def _hub_error(entry: catalog.ModelEntry, folder: Path, address: str, error: Exc
     elif isinstance(error, HfHubHTTPError):
         text = f"{address} gives no {name}: {error}. Try again later."
     else:
-        return unwritable(folder / str(name), error if isinstance(error, OSError) else OSError(str(error)))
-    return CheckpointError(f"{text} {_by_hand(entry)}")
+        failure = error if isinstance(error, OSError) else OSError(str(error))
+        return unwritable(place.folder / str(name), failure, place.option)
+    return CheckpointError(f"{text} {entry.by_hand}")
 
 
 def _check_published(entry: catalog.ModelEntry, file: Path) -> None:

@@ -156,8 +156,8 @@ def _borrowed_name(result: Result) -> Iterator[str]:
     elif not draws_anew(result) and model.origin != "catalogue":
         said = "it does not say where its weights come from" if model.origin is None else f"{model.origin} weights"
         yield (
-            f"{said}, and {model.id!r} stands for the published {entry.title}: `ecg-hub pull {model.id}` or `ecg-hub "
-            "convert` gets those, then score them again"
+            f"{said}, and {model.id!r} stands for the published {entry.title}; get those and score them again. "
+            f"{entry.how_to_get}"
         )
 
 

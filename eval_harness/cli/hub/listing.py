@@ -34,7 +34,7 @@ def installed_folder(alias: str) -> Path | None:
 def how_to_get(entry: Any) -> str:
     """The command that gets a model's weights."""
     convert = f"ecg-hub convert {entry.alias} --checkpoint FILE"
-    if entry.weights.kind in ("figshare", "hf", "zenodo"):
+    if entry.weights.can_be_fetched:
         return f"no: ecg-hub pull {entry.alias}, or {convert}"
     return f"no: {convert}"
 
@@ -82,7 +82,7 @@ def run_info(args: argparse.Namespace) -> int:
             "input": f"{entry.input}, unit {entry.input.unit}, leads {', '.join(entry.input.leads)}",
             "presets": ", ".join(entry.presets),
             "pre-trained on": ", ".join(entry.pretraining_corpora) or "nothing",
-            "licence of the weights": " ".join(part for part in (licence.name + ".", licence.note or "") if part),
+            "licence of the weights": str(licence),
             "may be passed on": "yes" if licence.redistribution else "no",
             "weights": "none: trained from scratch" if weights.kind == "none" else f"{weights.file} at {weights.page}",
             "paper": entry.paper,

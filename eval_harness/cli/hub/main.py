@@ -17,7 +17,7 @@ examples:
   ecg-hub ls
   ecg-hub info ecg-cpc
   ecg-hub pull ecg-cpc
-  ecg-hub convert ecg-cpc --checkpoint last_11597276.ckpt
+  ecg-hub convert st-mem --checkpoint st_mem_vit_base_full.pth
   ecg-hub embed ecg-cpc records/*.hea -o features.parquet
   ecg-hub predict results/ecg-cpc/finetune/model/ptbxl_super record.hea
   ecg-hub pretrain --model ecg-cpc-tiny --data ptb-xl --data-root mock --steps 50 --batch-size 16 --output runs/trial

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 
@@ -14,7 +13,8 @@ def register(verbs: Any) -> None:
         help="fetch the authors' weights and convert them",
         description="Fetch the authors' file from figshare, Zenodo or the Hugging Face Hub, compare its checksum, and "
         "convert it. A download that broke off continues when the same command is given again. Where the authors only "
-        "give a page, the page is named.",
+        "give a page, the page is named. The first use of a short name does the same, unless ECG_HUB_OFFLINE=1 or "
+        "HF_HUB_OFFLINE=1 is set.",
     )
     pull.add_argument("alias", metavar="NAME", help="short name, see `ecg-hub ls`")
     pull.add_argument("--output", metavar="DIR", help="folder to write (default: where the short name is looked up)")
@@ -34,11 +34,10 @@ def register(verbs: Any) -> None:
 
 
 def run_pull(args: argparse.Namespace) -> int:
-    """Name the licence, fetch, convert and print the summary."""
+    """Fetch, convert and print the summary."""
     from ecg_hub.catalog import get
 
-    licence = get(args.alias).licence  # an unknown name is told before torch is imported
-    print(" ".join((f"licence of the weights: {licence.name}.", licence.note or "")).strip(), file=sys.stderr)
+    get(args.alias)  # an unknown name is told before torch is imported
     from ecg_hub.weights.pull import pull
 
     summary = pull(args.alias, args.output, overwrite=args.overwrite, keep=args.keep)

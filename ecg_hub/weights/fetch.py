@@ -1,0 +1,116 @@
+"""The one place where a name becomes something that loads: published weights that are not here are fetched.
+
+Every Auto class comes through here, and with them the command lines, the pipeline and the harness.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ecg_hub.catalog as catalog
+from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.names import Resolved, locate, model_folder, network_forbidden
+
+
+def find_weights(
+    name: str | os.PathLike[str],
+    *,
+    wants_head: bool = False,
+    input_only: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+    force_download: bool = False,
+    local_files_only: bool | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    **_others: Any,
+) -> Resolved:
+    """Find what a name stands for, and fetch the published weights of a short name that are not here.
+
+    Args:
+        name: folder, short name, hub id, or `random:` and a short name.
+        wants_head: whether a trained head is asked for, which no published file has: nothing is fetched for it.
+        input_only: whether the weights themselves are not needed; then nothing is fetched.
+        cache_dir: stands in for $ECG_HUB_HOME, which is still looked at second.
+        force_download: fetch again and replace what was fetched before.
+        local_files_only: fetch nothing, ask no hub.
+        revision: of a hub repository; a short name has one version, "main".
+        token: for the hub, where the authors' file lies on one.
+        **_others: what else `from_pretrained` takes.
+
+    Raises:
+        CheckpointError: the weights are not here and are not fetched, or the download failed; names what helps.
+        InputError: another `revision`, or `force_download` of weights that may be the user's own.
+    """
+    root = None if cache_dir is None else Path(cache_dir).expanduser()
+    resolved = locate(name, root, local_files_only=local_files_only)
+    if resolved.kind != "published" and not _is_cached(resolved, root):
+        return resolved
+    entry = catalog.get(str(resolved.alias))
+    _check_revision(entry, revision)
+    again = force_download and entry.weights.kind != "none"
+    if input_only or (resolved.kind == "folder" and not again):
+        return resolved
+    if resolved.kind == "published":
+        _check_may_be_fetched(entry, resolved.missing, wants_head, local_files_only)
+    else:
+        _check_may_be_replaced(entry, model_folder(entry.alias, root), local_files_only)
+    # Here, because most calls fetch nothing: its clients of the hosts need not be imported.
+    from ecg_hub.weights.pull import pull
+
+    summary = pull(entry.alias, overwrite=force_download, wait=True, cache_dir=root, token=token)
+    return replace(resolved, kind="folder", target=str(summary.output.resolve()), missing="")
+
+
+def _is_cached(resolved: Resolved, root: Path | None) -> bool:
+    """Whether a short name was found where pulled models lie, rather than in a folder of that name."""
+    if resolved.kind != "folder" or resolved.alias is None:
+        return False
+    return Path(resolved.target) in {model_folder(resolved.alias, place).resolve() for place in (root, None)}
+
+
+def _check_revision(entry: catalog.ModelEntry, revision: str | None) -> None:
+    if revision not in (None, "main"):
+        raise InputError(
+            f"revision={revision!r} of {entry.alias!r}: a short name stands for one file of the authors and has no "
+            "other versions. Leave revision out, or give the hub id of a repository that has it."
+        )
+
+
+def _check_may_be_fetched(
+    entry: catalog.ModelEntry, missing: str, wants_head: bool, local_files_only: bool | None
+) -> None:
+    """Refuse a download that cannot work, is forbidden, or would bring nothing."""
+    if wants_head:
+        get = "`ecg-hub pull {}`" if entry.weights.can_be_fetched else "`ecg-hub convert {} --checkpoint FILE`"
+        raise CheckpointError(
+            f"The published {entry.title} ({get.format(entry.alias)}) is an encoder without a head, so it is not "
+            "fetched for this: load the folder of a model that `ecg-eval --save-model` trained, pass new_head=True to "
+            "train one yourself, or load the encoder with AutoModel."
+        )
+    if not entry.weights.can_be_fetched:
+        raise CheckpointError(f"{missing} No program may follow the links of its authors' page.\n{entry.ways}")
+    forbidden = network_forbidden(local_files_only)
+    if forbidden:
+        remedy = "undo that, and the same call fetches them"
+        raise CheckpointError(f"{missing} They are not fetched while {forbidden}: {remedy}.\n{entry.ways}")
+
+
+def _check_may_be_replaced(entry: catalog.ModelEntry, folder: Path, local_files_only: bool | None) -> None:
+    """Refuse to replace what may be the user's own weights."""
+    forbidden = network_forbidden(local_files_only)
+    if forbidden:
+        raise CheckpointError(f"force_download: nothing is fetched while {forbidden}.")
+    config = folder / "config.json"
+    if not config.is_file():
+        return
+    content = json.loads(config.read_text(encoding="utf-8"))
+    converted = (content.get("conversion") or {}).get("model") == entry.alias
+    if not converted or content.get("training") or content.get("pretraining"):
+        raise InputError(
+            f"force_download would replace {folder}, whose config.json does not say that it holds the published "
+            f"{entry.title}: it may be your own. Move it away, or run `ecg-hub pull {entry.alias} --overwrite`."
+        )
