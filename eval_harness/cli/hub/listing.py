@@ -35,7 +35,7 @@ def how_to_get(entry: Any) -> str:
     """The command that gets a model's weights."""
     convert = f"ecg-hub convert {entry.alias} --checkpoint FILE"
     if entry.weights.can_be_fetched:
-        return f"no: ecg-hub pull {entry.alias}, or {convert}"
+        return f"no: fetched at first use, or with ecg-hub pull {entry.alias}, or {convert}"
     return f"no: {convert}"
 
 
