@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -27,14 +28,16 @@ from safetensors import SafetensorError
 import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.leads import LEADS
 from ecg_hub.names import home, locate, model_folder
 from ecg_hub.origin import origin_of
 from ecg_hub.utils.http import RetryPolicy
 from ecg_hub.weights import pull as module
-from eval_harness.cli.hub.main import build_parser
+from eval_harness.cli.hub.main import build_parser, main
 from tests.support.checkpoints import convert_filled
 from tests.support.fill import published_state, read_case
 from tests.support.hosts import Host, md5, running
+from tests.support.records import write_record
 
 ROOT = Path(__file__).resolve().parents[3]
 ARCHIVE, ARTICLE = "/figshare/file/download/7", "/figshare/articles/30192604/files"
@@ -136,6 +139,14 @@ def test_other_hosts(kind: str, published: Callable[..., None], host: Host, caps
     published(kind)
     assert LOAD("merl").config.source["file"] == "merl.pth"
     assert "The weights may not be passed on." in capsys.readouterr().err
+
+
+def test_a_terminal_shows_how_far_it_is(
+    host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    LOAD("ecg-cpc")
+    assert "ECG-CPC_Checkpoint.zip: 100%" in capsys.readouterr().err
 
 
 def test_a_cut_download_goes_on_with_the_next_call(host: Host, archive: bytes) -> None:
@@ -367,6 +378,20 @@ def test_classifiers(host: Host) -> None:
     model = ecg_hub.AutoModelForECGClassification.from_pretrained("ecg-cpc", num_labels=3, new_head=True)
     assert model.head_is_new
     assert origin_of(model).kind == "catalogue"
+
+
+def test_a_command(host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_record(tmp_path / "one", np.random.default_rng(1).normal(0, 0.3, (12, 5000)), 500, LEADS)
+    words = [str(tmp_path / "one"), "-o", str(tmp_path / "features.parquet")]
+    assert main(["predict", "ecg-cpc", words[0]]) == 1
+    assert "is an encoder without a head" in capsys.readouterr().err
+    assert main(["embed", "st-mem", *words]) == 1
+    assert "ecg-hub pull" not in capsys.readouterr().err
+    assert host.requests == []
+    assert main(["embed", "ecg-cpc", *words]) == 0
+    printed = capsys.readouterr()
+    assert "1 records, 512 features each" in printed.out
+    assert printed.err.startswith("licence of the weights: CC BY 4.0.")
 
 
 def test_the_harness(host: Host) -> None:
