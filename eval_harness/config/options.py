@@ -1,11 +1,11 @@
-"""What one call of the runner is asked to do; importable without torch."""
+"""What one call of the runner, or of an analysis of its results, is asked to do; importable without torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +210,44 @@ class RunOptions:
                 f"Mode {POST_TRAIN!r} has settings of its own instead of {', '.join(idle)}: give --post-train "
                 f"KEY=VALUE ({instead})."
             )
+
+
+@dataclass(frozen=True)
+class ReopenOptions:
+    """What an analysis of the trained heads of a finished run is asked, besides its own settings.
+
+    Attributes:
+        folder: a result folder of `ecg-eval run --save-model`.
+        output: where results go; None is a folder below that.
+        records: at most this many records, evenly spaced.
+        resamples: bootstrap replicates; None takes those of the run.
+        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
+    """
+
+    folder: Path
+    _: KW_ONLY
+    output: Path | None = None
+    records: int | None = None
+    resamples: int | None = None
+    quiet: bool = False
+    data_root: str = option("the datasets (default: $ECG_DATA_ROOT; mock runs need none)", "", metavar="DIR")
+    model: str | None = option("the run's encoder, where it is a Python object or has moved", None, metavar="M")
+    device: str | None = option("cpu, cuda, mps (default: what there is)", None, metavar="D")
+    num_workers: int | None = option("processes that read (default: 0)", None, metavar="N")
+    cache_dir: Path | None = option("prepared data (default: $ECG_HUB_HOME)", None, metavar="DIR")
+    include: tuple[Path, ...] = option("your own task files or folders of them", (), metavar="PATH")
+    overwrite: bool = option("discard a result made with other settings", False)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run."""
+        if self.records is not None and self.records < 1:
+            raise InputError(f"records is {self.records!r}: it must be at least 1.")
+        if self.resamples is not None and self.resamples < 1:
+            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """What decides how a run is opened; what is None is as in the run."""
+        names = ("data_root", "include", "model", "device", "num_workers", "cache_dir")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}

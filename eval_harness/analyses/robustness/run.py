@@ -29,6 +29,7 @@ from eval_harness.analyses.trained import (
     part_of,
     stored_runs,
 )
+from eval_harness.config.options import ReopenOptions
 from eval_harness.data.windows import Float, Reader, RunData, Split, evenly_spaced
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.comparison import repeated_patients
@@ -46,43 +47,25 @@ FOLDER = "robustness"
 Resampled = tuple[float, NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class RobustnessOptions:
-    """What is corrupted and how it is scored.
+@dataclass(frozen=True, kw_only=True)
+class RobustnessOptions(ReopenOptions):
+    """What is corrupted and how it is scored; results go to FOLDER/robustness.
 
     Attributes:
-        folder: a result folder of `ecg-eval run --save-model`.
-        output: where results go; default FOLDER/robustness.
         wanted: names or groups of corruptions, wildcards allowed; () takes all.
         runs: names of training runs; () takes all whose head was kept.
-        records: at most this many test records, evenly spaced.
         seed: of the corruptions.
         mains_hz: frequency of the hum.
-        resamples: bootstrap replicates; None takes those of the run.
-        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
     """
 
-    folder: Path
-    output: Path | None = None
     wanted: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
-    records: int | None = None
     seed: int = 0
     mains_hz: float = 50.0
-    resamples: int | None = None
-    model: str | None = None
-    data_root: str = ""
-    include: tuple[Path, ...] = ()
-    overwrite: bool = False
-    quiet: bool = False
-    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
-        if self.records is not None and self.records < 1:
-            raise InputError(f"records is {self.records!r}: it must be at least 1.")
-        if self.resamples is not None and self.resamples < 1:
-            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
+        super().__post_init__()
         if self.seed < 0 or self.mains_hz <= 0:
             raise InputError(f"seed {self.seed!r} and mains {self.mains_hz!r} Hz must be 0 or more, and above 0.")
 
@@ -146,7 +129,7 @@ def run_robustness(options: RobustnessOptions) -> list[RobustnessResult]:
     results = []
     with own_folder(output):
         for name in options.runs or names:
-            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
+            trained = open_trained(found, name, **options.opening)
             results.append(_analyse(trained, chosen, options, output / f"robustness_{name}.json"))
     return results
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eval_harness.cli.common import split_commas
 from eval_harness.cli.options import add_arguments, read_config, read_values
-from eval_harness.config.options import HOW, NUMBERS, WHAT, RunOptions
+from eval_harness.config.options import HOW, NUMBERS, WHAT, RunOptions, parse_fraction
 from eval_harness.config.protocol import PROTOCOLS, Protocol, protocol
 
 
@@ -51,6 +52,11 @@ def options_from(merged: Mapping[str, Any]) -> RunOptions:
     given = {"model": (), "tasks": (), "data_root": os.environ.get("ECG_DATA_ROOT", ""), **merged}
     chosen = protocol(given.get("protocol", "paper"), **read_values(Protocol, given))
     return RunOptions(protocol=chosen, **read_values(RunOptions, given))
+
+
+def fractions(args: argparse.Namespace) -> tuple[float, ...]:
+    """The parts of the training records that a study asks for by `--fractions`."""
+    return tuple(parse_fraction(text) for text in split_commas(getattr(args, "fractions", None)))
 
 
 def run(args: argparse.Namespace) -> int:
