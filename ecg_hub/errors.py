@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 
 class EcgHubError(Exception):
-    """Base of all errors that are the user's to mend; command lines print them without a traceback."""
+    """Base of all errors that are the user's to fix; command lines print them without a traceback."""
 
 
 class InputError(EcgHubError, ValueError):

@@ -73,7 +73,7 @@ def is_public_hub() -> bool:
 
 
 def disable_xet() -> None:
-    """Switch the Xet transfer off for a hub of one's own, which cannot negotiate it (huggingface_hub issue 4786)."""
+    """Switch the Xet transfer off for a self-hosted hub, which cannot negotiate it (huggingface_hub issue 4786)."""
     if is_public_hub():
         return
     os.environ.setdefault("HF_HUB_DISABLE_XET", "1")

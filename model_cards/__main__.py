@@ -57,7 +57,7 @@ def count(entry: ModelEntry) -> tuple[dict[str, int], dict[str, int]]:
     import torch
 
     import ecg_hub
-    from ecg_hub.inference.counting import count_macs
+    from ecg_hub.inference.bench import count_macs
 
     model = ecg_hub.AutoModel.from_pretrained(f"random:{entry.alias}").eval()
     extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(f"random:{entry.alias}")

@@ -248,7 +248,7 @@ FURTHER: Mapping[str, Finding] = MappingProxyType(
         "SQT": Finding(factors={"qt": (0.76, 0.82), "t": (1.1, 1.3)}),
     }
 )
-"""Findings that other datasets name and SCP-ECG does not, or does not tell apart."""
+"""Findings that other datasets name and SCP-ECG does not, or does not distinguish."""
 
 FINDINGS: Mapping[str, Finding] = MappingProxyType(
     {**RHYTHM, **CONDUCTION, **HYPERTROPHY, **INFARCTION, **REPOLARISATION, **FURTHER}

@@ -3,7 +3,7 @@
 Raw folder: RECORDS, patient001/ to patient294/ with <record>.hea, .dat (the twelve leads) and .xyz (Frank leads, which
 are left out; the file need not be there). There is no table: everything stands in the comments of the headers.
 
-Labels: the reason for admission and the additional diagnoses, spelled alike; a myocardial infarction is told apart by
+Labels: the reason for admission and the additional diagnoses, spelled alike; an infarction is distinguished by
 its date. Infarction 0 to 3 days before the ECG: acute, and catheterized if the catheterization is not before the
 infarction, however late. Any other or no date: old. Folds: five, by patient, drawn from the patients that are there.
 """
@@ -78,7 +78,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
         "Hypertrophic obstructive cardiomyopathy (intraventricular gradient 70-90mmHg)",
     ),
 }
-"""Label -> spellings in the headers that become it; whole diagnoses only, upper and lower case told apart."""
+"""Label -> spellings in the headers that become it; whole diagnoses only, upper and lower case distinguished."""
 
 _UNIFIED = {spelling: label for label, spellings in SPELLINGS.items() for spelling in spellings}
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

@@ -131,9 +131,9 @@ def _wget(source: Source, folder: str) -> str:
 
 def _with_known_sums(dataset: ECGDataset, files: Sequence[RemoteFile]) -> list[RemoteFile]:
     """Add the checksums that the dataset's published release is known by, where the host states none."""
-    known = dict(dataset.releases[0].files) if dataset.releases else {}
+    stated = dict(dataset.releases[0].files) if dataset.releases else {}
     return [
-        replace(file, checksum=f"sha256:{known[file.path]}") if file.checksum is None and file.path in known else file
+        replace(file, checksum=f"sha256:{stated[file.path]}") if file.checksum is None and file.path in stated else file
         for file in files
     ]
 

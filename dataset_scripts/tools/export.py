@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from dataset_scripts.readers.parquet import SHARD_BYTES, records_per_group, shar
 from dataset_scripts.tools.card import front_matter, table
 from dataset_scripts.tools.publish import facts
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.utils.files import resumed
 from ecg_hub.utils.workers import usable_processors
 
 if TYPE_CHECKING:
@@ -179,23 +180,32 @@ def _begin(prepared: Prepared, target: Path, shard_bytes: int) -> Manifest:
     )
     if target.exists() and not target.is_dir():
         raise InputError(f"{str(target)!r} is not a folder; choose another one for the shards.")
-    found = read_manifest(target)
-    if found is None and target.is_dir() and any(target.iterdir()):
+    stored = read_manifest(target)
+    if stored is None and target.is_dir() and any(target.iterdir()):
         raise InputError(f"{str(target)!r} exists and holds no shards; choose an empty folder.")
-    same = ("dataset", "fingerprint", "sampling_rate", "shard_bytes")
-    if found is not None and any(getattr(found, name) != getattr(begun, name) for name in same):
-        differ = ", ".join(f"{n} {getattr(found, n)!r} instead of {getattr(begun, n)!r}" for n in same
-                           if getattr(found, n) != getattr(begun, n))  # fmt: skip
-        raise InputError(f"{str(target)!r} holds shards of other data ({differ}); choose another folder, or empty it.")
+
+    def refusal(different: Sequence[str]) -> InputError:
+        listed = ", ".join(different)
+        return InputError(f"{str(target)!r} holds shards of other data ({listed}); choose another folder, or empty it.")
+
+    resumed(stored, lambda manifest: _other_data(manifest, begun), refusal)
     try:
         (target / DATA_FOLDER).mkdir(parents=True, exist_ok=True)
         for partial in (target / DATA_FOLDER).glob("*.partial"):
             partial.unlink()
-        if found is None:
+        if stored is None:
             _write(target / MANIFEST_FILE, begun.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise DataError(f"The folder {str(target)!r} cannot be written: {error}. Choose another one.") from error
     return begun
+
+
+def _other_data(stored: Manifest, asked: Manifest) -> list[str]:
+    return [
+        f"{name} {getattr(stored, name)!r} instead of {getattr(asked, name)!r}"
+        for name in ("dataset", "fingerprint", "sampling_rate", "shard_bytes")
+        if getattr(stored, name) != getattr(asked, name)
+    ]
 
 
 def _write_all(prepared: Prepared, target: Path, begun: Manifest, num_proc: int | None) -> list[ShardEntry]:
@@ -261,8 +271,8 @@ def _finished(path: Path, mark: str, records: int) -> list[int] | None:
             metadata = file.metadata
     except (OSError, pa.ArrowInvalid):
         return None
-    known = (metadata.metadata or {}).get(_ABOUT.encode(), b"").decode()
-    if known != mark or metadata.num_rows != records:
+    stored_mark = (metadata.metadata or {}).get(_ABOUT.encode(), b"").decode()
+    if stored_mark != mark or metadata.num_rows != records:
         return None
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 

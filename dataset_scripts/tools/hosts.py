@@ -25,7 +25,7 @@ from dataset_scripts.core.spec import Source
 from ecg_hub.errors import CheckpointError, DataError, InputError
 from ecg_hub.utils import http
 from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums, replacing
-from ecg_hub.utils.hosts import FIGSHARE, ZENODO, figshare_files, figshare_list, zenodo_files, zenodo_record
+from ecg_hub.utils.http import FIGSHARE, ZENODO, figshare_files, figshare_list, zenodo_files, zenodo_record
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 

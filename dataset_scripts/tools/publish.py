@@ -23,6 +23,7 @@ from dataset_scripts.core.spec import SPLITS, ECGDataset, PathLike
 from dataset_scripts.readers.parquet import SHARD_BYTES, shard_spans, write_parquet
 from dataset_scripts.tools.card import HUB_LICENCES, card_body, dataset_card, front_matter, table
 from ecg_hub.errors import InputError
+from ecg_hub.hub.client import HubRepository, check_id
 
 if TYPE_CHECKING:
     from dataset_scripts.load import Prepared
@@ -86,7 +87,7 @@ def write_publication(dataset: ECGDataset, folder: PathLike, prepared: Prepared 
 
 
 def check_publication(dataset: ECGDataset, folder: PathLike) -> Publication:
-    """Look at a folder once more before it is sent: nothing may lie there that the licence keeps back."""
+    """Look at a folder once more before it is sent: nothing may lie there that the licence withholds."""
     root = Path(folder)
     allowed = level(dataset)
     paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
@@ -111,32 +112,10 @@ def _fits(name: str, pattern: str) -> bool:
 
 def push(dataset: ECGDataset, publication: Publication, repo: str, *, private: bool = False, api: Any = None) -> str:
     """Send a publication to a hub and return the address of the commit."""
-    check_repo(repo)
+    remote = HubRepository(check_id(repo), "dataset", api)
     checked = check_publication(dataset, publication.folder)
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-
-    hub = HfApi() if api is None else api
-    try:
-        hub.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
-        commit = hub.upload_folder(
-            repo_id=repo,
-            repo_type="dataset",
-            folder_path=str(checked.folder),
-            commit_message=f"{dataset.title}, by ecg-hub",
-        )
-    except (HfHubHTTPError, LocalTokenNotFoundError) as error:
-        raise InputError(
-            f"The hub does not take {repo!r}: {str(error).strip()} Run `hf auth login` with a token that may write."
-        ) from error
-    return str(commit)
-
-
-def check_repo(repo: str) -> None:
-    """Check the form of a repository's name."""
-    parts = repo.split("/")
-    if len(parts) != 2 or not all(parts):
-        raise InputError(f"{repo!r} is no repository of datasets; write ORG/NAME.")
+    remote.create(private=private)
+    return remote.upload(checked.folder, f"{dataset.title}, by ecg-hub")
 
 
 def _write_tables(prepared: Prepared, folder: Path) -> None:

@@ -26,18 +26,18 @@ SUMS_FILES = (SUMS_FILE, "sha256sums.txt", "MD5SUMS", "MD5SUMS.txt", "md5sums.tx
 
 def list_folder(folder: Path) -> set[str]:
     """Return every file below a folder, as names relative to it in POSIX form."""
-    found: set[str] = set()
+    names: set[str] = set()
     pending = [(folder, "")]
     while pending:
-        place, prefix = pending.pop()
-        with os.scandir(place) as entries:
+        parent, prefix = pending.pop()
+        with os.scandir(parent) as entries:
             for entry in entries:
                 if entry.is_dir():
                     if entry.name != STATE_FOLDER:
                         pending.append((Path(entry.path), f"{prefix}{entry.name}/"))
                 elif entry.is_file():  # not a link that leads nowhere
-                    found.add(prefix + entry.name)
-    return found
+                    names.add(prefix + entry.name)
+    return names
 
 
 def absent_records(
@@ -95,14 +95,14 @@ def split_absent(names: Iterable[str], present: set[str], needed: Sequence[str])
 
 def damaged(folder: Path, sums: Mapping[str, str], names: Iterable[str]) -> list[str]:
     """Return the files whose content is not what the checksum list says; unreadable ones count as such."""
-    found = []
+    wrong = []
     for name in names:
         try:
             if not file_matches(folder / PurePosixPath(name), sums[name]):
-                found.append(name)
+                wrong.append(name)
         except OSError:
-            found.append(name)
-    return found
+            wrong.append(name)
+    return wrong
 
 
 def _stem(file: str, suffixes: Sequence[str]) -> str:

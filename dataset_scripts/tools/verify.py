@@ -80,13 +80,13 @@ class Verification:
         """Append a finding."""
         self.findings.append(Finding(subject, verdict, text))
 
-    def compare(self, subject: str, found: Any, expected: Any, text: str) -> None:
+    def compare(self, subject: str, counted: Any, expected: Any, text: str) -> None:
         """Append whether a fact holds: `text` says it, and what was expected where it does not."""
-        known = f"{expected:,}" if isinstance(expected, int) else str(expected)
-        if found == expected:
+        stated = f"{expected:,}" if isinstance(expected, int) else str(expected)
+        if counted == expected:
             self.add(subject, "ok", text)
         else:
-            self.add(subject, "differs", f"{text} instead of {known}")
+            self.add(subject, "differs", f"{text} instead of {stated}")
 
 
 def some(names: Iterable[str], number: int = SHOWN) -> str:
@@ -137,18 +137,18 @@ def compare_labels(
     _compare_folds(result, table, record_ids, release)
 
 
-def _compare_counts(result: Verification, column: str, found: Mapping[str, int], known: Mapping[str, int]) -> None:
+def _compare_counts(result: Verification, column: str, counted: Mapping[str, int], stated: Mapping[str, int]) -> None:
     """Add one finding for a column: all counts agree, or which do not."""
-    names = sorted(set(found) | set(known))
+    names = sorted(set(counted) | set(stated))
     differing = [
-        f"{name} {found.get(name, 0):,} instead of {known.get(name, 0):,}"
+        f"{name} {counted.get(name, 0):,} instead of {stated.get(name, 0):,}"
         for name in names
-        if found.get(name, 0) != known.get(name, 0)
+        if counted.get(name, 0) != stated.get(name, 0)
     ]
     if differing:
         result.add(column, "differs", f"{column}: {some(differing)}")
     else:
-        result.add(column, "ok", f"{column}: the counts of all {len(known)} labels agree")
+        result.add(column, "ok", f"{column}: the counts of all {len(stated)} labels agree")
 
 
 def _compare_folds(result: Verification, table: LabelTable, record_ids: Sequence[str], release: Release) -> None:
@@ -160,8 +160,8 @@ def _compare_folds(result: Verification, table: LabelTable, record_ids: Sequence
         if sizes == list(release.fold_sizes):
             result.add("folds", "ok", f"the sizes of all {len(sizes)} folds agree")
         else:
-            known = ", ".join(map(str, release.fold_sizes))
-            result.add("folds", "differs", f"fold sizes {', '.join(map(str, sizes))} instead of {known}")
+            stated = ", ".join(map(str, release.fold_sizes))
+            result.add("folds", "differs", f"fold sizes {', '.join(map(str, sizes))} instead of {stated}")
     if release.fold_sha256:
         same = fold_sha256(record_ids, fold) == release.fold_sha256
         text = "every record is in the published fold" if same else "some record is in another fold than published"
@@ -200,27 +200,27 @@ def verify(
     except DataError as error:
         result.add("folder", "missing", f"{error}{_other_owner(dataset, folder)}")
         return result
-    known = wanted or (None if result.synthetic else _matching_release(dataset, scan))
-    result.release = known.version if known else None
-    _describe(result, dataset, scan, known)
-    _compare_records(result, dataset, scan, known)
-    _compare_files(result, dataset, folder, rate, scan, known)
+    facts = wanted or (None if result.synthetic else _matching_release(dataset, scan))
+    result.release = facts.version if facts else None
+    _describe(result, dataset, scan, facts)
+    _compare_records(result, dataset, scan, facts)
+    _compare_files(result, dataset, folder, rate, scan, facts)
     table, seen = _read_all(result, dataset, folder, rate, scan, num_proc) if signals else (scan.table, None)
-    if known is not None and has_label_facts(known) and len(table):
-        _compare_labels(result, dataset, folder, rate, scan, table, seen, known)
+    if facts is not None and has_label_facts(facts) and len(table):
+        _compare_labels(result, dataset, folder, rate, scan, table, seen, facts)
     return result
 
 
 def _named_release(dataset: ECGDataset, version: str | None) -> Release | None:
     if version is None:
         return None
-    known = {release.version: release for release in dataset.releases}
-    if version not in known:
+    releases = {release.version: release for release in dataset.releases}
+    if version not in releases:
         raise InputError(
-            f"Nothing is known of release {version!r} of {dataset.title}.{did_you_mean(version, known)} "
-            f"Known: {', '.join(known) or 'none'}."
+            f"Nothing is known of release {version!r} of {dataset.title}.{did_you_mean(version, releases)} "
+            f"Known: {', '.join(releases) or 'none'}."
         )
-    return known[version]
+    return releases[version]
 
 
 def _matching_release(dataset: ECGDataset, scan: Scan) -> Release | None:
@@ -268,20 +268,20 @@ def _other_owner(dataset: ECGDataset, folder: Path) -> str:
     return f" It looks like the folder of {' or '.join(others)}." if others else ""
 
 
-def _describe(result: Verification, dataset: ECGDataset, scan: Scan, known: Release | None) -> None:
+def _describe(result: Verification, dataset: ECGDataset, scan: Scan, release: Release | None) -> None:
     if result.synthetic:
         text = f"the folder is synthetic, written by ecg-hub ({MOCK_FILE}): it is not {dataset.title}"
         result.add("origin", "note", text)
-    if known is None and not result.synthetic:
+    if release is None and not result.synthetic:
         result.add("release", "note", f"no facts are known of any release of {dataset.title}: only files are compared")
-    elif known is not None and scan.version is not None and scan.version != known.version:
-        result.add("release", "differs", f"the tables are those of release {scan.version} instead of {known.version}")
+    elif release is not None and scan.version is not None and scan.version != release.version:
+        result.add("release", "differs", f"the tables are those of release {scan.version} instead of {release.version}")
 
 
-def _compare_records(result: Verification, dataset: ECGDataset, scan: Scan, known: Release | None) -> None:
+def _compare_records(result: Verification, dataset: ECGDataset, scan: Scan, release: Release | None) -> None:
     number = _raw_records(dataset, scan)
-    if known is not None:
-        result.compare("records", number, known.records, f"{number:,} records")
+    if release is not None:
+        result.compare("records", number, release.records, f"{number:,} records")
     if scan.lost:
         result.add("tables", "differs", f"{share(len(scan.lost), number, 'rows')} damaged: {reasons(scan.lost)}")
     if scan.excluded:
@@ -297,7 +297,7 @@ def _compare_files(
     folder: Path,
     rate: int,
     scan: Scan,
-    known: Release | None,
+    release: Release | None,
 ) -> None:
     present = list_folder(folder)
     ids, files = scan.table["record_id"].astype(str).tolist(), scan.table["file"].astype(str).tolist()
@@ -310,7 +310,7 @@ def _compare_files(
     if rate != dataset.sampling_rate:
         result.add("sampling rate", "note", f"the records at {rate} Hz were looked at; the published rate is "
                    f"{dataset.sampling_rate} Hz")  # fmt: skip
-    known_files = known.files if known else {}
+    known_files = release.files if release else {}
     for name in known_files:
         if name not in present:
             result.add("files", "missing", f"{name} is missing")
@@ -384,7 +384,7 @@ def _compare_labels(
     scan: Scan,
     table: pd.DataFrame,
     seen: Sequence[Seen] | None,
-    known: Release,
+    release: Release,
 ) -> None:
     """Derive labels and folds and compare them."""
     if seen is None and from_headers(dataset, scan):
@@ -396,4 +396,4 @@ def _compare_labels(
     except DataError as error:
         result.add("labels", "differs", str(error))
         return
-    compare_labels(result, dataset, labels, table["record_id"].astype(str).tolist(), known)
+    compare_labels(result, dataset, labels, table["record_id"].astype(str).tolist(), release)

@@ -1,4 +1,11 @@
-"""The card of a model that is pushed: its own where it has one, else one that says what these weights are.
+"""What a pushed model may be and says of itself: whether its weights may be passed on, and its card.
+
+The rule goes by where weights come from. `config.source` names the authors' file that they were converted from, and
+training keeps the entry, so that a fine-tuned model is known to descend from that file; weights without it were trained
+from random ones and belong to whoever trained them. What descends from a file whose licence forbids redistribution
+(`licence.redistribution: false` in model.yaml) goes to no public hub. To a self-hosted one it goes only on the word of
+the person who sends it (`internal`), into a private repository, with the licence in its card: whether colleagues at one
+institution are third parties is for the licence and that person to say, not for a program.
 
 The finished cards (`ecg_hub/models/<name>/card.md`) describe the authors' weights, with their scores; they would be
 wrong for weights that were trained further, from scratch, or not at all.
@@ -6,20 +13,86 @@ wrong for weights that were trained further, from scratch, or not at all.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import InputError
-from ecg_hub.utils.front_matter import CardError, metadata, split_card
+from ecg_hub.names import endpoint, is_public_hub
+from ecg_hub.utils.yaml import CardError, metadata, split_card
 from ecg_hub.weights.conversion import model_card
-from ecg_hub.weights.licence import source_of
 
+INTERNAL_HINT = (
+    "If the terms let you keep a copy for colleagues at your institution, --internal makes one: in a private "
+    "repository of your own hub, with the licence in its card."
+)
 INTERNAL = "## Internal copy"
 _SHOWN_LABELS = 100
 _RANDOM = "Random:"
+
+
+def source_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return which file of the authors the weights of a config.json descend from, or None."""
+    source = config.get("source")
+    return source if isinstance(source, dict) and source else None
+
+
+def random_name(config: Mapping[str, Any]) -> str | None:
+    """Return what the weights of a config.json were drawn as if they are random and nothing else is said of them."""
+    # The note stays when such weights are trained, so that the others decide.
+    drawn = config.get("random_weights")
+    if drawn is None or source_of(config) is not None or config.get("pretraining") or config.get("training"):
+        return None
+    return str(drawn.get("name") or f"random weights of {config.get('model_type')}")
+
+
+def withheld(config: Mapping[str, Any]) -> str | None:
+    """Return why the weights that go with a config.json may not be passed on, or None if they may."""
+    entry = catalog.by_model_type(str(config.get("model_type")))
+    source = source_of(config)
+    if entry is None or source is None or entry.licence.redistribution:
+        return None
+    file = source.get("file", "the authors' file")
+    return (
+        f"These weights descend from {file} of {entry.title}, which may not be passed on. Licence: "
+        f"{entry.licence.name}. {entry.licence.note or ''}".strip()
+    )
+
+
+def folder_withheld(folder: Path) -> str | None:
+    """Return why the weights in a folder may not be passed on, or None; a folder that is no model of ours may."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return withheld(config) if isinstance(config, dict) else None
+
+
+def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool = True) -> None:
+    """Refuse what the licence withholds."""
+    if internal and to_hub and is_public_hub():
+        raise InputError(
+            f"--internal is for a hub of your own, and {endpoint()} is the public one. Set HF_ENDPOINT to yours."
+        )
+    reason = withheld(config)
+    if reason is None or internal:
+        return
+    inside = "" if to_hub and is_public_hub() else f"\n{INTERNAL_HINT}"
+    raise InputError(f"{reason}\n{instead(config)}{inside}")
+
+
+def instead(config: Mapping[str, Any]) -> str:
+    """Return how each user gets weights that are withheld."""
+    entry = catalog.by_model_type(str(config.get("model_type")))
+    assert entry is not None
+    pulled = entry.weights.kind in ("figshare", "hf", "zenodo")
+    command = f"ecg-hub pull {entry.alias}" if pulled else f"ecg-hub convert {entry.alias} --checkpoint FILE"
+    return f"Instead, each user gets the file from {entry.weights.page} and runs\n  {command}"
 
 
 def published_card(
@@ -30,6 +103,7 @@ def published_card(
     source = source_of(config)
     if random and _RANDOM not in card:
         card = f"{card.rstrip()}\n\n## Origin\n\n{_origin(config, random)}\n"
+    # A card of the user's own may be silent about the file that the weights descend from.
     if source is not None and str(source.get("sha256")) not in card:
         card = f"{card.rstrip()}\n\n## Origin\n\n{_origin(config, random)}\n"
     if internal and INTERNAL not in card:
@@ -49,6 +123,7 @@ def keep_scores(new: bytes, old: bytes) -> bytes:
         return new
     ours["model-index"] = theirs["model-index"]
     text, old_text = (split_card(card.decode())[1] for card in (new, old))
+    # Byte for byte the old one: a card that differs in its layout alone would make a commit.
     if ours == theirs and text.strip() == old_text.strip():
         return old
     return f"---\n{_dump(ours)}---\n{text}".encode()

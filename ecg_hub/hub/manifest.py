@@ -95,6 +95,7 @@ class MirroredRepository(_Checked):
         """Name of the tag that stands for this state wherever it is imported."""
         if self.commit is not None:
             return f"upstream-{self.commit[:12]}"
+        # Neither NUL nor a line's end can stand in a path, so no two lists of files read the same.
         listing = "".join(f"{file.path}\0{file.sha256}\n" for file in sorted(self.files, key=lambda file: file.path))
         return f"copy-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
 
@@ -108,6 +109,7 @@ class MirroredRepository(_Checked):
         paths = [file.path for file in self.files]
         if len(set(paths)) != len(paths):
             raise ValueError(f"{self.id} names a file twice")
+        # A path that is a file here and a folder there cannot be laid out.
         folders = {path[:end] for path in paths for end, letter in enumerate(path) if letter == "/"}
         if both := folders.intersection(paths):
             raise ValueError(f"{self.id}: {sorted(both)[0]!r} is a file and a folder")
@@ -124,6 +126,7 @@ class Manifest(_Checked):
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
+        # Disks that are carried around (exFAT, NTFS) do not tell upper from lower case.
         places = [repository.folder.casefold() for repository in self.repositories]
         if len(set(places)) != len(places):
             raise ValueError("a repository is named twice")
@@ -139,10 +142,12 @@ class Manifest(_Checked):
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a folder."""
     path = folder / FILE
+    # By a link, the disk would have a file of this machine read.
     if not path.is_file() or path.is_symlink():
         raise DataError(
             f"{str(folder)!r} holds no {FILE}, so it is no mirror. `ecg-hub mirror ID --to DIR` writes one."
         )
+    # Looked at before it is read: a stranger's file may have any size.
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise DataError(f"{str(path)!r} has {size:,} bytes; a manifest has at most {MAX_BYTES:,}.")
@@ -170,7 +175,7 @@ def public_origin(address: str) -> Any:
 
 def _problems(error: ValidationError) -> str:
     lines = []
-    for found in error.errors(include_url=False, include_input=False)[:_SHOWN]:
-        place = ".".join(str(part) for part in found["loc"])
-        lines.append(f"  {place}: {found['msg']}".replace("  : ", "  "))
+    for problem in error.errors(include_url=False, include_input=False)[:_SHOWN]:
+        field = ".".join(str(part) for part in problem["loc"])
+        lines.append(f"  {field}: {problem['msg']}".replace("  : ", "  "))
     return "\n".join(lines)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, EcgHubError, InputError
+from ecg_hub.hub.cards import folder_withheld, withheld
 from ecg_hub.hub.client import HubRepository, Kind, Stored, check_id, said, same
 from ecg_hub.hub.manifest import (
     FILE,
@@ -39,7 +40,6 @@ from ecg_hub.names import endpoint, resolve
 from ecg_hub.utils.files import alone, file_sha256, flush_file, put_in_place, unwritable
 from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, open_client
 from ecg_hub.utils.repo_names import check_path
-from ecg_hub.weights.licence import folder_kept_back, kept_back
 
 THREADS = 6
 OPTION = "--to"
@@ -68,7 +68,8 @@ class Source:
         url = hf_hub_url(self.id, path, repo_type=self.remote.kind, revision=self.commit, endpoint=self._endpoint)
         checksum = f"sha256:{stored.digest}" if len(stored.digest) == 64 else None
         remedy = (
-            f"Repository: {self.remote.name}. Where its keepers decide who gets it, ask there and run `hf auth login`."
+            f"Repository: {self.remote.name}. Where its maintainers decide who gets it, ask there and run "
+            "`hf auth login`."
         )
         return RemoteFile(path, url, stored.size, checksum, remedy)
 
@@ -89,12 +90,13 @@ def staging_folder(target: Path, wanted: set[str]) -> Path:
     """Return the folder in which a repository grows, without what it does not need any more."""
     staging = target.with_name(f".{target.name}.partial")
     staging.mkdir(parents=True, exist_ok=True)
-    known = {f"{path}{end}" for path in wanted for end in ("", ".part", ".part.json")}
+    expected = {f"{path}{end}" for path in wanted for end in ("", ".part", ".part.json")}
+    # From the inside out: a folder can be removed once what was in it is.
     for path in sorted(staging.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             with suppress(OSError):
                 path.rmdir()
-        elif path.relative_to(staging).as_posix() not in known:
+        elif path.relative_to(staging).as_posix() not in expected:
             path.unlink()
     return staging
 
@@ -105,7 +107,7 @@ def check_space(staging: Path, target: Path, chosen: dict[str, Stored]) -> None:
         stored.size
         for path, stored in chosen.items()
         if not any(
-            (place / path).is_file() and (place / path).stat().st_size == stored.size for place in (staging, target)
+            (folder / path).is_file() and (folder / path).stat().st_size == stored.size for folder in (staging, target)
         )
     )
     begun = sum(path.stat().st_size for path in staging.rglob("*.part"))
@@ -130,6 +132,8 @@ def fetch_all(source: Source, chosen: dict[str, Stored], staging: Path, finished
             done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
             return sum(job.result() for job in done)
         except BaseException:
+            # Those under way stop at their next piece, those that wait never start; all are continued by the next
+            # call.
             gate.closed = True
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -160,6 +164,7 @@ def _bring(source: Source, client: Any, path: str, stored: Stored, staging: Path
     """Bring one file: it is there already, an earlier mirror has it, or it is fetched. Returns whether it was."""
     target = staging / path
     target.parent.mkdir(parents=True, exist_ok=True)
+    # By its digest: a file of the right size may be half of another revision.
     if target.is_file() and same(stored.digest, target):
         bar.update(stored.size)
         return False
@@ -173,15 +178,14 @@ def _bring(source: Source, client: Any, path: str, stored: Stored, staging: Path
         download(source.file(path, stored), staging, patience=source.patience, client=client, bar=bar, option=OPTION)
     if len(stored.digest) == 40 and not same(stored.digest, target):  # a SHA-256 was compared on the way
         target.unlink()
-        raise CheckpointError(
-            f"{path} of {source.remote.name} came damaged and was thrown away. Give the command again."
-        )
+        raise CheckpointError(f"{path} of {source.remote.name} came damaged and was deleted. Give the command again.")
     return True
 
 
 def _link(source: Path, target: Path) -> None:
     """Give a file a second name, or copy it where the disk cannot."""
     try:
+        # Takes no room, and either name may be removed without the other.
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
@@ -248,6 +252,7 @@ def mirror(wish: MirrorRequest, to: Path, *, patience: RetryPolicy | None = None
     with alone(to, ".ecg-hub-mirror.lock", busy, OPTION):
         manifest = read_manifest(to) if (to / FILE).exists() else Manifest()
         if "/" not in wish.id and wish.kind == "model":
+            # A short name is a repository like any other where the hub has one of it.
             resolved = resolve(wish.id)
             if resolved.kind != "hub":
                 return _copy_own(wish, to, manifest)
@@ -263,21 +268,21 @@ def _copy_own(wish: MirrorRequest, to: Path, manifest: Manifest) -> MirrorSummar
     if wish.id not in catalog.models():
         raise InputError(f"{wish.id!r} is no repository and no short name. Write ORG/NAME.")
     with packed(wish.id, internal=wish.internal, to_hub=False) as package:
-        place = f"models/{OWN_NAMESPACE}/{wish.id}"
+        name = f"models/{OWN_NAMESPACE}/{wish.id}"
         try:
-            staging = staging_folder(to / place, set(package.files))
+            staging = staging_folder(to / name, set(package.files))
             for path, content in package.files.items():
                 _write(staging / path, content)
             repository = _own_entry(wish, package, staging)
             _finish(staging, to, repository, manifest)
         except OSError as error:
-            raise unwritable(to / place, error, OPTION) from error
-    return MirrorSummary(to / place, repository, 0)
+            raise unwritable(to / name, error, OPTION) from error
+    return MirrorSummary(to / name, repository, 0)
 
 
 def _own_entry(wish: MirrorRequest, package: Package, staging: Path) -> MirroredRepository:
     licence = package.entry.licence.name if package.config.get("source") else None
-    inside = wish.internal or kept_back(package.config) is not None
+    inside = wish.internal or withheld(package.config) is not None
     return MirroredRepository(
         kind="model",
         id=f"{OWN_NAMESPACE}/{wish.id}",
@@ -302,6 +307,7 @@ def _copy_remote(
             f"{wish.kind} {remote.name} is not there{at}, or your token may not see it: run `hf auth login`. Datasets "
             "and spaces need --type."
         )
+    # One commit from here on: the branch may move while hours of files come.
     commit, name = str(info.sha), _checked_id(str(info.id))
     there = remote.files(commit)
     chosen = _chosen(there, wish)
@@ -318,7 +324,8 @@ def _copy_remote(
             tags=tuple(sorted(tag for tag, at in remote.tags().items() if at == commit and _is_usual(tag))),
             origin=public_origin(endpoint()),
             private=bool(info.private),
-            internal=wish.kind == "model" and folder_kept_back(staging) is not None,
+            # Converted weights stay the authors' on whichever hub somebody has put them.
+            internal=wish.kind == "model" and folder_withheld(staging) is not None,
             licence=_licence(info),
             left_out=tuple(sorted(set(there) - set(chosen))),
             files=tuple(_entry(staging, path, stored.digest) for path, stored in sorted(chosen.items())),
@@ -345,6 +352,7 @@ def _is_usual(tag: str) -> bool:
 
 def _chosen(there: dict[str, Stored], wish: MirrorRequest) -> dict[str, Stored]:
     """Return the files to take; a name that leads out of the folder is refused."""
+    # Names are a stranger's: '../' in one would write outside of the mirror.
     for path in there:
         try:
             check_path(path)
@@ -379,6 +387,7 @@ def _finish(staging: Path, to: Path, repository: MirroredRepository, manifest: M
     """Flush the files, give the folder its place, and name it in the manifest."""
     for file in repository.files:
         flush_file(staging / file.path)
+    # Files, folder, manifest: what a manifest names is on the disk, whenever the cable is pulled.
     put_in_place(staging, to / repository.folder)
     write_manifest(to, manifest.with_repository(repository))
 
@@ -398,6 +407,7 @@ def mirror_all(
         try:
             say("\n".join(mirror(wish, to, patience=patience).lines()))
         except EcgHubError as error:
+            # A single one is an error of the command, with its exit code.
             if len(wishes) == 1:
                 raise
             failed += 1

@@ -11,16 +11,16 @@ from typing import Any
 from tqdm import tqdm
 
 from ecg_hub.errors import DataError, InputError, unknown_name
-from ecg_hub.hub.client import HubRepository, StaleParentError, Stored, git_sha1
+from ecg_hub.hub.cards import INTERNAL_HINT, folder_withheld
+from ecg_hub.hub.client import HubRepository, Stored, git_sha1, until_committed
 from ecg_hub.hub.manifest import FILE, MirroredFile, MirroredRepository, read_manifest
 from ecg_hub.hub.package import shown
 from ecg_hub.names import endpoint, is_public_hub
 from ecg_hub.utils.files import file_sha256
 from ecg_hub.utils.repo_names import check_name
-from ecg_hub.weights.licence import INTERNAL_HINT, folder_kept_back
 
+# What one commit brought is not sent again after a cut.
 FILES_PER_COMMIT = 2000
-TRIES = 5
 RESULTS = ".eval_results/"
 _LABELS = ("upstream-", "copy-")
 # What operating systems leave on a disk that is carried around; nothing but the manifest's files is ever sent.
@@ -64,39 +64,39 @@ class ImportSummary:
 def check_mirror(folder: Path, only: Sequence[str] = ()) -> tuple[MirroredRepository, ...]:
     """Read a mirror and compare every file with the manifest."""
     manifest = read_manifest(folder)
-    known = {one.id for one in manifest.repositories}
+    ids = {one.id for one in manifest.repositories}
     for name in only:
-        if name not in known:
-            raise unknown_name("repository of the mirror", name, known)
+        if name not in ids:
+            raise unknown_name("repository of the mirror", name, ids)
     chosen = tuple(one for one in manifest.repositories if not only or one.id in only)
     bar = tqdm(total=sum(one.size for one in chosen), desc="checking", unit="B", unit_scale=True, disable=None)
     with bar:
         problems = [problem for one in chosen for problem in _differences(folder, one, bar)]
     if not only:
         listed = {one.folder for one in manifest.repositories}
-        problems += [f"{place}: {_stray(place)}" for place in _places(folder) if place not in listed]
+        problems += [f"{path}: {_stray(path)}" for path in _repository_folders(folder) if path not in listed]
     if problems:
         text = "\n  ".join(problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
         raise DataError(
             f"{str(folder)!r} is not what {FILE} says, so nothing was imported:\n  {text}"
             + (f"\n  and {more} more" if more > 0 else "")
-            + "\nWhere there is network, the same `ecg-hub mirror` command mends it."
+            + "\nWhere there is network, the same `ecg-hub mirror` command fixes it."
         )
     return chosen
 
 
 def targets(chosen: Sequence[MirroredRepository], namespace: str | None) -> dict[str, MirroredRepository]:
     """Return "kind id" on this hub -> repository."""
-    found: dict[str, MirroredRepository] = {}
+    by_target: dict[str, MirroredRepository] = {}
     for one in chosen:
-        place = f"{one.kind} {target_id(one, namespace)}"
-        if place in found:
+        target = f"{one.kind} {target_id(one, namespace)}"
+        if target in by_target:
             raise InputError(
-                f"{found[place].id} and {one.id} would both become {place}: import them one by one, --only."
+                f"{by_target[target].id} and {one.id} would both become {target}: import them one by one, --only."
             )
-        found[place] = one
-    return found
+        by_target[target] = one
+    return by_target
 
 
 def target_id(one: MirroredRepository, namespace: str | None) -> str:
@@ -123,7 +123,7 @@ def check_terms(folder: Path, chosen: Sequence[MirroredRepository], *, internal:
 
 def keeps_inside(folder: Path, one: MirroredRepository) -> str | None:
     """Return why a repository has to stay inside one institution, or None."""
-    reason = None if one.kind != "model" else folder_kept_back(folder / one.folder)
+    reason = None if one.kind != "model" else folder_withheld(folder / one.folder)
     return reason or (f"It was copied as internal. Licence: {one.licence or 'not stated'}." if one.internal else None)
 
 
@@ -134,6 +134,7 @@ def bring_in(folder: Path, one: MirroredRepository, id: str, api: Any = None) ->
     such as scores, stays.
     """
     remote = HubRepository(id, one.kind, api)
+    # What its licence keeps inside is private here, whatever it was at its origin.
     private = one.private or keeps_inside(folder, one) is not None
     info = remote.info()
     if info is None:
@@ -141,9 +142,11 @@ def bring_in(folder: Path, one: MirroredRepository, id: str, api: Any = None) ->
     elif private and not info.private:
         raise InputError(f"{remote.name} is public, and {one.id} was private: make it private first, or --namespace.")
     tags = remote.tags()
+    # This very state was imported: what others have added since, such as scores, is not looked at.
     if one.label in tags and not _missing(folder, one, remote.files(tags[one.label])):
         return _tagged(remote, one, tags[one.label], 0, ())
     sent, removed, commit = _send(folder, one, remote, tags)
+    # Compared before it is tagged: the tag is a promise.
     if lost := _missing(folder, one, remote.files(commit)):
         raise DataError(f"{remote.name} does not hold what the manifest says: {shown([file.path for file in lost])}.")
     return _tagged(remote, one, commit, sent, removed)
@@ -153,28 +156,40 @@ def _send(
     folder: Path, one: MirroredRepository, remote: HubRepository, tags: dict[str, str]
 ) -> tuple[int, tuple[str, ...], str]:
     """Commit what is missing, in portions that a cut does not undo."""
-    wanted = {file.path for file in one.files}
     earlier = {path for tag, at in tags.items() if tag.startswith(_LABELS) for path in remote.files(at)}
-    root, sent, removed = folder / one.folder, 0, tuple[str, ...]()
-    for _ in range(TRIES + len(one.files) // FILES_PER_COMMIT):
-        info = remote.info()
-        head = str(info.sha)
-        there = remote.files(head)
-        missing = _missing(folder, one, there)
-        portion = missing[:FILES_PER_COMMIT]
-        gone = tuple(path for path in there if path in earlier - wanted and not path.startswith(RESULTS))
-        if not portion and not gone:
-            return sent, removed, head
-        files = {file.path: root / file.path for file in portion}
-        title = f"{one.id} at {one.commit or one.label}, by ecg-hub import"
-        try:
-            done = remote.commit(files, title, head, gone=gone)
-        except StaleParentError:
-            continue
-        sent, removed = sent + len(portion), removed + gone
-        if len(portion) == len(missing):
-            return sent, removed, done.oid
-    raise InputError(f"{remote.name} kept changing. Give the same command again later.")
+    # Only what an import has brought may go again: other files belong to others.
+    outdated = {path for path in earlier - {file.path for file in one.files} if not path.startswith(RESULTS)}
+    sent, removed, commit = 0, tuple[str, ...](), ""
+    for _ in range(1 + len(one.files) // FILES_PER_COMMIT):
+        portion = until_committed(remote.name, lambda _: _send_portion(folder, one, remote, outdated))
+        sent, removed, commit = sent + portion.sent, removed + portion.removed, portion.commit
+        if not portion.left:
+            break
+    return sent, removed, commit
+
+
+@dataclass(frozen=True)
+class _Portion:
+    """What one commit brought, the commit, and how many files are left to send."""
+
+    sent: int
+    removed: tuple[str, ...]
+    commit: str
+    left: int
+
+
+def _send_portion(folder: Path, one: MirroredRepository, remote: HubRepository, outdated: set[str]) -> _Portion:
+    head = str(remote.head())
+    there = remote.files(head)
+    missing = _missing(folder, one, there)
+    portion = missing[:FILES_PER_COMMIT]
+    gone = tuple(path for path in there if path in outdated)
+    if not portion and not gone:
+        return _Portion(0, (), head, 0)
+    files = {file.path: folder / one.folder / file.path for file in portion}
+    title = f"{one.id} at {one.commit or one.label}, by ecg-hub import"
+    commit = remote.commit(files, title, head, gone=gone).oid
+    return _Portion(len(portion), gone, commit, len(missing) - len(portion))
 
 
 def _missing(folder: Path, one: MirroredRepository, there: dict[str, Stored]) -> list[MirroredFile]:
@@ -182,6 +197,7 @@ def _missing(folder: Path, one: MirroredRepository, there: dict[str, Stored]) ->
 
 
 def _is_there(stored: Stored | None, file: MirroredFile, root: Path) -> bool:
+    # The size first: git's digest costs a reading of the file.
     if stored is None or stored.size != file.size:
         return False
     return stored.digest == (file.sha256 if len(stored.digest) == 64 else git_sha1(root / file.path))
@@ -192,6 +208,7 @@ def _tagged(
 ) -> ImportSummary:
     tags = remote.tags()
     for tag in (one.label, *one.tags):
+        # A tag that is there may be cited in results: it is never moved.
         if tag not in tags:
             remote.tag(tag, commit)
     taken = tuple(tag for tag in (one.label, *one.tags) if tags.get(tag, commit) != commit)
@@ -201,40 +218,41 @@ def _tagged(
 def _differences(folder: Path, one: MirroredRepository, bar: Any) -> Iterator[str]:
     """Yield what of a repository is not as the manifest says."""
     parts = one.folder.split("/")
+    # A link anywhere on the way could lead out of the disk.
     for depth in range(1, len(parts) + 1):
         if (folder / "/".join(parts[:depth])).is_symlink():
             yield f"{'/'.join(parts[:depth])}: a link"
             return
     root = folder / one.folder
-    found, links = set[str](), set[str]()
+    present, links = set[str](), set[str]()
     for path in _walk(root):
-        (links if (root / path).is_symlink() else found).add(path)
+        (links if (root / path).is_symlink() else present).add(path)
     for path in sorted(links):
         yield f"{one.folder}/{path}: a link"
     for file in one.files:
-        place = root / file.path
-        if file.path not in found:
+        copy = root / file.path
+        if file.path not in present:
             if not any(file.path == link or file.path.startswith(f"{link}/") for link in links):
                 yield f"{one.folder}/{file.path}: missing"
-        elif place.stat().st_size != file.size:
-            yield f"{one.folder}/{file.path}: damaged, {place.stat().st_size:,} bytes instead of {file.size:,}"
-        elif file_sha256(place) != file.sha256:
+        elif copy.stat().st_size != file.size:
+            yield f"{one.folder}/{file.path}: damaged, {copy.stat().st_size:,} bytes instead of {file.size:,}"
+        elif file_sha256(copy) != file.sha256:
             yield f"{one.folder}/{file.path}: damaged, another SHA-256"
         bar.update(file.size)
-    for path in sorted(found - {file.path for file in one.files}):
+    for path in sorted(present - {file.path for file in one.files}):
         yield f"{one.folder}/{path}: not in the manifest"
 
 
 def _walk(root: Path) -> Iterator[str]:
     """Yield files and links below a folder, without following links and without litter."""
-    for place, folders, files in os.walk(root):
-        links = [name for name in folders if (Path(place) / name).is_symlink()]
+    for parent, folders, files in os.walk(root):
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
         for name in (*files, *links):
             if name not in _LITTER and not name.startswith("._"):
-                yield (Path(place) / name).relative_to(root).as_posix()
+                yield (Path(parent) / name).relative_to(root).as_posix()
 
 
-def _places(folder: Path) -> Iterator[str]:
+def _repository_folders(folder: Path) -> Iterator[str]:
     """Yield the folders of repositories, and those that a mirror has begun."""
     for kind in ("models", "datasets", "spaces"):
         for path in sorted((folder / kind).glob("*/*")):
@@ -242,8 +260,8 @@ def _places(folder: Path) -> Iterator[str]:
                 yield path.relative_to(folder).as_posix()
 
 
-def _stray(place: str) -> str:
-    return "a mirror that was not finished" if place.endswith(".partial") else "not in the manifest"
+def _stray(path: str) -> str:
+    return "a mirror that was not finished" if path.endswith(".partial") else "not in the manifest"
 
 
 def _loading(one: MirroredRepository, id: str) -> str:

@@ -17,12 +17,13 @@ from typing import Any
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub.cards import published_card
+from ecg_hub.hub.cards import check_may_leave, published_card, random_name
 from ecg_hub.names import endpoint, resolve
 from ecg_hub.origin import Origin, origin_of
-from ecg_hub.weights.licence import check_may_leave, random_name
 
+# Absolute paths of POSIX, of Windows and of its shares, of the home folder; addresses other than file:// pass.
 _ABSOLUTE = re.compile(r"(?:file://|~[/\\]|[A-Za-z]:[/\\]|\\\\[^\\]|/[^/\s])")
+# Home folders and mounted disks anywhere in a text, but not as the path of an address.
 _HOMES = re.compile(r"(?<![\w.:/])(?:/(?:home|Users|root|mnt|media|scratch)/[^\s`'\"<>)]+|[A-Za-z]:\\Users\\\S+)")
 
 
@@ -45,9 +46,9 @@ def check_lines(file: Path) -> None:
 
 def check_card(card: str, folder: Path) -> None:
     """Refuse a card that names the model's own folder, or somebody's home folder."""
-    own = [str(place) for place in (folder.resolve(), folder.resolve().parent, Path.home()) if len(place.parts) > 2]
-    found = _HOMES.search(card)
-    leaked = found[0] if found else next((place for place in own if place in card), None)
+    own = [str(path) for path in (folder.resolve(), folder.resolve().parent, Path.home()) if len(path.parts) > 2]
+    home = _HOMES.search(card)
+    leaked = home[0] if home else next((path for path in own if path in card), None)
     if leaked is not None:
         raise InputError(f"README.md names a place on this machine and is not sent: {leaked!r}. Change it.")
 
@@ -185,6 +186,7 @@ def packed(name: str, *, internal: bool = False, to_hub: bool = True) -> Iterato
 def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True, random: str | None = None) -> Package:
     """Look at a folder, load it, and return what may be sent."""
     config = read_json(folder / CONFIG)
+    # transformers writes here where the model was loaded from: a path of this machine.
     config.pop("_name_or_path", None)
     entry = catalog.by_model_type(str(config.get("model_type")))
     if entry is None:
@@ -193,17 +195,18 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
             "known of its licence and input. Its own library publishes it: model.push_to_hub(...)."
         )
     check_may_leave(config, internal=internal, to_hub=to_hub)
-    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    weights = [path for path in found if any(fnmatchcase(path, pattern) for pattern in WEIGHTS)]
-    _check_files(folder, found, weights)
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    weights = [path for path in paths if any(fnmatchcase(path, pattern) for pattern in WEIGHTS)]
+    _check_files(folder, paths, weights)
     facts, origin = _load(folder, entry, config)
     random = random or random_name(config)
-    own = (folder / CARD).read_text(encoding="utf-8", errors="replace") if CARD in found else None
+    own = (folder / CARD).read_text(encoding="utf-8", errors="replace") if CARD in paths else None
     card = published_card(entry, config, facts=facts, random=random, internal=internal, own=own)
     _check_leaks(folder, config, weights, card)
-    kept = [path for path in found if any(fnmatchcase(path, pattern) for pattern in (*NOTICES, TRAINING_LOG))]
+    kept = [path for path in paths if any(fnmatchcase(path, pattern) for pattern in (*NOTICES, TRAINING_LOG))]
     sent: dict[str, Path | bytes] = {
         CARD: card.encode(),
+        # In a fixed order: the same model is the same file, and a second push finds it there.
         CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
         EXTRACTOR: folder / EXTRACTOR,
         **{path: folder / path for path in (*weights, *kept)},
@@ -213,7 +216,7 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
         entry=entry,
         config=config,
         files=sent,
-        left_out=tuple(path for path in found if path not in sent),
+        left_out=tuple(path for path in paths if path not in sent),
         facts=facts,
         random=random is not None,
         internal=internal,
@@ -234,14 +237,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_files(folder: Path, found: list[str], weights: list[str]) -> None:
+def _check_files(folder: Path, paths: list[str], weights: list[str]) -> None:
     if not any(path.endswith(".safetensors") for path in weights):
-        pickles = [path for path in found if re.search(r"\.(bin|pt|pth|ckpt|pkl)$", path)]
+        pickles = [path for path in paths if re.search(r"\.(bin|pt|pth|ckpt|pkl)$", path)]
         hint = f" {shown(pickles)} may run code when it is loaded, and is never sent." if pickles else ""
         raise CheckpointError(
             f"{str(folder)!r} holds no weights as safetensors.{hint} Write them with model.save_pretrained(FOLDER)."
         )
-    if EXTRACTOR not in found:
+    if EXTRACTOR not in paths:
         alias = (catalog.by_model_type(str(read_json(folder / CONFIG).get("model_type"))) or catalog.get("s4")).alias
         raise CheckpointError(
             f"{str(folder)!r} holds no {EXTRACTOR}, so nobody would know what to feed the model. If it takes what its "
@@ -263,6 +266,7 @@ def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> tu
         raise
     except Exception as error:  # whatever is wrong with the folder, it is not sent
         raise CheckpointError(f"{str(folder)!r} does not load: {type(error).__name__}: {error}") from error
+    # transformers drops these with a warning; sent, they would be weights that nobody loads.
     surplus = sorted(info["unexpected_keys"])
     if surplus:
         raise CheckpointError(f"{str(folder)!r} holds weights that {type(model).__name__} lacks: {shown(surplus)}.")
@@ -275,6 +279,7 @@ def _load(folder: Path, entry: catalog.ModelEntry, config: dict[str, Any]) -> tu
     model.eval()
     spec = extractor.spec()
     with torch.no_grad():
+        # Once forward: weights may load and still not fit the input that the extractor makes.
         model(torch.zeros(1, len(spec.lead_names), spec.samples, dtype=model.dtype))
     types = ", ".join(sorted({str(value.dtype).removeprefix("torch.") for value in model.parameters()}))
     head = any(name.endswith("ForPreTraining") for name in config.get("architectures") or ())

@@ -8,11 +8,9 @@ from typing import Any
 
 from ecg_hub.errors import InputError
 from ecg_hub.hub.cards import keep_scores
-from ecg_hub.hub.client import MAIN, Commit, HubRepository, StaleParentError, Stored, check_id, same
+from ecg_hub.hub.client import MAIN, Commit, HubRepository, Stored, check_id, is_there, until_committed
 from ecg_hub.hub.package import CARD, Package
 from ecg_hub.names import endpoint
-
-TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -86,22 +84,19 @@ def send(package: Package, plan: Plan, api: Any = None) -> PushSummary:
     """Send a package; what the repository holds already is not sent again."""
     remote = HubRepository(plan.repo, "model", api)
     _prepare(remote, package, plan)
-    for _ in range(TRIES):
-        try:
-            return _attempt(remote, package, plan)
-        except StaleParentError:
-            continue
-    raise InputError(f"{remote.name} kept changing: {TRIES} tries. Give the same command again later.")
+    return until_committed(remote.name, lambda _: _attempt(remote, package, plan))
 
 
 def _prepare(remote: HubRepository, package: Package, plan: Plan) -> None:
     """See to repository and branch; an internal package never goes where others may read."""
     info = remote.info()
     if info is None:
+        # None leaves it to the organisation's own default, which may be private.
         remote.create(private=True if plan.private or package.internal else None)
         info = remote.info()
     if info is None:
         raise InputError(f"{remote.name} is not there, or your token may not see it.")
+    # Asked again after it was made: what counts is what the hub made of it.
     if (package.internal or plan.private) and not info.private:
         raise InputError(
             f"{remote.name} is there and public: choose another --repo, or make it private first: "
@@ -112,23 +107,26 @@ def _prepare(remote: HubRepository, package: Package, plan: Plan) -> None:
 
 
 def _attempt(remote: HubRepository, package: Package, plan: Plan) -> PushSummary:
-    info = remote.info(plan.branch)
-    if info is None:
+    head = remote.head(plan.branch)
+    if head is None:
         raise InputError(f"{remote.name} has no branch {plan.branch!r}.")
-    head = str(info.sha)
     there = remote.files(head)
     files = _with_scores(remote, head, there, package.files)
-    changed = {path: content for path, content in files.items() if not _is_there(there, path, content)}
+    changed = {path: content for path, content in files.items() if not is_there(there, path, content)}
+    # Weights that were cut into other files would stay beside these, and might be loaded instead.
     gone = tuple(path for path in there if _is_weights(path) and path not in files)
     taken = remote.tags().get(plan.tag) if plan.tag else None
+    # Before anything is sent: refused afterwards, the commit would stand without its tag.
     if taken is not None and (taken != head or changed or gone):
         raise InputError(f"Tag {plan.tag!r} of {remote.name} stands for {taken} already; choose another.")
     if changed or gone:
         done = _commit(remote, package, plan, head, changed, gone)
     else:
         done = Commit(head, f"{endpoint()}/{plan.repo}/tree/{head}")
+    # After a cut in front of this, the same command finds nothing changed and sets the tag.
     if plan.tag and taken is None:
         remote.tag(plan.tag, done.oid)
+    # A hub may find that nothing differs, and answer with the commit that it had.
     sent = () if done.oid == head else tuple(changed)
     return PushSummary(plan.repo, sent, gone if sent else (), done.oid, done.link, plan, package.loader)
 
@@ -144,9 +142,10 @@ def _commit(
     """Make the commit, unless a pull request proposes the same already."""
     title = plan.message or f"{package.entry.title}, {package.facts}, by ecg-hub"
     if plan.request:
+        # A second proposal of the same would only wait beside the first.
         for revision, link in remote.requests(title).items():
             proposed = remote.files(revision)
-            if all(_is_there(proposed, path, content) for path, content in package.files.items()):
+            if all(is_there(proposed, path, content) for path, content in package.files.items()):
                 return Commit(head, link)
     return remote.commit(changed, title, head, gone=gone, branch=plan.branch, request=plan.request)
 
@@ -155,18 +154,14 @@ def _with_scores(
     remote: HubRepository, head: str, there: dict[str, Stored], files: dict[str, Path | bytes]
 ) -> dict[str, Path | bytes]:
     """Keep the scores in the card of the repository (`ecg-eval push --model-index`) while the weights are the same."""
+    # Scores hold for the weights that they were made with; they go with the old card otherwise.
     card = files[CARD]
-    if not isinstance(card, bytes) or CARD not in there or _is_there(there, CARD, card):
+    if not isinstance(card, bytes) or CARD not in there or is_there(there, CARD, card):
         return files
-    if not all(_is_there(there, path, content) for path, content in files.items() if _is_weights(path)):
+    if not all(is_there(there, path, content) for path, content in files.items() if _is_weights(path)):
         return files
     old = remote.read(head, CARD)
     return files if old is None else {**files, CARD: keep_scores(card, old)}
-
-
-def _is_there(there: dict[str, Stored], path: str, content: Path | bytes) -> bool:
-    stored = there.get(path)
-    return stored is not None and same(stored.digest, content)
 
 
 def _is_weights(path: str) -> bool:

@@ -113,10 +113,10 @@ def _read(
     try:
         if isinstance(item, RecordSource):
             signal, rate, leads = item.read()
-            found = extractor(signal, sampling_rate=rate, lead_names=leads, window="all", **prepare)
+            inputs = extractor(signal, sampling_rate=rate, lead_names=leads, window="all", **prepare)
         else:
-            found = extractor(record, window="all", **prepare)
-        values: NDArray[np.float32] = found["input_values"]
+            inputs = extractor(record, window="all", **prepare)
+        values: NDArray[np.float32] = inputs["input_values"]
     except (EcgHubError, OSError) as error:
         return record, None, str(error)
     return record, values, None

@@ -237,7 +237,7 @@ def _settle_samples(signal: Float32, needed: Sequence[str], nan: str) -> None:
         bad = np.flatnonzero(~np.isfinite(row))
         if bad.size and np.isinf(row).any():
             first = int(np.flatnonzero(np.isinf(row))[0])
-            raise InputError(f"Lead {lead} is {row[first]!s} at sample {first}. Mend or leave out the record.")
+            raise InputError(f"Lead {lead} is {row[first]!s} at sample {first}. Fix or leave out the record.")
         if bad.size and nan == "raise":
             raise InputError(
                 f"Lead {lead} has {bad.size} NaN samples, the first at {int(bad[0])}. "

@@ -22,9 +22,9 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
     Wav2Vec2NoLayerNormConvLayer,
 )
 
+from ecg_hub.modeling.configuration_utils import Wav2Vec2FamilyConfig
 from ecg_hub.modeling.layers import DropPath
 from ecg_hub.modeling.modeling_utils import ECGModelOutput, ECGPreTrainedModel, run_in_slices
-from ecg_hub.modeling.wav2vec2_config import Wav2Vec2FamilyConfig
 
 
 class ConvStem(nn.Module):

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from ecg_hub.server import routes_boards, routes_discussions, routes_files, routes_repos, routes_site, routes_upload
+from ecg_hub.server import routes_discussions, routes_files, routes_repos, routes_site, routes_upload
 from ecg_hub.server.auth import ANYBODY, LOCAL, Caller, bearer, invalid_credentials
 from ecg_hub.server.calls import Call, Hub, Route, answer_json
 from ecg_hub.server.naming import Address, RequestError, bad_request, parse, too_large
@@ -40,7 +40,6 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     **routes_upload.ROUTES,
     **routes_discussions.ROUTES,
     **routes_site.ROUTES,
-    **routes_boards.ROUTES,
 }
 
 
@@ -62,8 +61,10 @@ class HubApp:
             response = await self._answer(request, received, seen)
             await response(scope, received, seen)
         except ClientDisconnect:
+            # nginx's number for a client that went away; an answer under way keeps the status it began with.
             seen.status = seen.status or 499
         finally:
+            # Without the query, which may carry the signature of an upload address.
             raw = scope.get("raw_path", b"").decode("ascii", "replace")
             _access.info(
                 "%s %s %s %s %d %d %.0f ms",
@@ -95,6 +96,7 @@ class HubApp:
 
     async def _route(self, request: Request, seen: _Seen) -> Response:
         address = parse(request.scope.get("raw_path", b"/").decode("ascii", "replace"))
+        # In a thread: the token file may have to be read again.
         caller = await run_in_threadpool(self._caller, request)
         seen.user = caller.name or "-"
         self._check_origin(request)
@@ -123,11 +125,14 @@ class HubApp:
 
     def _check_origin(self, request: Request) -> None:
         """Refuse what a page of another site makes a browser send."""
+        # A name of another site that points to 127.0.0.1 (DNS rebinding) would let its pages read a hub without
+        # tokens.
         host = request.headers.get("host", "")
         if self.hub.tokens is None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
             raise RequestError(403, f"This hub does not answer to the name {host[:100]!r}.")
         if request.method in _READS:
             return
+        # Browsers say on whose behalf they send; huggingface_hub and curl send neither header.
         origin = request.headers.get("origin")
         foreign = origin is not None and urlsplit(origin).netloc != host
         if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
@@ -167,6 +172,7 @@ class _Seen:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            # What somebody uploaded is never taken for HTML or a script by its content.
             message = {**message, "headers": [*message["headers"], (b"x-content-type-options", b"nosniff")]}
         elif message["type"] == "http.response.body":
             self.size += len(message.get("body", b""))
@@ -182,7 +188,7 @@ def _find(method: str, address: Address) -> Route:
         verb = "list"
     route = ROUTES.get((address.area, asked, verb))
     if route is None:
-        others = sorted(known for area, known, name in ROUTES if (area, name) == (address.area, verb))
+        others = sorted(offered for area, offered, name in ROUTES if (area, name) == (address.area, verb))
         if others:
             raise RequestError(405, f"{method} is not offered here.", headers={"Allow": ", ".join(others)})
         raise RequestError(404, "This hub does not offer that address.")
@@ -193,6 +199,7 @@ async def _read_object(request: Request) -> dict[str, Any]:
     """Return the JSON object (or form, where a client sends one) of a request."""
     if int(request.headers.get("content-length") or 0) > MAX_JSON:
         raise too_large(f"The request is over the limit of {MAX_JSON:,} bytes.")
+    # Content-Length may be missing or false, so what arrives is counted as well.
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
@@ -214,6 +221,7 @@ async def _read_object(request: Request) -> dict[str, Any]:
 
 def _refuse(request: Request, error: RequestError) -> Response:
     headers = error.all_headers()
+    # Browsers get a page, programs JSON; huggingface_hub shows `error` and X-Error-Message.
     if request.method in _READS and "text/html" in request.headers.get("accept", ""):
         return page(
             f"{error.status}", f"<h1>{error.status}</h1><p>{html.escape(error.message)}</p>", error.status, headers

@@ -66,6 +66,7 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._guard = threading.Lock()
+        # Looked at before it is read: a change in between is then read again instead of missed.
         self._stamp = self._stat()
         self._tokens = read_tokens(path)
 
@@ -73,8 +74,8 @@ class TokenFile:
         """Return whom a token stands for, or None if it is unknown or expired."""
         self._refresh()
         # Digests are compared, by look-up: how long that takes tells nothing about the token.
-        known = self._tokens.get(_digest(token))
-        return Caller(known.name, known.write) if known and not known.expired() else None
+        holder = self._tokens.get(_digest(token))
+        return Caller(holder.name, holder.write) if holder and not holder.expired() else None
 
     def _refresh(self) -> None:
         with self._guard:
@@ -82,19 +83,21 @@ class TokenFile:
                 stamp = self._stat()
                 if stamp != self._stamp:
                     self._tokens = read_tokens(self.path)
+                    # Only now: a file that could not be read is tried again at the next request.
                     self._stamp = stamp
                     _log.warning("token file read again: %d tokens", len(self._tokens))
             except InputError as error:
                 raise RequestError(
-                    503, "The hub's token file cannot be read; its administrator must mend it."
+                    503, "The hub's token file cannot be read; its administrator must fix it."
                 ) from error
 
     def _stat(self) -> tuple[int, int, int, int]:
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError as error:
             raise InputError(f"Token file {str(self.path)!r} cannot be read: {error.strerror}.") from error
-        return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
+        # A replaced file has another inode, even with the same time and size; the mode may let others in.
+        return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
 
 
 def read_tokens(path: Path) -> dict[str, _Token]:
@@ -121,6 +124,7 @@ def read_tokens(path: Path) -> dict[str, _Token]:
 
 def check_permissions(path: Path) -> None:
     """Refuse a token file that others may read or change."""
+    # Elsewhere the mode says nothing about who may read.
     if os.name != "posix":
         return
     try:
@@ -138,6 +142,8 @@ def new_token(path: Path, name: str, write: bool) -> str:
     token = "hf_" + secrets.token_urlsafe(32)
     if path.exists():
         check_permissions(path)
+    # The mode is set as it is made: others must not read it even for a moment. Appending, so that two writers at once
+    # both arrive.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
         file.write(f"{'' if write else 'read:'}sha256={_digest(token)} {name}\n")
@@ -158,6 +164,7 @@ def bearer(header: str | None, basic: bool) -> str | None:
     scheme, _, value = header.partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
+    # A browser adds this by itself, also to what a page of another site makes it send.
     if scheme.lower() == "basic" and basic:
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2]
@@ -193,6 +200,7 @@ class Signer:
         """Return the size that an address allows."""
         if _is_number(size) and _is_number(expires):
             signed = self._sign(sha256, int(size), int(expires))
+            # Takes equally long for every wrong signature; a query may hold any bytes.
             good = hmac.compare_digest(signed.encode(), signature.encode("utf-8", "surrogateescape"))
             if good and time.time() <= int(expires):
                 return int(size)

@@ -31,6 +31,7 @@ class Boards:
     def __init__(self, disk: Disk, trees: TreeStore, blobs: BlobStore, command: PageCommand | None) -> None:
         self._disk, self._trees, self._blobs, self._command = disk, trees, blobs, command
         self._folder = disk.root / "pages"
+        # The guard is held for moments, to look at states; the turn for the minutes that a page takes.
         self._guard, self._turn = threading.Lock(), threading.Lock()
         self._states: dict[Path, State] = {}
         self._process: subprocess.Popen[str] | None = None
@@ -50,6 +51,7 @@ class Boards:
         top = self._trees.find(tree, RESULTS)
         key = hashlib.sha256(f"{__version__}|{top.oid if isinstance(top, Folder) else tree}".encode()).hexdigest()[:40]
         target = self._folder / repo / key
+        # It was renamed to here, so it is whole.
         if target.is_dir():
             return "ready", target
         with self._guard:
@@ -85,6 +87,7 @@ class Boards:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             with self._guard:
+                # It stays so until the results change: the next visitor's attempt would only fail again.
                 self._states[target] = "failed"
                 if made:
                     del self._states[target]
@@ -96,12 +99,12 @@ class Boards:
         for path, node in self._trees.walk(top.oid, f"{RESULTS}/"):
             if isinstance(node, Folder):
                 continue
-            place, blob = folder / path, self._blobs.path(node.sha256)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            copy, blob = folder / path, self._blobs.path(node.sha256)
+            copy.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(blob, place)
+                os.link(blob, copy)
             except OSError:
-                shutil.copyfile(blob, place)
+                shutil.copyfile(blob, copy)
 
     def _run(self, repo: str, scratch: Path) -> bool:
         assert self._command is not None
@@ -110,6 +113,7 @@ class Boards:
         with self._guard:
             if self._closed:
                 return False
+            # Within the guard: `close` either sees the process or keeps it from starting.
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         _, complaint = self._process.communicate()
         with self._guard:

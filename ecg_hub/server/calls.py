@@ -81,6 +81,7 @@ class Call:
     @property
     def base(self) -> str:
         """Address of the hub as the client sees it, without a slash at the end."""
+        # Addresses in answers are for the client; behind a proxy, what arrives here names another host and scheme.
         if self.hub.options.public_url:
             return self.hub.options.public_url.rstrip("/")
         return f"{self.request.url.scheme}://{self.request.headers.get('host', 'localhost')}"
@@ -94,6 +95,7 @@ class Call:
         """Return the repository that the address names."""
         repo_id = split_id(self.address.repo, self.hub.options.namespace)
         repo = self.hub.repos.get(self.address.kind, repo_id)
+        # Not 403: whoever may not see it is not told that it exists.
         if repo.state().private and not self.caller.known:
             raise repo_not_found(repo_id)
         return repo
@@ -143,5 +145,6 @@ class Route:
 
 def answer_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON answer."""
+    # A client's JSON may hold half of a surrogate pair, which UTF-8 cannot write.
     content = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
     return Response(content, status, dict(headers or {}), media_type="application/json")

@@ -57,7 +57,7 @@ class Discussions:
         return number
 
     def propose(
-        self, repo: Repo, operations: Sequence[Operation], words: CommitMessage, parent: str | None
+        self, repo: Repo, operations: Sequence[Operation], message: CommitMessage, parent: str | None
     ) -> tuple[int, Commit]:
         """Open a pull request with its first commit, in one step; returns its number and the commit."""
         with repo.lock:
@@ -68,16 +68,18 @@ class Discussions:
             tree = self.history.apply(head.tree, operations)
             if tree == head.tree:
                 raise bad_request("The pull request would change nothing: every file is as in the main branch.")
-            title = words.title.strip()[:200]
+            # A commit's title may be shorter than a discussion's.
+            title = message.title.strip()[:200]
             number = self.start(
                 repo,
                 state,
-                words.author,
+                message.author,
                 title if len(title) >= 3 else f"Changes {title}".strip(),
-                words.message,
+                message.message,
                 "open",
             )
-            commit = self.history.add(repo, tree, [head.oid], words)
+            # The state is saved last: nothing refers to what a crash leaves before that.
+            commit = self.history.add(repo, tree, [head.oid], message)
             state.pulls[str(number)].head = commit.oid
             repo.save(state)
         return number, commit
@@ -87,6 +89,7 @@ class Discussions:
         if not number.isascii() or not number.isdigit() or len(number) > 9 or not 0 < int(number) < state.next:
             raise RequestError(404, f"{repo.id!r} has no discussion {number[:20]!r}.", "EntryNotFound")
         thread: Thread = json.loads((repo.folder / "discussions" / f"{int(number)}.json").read_bytes())
+        # The state moves in one step with the branch; the status in the thread's file may be older.
         if pull := state.pulls.get(str(int(number))):
             thread["status"] = pull.status
         return thread
@@ -141,6 +144,7 @@ class Discussions:
             event = _event("status-change", author, {"status": status})
             thread["events"] += [event, *([_comment(author, text)] if text else [])]
             self._write(repo, thread)
+            # Of a pull request the state decides; a crash before it is saved leaves an event too many.
             if pull := state.pulls.get(number):
                 pull.status = str(status)
                 repo.save(state)
@@ -152,6 +156,7 @@ class Discussions:
         clashes = []
         for path, base, theirs in self.history.trees.changes(self._tree(repo, pull.base), self._tree(repo, pull.head)):
             node = self.history.trees.find(ours, path)
+            # Untouched there, or changed to the very same: no clash.
             if node not in (base, theirs):
                 clashes.append(path)
         return clashes
@@ -169,6 +174,7 @@ class Discussions:
             if clashes := self.conflicts(repo, state, pull):
                 raise RequestError(409, f"The main branch changed these files as well: {', '.join(clashes[:20])}.")
             commit = self._merge(repo, state, pull, CommitMessage(author, f"{thread['title']} (#{number})", text or ""))
+            # The branch before the thread: a crash in between loses an event, never the merge.
             state.heads[MAIN] = pull.merged = commit.oid
             pull.status = "merged"
             repo.save(state)
@@ -179,7 +185,7 @@ class Discussions:
             self._write(repo, thread)
             return commit.oid
 
-    def _merge(self, repo: Repo, state: State, pull: Pull, words: CommitMessage) -> Commit:
+    def _merge(self, repo: Repo, state: State, pull: Pull, message: CommitMessage) -> Commit:
         head = self.history.read(repo, state.heads[MAIN])
         draft = Draft(self.history.trees, head.tree)
         changes = self.history.trees.changes(self._tree(repo, pull.base), self._tree(repo, pull.head))
@@ -190,7 +196,7 @@ class Discussions:
             elif isinstance(self.history.trees.find(head.tree, path), File):
                 draft.delete(path, folder=False)
         tree = draft.write()
-        return head if tree == head.tree else self.history.add(repo, tree, [head.oid, pull.head], words)
+        return head if tree == head.tree else self.history.add(repo, tree, [head.oid, pull.head], message)
 
     def commits(self, repo: Repo, pull: Pull) -> list[Commit]:
         """Return the commits of a pull request, the oldest first."""

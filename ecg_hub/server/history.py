@@ -35,6 +35,7 @@ class File:
     @property
     def etag(self) -> str:
         """What the client caches the file under."""
+        # As on the public hub: what a client has in its cache is found again, whichever hub it came from.
         return self.sha256 if self.lfs else self.oid
 
 
@@ -55,6 +56,8 @@ class TreeStore:
         self.disk = disk
         self.folder = disk.root / "trees"
         make_fan(self.folder)
+        # Around the bound method: a decorator's cache would keep every store alive. What is named by its content
+        # never changes.
         self.read = lru_cache(maxsize=4096)(self._read)
 
     def path(self, oid: str) -> Path:
@@ -67,9 +70,11 @@ class TreeStore:
     def write(self, nodes: Mapping[str, Node]) -> str:
         """Keep a folder; returns its oid."""
         content = json.dumps({name: _fields(nodes[name]) for name in sorted(nodes)}, separators=(",", ":")).encode()
+        # 40 digits, as clients expect of git.
         oid = hashlib.sha256(content).hexdigest()[:40]
         path = self.path(oid)
         if path.exists():
+            # Perhaps another request's, renamed a moment ago and not durable yet.
             flush_folder(path.parent)
         else:
             self.disk.write(path, content)
@@ -155,6 +160,7 @@ class Draft:
             if inner is None:
                 raise _nothing(path)
             inner.delete(rest, folder)
+            # As in git, there are no empty folders.
             if not inner._nodes:
                 del self._nodes[head]
             return
@@ -254,15 +260,15 @@ class CommitMessage:
     message: str = ""
 
 
-def encode(tree: str, parents: Iterable[str], words: CommitMessage) -> tuple[str, bytes]:
+def encode(tree: str, parents: Iterable[str], message: CommitMessage) -> tuple[str, bytes]:
     """Return oid and content of a new commit's file."""
     fields = {
         "tree": tree,
         "parents": list(parents),
-        "author": words.author,
+        "author": message.author,
         "date": now(),
-        "title": words.title[:MAX_TITLE],
-        "message": words.message[:MAX_MESSAGE],
+        "title": message.title[:MAX_TITLE],
+        "message": message.message[:MAX_MESSAGE],
     }
     content = json.dumps(fields, sort_keys=True).encode()
     return hashlib.sha256(content).hexdigest()[:40], content
@@ -274,6 +280,7 @@ class History:
     def __init__(self, disk: Disk, trees: TreeStore) -> None:
         self.disk = disk
         self.trees = trees
+        # Commits never change, so they may stay in memory.
         self._load = lru_cache(maxsize=4096)(_load)
 
     def read(self, repo: Repo, oid: str) -> Commit:
@@ -284,9 +291,9 @@ class History:
         """Return oid and content of the first, empty commit of a repository."""
         return encode(self.trees.write({}), (), CommitMessage(author, "initial commit"))
 
-    def add(self, repo: Repo, tree: str, parents: Iterable[str], words: CommitMessage) -> Commit:
+    def add(self, repo: Repo, tree: str, parents: Iterable[str], message: CommitMessage) -> Commit:
         """Write a commit's file; nothing refers to it yet. The caller holds the repository's lock."""
-        oid, content = encode(tree, parents, words)
+        oid, content = encode(tree, parents, message)
         self.disk.write(repo.folder / "commits" / oid, content)
         return self.read(repo, oid)
 
@@ -303,7 +310,7 @@ class History:
         repo: Repo,
         revision: str,
         operations: Iterable[Operation],
-        words: CommitMessage,
+        message: CommitMessage,
         parent: str | None = None,
     ) -> Commit:
         """Apply operations to a branch or pull request; returns its new head, or the old one if nothing differs."""
@@ -313,41 +320,45 @@ class History:
             head, move = branch(repo, state, revision)
             old = self.read(repo, head)
             if parent is not None and repo.resolve(parent, state) != head:
-                return self._repeated(repo, old, steps, words, repo.resolve(parent, state))
+                # The client sends a commit again when its answer was lost: that is no conflict.
+                return self._repeated(repo, old, steps, message, repo.resolve(parent, state))
             tree = self.apply(old.tree, steps)
+            # No empty commit: a folder that is uploaded again must not lengthen the history.
             if tree == old.tree:
                 return old
-            new = self.add(repo, tree, [head], words)
+            # The commit's file before the state that names it: a crash in between leaves a commit that nothing leads
+            # to.
+            new = self.add(repo, tree, [head], message)
             move(new.oid)
             repo.save(state)
             return new
 
-    def squash(self, repo: Repo, name: str, words: CommitMessage) -> Commit:
+    def squash(self, repo: Repo, name: str, message: CommitMessage) -> Commit:
         """Replace the history of a branch by one commit with the same files."""
         with repo.lock:
             state = repo.state()
             head, move = branch(repo, state, name)
-            new = self.add(repo, self.read(repo, head).tree, [], words)
+            new = self.add(repo, self.read(repo, head).tree, [], message)
             move(new.oid)
             repo.save(state)
             return new
 
     def last_changes(self, repo: Repo, oid: str, paths: Iterable[str]) -> dict[str, Commit]:
         """Return for each path the commit that last changed it or something below it."""
-        waiting, found = set(paths), dict[str, Commit]()
+        waiting, latest = set(paths), dict[str, Commit]()
         for commit in self.log(repo, oid):
             if not waiting:
                 break
             parents = [self.read(repo, parent) for parent in commit.parents[:1]]
             if not parents:
-                found.update(dict.fromkeys(waiting, commit))
+                latest.update(dict.fromkeys(waiting, commit))
                 break
             for changed, _, _ in self.trees.changes(parents[0].tree, commit.tree):
                 for path in _with_folders(changed):
                     if path in waiting:
-                        found[path] = commit
+                        latest[path] = commit
                         waiting.discard(path)
-        return found
+        return latest
 
     def apply(self, tree: str, steps: Iterable[Operation]) -> str:
         """Return the tree that operations make of a tree; nothing refers to it yet."""
@@ -359,9 +370,11 @@ class History:
                 draft.put(step.path, step.file)
         return draft.write()
 
-    def _repeated(self, repo: Repo, head: Commit, steps: list[Operation], words: CommitMessage, parent: str) -> Commit:
+    def _repeated(
+        self, repo: Repo, head: Commit, steps: list[Operation], message: CommitMessage, parent: str
+    ) -> Commit:
         """Accept a commit that arrived before, when only its answer was lost; refuse any other with a stale parent."""
-        same = head.parents == (parent,) and (head.author, head.title) == (words.author, words.title[:MAX_TITLE])
+        same = head.parents == (parent,) and (head.author, head.title) == (message.author, message.title[:MAX_TITLE])
         if same and self.apply(self.read(repo, parent).tree, steps) == head.tree:
             return head
         raise RequestError(

@@ -11,7 +11,7 @@ from ecg_hub.server.history import Commit, File, Folder, History, TreeStore, lis
 from ecg_hub.server.pages import MAX_CARD, card_tags
 from ecg_hub.server.repos import MAIN, Repo, RepoStore, State
 from ecg_hub.server.storage import BlobStore
-from ecg_hub.utils.front_matter import CardError, load_yaml, metadata
+from ecg_hub.utils.yaml import CardError, load_yaml, metadata
 
 MAX_CONFIG = 1 << 20  # bytes of a config.json or results file that are read
 _ALWAYS = ("id", "_id")
@@ -58,6 +58,7 @@ class Catalog:
             "createdAt": state.created,
             "private": state.private,
             "gated": state.gated,
+            # The client's objects have these fields; nothing is counted here.
             "disabled": False,
             "downloads": 0,
             "likes": 0,
@@ -73,21 +74,22 @@ class Catalog:
             info["sdk"] = state.sdk
         return info
 
-    def search(self, kind: str, query: Query, known: bool, files: bool = False) -> list[dict[str, Any]]:
+    def search(self, kind: str, query: Query, see_private: bool, files: bool = False) -> list[dict[str, Any]]:
         """Return the repositories that a query asks for, sorted, as info objects of the main branch."""
-        found = []
+        infos = []
+        # No index to go stale: a hospital has hundreds of repositories, and what their cards say is cached by tree.
         for repo in self.repos.all(kind):
             state = repo.state()
-            if state.private and not known:
+            if state.private and not see_private:
                 continue
             if query.author and repo.namespace.lower() != query.author.lower():
                 continue
             info = self.info(repo, self.history.read(repo, state.heads[MAIN]), state, files)
             if query.matches(info):
-                found.append(info)
+                infos.append(info)
         if query.sort in ("lastModified", "createdAt"):
-            found.sort(key=lambda info: str(info[query.sort]), reverse=True)
-        return found
+            infos.sort(key=lambda info: str(info[query.sort]), reverse=True)
+        return infos
 
     def _read_results(self, tree: str) -> list[dict[str, Any]]:
         """Return the entries of `.eval_results/*.yaml`; a file that cannot be read is an entry with `error`."""
@@ -100,7 +102,7 @@ class Catalog:
                 entries += self._results_file(tree, f".eval_results/{name}")
         return entries
 
-    def leaderboard(self, dataset: str, known: bool, derived: bool) -> list[dict[str, Any]]:
+    def leaderboard(self, dataset: str, see_private: bool, derived: bool) -> list[dict[str, Any]]:
         """Rank the models that report results on a dataset, task by task.
 
         A task is better when higher, unless the dataset's card lists it under `lower_is_better` (or its `eval.yaml`, of
@@ -110,7 +112,7 @@ class Catalog:
         rows: dict[str, list[dict[str, Any]]] = {}
         for repo in self.repos.all("models"):
             state = repo.state()
-            if state.private and not known:
+            if state.private and not see_private:
                 continue
             tree = self.history.read(repo, state.heads[MAIN]).tree
             if not derived and self._about("models", tree)["cardData"].get("base_model"):
@@ -166,7 +168,9 @@ class Catalog:
         try:
             card = metadata(self.read_text(tree, "README.md", MAX_CARD) or "")
         except CardError:
+            # A card that cannot be read must not hide its repository.
             card = {}
+        # By content: what lies twice in a revision is stored once.
         sizes = {file.sha256: file.size for file in self.trees.files(tree).values()}
         about: dict[str, Any] = {"cardData": card, "tags": card_tags(card, kind), "usedStorage": sum(sizes.values())}
         if kind == "datasets":
@@ -196,7 +200,7 @@ class Query:
     def __init__(
         self, search: str = "", author: str | None = None, filters: Iterable[str] = (), sort: str = ""
     ) -> None:
-        self.words = search.lower().split()
+        self.terms = search.lower().split()
         self.author = author
         self.filters = {text.lower() for text in filters}
         self.sort = sort
@@ -204,7 +208,7 @@ class Query:
     def matches(self, info: Mapping[str, Any]) -> bool:
         """Return whether an info object fits."""
         tags = {str(tag).lower() for tag in info["tags"]}
-        return all(word in info["id"].lower() for word in self.words) and self.filters <= tags
+        return all(term in info["id"].lower() for term in self.terms) and self.filters <= tags
 
 
 def shorten(info: dict[str, Any], expand: list[str], full: bool, card: bool, config: bool) -> dict[str, Any]:

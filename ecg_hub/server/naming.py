@@ -32,6 +32,7 @@ class RequestError(Exception):
 
     def all_headers(self) -> dict[str, str]:
         """Return the headers of the answer; the message is cut to what a header can carry."""
+        # A header is one line of ASCII, and a message may quote any path that a client sent.
         plain = "".join(letter if " " <= letter <= "~" else "?" for letter in self.message)[:1000]
         headers = {"X-Error-Message": plain, **self.headers}
         if self.code:
@@ -146,11 +147,13 @@ class Address:
 def parse(raw_path: str) -> Address:
     """Read a path as it was sent, still percent-encoded."""
     try:
+        # Split before it is decoded: in `refs%2Fpr%2F1` the slashes belong to the revision.
         parts = [unquote(part, errors="strict") for part in raw_path.split("/")]
     except UnicodeDecodeError:
         raise bad_request("The path is not UTF-8.") from None
     if any("\x00" in part for part in parts):
         raise bad_request("The path holds a NUL.")
+    # Some clients end an address with a slash.
     while parts and not parts[-1]:
         parts.pop()
     while parts and not parts[0]:
@@ -192,6 +195,7 @@ def _web(kind: str, parts: list[str]) -> Address:
 def _split(parts: list[str]) -> tuple[str | None, list[str]]:
     if not parts:
         return None, []
+    # Verbs cannot name a repository, so that ids of one part and of two can be distinguished.
     if len(parts) == 1 or parts[1] in VERBS:
         return parts[0], parts[1:]
     return f"{parts[0]}/{parts[1]}", parts[2:]

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+# No script runs on the hub's own pages, whatever slips into them.
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
@@ -58,10 +59,10 @@ def page(title: str, body: str, status: int = 200, headers: Mapping[str, str] | 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: Iterable[int] = ()) -> str:
     """Return a table; the cells are HTML, the column names plain text."""
     right, names = set(numbers), list(columns)
-    kind = [' class="number"' if place in right else "" for place in range(len(names))]
-    head = "".join(f'<th scope="col"{kind[place]}>{escape(name)}</th>' for place, name in enumerate(names))
+    kind = [' class="number"' if index in right else "" for index in range(len(names))]
+    head = "".join(f'<th scope="col"{kind[index]}>{escape(name)}</th>' for index, name in enumerate(names))
     lines = [
-        "<tr>" + "".join(f"<td{kind[place]}>{cell}</td>" for place, cell in enumerate(row)) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td{kind[index]}>{cell}</td>" for index, cell in enumerate(row)) + "</tr>" for row in rows
     ]
     return f'<table tabindex="0"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
@@ -101,6 +102,7 @@ def render_markdown(text: str, files: str, images: str) -> str:
                 if isinstance(target, str) and target and not _SCHEME.match(target) and target[0] not in "/#":
                     child.attrSet(name, base + target.removeprefix("./"))
             if child.type == "link_open":
+                # A page that somebody's README links to learns nothing of this one and cannot steer it.
                 child.attrSet("rel", "nofollow noopener noreferrer")
     return str(_markdown().renderer.render(tokens, _markdown().options, {}))
 

@@ -118,19 +118,20 @@ class Repo:
     def resolve(self, revision: str, state: State | None = None) -> str:
         """Return the commit that a branch, tag, `refs/...` name or (abbreviated) commit stands for."""
         state = state or self.state()
-        found = state.heads.get(revision) or state.tags.get(revision)
+        # Names come first: a branch may look like an abbreviated commit.
+        commit = state.heads.get(revision) or state.tags.get(revision)
         if revision.startswith("refs/"):
             _, kind, name = [*revision.split("/", 2), ""][:3]
             pull = state.pulls.get(name)
-            found = {"heads": state.heads.get(name), "tags": state.tags.get(name)}.get(kind)
+            commit = {"heads": state.heads.get(name), "tags": state.tags.get(name)}.get(kind)
             if kind == "pr" and pull:
-                found = pull.head
-        if not found and is_commit(revision) and self.has_commit(revision):
-            found = revision
-        found = found or self._abbreviated(revision)
-        if not found:
+                commit = pull.head
+        if not commit and is_commit(revision) and self.has_commit(revision):
+            commit = revision
+        commit = commit or self._abbreviated(revision)
+        if not commit:
             raise revision_not_found(self.id, revision[:200])
-        return found
+        return commit
 
     def _abbreviated(self, revision: str) -> str | None:
         if not _SHORTEST <= len(revision) < 40 or not set(revision) <= set("0123456789abcdef"):
@@ -176,6 +177,7 @@ class RepoStore:
             scratch = self.disk.scratch()
             (scratch / "commits").mkdir(parents=True)
             (scratch / "discussions").mkdir()
+            # All of it elsewhere, then one rename: a repository is there whole or not at all.
             self.disk.write(scratch / "commits" / first[0], first[1])
             self.disk.write(scratch / _STATE, _dump(asdict(state)))
             self._place(scratch, repo.folder)
@@ -186,6 +188,7 @@ class RepoStore:
         with repo.lock:
             scratch = self.disk.scratch()
             try:
+                # It is gone in one step, however long its removal takes.
                 os.rename(repo.folder, scratch)
             except FileNotFoundError:
                 raise repo_not_found(repo.id) from None
@@ -198,6 +201,7 @@ class RepoStore:
         check_name(namespace, "namespace")
         check_name(name)
         target = self._repo(repo.kind, repo_id)
+        # In the same order for everybody: two moves crossing each other would wait for each other.
         first, second = sorted((repo, target), key=lambda one: one.id.lower())
         with first.lock, second.lock:
             if repo_id.lower() != repo.id.lower():
@@ -209,6 +213,7 @@ class RepoStore:
     def _repo(self, kind: str, repo_id: str) -> Repo:
         namespace, name = repo_id.split("/")
         with self._guard:
+            # Without case: where the file system knows none, two spellings are one repository.
             lock = self._locks.setdefault(f"{kind}/{repo_id.lower()}", threading.RLock())
         return Repo(self.disk, kind, repo_id, self.folder / kind / namespace / name, lock)
 
@@ -222,6 +227,7 @@ class RepoStore:
 
     def _place(self, source: Path, target: Path) -> None:
         target.parent.mkdir(exist_ok=True)
+        # The namespace's folder may be new.
         flush_folder(target.parent.parent)
         os.rename(source, target)
         flush_folder(target.parent)

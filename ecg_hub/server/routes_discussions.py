@@ -56,6 +56,7 @@ _CHANGES = {"comment": _comment, "title": _title, "status": _status, "merge": _m
 
 
 def _create(call: Call) -> Response:
+    # What create_pull_request opens has no commits yet; the first one may come days later.
     pull = "draft" if call.body.get("pullRequest") is True else None
     title, text = _text(call, "title"), str(call.body.get("description") or "")
     repo = call.repo()
@@ -69,7 +70,7 @@ def _list(call: Call) -> Response:
     repo, params = call.repo(), call.request.query_params
     state = repo.state()
     kind, status, author = params.get("type", "all"), params.get("status", "all"), params.get("author")
-    found = [
+    threads = [
         thread
         for thread in call.hub.discussions.all(repo, state)
         if (kind == "all" or thread["isPullRequest"] == (kind == "pull_request"))
@@ -78,8 +79,8 @@ def _list(call: Call) -> Response:
     ]
     page = params.get("p", "0")
     start = PAGE * (int(page) if page.isascii() and page.isdigit() and len(page) < 9 else 0)
-    shown = [_summary(repo, thread) for thread in found[start : start + PAGE]]
-    return answer_json({"discussions": shown, "count": len(found), "start": start})
+    shown = [_summary(repo, thread) for thread in threads[start : start + PAGE]]
+    return answer_json({"discussions": shown, "count": len(threads), "start": start})
 
 
 def _read(call: Call) -> Response:
@@ -94,6 +95,7 @@ def details(call: Call, repo: Repo, state: State, thread: Thread, with_diff: boo
     discussions, events = call.hub.discussions, list(thread["events"])
     answer = _summary(repo, thread)
     if pull := state.pulls.get(str(thread["num"])):
+        # Commits stand in the history, everything else in the thread.
         events += [commit_event(commit) for commit in discussions.commits(repo, pull)]
         changes = {"base": f"refs/heads/{MAIN}"}
         if pull.merged:

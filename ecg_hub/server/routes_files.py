@@ -81,6 +81,7 @@ def tree(call: Call) -> Response:
     headers = {"X-Repo-Commit": commit.oid}
     if start + size < len(entries):
         query = [(key, value) for key, value in call.request.query_params.multi_items() if key != "cursor"]
+        # Of this commit: the branch may move on before the next page is asked for.
         address = f"{call.base}/api/{call.address.kind}/{repo.id}/tree/{commit.oid}{'/' + encode(path) if path else ''}"
         headers["Link"] = f'<{address}?{urlencode([*query, ("cursor", start + size)])}>; rel="next"'
     return answer_json(_entries(call, repo, commit, entries[start : start + size]), headers=headers)
@@ -93,14 +94,15 @@ def paths_info(call: Call) -> Response:
     paths = [paths] if isinstance(paths, str) else paths
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths) or len(paths) > MAX_PATHS:
         raise bad_request(f"paths is a list of at most {MAX_PATHS:,} paths.")
-    found: list[tuple[str, Node]] = []
+    entries: list[tuple[str, Node]] = []
+    # A path that is not there is left out, not refused: so the client learns that it is absent.
     for path in dict.fromkeys(path.strip("/") for path in paths):
         node = call.hub.catalog.trees.find(commit.tree, path)
         if path and node is not None:
-            found.append((path, node))
+            entries.append((path, node))
     flag = call.body.get("expand", False)
     expand = str(flag[0] if isinstance(flag, list) and flag else flag).lower() in ("true", "1")
-    return answer_json(_entries(call, repo, commit, found, expand), headers={"X-Repo-Commit": commit.oid})
+    return answer_json(_entries(call, repo, commit, entries, expand), headers={"X-Repo-Commit": commit.oid})
 
 
 def _entries(
@@ -138,6 +140,7 @@ def _stat(blob: Path, repo: Repo, path: str) -> Any:
 
 def _media_type(path: str) -> str:
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    # A page or script of somebody's is shown as text, not run in the hub's name.
     return "text/plain" if kind in _ACTIVE or kind.startswith("text/") else kind
 
 
@@ -156,7 +159,6 @@ def _cursor(call: Call) -> int:
 
 ROUTES: dict[tuple[str, str, str], Route] = {
     ("web", "GET", "resolve"): Route(resolve),
-    ("web", "GET", "raw"): Route(resolve),
     ("web", "GET", "view"): Route(view),
     ("api", "GET", "tree"): Route(tree),
     ("api", "POST", "paths-info"): Route(paths_info, body="json"),

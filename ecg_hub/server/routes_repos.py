@@ -29,6 +29,7 @@ def create(call: Call) -> Response:
     except RequestError as error:
         if error.status != 409:
             raise
+        # create_repo(exist_ok=True) reads the address out of the refusal, spelled as it is here.
         headers = error.all_headers()
         repo = call.hub.repos.get(kind, error.message.split("'")[1])
         return answer_json({"error": error.message, "url": _url(call, repo)}, 409, headers)
@@ -72,12 +73,13 @@ def settings(call: Call) -> Response:
 def info(call: Call) -> Response:
     """GET /api/{kind}/{repo} and .../revision/{revision}."""
     repo, state, commit, _ = call.commit()
-    found = call.hub.catalog.info(repo, commit, state, blobs=call.flag("blobs"))
+    about = call.hub.catalog.info(repo, commit, state, blobs=call.flag("blobs"))
     expand = call.request.query_params.getlist("expand") + call.request.query_params.getlist("expand[]")
     if expand:
-        return answer_json(shorten(found, expand, False, False, False))
-    found.pop("evalResults", None)
-    return answer_json(found)
+        return answer_json(shorten(about, expand, False, False, False))
+    # Long, and asked for by `expand` alone.
+    about.pop("evalResults", None)
+    return answer_json(about)
 
 
 def list_repos(call: Call) -> Response:
@@ -88,22 +90,22 @@ def list_repos(call: Call) -> Response:
     start, size = _number(params.get("skip"), 0), min(_number(params.get("limit"), MAX_PAGE) or MAX_PAGE, MAX_PAGE)
     expand = params.getlist("expand") + params.getlist("expand[]")
     full, card, config = call.flag("full"), call.flag("cardData"), call.flag("config")
-    found = call.hub.catalog.search(call.address.kind, query, call.caller.known, files=full or "siblings" in expand)
-    shown = [shorten(one, expand, full, card, config) for one in found[start : start + size]]
-    return answer_json(shown, headers=_next_page(call, start, size, len(found)))
+    infos = call.hub.catalog.search(call.address.kind, query, call.caller.known, files=full or "siblings" in expand)
+    shown = [shorten(one, expand, full, card, config) for one in infos[start : start + size]]
+    return answer_json(shown, headers=_next_page(call, start, size, len(infos)))
 
 
 def refs(call: Call) -> Response:
     """GET /api/{kind}/{repo}/refs."""
     state = call.repo().state()
-    found = {
+    answer = {
         "branches": [_ref(name, f"refs/heads/{name}", oid) for name, oid in sorted(state.heads.items())],
         "tags": [_ref(name, f"refs/tags/{name}", oid) for name, oid in sorted(state.tags.items())],
         "converts": [],
     }
     if call.flag("include_prs"):
-        found["pullRequests"] = [_ref(n, f"refs/pr/{n}", state.pulls[n].head) for n in sorted(state.pulls, key=int)]
-    return answer_json(found)
+        answer["pullRequests"] = [_ref(n, f"refs/pr/{n}", state.pulls[n].head) for n in sorted(state.pulls, key=int)]
+    return answer_json(answer)
 
 
 def commits(call: Call) -> Response:
@@ -206,6 +208,7 @@ def _named(call: Call) -> str:
 
 def _private(body: dict[str, Any]) -> bool | None:
     visibility = body.get("visibility")
+    # huggingface_hub 2 sends `visibility`, versions before it `private`.
     if visibility is None:
         return body["private"] if isinstance(body.get("private"), bool) else None
     if visibility not in _VISIBILITY:
@@ -243,6 +246,7 @@ def _next_page(call: Call, start: int, size: int, total: int) -> dict[str, str]:
     if start + size >= total:
         return {}
     query = [(key, value) for key, value in call.request.query_params.multi_items() if key != "skip"]
+    # As it was sent: decoded, the slash of `refs%2Fpr%2F1` would be one of the path.
     path = call.request.scope["raw_path"].decode("ascii")
     return {"Link": f'<{call.base}{path}?{urlencode([*query, ("skip", start + size)])}>; rel="next"'}
 

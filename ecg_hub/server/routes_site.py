@@ -1,9 +1,11 @@
-"""Who am I, metadata checks, health, and the pages that people look at."""
+"""Who am I, metadata checks, health, and the pages that people look at, leaderboards among them."""
 
 from __future__ import annotations
 
 import json
+import mimetypes
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
@@ -12,7 +14,7 @@ from ecg_hub.server.auth import token_needed
 from ecg_hub.server.calls import Call, Route, answer_json
 from ecg_hub.server.history import Commit, File, Folder
 from ecg_hub.server.info import Query
-from ecg_hub.server.naming import KINDS, encode, entry_not_found, too_large
+from ecg_hub.server.naming import KINDS, RequestError, check_path, encode, entry_not_found, too_large
 from ecg_hub.server.pages import (
     MAX_CARD,
     STYLE,
@@ -23,13 +25,15 @@ from ecg_hub.server.pages import (
     table,
     tags,
 )
-from ecg_hub.server.repos import Repo
-from ecg_hub.server.routes_boards import board_list
+from ecg_hub.server.repos import MAIN, Repo
 from ecg_hub.server.routes_discussions import details
-from ecg_hub.utils.front_matter import CardError, metadata, split_card
+from ecg_hub.server.routes_files import STATIC_POLICY, Download
+from ecg_hub.utils.yaml import CardError, metadata, split_card
 
 MAX_ROWS = 500
 MAX_SHOWN = 500_000  # bytes of a text file on its page
+PAGE, _INDEX = "page", "index.html"
+_WAIT = {"Refresh": "3", "Retry-After": "3", "Cache-Control": "no-store"}
 
 
 def whoami(call: Call) -> Response:
@@ -61,12 +65,14 @@ def validate_yaml(call: Call) -> Response:
     try:
         metadata(content)
     except CardError as error:
+        # ModelCard.validate takes a 400 for a card that is wrong, any other status for a hub that is.
         return answer_json({"errors": [{"message": str(error)}], "warnings": []}, 400)
     return answer_json({"errors": [], "warnings": []})
 
 
 def health(call: Call) -> Response:
     """GET /healthz: that the hub runs and its folder can be read."""
+    # A full disk is an error here, so that whoever watches learns of it before uploads fail.
     call.hub.disk.check_room(0)
     return Response(b"ok\n", media_type="text/plain")
 
@@ -87,9 +93,9 @@ def index(call: Call) -> Response:
 
 def list_page(call: Call) -> Response:
     """GET /models, /datasets, /spaces: repositories of a kind; `search` narrows them."""
-    kind, words = call.address.kind, call.request.query_params.get("search", "")
-    form = f'<form><label>Search <input name="search" value="{escape(words)}"></label></form>'
-    query = Query(search=words, sort="lastModified")
+    kind, search = call.address.kind, call.request.query_params.get("search", "")
+    form = f'<form><label>Search <input name="search" value="{escape(search)}"></label></form>'
+    query = Query(search=search, sort="lastModified")
     return page(f"{kind} - ECG hub", f"<h1>{kind.capitalize()}</h1>{form}{_repo_table(call, kind, query)}")
 
 
@@ -125,6 +131,7 @@ def blob_page(call: Call) -> Response:
         raise entry_not_found(repo.id, path, commit.oid)
     address = f"/{repo.web_path}/resolve/{revision.replace('/', '%2F')}/{encode(path)}"
     text = call.hub.catalog.read_text(commit.tree, path, MAX_SHOWN)
+    # Larger or binary: the file itself, under its own address and policy.
     if text is None or "\0" in text:
         return RedirectResponse(address)
     body = f"<h2>{escape(path)}</h2><p>{link(f'{address}?download=true', 'Download')}</p><pre>{escape(text)}</pre>"
@@ -186,7 +193,7 @@ def discussions_page(call: Call) -> Response:
 
 
 def _repo_table(call: Call, kind: str, query: Query) -> str:
-    found = call.hub.catalog.search(kind, query, call.caller.known)
+    infos = call.hub.catalog.search(kind, query, call.caller.known)
     front = "" if kind == "models" else f"{kind}/"
     rows = [
         [
@@ -195,24 +202,24 @@ def _repo_table(call: Call, kind: str, query: Query) -> str:
             size_text(info["usedStorage"]),
             escape(", ".join(info["tags"][:6])),
         ]
-        for info in found[:MAX_ROWS]
+        for info in infos[:MAX_ROWS]
     ]
     if not rows:
         return '<p class="muted">none</p>'
-    more = f'<p class="muted">{len(found) - MAX_ROWS:,} more</p>' if len(found) > MAX_ROWS else ""
+    more = f'<p class="muted">{len(infos) - MAX_ROWS:,} more</p>' if len(infos) > MAX_ROWS else ""
     return table(["repository", "changed", "size", "tags"], rows, [2]) + more
 
 
 def _head(repo: Repo, commit: Commit, revision: str) -> str:
-    place = f"/{repo.web_path}"
+    address = f"/{repo.web_path}"
     quoted = revision.replace("/", "%2F")
     links = [
-        link(f"{place}/tree/{quoted}", "Files"),
-        link(f"{place}/commits/{quoted}", "History"),
-        link(f"{place}/discussions", "Discussions"),
+        link(f"{address}/tree/{quoted}", "Files"),
+        link(f"{address}/commits/{quoted}", "History"),
+        link(f"{address}/discussions", "Discussions"),
     ]
     return (
-        f"<h1>{link(place, repo.id)}</h1><p>{' · '.join(links)}</p>"
+        f"<h1>{link(address, repo.id)}</h1><p>{' · '.join(links)}</p>"
         f'<p class="muted">{escape(revision)} · {commit.oid[:12]} · {escape(commit.date)}</p>'
     )
 
@@ -243,6 +250,75 @@ def _event(event: dict[str, Any]) -> str:
     return f'<article><p class="muted">{who}</p>{texts[event["type"]]()}</article>'
 
 
+def leaderboard(call: Call) -> Response:
+    """GET /datasets/{repo}/leaderboard: what models report; .../leaderboard/page/...: the page of its results."""
+    if call.address.kind != "datasets":
+        raise RequestError(404, "Only datasets have leaderboards.")
+    if call.address.tail[:1] == (PAGE,):
+        return _made_page(call, "/".join(call.address.tail[1:]) or _INDEX)
+    if call.address.tail:
+        raise RequestError(404, "This hub does not offer that address.")
+    repo = call.repo()
+    rows = [
+        [
+            escape(row["taskId"]),
+            str(row["rank"]),
+            link(f"/{row['modelId']}", row["modelId"]),
+            f"{row['value']:.6g}",
+            link(f"/{row['modelId']}/blob/main/{encode(row['filename'])}", "reported"),
+        ]
+        for row in call.hub.catalog.leaderboard(repo.id, call.caller.known, derived=True)
+    ]
+    body = f"<h1>{link(f'/{repo.web_path}', repo.id)}: leaderboard</h1>"
+    if call.hub.boards.holds_results(_tree(call, repo)):
+        body += f"<p>{link(page_address(repo), 'The page of the results')}: every score that has its predictions is "
+        body += "computed again, with intervals.</p>"
+    body += "<p>Below, what the models' repositories report, unchecked.</p>"
+    return page(f"Leaderboard - {repo.id}", body + table(["task", "rank", "model", "value", ""], rows, [1, 3]))
+
+
+def board_list(call: Call) -> str:
+    """Return a list of the leaderboards as HTML, with a heading; empty where there are none."""
+    items = []
+    for info in call.hub.catalog.search("datasets", Query(sort="lastModified"), call.caller.known):
+        repo = call.hub.repos.get("datasets", info["id"])
+        if call.hub.boards.holds_results(_tree(call, repo)):
+            items.append(f"<li>{link(page_address(repo), repo.id)}</li>")
+    return f"<h2>Leaderboards</h2><ul>{''.join(items)}</ul>" if items else ""
+
+
+def page_address(repo: Repo) -> str:
+    """Return where the page of a repository of results is shown."""
+    return f"/{repo.web_path}/leaderboard/{PAGE}/{_INDEX}"
+
+
+def _made_page(call: Call, path: str) -> Response:
+    repo = call.repo()
+    tree = _tree(call, repo)
+    if not call.hub.boards.holds_results(tree):
+        raise RequestError(404, f"{repo.id!r} holds no results that `ecg-eval push` wrote.")
+    state, folder = call.hub.boards.page(repo.id, tree)
+    if state == "failed":
+        raise RequestError(500, f"The page of {repo.id!r} cannot be made; the hub's log says why.")
+    if state == "making":
+        body = f'<h1>{escape(repo.id)}</h1><p role="status">The scores are computed again from their predictions. '
+        return page(f"Leaderboard - {repo.id}", body + "This page opens by itself when that is done.</p>", 202, _WAIT)
+    return _file(folder, check_path(path))
+
+
+def _file(folder: Path, path: str) -> Response:
+    file = folder / path
+    if not file.is_file():
+        raise RequestError(404, f"The leaderboard has no file {path[:200]!r}.")
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    headers = {"Content-Security-Policy": STATIC_POLICY, "Cache-Control": "private, no-cache"}
+    return Download(file, headers=headers, media_type=kind)
+
+
+def _tree(call: Call, repo: Repo) -> str:
+    return call.hub.history.read(repo, repo.state().heads[MAIN]).tree
+
+
 ROUTES: dict[tuple[str, str, str], Route] = {
     ("site", "GET", "api/whoami-v2"): Route(whoami, write=None),
     # ModelCard.validate sends no token.
@@ -257,4 +333,5 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("web", "GET", "commits"): Route(commits_page),
     ("web", "GET", "commit"): Route(commit_page),
     ("web", "GET", "discussions"): Route(discussions_page),
+    ("web", "GET", "leaderboard"): Route(leaderboard),
 }

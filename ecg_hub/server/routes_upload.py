@@ -23,6 +23,8 @@ MAX_REGULAR = 1 << 20  # bytes of a file that travels inside a commit
 MAX_LINE = 16 << 20  # bytes of a line of a commit, in base64; clients may send larger files this way than asked to
 MAX_OPERATIONS = 200_000
 MAX_OBJECTS = 1000
+# By name where it can be said: `datasets` deletes a Parquet file once it is pre-uploaded, so it cannot come inside
+# the commit.
 _BINARY = (
     *(".7z", ".arrow", ".bin", ".bz2", ".ckpt", ".feather", ".gz", ".h5", ".hdf5", ".joblib", ".mat", ".msgpack"),
     *(".npy", ".npz", ".onnx", ".parquet", ".pb", ".pickle", ".pkl", ".pt", ".pth", ".safetensors", ".tar", ".tgz"),
@@ -46,6 +48,7 @@ def preupload(call: Call) -> Response:
         call.hub.blobs.check_size(size)
         node = trees.find(commit.tree, path)
         mode = _mode(path, size, str(file.get("sample", "")))
+        # The client leaves out a file with this oid; one that is stored in the other way has to come.
         there = node.etag if isinstance(node, File) and (node.lfs or mode == "regular") else None
         answer.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": there})
     return answer_json({"files": answer, "commitOid": commit.oid})
@@ -61,6 +64,7 @@ def lfs_batch(call: Call) -> Response:
     call.repo()
     asked = {check_sha256(one.get("oid")): check_size(one.get("size")) for one in objects}
     wanted = {sha256: size for sha256, size in asked.items() if call.hub.blobs.size(sha256) != size}
+    # With each object, as the protocol has it: the client shows the sentence to its user.
     refusal = None
     try:
         call.hub.disk.check_room(sum(wanted.values()))
@@ -132,16 +136,16 @@ async def commit(call: Call) -> Response:
 
 
 def _finish(call: Call, repo: Repo, reader: _CommitReader) -> Response:
-    words, parent = reader.words()
+    message, parent = reader.message()
     revision = call.revision()[0]
     answer: dict[str, Any] = {"success": True}
     if call.flag("create_pr"):
         if revision != MAIN:
             raise bad_request(f"A pull request starts from {MAIN!r}, not from {revision!r}.")
-        number, new = call.hub.discussions.propose(repo, reader.operations, words, parent)
+        number, new = call.hub.discussions.propose(repo, reader.operations, message, parent)
         answer["pullRequestUrl"] = f"{call.base}/{repo.web_path}/discussions/{number}"
     else:
-        new = call.hub.history.commit(repo, revision, reader.operations, words, parent)
+        new = call.hub.history.commit(repo, revision, reader.operations, message, parent)
     answer |= {"commitUrl": f"{call.base}/{repo.web_path}/commit/{new.oid}", "commitOid": new.oid}
     return answer_json(answer)
 
@@ -185,7 +189,7 @@ class _CommitReader:
             if len(self.operations) > MAX_OPERATIONS:
                 raise too_large(f"A commit may have {MAX_OPERATIONS:,} operations.")
 
-    def words(self) -> tuple[CommitMessage, str | None]:
+    def message(self) -> tuple[CommitMessage, str | None]:
         """Return author and message, and the parent that the client saw."""
         header = self._header or {}
         title = header.get("summary")
@@ -229,6 +233,7 @@ class _CommitReader:
             raise missing_content(path, sha256)
         if "size" in value and check_size(value["size"]) != size:
             raise bad_request(f"{path!r} is announced with {value['size']} bytes; the content {sha256} has {size}.")
+        # On the disk before a commit names it.
         self._call.hub.blobs.settle(sha256)
         return File(git_oid(lfs_pointer(sha256, size)), size, sha256, lfs=True)
 
@@ -253,19 +258,21 @@ async def _batches(call: Call) -> AsyncIterator[list[bytes]]:
 
 def _lfs_object(call: Call, sha256: str, size: int, wanted: bool, refusal: dict[str, Any] | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"oid": sha256, "size": size, "authenticated": True}
+    # Without `actions` the client takes it as uploaded: the same content is never sent twice.
     if not wanted:
         return answer
     if refusal:
         return {"oid": sha256, "size": size, "error": refusal}
-    place = f"{call.base}/lfs/{sha256}"
+    address = f"{call.base}/lfs/{sha256}"
     answer["actions"] = {
-        "upload": {"href": f"{place}?{call.hub.signer.query(sha256, size)}", "header": {}},
-        "verify": {"href": f"{place}/verify", "header": {}},
+        "upload": {"href": f"{address}?{call.hub.signer.query(sha256, size)}", "header": {}},
+        "verify": {"href": f"{address}/verify", "header": {}},
     }
     return answer
 
 
 def _mode(path: str, size: int, sample: str) -> str:
+    # The client sends empty files as regular ones, whatever it is told.
     if size == 0:
         return "regular"
     if size > MAX_REGULAR or path.lower().endswith(_BINARY):
@@ -287,9 +294,11 @@ def _mode(path: str, size: int, sample: str) -> str:
 ROUTES: dict[tuple[str, str, str], Route] = {
     ("api", "POST", "preupload"): Route(preupload, write=True, body="json"),
     ("api", "POST", "commit"): Route(commit, write=True),
+    # There is no Xet here; the refusal names the variable that switches it off.
     ("api", "GET", "xet-write-token"): Route(xet, write=None),
     ("api", "GET", "xet-read-token"): Route(xet, write=None),
     ("web", "POST", "lfs-batch"): Route(lfs_batch, write=True, body="json"),
+    # Signed: huggingface_hub sends no token to the address of an upload.
     ("site", "PUT", "lfs"): Route(lfs_put, write=None),
     ("site", "POST", "lfs/verify"): Route(lfs_verify, write=True, body="json"),
 }

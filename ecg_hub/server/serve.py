@@ -62,17 +62,17 @@ class Audit:
 
 def audit(hub: Hub, content: bool = True) -> Audit:
     """Walk over every commit that a branch, tag or pull request leads to."""
-    found = Audit()
+    report = Audit()
     for kind in KINDS:
         for repo in hub.repos.all(kind):
-            found.repositories += 1
-            for tree in _trees(hub, repo, found):
-                _walk(hub, tree, f"{kind}/{repo.id}", found)
-    for sha256, size in found.blobs.items() if content else ():
+            report.repositories += 1
+            for tree in _trees(hub, repo, report):
+                _walk(hub, tree, f"{kind}/{repo.id}", report)
+    for sha256, size in report.blobs.items() if content else ():
         problem = _compare(hub, sha256, size)
         if problem:
-            found.problems.append(problem)
-    return found
+            report.problems.append(problem)
+    return report
 
 
 def collect(hub: Hub) -> tuple[int, int]:
@@ -80,32 +80,33 @@ def collect(hub: Hub) -> tuple[int, int]:
 
     Nothing is removed from a hub that is not whole: what looks unused may belong to what cannot be read.
     """
-    found = audit(hub, content=False)
-    if found.problems:
+    report = audit(hub, content=False)
+    if report.problems:
         return 0, 0
     for kind in KINDS:
         for repo in hub.repos.all(kind):
             for entry in sorted((repo.folder / "commits").iterdir()):
-                if entry.name not in found.reachable[f"{kind}/{repo.id}"]:
+                if entry.name not in report.reachable[f"{kind}/{repo.id}"]:
                     entry.unlink()
+    # Commits before content: an interruption leaves content without a commit, never a commit without content.
     count = size = 0
     for path in hub.blobs.all():
-        if path.name not in found.blobs:
+        if path.name not in report.blobs:
             count, size = count + 1, size + path.stat().st_size
             path.unlink()
     for folder in sorted(hub.history.trees.folder.iterdir()):
         for path in sorted(folder.iterdir()):
-            if path.name not in found.trees:
+            if path.name not in report.trees:
                 path.unlink()
     return count, size
 
 
-def _trees(hub: Hub, repo: Repo, found: Audit) -> Iterator[str]:
+def _trees(hub: Hub, repo: Repo, report: Audit) -> Iterator[str]:
     """Yield the tree of every commit that a branch, tag or pull request leads to."""
     state = repo.state()
     waiting = [*state.heads.values(), *state.tags.values()]
     waiting += [oid for pull in state.pulls.values() for oid in (pull.head, pull.base, pull.merged) if oid]
-    seen = found.reachable.setdefault(f"{repo.kind}/{repo.id}", set())
+    seen = report.reachable.setdefault(f"{repo.kind}/{repo.id}", set())
     while waiting:
         oid = waiting.pop()
         if oid in seen:
@@ -114,29 +115,29 @@ def _trees(hub: Hub, repo: Repo, found: Audit) -> Iterator[str]:
         try:
             commit = hub.history.read(repo, oid)
         except (OSError, ValueError, TypeError, KeyError):
-            found.problems.append(f"{repo.kind}/{repo.id}: commit {oid} is missing or cannot be read")
+            report.problems.append(f"{repo.kind}/{repo.id}: commit {oid} is missing or cannot be read")
             continue
-        found.commits += 1
+        report.commits += 1
         waiting += commit.parents
         yield commit.tree
 
 
-def _walk(hub: Hub, oid: str, where: str, found: Audit) -> None:
-    if oid in found.trees:
+def _walk(hub: Hub, oid: str, where: str, report: Audit) -> None:
+    if oid in report.trees:
         return
-    found.trees.add(oid)
+    report.trees.add(oid)
     try:
         nodes = hub.history.trees.read(oid)
     except (OSError, ValueError, TypeError, LookupError):
-        found.problems.append(f"{where}: folder {oid} is missing or cannot be read")
+        report.problems.append(f"{where}: folder {oid} is missing or cannot be read")
         return
     for node in nodes.values():
         if isinstance(node, Folder):
-            _walk(hub, node.oid, where, found)
+            _walk(hub, node.oid, where, report)
             continue
         if hub.blobs.size(node.sha256) != node.size:
-            found.problems.append(f"{where}: content {node.sha256} is missing or of the wrong size")
-        found.blobs[node.sha256] = node.size
+            report.problems.append(f"{where}: content {node.sha256} is missing or of the wrong size")
+        report.blobs[node.sha256] = node.size
 
 
 def _compare(hub: Hub, sha256: str, size: int) -> str | None:
@@ -172,8 +173,10 @@ def open_hub(root: Path, options: Options, token_file: Path | None = None) -> It
 
     tokens = _tokens(token_file)
     _prepare(root)
+    # Locks and caches live in one process: a second one would not know of them.
     with _alone(root):
         hub = Hub(root, options, tokens, _key(root))
+        # Only under the lock: before it, these may be uploads of another server.
         hub.disk.empty_temporary()
         try:
             yield hub
@@ -338,17 +341,18 @@ def _tokens(path: Path | None) -> TokenFile | None:
 def _prepare(root: Path) -> None:
     marker = root / "FORMAT"
     try:
+        # Private repositories lie there as plain files.
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not marker.exists():
             if any(entry.name not in ("lock", "FORMAT.new") for entry in root.iterdir()):
                 raise InputError(f"--root {str(root)!r} is neither empty nor the folder of a hub; give another folder.")
             with replacing(marker, root / "FORMAT.new") as new:
                 new.write_text(FORMAT)
-        found = marker.read_text()
+        version = marker.read_text()
     except OSError as error:
         raise InputError(f"--root {str(root)!r} cannot be used: {error.strerror or error}.") from error
-    if found != FORMAT:
-        raise DataError(f"{str(root)!r} has the format {found.strip()!r}; this version reads {FORMAT.strip()!r}.")
+    if version != FORMAT:
+        raise DataError(f"{str(root)!r} has the format {version.strip()!r}; this version reads {FORMAT.strip()!r}.")
 
 
 def _alone(root: Path) -> contextlib.AbstractContextManager[Any]:
@@ -365,18 +369,21 @@ def _key(root: Path) -> bytes:
             file.write(secrets.token_bytes(32))
             file.flush()
             os.fsync(file.fileno())
+        # Whole or absent: with half a key, upload addresses would stop being valid at the next start.
         os.replace(scratch, path)
     return path.read_bytes()
 
 
 def _listen(address: Address) -> socket.socket:
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, socket_address = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
         # With the protocol named, asyncio switches Nagle's algorithm off; without, each answer waits 40 ms.
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
+            listener.bind(socket_address)
             listener.listen(2048)
         except OSError:
             listener.close()

@@ -53,6 +53,7 @@ class Disk:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file that replaces the old one in one step and survives a loss of power."""
+        # In tmp rather than beside it: what a kill leaves there is removed at the next start.
         with replacing(path, self.scratch()) as scratch:
             scratch.write_bytes(content)
 
@@ -100,6 +101,7 @@ class BlobStore:
     def add(self, content: bytes) -> str:
         """Keep content; returns its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
+        # By size too: what a damaged disk has cut short is written again.
         if self.size(sha256) == len(content):
             self.settle(sha256)
             return sha256
@@ -123,7 +125,7 @@ class BlobStore:
 
 
 class BlobWriter:
-    """Content on its way in: hashed while it is written, thrown away unless `finish` accepts it."""
+    """Content on its way in: hashed while it is written, deleted unless `finish` accepts it."""
 
     def __init__(self, store: BlobStore) -> None:
         self._store = store
@@ -141,6 +143,7 @@ class BlobWriter:
                 raise too_large(f"The file is over this hub's limit of {self._store.max_size:,} bytes.")
             self._hash.update(chunk)
             self._file.write(chunk)
+        # Other uploads were promised the same room, and may have taken it.
         if self.size - self._checked >= 64 * CHUNK:
             self._store.disk.check_room(0)
             self._checked = self.size
@@ -174,6 +177,7 @@ class BlobWriter:
 def make_fan(folder: Path) -> None:
     """Make the 256 sub-folders 00 to ff."""
     folder.mkdir(parents=True, exist_ok=True)
+    # Some file systems grow slow with a million names in one folder.
     for number in range(256):
         (folder / f"{number:02x}").mkdir(exist_ok=True)
     flush_folder(folder)

@@ -9,21 +9,23 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from ecg_hub.errors import CheckpointError, EcgHubError, ResultError
 
 HOME_OPTION = "ECG_HUB_HOME"
+Settings = TypeVar("Settings")
 
 
 def take_lock(path: Path, busy: Exception) -> AbstractContextManager[Any]:
     """Lock a file without waiting; the lock is released with the context, or when the process ends, however it ends."""
     try:
+        # A lock of the operating system: unlike a file that merely exists, it cannot outlive its process.
         return FileLock(path).acquire(timeout=0)
     except Timeout as error:
         raise busy from error
@@ -41,11 +43,35 @@ def alone(folder: Path, lock_file: str, busy: EcgHubError, option: str) -> Itera
         yield
 
 
+def resumed(
+    stored: Settings | None,
+    differences: Callable[[Settings], Sequence[str]],
+    refusal: Callable[[Sequence[str]], EcgHubError],
+    *,
+    overwrite: bool = False,
+) -> Settings | None:
+    """Return what a folder goes on with: it continues only with equal settings, and None means that it is begun.
+
+    Args:
+        stored: what the folder was made with; None for a new one.
+        differences: says in words where that differs from what is asked for.
+        refusal: makes the error of these words.
+        overwrite: begin a folder of other settings anew instead of refusing it; the caller empties it.
+    """
+    different = differences(stored) if stored is not None else ()
+    if not different:
+        return stored
+    if overwrite:
+        return None
+    raise refusal(different)
+
+
 def put_in_place(new: Path, target: Path) -> None:
     """Rename a finished folder to its place; a folder that is there goes only once the new one stands."""
     if not target.exists():
         os.replace(new, target)
         return
+    # In the same folder: a rename works within one file system alone.
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", suffix=".tmp", dir=target.parent))
     try:
         os.replace(target, aside / target.name)
@@ -55,6 +81,7 @@ def put_in_place(new: Path, target: Path) -> None:
             os.replace(aside / target.name, target)
             raise
     finally:
+        # A failure here leaves a temporary folder, not a half-replaced one.
         shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -120,6 +147,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        # What is in a folder reaches the disk before the folder that names it.
         for entry in sorted(temporary.rglob("*"), reverse=True):
             (flush_folder if entry.is_dir() else flush_file)(entry)
         flush_folder(temporary)
@@ -163,12 +191,14 @@ def unwritable(path: Path, error: OSError, option: str = HOME_OPTION) -> Checkpo
 
 
 def _beside(path: Path) -> Path:
+    # Hidden, in the same folder (a rename does not cross file systems), and of no other process's name.
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def flush_file(path: Path) -> None:
     """Bring the content of a file to the disk."""
     with path.open("rb") as file:
+        # Flushes the file's pages whoever wrote them, so that a descriptor for reading will do.
         os.fsync(file.fileno())
 
 
@@ -185,6 +215,7 @@ def flush_folder(folder: Path) -> None:
 SUMS_FILE = "SHA256SUMS.txt"
 """What PhysioNet calls the list that lies beside the files."""
 
+# As md5sum and sha256sum write them: a star stands for binary mode, and some lists begin their names with './'.
 _LINE = re.compile(r"^([0-9a-fA-F]{32}|[0-9a-fA-F]{64})[ \t]+[*]?(?:\./)?(\S.*?)\s*$")
 _ALGORITHMS = {32: "md5", 64: "sha256"}
 
@@ -194,12 +225,12 @@ def parse_sums(text: str) -> dict[str, str]:
 
     Names that leave the folder of the list ("..", absolute) are skipped as well.
     """
-    found = {}
+    sums = {}
     for line in text.splitlines():
         match = _LINE.match(line)
         if match and is_inside(match[2]):
-            found[match[2]] = f"{_ALGORITHMS[len(match[1])]}:{match[1].lower()}"
-    return found
+            sums[match[2]] = f"{_ALGORITHMS[len(match[1])]}:{match[1].lower()}"
+    return sums
 
 
 def sums_text(sums: Mapping[str, str]) -> str:
@@ -220,10 +251,12 @@ def file_matches(path: Path, checksum: str) -> bool:
 
 def _file_digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
+        # MD5 is what hosts state, against damage: no matter of security, or OpenSSL in FIPS mode refuses it.
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def is_inside(name: str) -> bool:
     """Tell whether a name in POSIX form stays below the folder that it is relative to."""
+    # A backslash parts folders on Windows, and ':' follows a drive.
     parts = name.replace("\\", "/").split("/")
     return bool(name) and not name.startswith(("/", "\\")) and ".." not in parts and ":" not in parts[0]

@@ -1,7 +1,7 @@
-"""One file over HTTP: continued where it broke off, checked against its checksum, and never half there.
+"""One file over HTTP, continued, checked and never half there; and what figshare and Zenodo say of their files.
 
 The file grows under `<name>.part` and gets its name when it is whole. Beside it `<name>.part.json` says what it is a
-part of, so that a part of another version is thrown away instead of being continued.
+part of, so that a part of another version is deleted instead of being continued.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx2
 from tqdm import tqdm
@@ -24,7 +24,11 @@ from ecg_hub.errors import CheckpointError
 from ecg_hub.utils import __version__
 from ecg_hub.utils.files import HOME_OPTION, file_matches, rename_file, unwritable
 
+FIGSHARE = "https://api.figshare.com/v2"
+ZENODO = "https://zenodo.org/api"
+# What passes by itself.
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
+# Packed on the way, sizes and ranges would be those of the packed bytes.
 _HEADERS = {"User-Agent": f"ecg-hub/{__version__}", "Accept-Encoding": "identity"}
 _LONGEST_WAIT_SECONDS = 60.0
 
@@ -83,7 +87,7 @@ class RetryPolicy:
 
 
 class _TransferError(Exception):
-    """The transfer stopped in a way that another attempt may mend."""
+    """The transfer stopped in a way that another attempt may fix."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
@@ -93,6 +97,7 @@ class _TransferError(Exception):
 def open_client() -> httpx2.Client:
     """Open an HTTP client with our headers; proxies and certificates come from the usual environment variables."""
     timeout = httpx2.Timeout(60.0, connect=30.0)
+    # Hosts redirect to their storage; a token does not go along to another host.
     return httpx2.Client(follow_redirects=True, timeout=timeout, headers=_HEADERS)
 
 
@@ -171,9 +176,9 @@ class _Part:
         self.path = target.with_name(f"{target.name}.part")
         self._about = target.with_name(f"{target.name}.part.json")
         self._identity = {"url": remote.url, "size": remote.size, "checksum": remote.checksum}
-        known = self._read()
-        self.etag: str | None = known.pop("etag", None)
-        if known != self._identity or (remote.size is not None and self.size > remote.size):
+        note = self._read()
+        self.etag: str | None = note.pop("etag", None)
+        if note != self._identity or (remote.size is not None and self.size > remote.size):
             self.discard()
 
     @property
@@ -183,24 +188,26 @@ class _Part:
 
     def note(self, etag: str | None) -> None:
         """Remember what the bytes are a part of."""
+        # A weak ETag means alike, not equal byte for byte; If-Range must not carry one (RFC 9110, 13.1.5).
         self.etag = None if etag is None or etag.startswith("W/") else etag
         self._about.write_text(json.dumps({**self._identity, "etag": self.etag}), encoding="utf-8")
 
     def discard(self) -> None:
-        """Throw the bytes away."""
+        """Delete the bytes."""
         self.etag = None
         for path in (self.path, self._about):
             path.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Give the file its name."""
+        # The note goes last: a note without its part does no harm, a part without its note is fetched again.
         rename_file(self.path, self.target)
         self._about.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
         with suppress(OSError, ValueError):
-            known = json.loads(self._about.read_text(encoding="utf-8"))
-            return known if isinstance(known, dict) else {}
+            note = json.loads(self._about.read_text(encoding="utf-8"))
+            return note if isinstance(note, dict) else {}
         return {}
 
 
@@ -214,7 +221,7 @@ def _complete(remote: RemoteFile, part: _Part, patience: RetryPolicy, bar: Any, 
         part.discard()
         raise remote.error(
             f"{remote.name} came with {size:,} bytes and another checksum than {remote.host} states "
-            f"({remote.checksum}, {remote.size} bytes), and was thrown away. The same command starts over."
+            f"({remote.checksum}, {remote.size} bytes), and was deleted. The same command starts over."
         )
     part.finish()
 
@@ -228,6 +235,7 @@ def _patiently(
         try:
             return attempt()
         except (_TransferError, httpx2.TransportError) as error:
+            # An attempt that brought bytes counts as a new start: over a line with many cuts a file still arrives.
             failures = 1 if progress() > before else failures + 1
             before = progress()
             if failures > patience.retries:
@@ -255,6 +263,7 @@ def _fetch_rest(client: httpx2.Client, remote: RemoteFile, part: _Part, bar: Any
         return
     headers = {"Range": f"bytes={here}-"} if here else {}
     if here and part.etag is not None:
+        # A host whose file has changed then sends the whole new one instead of the rest of it.
         headers["If-Range"] = part.etag
     with client.stream("GET", remote.url, headers=headers) as response:
         if response.status_code == 416:
@@ -267,9 +276,11 @@ def _fetch_rest(client: httpx2.Client, remote: RemoteFile, part: _Part, bar: Any
         if response.status_code == 206 and not continues:
             part.discard()
             raise _TransferError("it sends another range than was asked for; starting over")
+        # Before the first byte: bytes without this note are not continued.
         part.note(response.headers.get("ETag"))
         bar.update((here if continues else 0) - bar.n)
         with part.path.open("ab" if continues else "wb") as file:
+            # As they come, since the checksum is of these bytes.
             for chunk in response.iter_raw():
                 file.write(chunk)
                 bar.update(len(chunk))
@@ -303,4 +314,46 @@ def _check_space(remote: RemoteFile, part: _Part) -> None:
     free = shutil.disk_usage(part.path.parent).free
     needed = 0 if remote.size is None else remote.size - part.size
     if needed > free:
+        # As the operating system would say it later: there is one message for a full disk.
         raise OSError(errno.ENOSPC, f"{needed:,} bytes are missing, {free:,} are free")
+
+
+class HostedFile(NamedTuple):
+    """A file as its host lists it.
+
+    Attributes:
+        name: its name, which may name folders.
+        url: where it is.
+        size: in bytes.
+        checksum: "md5:<hex>".
+    """
+
+    name: str
+    url: str
+    size: int
+    checksum: str
+
+
+def figshare_list(api: str, article: int | str | None) -> str:
+    """Return the address of the list of an article's files."""
+    return f"{api}/articles/{article}/files?page_size=1000"
+
+
+def figshare_files(api: str, items: Iterable[Mapping[str, Any]]) -> Iterator[HostedFile]:
+    """Yield the files of an article."""
+    for item in items:
+        md5 = item.get("computed_md5") or item["supplied_md5"]
+        # Its own addresses (figshare.com/ndownloader) answer programs with an empty 202; the API's do not.
+        url = f"{api}/file/download/{int(item['id'])}"
+        yield HostedFile(str(item["name"]), url, int(item["size"]), f"md5:{md5}")
+
+
+def zenodo_record(api: str, record: int | str | None) -> str:
+    """Return the address of a record, whose "files" are its list of files."""
+    return f"{api}/records/{record}"
+
+
+def zenodo_files(items: Iterable[Mapping[str, Any]]) -> Iterator[HostedFile]:
+    """Yield the files of a record."""
+    for item in items:
+        yield HostedFile(str(item["key"]), str(item["links"]["self"]), int(item["size"]), str(item["checksum"]))

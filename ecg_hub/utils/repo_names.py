@@ -13,6 +13,7 @@ VERBS = frozenset(
     }
 )
 RESERVED = frozenset({"api", "datasets", "healthz", "lfs", "models", "repos", "spaces", "static"})
+# 255 bytes are what common file systems take of one name.
 MAX_PATH, MAX_SEGMENT, MAX_DEPTH = 1024, 255, 32
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?\Z")
@@ -64,6 +65,7 @@ def check_ref(name: object, what: str) -> str:
     """Return the name of a branch or tag."""
     text = str(name)
     clean = _REF.match(text) and ".." not in text and "//" not in text and not text.endswith(("/", ".", ".lock"))
+    # 40 hexadecimal digits would be taken for a commit; git itself refuses names that end in .lock.
     if not clean or text.startswith("refs/") or _COMMIT.match(text):
         raise ValueError(
             f"{text[:200]!r} cannot name a {what}: use letters, digits, '_', '.', '+', '-' and '/' between them, not "

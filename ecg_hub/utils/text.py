@@ -66,6 +66,7 @@ def _print_rich(
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for i, (column, right) in enumerate(zip(columns, numeric, strict=True)):
+        # The first column holds the names, which people copy: it is never broken.
         table.add_column(column, justify="right" if right else "left", no_wrap=i == 0, overflow="fold")
     for row in cells:
         table.add_row(*(_literal(cell) for cell in row))

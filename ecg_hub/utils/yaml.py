@@ -1,8 +1,12 @@
-"""YAML files written by users: read as one mapping, and pydantic's complaints turned into sentences."""
+"""YAML that others wrote: files of users as one mapping, and the metadata of a README.md, between lines ---."""
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,9 @@ import yaml
 from pydantic import ValidationError
 
 from ecg_hub.errors import InputError, did_you_mean
+
+MAX_NODES = 20_000  # values in the metadata
+_FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -21,8 +28,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}.") from error
     if not isinstance(content, dict):
-        found = "empty" if content is None else f"a {type(content).__name__}"
-        raise InputError(f"{path}: a mapping of fields such as `name: my_task` is expected; the file is {found}.")
+        kind = "empty" if content is None else f"a {type(content).__name__}"
+        raise InputError(f"{path}: a mapping of fields such as `name: my_task` is expected; the file is {kind}.")
     return content
 
 
@@ -32,6 +39,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for key in keys:
+            # PyYAML would take the last one, and the user would wonder about the first.
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"field {key!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
@@ -44,19 +52,85 @@ def sentences(error: ValidationError, fields: Mapping[str, Sequence[str]]) -> li
 
 def _sentence(error: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) -> str:
     parts = [str(part) for part in error["loc"]]
-    place, value, kind = ".".join(parts), error["input"], error["type"]
+    field, value, kind = ".".join(parts), error["input"], error["type"]
     if kind == "missing":
-        return f"field {place!r} is missing."
+        return f"field {field!r} is missing."
     if kind == "extra_forbidden":
-        known = fields.get(".".join(parts[:-1]), ())
-        return f"unknown field {place!r}.{did_you_mean(parts[-1], known)} Known: {', '.join(known)}."
+        siblings = fields.get(".".join(parts[:-1]), ())
+        return f"unknown field {field!r}.{did_you_mean(parts[-1], siblings)} Known: {', '.join(siblings)}."
     if kind == "value_error":
-        where = f"field {place!r}: " if place else ""
+        where = f"field {field!r}: " if field else ""
         return f"{where}{error['ctx']['error']}."
     if kind == "literal_error":
         allowed = error["ctx"]["expected"]
         names = [part.strip(" '") for part in allowed.replace(" or ", ", ").split(",")]
-        return f"field {place!r}: {value!r} is not allowed.{did_you_mean(str(value), names)} Allowed: {allowed}."
+        return f"field {field!r}: {value!r} is not allowed.{did_you_mean(str(value), names)} Allowed: {allowed}."
     if kind == "string_type" and isinstance(value, bool | int | float):
-        return f"field {place!r}: YAML reads {value!r} here, text is expected; put it in quotes."
-    return f"field {place!r}: {value!r} is not allowed: {error['msg'][:1].lower()}{error['msg'][1:]}."
+        return f"field {field!r}: YAML reads {value!r} here, text is expected; put it in quotes."
+    return f"field {field!r}: {value!r} is not allowed: {error['msg'][:1].lower()}{error['msg'][1:]}."
+
+
+class CardError(Exception):
+    """Metadata that cannot be read; the message says why and where."""
+
+
+class _CardLoader(yaml.SafeLoader):
+    """Plain YAML without references, which can stand for exponentially much."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._count = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._count += 1
+        if self.check_event(yaml.AliasEvent):
+            raise CardError("references (*name) are not allowed in the metadata")
+        if self._count > MAX_NODES:
+            raise CardError(f"the metadata have more than {MAX_NODES:,} values")
+        return super().compose_node(parent, index)
+
+
+def load_yaml(text: str) -> Any:
+    """Return the plain JSON value of a YAML text; dates become text, numbers that JSON lacks become None."""
+    loader = None
+    try:
+        loader = _CardLoader(text)
+        value = _plain(loader.get_single_data())
+        # Whatever cannot be JSON is refused here, not in the middle of an answer.
+        json.dumps(value, allow_nan=False)
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
+        raise CardError(" ".join(str(error).split())[:500]) from None
+    except RecursionError:
+        raise CardError("the metadata are nested too deeply") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+    return value
+
+
+def split_card(text: str) -> tuple[str, str]:
+    """Return the metadata (without the lines ---) and the text of a README.md."""
+    match = _FRONT.match(text.removeprefix("\ufeff"))
+    return (match[1], text.removeprefix("\ufeff")[match.end() :]) if match else ("", text)
+
+
+def metadata(text: str) -> dict[str, Any]:
+    """Return the metadata of a README.md; empty without any."""
+    value = load_yaml(split_card(text)[0])
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise CardError("the metadata are not a mapping of names to values")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

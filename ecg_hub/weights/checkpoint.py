@@ -66,8 +66,8 @@ def read_checkpoint(
         raise CheckpointError(f"There is no file {str(path)!r}. Give the checkpoint file as it was downloaded.")
     with _unpacked(path, member) as (inner, inner_name):
         container, tree, unread = _read_tree(inner, path.name)
-        found, at = _find_state(tree, key, usual_key, path.name)
-        state, others = _materialise(found, path.name)
+        entries, at = _find_state(tree, key, usual_key, path.name)
+        state, others = _materialise(entries, path.name)
     return Checkpoint(
         state=state,
         file=path.name,
@@ -185,11 +185,11 @@ def _find_state(tree: Any, key: str | None, usual_key: str | None, name: str) ->
             return usual, usual_key
         if _holds_tensors(tree):
             return tree, None
-        found = [known for known in STATE_KEYS if isinstance(tree.get(known), Mapping) and _holds_tensors(tree[known])]
-        if len(found) == 1:
-            return tree[found[0]], found[0]
-        if found:
-            raise CheckpointError(f"{name} has several state dicts: {', '.join(found)}. Give one as key.")
+        keys = [entry for entry in STATE_KEYS if isinstance(tree.get(entry), Mapping) and _holds_tensors(tree[entry])]
+        if len(keys) == 1:
+            return tree[keys[0]], keys[0]
+        if keys:
+            raise CheckpointError(f"{name} has several state dicts: {', '.join(keys)}. Give one as key.")
     raise CheckpointError(f"{name} has no state dict: neither at the top nor at {', '.join(STATE_KEYS)}. {_keys(tree)}")
 
 
@@ -201,14 +201,14 @@ def _holds_tensors(tree: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, torch.Tensor | StoredTensor) for value in tree.values())
 
 
-def _materialise(found: Mapping[Any, Any], name: str) -> tuple[dict[str, Tensor], list[str]]:
+def _materialise(entries: Mapping[Any, Any], name: str) -> tuple[dict[str, Tensor], list[str]]:
     import torch
 
     from ecg_hub.weights.unpickling import StoredTensor
 
     state: dict[str, Tensor] = {}
     others: list[str] = []
-    for key, value in found.items():
+    for key, value in entries.items():
         if isinstance(value, StoredTensor):
             state[str(key)] = value.load(f"{name}: {key}")
         elif isinstance(value, torch.Tensor):

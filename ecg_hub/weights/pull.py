@@ -26,8 +26,19 @@ from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.names import endpoint, home, model_folder
 from ecg_hub.utils.files import HOME_OPTION, alone, file_matches, unwritable
-from ecg_hub.utils.hosts import FIGSHARE, ZENODO, HostedFile, figshare_files, figshare_list, zenodo_files, zenodo_record
-from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, fetch_json
+from ecg_hub.utils.http import (
+    FIGSHARE,
+    ZENODO,
+    HostedFile,
+    RemoteFile,
+    RetryPolicy,
+    download,
+    fetch_json,
+    figshare_files,
+    figshare_list,
+    zenodo_files,
+    zenodo_record,
+)
 from ecg_hub.weights.conversion import ConversionSummary, convert
 
 
@@ -133,12 +144,12 @@ def _on_zenodo(entry: catalog.ModelEntry, api: str, patience: RetryPolicy | None
 def _choose(entry: catalog.ModelEntry, listing: RemoteFile, files: Iterable[HostedFile]) -> RemoteFile:
     """Return the one file of a listing that the catalogue names; a lazy listing may still fail here."""
     try:
-        found = [RemoteFile(*file, remedy=listing.remedy) for file in files]
+        remotes = [RemoteFile(*file, remedy=listing.remedy) for file in files]
     except (KeyError, TypeError, ValueError) as error:
         raise listing.error(f"{listing.host} lists its files in a form that is not known: {error!r}.") from error
-    chosen = [remote for remote in found if remote.name == entry.weights.file]
+    chosen = [remote for remote in remotes if remote.name == entry.weights.file]
     if len(chosen) != 1:
-        names = ", ".join(remote.name for remote in found) or "nothing"
+        names = ", ".join(remote.name for remote in remotes) or "nothing"
         raise listing.error(f"{listing.name} at {listing.host} has no {entry.weights.file}; it has {names}.")
     return chosen[0]
 
@@ -157,8 +168,7 @@ def _from_hub(entry: catalog.ModelEntry, folder: Path, address: str) -> Path:
     if len(digest) == 64 and not file_matches(path, f"sha256:{digest}"):
         path.unlink()
         raise CheckpointError(
-            f"{name} came with another checksum than {address} states, and was thrown away. "
-            "The same command starts over."
+            f"{name} came with another checksum than {address} states, and was deleted. The same command starts over."
         )
     return path
 

@@ -199,9 +199,9 @@ class _Unpickler(pickle.Unpickler):
             raise CheckpointError(f"{self._name} cannot be read ({reason}): it is truncated or damaged.") from error
 
     def find_class(self, module: str, name: str) -> Any:
-        known = _KNOWN.get((module, name))
-        if known is not None:
-            return known if isinstance(known, type) else _Recipe(known)
+        stand_in = _KNOWN.get((module, name))
+        if stand_in is not None:
+            return stand_in if isinstance(stand_in, type) else _Recipe(stand_in)
         if module == "torch" and name in _STORAGE_DTYPES:
             return _StorageType(_STORAGE_DTYPES[name])
         hostile = module.split(".")[0] in _HOSTILE_MODULES or name.split(".")[0] in _HOSTILE_NAMES.get(module, ())

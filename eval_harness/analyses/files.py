@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
 from ecg_hub.errors import ResultError
-from ecg_hub.utils.files import write_text
+from ecg_hub.utils.files import resumed, write_text
 from eval_harness.results.schema import Strict, UtcTime, in_words, read_json
 
 SCHEMA_VERSION = "1.0"
@@ -57,25 +58,22 @@ def read_analysis(path: Path, kind: type[A]) -> A:
 
 def continued(path: Path, asked: A, overwrite: bool = False) -> A:
     """Return the result to go on with: the one in the file where its settings are those asked for, else the new one."""
-    if not path.is_file():
-        return asked
-    if overwrite:
-        try:
-            found = read_analysis(path, type(asked))
-        except ResultError:
-            return asked
-    else:
-        found = read_analysis(path, type(asked))
-    differing = changed(found.settings, asked.settings)
-    if not differing:
-        return found
-    if overwrite:
-        return asked
-    listed = "\n".join(f"  {line}" for line in differing)
-    raise ResultError(
-        f"{str(path)!r} was made with other settings:\n{listed}\n"
-        "Choose another --output, or --overwrite to discard what is there."
-    )
+    try:
+        stored = read_analysis(path, type(asked)) if path.is_file() else None
+    except ResultError:
+        if not overwrite:
+            raise
+        stored = None
+
+    def refusal(different: Sequence[str]) -> ResultError:
+        listed = "\n".join(f"  {line}" for line in different)
+        return ResultError(
+            f"{str(path)!r} was made with other settings:\n{listed}\n"
+            "Choose another --output, or --overwrite to discard what is there."
+        )
+
+    result = resumed(stored, lambda old: changed(old.settings, asked.settings), refusal, overwrite=overwrite)
+    return asked if result is None else result
 
 
 def changed(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:

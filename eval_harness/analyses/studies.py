@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import fdtri, ndtri
 from scipy.stats.qmc import Sobol
 
+from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC
 from eval_harness.results.comparison import repeated_patients
 from eval_harness.results.predictions import read_predictions
 from eval_harness.results.schema import Result
@@ -21,7 +22,7 @@ from eval_harness.stats.bootstrap import bootstrap_counts
 from eval_harness.stats.resampled import interval, macro, resample_ranking
 from eval_harness.tasks.task import Task
 
-METRICS = ("macro_auroc", "macro_auprc")
+METRICS = (MACRO_AUROC, MACRO_AUPRC)
 RUN_SEED = 1
 LEAST_REPETITIONS, LEAST_OF_CURVES = 2, 3
 """Repetitions that an interval needs: of a score or a difference, and of anything that a fitted curve gives."""

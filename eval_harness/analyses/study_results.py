@@ -10,6 +10,7 @@ from ecg_hub.errors import ResultError
 from eval_harness.analyses.files import Analysis
 from eval_harness.analyses.studies import fraction_name, shown
 from eval_harness.config.options import RunOptions
+from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC
 from eval_harness.results.extent import compare, copy_of
 from eval_harness.results.schema import Count, Finite, Number, Result, Strict, in_words
 
@@ -242,9 +243,9 @@ def ablation_rows(content: dict[str, Any]) -> list[dict[str, str]]:
             "preview": words[row["preview"]],
             "depth": words[row["stochastic_depth"]],
             "runs": str(row["runs"]),
-            "macro AUROC": shown(row["macro_auroc"]),
-            "macro AUPRC": shown(row["macro_auprc"]),
-            "AUPRC minus plain": shown(row["minus_plain"]["macro_auprc"]) if row["minus_plain"] else "-",
+            "macro AUROC": shown(row[MACRO_AUROC]),
+            "macro AUPRC": shown(row[MACRO_AUPRC]),
+            "AUPRC minus plain": shown(row["minus_plain"][MACRO_AUPRC]) if row["minus_plain"] else "-",
         }
         for row in content["rows"]
     ]
@@ -258,8 +259,8 @@ def point_rows(content: dict[str, Any]) -> list[dict[str, str]]:
             "fraction": fraction_name(point["fraction"]),
             "records": f"{point['records']:g}",
             "runs": str(len(point["macro_auroc_by_run"])),
-            "macro AUROC": shown(point["macro_auroc"]),
-            "macro AUPRC": shown(point["macro_auprc"]),
+            "macro AUROC": shown(point[MACRO_AUROC]),
+            "macro AUPRC": shown(point[MACRO_AUPRC]),
         }
         for entry in content["entries"]
         for point in entry["points"]

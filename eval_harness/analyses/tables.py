@@ -9,6 +9,7 @@ from eval_harness.analyses.cka.plot import matrix
 from eval_harness.analyses.cka.schema import CkaResult
 from eval_harness.analyses.robustness.schema import RobustnessResult
 from eval_harness.analyses.transfer.schema import TransferResult
+from eval_harness.metrics.registry import MACRO_AUROC
 
 
 def condition_rows(result: RobustnessResult, task: str) -> list[dict[str, object]]:
@@ -79,10 +80,10 @@ def concept_rows(result: TransferResult, task: str) -> list[dict[str, object]]:
                 "specificity": _interval(away.specificity),
             }
         )
-    means = {"AUROC": "macro_auroc", "sensitivity": "macro_sensitivity", "specificity": "macro_specificity"}
+    means = {"AUROC": MACRO_AUROC, "sensitivity": "macro_sensitivity", "specificity": "macro_specificity"}
     last: dict[str, object] = dict.fromkeys(rows[0]) | {"concept": "macro mean"}
     last |= {column: _interval(found.metrics[metric]) for column, metric in means.items()}
-    return [*rows, last | {"at home": _interval(found.at_home["macro_auroc"])}]
+    return [*rows, last | {"at home": _interval(found.at_home[MACRO_AUROC])}]
 
 
 def _who(origin: str) -> str:

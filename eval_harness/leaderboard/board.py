@@ -8,10 +8,12 @@ from typing import Any
 
 from eval_harness.config.protocol import MODES
 from eval_harness.leaderboard.entries import LeaderboardEntry
+from eval_harness.metrics.registry import MACRO_AUROC, main_of, metrics
 from eval_harness.publish.checks import is_synthetic
-from eval_harness.publish.meta import BASELINES
+from eval_harness.publish.layout import BASELINES
 from eval_harness.results.contamination import state
 from eval_harness.results.extent import deviations_of, extent_of
+from eval_harness.results.schema import Estimate
 from eval_harness.tasks.registry import suites
 from eval_harness.tasks.task import CATEGORIES, Task
 
@@ -70,6 +72,7 @@ class Cell:
         created: when it was scored.
         flags: (severity, text) of known faults, worst first.
         extent: whether the data are all of the release: whole, partial, unknown, or not compared.
+        others: the further metrics that are listed for the leaderboard, by name.
     """
 
     point: float
@@ -87,6 +90,7 @@ class Cell:
     created: str | None = None
     flags: tuple[tuple[str, str], ...] = ()
     extent: str = "not compared"
+    others: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -305,7 +309,7 @@ def tabs_of(rows: Sequence[Row]) -> list[Tab]:
 def _cell(entry: LeaderboardEntry) -> Cell:
     result, data = entry.result, entry.result.data
     assert data is not None  # an entry is done
-    estimate = result.metrics["mae" if "mae" in result.metrics else "macro_auroc"]
+    estimate = result.metrics[main_of(result.metrics) or MACRO_AUROC]
     assert estimate.point is not None  # checked when it was read
     return Cell(
         point=estimate.point,
@@ -322,6 +326,11 @@ def _cell(entry: LeaderboardEntry) -> Cell:
         path=entry.path,
         digest=result.predictions.sha256 if result.predictions else None,
         created=result.created,
+        others={
+            metric.name: result.metrics[metric.name]
+            for metric in metrics().values()
+            if metric.on_leaderboard and metric.name in result.metrics
+        },
     )
 
 

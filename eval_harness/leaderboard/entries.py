@@ -18,10 +18,9 @@ from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import EcgHubError, ResultError
 from ecg_hub.utils.files import write_text
 from eval_harness.publish.checks import content_problems, recompute
-from eval_harness.publish.licences import kept_back
-from eval_harness.publish.meta import ModelMeta, digest, read_meta
-from eval_harness.publish.names import ENTRY, META_FILE, PREDICTIONS, RESULTS, entry_path
+from eval_harness.publish.layout import ENTRY, META_FILE, PREDICTIONS, RESULTS, ModelMeta, digest, entry_path, read_meta
 from eval_harness.publish.push import MAX_ENTRY_BYTES
+from eval_harness.publish.repository import withheld
 from eval_harness.results.predictions import read_predictions
 from eval_harness.results.schema import Result, in_words, upgraded
 from eval_harness.tasks.task import Task
@@ -226,7 +225,7 @@ def _predictions_problem(path: str, known: Mapping[str, Task]) -> str | None:
     datasets = {task.run: task.dataset for task in known.values()}
     if found is None or found[4] not in datasets:
         return "it is no file of predictions of the benchmark"
-    reason = kept_back(datasets[found[4]])
+    reason = withheld(datasets[found[4]])
     return None if reason is None else f"these predictions must not be published, remove them: {reason}"
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from dataset_scripts.core.extent import FOLDS, LABELS, RECORDS
 from eval_harness.leaderboard.board import Cell, Column, Row
 from eval_harness.leaderboard.ranking import Pairing, Rank
+from eval_harness.metrics.registry import title_of
+from eval_harness.results.summary import score_text
 
-METRICS = {"macro_auroc": "macro AUROC", "mae": "MAE of z-scores (lower is better)"}
 SEVERITIES = {"wrong": "Wrong", "doubtful": "Doubtful", "note": "Note"}
 STATES = {
     "recomputed": "Recomputed: the predictions lie beside the result and give this score",
@@ -93,7 +94,8 @@ def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Ma
     ends = "no interval" if cell.low is None or cell.high is None else f"{score(cell.low)} to {score(cell.high)}"
     lines = [
         f"{row.name}, {column.task.title}, {row.mode}",
-        f"{METRICS[column.task.metric]} {score(cell.point)}, 95 % interval {ends}",
+        f"{title_of(column.task.metric)} {score(cell.point)}, 95 % interval {ends}",
+        *(f"{title_of(name)} {score_text(estimate)}" for name, estimate in cell.others.items()),
     ]
     if cell.labels and cell.records is not None:
         lines.append(f"{cell.labels[0]} of {cell.labels[1]} labels, {cell.records:,} test records")

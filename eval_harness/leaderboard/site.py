@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ecg_hub.errors import InputError
-from ecg_hub.hub.client import StaleParentError, same
+from ecg_hub.hub.client import Repository, is_there, until_committed
 from ecg_hub.utils.files import write_text
 from eval_harness.leaderboard.board import (
     Board,
@@ -27,8 +26,7 @@ from eval_harness.leaderboard.board import (
 from eval_harness.leaderboard.entries import Contents, LeaderboardEntry, RecomputeCache, read_repository
 from eval_harness.leaderboard.page import page
 from eval_harness.leaderboard.ranking import Ranks, rank_all
-from eval_harness.publish.hub import Models, UnreachableError, revision_problem
-from eval_harness.publish.publisher import Publisher
+from eval_harness.publish.repository import Models, UnreachableError, revision_problem
 from eval_harness.tasks.registry import tasks
 
 VERSION: Final = "1.0"
@@ -116,6 +114,7 @@ def _cell(cell: Cell, ties: list[str] | None, unit: str | None) -> dict[str, Any
         "predictions_sha256": cell.digest,
         "created": cell.created,
         "flags": [{"severity": severity, "text": text} for severity, text in cell.flags],
+        **({"metrics": {name: found.point for name, found in cell.others.items()}} if cell.others else {}),
     }
 
 
@@ -235,21 +234,18 @@ def copy_entries(entries: Mapping[str, LeaderboardEntry], folder: Path, output: 
             shutil.copyfile(folder / path, target)
 
 
-def publish_space(site: Site, publisher: Publisher) -> str | None:
+def publish_space(site: Site, repository: Repository) -> str | None:
     """Send the page and the entries beside it to a static Space; returns its commit, None where nothing changed."""
     names = [*site.files, *(f.relative_to(site.folder).as_posix() for f in site.folder.glob("results/**/*.json"))]
     own = {name: (site.folder / name).read_bytes() for name in names}
-    for _ in range(5):
-        head = publisher.head()
-        there = publisher.files(head, "")
-        changed = {name: data for name, data in own.items() if not same(there.get(name), data)}
-        if not changed:
-            return None
-        try:
-            return publisher.commit(changed, "Leaderboard", head)
-        except StaleParentError:
-            continue
-    raise InputError(f"{publisher.name} kept changing. Give the same command again later.")
+
+    def attempt(_: int) -> str | None:
+        head = repository.head()
+        there = repository.files(head)
+        changed = {name: data for name, data in own.items() if not is_there(there, name, data)}
+        return repository.commit(changed, "Leaderboard", head).link if changed else None
+
+    return until_committed(repository.name, attempt)
 
 
 def _beside(folder: Path, output: Path) -> Callable[[str], str]:

@@ -10,6 +10,7 @@ from itertools import groupby
 from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import COUNTED, Board, Cell, Column, Row, Tab
 from eval_harness.leaderboard.ranking import Pairing, Rank, Ranks
+from eval_harness.metrics.registry import metrics
 from eval_harness.report.markup import Html, scroller, tag
 
 SHORT = {
@@ -72,7 +73,6 @@ def _ordered(view: View, tab: Tab) -> list[Row]:
 
 
 def _head(view: View) -> Html:
-    metric = {"macro_auroc": "AUROC", "mae": "MAE ↓"}
     top = [
         tag("th", "Model", scope="col", rowspan="2", class_="name", data_sort="name"),
         tag("th", "Rank", scope="col", rowspan="2", class_="sum", data_sort="rank"),
@@ -93,7 +93,7 @@ def _head(view: View) -> Html:
         for place, column in enumerate(columns):
             more = " x" if column.name in view.extra else ""
             last = " end" if place == len(columns) - 1 else ""
-            text = [tag("span", column.task.title), tag("small", metric[column.task.metric])]
+            text = [tag("span", column.task.title), tag("small", metrics()[column.task.metric].column)]
             below.append(
                 tag("th", *text, scope="col", class_=f"task c{number}{more}{last}", data_sort=str(number),
                     data_lower=None if column.task.higher_is_better else "1", title=column.task.description)

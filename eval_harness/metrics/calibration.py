@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.registry import Metric
 
 BINS = 15
 LEAST_PER_BIN = 10
@@ -91,6 +92,17 @@ def calibration_rms(y_true: ArrayLike, y_prob: ArrayLike) -> NDArray[np.float64]
     return np.sqrt(np.maximum(debiased_squares(y_true, y_prob).point, 0))
 
 
+def overall_calibration_rms(y_true: ArrayLike, y_prob: ArrayLike) -> float:
+    """Return the debiased root mean squared calibration error over all classes; NaN without any target.
+
+    Arguments and errors as `debiased_squares`. Squares are averaged before the root, because negative ones of some
+    classes balance positive ones of others.
+    """
+    squares = debiased_squares(y_true, y_prob).point
+    observed = squares[~np.isnan(squares)]
+    return float(np.sqrt(np.clip(observed.mean(), 0, 1))) if observed.size else float("nan")
+
+
 def debiased_squares(y_true: ArrayLike, y_prob: ArrayLike) -> SquaredCalibration:
     """Return the squared calibration error of every class without the bias of the plain one.
 
@@ -148,3 +160,36 @@ def probability_bins(prob: NDArray[np.floating]) -> NDArray[np.int64]:
 
 def _mean(total: NDArray[np.float64], number: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+
+
+METRICS = (
+    Metric(
+        "macro_brier",
+        "macro Brier score",
+        "multi_label_classification",
+        higher_is_better=False,
+        function=brier,
+        description="mean over labels of the mean squared difference between probability and outcome",
+        heading="Brier score",
+    ),
+    Metric(
+        "macro_calibration_error",
+        "macro calibration error, biased upwards",
+        "multi_label_classification",
+        higher_is_better=False,
+        function=calibration_error,
+        description="mean over labels of the expected calibration error, 15 bins of equal width; too high by chance "
+        "where positives are few",
+        heading="calibration error",
+    ),
+    Metric(
+        "macro_calibration_rms",
+        "calibration error over all labels, debiased",
+        "multi_label_classification",
+        higher_is_better=False,
+        function=overall_calibration_rms,
+        description="root of the mean over labels of the squared calibration error, less what chance adds (Kumar, "
+        "Liang and Ma, NeurIPS 2019; 15 bins of equal numbers of records); 0 where chance explains all of it",
+        heading="calibration error, debiased",
+    ),
+)

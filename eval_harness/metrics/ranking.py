@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, Metric
 
 
 def auroc(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:
@@ -153,3 +154,37 @@ def _class_ap(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
     hits = np.cumsum(positive)[last_of_group]
     precision = hits / (last_of_group + 1)
     return float(np.sum(np.diff(hits, prepend=0) * precision) / hits[-1])
+
+
+METRICS = (
+    Metric(
+        MACRO_AUROC,
+        "macro AUROC",
+        "multi_label_classification",
+        higher_is_better=True,
+        function=auroc,
+        description="mean AUROC over the labels that have positive and negative records on the test split; ties count "
+        "one half",
+        heading="AUROC",
+        chance=0.5,
+    ),
+    Metric(
+        MACRO_AUROC_PAPER,
+        "macro AUROC, published reading",
+        "multi_label_classification",
+        higher_is_better=True,
+        function=macro_auroc_paper,
+        description="mean over all scored labels, one that cannot be evaluated counted 0.5, as in the published code "
+        "(arXiv 2509.25095)",
+        chance=0.5,
+    ),
+    Metric(
+        MACRO_AUPRC,
+        "macro AUPRC",
+        "multi_label_classification",
+        higher_is_better=True,
+        function=average_precision,
+        description="mean average precision over the same labels as `macro_auroc`",
+        heading="AUPRC",
+    ),
+)

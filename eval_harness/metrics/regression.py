@@ -6,11 +6,14 @@ training standard deviations. The published number of several targets is the poo
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval_harness.metrics.checks import checked_pair
 from eval_harness.metrics.ranking import evaluable_mean
+from eval_harness.metrics.registry import MACRO_MAE, MAE, Metric
 
 
 def mae(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
@@ -66,3 +69,27 @@ def _absolute_errors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.f
     known = ~np.isnan(true)
     error = np.abs(np.where(known, true, 0).astype(np.float64) - predicted)
     return np.where(known, error, 0.0), known
+
+
+METRICS = (
+    Metric(
+        MAE,
+        "MAE of z-scores",
+        "regression",
+        higher_is_better=False,
+        function=pooled_mae,
+        description="regression on z-scored targets: absolute error pooled over all known values of all targets, as "
+        "published",
+        heading="MAE",
+        bounds=(0.0, math.inf),
+    ),
+    Metric(
+        MACRO_MAE,
+        "macro MAE of z-scores",
+        "regression",
+        higher_is_better=False,
+        function=mae,
+        description="mean over targets of their mean absolute errors",
+        bounds=(0.0, math.inf),
+    ),
+)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError
 from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.registry import Metric
 
 Criterion = Literal["f1", "youden"]
 
@@ -104,3 +105,33 @@ def _best(true: NDArray[np.floating], score: NDArray[np.floating], by: Criterion
 
 def _ratio(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def _at_thresholds(name: str, title: str, description: str) -> Metric:
+    """The entry of one field of `ThresholdMetrics`."""
+
+    def function(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = getattr(threshold_metrics(y_true, y_score, thresholds), name)
+        return values
+
+    return Metric(
+        f"macro_{name}",
+        f"macro {title}",
+        "multi_label_classification",
+        higher_is_better=True,
+        function=function,
+        description=description,
+        heading=title,
+        thresholds=True,
+    )
+
+
+METRICS = (
+    _at_thresholds(
+        "f1",
+        "F1",
+        "mean over labels of F1 at each label's threshold: the score with the best F1 on the validation records",
+    ),
+    _at_thresholds("sensitivity", "sensitivity", "mean over labels of the sensitivity at those thresholds"),
+    _at_thresholds("specificity", "specificity", "mean over labels of the specificity at those thresholds"),
+)

@@ -167,7 +167,7 @@ def layer_group(encoder: Any, name: str) -> str:
     if len(homes) != 1:
         raise InputError(
             f"Parameter {name!r} of {type(encoder).__name__} is in {len(homes)} layer groups, not one: it would "
-            f"not train at a known rate. Mend layer_groups in its config: {groups!r}."
+            f"not train at a known rate. Fix layer_groups in its config: {groups!r}."
         )
     return homes[0]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.files import write_error, write_text
 from eval_harness.analyses.cka.plot import write_figure
-from eval_harness.analyses.robustness.plot import NAMES
+from eval_harness.metrics.registry import title_of
 
 LOG_FILE = "log.jsonl"
 
@@ -198,4 +198,4 @@ def _probe(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
         for end in ("low", "high")
     ]
     axes.errorbar(steps, points, yerr=np.abs(np.array(ends) - points), color=BLUE, marker="o", markersize=4, capsize=2)
-    axes.set_ylabel(f"{NAMES.get(found[-1][1]['metric'], found[-1][1]['metric'])}, 95 % interval", fontsize=7)
+    axes.set_ylabel(f"{title_of(found[-1][1]['metric'])}, 95 % interval", fontsize=7)

@@ -160,7 +160,7 @@ def publish(checkpoint_model: Path, target: Path) -> None:
 
 
 def card(config: Any, entry: catalog.ModelEntry) -> str:
-    """README.md of a model of one's own."""
+    """README.md of a user's own model."""
     facts = config.pretraining
     corpora = ", ".join(_corpus(name, facts) for name in facts["corpora"]) or "nothing"
     rows = [

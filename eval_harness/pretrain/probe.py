@@ -11,9 +11,10 @@ from typing import Any
 from ecg_hub.errors import InputError
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import protocol
+from eval_harness.metrics.registry import MACRO_AUROC, MACRO_MAE
 from eval_harness.models.adapting import FROZEN_MODES
 
-METRICS = ("macro_auroc", "macro_mae")
+METRICS = (MACRO_AUROC, MACRO_MAE)
 DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 

@@ -15,7 +15,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from pydantic import Field, JsonValue, ValidationError
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
-from ecg_hub.utils.files import remove_abandoned, write_text
+from ecg_hub.utils.files import remove_abandoned, resumed, write_text
 from eval_harness.pretrain.checkpoint import MODEL, Checkpoints
 from eval_harness.pretrain.config import PretrainConfig
 from eval_harness.pretrain.log import (
@@ -173,12 +173,14 @@ def _train_only(start: InitialWeights, source: BatchSource) -> dict[str, str]:
 def claim(folder: Path, asked: PretrainFile, overwrite: bool) -> None:
     """Write pretrain.json, or refuse the folder of another run; `overwrite` discards what it holds."""
     path = folder / RUN_FILE
-    stored = None if overwrite else read_run_file(path)
-    if stored is not None and stored.fingerprint != asked.fingerprint:
-        listed = "\n".join(f"  {line}" for line in walk("", stored.settings, asked.settings))
-        raise FolderRefusedError(
+
+    def refusal(different: Sequence[str]) -> FolderRefusedError:
+        listed = "\n".join(f"  {line}" for line in different)
+        return FolderRefusedError(
             f"{str(folder)!r} holds another run:\n{listed}\nChoose another --output, or --overwrite to discard it."
         )
+
+    stored = resumed(None if overwrite else read_run_file(path), lambda run: _differences(run, asked), refusal)
     if stored is None:
         for name in (RUN_FILE, LOG_FILE, f"{CURVES}.png", f"{CURVES}.svg"):
             (folder / name).unlink(missing_ok=True)
@@ -188,6 +190,13 @@ def claim(folder: Path, asked: PretrainFile, overwrite: bool) -> None:
         remove_abandoned(part, keep=LOCK_FILE)
     created = asked.created if stored is None else stored.created
     write_text(path, asked.model_copy(update={"created": created}).model_dump_json(indent=1) + "\n")
+
+
+def _differences(stored: PretrainFile, asked: PretrainFile) -> list[str]:
+    """Say in words what differs; the fingerprint decides, for checkpoints carry it."""
+    if stored.fingerprint == asked.fingerprint:
+        return []
+    return list(walk("", stored.settings, asked.settings)) or [f"fingerprint {stored.fingerprint[:12]} in the folder"]
 
 
 def read_run_file(path: Path) -> PretrainFile | None:

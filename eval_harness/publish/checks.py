@@ -10,8 +10,8 @@ from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import EcgHubError
 from eval_harness.config.options import TRIVIAL
 from eval_harness.config.protocol import MODES, PROTOCOLS, Protocol
-from eval_harness.publish.meta import begins_at_random, catalogue_entry, draws_anew
-from eval_harness.publish.names import FORCED
+from eval_harness.metrics.registry import metrics
+from eval_harness.publish.layout import FORCED, begins_at_random, catalogue_entry, draws_anew
 from eval_harness.results.contamination import state
 from eval_harness.results.extent import extent_of
 from eval_harness.results.folders import ResultFolder
@@ -40,33 +40,33 @@ def is_synthetic(result: Result) -> bool:
     return bool(result.protocol.deviations.get("synthetic"))
 
 
-def check_run(found: ResultFolder, known: Mapping[str, Task]) -> tuple[list[Result], list[Finding], list[Finding]]:
+def check_run(run: ResultFolder, tasks: Mapping[str, Task]) -> tuple[list[Result], list[Finding], list[Finding]]:
     """Check a run and compute every metric of it again."""
     passed, problems, absent = [], [], []
-    for name in found.run.tasks:
-        result = found.results.get(name)
+    for name in run.run.tasks:
+        result = run.results.get(name)
         if result is None:
             text = "was asked for and has no result: give the same command again, so that nothing is left out"
-            problems.append(Finding(found.name, name, text))
+            problems.append(Finding(run.name, name, text))
         elif result.status != "done":
-            absent.append(Finding(found.name, name, f"{result.status}: {(result.reason or '').splitlines()[0]}"))
+            absent.append(Finding(run.name, name, f"{result.status}: {(result.reason or '').splitlines()[0]}"))
         else:
-            wrong = list(_problems(found, name, result, known))
-            problems += [Finding(found.name, name, text) for text in wrong]
+            wrong = list(_problems(run, name, result, tasks))
+            problems += [Finding(run.name, name, text) for text in wrong]
             passed += [] if wrong else [result]
     return passed, problems, absent
 
 
-def _problems(found: ResultFolder, name: str, result: Result, known: Mapping[str, Task]) -> Iterator[str]:
-    wrong = [*content_problems(result, known), *_differs_from_run(found, name, result)]
+def _problems(run: ResultFolder, name: str, result: Result, tasks: Mapping[str, Task]) -> Iterator[str]:
+    wrong = [*content_problems(result, tasks), *_differs_from_run(run, name, result)]
     yield from wrong
     if not wrong:
-        yield from recompute(result, known[result.task], lambda: found.predictions(result))
+        yield from recompute(result, tasks[result.task], lambda: run.predictions(result))
 
 
-def content_problems(result: Result, known: Mapping[str, Task]) -> Iterator[str]:
+def content_problems(result: Result, tasks: Mapping[str, Task]) -> Iterator[str]:
     """Yield what is wrong with a finished result as far as it shows without its run and its predictions."""
-    task = known.get(result.task)
+    task = tasks.get(result.task)
     if task is None:
         yield f"{result.task!r} is no task of the benchmark: see `ecg-eval ls tasks`"
         return
@@ -98,11 +98,11 @@ def content_problems(result: Result, known: Mapping[str, Task]) -> Iterator[str]
 
 
 def _implausible(result: Result) -> Iterator[str]:
-    """Points outside 0 to 1 of what is a share, or ends of an interval in the wrong order."""
+    """Points that their metric cannot have, or ends of an interval in the wrong order."""
     for name, estimate in result.metrics.items():
         values = [value for value in (estimate.point, estimate.low, estimate.high) if value is not None]
-        share = "mae" not in name
-        if any(value < 0 or (share and value > 1) for value in values[:1]):
+        lowest, highest = metrics()[name].bounds if name in metrics() else (0.0, 1.0)
+        if any(not lowest <= value <= highest for value in values[:1]):
             yield f"metrics.{name}: {estimate.point} is no value of this metric"
         if estimate.low is not None and estimate.high is not None and estimate.low > estimate.high:
             yield f"metrics.{name}: its interval ends before it begins ({estimate.low} to {estimate.high})"
@@ -124,13 +124,13 @@ def _extent_problems(result: Result) -> Iterator[str]:
     Results of a schema before 1.3 could not say it: they pass, and count as partial where their records show it.
     """
     data, said = result.data, RECORDS in result.protocol.deviations
-    found = extent_of(result)
-    if data is None or found.state == "not compared":
+    extent = extent_of(result)
+    if data is None or extent.state == "not compared":
         return
-    silent = [f"{name}={text}" for name, text in found.differences.items() if name not in result.protocol.deviations]
+    silent = [f"{name}={text}" for name, text in extent.differences.items() if name not in result.protocol.deviations]
     if data.release is not None and silent:
         yield f"against the release its data have {', '.join(silent)}, and its deviations do not say so"
-    if data.release is not None and said and RECORDS not in found.differences:
+    if data.release is not None and said and RECORDS not in extent.differences:
         yield f"its deviations say records={result.protocol.deviations[RECORDS]}, its counts say all of the release"
     if data.release is not None:
         held = data.release.records.model_dump()
@@ -176,28 +176,28 @@ def _contamination(result: Result) -> str | None:
     return None if entry is None else state(list(entry.pretraining_corpora), result.data.name)
 
 
-def _differs_from_run(found: ResultFolder, name: str, result: Result) -> Iterator[str]:
+def _differs_from_run(run: ResultFolder, name: str, result: Result) -> Iterator[str]:
     """Where a result does not say what the run file says."""
-    run, data = found.run.settings, result.data
+    settings, data = run.run.settings, result.data
     pairs: list[tuple[str, Any, Any]] = [
         ("task", result.task, name),
-        ("model", result.model, run.model),
-        ("mode", result.mode, run.mode),
-        ("seed", result.seed, run.seed),
-        ("protocol", result.protocol.name, run.protocol),
-        ("task version", result.task_version, found.run.tasks[name]),
-        ("data fingerprint", data and data.fingerprint, data and found.run.datasets.get(data.name)),
-        ("limit", result.protocol.deviations.get("limit"), run.data.get("limit")),
-        ("dtype", result.protocol.deviations.get("dtype", "float32"), run.dtype),
+        ("model", result.model, settings.model),
+        ("mode", result.mode, settings.mode),
+        ("seed", result.seed, settings.seed),
+        ("protocol", result.protocol.name, settings.protocol),
+        ("task version", result.task_version, run.run.tasks[name]),
+        ("data fingerprint", data and data.fingerprint, data and run.run.datasets.get(data.name)),
+        ("limit", result.protocol.deviations.get("limit"), settings.data.get("limit")),
+        ("dtype", result.protocol.deviations.get("dtype", "float32"), settings.dtype),
     ]
     yield from (f"its {what} is {said!r}, that of the run is {made!r}" for what, said, made in pairs if said != made)
-    if run.data.get("mock") and not is_synthetic(result):
+    if settings.data.get("mock") and not is_synthetic(result):
         yield "the run was made with simulated data, and the result does not say so"
-    base = PROTOCOLS.get(run.protocol)
+    base = PROTOCOLS.get(settings.protocol)
     if base is None:
         return
     values = base.as_dict()
-    for field, value in run.protocol_values.items():
+    for field, value in settings.protocol_values.items():
         said = result.protocol.deviations.get(field, values.get(field))
         if field not in FORCED and said != value:
             yield f"{field} was {value!r}, and the result says {said!r}"

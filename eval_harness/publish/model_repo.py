@@ -9,21 +9,21 @@ from typing import Any
 import yaml
 
 from ecg_hub.errors import InputError
-from ecg_hub.hub.client import StaleParentError, same
-from eval_harness.publish.names import entry_path, settings
-from eval_harness.publish.publisher import Publisher, task_id
+from ecg_hub.hub.client import Repository, is_there, until_committed
+from eval_harness.publish.layout import entry_path, settings
 from eval_harness.publish.push import TRIES, Outcome, PublishError
+from eval_harness.publish.repository import CARD, task_id
 from eval_harness.results.schema import Result
 from eval_harness.results.summary import deviations_text, score_text
 from eval_harness.tasks.task import Task
 
-FOLDER, CARD = ".eval_results", "README.md"
+FOLDER = ".eval_results"
 
 
 def update_model_repo(
     results: Sequence[Result],
     tasks: Mapping[str, Task],
-    publisher: Publisher,
+    repository: Repository,
     leaderboard: str,
     link: Callable[[str], str],
     *,
@@ -34,40 +34,37 @@ def update_model_repo(
     folders = sorted({entry_path(result).split("/")[1] for result in results})
     if len(folders) != 1:
         raise PublishError(f"--model-repo takes the results of one model; these are of {', '.join(folders) or 'none'}.")
-    for attempt in range(1, TRIES + 1):
-        head = publisher.head()
+
+    def attempt(number: int) -> Outcome:
+        head = repository.head()
         if head is None:
-            raise InputError(f"{publisher.name} is not there: publish the model first with `ecg-hub push`.")
+            raise InputError(f"{repository.name} is not there: publish the model first with `ecg-hub push`.")
         files = {}
         for path, own in sorted(_by_file(results, leaderboard).items()):
-            old = publisher.read(head, path)
-            files[path] = entries_yaml(own, tasks, leaderboard, link, old)
+            files[path] = entries_yaml(own, tasks, leaderboard, link, repository.read(head, path))
         if model_index:
-            files[CARD] = with_model_index(publisher.read(head, CARD), results, tasks, link)
-        there = publisher.files(head, FOLDER) | publisher.files(head, "")
-        changed = {path: content for path, content in files.items() if not same(there.get(path), content)}
+            files[CARD] = with_model_index(repository.read(head, CARD), results, tasks, link)
+        there = repository.files(head)
+        changed = {path: content for path, content in files.items() if not is_there(there, path, content)}
         unchanged = sorted(set(files) - set(changed))
         if not changed or dry_run:
-            return Outcome(sorted(changed), unchanged, None, attempt)
-        try:
-            return Outcome(
-                sorted(changed), unchanged, publisher.commit(changed, f"Scores of {leaderboard}", head), attempt
-            )
-        except StaleParentError:
-            continue
-    raise PublishError(f"{publisher.name} kept changing: {TRIES} tries. Give the same command again later.")
+            return Outcome(sorted(changed), unchanged, None, number)
+        commit = repository.commit(changed, f"Scores of {leaderboard}", head)
+        return Outcome(sorted(changed), unchanged, commit.link, number)
+
+    return until_committed(repository.name, attempt, tries=TRIES, error=PublishError)
 
 
 def _by_file(results: Sequence[Result], leaderboard: str) -> dict[str, list[Result]]:
     """File -> results: one file per leaderboard, mode and settings."""
-    found: dict[str, list[Result]] = {}
+    files: dict[str, list[Result]] = {}
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", leaderboard.rpartition("/")[2])
     for result in results:
         asked = "".join(
             f"_{key}-{re.sub(r'[^A-Za-z0-9.-]+', '-', str(value))}" for key, value in sorted(settings(result).items())
         )
-        found.setdefault(f"{FOLDER}/{name}_{result.mode}{asked}.yaml", []).append(result)
-    return found
+        files.setdefault(f"{FOLDER}/{name}_{result.mode}{asked}.yaml", []).append(result)
+    return files
 
 
 def entries_yaml(
@@ -85,7 +82,7 @@ def entries_yaml(
             {entry.task_id: entry for entry in parse_eval_result_entries(yaml.safe_load(old) or [])} if old else {}
         )
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"A file of {FOLDER} in the model's repository cannot be read ({error}); mend it.") from error
+        raise InputError(f"A file of {FOLDER} in the model's repository cannot be read ({error}); fix it.") from error
     for result in results:
         metric = tasks[result.task].metric
         better = "higher" if tasks[result.task].higher_is_better else "lower"
@@ -115,18 +112,18 @@ def with_model_index(
     from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
     try:
-        found: Any = ModelCard(card.decode() if card else "---\n{}\n---\n", ignore_metadata_errors=False)
-        data: dict[str, Any] = found.data.to_dict()
+        model_card: Any = ModelCard(card.decode() if card else "---\n{}\n---\n", ignore_metadata_errors=False)
+        data: dict[str, Any] = model_card.data.to_dict()
         name, old = model_index_to_eval_results(data["model-index"]) if data.get("model-index") else (None, [])
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise InputError(f"{CARD} of the model's repository cannot be read ({error}); mend it.") from error
+        raise InputError(f"{CARD} of the model's repository cannot be read ({error}); fix it.") from error
     new = [_index_entry(result, tasks[result.task], link, EvalResult) for result in results]
     ids = {entry.unique_identifier for entry in new}
     kept = [entry for entry in old if entry.unique_identifier not in ids]
     listed = sorted([*kept, *new], key=lambda entry: (entry.dataset_name, str(entry.dataset_config), entry.metric_type))
     data["model-index"] = eval_results_to_model_index(name or results[0].model.id, listed)
     front = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
-    return f"---\n{front}---\n{found.text}".encode()
+    return f"---\n{front}---\n{model_card.text}".encode()
 
 
 def _index_entry(result: Result, task: Task, link: Callable[[str], str], make: Any) -> Any:

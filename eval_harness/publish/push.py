@@ -8,13 +8,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ecg_hub.errors import EcgHubError, InputError, ResultError
-from ecg_hub.hub.client import StaleParentError, same
+from ecg_hub.hub.client import Repository, Stored, is_there, until_committed
 from eval_harness.publish.checks import Finding, check_run, is_synthetic, refusal
-from eval_harness.publish.hub import HubModels, ModelFacts, Models, UnreachableError, revision_problem
-from eval_harness.publish.licences import kept_back, refuse_kept_back
-from eval_harness.publish.meta import ModelMeta, describe, digest, read_meta
-from eval_harness.publish.names import META_FILE, entry_folder, entry_path, predictions_path, public_id
-from eval_harness.publish.publisher import Publisher, root_files
+from eval_harness.publish.layout import (
+    META_FILE,
+    ModelMeta,
+    describe,
+    digest,
+    entry_folder,
+    entry_path,
+    predictions_path,
+    public_id,
+    read_meta,
+)
+from eval_harness.publish.repository import (
+    HubModels,
+    ModelFacts,
+    Models,
+    UnreachableError,
+    refuse_withheld,
+    revision_problem,
+    root_files,
+    withheld,
+)
 from eval_harness.results.extent import partial_words
 from eval_harness.results.folders import ResultFolder
 from eval_harness.results.schema import Result
@@ -36,7 +52,7 @@ class Submission:
         files: path -> content of entries and predictions.
         metas: folder of a model's revision -> its description.
         results: path -> result.
-        notes: what a submitter should know: not scored, kept back, not confirmed.
+        notes: what a submitter should know: not scored, withheld, not confirmed.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -64,7 +80,7 @@ class Outcome:
 
 def prepare(
     runs: Sequence[ResultFolder],
-    known: Mapping[str, Task],
+    tasks: Mapping[str, Task],
     *,
     synthetic: bool = False,
     predictions: bool = False,
@@ -73,8 +89,8 @@ def prepare(
     """Check runs and lay out what is to be published.
 
     Args:
-        runs: as found.
-        known: the built-in tasks by name.
+        runs: result folders.
+        tasks: the built-in ones by name.
         synthetic: whether results of simulated data are taken; they stay marked.
         predictions: whether predictions go along, where the licence of the data allows it.
         models: who knows the revisions of hub models; default the hub.
@@ -84,7 +100,7 @@ def prepare(
     """
     submission, problems = Submission(), list[Finding]()
     for run in runs:
-        passed, wrong, absent = check_run(run, known)
+        passed, wrong, absent = check_run(run, tasks)
         problems += wrong
         submission.notes += [f"not published, {finding}" for finding in absent]
         facts = _facts(run, passed, problems, submission, models or HubModels())
@@ -106,7 +122,7 @@ def prepare(
 
 def push(
     submission: Submission,
-    publisher: Publisher,
+    repository: Repository,
     tasks: Iterable[Task],
     *,
     replace: bool = False,
@@ -118,7 +134,7 @@ def push(
 
     Args:
         submission: from `prepare`.
-        publisher: the results repository.
+        repository: of the results.
         tasks: the built-in tasks.
         replace: whether entries with another score may be replaced.
         request: propose a pull request.
@@ -126,21 +142,28 @@ def push(
         pause: waits so many seconds.
     """
     all_tasks = list(tasks)
-    for attempt in range(1, TRIES + 1):
-        head = publisher.head()
-        files, unchanged = _missing(submission, publisher, head, replace)
-        files |= _root(publisher, head, all_tasks) if files else {}
-        refuse_kept_back(files, all_tasks)
+
+    def attempt(number: int) -> Outcome:
+        head = repository.head()
+        files, unchanged = _missing(submission, repository, head, replace)
+        files |= _root(repository, head, all_tasks) if files else {}
+        refuse_withheld(files, all_tasks)
         if not files or dry_run:
-            return Outcome(sorted(files), unchanged, None, attempt)
+            return Outcome(sorted(files), unchanged, None, number)
         title = _title(submission, files)
-        if request and (address := publisher.open_request(title)) is not None:
-            return Outcome([], sorted(submission.results), address, attempt)
-        try:
-            return Outcome(sorted(files), unchanged, publisher.commit(files, title, head, request), attempt)
-        except StaleParentError:
-            pause(random.uniform(0.05, 0.2) * 2 ** min(attempt, 5))
-    raise PublishError(f"{publisher.name} kept changing: {TRIES} tries. Give the same command again later.")
+        if request and (address := repository.open_request(title)) is not None:
+            return Outcome([], sorted(submission.results), address, number)
+        commit = repository.commit(files, title, head, request=request)
+        return Outcome(sorted(files), unchanged, commit.link, number)
+
+    return until_committed(
+        repository.name,
+        attempt,
+        tries=TRIES,
+        # At random, since writers that waited equally long would meet again.
+        pause=lambda number: pause(random.uniform(0.05, 0.2) * 2 ** min(number, 5)),
+        error=PublishError,
+    )
 
 
 def entry_bytes(result: Result) -> bytes:
@@ -194,7 +217,7 @@ def _add_predictions(submission: Submission, run: ResultFolder, passed: Sequence
     for result in passed:
         if result.data is None or result.predictions is None:
             continue
-        reason = kept_back(result.data.name)
+        reason = withheld(result.data.name)
         if reason:
             note = f"predictions of {run.name} {result.run} stay here: {reason}"
             submission.notes += [] if note in submission.notes else [note]
@@ -203,15 +226,15 @@ def _add_predictions(submission: Submission, run: ResultFolder, passed: Sequence
 
 
 def _missing(
-    submission: Submission, publisher: Publisher, head: str | None, replace: bool
+    submission: Submission, repository: Repository, head: str | None, replace: bool
 ) -> tuple[dict[str, bytes], list[str]]:
     """What has to be written on top of a commit, and what is there already."""
-    there: dict[str, str] = {}
+    there: dict[str, Stored] = {}
     for folder in submission.metas:
-        there |= publisher.files(head, folder)
+        there |= repository.files(head, folder)
     files, unchanged, others = dict[str, bytes](), list[str](), list[str]()
     for path, content in submission.files.items():
-        if same(there.get(path), content) or (path in there and _same_score(publisher, head, path, submission)):
+        if is_there(there, path, content) or (path in there and _same_score(repository, head, path, submission)):
             unchanged.append(path)
         elif path in there and not replace:
             others.append(path)
@@ -221,7 +244,7 @@ def _missing(
         raise PublishError(
             "\n".join(
                 [
-                    f"{publisher.name} holds other scores of the same model, revision, mode and task:",
+                    f"{repository.name} holds other scores of the same model, revision, mode and task:",
                     *(f"  {path}" for path in others),
                     "The same settings gave another number: find out why (`ecg-eval reproduce`), or --replace them.",
                 ]
@@ -229,17 +252,17 @@ def _missing(
         )
     for folder, meta in submission.metas.items():
         path = f"{folder}/{META_FILE}"
-        old = publisher.read(head, path) if path in there else None
+        old = repository.read(head, path) if path in there else None
         content = _merged(meta, old, path, files).text().encode()
         if old is None or old != content:
             files[path] = content
     return files, unchanged
 
 
-def _root(publisher: Publisher, head: str | None, tasks: Sequence[Task]) -> dict[str, bytes]:
+def _root(repository: Repository, head: str | None, tasks: Sequence[Task]) -> dict[str, bytes]:
     """The card and the list of tasks of a new repository; where they are, they are somebody's to edit."""
-    files = root_files(tasks, publisher.on_public_hub)
-    return {name: content for name, content in files.items() if publisher.read(head, name) is None}
+    files = root_files(tasks, repository.on_public_hub)
+    return {name: content for name, content in files.items() if repository.read(head, name) is None}
 
 
 def _merged(meta: ModelMeta, old: bytes | None, path: str, files: Mapping[str, bytes]) -> ModelMeta:
@@ -254,16 +277,16 @@ def _merged(meta: ModelMeta, old: bytes | None, path: str, files: Mapping[str, b
     return meta.model_copy(update={"entries": entries, "licence": licence})
 
 
-def _same_score(publisher: Publisher, head: str | None, path: str, submission: Submission) -> bool:
+def _same_score(repository: Repository, head: str | None, path: str, submission: Submission) -> bool:
     """Whether a file that differs says the same: the run was made again, at another time or on another machine."""
     mine = submission.results.get(path)
-    content = publisher.read(head, path) if mine is not None else None
+    content = repository.read(head, path) if mine is not None else None
     if mine is None or content is None:
         return False
     try:
         theirs = Result.model_validate_json(content)
     except ValueError as error:
-        raise ResultError(f"{publisher.name} holds {path}, which is no result: {error}") from error
+        raise ResultError(f"{repository.name} holds {path}, which is no result: {error}") from error
     ours = Result.model_validate_json(submission.files[path])
     aside = {"created": "", "timings_s": {}, "environment": {}}
     return theirs.model_copy(update=aside) == ours.model_copy(update=aside)

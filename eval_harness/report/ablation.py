@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from eval_harness.analyses.studies import fraction_name, told_apart
+from eval_harness.analyses.studies import METRICS, fraction_name, told_apart
 from eval_harness.analyses.study_results import AblationResult, AblationRow, Interval, ablation_rows, reasons
+from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, title_of
 from eval_harness.report.forest import LEFT, Line, Trace, forest, names_legend, trace_chart
 from eval_harness.report.markup import Html, details, scroller, table, tag
 from eval_harness.report.svg import NamedAxis, axis
@@ -19,7 +20,6 @@ WORDS = (
 )
 SWITCHES = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}
 RIGHT = 372.0
-METRICS = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC"}
 
 
 def ablation_part(result: AblationResult, tasks: Collection[str] | None) -> list[Html]:
@@ -35,7 +35,7 @@ def ablation_part(result: AblationResult, tasks: Collection[str] | None) -> list
         parts += [
             tag("h3", name),
             _differences(name, rows),
-            names_legend(_traces(rows, "macro_auroc", result.fractions)),
+            names_legend(_traces(rows, MACRO_AUROC, result.fractions)),
             tag("div", [_by_fraction(name, rows, metric, result.fractions) for metric in METRICS], class_="many pair"),
             details("Validation curves", _curves(name, rows, result.fractions)),
             details("All numbers", _numbers(name, result, task, model)),
@@ -64,7 +64,7 @@ def _differences(name: str, rows: Sequence[AblationRow]) -> Html | None:
         if row.minus_plain is not None:
             part = "all" if row.fraction == 1 else f"{fraction_name(row.fraction)} of the"
             heading = f"{part} records ({row.records:,.0f}), {_weights(row)} weights"
-            found = estimate(row.minus_plain["macro_auprc"])
+            found = estimate(row.minus_plain[MACRO_AUPRC])
             groups.setdefault(heading, []).append(Line(_switches(row), found, _index(row)))
     if not groups:
         return None
@@ -78,9 +78,9 @@ def _by_fraction(name: str, rows: Sequence[AblationRow], metric: str, fractions:
     names = tuple(fraction_name(fraction) for fraction in fractions)
     last = len(fractions) - 1
     across = NamedAxis(-0.4, last + 0.4, LEFT, RIGHT, tuple(float(k) for k in range(last + 1)), names)
-    title = f"{name}: test {METRICS[metric]} by fraction of the training records"
+    title = f"{name}: test {title_of(metric)} by fraction of the training records"
     traces = _traces(rows, metric, fractions)
-    return tag("figure", trace_chart(title, across, "fraction of the training records", METRICS[metric], traces))
+    return tag("figure", trace_chart(title, across, "fraction of the training records", title_of(metric), traces))
 
 
 def _traces(rows: Sequence[AblationRow], metric: str, fractions: Sequence[float]) -> list[Trace]:

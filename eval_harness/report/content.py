@@ -10,30 +10,16 @@ from typing import TYPE_CHECKING
 from ecg_hub.errors import EcgHubError
 from eval_harness.analyses.studies import told_apart
 from eval_harness.config.options import PREFIX
+from eval_harness.metrics.registry import MACRO_AUROC, MAE, main_of
 from eval_harness.results.comparison import Comparison, compare_models
 from eval_harness.results.folders import ResultFolder
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate, Result
 from eval_harness.results.scoring import ResampleUnit
-from eval_harness.results.summary import MAIN_METRICS
 from eval_harness.tasks.task import Task
 
 if TYPE_CHECKING:
     from dataset_scripts.core.spec import ECGDataset
-
-METRIC_TITLES = {
-    "macro_auroc": "macro AUROC",
-    "macro_auroc_paper": "macro AUROC, published reading",
-    "macro_auprc": "macro AUPRC",
-    "macro_f1": "macro F1",
-    "macro_sensitivity": "macro sensitivity",
-    "macro_specificity": "macro specificity",
-    "macro_brier": "macro Brier score (lower is better)",
-    "macro_calibration_error": "macro calibration error, biased upwards (lower is better)",
-    "macro_calibration_rms": "calibration error over all labels, debiased (lower is better)",
-    "mae": "MAE of z-scores (lower is better)",
-    "macro_mae": "macro MAE of z-scores (lower is better)",
-}
 
 
 @dataclass(frozen=True)
@@ -91,12 +77,12 @@ class TaskContent:
     def metric(self) -> str:
         """The metric of the task: macro_auroc or mae."""
         found = self.scored[0].result.metrics if self.scored else {}
-        return next((name for name in MAIN_METRICS if name in found), self.task.metric if self.task else "macro_auroc")
+        return main_of(found) or (self.task.metric if self.task else MACRO_AUROC)
 
     @property
     def regression(self) -> bool:
         """Whether lower is better."""
-        return self.metric == "mae"
+        return self.metric == MAE
 
     def label_title(self, label: str) -> str:
         """What a label means in words; the label itself where nothing else is known."""
@@ -196,7 +182,7 @@ def gather(
 
 def main_estimate(result: Result) -> Estimate:
     """The main metric of a result, undefined where it has none."""
-    name = next((metric for metric in MAIN_METRICS if metric in result.metrics), None)
+    name = main_of(result.metrics)
     return result.metrics[name] if name else Estimate(point=None)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval_harness.report.content import METRIC_TITLES, Scored, TaskContent
+from eval_harness.metrics.registry import chance_of, metrics, title_of
+from eval_harness.report.content import Scored, TaskContent
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.markup import Html, details, join, scroller, table, tag
-from eval_harness.report.scores import CHANCE
 from eval_harness.results.schema import Estimate, LabelResult
 from eval_harness.results.summary import score_text
 
@@ -18,7 +18,6 @@ NO_SKILL_MAE = 0.7979
 """Mean absolute deviation of the normal distribution: what the mean as prediction gives for z-scores."""
 
 DECISIONS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "brier", "calibration_rms")
-DECISION_TITLES = ("AUROC", "AUPRC", "F1", "sensitivity", "specificity", "Brier score", "calibration error, debiased")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def metric_tables(content: TaskContent, names: Sequence[str]) -> Html | None:
             if label.label in set(names)
         ]
         caption = f"{item.entry.name}: all metrics of each label; F1, sensitivity and specificity at the threshold"
-        head = ["label", "threshold", *DECISION_TITLES]
+        head = ["label", "threshold", *(metrics()[f"macro_{name}"].heading for name in DECISIONS)]
         found = table(head, rows, caption=caption, class_="figures")
         parts.append(details(f"All metrics of each label: {item.entry.name}", found))
     return join(parts)
@@ -206,7 +205,7 @@ def subgroup_part(content: TaskContent) -> Html:
     if not order:
         words = "No subgroups: the data hold neither sex nor age of two groups of ten or more test records."
         return tag("p", words, class_="soft")
-    metric = METRIC_TITLES.get(content.metric, content.metric)
+    metric = title_of(content.metric)
     head = ["subgroup", "run", "test records", metric, *([] if content.regression else ["labels in the mean"])]
     groups, rows = [], []
     for (name, value), records in order.items():
@@ -221,7 +220,7 @@ def subgroup_part(content: TaskContent) -> Html:
             rows.append([words, item.entry.name, f"{records:,}", score_text(estimate), classes][: len(head)])
         groups.append((heading, lines))
     title = f"{content.title}: {metric} by sex and age"
-    drawn = forest(title, metric, groups, CHANCE.get(content.metric))
+    drawn = forest(title, metric, groups, chance_of(content.metric))
     caption = (
         "Each subgroup is resampled by itself. Its mean goes over the labels that have both outcomes within it, so "
         "subgroups may differ in their labels."

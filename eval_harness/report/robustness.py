@@ -7,7 +7,7 @@ from collections.abc import Collection
 from eval_harness.analyses.robustness.plot import SINGLE, along, by_group, lead_name, score_range, strongest
 from eval_harness.analyses.robustness.schema import Condition, RobustnessResult
 from eval_harness.analyses.tables import condition_rows
-from eval_harness.report.content import METRIC_TITLES
+from eval_harness.metrics.registry import title_of
 from eval_harness.report.forest import LEFT, TRACE_TOP, Line, Trace, forest, trace_chart
 from eval_harness.report.markup import Html, details, scroller, table, tag
 from eval_harness.report.svg import NamedAxis, axis
@@ -59,8 +59,8 @@ def _changes(result: RobustnessResult, task: str, metric: str) -> Html | None:
         lines.append(Line(f"{last.title} ({last.strength:g})", found, 0))
     if not lines:
         return None
-    title = f"{task}: change of {METRIC_TITLES[metric]} at the greatest strength"
-    drawn = forest(title, f"change of {METRIC_TITLES[metric]}", [("", lines)], 0.0)
+    title = f"{task}: change of {title_of(metric)} at the greatest strength"
+    drawn = forest(title, f"change of {title_of(metric)}", [("", lines)], 0.0)
     caption = (
         "Corrupted minus clean at the greatest strength (in brackets; its unit stands below the curves), with "
         "intervals; dashed: no change."
@@ -85,7 +85,7 @@ def _panel(result: RobustnessResult, task: str, metric: str, conditions: list[Co
     margin = 0.04 * places[-1]
     across = NamedAxis(-margin, places[-1] + margin, LEFT, RIGHT, *_ticks(places))
     upward = axis(score_range(result, task, metric), TRACE_TOP + HEIGHT, TRACE_TOP, count=4, room=0.0)
-    name = METRIC_TITLES[metric]
+    name = title_of(metric)
     drawn = trace_chart(
         f"{task}: {name}, {title}", across, conditions[0].unit, name, [Trace(title, 0, path, shaded=True)],
         height=HEIGHT, upward=upward, level=result.clean[task][metric].point,
@@ -111,8 +111,8 @@ def _leads(result: RobustnessResult, task: str, metric: str) -> Html | None:
         return None
     lines = [Line(lead_name(c), c.scores[task][metric].score, 0) for c in whole]
     lines.insert(0, Line("none", result.clean[task][metric], 1))
-    name = f"{task}: {METRIC_TITLES[metric]}, {title}"
-    drawn = forest(name, METRIC_TITLES[metric], [("", lines)], None)
+    name = f"{task}: {title_of(metric)}, {title}"
+    drawn = forest(name, title_of(metric), [("", lines)], None)
     return tag(
         "figure", scroller(drawn, name), tag("figcaption", f"{title.capitalize()}, with intervals"), class_="wide"
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval_harness.report.content import METRIC_TITLES, ReportRun, Scored, TaskContent, main_estimate
+from eval_harness.metrics.registry import MACRO_AUROC_PAPER, MACRO_MAE, chance_of, title_of
+from eval_harness.report.content import ReportRun, Scored, TaskContent, main_estimate
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.markup import Html, anchor, details, join, scroller, table, tag
 from eval_harness.results.comparison import p_text
 from eval_harness.results.schema import Result
 from eval_harness.results.summary import deviations_text, score_text, seed_rows
 
-CHANCE = {"macro_auroc": 0.5, "macro_auroc_paper": 0.5}
 STATES = {
     "clean": "clean",
     "seen-train": "seen in pre-training (training folds only)",
@@ -29,7 +29,7 @@ def matrix(contents: Sequence[TaskContent], entries: Sequence[ReportRun]) -> Htm
         by_run = {item.entry.index: item for item in content.scored}
         reasons = {entry.index: reason for entry, reason in content.unscored}
         cells = [_cell(content, by_run.get(e.index), reasons.get(e.index)) for e in entries]
-        metric = METRIC_TITLES.get(content.metric, content.metric)
+        metric = title_of(content.metric)
         body.append(tag("tr", tag("th", link, scope="row"), tag("td", metric), cells))
     caption = "Scores at a glance: point and, below it, the interval"
     found = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
@@ -55,9 +55,9 @@ def score_forest(content: TaskContent) -> Html | None:
         Line(item.entry.name, main_estimate(item.result), item.entry.index, item.entry.index in best)
         for item in content.scored
     ]
-    metric = METRIC_TITLES.get(content.metric, content.metric)
+    metric = title_of(content.metric)
     title = f"{content.title}: {metric}"
-    drawn = forest(title, metric, [("", lines)], CHANCE.get(content.metric))
+    drawn = forest(title, metric, [("", lines)], chance_of(content.metric))
     chance = " Dashed: chance." if 'class="chance"' in drawn else ""
     words = f"{metric} with interval.{chance}{' Bold: the best and its ties.' if best else ''}"
     return tag("figure", scroller(drawn, title), tag("figcaption", words), class_="wide")
@@ -68,10 +68,7 @@ def metric_table(content: TaskContent) -> Html | None:
     names = list(dict.fromkeys(name for item in content.scored for name in item.result.metrics))
     if not names:
         return None
-    rows = [
-        [METRIC_TITLES.get(name, name), *(score_text(item.result.metrics.get(name)) for item in content.scored)]
-        for name in names
-    ]
+    rows = [[title_of(name), *(score_text(item.result.metrics.get(name)) for item in content.scored)] for name in names]
     head = ["metric", *(item.entry.name for item in content.scored)]
     found = table(head, rows, caption="All metrics, with intervals", class_="figures")
     return details("All metrics of this task", found)
@@ -165,7 +162,7 @@ def _row(content: TaskContent, item: Scored) -> list[object]:
     result, data = item.result, item.result.data
     standing = content.standing(item.entry)
     rank = "-" if standing is None else f"{standing[0]}{' =' if standing[1] > 1 else ''}"
-    second = result.metrics.get("macro_mae" if content.regression else "macro_auroc_paper")
+    second = result.metrics.get(MACRO_MAE if content.regression else MACRO_AUROC_PAPER)
     estimate = main_estimate(result)
     labels = "-"
     if data is not None:

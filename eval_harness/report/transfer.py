@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from eval_harness.analyses.tables import concept_rows
 from eval_harness.analyses.transfer.schema import TransferResult, TransferTask
+from eval_harness.metrics.registry import MACRO_AUROC, metrics
 from eval_harness.report.forest import Line, forest
 from eval_harness.report.markup import Html, details, scroller, table, tag
 from eval_harness.report.scores import state
@@ -41,7 +42,7 @@ def transfer_part(result: TransferResult, tasks: Collection[str] | None) -> list
 
 def _concepts(result: TransferResult, name: str, task: TransferTask) -> Html:
     away, home = f"on {result.target}", f"at home, {result.source}"
-    there, here = task.metrics["macro_auroc"], task.at_home["macro_auroc"]
+    there, here = task.metrics[MACRO_AUROC], task.at_home[MACRO_AUROC]
     heading = f"macro mean over {there.classes} concepts ({here.classes} at home)"
     groups: list[tuple[str, list[Line]]] = [(heading, [Line(away, there, 0), Line(home, here, 1)])]
     for label, own in zip(task.per_label, task.per_label_at_home, strict=True):
@@ -49,7 +50,7 @@ def _concepts(result: TransferResult, name: str, task: TransferTask) -> Html:
         lines = [Line(away, label.auroc or NONE, 0), Line(home, own.auroc or NONE, 1)]
         groups.append((f"{label.label}{positives}", lines))
     title = f"{name}: AUROC of every concept on {result.target} and at home"
-    drawn = forest(title, "AUROC", groups, 0.5, (0.0, 1.0))
+    drawn = forest(title, "AUROC", groups, metrics()[MACRO_AUROC].chance, (0.0, 1.0))
     caption = "AUROC with intervals; without: too few positives for one (below about four). Dashed: chance."
     return tag("figure", scroller(drawn, title), tag("figcaption", caption), class_="wide")
 

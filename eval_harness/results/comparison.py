@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from ecg_hub.errors import InputError
+from eval_harness.metrics.registry import MACRO_AUROC_PAPER
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.scoring import ResampleUnit, patient_groups
 from eval_harness.stats.bootstrap import bootstrap_counts
@@ -136,7 +137,7 @@ def compare_models(
     true, order = _targets(task, tests, labels)
     first = next(iter(tests.values()))
     name = metric or task.metric
-    paper = name == "macro_auroc_paper"
+    paper = name == MACRO_AUROC_PAPER
     groups = _drawn(first, "record" if paper and by == "auto" else by)
     counts = bootstrap_counts(len(true), resamples, seed, groups)
     scores = {}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ecg_hub.errors import InputError, ResultError
-from ecg_hub.utils.files import remove_abandoned, take_lock
+from ecg_hub.utils.files import remove_abandoned, resumed, take_lock
 from eval_harness.results.predictions import Predictions, read_predictions
-from eval_harness.results.runfile import RUN_FILE, RunFile, check_continues, differences, merged, read_run, write_run
+from eval_harness.results.runfile import RUN_FILE, RunFile, differences, merged, read_run, write_run
 from eval_harness.results.schema import Result, read_result
 from eval_harness.results.summary import SPREAD_FILE
 
@@ -38,18 +38,33 @@ def own_folder(folder: Path) -> Iterator[None]:
 
 def claim(folder: Path, asked: RunFile, overwrite: bool) -> None:
     """Write run.json, or refuse a folder of other settings; `overwrite` discards what such a folder holds."""
-    path = folder / RUN_FILE
-    if overwrite and path.is_file() and differences(read_run(path), asked):
+    stored = check_continues(folder, asked, overwrite)
+    if stored is None and (folder / RUN_FILE).exists():
         for entry in folder.iterdir():
+            # Removing the lock's file would let a second process lock a new one of that name.
             if entry.name != LOCK_FILE:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    try:
-        stored = check_continues(folder, asked)
-    except ResultError as error:
-        raise FolderRefusedError(str(error)) from error
     for part in (folder, *(folder / name for name in SUBFOLDERS)):
         remove_abandoned(part, keep=SPREAD_FILE)
     write_run(folder, merged(stored, asked))
+
+
+def check_continues(folder: Path, asked: RunFile, overwrite: bool = False) -> RunFile | None:
+    """Return the run of a result folder when the one asked for may continue it, None for a folder to be begun."""
+    path = folder / RUN_FILE
+    try:
+        stored = read_run(path) if path.exists() else None
+    except ResultError as error:
+        raise FolderRefusedError(str(error)) from error
+
+    def refusal(different: Sequence[str]) -> FolderRefusedError:
+        listed = "\n".join(f"  {line}" for line in different)
+        return FolderRefusedError(
+            f"{str(folder)!r} holds results of another run:\n{listed}\n"
+            "Choose another --output, or --overwrite to discard what is there."
+        )
+
+    return resumed(stored, lambda run: differences(run, asked), refusal, overwrite=overwrite)
 
 
 @dataclass(frozen=True)

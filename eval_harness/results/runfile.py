@@ -128,22 +128,6 @@ def _decisive(settings: RunSettings) -> dict[str, JsonValue]:
     return content | {"model": {name: value for name, value in content["model"].items() if name not in FOLLOWS}}
 
 
-def check_continues(folder: Path, asked: RunFile) -> RunFile | None:
-    """Return the run of a result folder when the one asked for may continue it, None for a new folder."""
-    path = folder / RUN_FILE
-    if not path.exists():
-        return None
-    stored = read_run(path)
-    found = differences(stored, asked)
-    if found:
-        listed = "\n".join(f"  {line}" for line in found)
-        raise ResultError(
-            f"{str(folder)!r} holds results of another run:\n{listed}\n"
-            "Choose another --output, or --overwrite to discard what is there."
-        )
-    return stored
-
-
 def merged(stored: RunFile | None, asked: RunFile) -> RunFile:
     """Return the run file to write: of a continued run the begin, with the datasets and tasks of both."""
     if stored is None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ecg_hub.errors import InputError, ResultError
 from eval_harness.metrics.calibration import calibration_error
 from eval_harness.metrics.ranking import evaluable_mean
+from eval_harness.metrics.registry import MACRO_AUROC, MACRO_AUROC_PAPER, MACRO_MAE, MAE, of_kind
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate, LabelCoverage, LabelResult, Subgroup
@@ -203,13 +204,14 @@ def _classification(
 ) -> tuple[dict[str, Estimate], list[LabelResult]]:
     found = _measured(sample, doubt, thresholds)
     metrics = {
-        "macro_auroc": _macro(found["auroc"], doubt),
-        "macro_auroc_paper": _paper(sample, found["auroc"].point, doubt),
+        MACRO_AUROC: _macro(found["auroc"], doubt),
+        MACRO_AUROC_PAPER: _paper(sample, found["auroc"].point, doubt),
         **{f"macro_{name}": _macro(values, doubt) for name, values in found.items() if name != "auroc"},
     }
     columns = [{name: _estimate(values.output(k)) for name, values in found.items()} for k in range(len(sample.names))]
     if doubt.version != earlier.VERSION:
         _add_calibration(sample, doubt, metrics, columns)
+        _add_listed(sample, metrics, thresholds)
     per_label = []
     for k, name in enumerate(sample.names):
         positives, records = int((sample.y_true[:, k] == 1).sum()), int((~np.isnan(sample.y_true[:, k])).sum())
@@ -248,6 +250,16 @@ def _add_calibration(
         column |= {"calibration_error": Estimate(point=float(error)), "calibration_rms": _estimate(found)}
 
 
+def _add_listed(sample: Sample, metrics: dict[str, Estimate], thresholds: NDArray[np.float64] | None = None) -> None:
+    """The listed metrics of the kind of task that no formula above has an interval for: their points alone."""
+    kind = "regression" if thresholds is None else "multi_label_classification"
+    for metric in of_kind(kind):
+        if metric.name not in metrics:
+            values = np.asarray(metric.values(sample.y_true, sample.y_prob, thresholds), dtype=np.float64)
+            classes = int((~np.isnan(values)).sum()) if values.ndim else None
+            metrics[metric.name] = Estimate(point=evaluable_mean(np.atleast_1d(values)), classes=classes)
+
+
 def _paper(sample: Sample, areas: NDArray[np.float64], doubt: Uncertainty) -> Estimate:
     """The published reading with its percentile interval, which may lie beside its point."""
     replicates = auroc_replicates(sample.y_true, sample.y_prob, doubt.counts(len(sample.y_true)))
@@ -264,7 +276,9 @@ def _regression(
     known = int((~np.isnan(errors.point)).sum())
     if known == 0:
         raise ScoringError(f"{sample.task}: no target has a value on the {len(y_true)} records of the test split.")
-    metrics = {"mae": _estimate(pooled, known), "macro_mae": _macro(errors, doubt)}
+    metrics = {MAE: _estimate(pooled, known), MACRO_MAE: _macro(errors, doubt)}
+    if doubt.version != earlier.VERSION:
+        _add_listed(sample, metrics)
     per_label = []
     for k, name in enumerate(sample.names):
         found = _estimate(errors.output(k))
@@ -293,7 +307,7 @@ def _main_metrics(sample: Sample, doubt: Uncertainty, kind: str) -> dict[str, Es
     if kind == "regression":
         errors, pooled = _errors(sample, doubt)
         known = int((~np.isnan(errors.point)).sum())
-        return {"mae": _estimate(pooled, known)} if known else {}
+        return {MAE: _estimate(pooled, known)} if known else {}
     found: Mapping[str, Measured | earlier.Percentiles]
     if doubt.version == earlier.VERSION:
         counts = doubt.counts(len(sample.y_true))

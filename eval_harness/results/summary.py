@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.utils.files import write_text
+from eval_harness.metrics.registry import main_of
 from eval_harness.results.extent import deviations_of
 from eval_harness.results.schema import Estimate, Result
 
@@ -54,7 +55,6 @@ def summary(values: dict[int, float]) -> dict[str, Any]:
     }
 
 
-MAIN_METRICS = ("macro_auroc", "mae")
 VARYING = ("model", "mode", "seed")
 
 
@@ -90,7 +90,7 @@ def seed_rows(results: Sequence[Result]) -> list[dict[str, str]]:
             groups.setdefault((result.model.id, result.mode, result.task), []).append(result)
     rows = []
     for (model, mode, task), found in groups.items():
-        name = next((metric for metric in MAIN_METRICS if metric in found[0].metrics), None)
+        name = main_of(found[0].metrics)
         values = spread(found).get(task, {}).get(name or "")
         if values is not None and values["sd"] is not None:
             text = f"{values['mean']:.3f} +- {values['sd']:.3f} ({values['low']:.3f} to {values['high']:.3f})"
@@ -130,7 +130,7 @@ def status_text(result: Result) -> str:
 
 
 def _row(result: Result, varies: dict[str, bool]) -> dict[str, str]:
-    name = next((metric for metric in MAIN_METRICS if metric in result.metrics), None)
+    name = main_of(result.metrics)
     estimate = result.metrics[name] if name else None
     labels = result.data.labels if result.data else None
     row = {"task": result.task}

@@ -78,7 +78,7 @@ def usual_modes(model: str, entry: Any) -> tuple[str, ...]:
 
 
 def reason_to_skip(model: str, entry: Any, mode: str) -> str | None:
-    """Why a mode makes no sense for a model, or None; trained weights of one's own under its short name count."""
+    """Why a mode makes no sense for a model, or None; a user's trained weights under its short name count."""
     if model == TRIVIAL and mode != "linear":
         return f"{model} is a linear model without an encoder (mode linear)"
     if entry is None or entry.kind != "supervised" or mode == "scratch" or model.startswith("random:"):

@@ -13,6 +13,7 @@ from ecg_hub.errors import InputError, ResultError
 from eval_harness.config.options import RunOptions, TrainSubset
 from eval_harness.config.post_training import PostTraining
 from eval_harness.config.protocol import Protocol
+from eval_harness.metrics.registry import MACRO_AUROC, main_of
 from eval_harness.results.folders import ResultFolder
 from eval_harness.results.runfile import RunFile
 
@@ -97,7 +98,7 @@ def compare_runs(stored: ResultFolder, again: ResultFolder) -> Iterator[Repeat]:
 
 def _compare(task: str, stored: ResultFolder, again: ResultFolder) -> Repeat:
     old, new = stored.results[task], again.results[task]
-    metric = "macro_auroc" if "macro_auroc" in old.metrics else "mae"
+    metric = main_of(old.metrics) or MACRO_AUROC
     points = (old.metrics[metric].point, new.metrics[metric].point)
     if old.predictions == new.predictions:
         same = old.metrics == new.metrics

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError, unknown_name
 from eval_harness.metrics.ranking import auroc, average_precision, evaluable_mean, paper_mean
+from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, MAE
 from eval_harness.metrics.regression import mae, pooled_mae
 from eval_harness.stats.bootstrap import mae_replicates, ranking_replicates
 
@@ -147,7 +148,7 @@ def resample_errors(
     return Resampled(mae(y_true, y_pred), per_target), pooled_mae(y_true, y_pred), pooled
 
 
-METRICS = ("macro_auroc", "macro_auroc_paper", "macro_auprc", "mae")
+METRICS = (MACRO_AUROC, MACRO_AUROC_PAPER, MACRO_AUPRC, MAE)
 
 
 def metric_replicates(
@@ -156,13 +157,13 @@ def metric_replicates(
     """Return one metric of METRICS on the whole split and in every replicate (resamples,)."""
     if metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
-    if metric == "mae":
+    if metric == MAE:
         _, point, replicates = resample_errors(y_true, y_score, counts)
         return point, replicates
     areas, precisions = resample_ranking(y_true, y_score, counts)
-    if metric == "macro_auroc_paper":
+    if metric == MACRO_AUROC_PAPER:
         return macro_paper(areas)
-    return macro(areas if metric == "macro_auroc" else precisions)
+    return macro(areas if metric == MACRO_AUROC else precisions)
 
 
 def difference(
@@ -208,4 +209,4 @@ def compare(
     """
     first = metric_replicates(metric, y_true, y_score_a, counts)
     second = metric_replicates(metric, y_true, y_score_b, counts)
-    return difference(*first, *second, paper=metric == "macro_auroc_paper")
+    return difference(*first, *second, paper=metric == MACRO_AUROC_PAPER)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ecg_hub.errors import InputError, did_you_mean
 from ecg_hub.utils.yaml import read_mapping
+from eval_harness.metrics.registry import MAIN
 
 CATEGORIES = {
     "adult_interpretation": "adult ECG interpretation",
@@ -37,11 +38,6 @@ TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 TARGETS = "targets"
 """The `label_column` of runs whose labels are in the dataset's column of targets."""
-
-METRIC_OF_KIND: dict[str, tuple[str, bool]] = {
-    "multi_label_classification": ("macro_auroc", True),
-    "regression": ("mae", False),
-}
 
 
 class TargetSelector(BaseModel):
@@ -127,7 +123,7 @@ class Task(BaseModel):
         repeated = sorted({label for label in self.labels if self.labels.count(label) > 1})
         if repeated:
             raise ValueError(f"labels: {', '.join(map(repr, repeated))} given more than once; each label counts once")
-        metric, higher = METRIC_OF_KIND[self.kind]
+        metric, higher = MAIN[self.kind]
         if (self.metric, self.higher_is_better) != (metric, higher):
             raise ValueError(
                 f"metric: {self.metric!r} with higher_is_better {str(self.higher_is_better).lower()} does not fit kind "

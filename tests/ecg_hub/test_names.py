@@ -20,7 +20,7 @@ def model_at(folder: Path) -> Path:
 
 @pytest.fixture
 def own_hub(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """A hub of one's own; the set holds the names that it knows."""
+    """A self-hosted hub; the set holds the names that it knows."""
     known: set[str] = set()
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.file_exists", lambda repo, filename: repo in known)

@@ -12,8 +12,7 @@ import numpy as np
 
 from dataset_scripts.catalog import datasets
 from eval_harness.config.protocol import Protocol
-from eval_harness.publish.meta import catalogue_entry, describe, digest
-from eval_harness.publish.names import META_FILE, entry_folder, entry_path
+from eval_harness.publish.layout import META_FILE, catalogue_entry, describe, digest, entry_folder, entry_path
 from eval_harness.publish.push import entry_bytes
 from eval_harness.results.contamination import state
 from eval_harness.results.extent import extent_of

@@ -286,7 +286,7 @@ DATASET = MIMICIVECG(
         "The published preparation joins machine_measurements.csv and mds_ed.csv by row number. Here both are joined "
         "by study, and the report counts rows where the two disagree.",
         "ECG features are not clipped: single impossible intervals within 0 to 5,000 ms stretch their z-scores.",
-        "Weights charted in pounds (Admission Weight (lbs.)) are thrown away, those in kg are used. PR, INR(PT), anion "
+        "Weights charted in pounds (Admission Weight (lbs.)) are dropped, those in kg are used. PR, INR(PT), anion "
         "gap and PAR oxygen saturation of chart events are read and not used.",
         "The order of codes with equal counts is not reproducible in the published preparation; compare by name.",
         "Sex and age are missing together in 4,489 rows; these ECGs have no target for them.",

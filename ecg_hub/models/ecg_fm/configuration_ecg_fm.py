@@ -4,7 +4,7 @@
 
 from huggingface_hub.dataclasses import strict
 
-from ecg_hub.modeling.wav2vec2_config import Wav2Vec2FamilyConfig
+from ecg_hub.modeling.configuration_utils import Wav2Vec2FamilyConfig
 
 
 @strict

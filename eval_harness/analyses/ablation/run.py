@@ -44,6 +44,7 @@ from eval_harness.analyses.study_results import (
 )
 from eval_harness.config.options import RunOptions, TrainSubset
 from eval_harness.config.protocol import POST_TRAIN
+from eval_harness.metrics.registry import title_of
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import Result, read_json, utc_now
 from eval_harness.runner.plan import result_folder
@@ -51,7 +52,6 @@ from eval_harness.tasks.registry import Run, expand, get_task, runs
 
 COLOURS = {(True, True): "#0072B2", (True, False): "#009E73", (False, True): "#E69F00", (False, False): "#D55E00"}
 MARKS = {(True, True): "o", (True, False): "^", (False, True): "s", (False, False): "X"}
-TITLES = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC"}
 
 
 def write_plot(content: dict[str, Any], path: Path) -> None:
@@ -60,15 +60,15 @@ def write_plot(content: dict[str, Any], path: Path) -> None:
 
     keys = list(dict.fromkeys((row["task"], row["model"]) for row in content["rows"]))
     fractions = content["fractions"]
-    columns = len(TITLES) + len(fractions)
+    columns = len(METRICS) + len(fractions)
     figure = Figure(figsize=(4.2 * columns, 4.4 * max(len(keys), 1)), layout="constrained")
     grid = figure.subplots(max(len(keys), 1), columns, squeeze=False)
     for axes, key in zip(grid, keys, strict=False):
         rows = [row for row in content["rows"] if (row["task"], row["model"]) == key]
-        for axis, (metric, title) in zip(axes, TITLES.items(), strict=False):
+        for axis, metric in zip(axes, METRICS, strict=False):
             _scores(axis, rows, metric, fractions)
-            axis.set_title(f"{key[0]}, {short_name(key[1])}\ntest {title}", fontsize=9)
-        for axis, fraction in zip(axes[len(TITLES) :], fractions, strict=True):
+            axis.set_title(f"{key[0]}, {short_name(key[1])}\ntest {title_of(metric)}", fontsize=9)
+        for axis, fraction in zip(axes[len(METRICS) :], fractions, strict=True):
             _curves(axis, [row for row in rows if row["fraction"] == fraction])
             axis.set_title(f"validation AUPRC\nfraction {fraction_name(fraction)}", fontsize=9)
         axes[0].legend(fontsize=7)
@@ -109,7 +109,7 @@ def _scores(axis: Any, rows: list[dict[str, Any]], metric: str, fractions: list[
             )
     axis.set_xticks(range(len(fractions)), [fraction_name(fraction) for fraction in fractions])
     axis.set_xlabel("fraction of the training records")
-    axis.set_ylabel(TITLES[metric])
+    axis.set_ylabel(title_of(metric))
     axis.grid(True, color="0.9")
 
 
@@ -164,7 +164,7 @@ class Ablation:
     fractions: tuple[float, ...] = (1.0, 0.3, 0.1)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be told apart."""
+        """Refuse what cannot be distinguished."""
         if any(self.depths) and not self.options.post_training.depth_rate:
             raise InputError("depth_rate is 0: with stochastic depth on and off the runs would be the same.")
         named = [model for model in self.options.models if model.startswith("random:")]

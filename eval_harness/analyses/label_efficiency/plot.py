@@ -11,6 +11,7 @@ from ecg_hub.utils.files import atomic_path
 from eval_harness.analyses.label_efficiency.curve import Curve, Float
 from eval_harness.analyses.studies import short_name
 from eval_harness.analyses.study_results import reasons
+from eval_harness.metrics.registry import MACRO_AUROC
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -53,17 +54,15 @@ def drawn_curve(curve: dict[str, Any], places: int = 100) -> tuple[Float, Float]
 
 
 def _draw_losses(axis: Any, entry: dict[str, Any], k: int) -> None:
-    points = [p for p in entry["points"] if p["macro_auroc"]["point"] is not None]
+    points = [p for p in entry["points"] if p[MACRO_AUROC]["point"] is not None]
     records = np.array([point["records"] for point in points])
-    values = np.array([1 - point["macro_auroc"]["point"] for point in points])
+    values = np.array([1 - point[MACRO_AUROC]["point"] for point in points])
     name = f"{short_name(entry['model'])} {entry['mode']}" + (" (baseline)" if entry["baseline"] else "")
     colour, curve = COLOURS[k % len(COLOURS)], entry["curve"]
     if "reason" not in curve and curve["falls"]:
         axis.plot(*drawn_curve(curve), color=colour, linewidth=1.4)
         name += f", $\\alpha$ = {curve['alpha']['point']:.2f}, $L_0$ = {curve['L0']['point']:.3f}"
-    ends = np.array(
-        [[_or(p["macro_auroc"][end], p["macro_auroc"]["point"]) for p in points] for end in ("high", "low")]
-    )
+    ends = np.array([[_or(p[MACRO_AUROC][end], p[MACRO_AUROC]["point"]) for p in points] for end in ("high", "low")])
     bars = np.abs(1 - ends - values) if len(points) else None
     axis.errorbar(
         records, values, yerr=bars, fmt=MARKS[k % len(MARKS)], color=colour, markersize=5, capsize=2, label=name

@@ -46,6 +46,7 @@ from eval_harness.analyses.study_results import (
     settings_of,
 )
 from eval_harness.config.options import RunOptions, TrainSubset
+from eval_harness.metrics.registry import MACRO_AUROC
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import Result, utc_now
 from eval_harness.runner.plan import result_folder
@@ -269,10 +270,10 @@ def summary(
 
 def losses(parts: dict[float, SeedAverage]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Records (fractions,), losses (fractions,) and their replicates (resamples, fractions) of the defined points."""
-    chosen = [part for _, part in sorted(parts.items()) if np.isfinite(part.points["macro_auroc"])]
+    chosen = [part for _, part in sorted(parts.items()) if np.isfinite(part.points[MACRO_AUROC])]
     records = np.array([part.records for part in chosen])
-    values = np.array([1 - part.points["macro_auroc"] for part in chosen])
-    replicates = np.array([1 - part.replicates["macro_auroc"] for part in chosen]).T
+    values = np.array([1 - part.points[MACRO_AUROC] for part in chosen])
+    replicates = np.array([1 - part.replicates[MACRO_AUROC] for part in chosen]).T
     return records, values, replicates
 
 
@@ -300,8 +301,7 @@ def _points(parts: dict[float, SeedAverage], confidence: float) -> list[dict[str
         {
             "fraction": fraction,
             "records": part.records,
-            "macro_auroc": part.estimate("macro_auroc", confidence),
-            "macro_auprc": part.estimate("macro_auprc", confidence),
+            **{metric: part.estimate(metric, confidence) for metric in METRICS},
             **{f"{metric}_by_run": [known(point) for point in part.by_run[metric]] for metric in METRICS},
         }
         for fraction, part in sorted(parts.items(), reverse=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval_harness.analyses.cka.plot import write_figure
 from eval_harness.analyses.robustness.schema import Condition, RobustnessResult
+from eval_harness.metrics.registry import title_of
 from eval_harness.results.schema import Estimate
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 COLUMNS = 3
 BLUE, GREY = "#0072b2", "#59636e"
 SINGLE = "lead_loss"
-NAMES = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC", "mae": "MAE (standard deviations)"}
 
 
 def curves(result: RobustnessResult, task: str) -> Figure:
@@ -39,7 +39,7 @@ def curves(result: RobustnessResult, task: str) -> Figure:
         else:
             _curve(axes, conditions, task, metric, clean)
             axes.set_ylim(low, high)
-            axes.set_ylabel(NAMES.get(metric, metric), fontsize=7)
+            axes.set_ylabel(title_of(metric), fontsize=7)
     for axes in panels[len(groups) :]:
         axes.set_axis_off()
     title = f"{result.model.id}, {result.mode}, {task}: {result.dataset}, {result.records:,} test records"
@@ -132,5 +132,5 @@ def _leads(
     axes.set_yticks(range(len(whole)), [lead_name(c) for c in whole], fontsize=6)
     axes.invert_yaxis()
     axes.set_xlim(*ends)
-    axes.set_xlabel(NAMES.get(metric, metric), fontsize=7)
+    axes.set_xlabel(title_of(metric), fontsize=7)
     axes.set_title(title, fontsize=8, loc="left")

@@ -31,6 +31,7 @@ from eval_harness.analyses.trained import (
 )
 from eval_harness.config.options import ReopenOptions
 from eval_harness.data.windows import Float, Reader, RunData, Split, evenly_spaced
+from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MAE
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.comparison import repeated_patients
 from eval_harness.results.folders import own_folder
@@ -286,8 +287,8 @@ class Scorer:
         columns = self.columns[task]
         true, prob = self.targets[:, columns], outputs[:, columns]
         if self.kinds[task] == "regression":
-            return {"mae": metric_replicates("mae", true, prob, self.paired)}
-        ranked = {name: metric_replicates(name, true, prob, self.paired) for name in ("macro_auroc", "macro_auprc")}
+            return {MAE: metric_replicates(MAE, true, prob, self.paired)}
+        ranked = {name: metric_replicates(name, true, prob, self.paired) for name in (MACRO_AUROC, MACRO_AUPRC)}
         decided = resample_decisions(true, prob, self.thresholds[columns], self.paired)
         return ranked | {f"macro_{name}": macro(values) for name, values in decided.items()}
 
@@ -296,7 +297,7 @@ class Scorer:
         columns = self.columns[task]
         true, prob = self.targets[:, columns], outputs[:, columns]
         if self.kinds[task] == "regression":
-            return {"mae": _estimate(estimates.errors(true, prob, self.units, self.confidence)[1])}
+            return {MAE: _estimate(estimates.errors(true, prob, self.units, self.confidence)[1])}
         found = estimates.ranking(true, prob, self.units, self.confidence)
         found |= estimates.decisions(true, prob, self.thresholds[columns], self.units, self.confidence)
         return {f"macro_{name}": _estimate(part.macro(self.units, self.confidence)) for name, part in found.items()}

@@ -171,7 +171,7 @@ def prevalence_flag(home: tuple[int, int], away: tuple[int, int]) -> str | None:
 
 
 def read_map(path: Path, source_labels: Sequence[str], target_labels: Sequence[str]) -> LabelMap:
-    """Read a label map of one's own: CSV with the columns source, target, code, origin and optionally outside.
+    """Read a user's label map: CSV with the columns source, target, code, origin and optionally outside.
 
     Rows of one code are one concept. A code that stands in none of the tables needs `yes` in the column outside.
     """

@@ -55,7 +55,7 @@ class TransferOptions(ReopenOptions):
         tasks: tasks of the run; () takes all of classes whose head was kept.
         column: label column of the other dataset.
         split: of the other dataset; none of it was trained on.
-        label_map: CSV file of a user's own instead of the tables.
+        label_map: the user's CSV file instead of the tables.
     """
 
     to: str

@@ -51,10 +51,10 @@ def run_leaderboard(args: argparse.Namespace) -> int:
         site = _build(args, Path(scratch))
         sent = None
         if args.space:
+            from ecg_hub.hub.client import HubRepository, check_id
             from eval_harness.leaderboard.site import publish_space
-            from eval_harness.publish.hub import HubPublisher
 
-            sent = publish_space(site, HubPublisher(args.space, "space"))
+            sent = publish_space(site, HubRepository(check_id(args.space), "space"))
     _say(args, site, sent)
     return int(args.check and bool(site.problems))
 
@@ -63,7 +63,7 @@ def _build(args: argparse.Namespace, scratch: Path) -> Site:
     from ecg_hub.names import home
     from eval_harness.leaderboard.entries import RecomputeCache, open_recompute_cache
     from eval_harness.leaderboard.site import build
-    from eval_harness.publish.hub import HubModels
+    from eval_harness.publish.repository import HubModels
 
     path = args.memory or home() / "leaderboard" / "computed.json"
     memory = RecomputeCache(path) if args.again else open_recompute_cache(path)
@@ -73,7 +73,7 @@ def _build(args: argparse.Namespace, scratch: Path) -> Site:
         # A folder is built without asking anybody; --check also asks for the revisions.
         models = HubModels() if args.check else None
         return build(args.folder.expanduser(), output, models=models, **options)
-    from eval_harness.publish.hub import download
+    from eval_harness.publish.repository import download
 
     copy = download(args.repo, scratch / "results-repository")
     return build(copy.folder, output, source=copy.name, link=copy.link, models=HubModels(), **options)

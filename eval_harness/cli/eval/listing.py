@@ -16,13 +16,6 @@ from eval_harness.config.options import TRIVIAL
 from eval_harness.tasks.registry import custom_datasets, datasets, suites, tasks, validate
 from eval_harness.tasks.task import CATEGORIES
 
-SCORING = {
-    "macro_auroc": "macro AUROC, higher is better: mean over the labels that have both outcomes on the test split; "
-    "macro_auroc_paper counts the others 0.5, as published",
-    "mae": "mean absolute error of z-scored targets, lower is better: pooled over all known values, as published",
-}
-
-
 BASELINE: dict[str, Any] = {
     "name": TRIVIAL,
     "title": "Age, sex, heart rate and amplitudes",
@@ -213,7 +206,7 @@ def _task_pairs(name: str, include: tuple[str, ...]) -> dict[str, object]:
         "records": dataset.releases[0].split_text if dataset.releases else None,
         "training run": run,
         "label column": task.label_column,
-        "scored by": SCORING[task.metric],
+        "scored by": _scoring(task.metric),
         "intervals": f"95 %, by {task.resample_unit} (docs/statistics.md)",
         "published": "a row of arXiv:2509.25095" if task.published else "no",
         "labels": task.listed,
@@ -222,6 +215,14 @@ def _task_pairs(name: str, include: tuple[str, ...]) -> dict[str, object]:
     if task.superseded_by:
         pairs["superseded by"] = task.superseded_by
     return pairs
+
+
+def _scoring(name: str) -> str:
+    """A metric in a line."""
+    from eval_harness.metrics.registry import metrics
+
+    metric = metrics()[name]
+    return f"{metric.title}, {'higher' if metric.higher_is_better else 'lower'} is better: {metric.description}"
 
 
 def _pairs(kind: str, item: dict[str, Any]) -> dict[str, object]:

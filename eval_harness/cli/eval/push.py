@@ -11,6 +11,7 @@ from ecg_hub.errors import InputError
 from eval_harness.cli.common import add_json_flag, split_commas
 
 if TYPE_CHECKING:
+    from ecg_hub.hub.client import Repository
     from eval_harness.publish.push import Outcome, Submission
 
 
@@ -48,49 +49,46 @@ def run_push(args: argparse.Namespace) -> int:
     """Check, then send."""
     if args.model_index and not args.model_repo:
         raise InputError("--model-index goes with --model-repo ORG/MODEL.")
-    from eval_harness.publish.publisher import FolderPublisher, Publisher
+    from ecg_hub.hub.client import HubRepository, check_id
     from eval_harness.publish.push import prepare, push
+    from eval_harness.publish.repository import FolderRepository
     from eval_harness.results.folders import find_runs
     from eval_harness.tasks.registry import tasks
 
     known = tasks()
     runs = find_runs(split_commas(args.results))
     submission = prepare(runs, known, synthetic=args.allow_synthetic, predictions=args.with_predictions)
-    publisher: Publisher
-    if args.repo:
-        from eval_harness.publish.hub import HubPublisher
-
-        publisher = HubPublisher(args.repo)
-    else:
-        publisher = FolderPublisher(args.folder)
+    repository: Repository = (
+        HubRepository(check_id(args.repo), "dataset") if args.repo else FolderRepository(args.folder)
+    )
     sent = push(
         submission,
-        publisher,
+        repository,
         known.values(),
         replace=args.replace,
         request=args.create_pr,
         dry_run=args.dry_run,
     )
-    of_model = _to_model(args, submission, publisher, known) if args.model_repo else None
+    of_model = _to_model(args, submission, repository, known) if args.model_repo else None
     if args.json:
         print(json.dumps(_content(submission, sent, of_model, args.dry_run), indent=1, ensure_ascii=False))
     else:
-        _say(args, submission, sent, publisher.name)
+        _say(args, submission, sent, repository.name)
         if of_model is not None:
             _say_files(of_model, args.model_repo, args.dry_run)
     return 0
 
 
-def _to_model(args: argparse.Namespace, submission: Submission, publisher: Any, known: Any) -> Outcome:
-    from eval_harness.publish.hub import HubPublisher
+def _to_model(args: argparse.Namespace, submission: Submission, repository: Repository, known: Any) -> Outcome:
+    from ecg_hub.hub.client import HubRepository, check_id
     from eval_harness.publish.model_repo import update_model_repo
 
     return update_model_repo(
         list(submission.results.values()),
         known,
-        HubPublisher(args.model_repo, "model"),
+        HubRepository(check_id(args.model_repo)),
         args.repo or args.folder.name,
-        publisher.link,
+        repository.link,
         model_index=args.model_index,
         dry_run=args.dry_run,
     )
@@ -98,13 +96,14 @@ def _to_model(args: argparse.Namespace, submission: Submission, publisher: Any, 
 
 def _say(args: argparse.Namespace, submission: Submission, sent: Outcome, name: str) -> None:
     from ecg_hub.utils.text import print_table
+    from eval_harness.metrics.registry import main_of
     from eval_harness.results.extent import partial_words
     from eval_harness.results.summary import deviations_text, score_text
 
     rows = [
         {
             "entry": path,
-            "score": score_text(result.metrics.get("mae") or result.metrics.get("macro_auroc")),
+            "score": score_text(result.metrics.get(main_of(result.metrics) or "")),
             "deviations": deviations_text(result),
             "": "there already" if path in sent.unchanged else "new",
         }

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 from dataset_scripts.catalog import get
-from dataset_scripts.tools.publish import Level, check_repo, level, push, write_publication
-from ecg_hub.names import disable_xet, home
+from dataset_scripts.tools.publish import Level, level, push, write_publication
+from ecg_hub.hub.client import check_id
+from ecg_hub.names import home
 from eval_harness.cli.hub.data import raw_folder, refuse_own
 
 SAYS: dict[Level, str] = {
@@ -20,7 +21,7 @@ SAYS: dict[Level, str] = {
 
 def run_push(args: argparse.Namespace) -> int:
     """Write the folder, and send it unless it is a dry run."""
-    check_repo(args.repo)
+    check_id(args.repo)
     refuse_own(args.name, "push")
     dataset = get(args.name, args.data_dir)
     allowed = level(dataset)
@@ -42,6 +43,5 @@ def run_push(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(f"nothing was sent: {target}")
         return 0
-    disable_xet()
     print(push(dataset, publication, args.repo, private=args.private))
     return 0

@@ -1,4 +1,4 @@
-"""`ecg-hub serve`: a hub of one's own, for places without internet."""
+"""`ecg-hub serve`: a self-hosted hub, for places without internet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def register(verbs: Any) -> None:
     """Add the verb."""
     verb = verbs.add_parser(
         "serve",
-        help="a hub of one's own: models, datasets and spaces from a folder",
+        help="a self-hosted hub: models, datasets and spaces from a folder",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -73,7 +73,7 @@ def run_predict(args: argparse.Namespace) -> int:
 
 def run_embed(args: argparse.Namespace) -> int:
     """Write feature vectors; a record that cannot be used is a row with its reason and exit code 1."""
-    from ecg_hub.inference.embed import embed
+    from ecg_hub.inference.predict import embed
 
     records = gather(args.files)
     result = embed(

@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 import yaml
 
+from eval_harness.metrics.registry import MACRO_AUROC, MAE
+
 __all__ = ["Flag", "Score", "Study", "scores", "study"]
 
 _FOLDER = Path(__file__).resolve().parent
@@ -147,5 +149,5 @@ def _score(row: Mapping[str, str]) -> Score:
     point, low, high = (float(row[name]) for name in ("point", "low", "high"))
     inside = low <= point <= high
     flags = tuple(flag for flag in study().flags.values() if flag.touches(model, task, mode, inside))
-    metric = "mae" if task in study().regression else "macro_auroc"
+    metric = MAE if task in study().regression else MACRO_AUROC
     return Score(model, task, mode, metric, point, low, high, flags)

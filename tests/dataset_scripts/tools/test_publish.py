@@ -191,5 +191,5 @@ class TestPush:
 
         dataset = closed(access="restricted")
         written = write_publication(dataset, tmp_path / "repo")
-        with pytest.raises(InputError, match=r"does not take 'org/name': no token.*hf auth login"):
+        with pytest.raises(InputError, match=r"org/name at .* needs a token.*hf auth login"):
             push(dataset, written, "org/name", api=Refusing())

@@ -292,7 +292,7 @@ def test_content_that_is_not_what_the_hub_said(
         return {**found, path: Stored(found[path].size, "0" * len(digest))}
 
     monkeypatch.setattr(HubRepository, "files", files)
-    with pytest.raises(CheckpointError, match=r"thrown away"):
+    with pytest.raises(CheckpointError, match=r"was deleted"):
         mirror(MirrorRequest(DATA, "dataset"), tmp_path, patience=RetryPolicy(0, 0))
     assert not (tmp_path / FILE).exists()
     assert not (tmp_path / "datasets" / "ward" / ".data.partial" / path).exists()

@@ -15,8 +15,7 @@ import torch
 
 import ecg_hub
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
-from ecg_hub.inference.embed import embed
-from ecg_hub.inference.predict import predict
+from ecg_hub.inference.predict import embed, predict
 from ecg_hub.inference.records import run_records
 from ecg_hub.leads import LEADS
 from ecg_hub.names import model_folder

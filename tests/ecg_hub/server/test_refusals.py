@@ -18,7 +18,7 @@ from huggingface_hub import CommitOperationAdd, get_session, hf_hub_download
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
 from ecg_hub.server import app, storage
-from ecg_hub.utils import front_matter
+from ecg_hub.utils import yaml
 from tests.support.hub import MB, WRITE, TestHub, point_libraries, write_tokens
 
 HEADERS = {"Authorization": f"Bearer {WRITE}"}
@@ -186,7 +186,7 @@ def test_a_connection_cut_in_the_middle_of_an_upload_leaves_nothing(hub: TestHub
 
 
 def test_cards_with_broken_metadata_are_refused_and_tolerated(hub: TestHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_matter, "MAX_NODES", 500)
+    monkeypatch.setattr(yaml, "MAX_NODES", 500)
     api = hub.api()
     for card in BAD_CARDS:
         with pytest.raises(ValueError, match="Invalid metadata"):

@@ -16,6 +16,7 @@ from ecg_hub.utils.files import (
     file_sha256,
     remove_abandoned,
     replacing,
+    resumed,
     take_lock,
     write_text,
 )
@@ -212,3 +213,27 @@ def test_digests_of_a_file(tmp_path: Path) -> None:
     assert file_matches(path, f"sha256:{sha256.upper()}")
     assert file_matches(path, "md5:900150983cd24fb0d6963f7d28e17f72")
     assert not file_matches(path, "md5:900150983cd24fb0d6963f7d28e17f73")
+
+
+class TestResumed:
+    """A folder continues only with equal settings."""
+
+    @staticmethod
+    def ask(stored: dict[str, int] | None, **options: bool) -> dict[str, int] | None:
+        def differences(old: dict[str, int]) -> list[str]:
+            return [f"seed: {old['seed']}, 1 asked for"] if old["seed"] != 1 else []
+
+        return resumed(stored, differences, lambda lines: ResultError("; ".join(lines)), **options)
+
+    def test_a_new_folder_is_begun(self) -> None:
+        assert self.ask(None) is None
+        assert self.ask(None, overwrite=True) is None
+
+    def test_equal_settings_go_on(self) -> None:
+        assert self.ask({"seed": 1}) == {"seed": 1}
+        assert self.ask({"seed": 1}, overwrite=True) == {"seed": 1}
+
+    def test_other_settings_are_refused_or_begun_anew(self) -> None:
+        with pytest.raises(ResultError, match="seed: 0, 1 asked for"):
+            self.ask({"seed": 0})
+        assert self.ask({"seed": 0}, overwrite=True) is None

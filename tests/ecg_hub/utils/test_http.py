@@ -16,7 +16,16 @@ import pytest
 
 from ecg_hub.errors import CheckpointError
 from ecg_hub.utils import http as module
-from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, fetch_json
+from ecg_hub.utils.http import (
+    RemoteFile,
+    RetryPolicy,
+    download,
+    fetch_json,
+    figshare_files,
+    figshare_list,
+    zenodo_files,
+    zenodo_record,
+)
 from tests.support.hosts import Host, md5, running
 
 CONTENT = os.urandom(300_000)
@@ -126,7 +135,7 @@ def test_a_part_longer_than_the_file(host: Host, tmp_path: Path) -> None:
 @pytest.mark.parametrize("changes", [{"checksum": f"md5:{md5(b'')}"}, {"size": len(CONTENT) - 5}])
 def test_a_wrong_checksum_or_size(host: Host, tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(
-        CheckpointError, match=r"another checksum than 127\.0\.0\.1 states .* thrown away.*Look at PAGE"
+        CheckpointError, match=r"another checksum than 127\.0\.0\.1 states .* was deleted.*Look at PAGE"
     ):
         fetch(host, tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []
@@ -217,3 +226,21 @@ def test_json(host: Host) -> None:
         fetch_json(RemoteFile("list", f"{host.url}/page"), AT_ONCE)
     with pytest.raises(CheckpointError, match="has no list"):
         fetch_json(RemoteFile("list", f"{host.url}/nowhere"), AT_ONCE)
+
+
+def test_figshare_states_its_own_digest_or_the_uploaders() -> None:
+    items = [
+        {"name": "a.pt", "id": 7, "size": 12, "computed_md5": "1f", "supplied_md5": "2f"},
+        {"name": "b.pt", "id": "8", "size": "3", "computed_md5": "", "supplied_md5": "2f"},
+    ]
+    assert figshare_list("https://host/v2", 5) == "https://host/v2/articles/5/files?page_size=1000"
+    assert [tuple(file) for file in figshare_files("https://host/v2", items)] == [
+        ("a.pt", "https://host/v2/file/download/7", 12, "md5:1f"),
+        ("b.pt", "https://host/v2/file/download/8", 3, "md5:2f"),
+    ]
+
+
+def test_zenodo_names_the_algorithm() -> None:
+    items = [{"key": "a.pt", "links": {"self": "https://host/a.pt"}, "size": 12, "checksum": "md5:1f"}]
+    assert zenodo_record("https://host/api", "5") == "https://host/api/records/5"
+    assert [tuple(file) for file in zenodo_files(items)] == [("a.pt", "https://host/a.pt", 12, "md5:1f")]

@@ -12,10 +12,9 @@ import pytest
 from ecg_hub.errors import ResultError
 from eval_harness.leaderboard.entries import Contents, RecomputeCache, open_recompute_cache, read_repository
 from eval_harness.leaderboard.site import confirm_revisions
-from eval_harness.publish.hub import ModelFacts, UnreachableError
-from eval_harness.publish.meta import digest
-from eval_harness.publish.publisher import FolderPublisher
+from eval_harness.publish.layout import digest
 from eval_harness.publish.push import MAX_ENTRY_BYTES, prepare, push
+from eval_harness.publish.repository import FolderRepository, ModelFacts, UnreachableError
 from eval_harness.results.folders import read_found
 from eval_harness.results.predictions import write_predictions
 from eval_harness.tasks.registry import tasks
@@ -27,7 +26,7 @@ from tests.support.results import predictions
 def board(tmp_path: Path) -> Path:
     """One entry with predictions."""
     ready = prepare([read_found(write_scored(tmp_path / "run"))], tasks(), predictions=True)
-    push(ready, FolderPublisher(tmp_path / "board"), tasks().values())
+    push(ready, FolderRepository(tmp_path / "board"), tasks().values())
     return tmp_path / "board"
 
 

@@ -14,8 +14,8 @@ from eval_harness.leaderboard import board as board_module
 from eval_harness.leaderboard.entries import Contents, RecomputeCache, read_repository
 from eval_harness.leaderboard.ranking import rank_all
 from eval_harness.leaderboard.site import build, make_board
-from eval_harness.publish.publisher import FolderPublisher
 from eval_harness.publish.push import prepare, push
+from eval_harness.publish.repository import FolderRepository
 from eval_harness.results.folders import find_runs
 from eval_harness.results.schema import Result
 from eval_harness.tasks.registry import tasks
@@ -99,7 +99,7 @@ def test_parts_do_not_crowd_out_the_rows_that_are_ranked(tmp_path: Path, monkeyp
     for number, model in enumerate(("random:st-mem-tiny", "random:hubert-ecg-tiny")):
         write_scored(tmp_path / f"whole{number}", model, given=predictions(seed=2, test=70))
     ready = prepare(find_runs([tmp_path]), tasks(), predictions=True)
-    push(ready, FolderPublisher(tmp_path / "board"), tasks().values())
+    push(ready, FolderRepository(tmp_path / "board"), tasks().values())
     contents = read_repository(tmp_path / "board", tasks(), RecomputeCache())
     monkeypatch.setattr(board_module, "extent_of", lambda made: Extent(STATES[made.data.records.test]))
     board = make_board(contents, "here", False, [])

@@ -15,8 +15,8 @@ from eval_harness.leaderboard.entries import Contents, RecomputeCache, read_repo
 from eval_harness.leaderboard.phrases import tie_line
 from eval_harness.leaderboard.ranking import Pairing, Ranks, rank_all, task_ranks
 from eval_harness.leaderboard.site import content, make_board
-from eval_harness.publish.publisher import FolderPublisher
 from eval_harness.publish.push import prepare, push
+from eval_harness.publish.repository import FolderRepository
 from eval_harness.results import comparison
 from eval_harness.results.folders import find_runs
 from eval_harness.results.schema import Result
@@ -140,7 +140,7 @@ def test_pairs_from_predictions(tmp_path: Path) -> None:
     write_scored(tmp_path / "runs" / "b", "random:merl-tiny", given=predictions(seed=1, test=200))
     write_scored(tmp_path / "runs" / "c", "random:ecg-fm-tiny", given=predictions(seed=2, test=150))
     ready = prepare(find_runs([tmp_path / "runs"]), tasks(), predictions=True)
-    push(ready, FolderPublisher(tmp_path / "board"), tasks().values())
+    push(ready, FolderRepository(tmp_path / "board"), tasks().values())
     board, ranks, _ = ranked(tmp_path / "board")
     pairing = ranks.pairings["linear", "ptbxl_super"]
     keys = {row.id: row.key for row in board.tabs[0].rows}
@@ -180,7 +180,7 @@ def test_comparisons_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_scored(tmp_path / "runs" / "a", "random:ecg-cpc-tiny")
     write_scored(tmp_path / "runs" / "b", "random:merl-tiny")
     ready = prepare(find_runs([tmp_path / "runs"]), tasks(), predictions=True)
-    push(ready, FolderPublisher(tmp_path / "board"), tasks().values())
+    push(ready, FolderRepository(tmp_path / "board"), tasks().values())
     contents, memory, told = (
         read_repository(tmp_path / "board", tasks(), RecomputeCache()),
         RecomputeCache(),

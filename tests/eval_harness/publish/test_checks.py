@@ -13,7 +13,7 @@ import pytest
 from ecg_hub import catalog
 from eval_harness.publish import checks
 from eval_harness.publish.checks import Finding, check_run, content_problems, refusal
-from eval_harness.publish.meta import describe
+from eval_harness.publish.layout import describe
 from eval_harness.publish.push import PublishError, entry_bytes, prepare
 from eval_harness.results.folders import read_found
 from eval_harness.results.runfile import RunFile, fingerprint, write_run
@@ -30,7 +30,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], None], task: str = "pt
 
 
 def change_run(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    """As a forger who also mends the fingerprint would."""
+    """As a forger who also fixes the fingerprint would."""
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     edit(content)
     run = RunFile.model_validate(content)

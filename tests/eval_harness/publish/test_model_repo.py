@@ -9,11 +9,11 @@ import yaml
 from huggingface_hub import ModelCard, eval_result_entries_to_yaml, parse_eval_result_entries
 
 from ecg_hub.errors import InputError
+from ecg_hub.hub.client import HubRepository
 from eval_harness.config.protocol import MODES
-from eval_harness.publish.hub import HubPublisher
 from eval_harness.publish.model_repo import entries_yaml, update_model_repo, with_model_index
-from eval_harness.publish.publisher import root_files, task_id
 from eval_harness.publish.push import PublishError
+from eval_harness.publish.repository import root_files, task_id
 from eval_harness.tasks.registry import tasks
 from tests.support.board import made_up
 from tests.support.hub_api import HubApi
@@ -86,7 +86,7 @@ def test_model_index_keeps_the_card() -> None:
 def test_written_once(tmp_path: Path) -> None:
     api = HubApi()
     api.create_repo("org/model", repo_type="model", exist_ok=True)
-    publisher = HubPublisher("org/model", "model", api)
+    publisher = HubRepository("org/model", "model", api)
     results = [made_up("ecg-cpc", "ptb"), made_up("ecg-cpc", "ptb", "frozen")]
     first = update_model_repo(results, tasks(), publisher, BOARD, link, model_index=True)
     again = update_model_repo(results, tasks(), publisher, BOARD, link, model_index=True)
@@ -99,21 +99,21 @@ def test_written_once(tmp_path: Path) -> None:
 
 def test_a_model_that_is_not_there() -> None:
     with pytest.raises(InputError, match="ecg-hub push"):
-        update_model_repo([made_up("ecg-cpc", "ptb")], tasks(), HubPublisher("a/b", "model", HubApi()), BOARD, link)
+        update_model_repo([made_up("ecg-cpc", "ptb")], tasks(), HubRepository("a/b", "model", HubApi()), BOARD, link)
 
 
 def test_results_of_two_models() -> None:
     results = [made_up("ecg-cpc", "ptb"), made_up("ecg-fm", "ptb")]
     with pytest.raises(PublishError, match="ecg-cpc, ecg-fm"):
-        update_model_repo(results, tasks(), HubPublisher("a/b", "model", HubApi()), BOARD, link)
+        update_model_repo(results, tasks(), HubRepository("a/b", "model", HubApi()), BOARD, link)
 
 
 @pytest.mark.parametrize("card", [b"---\n: : :\n---\n", b"---\nmodel-index: 3\n---\n"])
 def test_a_broken_card_is_said(card: bytes) -> None:
-    with pytest.raises(InputError, match="mend it"):
+    with pytest.raises(InputError, match="fix it"):
         with_model_index(card, [made_up("ecg-cpc", "ptb")], tasks(), link)
 
 
 def test_a_broken_file_of_results_is_said() -> None:
-    with pytest.raises(InputError, match="mend it"):
+    with pytest.raises(InputError, match="fix it"):
         entries_yaml([made_up("ecg-cpc", "ptb")], tasks(), BOARD, link, b"- [")

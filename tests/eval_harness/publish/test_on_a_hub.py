@@ -10,9 +10,10 @@ import pytest
 from huggingface_hub import get_token
 
 from ecg_hub.errors import InputError
+from ecg_hub.hub.client import HubRepository
 from eval_harness.cli.eval.main import main
-from eval_harness.publish.hub import HubModels, HubPublisher
 from eval_harness.publish.push import prepare, push
+from eval_harness.publish.repository import HubModels
 from eval_harness.results.folders import read_found
 from eval_harness.tasks.registry import tasks
 from tests.support.board import write_scored
@@ -71,7 +72,7 @@ def test_eight_at_once_all_arrive(hub: TestHub, tmp_path: Path) -> None:
     def work(number: int) -> None:
         gate.wait()
         try:
-            push(ready[number], HubPublisher(REPO, api=hub.api()), tasks().values())
+            push(ready[number], HubRepository(REPO, "dataset", hub.api()), tasks().values())
         except Exception as error:
             lost.append(error)
 
@@ -101,7 +102,7 @@ def test_a_pull_request(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_read_token_writes_nothing(hub: TestHub, tmp_path: Path) -> None:
     ready = prepare([read_found(write_scored(tmp_path / "run"))], tasks())
     with pytest.raises(InputError, match="hf auth login"):
-        push(ready, HubPublisher(REPO, api=hub.api(hub.read_token)), tasks().values())
+        push(ready, HubRepository(REPO, "dataset", hub.api(hub.read_token)), tasks().values())
 
 
 def test_scores_in_the_repository_of_the_model(hub: TestHub, tmp_path: Path) -> None:
@@ -128,4 +129,4 @@ def test_a_hub_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     ready = prepare([read_found(write_scored(tmp_path / "run"))], tasks())
     with pytest.raises(InputError, match="does not answer"):
-        push(ready, HubPublisher(REPO, api=HfApi(endpoint="http://127.0.0.1:9")), tasks().values())
+        push(ready, HubRepository(REPO, "dataset", HfApi(endpoint="http://127.0.0.1:9")), tasks().values())

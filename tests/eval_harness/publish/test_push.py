@@ -13,12 +13,17 @@ import yaml
 from huggingface_hub.errors import HfHubHTTPError
 
 from ecg_hub.errors import InputError, ResultError
-from ecg_hub.hub.client import StaleParentError
-from eval_harness.publish.hub import HubModels, HubPublisher, ModelFacts, UnreachableError
-from eval_harness.publish.licences import kept_back, refuse_kept_back
-from eval_harness.publish.meta import digest, read_meta
-from eval_harness.publish.publisher import FolderPublisher
+from ecg_hub.hub.client import HubRepository, StaleParentError, check_id
+from eval_harness.publish.layout import digest, read_meta
 from eval_harness.publish.push import PublishError, Submission, prepare, push
+from eval_harness.publish.repository import (
+    FolderRepository,
+    HubModels,
+    ModelFacts,
+    UnreachableError,
+    refuse_withheld,
+    withheld,
+)
 from eval_harness.results.folders import find_runs, read_found
 from eval_harness.tasks.registry import tasks
 from tests.support.board import made_up, write_scored
@@ -44,7 +49,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_what_arrives(run: Path, tmp_path: Path) -> None:
     board = tmp_path / "board"
-    sent = send(submission(run, predictions=True), FolderPublisher(board))
+    sent = send(submission(run, predictions=True), FolderRepository(board))
     (entry,) = board.glob("results/*/*/linear/ptbxl_super.json")
     place = entry.parent.parent
     assert place.name == "weights-" + read_found(run).run.settings.model.weights_sha256[:16] + "+resamples-50"
@@ -60,7 +65,7 @@ def test_what_arrives(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_push_changes_nothing(run: Path, tmp_path: Path) -> None:
-    publisher = FolderPublisher(tmp_path / "board")
+    publisher = FolderRepository(tmp_path / "board")
     send(submission(run, predictions=True), publisher)
     head = publisher.head()
     again = send(submission(run, predictions=True), publisher)
@@ -69,14 +74,14 @@ def test_a_second_push_changes_nothing(run: Path, tmp_path: Path) -> None:
 
 def test_a_second_push_to_the_hub_makes_no_commit(run: Path) -> None:
     api = HubApi()
-    send(submission(run, predictions=True), HubPublisher(REPO, api=api))
-    again = send(submission(run, predictions=True), HubPublisher(REPO, api=api))
+    send(submission(run, predictions=True), HubRepository(REPO, "dataset", api))
+    again = send(submission(run, predictions=True), HubRepository(REPO, "dataset", api))
     assert again.written == []
     assert len(api.repos[REPO, "dataset"].titles) == 1
 
 
 def test_the_same_score_made_again_is_unchanged(run: Path, tmp_path: Path) -> None:
-    publisher = FolderPublisher(tmp_path / "board")
+    publisher = FolderRepository(tmp_path / "board")
     send(submission(run), publisher)
     path = run / "ptbxl_super.json"
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -85,7 +90,7 @@ def test_the_same_score_made_again_is_unchanged(run: Path, tmp_path: Path) -> No
 
 
 def test_another_score_needs_replace(tmp_path: Path) -> None:
-    publisher = FolderPublisher(tmp_path / "board")
+    publisher = FolderRepository(tmp_path / "board")
     send(submission(write_scored(tmp_path / "one")), publisher)
     other = submission(write_scored(tmp_path / "two", given=predictions(seed=9)))
     with pytest.raises(PublishError, match="holds other scores"):
@@ -94,7 +99,7 @@ def test_another_score_needs_replace(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_sends_nothing(run: Path, tmp_path: Path) -> None:
-    publisher = FolderPublisher(tmp_path / "board")
+    publisher = FolderRepository(tmp_path / "board")
     assert len(send(submission(run), publisher, dry_run=True).written) == 4
     assert not (tmp_path / "board").exists()
 
@@ -102,7 +107,7 @@ def test_a_dry_run_sends_nothing(run: Path, tmp_path: Path) -> None:
 def test_two_at_once_both_arrive(tmp_path: Path) -> None:
     """The same row, other tasks: the description of the model must keep both."""
     runs = [write_scored(tmp_path / name, mode=name) for name in ("linear", "frozen", "finetune")]
-    publisher = FolderPublisher(tmp_path / "board")
+    publisher = FolderRepository(tmp_path / "board")
     gate = threading.Barrier(len(runs))
     lost: list[Exception] = []
 
@@ -127,14 +132,14 @@ def test_two_at_once_both_arrive(tmp_path: Path) -> None:
 def test_a_stale_parent_on_the_hub_is_tried_again(tmp_path: Path) -> None:
     api = HubApi()
     first, second = (submission(write_scored(tmp_path / mode, mode=mode)) for mode in ("linear", "frozen"))
-    send(submission(write_scored(tmp_path / "zero", mode="finetune")), HubPublisher(REPO, api=api))
+    send(submission(write_scored(tmp_path / "zero", mode="finetune")), HubRepository(REPO, "dataset", api))
 
     def other_writer(_: str) -> None:
         api.before_commit = None
-        send(second, HubPublisher(REPO, api=api))
+        send(second, HubRepository(REPO, "dataset", api))
 
     api.before_commit = other_writer
-    sent = send(first, HubPublisher(REPO, api=api))
+    sent = send(first, HubRepository(REPO, "dataset", api))
     assert sent.tries == 2
     files = api.repos[REPO, "dataset"].commits[-1]
     assert sum(path.endswith("ptbxl_super.json") for path in files) == 3
@@ -143,7 +148,7 @@ def test_a_stale_parent_on_the_hub_is_tried_again(tmp_path: Path) -> None:
 
 
 def test_endless_conflicts_end(run: Path) -> None:
-    class Restless(FolderPublisher):
+    class Restless(FolderRepository):
         def commit(self, *_: Any, **__: Any) -> str:
             raise StaleParentError("again")
 
@@ -154,8 +159,8 @@ def test_endless_conflicts_end(run: Path) -> None:
 def test_a_pull_request_is_proposed_once(run: Path) -> None:
     api = HubApi()
     api.create_repo(REPO, repo_type="dataset", exist_ok=True)
-    first = send(submission(run), HubPublisher(REPO, api=api), request=True)
-    again = send(submission(run), HubPublisher(REPO, api=api), request=True)
+    first = send(submission(run), HubRepository(REPO, "dataset", api), request=True)
+    again = send(submission(run), HubRepository(REPO, "dataset", api), request=True)
     assert first.address == again.address
     assert again.written == []
     assert len(api.repos[REPO, "dataset"].requests) == 1
@@ -164,7 +169,7 @@ def test_a_pull_request_is_proposed_once(run: Path) -> None:
 
 def test_folders_take_no_pull_request(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ResultError, match="--create-pr"):
-        send(submission(run), FolderPublisher(tmp_path / "board"), request=True)
+        send(submission(run), FolderRepository(tmp_path / "board"), request=True)
 
 
 def test_failed_rows_are_said_and_not_pushed(run: Path, tmp_path: Path) -> None:
@@ -178,11 +183,11 @@ def test_failed_rows_are_said_and_not_pushed(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dataset", ["mimic-iv-ecg", "echonext", "zzu-pecg", "nobody-knows"])
 def test_predictions_of_closed_data_stay(dataset: str) -> None:
-    assert kept_back(dataset)
+    assert withheld(dataset)
 
 
 def test_predictions_of_open_data_may_go() -> None:
-    assert kept_back("ptb-xl") is None
+    assert withheld("ptb-xl") is None
 
 
 @pytest.mark.parametrize("task", ["zzu_pecg", "echonext", "mimic_sex"])
@@ -199,14 +204,14 @@ def test_closed_predictions_do_not_go_however_asked(task: str, tmp_path: Path) -
     parquet = smuggled.replace(f"{task}.json", f"predictions/{known.run}.parquet")
     found.files[parquet] = (folder / "predictions" / f"{known.run}.parquet").read_bytes()
     with pytest.raises(InputError, match="must not be published"):
-        send(found, FolderPublisher(tmp_path / "board"))
+        send(found, FolderRepository(tmp_path / "board"))
     assert not (tmp_path / "board").exists()
 
 
 @pytest.mark.parametrize("path", ["results/a/b/linear/predictions/x.parquet", "a.parquet", "results/a/b/raw.csv"])
 def test_nothing_else_is_sent(path: str) -> None:
     with pytest.raises(InputError):
-        refuse_kept_back([path], tasks().values())
+        refuse_withheld([path], tasks().values())
 
 
 class Known:
@@ -247,13 +252,13 @@ def test_a_refusal_of_the_hub_names_the_remedy(run: Path) -> None:
     api = HubApi()
     api.refuse = failure(HfHubHTTPError, 403, "read-only token")
     with pytest.raises(InputError, match=r"read-only token.*hf auth login"):
-        send(submission(run), HubPublisher(REPO, api=api))
+        send(submission(run), HubRepository(REPO, "dataset", api))
 
 
 @pytest.mark.parametrize("name", ["leaderboard", "a/b/c", "/x"])
 def test_a_repository_has_two_parts(name: str) -> None:
     with pytest.raises(InputError, match="ORG/NAME"):
-        HubPublisher(name, api=HubApi())
+        check_id(name)
 
 
 def test_local_paths_do_not_travel(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_an_ablation_shows_every_difference_and_score(tmp_path: Path) -> None:
     assert f"preview + stochastic depth: {said(full.minus_plain['macro_auprc'].model_dump())}" in charts[0]
     assert len(charts) == 5, "differences, two metrics, the validation curves of two fractions"
     assert "stage 2 from epoch 4" in found
-    assert found.count("dashed") > 10, "random weights are told apart without colour"
+    assert found.count("dashed") > 10, "random weights are distinguished without colour"
     assert "encoder ptbxl_super x: failed: no record" in found
     assert MODEL["id"] not in found
 
@@ -155,7 +155,7 @@ def test_cka_is_a_square_of_cells_with_its_numbers(tmp_path: Path) -> None:
     assert set(wide.values()) == {6}, "every row is whole"
     assert found.count("–</text>") == 11, "the stage that does not vary"
     assert "a/encoder stage0" in found
-    assert "b/encoder" in found, "two encoders of one name are told apart"
+    assert "b/encoder" in found, "two encoders of one name are distinguished"
     write_analysis(tmp_path / "cka.json", cka(encoders=[], pairs=[], complete=False))
     assert "Not complete: give its command again" in written(tmp_path)[1].text
 

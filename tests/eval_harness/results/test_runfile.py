@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from ecg_hub.errors import ResultError
+from eval_harness.results.folders import check_continues
 from eval_harness.results.runfile import (
     RunFile,
     RunSettings,
-    check_continues,
     differences,
     fingerprint,
     merged,

@@ -1,4 +1,4 @@
-"""The tables of codes are consistent with the datasets, and label maps of one's own are checked."""
+"""The tables of codes are consistent with the datasets, and users' label maps are checked."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Where a result lies follows from the result, and tells apart what was asked for differently."""
+"""Where a result lies follows from the result, and distinguishes what was asked for differently."""
 
 from __future__ import annotations
 
 import pytest
 
 from ecg_hub.errors import InputError
-from eval_harness.publish.names import entry_path, public_id, revision_folder, settings
+from eval_harness.publish.layout import entry_path, public_id, revision_folder, settings
 from eval_harness.results.schema import ProtocolInfo
 from tests.support.results import result
 
