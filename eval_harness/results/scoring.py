@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness.metrics.calibration import calibration_error
+from eval_harness.metrics.calibration import binned_errors
+from eval_harness.metrics.checks import Values, checked_pair
 from eval_harness.metrics.ranking import evaluable_mean
 from eval_harness.metrics.registry import MACRO_AUROC, MACRO_AUROC_PAPER, MACRO_MAE, MAE, of_kind
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate, LabelCoverage, LabelResult, Subgroup
 from eval_harness.stats import earlier, estimates
-from eval_harness.stats.bootstrap import auroc_replicates, bootstrap_counts
+from eval_harness.stats.bootstrap import bootstrap_counts, class_replicates
 from eval_harness.stats.estimates import Measured
 from eval_harness.stats.influence import Units
 from eval_harness.stats.resampled import Interval, Resampled, interval, macro_paper
@@ -71,12 +72,12 @@ class ScoringError(ResultError):
 
 @dataclass(frozen=True)
 class Sample:
-    """Targets and outputs of the labels of one task, (records, labels) each."""
+    """Targets and outputs of the labels of one task, (records, labels) each, checked."""
 
     task: str
     names: Sequence[str]
-    y_true: NDArray[np.float32]
-    y_prob: NDArray[np.float32]
+    y_true: Values
+    y_prob: Values
 
     def rows(self, rows: NDArray[np.intp]) -> Sample:
         """Some of the records."""
@@ -184,7 +185,9 @@ def score_task(
     names = task.labels_among(predictions.labels, predictions.groups)
     columns = [predictions.labels.index(name) for name in names]
     doubt = Uncertainty(patient_groups(test) if by == "patient" else None, confidence, resamples, seed, statistics)
-    sample = Sample(task.name, names, test.y_true[:, columns], test.y_prob[:, columns])
+    # The door of the test records: what is behind it takes the arrays as they are.
+    pair = checked_pair(test.y_true[:, columns], test.y_prob[:, columns], binary=task.kind != "regression")
+    sample = Sample(task.name, names, *pair)
     if task.kind == "regression":
         metrics, per_label = _regression(sample, doubt, predictions.scales)
     else:
@@ -241,7 +244,7 @@ def _add_calibration(
     sample: Sample, doubt: Uncertainty, metrics: dict[str, Estimate], columns: Sequence[dict[str, Estimate]]
 ) -> None:
     """The plain calibration error without an interval, and the debiased one, over all labels and of each."""
-    plain = calibration_error(sample.y_true, sample.y_prob)
+    plain = binned_errors(sample.y_true, sample.y_prob)
     each, over_all = estimates.calibration(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
     known = int((~np.isnan(plain)).sum())
     metrics["macro_calibration_error"] = Estimate(point=evaluable_mean(plain), classes=known)
@@ -262,7 +265,8 @@ def _add_listed(sample: Sample, metrics: dict[str, Estimate], thresholds: NDArra
 
 def _paper(sample: Sample, areas: NDArray[np.float64], doubt: Uncertainty) -> Estimate:
     """The published reading with its percentile interval, which may lie beside its point."""
-    replicates = auroc_replicates(sample.y_true, sample.y_prob, doubt.counts(len(sample.y_true)))
+    counts = doubt.counts(len(sample.y_true))
+    replicates, _ = class_replicates(sample.y_true, sample.y_prob, counts, with_precision=False)
     resampled = Resampled(areas, replicates)
     found = interval(*macro_paper(resampled), confidence=doubt.confidence, paper=True)
     return _estimate(found, len(sample.names))

@@ -31,6 +31,7 @@ from eval_harness.analyses.trained import (
 )
 from eval_harness.config.options import ReopenOptions
 from eval_harness.data.windows import Float, Reader, RunData, Split, evenly_spaced
+from eval_harness.metrics.checks import checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MAE
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.comparison import repeated_patients
@@ -294,9 +295,9 @@ class Scorer:
 
     def _estimates(self, task: str, outputs: Float) -> dict[str, Estimate]:
         """Scores with intervals made as those of a result."""
-        columns = self.columns[task]
-        true, prob = self.targets[:, columns], outputs[:, columns]
-        if self.kinds[task] == "regression":
+        columns, regression = self.columns[task], self.kinds[task] == "regression"
+        true, prob = checked_pair(self.targets[:, columns], outputs[:, columns], binary=not regression)
+        if regression:
             return {MAE: _estimate(estimates.errors(true, prob, self.units, self.confidence)[1])}
         found = estimates.ranking(true, prob, self.units, self.confidence)
         found |= estimates.decisions(true, prob, self.thresholds[columns], self.units, self.confidence)
