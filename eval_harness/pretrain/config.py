@@ -34,7 +34,7 @@ def architecture(name: str) -> str:
     alias = plain.removesuffix(_TINY)
     if alias in trainable():
         return RANDOM + plain
-    allowed = [form for known in trainable() for form in (known, known + _TINY)]
+    allowed = [form for short in trainable() for form in (short, short + _TINY)]
     if alias in catalog.models():
         raise InputError(
             f"{alias!r} cannot be pre-trained here: its authors' recipe is not part of the hub. Known: "
@@ -117,8 +117,8 @@ class PretrainConfig:
 
     def decisive(self, total: int) -> dict[str, Any]:
         """Values that decide the weights after `total` steps; the end counts where the rate falls towards it."""
-        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]}
-        return {**found, "steps": total} if self.schedule == "cosine" else found
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]}
+        return {**values, "steps": total} if self.schedule == "cosine" else values
 
     def changes(self) -> dict[str, Any]:
         """The fields that decide the weights and differ from the published run; the seed is not one of those."""

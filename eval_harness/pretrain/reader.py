@@ -83,12 +83,12 @@ def in_processes(reader: StreamingReader, start_step: int, workers: int, depth: 
     parts = iter(loader)
     while True:
         # The loader takes from its workers in turn, so that consecutive parts are those of one step.
-        found = [next(parts) for _ in range(workers)]
-        for number, (part, counted) in enumerate(found):
+        received = [next(parts) for _ in range(workers)]
+        for number, (part, counted) in enumerate(received):
             reader.unusable.take_over(number, counted)
             if isinstance(part, EcgHubError):
                 raise part
-        yield _joined([part for part, _ in found])
+        yield _joined([part for part, _ in received])
 
 
 class _Parts(IterableDataset[tuple[Batch | EcgHubError, Counted]]):

@@ -49,10 +49,10 @@ def ablation_of(args: argparse.Namespace) -> Any:
 
 def _switches(name: str, given: Any, switches: dict[str, bool]) -> tuple[bool, ...]:
     chosen = split_commas(given) or tuple(switches)
-    for word in chosen:
-        if word not in switches:
-            raise unknown_name(f"value of --{name}", word, switches)
-    return tuple(switches[word] for word in chosen)
+    for switch in chosen:
+        if switch not in switches:
+            raise unknown_name(f"value of --{name}", switch, switches)
+    return tuple(switches[switch] for switch in chosen)
 
 
 def run(args: argparse.Namespace) -> int:

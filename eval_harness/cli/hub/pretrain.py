@@ -148,20 +148,20 @@ def _probe(args: argparse.Namespace, data_root: str) -> Any:
     )
 
 
-def parse_settings(words: Sequence[str]) -> dict[str, Any]:
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
     """Changes to a configuration from words KEY=VALUE; values are read as YAML ("prediction_steps=[1, 14]")."""
     from ecg_hub.errors import InputError
 
-    found = {}
-    for word in words:
-        key, sign, value = word.partition("=")
+    settings = {}
+    for text in given:
+        key, sign, value = text.partition("=")
         if not key or not sign:
-            raise InputError(f"--set takes KEY=VALUE, not {word!r}; for example --set hidden_size=128.")
+            raise InputError(f"--set takes KEY=VALUE, not {text!r}; for example --set hidden_size=128.")
         try:
-            found[key.strip().replace("-", "_")] = yaml.safe_load(value)
+            settings[key.strip().replace("-", "_")] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise InputError(f"--set {word!r}: the value cannot be read: {error}") from error
-    return found
+            raise InputError(f"--set {text!r}: the value cannot be read: {error}") from error
+    return settings
 
 
 def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
@@ -171,10 +171,10 @@ def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
     print(f"{last['step']} steps: loss {last['loss']:.3f}, accuracy {accuracy}")
     probes = [row for row in log if row.get("probe", {}).get("point") is not None]
     for row in probes[:1] + probes[1:][-1:]:
-        found = row["probe"]
+        probe = row["probe"]
         print(
-            f"probe {found['task']} {found['mode']} at step {row['step']}: {found['metric']} {found['point']:.4f} "
-            f"[{found['low']:.4f}, {found['high']:.4f}]"
+            f"probe {probe['task']} {probe['mode']} at step {row['step']}: {probe['metric']} {probe['point']:.4f} "
+            f"[{probe['low']:.4f}, {probe['high']:.4f}]"
         )
     print(f"curves: {output / 'curves.png'}\nmodel: {output / 'model'}")
     print(f"score it: ecg-eval --model {output / 'model'} --tasks TASK --data-root DIR", file=sys.stderr)
