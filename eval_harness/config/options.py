@@ -23,7 +23,7 @@ TRIVIAL = "trivial"
 FORM = "python:FILE.py:NAME or python:MODULE:NAME"
 
 
-def is_own(name: str) -> bool:
+def is_python_object(name: str) -> bool:
     """Whether a model name is a Python object."""
     return name.startswith(PREFIX)
 
@@ -246,7 +246,7 @@ class ReopenOptions:
             raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
 
     @property
-    def opening(self) -> dict[str, Any]:
+    def open_options(self) -> dict[str, Any]:
         """What decides how a run is opened; what is None is as in the run."""
         names = ("data_root", "include", "model", "device", "num_workers", "cache_dir")
         values = {name: getattr(self, name) for name in names}

@@ -131,7 +131,7 @@ def run_robustness(options: RobustnessOptions) -> list[RobustnessResult]:
     results = []
     with own_folder(output):
         for name in options.runs or names:
-            trained = open_trained(found, name, **options.opening)
+            trained = open_trained(found, name, **options.open_options)
             results.append(_analyse(trained, chosen, options, output / f"robustness_{name}.json"))
     return results
 

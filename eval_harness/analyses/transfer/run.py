@@ -85,7 +85,7 @@ def run_transfer(options: TransferOptions) -> list[TransferResult]:
     results = []
     with own_folder(output):
         for name in wanted:
-            trained = open_trained(found, name, **options.opening)
+            trained = open_trained(found, name, **options.open_options)
             tasks = [task for task in trained.tasks if not options.tasks or task.name in options.tasks]
             results.append(_analyse(trained, tasks, options, output / f"transfer_{name}_to_{options.to}.json"))
     return results

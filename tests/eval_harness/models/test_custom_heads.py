@@ -138,7 +138,7 @@ def test_code_is_run_only_where_it_is_named_and_may_have_moved(
     (result,) = run_robustness(analysis(model=f"{moved}:Net"))
     assert result.complete
     found = find_one(folder)
-    trained = open_trained(found, "ptbxl_super", **analysis(model=f"{moved}:Net").opening)
+    trained = open_trained(found, "ptbxl_super", **analysis(model=f"{moved}:Net").open_options)
     weights = load_file(folder / "model" / "ptbxl_super" / "encoder.safetensors")
     assert torch.equal(trained.classifier.base_model.module.layer.weight.cpu(), weights["layer.weight"])
 

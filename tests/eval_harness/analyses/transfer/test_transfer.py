@@ -74,7 +74,7 @@ def test_whole_transfer(wanted: Any) -> None:
     names = [mapped.name for mapped in task.mapped]
     assert "atrial fibrillation" in names
     assert [label.label for label in task.per_label] == names == [label.label for label in task.per_label_at_home]
-    trained = open_trained(find_one(options.folder), "ptbxl_all", **options.opening)
+    trained = open_trained(find_one(options.folder), "ptbxl_all", **options.open_options)
     target = open_target(trained, options)
     covered = {label for mapped in task.mapped for label in mapped.target}
     assert covered | set(task.unmapped_target) == set(target.labels)
