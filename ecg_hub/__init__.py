@@ -6,6 +6,7 @@ it nor torch is loaded before a public name is used, so that command lines which
 
 from __future__ import annotations
 
+# Underscored, so that completion after `ecg_hub.` offers public names alone.
 import os as _os
 import typing as _typing
 from importlib import import_module as _import_module
@@ -17,6 +18,8 @@ from ecg_hub.registration import install as _install
 from ecg_hub.utils import __version__ as __version__
 from ecg_hub.utils.renamed import renamed_argument as _renamed_argument
 
+# Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here. A
+# test holds it against the catalogue.
 if _typing.TYPE_CHECKING:
     from ecg_hub.auto import AutoConfig as AutoConfig
     from ecg_hub.auto import AutoFeatureExtractor as AutoFeatureExtractor
@@ -140,7 +143,13 @@ def load_dataset(
         **thresholds: further thresholds of the dataset's label rules.
 
     Returns:
-        A DatasetDict with train, validation and test.
+        A DatasetDict with train, validation and test. A signal is (samples, 12) int16, of which (signal - baseline) *
+        gain_uv are microvolts; -32768 is a missing sample.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        InputError: a threshold that the dataset does not have.
+        DataError: the folder or a needed file is missing, a table is damaged, or too many records are.
 
     Example:
         >>> load_dataset("ptbxl")
@@ -160,6 +169,7 @@ def __getattr__(name: str) -> _Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(_import_module(home), name)
+    # From now on the name is found without asking here.
     globals()[name] = value
     return value
 
@@ -168,5 +178,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+# First, because huggingface_hub reads the environment once, when transformers imports it.
 _disable_xet()
 _install()

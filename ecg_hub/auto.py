@@ -40,6 +40,7 @@ __all__ = [
 Name = str | os.PathLike[str]
 logger = logging.getLogger(__name__)
 
+# About downloading: a `random:` model accepts them, since programs pass them for every model, and has no use for them.
 _HUB_KEYWORDS = frozenset(
     (
         "cache_dir",
@@ -63,11 +64,16 @@ class AutoConfig(transformers.AutoConfig):
 
         Args:
             name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
-            **kwargs: as in transformers.
+            **kwargs: as in transformers, changes to fields among them.
+
+        Returns:
+            The configuration of the model, for example an ECGCPCConfig: `sampling_rate` (Hz), `lead_names` and
+            `input_seconds` say what the model wants to be fed.
 
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there.
+            InputError: a folder without config.json, or of a `random:` model a field that does not exist.
 
         Example:
             >>> config = AutoConfig.from_pretrained("random:ecg-cpc")
@@ -96,9 +102,14 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
             name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
             **kwargs: as in transformers.
 
+        Returns:
+            The ECGFeatureExtractor that turns signals into the model's `input_values`, with the presets `benchmark`
+            (what the paper fed; the default) and `native` (what the authors' pre-training fed).
+
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there.
+            InputError: a folder without config.json.
 
         Example:
             >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-jepa")
@@ -131,11 +142,16 @@ class _ShortNames:
             *args: as in transformers.
             seed: of a `random:` model; the global random state is neither used nor changed.
             check_name: log a warning where a short name finds other weights than those that it stands for.
-            **kwargs: as in transformers; `new_head=True` lets a classifier start with a random head.
+            **kwargs: as in transformers, `dtype` for example (the checkpoint's if not given); `new_head=True` lets a
+                classifier start with a random head.
+
+        Returns:
+            The model, in evaluation mode; with `output_loading_info=True` a pair of it and what transformers reports.
 
         Raises:
             UnknownNameError: no such model.
             CheckpointError: the weights of a known model are not there, or a checkpoint lacks some of them.
+            InputError: a folder without config.json, or of a `random:` model a field that does not exist.
 
         Example:
             >>> model = AutoModel.from_pretrained("random:ecg-cpc-tiny", seed=1)
@@ -186,6 +202,8 @@ class AutoModelForECGClassification(_ShortNames, _BaseAutoModelClass):
         torch.Size([2, 3])
     """
 
+    # transformers has no Auto class for this task and no public way to make one. The mapping starts empty: the classes
+    # of its own models have another input.
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
 
@@ -212,11 +230,13 @@ def build_config(resolved: Resolved, **kwargs: Any) -> Any:
     """
     entry = catalog.get(resolved.target)
     config_class = entry.load("config")
-    known = {*(item.name for item in fields(config_class)), "num_labels", "attn_implementation", "output_attentions"}
+    # The three are keywords of transformers' base class that are no fields.
+    allowed = {*(item.name for item in fields(config_class)), "num_labels", "attn_implementation", "output_attentions"}
     changes = {name: value for name, value in kwargs.items() if name not in _HUB_KEYWORDS}
     for name in changes:
-        if name not in known:
-            raise InputError(f"{config_class.__name__} has no field {name!r}.{did_you_mean(name, known)}")
+        # transformers would keep a misspelt name as a further attribute and build the default model.
+        if name not in allowed:
+            raise InputError(f"{config_class.__name__} has no field {name!r}.{did_you_mean(name, allowed)}")
     return config_class(**{**(entry.tiny if resolved.tiny else {}), **changes})
 
 
@@ -250,6 +270,7 @@ def _check_name(resolved: Resolved, model: Any) -> None:
 
 def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any:
     dtype = kwargs.pop("dtype", None)
+    # "auto" is the dtype of the checkpoint, and there is none.
     dtype = torch.float32 if dtype in (None, "auto") else dtype
     want_info = kwargs.pop("output_loading_info", False)
     kwargs.pop("new_head", None)
@@ -257,6 +278,7 @@ def _build_random(cls: Any, resolved: Resolved, seed: int, **kwargs: Any) -> Any
     # In a fork of the generator, so that building a model changes nobody else's random numbers.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
+        # In evaluation mode, as `from_pretrained` leaves every model.
         model = cls.from_config(config, dtype=dtype).eval()
     model.name_or_path = model.config.name_or_path = resolved.name
     model.config.random_weights = {"name": resolved.name, "seed": seed}

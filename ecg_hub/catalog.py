@@ -147,8 +147,8 @@ class ModelEntry:
     def public_classes(self) -> tuple[str, ...]:
         """References "module:name" of the classes that users see."""
         classes = self.classes
-        found = (classes.config, classes.model, classes.classifier, classes.pretraining)
-        return tuple(reference for reference in found if reference is not None)
+        references = (classes.config, classes.model, classes.classifier, classes.pretraining)
+        return tuple(reference for reference in references if reference is not None)
 
     @property
     def how_to_get(self) -> str:
@@ -247,6 +247,7 @@ def read_entry(path: Path) -> ModelEntry:
         >>> str(read_entry(MODELS_FOLDER / "ecg_s4" / "model.yaml").input)
         '12 x 2.5 s @ 100 Hz'
     """
+    # The parser in C where PyYAML has it, because every command reads all of these files.
     raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
         parts = {"licence": Licence, "input": InputContract, "weights": Weights, "classes": Classes}
@@ -254,6 +255,7 @@ def read_entry(path: Path) -> ModelEntry:
     except TypeError as error:
         allowed = ", ".join(item.name for item in fields(ModelEntry))
         raise EcgHubError(f"{path}: {error}. Fields of a model: {allowed}.") from error
+    # YAML knows lists only, and what is frozen should hold nothing that can be changed.
     object.__setattr__(entry, "pretraining_corpora", tuple(entry.pretraining_corpora))
     for name, value, choices in (("kind", entry.kind, KINDS), ("weights.kind", entry.weights.kind, WEIGHT_KINDS)):
         if value not in choices:

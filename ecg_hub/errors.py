@@ -18,6 +18,7 @@ class EcgHubError(Exception):
     """Base of all errors that are the user's to fix; command lines print them without a traceback."""
 
 
+# Also a ValueError, so that code that knows nothing of this package catches it as what it is.
 class InputError(EcgHubError, ValueError):
     """A signal or an argument that does not fit the contract."""
 
@@ -51,6 +52,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
         >>> did_you_mean("x", ["ecg-jepa"])
         ''
     """
+    # Compared in lower case, since many names of leads and labels differ in case alone from what people write.
     lowered = {candidate.lower(): candidate for candidate in allowed}
     close = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)
     if not close:

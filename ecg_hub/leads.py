@@ -62,14 +62,14 @@ def canonical_lead(name: str) -> str:
     if not isinstance(name, str):
         raise UnknownNameError(f"A lead name must be text, not {name!r}. Known: {', '.join((*LEADS, *EXTRA_LEADS))}.")
     bare = " ".join(name.lower().split())
-    found = _SPELLINGS.get(bare) or _SPELLINGS.get(_PREFIX.sub("", bare))
-    if found is None:
+    lead = _SPELLINGS.get(bare) or _SPELLINGS.get(_PREFIX.sub("", bare))
+    if lead is None:
         hint = f" {_LOOKALIKES[bare]}" if bare in _LOOKALIKES else did_you_mean(name, (*LEADS, *EXTRA_LEADS))
         raise UnknownNameError(
             f"Unknown lead {name!r}.{hint} Known: {', '.join((*LEADS, *EXTRA_LEADS))}. "
             "Rename the lead or leave its row out."
         )
-    return found
+    return lead
 
 
 def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:
@@ -146,6 +146,7 @@ def plan_leads(names: Sequence[str], wanted: Sequence[str] = LEADS, derive: bool
     """
     order = canonical_leads(wanted)
     position = {lead: row for row, lead in enumerate(canonical_leads(names))}
+    # Both or nothing: every derived lead is made of the two.
     limb_rows = (position["I"], position["II"]) if "I" in position and "II" in position else None
     absent = [lead for lead in order if lead not in position]
     derivable = [lead for lead in absent if derive and limb_rows is not None and lead in DERIVED_LEADS]

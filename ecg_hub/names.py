@@ -77,6 +77,7 @@ def disable_xet() -> None:
     if is_public_hub():
         return
     os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    # The environment is read once, at the import of huggingface_hub; if that was earlier, the constant is what counts.
     constants = sys.modules.get("huggingface_hub.constants")
     if constants is not None and os.environ["HF_HUB_DISABLE_XET"] == "1":
         constants.HF_HUB_DISABLE_XET = True  # type: ignore[attr-defined]
@@ -115,6 +116,7 @@ def resolve(name: str | os.PathLike[str]) -> Resolved:
         return _resolve_random(text)
     if text.removeprefix(UNVERIFIED) in catalog.models() and text.startswith(UNVERIFIED):
         return replace(resolve(text.removeprefix(UNVERIFIED)), name=text)
+    # A folder wins over a short name, as it does in transformers, and works without any hub.
     folder = Path(text).expanduser()
     if (folder / "config.json").is_file():
         return Resolved(text, "folder", str(folder.resolve()), text if text in catalog.models() else None)
@@ -146,8 +148,8 @@ def _resolve_random(text: str) -> Resolved:
     wanted = text.removeprefix(_RANDOM)
     alias = wanted.removesuffix(_TINY)
     if alias not in catalog.models():
-        known = [_RANDOM + form for name in catalog.models() for form in (name, name + _TINY)]
-        raise unknown_name("model", text, known)
+        forms = [_RANDOM + form for name in catalog.models() for form in (name, name + _TINY)]
+        raise unknown_name("model", text, forms)
     return Resolved(text, "random", alias, alias, tiny=wanted.endswith(_TINY))
 
 
@@ -157,6 +159,7 @@ def _resolve_alias(alias: str) -> Resolved:
         return Resolved(alias, "folder", str(local.resolve()), alias)
     answer = _ask_hub(alias)
     if answer == _FOUND:
+        # transformers would look into that folder and not ask the hub.
         if Path(alias).is_dir():
             raise InputError(f"Folder {alias!r} without config.json hides the model of that name; rename or remove it.")
         return Resolved(alias, "hub", alias, alias)
@@ -180,6 +183,7 @@ def _ask_hub(repo: str) -> str:
     from huggingface_hub import file_exists, try_to_load_from_cache
     from huggingface_hub.constants import is_offline_mode
 
+    # Its cache first: without a network, what was loaded once still loads. (A missing file is cached as an object.)
     if isinstance(try_to_load_from_cache(repo, "config.json"), str):
         return _FOUND
     if is_offline_mode():

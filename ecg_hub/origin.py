@@ -59,12 +59,13 @@ def origin_of(model: Any, digest: str | None = None) -> Origin:
     config = encoder.config
     if not hasattr(config, "conversion"):
         return FOREIGN
+    # Training before drawing: weights that began at random and were trained may carry both marks.
     if config.pretraining is not None or config.training is not None:
         return Origin("own", "its config.json says how the weights were trained")
     if config.random_weights is not None:
         drawn = config.random_weights
-        words = f" as {drawn['name']!r} with seed {drawn['seed']}" if drawn.get("name") else ""
-        return Origin("random", f"its config.json says that the weights were drawn at random{words} and never trained")
+        draw = f" as {drawn['name']!r} with seed {drawn['seed']}" if drawn.get("name") else ""
+        return Origin("random", f"its config.json says that the weights were drawn at random{draw} and never trained")
     return _converted(config, digest or weights_digest(encoder), encoder.num_parameters())
 
 
@@ -87,9 +88,9 @@ def _converted(config: Any, digest: str, parameters: int) -> Origin:
         (weights.sha256 not in (None, file), f"it was converted from another file than the published {weights.file}"),
         (weights.tensors_sha256 not in (None, digest), f"its tensors are not those of the published {entry.title}"),
     )
-    for is_so, words in wrong:
+    for is_so, reason in wrong:
         if is_so:
-            return Origin("unverified", words)
+            return Origin("unverified", reason)
     said = f"converted from {source.get('file')}, sha256 {file[:12]}"
     if weights.tensors_sha256 is not None:
         return Origin("catalogue", f"{said}; the tensors are those that the catalogue knows", "tensors")
@@ -121,9 +122,11 @@ def weights_digest(model: Any) -> str:
     import torch
 
     digest = hashlib.sha256()
+    # By name, so that the order in which a class registers its parts may change.
     for name, tensor in sorted(model.state_dict().items()):
         array = tensor.detach().cpu().contiguous()
         digest.update(f"{name}|{array.dtype}|{tuple(array.shape)}|".encode())
+        # As bytes, because numpy has no bfloat16.
         digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

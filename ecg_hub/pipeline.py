@@ -19,17 +19,32 @@ _INPUT_KEYS = ("signal", "sampling_rate", "lead_names", "unit")
 class ECGClassificationPipeline(Pipeline):
     """Scores ECGs with a classifier whose head was trained.
 
-    Inputs: the path of a WFDB record, an array (leads, samples), a dict with `signal` and the keys `sampling_rate`,
-    `lead_names`, `unit`, or a list of these. A record is cut into consecutive windows; their probabilities (or
-    regression outputs) are averaged.
+    Inputs: the path of a WFDB record, an array (leads, samples), a dict with `signal` and the keys `sampling_rate` in
+    Hz, `lead_names`, `unit` ("mV" if not given), or a list of these. A record is cut into consecutive windows; their
+    probabilities (or regression outputs) are averaged, as the published protocol does (arXiv 2509.25095).
 
-    Example::
+    Raises:
+        CheckpointError: the model is an encoder, or its head has random weights.
 
-        classify = ecg_hub.load_pipeline("my-classifier")
-        classify("records/00001")  # [{"label": "NORM", "score": 0.93}, ...]
-        classify(array, sampling_rate=500, lead_names=["I", "II", ...])
+    Example:
+        >>> import numpy as np
+        >>> from ecg_hub.leads import LEADS
+        >>> name = "random:ecg-cpc-tiny"
+        >>> model = AutoModelForECGClassification.from_pretrained(name, num_labels=2, id2label={0: "NORM", 1: "MI"})
+        >>> model.head_is_new = False  # as if it had been trained; load_pipeline("my-classifier") is the usual way
+        >>> extractor = AutoFeatureExtractor.from_pretrained(name)
+        >>> classify = ECGClassificationPipeline(model=model, feature_extractor=extractor)
+        >>> ecg = np.random.default_rng(0).normal(size=(12, 5000))  # 10 s at 500 Hz: four windows, one list of scores
+        >>> scores = classify(ecg, sampling_rate=500, lead_names=LEADS)
+        >>> sorted(score["label"] for score in scores), all(0 < score["score"] < 1 for score in scores)
+        (['MI', 'NORM'], True)
+        >>> classify(ecg, lead_names=LEADS)
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: sampling_rate is missing: pass the rate of the signal in Hz, for example ...
     """
 
+    # transformers would otherwise look for a tokenizer and processors beside the weights.
     _load_feature_extractor = True
     _load_tokenizer = False
     _load_image_processor = False
@@ -53,7 +68,8 @@ class ECGClassificationPipeline(Pipeline):
             outputs follow as {"label", "value"}. For a list of inputs, a list of such lists.
 
         Raises:
-            InputError: the signal does not fit the contract.
+            InputError: the signal does not fit the contract (see ECGFeatureExtractor), an argument is unknown, or
+                batch_size is given: the windows of one ECG are the batch.
         """
         if kwargs.pop("batch_size", None) not in (None, 1):
             raise InputError("The windows of one ECG already form a batch: leave batch_size out.")
@@ -62,6 +78,7 @@ class ECGClassificationPipeline(Pipeline):
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         prepare = {name: kwargs.pop(name) for name in _PREPARE if name in kwargs}
         score = {"top_k": kwargs.pop("top_k")} if "top_k" in kwargs else {}
+        # Dropped here, a misspelt name would mean the default without a word.
         if kwargs:
             raise InputError(f"Unknown argument {next(iter(kwargs))!r}; known: {', '.join((*_PREPARE, 'top_k'))}.")
         return prepare, {}, score
@@ -95,6 +112,9 @@ def load_pipeline(name: str | os.PathLike[str], **kwargs: Any) -> ECGClassificat
     Args:
         name: what AutoModelForECGClassification takes.
         **kwargs: as in transformers' pipelines, for example `device`.
+
+    Returns:
+        The pipeline, with the feature extractor that lies beside the weights.
 
     Raises:
         UnknownNameError: no such model.
@@ -177,6 +197,8 @@ def average_outputs(logits: torch.Tensor, config: Any) -> torch.Tensor:
         [0.5, 70.0]
     """
     classes = class_count(config)
+    # Probabilities are averaged, not logits: the published rule. In float32 at least from here on, as half precision
+    # would make ties between scores.
     logits = logits.float().cpu()
     return torch.cat([torch.sigmoid(logits[:, :classes]), logits[:, classes:]], dim=1).mean(dim=0)
 
@@ -197,6 +219,7 @@ def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None
         [{'label': 'MI', 'score': 0.5, 'positive': True}, {'label': 'NORM', 'score': 0.25, 'positive': False}]
     """
     classes, values, labels = class_count(config), outputs.tolist(), config.id2label
+    # Sorting is stable: ties keep the order of the labels.
     order = sorted(range(classes), key=lambda index: -values[index])[: classes if top_k is None else top_k]
     scores: list[dict[str, Any]] = []
     for index in order:

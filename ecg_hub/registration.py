@@ -54,11 +54,13 @@ def register_classes(mapping: Any, role: str, entries: Sequence[ModelEntry]) -> 
     for entry in entries:
         reference = getattr(entry.classes, role)
         if reference is not None:
+            # By its configuration class, which has to be loaded; the class that it leads to need not be.
             mapping._extra_content[entry.load("config")] = reference
 
 
 def install() -> None:
     """Register with what is imported of transformers, and with the rest as soon as it is."""
+    # Once, also where the package is imported again; in front of the finders that would give another loader.
     if not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AfterImport())
     register_all()
@@ -116,6 +118,7 @@ class _AfterImport(MetaPathFinder):
         if fullname not in _STEPS:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
+        # From a zip file or as compiled code it is found as usual; `ecg_hub.auto` registers in any case.
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = _Loader(spec.loader.name, spec.loader.path)
         return spec

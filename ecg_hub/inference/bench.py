@@ -94,6 +94,11 @@ def bench(
         device: "cpu", "cuda", "cuda:1", "mps".
         threads: threads of the CPU; by default as torch is set.
         seconds: repeat the forward pass for so long, at least twice.
+
+    Raises:
+        InputError: a batch size, number of threads or time that is not positive, a device that is not there, or a
+            preset with windows longer than 10 s.
+        UnknownNameError: no such model or preset.
     """
     import ecg_hub
 
@@ -106,6 +111,7 @@ def bench(
     if not windows:
         raise InputError(f"The preset {preset!r} of {name!r} has windows of {spec.input_seconds} s, longer than 10 s.")
     shape = (len(spec.lead_names), spec.samples)
+    # Counted on the CPU, before the model moves: the number does not depend on the device.
     macs = windows * count_macs(model, _noise(1, *shape))
     model.to(target)
     with _threads(threads):
@@ -130,15 +136,18 @@ def rows(costs: Sequence[Cost]) -> list[dict[str, Any]]:
 
 
 def _speed(model: Any, batch_size: int, x: Tensor, seconds: float) -> Speed:
+    # First, because its two passes fill the caches, which the timed passes then find full.
     memory = _peak_memory(model, x)
     times: list[float] = []
     with torch.no_grad():
         while len(times) < _FEWEST_PASSES or sum(times) < seconds:
+            # On accelerators a call returns before the work is done.
             _wait(x.device)
             started = time.perf_counter()
             model(x)
             _wait(x.device)
             times.append(time.perf_counter() - started)
+    # The median, which a pass that something else has slowed down does not move.
     return Speed(batch_size, batch_size / statistics.median(times), memory / 1e6)
 
 
@@ -216,7 +225,7 @@ def count_macs(model: nn.Module, x: Tensor) -> int:
     kernels of S4) are computed before counting.
     """
     with torch.no_grad():
-        model(x)
+        model(x)  # makes the constants
         with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
             model(x)
     return round(counter.get_total_flops() / 2)
@@ -252,6 +261,7 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _follow(self, storage: Any) -> None:
+        # Of the storage, not of the tensor: views share one, which is counted once.
         key = storage._cdata
         if key in self._known:
             return
@@ -259,6 +269,7 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known.add(key)
         self.live += size
         self.peak = max(self.peak, self.live)
+        # Not at exit, when nobody asks any more.
         weakref.finalize(storage, self._release, key, size).atexit = False
 
     def _release(self, key: int, size: int) -> None:
@@ -286,6 +297,7 @@ def _fourier(real_shape: Sequence[int], dims: Sequence[int]) -> float:
 
 
 def _product(*args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    # Products of real numbers are element-wise work, which is not counted; those of spectra stand for a convolution.
     return 6 * out_val.numel() if out_val.is_complex() else 0
 
 

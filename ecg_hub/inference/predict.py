@@ -133,7 +133,9 @@ def predict(
             ...
         ecg_hub.errors.CheckpointError: The head of this ECGCPCForECGClassification has random weights: its ...
     """
+    # By name, because transformers keeps the dtype of the checkpoint.
     classifier = AutoModelForECGClassification.from_pretrained(model, dtype=torch.float32)
+    # Before the model moves: the weights are hashed on the CPU.
     name = shown_name(os.fspath(model), classifier)
     classifier = classifier.to(device)
     check_classifier(classifier)
@@ -223,10 +225,13 @@ def embed(
     `features` is the mean of the pooled vectors of all consecutive windows, a list of float32; null with a `reason`
     where the record could not be used. The file appears when it is complete.
     """
+    # Checked first: pyarrow would write Parquet under any name.
     target = Path(output).expanduser()
     if target.suffix != ".parquet":
         raise InputError(f"The output is {str(output)!r}; give a file that ends in .parquet.")
     keywords: dict[str, Any] = {"seed": seed} if os.fspath(model).startswith("random:") else {}
+    # By name, because transformers keeps the dtype of the checkpoint: of a file in half precision the vectors would be
+    # rounded.
     encoder = AutoModel.from_pretrained(model, dtype=torch.float32, **keywords)
     name = shown_name(os.fspath(model), encoder)
     encoder = encoder.to(device)
@@ -266,6 +271,7 @@ def _write(results: Any, path: Path, schema: pa.Schema) -> tuple[int, list[tuple
             group.append(_row(result))
             if result.reason is not None:
                 failures.append((result.record, result.reason))
+            # In groups, so that memory does not grow with the number of records.
             if len(group) == _ROWS_PER_GROUP:
                 writer.write_table(pa.Table.from_pylist(group, schema=schema))
                 rows, group = rows + len(group), []
@@ -279,6 +285,7 @@ def _row(result: RecordOutput) -> dict[str, Any]:
     return {
         "record": result.record,
         "windows": 0 if vectors is None else len(vectors),
+        # Of the windows' vectors; the published protocol averages too, but probabilities.
         "features": None if vectors is None else vectors.mean(axis=0),
         "reason": result.reason,
     }

@@ -84,8 +84,8 @@ def run_records(
         >>> from ecg_hub.leads import LEADS
         >>> good = RecordSource("good", lambda: (np.eye(12, 2500, dtype=np.float32), 250, LEADS))
         >>> short = RecordSource("short", lambda: (np.ones((12, 250), np.float32), 250, LEADS))
-        >>> found = run_records([good, short], ECGFeatureExtractor(), lambda x: x.mean(-1), progress=False)
-        >>> for output in found:  # a record that cannot be used is a row with the reason, no exception
+        >>> outputs = run_records([good, short], ECGFeatureExtractor(), lambda x: x.mean(-1), progress=False)
+        >>> for output in outputs:  # a record that cannot be used is a row with the reason, no exception
         ...     print(output.record, None if output.outputs is None else output.outputs.shape, output.reason)
         good (4, 12) None
         short None The signal holds 250 samples (1 s at 250 Hz), shorter than the window of 2.5 s of preset ...
@@ -96,10 +96,12 @@ def run_records(
         raise InputError(f"batch_size is {batch_size!r}; allowed: 1 or more.")
     waiting: list[tuple[str, NDArray[np.float32] | None, str | None]] = []
     windows = 0
-    for path in tqdm(records, unit="file", disable=None if progress else True):
-        waiting.append(_read(path, extractor, prepare))
+    # disable=None is tqdm's way to say: on a terminal only.
+    for record in tqdm(records, unit="file", disable=None if progress else True):
+        waiting.append(_read(record, extractor, prepare))
         values = waiting[-1][1]
         windows += 0 if values is None else len(values)
+        # Collected until a batch is full, since a record may have a single window; one with many makes several batches.
         if windows >= batch_size:
             yield from _flush(waiting, encode, batch_size, device)
             waiting, windows = [], 0
@@ -113,10 +115,11 @@ def _read(
     try:
         if isinstance(item, RecordSource):
             signal, rate, leads = item.read()
-            inputs = extractor(signal, sampling_rate=rate, lead_names=leads, window="all", **prepare)
+            batch = extractor(signal, sampling_rate=rate, lead_names=leads, window="all", **prepare)
         else:
-            inputs = extractor(record, window="all", **prepare)
-        values: NDArray[np.float32] = inputs["input_values"]
+            batch = extractor(record, window="all", **prepare)
+        values: NDArray[np.float32] = batch["input_values"]
+    # What is wrong with a record becomes its row; a fault of the program stays an exception.
     except (EcgHubError, OSError) as error:
         return record, None, str(error)
     return record, values, None

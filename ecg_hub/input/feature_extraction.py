@@ -59,6 +59,7 @@ class ECGBatchFeature(BatchFeature):
         self.flat_leads = tuple(flat_leads)
         self.zeroed_leads = tuple(zeroed_leads)
 
+    # BatchFeature pickles its data alone: the attributes would not come back from a data loader's worker.
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__)
 
@@ -202,6 +203,16 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             InputError: the signal does not fit the contract; the message quotes the value and names the remedy.
+            UnknownNameError: there is no such preset, unit, window, lead or choice.
+
+        Example:
+            >>> extractor = ECGFeatureExtractor()
+            >>> millivolts = np.random.default_rng(0).normal(size=(12, 1250)).astype(np.float32)
+            >>> call = dict(sampling_rate=500, lead_names=LEADS)
+            >>> expected = extractor(millivolts, **call)["input_values"]
+            >>> given = extractor(millivolts * 1000, **call, unit="uV")["input_values"]
+            >>> bool(abs(given - expected).max() < 1e-5)  # without `unit` they are 1,000 times too large
+            True
         """
         spec = self.spec(preset)
         canonical_unit(unit)
@@ -211,6 +222,7 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
         items = list(signals) if several else [signals]
         if not items:
             raise InputError("There is no signal: `signals` is an empty list. Pass at least one.")
+        # One generator for all signals, so that their windows do not all begin at the same sample.
         rng = np.random.default_rng(seed)
         windows: list[Float32] = []
         records: list[CanonicalRecord] = []
@@ -285,12 +297,17 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
                 f"Windows for preset {spec.preset!r} at {sampling_rate!r} Hz must be "
                 f"(n, {expected[0]}, {expected[1]}), not of shape {x.shape}."
             )
+        # The order is the published one, and part of the result. NaN first, which resampling would spread over the
+        # reach of its filter; leads before the rate, so that fewer rows are resampled; the rate of a window that is
+        # already cut, whose ends therefore see zeros (about 50 of 600 samples differ from resampling the record first);
+        # filters and scaling last, at the model's rate.
         x = _without_nan(x)
         if spec.lead_names != LEADS:
             x = x[:, [LEADS.index(lead) for lead in spec.lead_names]]
         if rate != spec.sampling_rate:
             x = resample(x, rate, spec.sampling_rate, length=spec.samples, method=spec.resample)
         x = apply_steps(x, spec.sampling_rate, spec.model_steps)
+        # A preset with nothing to do hands the windows through; the caller may write into the result all the same.
         return x.copy() if np.may_share_memory(x, windows) else x
 
     def _cut(
@@ -305,15 +322,17 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
                 f"shorter than the window of {spec.input_seconds:g} s of preset {spec.preset!r}. "
                 "Give a longer signal; nothing is padded."
             )
+        # Before cutting: a filter that ran over the window would have its transients at the window's ends.
         prepared = self.prepare_record(signal, sampling_rate, spec.preset)
         starts = window_starts(placement, length, width, rng)
         return np.stack([prepared[:, start : start + width] for start in starts])
 
 
-def _check_agrees(name: str, given: int | None, known: set[int]) -> None:
-    if given is not None and given not in known:
+def _check_agrees(name: str, given: int | None, allowed: set[int]) -> None:
+    # Both are saved beside the presets, as transformers expects, and come back as arguments when the file is read.
+    if given is not None and given not in allowed:
         raise InputError(
-            f"{name}={given!r} disagrees with the presets, which have {sorted(known)}. "
+            f"{name}={given!r} disagrees with the presets, which have {sorted(allowed)}. "
             f"Leave {name} out; the default preset decides it."
         )
 
@@ -325,6 +344,7 @@ def _recording(item: Any, sampling_rate: Any, lead_names: Sequence[str] | None, 
     if canonical_unit(unit) != "mV":
         raise InputError(f"unit={unit!r} was given, but a WFDB record states its own units. Leave `unit` out.")
     stored = wfdb_recording(item)
+    # A header may leave its rate out; what it says, no argument overrides.
     rate = sampling_rate if stored.sampling_rate is None else stored.sampling_rate
     if sampling_rate is not None and as_rate(sampling_rate) != as_rate(rate):
         raise InputError(f"sampling_rate={sampling_rate!r} was given, but the header says {rate!r} Hz. Leave it out.")

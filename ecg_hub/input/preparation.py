@@ -29,6 +29,8 @@ STEPS: dict[str, Step] = {}
 """The steps by name."""
 
 STAGES: tuple[str, ...] = ("source", "model")
+"""When a step may run."""
+
 Band = tuple[Literal["bandpass", "highpass", "lowpass"], float | tuple[float, ...]]
 """Type of a filter and its cut-off frequency or frequencies in Hz, as scipy wants them."""
 
@@ -70,6 +72,7 @@ def check_step(step: Mapping[str, Any]) -> dict[str, Any]:
         raise unknown_name("preparation step", name, STEPS)
     if stage not in STAGES:
         raise unknown_name("stage", str(stage), STAGES, "A step runs at the 'source' rate or at the 'model' rate.")
+    # Checked when a preset is read, not when a step first runs, perhaps hours later in a training.
     parameters = {key: value for key, value in step.items() if key not in ("name", "at")}
     signature = inspect.signature(STEPS[name])
     try:
@@ -87,19 +90,10 @@ def check_step(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply_steps(signals: Float32, sampling_rate: float, steps: Sequence[Mapping[str, Any]]) -> Float32:
-    """Apply steps in order.
-
-    Args:
-        signals: (n, leads, samples) float32, finite.
-        sampling_rate: their rate in Hz.
-        steps: checked steps of one stage.
-
-    Returns:
-        (n, leads, samples) float32.
-    """
+    """Apply checked steps of one stage, in order, to finite signals (n, leads, samples) float32 at a rate in Hz."""
     for step in steps:
         parameters = {key: value for key, value in step.items() if key not in ("name", "at")}
-        if signals.size:
+        if signals.size:  # an empty batch has no extremes to scale by
             signals = STEPS[step["name"]](signals, sampling_rate, **parameters)
     return signals
 
@@ -123,6 +117,8 @@ def zscore(signals: Float32, sampling_rate: float, *, axis: str = "lead", eps: f
         [[0.0, 0.0, 0.0, 0.0], [-1.0, 1.0, -1.0, 1.0]]
     """
     over = _axis(axis)
+    # In float64: subtracting the mean of a lead with a large offset would leave few digits. eps stands outside of the
+    # root; inside, 1e-8 would count as much as a deviation of 1e-4 mV.
     wide = signals.astype(np.float64)
     wide -= wide.mean(axis=over, keepdims=True)
     wide /= wide.std(axis=over, keepdims=True) + eps
@@ -159,6 +155,7 @@ def minmax(
     over = _axis(axis)
     wide = signals.astype(np.float64)
     smallest = wide.min(axis=over, keepdims=True)
+    # In the denominator, so that a constant lead stays finite.
     extent = wide.max(axis=over, keepdims=True) - smallest + eps
     return (low + (high - low) * (wide - smallest) / extent).astype(np.float32)
 
@@ -187,13 +184,7 @@ def clip(signals: Float32, sampling_rate: float, *, low_mv: float, high_mv: floa
 
 @register("scale")
 def scale(signals: Float32, sampling_rate: float, *, factor: float) -> Float32:
-    """Multiply by a factor, for example 1000 for a model that was trained on microvolts.
-
-    Args:
-        signals: (n, leads, samples).
-        sampling_rate: not used.
-        factor: the multiplier.
-    """
+    """Multiply by a factor, for example 1000 for a model that was trained on microvolts."""
     return signals * np.float32(factor)
 
 
@@ -267,6 +258,7 @@ def notch(signals: Float32, sampling_rate: float, *, frequency_hz: float, qualit
             f"A notch at {frequency_hz!r} Hz of quality {quality!r} does not exist at {sampling_rate!r} Hz: give a "
             "frequency_hz above 0 and below half the rate, and a quality above 0."
         )
+    # As a polynomial, which is safe at second order.
     numerator, denominator = iirnotch(frequency_hz, quality, fs=sampling_rate)
     _check_length(signals, 3 * len(denominator))
     return np.asarray(filtfilt(numerator, denominator, signals.astype(np.float64), axis=-1)).astype(np.float32)
@@ -274,17 +266,12 @@ def notch(signals: Float32, sampling_rate: float, *, frequency_hz: float, qualit
 
 @register("median_baseline")
 def median_baseline(signals: Float32, sampling_rate: float, *, seconds: float) -> Float32:
-    """Subtract the running median, which follows the baseline; outside the signal it sees zeros.
-
-    Args:
-        signals: (n, leads, samples).
-        sampling_rate: their rate in Hz.
-        seconds: width of the running window; int(seconds * rate) + 1 samples, one more if that is even.
-    """
+    """Subtract the median over int(seconds * rate) + 1 samples, one more if that is even; beyond the ends are zeros."""
     from scipy.ndimage import median_filter
 
     if not seconds > 0:
         raise InputError(f"median_baseline needs seconds above 0, not {seconds!r}.")
+    # Rounded before it is cut off: 0.29 s at 100 Hz are 28.999999999999996 samples to floating point.
     width = (int(round(seconds * sampling_rate, 6)) + 1) | 1
     rows = signals.reshape(-1, signals.shape[-1])
     # Row by row, because only then scipy takes its fast way.
@@ -310,6 +297,7 @@ def _check_cutoffs(low_hz: float | None, high_hz: float | None, sampling_rate: f
     return ("highpass" if high_hz is None else "lowpass"), edges[0]
 
 
+# Kept, because every window of a run asks for the same design.
 @lru_cache(maxsize=64)
 def _sections(band: Band, order: int, sampling_rate: float) -> NDArray[np.float64]:
     from scipy.signal import butter
@@ -327,6 +315,8 @@ def _taps(band: Band, taps: int, sampling_rate: float) -> NDArray[np.float64]:
 def _filter_butterworth(signals: Float32, sampling_rate: float, band: Band, order: int) -> Float32:
     from scipy.signal import sosfiltfilt
 
+    # Sections, not one polynomial: at a cut-off far below the rate the poles crowd around 1, where the coefficients of
+    # a polynomial of this order have too few digits even in float64.
     sections = _sections(band, order, sampling_rate)
     # scipy extends by 3 * (2 * sections + 1) samples, fewer where poles or zeros sit at the origin.
     _check_length(signals, 3 * (2 * len(sections) + 1))
@@ -336,6 +326,9 @@ def _filter_butterworth(signals: Float32, sampling_rate: float, band: Band, orde
 def _filter_fir(signals: Float32, sampling_rate: float, band: Band, seconds: float) -> Float32:
     from scipy.signal import filtfilt
 
+    # Odd, so that the filter has a middle and may pass the highest frequency. What HuBERT-ECG asks for at 100 Hz, 31
+    # taps from 0.05 to 47 Hz, is in effect a low-pass at 45 Hz: 0.3 s cannot hold a cut-off at 0.05 Hz, and baseline
+    # wander stays.
     taps = int(round(seconds * sampling_rate, 6)) // 2 * 2 + 1
     _check_length(signals, 3 * taps)
     filtered = filtfilt(_taps(band, taps, sampling_rate), [1.0], signals.astype(np.float64), axis=-1)

@@ -96,6 +96,7 @@ def parse_preset(name: str, preset: Mapping[str, Any]) -> InputSpec:
     if absent:
         raise InputError(f"Preset {name!r} lacks {', '.join(absent)}: give {', '.join(_REQUIRED)}.")
     rate, seconds = _whole_rate(name, preset["sampling_rate"]), _seconds(name, preset["input_seconds"])
+    # The default is how the benchmark resampled; another is what some authors' own pipelines do.
     method = preset.get("resample", "kaiser_best")
     if method not in METHODS:
         raise unknown_name("resampling method", str(method), METHODS)
@@ -111,6 +112,7 @@ def parse_preset(name: str, preset: Mapping[str, Any]) -> InputSpec:
 
 
 def _whole_rate(name: str, rate: Any) -> int:
+    # True is an integer to Python. A rate that is not a number (NaN) differs from itself, so from its whole part.
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate != rate // 1 or not 0 < rate < math.inf:
         raise InputError(f"Preset {name!r}: sampling_rate must be a positive whole number of Hz, not {rate!r}.")
     return int(rate)

@@ -20,6 +20,7 @@ Float32 = NDArray[np.float32]
 UNITS: dict[str, float] = {"mV": 1.0, "uV": 1e-3, "V": 1e3, "zscore": 1.0}
 """Accepted units and what turns them into millivolts; z-scores pass unchanged."""
 
+# Unicode has two of them: the micro sign, and the Greek letter mu.
 _UNIT_SPELLINGS = {**{unit.lower(): unit for unit in UNITS}, "µv": "uV", "μv": "uV"}
 _HEADER_SUFFIXES = (".hea", ".dat", ".mat", ".xyz")
 ON_MISSING: tuple[str, ...] = ("raise", "zero")
@@ -59,21 +60,14 @@ class CanonicalRecord:
 
 def canonical_unit(unit: str) -> str:
     """Return "mV", "uV", "V" or "zscore" for any accepted spelling ("mv", "µV", ...)."""
-    found = _UNIT_SPELLINGS.get(unit.lower()) if isinstance(unit, str) else None
-    if found is None:
+    canonical = _UNIT_SPELLINGS.get(unit.lower()) if isinstance(unit, str) else None
+    if canonical is None:
         raise unknown_name("unit", str(unit), UNITS, "Convert the signal to millivolts and pass unit='mV'.")
-    return found
+    return canonical
 
 
 def array_recording(signal: Any, sampling_rate: Any, lead_names: Sequence[str] | None, unit: str) -> Recording:
-    """Check an array given by the user.
-
-    Args:
-        signal: (leads, samples), numpy or torch.
-        sampling_rate: its rate in Hz.
-        lead_names: one name per row.
-        unit: unit of all rows.
-    """
+    """Check an array of the user, (leads, samples), with its rate in Hz, one name per row and one unit for all rows."""
     values = _real_matrix(signal)
     if sampling_rate is None:
         raise InputError("sampling_rate is missing: pass the rate of the signal in Hz, for example sampling_rate=500.")
@@ -119,14 +113,7 @@ def wfdb_recording(path: str | os.PathLike[str]) -> Recording:
 def canonical_record(
     recording: Recording, needed: Sequence[str] = LEADS, missing_leads: str = "raise", nan: str = "raise"
 ) -> CanonicalRecord:
-    """Order the leads, convert to millivolts, derive absent limb leads, and see to missing leads and samples.
-
-    Args:
-        recording: the signal.
-        needed: leads that must be there; the others of the twelve are filled where possible.
-        missing_leads: "raise" or "zero" for needed leads that are neither there nor derivable.
-        nan: "raise" or "zero" for missing samples.
-    """
+    """Bring a signal to (12, samples) in millivolts, absent limb leads derived; only `needed` leads have to exist."""
     for option, value in (("missing_leads", missing_leads), ("nan", nan)):
         if value not in ON_MISSING:
             raise unknown_name(f"{option} choice", str(value), ON_MISSING)
@@ -145,12 +132,13 @@ def canonical_record(
 
 
 def _real_matrix(signal: Any) -> NDArray[Any]:
-    if hasattr(signal, "detach"):
+    if hasattr(signal, "detach"):  # a tensor, known without importing torch
         signal = signal.detach().cpu()
     try:
         values = np.asarray(signal)
     except (TypeError, ValueError) as error:
         raise InputError(f"A signal must be an array (leads, samples) of real numbers: {error}.") from error
+    # Integers are welcome, with the unit that they are in; objects, booleans and complex numbers are no voltages.
     if values.dtype.kind not in "iuf":
         raise InputError(f"A signal must hold real numbers, not dtype {str(values.dtype)!r}. Convert it to float32.")
     if values.ndim != 2:
@@ -220,10 +208,13 @@ def _missing_text(missing: Sequence[str], present: Sequence[str], zscored: bool)
 
 def _fill(values: NDArray[Any], plan: LeadPlan, units: dict[str, str]) -> Float32:
     signal = np.zeros((len(LEADS), values.shape[1]), dtype=np.float32)
+    # What float32 cannot hold becomes infinite, without a warning: it is refused with its place a moment later.
     with np.errstate(over="ignore", invalid="ignore"):
         for lead, row in plan.rows.items():
             factor = UNITS[units[lead]]
+            # The product in float64, so that it is rounded once.
             signal[LEADS.index(lead)] = values[row] if factor == 1.0 else values[row].astype(np.float64) * factor
+        # From the rows in millivolts: in the source I and II may have different units.
         for lead in plan.derived:
             of_i, of_ii = DERIVED_LEADS[lead]
             signal[LEADS.index(lead)] = of_i * signal[0] + of_ii * signal[1]
@@ -243,4 +234,5 @@ def _settle_samples(signal: Float32, needed: Sequence[str], nan: str) -> None:
                 f"Lead {lead} has {bad.size} NaN samples, the first at {int(bad[0])}. "
                 "Pass nan='zero' to set them to 0, as the published protocol does."
             )
+    # The leads that nobody needs as well, since filters and statistics of whole records look at all twelve.
     signal[~np.isfinite(signal)] = 0.0

@@ -61,6 +61,7 @@ def as_rate(value: Any) -> Fraction:
     number = float(value)
     if not (math.isfinite(number) and number > 0):
         raise InputError(f"A sampling rate must be a positive number in Hz, not {value!r}.")
+    # 249.89 is no exact binary number; the nearest fraction with a small denominator is what the header meant.
     rate = value if isinstance(value, Fraction) else Fraction(number).limit_denominator(1000)
     if abs(float(rate) - number) > 1e-9 * number:
         raise InputError(
@@ -107,18 +108,11 @@ class FilterBank:
     weight: torch.Tensor
 
     def apply(self, rows: Float32, length: int) -> Float32:
-        """Resample signals of one length.
-
-        Args:
-            rows: (signals, samples) float32.
-            length: samples wanted of each; those beyond the end see zeros.
-
-        Returns:
-            (signals, length) float32.
-        """
+        """Resample (signals, samples) float32 to (signals, length); samples beyond the end of the input are zeros."""
         periods = -(-length // self.up)
         padded_length = (periods - 1) * self.down + self.weight.shape[-1]
         kept = min(rows.shape[-1], padded_length - self.left)
+        # The fewest blocks that stay below the limit, all of one size.
         block = -(-len(rows) // -(-len(rows) * padded_length // BLOCK_SAMPLES))
         padded = np.zeros((block, 1, padded_length), dtype=np.float32)
         out = np.empty((len(rows), periods, self.up), dtype=np.float32)
@@ -126,6 +120,7 @@ class FilterBank:
         with torch.autocast("cpu", enabled=False):
             for start in range(0, len(rows), block):
                 count = min(block, len(rows) - start)
+                # The rows are of one length, so the zeros around them stay from block to block.
                 padded[:count, 0, self.left : self.left + kept] = rows[start : start + count, :kept]
                 periodic = torch.nn.functional.conv1d(torch.from_numpy(padded[:count]), self.weight, stride=self.down)
                 out[start : start + count] = periodic.numpy().transpose(0, 2, 1)
@@ -145,6 +140,7 @@ def filter_bank(ratio: Fraction) -> FilterBank:
     phases = [_phase(phase, up, down) for phase in range(up)]
     first = min(start for start, _ in phases)
     last = max(start + len(taps) for start, taps in phases)
+    # Computed in float64, rounded here once.
     weight = np.zeros((up, 1, last - first), dtype=np.float32)
     for row, (start, taps) in zip(weight, phases, strict=True):
         row[0, start - first : start - first + len(taps)] = taps
@@ -176,6 +172,7 @@ def _phase(phase: int, up: int, down: int) -> tuple[int, NDArray[np.float64]]:
 
 def _wing(fraction: float, step: int) -> NDArray[np.float64]:
     """Return the table read every `step` entries from `fraction` of a crossing on, linearly interpolated."""
+    # resampy's own arithmetic, truncations included: exact values of the sinc would differ from what was published.
     table = _half_window()
     offset = int(fraction * TABLE_STEPS)
     between = fraction * TABLE_STEPS - offset
@@ -202,6 +199,7 @@ def _decimate(rows: Float32, ratio: Fraction, length: int) -> Float32:
     """
     from scipy.signal import decimate
 
+    # The filter of scipy's decimate is recursive, of order 8, hence the float64 below.
     factor = math.ceil(1 / ratio)
     if ratio * factor != 1:
         rows = _kaiser_best(rows, ratio * factor, length * factor)
@@ -259,6 +257,7 @@ def resample(
         raise InputError(f"axis {axis!r} does not exist in an array of shape {signals.shape}.")
     ratio = as_rate(fs_out) / as_rate(fs_in)
     along = np.moveaxis(signals, axis, -1)
+    # Exact, because the rates are fractions; in floating point a whole number may come out just below itself.
     samples = math.floor(along.shape[-1] * ratio) if length is None else length
     if ratio == 1 and samples == along.shape[-1]:
         return signals.copy()

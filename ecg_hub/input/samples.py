@@ -57,10 +57,10 @@ def lead_columns(names: Sequence[str]) -> list[int | None]:
         if lead in columns:
             raise DataError(f"lead {lead} occurs twice")
         columns[lead] = index
-    found = [columns.get(lead) for lead in LEADS]
-    if all(column is None for column in found):
+    in_order = [columns.get(lead) for lead in LEADS]
+    if all(column is None for column in in_order):
         raise DataError(f"none of the twelve leads among {', '.join(map(repr, names)) or 'no signals'}")
-    return found
+    return in_order
 
 
 def missing_leads(columns: Sequence[int | None]) -> list[str]:
@@ -80,20 +80,15 @@ def take_columns(values: np.ndarray, columns: Sequence[int | None], fill: float)
 
 
 def quantise(millivolt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Convert a float record to int16 with one gain for all leads.
+    """Convert (samples, 12) in millivolt to int16 of the same shape, gain_uv (12,) float32 and baseline (12,) of zeros.
 
     The gain is the smallest power of two (in microvolt) that holds the record: at most 1 microvolt up to 32.767 mV,
     coarser above. The error is at most half the gain. NaN becomes the missing marker.
-
-    Args:
-        millivolt: (samples, 12) float.
-
-    Returns:
-        samples (samples, 12) int16, gain_uv (12,) float32, baseline (12,) int32 of zeros.
     """
     microvolt = np.asarray(millivolt, dtype=np.float64) * 1000.0
     if np.isinf(microvolt).any():
         raise DataError("a sample is infinite")
+    # Set aside, because what a NaN becomes as an integer depends on the processor.
     absent = np.isnan(microvolt)
     microvolt[absent] = 0.0
     gain = _finest_gain(float(np.abs(microvolt).max(initial=0.0)))
@@ -104,6 +99,8 @@ def quantise(millivolt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _finest_gain(peak_uv: float, finest: int = -10) -> float:
     """Return the smallest power of two, not below 2**finest, with which `peak_uv` rounds to an int16."""
+    # A power of two, so that the gain and its products with samples are exact in float32. What rounds to the largest
+    # integer still fits.
     largest = LARGEST + 0.49
     if peak_uv <= largest * 2.0**finest:
         return float(2.0**finest)
@@ -123,29 +120,27 @@ class Repair:
     def apply(
         self, window: np.ndarray, start: int, record: np.ndarray, gain_uv: np.ndarray, baseline: np.ndarray
     ) -> np.ndarray:
-        """Repair a window in place and return it; the same samples as a window of the repaired record.
+        """Repair a window in place and return it: (samples, 12) float32 in millivolt, NaN where missing.
 
-        Args:
-            window: (samples, 12) float32 in millivolt, NaN where missing.
-            start: its first sample in the record.
-            record: (all samples, 12) int16, the whole record; read only for leads with missing samples.
-            gain_uv: (12,) microvolt per unit.
-            baseline: (12,) the unit that stands for 0 microvolt.
+        It gets the same samples as the window from `start` on of the repaired record, (all samples, 12) int16 with
+        `gain_uv` (12,) and `baseline` (12,), of which only leads with missing samples are read.
         """
         absent = np.isnan(window)
         for lead in np.flatnonzero(absent.any(axis=0)):
             units = _bridge(record[:, lead], start, start + len(window))
             millivolt = (units - baseline[lead]) * np.float64(gain_uv[lead]) / 1000.0
             window[absent[:, lead], lead] = millivolt[absent[:, lead]]
+        # Last, as published; NaN passes, so a gap at the start stays missing.
         return np.clip(window, -self.clip_mv, self.clip_mv, out=window)
 
 
 def _bridge(values: np.ndarray, start: int, stop: int) -> np.ndarray:
     """Return samples start to stop of a lead with its gaps bridged, float64; NaN before its first sample."""
-    known = np.flatnonzero(values != MISSING)
+    present = np.flatnonzero(values != MISSING)
     wanted = np.arange(start, stop)
-    if not known.size:
+    if not present.size:
         return np.full(wanted.size, np.nan)
-    bridged = np.interp(wanted, known, values[known].astype(np.float64))
-    bridged[wanted < known[0]] = np.nan
+    # numpy repeats the outermost values on both sides; the published preparation does so at the end only.
+    bridged = np.interp(wanted, present, values[present].astype(np.float64))
+    bridged[wanted < present[0]] = np.nan
     return bridged

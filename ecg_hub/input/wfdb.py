@@ -109,8 +109,10 @@ def _parse(path: Path, content: list[str], comments: list[str]) -> Header:
     if len(fields) < 2:
         raise ValueError("the record line is missing")
     count = int(fields[1])
+    # "360/720(10)" gives a counter frequency and base as well. A record line of two fields means 250 Hz to WFDB.
     rate = float(re.split(r"[/(]", fields[2])[0]) if len(fields) > 2 else 250.0
     samples = int(fields[3]) if len(fields) > 3 else 0
+    # "name/3" is a record of segments, whose lines name other headers.
     one_segment = "/" not in fields[0]
     if one_segment and len(content) - 1 < count:
         raise ValueError(f"{count} signals announced, {len(content) - 1} described")
@@ -128,11 +130,13 @@ def _signal_line(line: str) -> SignalLine:
         match = _GAIN.fullmatch(fields[2])
         if match is None:
             raise ValueError(f"gain {fields[2]!r} cannot be read")
+        # 0 says that the signal is not calibrated; the format has a default for it.
         gain = float(match["gain"]) or _DEFAULT_GAIN
         baseline = int(match["baseline"]) if match["baseline"] else None
         unit = match["unit"] or "mV"
     if unit.lower() not in _MICROVOLT:
         raise ValueError(f"unit {unit!r} is not a voltage")
+    # Where no baseline is given, the middle of the converter's range is the sample of 0 V (header specification).
     zero = int(fields[4]) if len(fields) > 4 else 0
     return SignalLine(
         file=fields[0],
@@ -191,6 +195,7 @@ def _read_format_16(header: Header) -> tuple[np.ndarray, str]:
     remark = ""
     for name in dict.fromkeys(signal.file for signal in header.signals):
         lines = [signal for signal in header.signals if signal.file == name]
+        # The signals of one file alternate sample by sample, in the order of their lines.
         frame = 2 * len(lines)
         try:
             data = (header.path.parent / name).read_bytes()
@@ -208,6 +213,7 @@ def _read_format_16(header: Header) -> tuple[np.ndarray, str]:
         return next(iter(parts.values())), remark
     if len({len(part) for part in parts.values()}) > 1:
         raise DataError("the signal files differ in length")
+    # The lines of several files may alternate, so each signal is the next one of its own file.
     taken = dict.fromkeys(parts, 0)
     series = []
     for signal in header.signals:
@@ -218,6 +224,7 @@ def _read_format_16(header: Header) -> tuple[np.ndarray, str]:
 
 def _check_sums(header: Header, values: np.ndarray, columns: Sequence[int | None]) -> str:
     """Return a remark that names the leads whose samples do not add up to the header's checksum."""
+    # A remark only: samples that can be read are not dropped for a sum that disagrees.
     sums = values.sum(axis=0, dtype=np.int64) & 0xFFFF
     wrong = [
         header.signals[column].name
@@ -255,6 +262,7 @@ def _exact(
     """Return the record's own integers where they fit into int16, else the quantised physical values."""
     gains = np.array([1000.0 * scale[c] / record.adc_gain[c] if c is not None else 1.0 for c in columns])
     zeros = np.array([record.baseline[c] if c is not None else 0 for c in columns])
+    # wfdb has turned the integers into float64, which rounding takes back without loss.
     digital = np.rint(millivolt * 1000.0 / gains + zeros)
     if np.abs(np.nan_to_num(digital)).max(initial=0.0) > LARGEST:
         return quantise(millivolt)

@@ -84,17 +84,13 @@ def random_start(length: int, window: int, rng: np.random.Generator) -> int:
         {0, 1, 2}
     """
     _check_fit(length, window)
+    # An exclusive upper end, as in the reference; with one start the generator stays where it is.
     span = length - window
     return int(rng.integers(0, span)) if span else 0
 
 
 def center_start(length: int, window: int) -> int:
-    """Return the start of the window in the middle of the record, half a sample early when it cannot be exact.
-
-    Args:
-        length: samples of the record.
-        window: samples of the window.
-    """
+    """Return the start of the window in the middle of the record, half a sample early when it cannot be exact."""
     _check_fit(length, window)
     return (length - window) // 2
 

@@ -39,6 +39,21 @@ class ECGConfig(PreTrainedConfig):
             records alone), steps, seed, digest of the data, versions.
         training: what `ecg-eval --save-model` trained the encoder on, one entry per run: "dataset", "run", "mode",
             "seed", and "began" with weights of which origin.
+
+    Raises:
+        StrictDataclassFieldValidationError: a value of the wrong type, or none of the words that are allowed.
+        StrictDataclassClassValidationError: a value out of range, or values that do not fit together.
+
+    Example:
+        >>> config = ECGConfig(input_seconds=2.5, num_labels=3)
+        >>> config.samples, config.problem_type  # at 500 Hz
+        (1250, 'multi_label_classification')
+        >>> ECGConfig(drop_path_rate=1.5)
+        Traceback (most recent call last):
+            ...
+        huggingface_hub.errors.StrictDataclassClassValidationError: Class validation error for validator ...
+        >>> ECGConfig(hiden_size=3).hidden_size  # a misspelt name is kept beside the fields, without a word
+        512
     """
 
     hidden_size: int = 512
@@ -63,6 +78,7 @@ class ECGConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a configuration of the content of a config.json."""
+        # Here, because AutoConfig and every `from_pretrained` come by.
         refuse_authors_layout(config_dict, str(kwargs.get("name_or_path") or "config.json"))
         return super().from_dict(config_dict, **kwargs)
 
@@ -86,6 +102,8 @@ class ECGConfig(PreTrainedConfig):
         """Length in samples of the input of the preset `benchmark`."""
         return round(self.input_seconds * self.sampling_rate)
 
+    # `strict` calls every method whose name begins with `validate_`, once all fields are set.
+
     def validate_drop_path(self) -> None:
         """Part of the strict validation."""
         if not 0.0 <= self.drop_path_rate < 1.0:
@@ -93,6 +111,7 @@ class ECGConfig(PreTrainedConfig):
 
     def validate_outputs(self) -> None:
         """Part of the strict validation."""
+        # An encoder has outputs as well: transformers counts 2 where nobody says how many.
         outputs, classes = self.num_labels, self.num_classification_labels
         if self.problem_type == "mixed" and classes is not None and not 0 <= classes <= (outputs or 0):
             raise ValueError(f"num_classification_labels is {classes!r}; allowed: 0 to num_labels, {outputs!r}.")
@@ -135,7 +154,7 @@ class Wav2Vec2FamilyConfig(ECGConfig):
     attention_dropout: float | int = 0.0
     activation_dropout: float | int = 0.1
     feat_proj_dropout: float | int = 0.0
-    layerdrop: float | int = 0.0
+    layerdrop: float | int = 0.0  # transformers' own default is 0.1
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-5
     conv_dim: list[int] | tuple[int, ...] = (512, 512, 512, 512, 512, 512, 512)
@@ -148,6 +167,8 @@ class Wav2Vec2FamilyConfig(ECGConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if not self.layer_groups:
+            # As the benchmark groups both models: blocks 6 to 11 at a tenth of the head's rate, all else at a
+            # hundredth.
             half, depth = self.num_hidden_layers // 2, self.num_hidden_layers
             early = ["feature_extractor.", "feature_projection.", "encoder.pos_conv_embed.", "encoder.layer_norm."]
             self.layer_groups = {

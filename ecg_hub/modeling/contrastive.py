@@ -47,16 +47,7 @@ def sample_negatives(
 ) -> Tensor:
     """Draw negatives: uniformly, with replacement, from the tokens of the sequence other than the positive.
 
-    Args:
-        batch: sequences.
-        tokens: of each sequence.
-        steps: tokens ahead of the positives.
-        number: negatives per prediction.
-        device: of the result and of the generator.
-        generator: None is torch's global one.
-
-    Returns:
-        Tokens, (batch, steps, anchors, number), int64.
+    They are positions of tokens, (batch, steps, anchors, number), int64; a `generator` has to be on `device`.
     """
     anchors = number_of_anchors(tokens, steps)
     shape = (batch, len(steps), anchors, number)
@@ -75,32 +66,28 @@ def cpc_loss(
     temperature: float = 1.0,
     normalize: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Cross entropy of finding the token `step` ahead among drawn ones, in float32 at least.
+    """Cross entropy of finding the token `step` ahead among drawn ones (arXiv 1807.03748, equation 4).
 
-    Args:
-        predictions: (batch, anchors, dim), made at tokens 0 to anchors - 1.
-        encoded: (batch, tokens, dim), what is predicted.
-        negatives: (batch, anchors, number), tokens as `sample_negatives` draws them.
-        step: tokens ahead of the positive.
-        temperature: divides the scores.
-        normalize: compare directions instead of dot products.
-
-    Returns:
-        The loss of each sequence, (batch,), its mean over the anchors; and the share of anchors whose positive has the
-        highest score, (batch,), without gradient. Equal scores count for the positive.
+    `predictions` (batch, anchors, dim) are made at tokens 0 to anchors - 1 of `encoded` (batch, tokens, dim); the
+    negatives are (batch, anchors, number). Returned are the loss of each sequence, (batch,), its mean over the anchors,
+    and the share of anchors whose positive scores highest, (batch,), without gradient; a tie counts for the positive.
+    Both are in float32 at least.
     """
     kind = torch.promote_types(torch.promote_types(predictions.dtype, encoded.dtype), torch.float32)
+    # Autocast would round the scores to half precision in front of a softmax.
     with torch.autocast(predictions.device.type, enabled=False):
         predictions, encoded = predictions.to(kind), encoded.to(kind)
         if normalize:
             predictions, encoded = functional.normalize(predictions, dim=-1), functional.normalize(encoded, dim=-1)
         if temperature != 1.0:
+            # Out here, so that the closed gradient of the function below needs no factor.
             predictions = predictions / temperature
+        # Asked out here: inside an autograd function gradients are always off.
         wanted = torch.is_grad_enabled() and (predictions.requires_grad or encoded.requires_grad)
-        found: tuple[Tensor, Tensor] = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        losses_and_hits: tuple[Tensor, Tensor] = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
             predictions, encoded, negatives, step, wanted
         )
-        return found
+        return losses_and_hits
 
 
 class _SampledCrossEntropy(torch.autograd.Function):
@@ -140,6 +127,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
             ctx.save_for_backward(by_predictions, by_encoded)
         return losses, hits
 
+    # Once: the gradients are numbers from the forward pass, which nothing can be differentiated through again.
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:

@@ -2,12 +2,10 @@
 
 Reference: the protocol of arXiv 2509.25095. Multi-label tasks take the mean binary cross entropy over batch x classes;
 the joint MIMIC task averages per class over the rows that have a target, then over the classes that have such a row,
-and adds the same average of the absolute error over its regression targets.
+and adds the same average of the absolute error over its regression targets. The heads are those of its modes "linear"
+and "frozen". Each says what it takes: `expects` is "pooled", (batch, dim), or "tokens", (batch, tokens, dim).
 
 No loss here looks at values on the host, so none waits for the device. A batch without any target gives 0.
-
-Reference: arXiv 2509.25095 (the modes "linear" and "frozen"). Each head says what it eats: `expects` is "pooled",
-(batch, dim), or "tokens", (batch, tokens, dim).
 """
 
 from __future__ import annotations
@@ -84,7 +82,7 @@ def binary_loss(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = Non
         >>> logits = torch.tensor([[0.0], [0.0]])
         >>> round(float(binary_loss(logits, torch.tensor([[1.0], [torch.nan]]))), 4)
         0.6931
-        >>> float(binary_loss(logits, torch.full((2, 1), torch.nan)))  # nothing known: 0 and no NaN in the gradient
+        >>> float(binary_loss(logits, torch.full((2, 1), torch.nan)))  # no target: 0 and no NaN in the gradient
         0.0
     """
     valid, filled = _split(targets)
@@ -95,13 +93,7 @@ def binary_loss(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = Non
 
 
 def binary_loss_per_class(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = None) -> Tensor:
-    """Binary cross entropy, averaged per class over its targets, then over the classes that have one.
-
-    Args:
-        logits: (batch, classes).
-        targets: (batch, classes), 0 to 1, or NaN where there is no target.
-        pos_weight: (classes,), the weight of a positive target of each class; None weighs all targets alike.
-    """
+    """Binary cross entropy as `binary_loss`, but averaged per class over its targets, then over classes with any."""
     valid, filled = _split(targets)
     errors = functional.binary_cross_entropy_with_logits(
         logits.float(), filled, reduction="none", pos_weight=pos_weight
@@ -128,10 +120,12 @@ def regression_loss(predictions: Tensor, targets: Tensor) -> Tensor:
 def _split(targets: Tensor) -> tuple[Tensor, Tensor]:
     targets = targets.float()
     missing = targets.isnan()
+    # Filled before the loss is taken: multiplying a NaN by 0 afterwards leaves NaN, in the gradient as well.
     return (~missing).float(), targets.masked_fill(missing, 0.0)
 
 
 def _mean_of_columns(errors: Tensor, valid: Tensor) -> Tensor:
+    # `clamp` instead of a condition: an empty column divides 0 by 1, and nobody asks the device how many there are.
     rows = valid.sum(0)
     columns = (errors * valid).sum(0) / rows.clamp(min=1)
     return columns.sum() / (rows > 0).sum().clamp(min=1)
@@ -183,11 +177,14 @@ class AttentionPoolingHead(nn.Module):
         self.q_proj = nn.Linear(dim, dim, bias=False)
         self.v_proj = nn.Linear(dim, dim, bias=False)
         self.c_proj = nn.Linear(dim, num_labels, bias=False)
+        # At once, because a head also stands around encoders that are no transformers models.
         self.initialize()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (batch, tokens, dim) to logits (batch, num_labels)."""
         heads, dim = self.num_heads, self.query.shape[-1]
+        # Head h is made of consecutive rows of each matrix. q . (W_k x) = (W_k^T q) . x, and W_v, being linear, may
+        # come after the weighted mean: both maps act once, not once per token.
         query = self.q_proj(self.query).view(heads, dim // heads)
         key_maps = torch.einsum("hi,hid->hd", query, self.k_proj.weight.view(heads, -1, dim))
         scores = torch.matmul(tokens, key_maps.T) / math.sqrt(dim // heads)
@@ -198,6 +195,7 @@ class AttentionPoolingHead(nn.Module):
 
     def initialize(self) -> None:
         """Query normal with variance 1/dim; the matrices uniform within 1/sqrt(dim)."""
+        # As published; the matrices get what PyTorch gives a linear layer.
         bound = 1.0 / math.sqrt(self.query.shape[-1])
         init.normal_(self.query, std=bound)
         for projection in (self.k_proj, self.q_proj, self.v_proj, self.c_proj):

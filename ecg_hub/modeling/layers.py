@@ -38,17 +38,10 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class ConvNorm(nn.Module):
-    """Convolution over time without bias, then batch norm; padding keeps the length, but for the stride.
+    """Convolution over time without bias, then batch norm; an odd kernel keeps the length, but for the stride.
 
     In evaluation mode the norm is a scale and a shift, which the convolution takes along where that is less work: where
     the weights are fewer than the outputs.
-
-    Args:
-        channels_in: width of the input.
-        channels_out: width of the output.
-        kernel_size: odd number of samples.
-        stride: samples per output.
-        eps: epsilon of the norm.
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel_size: int, stride: int = 1, eps: float = 1e-5):
@@ -80,6 +73,7 @@ class ConvNorm(nn.Module):
 
 def _in_backward() -> bool:
     """Tell whether autograd is running a backward pass on this thread, which is where checkpointing recomputes."""
+    # A private name, for want of a public one; torch.utils.checkpoint itself asks the same question.
     return torch._C._current_graph_task_id() != -1
 
 
@@ -92,7 +86,7 @@ class DropPath(nn.Module):
 
     With rate 0, and in evaluation mode, the branch is returned as it is and no random number is drawn.
 
-    Args:
+    Attributes:
         rate: probability of dropping, 0 <= rate < 1.
         depth: place of the block in its stack, from 0 (first) to 1 (last), for the linear schedule.
         mode: "row" drops each sample by itself, "batch" all samples of a batch together.
@@ -126,6 +120,7 @@ class DropPath(nn.Module):
         keep = 1.0 - self.rate
         samples = branch.shape[0] if self.mode == "row" else 1
         mask = torch.empty((samples,) + (1,) * (branch.ndim - 1), dtype=branch.dtype, device=branch.device)
+        # Divided by `keep`, so that the branch has the same mean in train and in evaluation mode.
         return branch * mask.bernoulli_(keep).div_(keep)
 
     def extra_repr(self) -> str:
@@ -134,17 +129,7 @@ class DropPath(nn.Module):
 
 
 def set_drop_path(model: nn.Module, rate: float, schedule: str = "linear", mode: str = "row") -> int:
-    """Set the rates of all residual blocks of a loaded model, and in its config.
-
-    Args:
-        model: a model whose blocks hold `DropPath` modules.
-        rate: rate of the last block, 0 <= rate < 1.
-        schedule: "linear" rises from 0 at the first block to `rate` at the last; "constant" is `rate` everywhere.
-        mode: "row" drops each sample by itself, "batch" all samples of a batch together.
-
-    Returns:
-        The number of `DropPath` modules that were set.
-    """
+    """Set the rate of the last residual block, 0 <= rate < 1, and by the schedule all others; return their number."""
     if mode not in MODES:
         raise InputError(f"Stochastic depth in mode {mode!r}; allowed: {', '.join(map(repr, MODES))}.")
     paths = [module for module in model.modules() if isinstance(module, DropPath)]

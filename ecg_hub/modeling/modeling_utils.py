@@ -68,6 +68,7 @@ class ECGPreTrainedModel(PreTrainedModel):
     _sends_extractor = False
     head_prefix: ClassVar[str] = _HEAD_PREFIX
     """Names of the weights that `new_head=True` may leave random."""
+    # An encoder is also loaded from a classifier's folder: the head that it leaves there is nothing to warn about.
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^head\."]
 
     @classmethod
@@ -77,6 +78,8 @@ class ECGPreTrainedModel(PreTrainedModel):
         """Load weights as transformers does, but refuse a checkpoint that leaves weights at random values."""
         want_info = kwargs.pop("output_loading_info", False)
         if new_head:
+            # A head for another number of labels has other shapes, which transformers refuses without this. It would
+            # let an encoder of other shapes pass as well; that is refused below.
             kwargs["ignore_mismatched_sizes"] = True
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         # transformers only logs what the checkpoint lacks, and goes on with random weights.
@@ -86,6 +89,7 @@ class ECGPreTrainedModel(PreTrainedModel):
         if refused:
             raise CheckpointError(_missing_text(cls, pretrained_model_name_or_path, refused))
         if hasattr(model, "head_is_new"):
+            # Here, because transformers sets tensors one by one: the hook of `load_state_dict` does not run.
             model.head_is_new = bool(fresh_head)
         return (model, info) if want_info else model
 
@@ -105,6 +109,7 @@ class ECGPreTrainedModel(PreTrainedModel):
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Send the model as transformers does, and in the same commit the feature extractor that belongs to it."""
+        # transformers saves into a temporary folder and sends that: what `save_pretrained` adds travels along.
         self._sends_extractor = True
         try:
             return super().push_to_hub(*args, **kwargs)
@@ -124,24 +129,22 @@ class ECGPreTrainedModel(PreTrainedModel):
 
         entry = by_model_type(self.config.model_type)
         try:
-            found = AutoFeatureExtractor.from_pretrained(self.name_or_path)
+            extractor = AutoFeatureExtractor.from_pretrained(self.name_or_path)
         except Exception:  # nothing there, or no longer: whatever the reason, the catalogue's is the one to look at
-            found = None if entry is None else build_feature_extractor(entry)
-        if found is None or not hasattr(found, "spec"):
+            extractor = None if entry is None else build_feature_extractor(entry)
+        if extractor is None or not hasattr(extractor, "spec"):
             return None
-        spec, config = found.spec("benchmark"), self.config
+        # A model of another rate or order of leads would be fed wrongly, and silently, by whoever loads both.
+        spec, config = extractor.spec("benchmark"), self.config
         fed = (spec.sampling_rate, spec.input_seconds, list(spec.lead_names))
         if fed != (config.sampling_rate, config.input_seconds, list(config.lead_names)):
             logger.warning(f"No feature extractor goes along: none is known that feeds {fed!r} to this model.")
             return None
-        return found
+        return extractor
 
     def check_input(self, input_values: Tensor) -> None:
-        """Refuse input that the model would misread.
-
-        Args:
-            input_values: (batch, leads, samples), floating point, millivolt.
-        """
+        """Refuse input that the model would misread: it takes (batch, leads, samples), floating point, millivolt."""
+        # Shape and dtype only, which are known on the host: a look at values would wait for the device.
         config: ECGConfig = self.config
         leads = len(config.lead_names)
         expected = f"{type(self).__name__} takes float input_values (batch, leads = {leads}, samples) in {config.unit}"
@@ -170,6 +173,8 @@ class ECGPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        # Called for every module with a tensor that was not loaded; what is not set here is left-over memory after
+        # `from_pretrained`, which builds on the meta device and keeps nothing of what `__init__` put into tensors.
         if isinstance(module, MeanLinearHead | AttentionPoolingHead):
             module.initialize()
         else:
@@ -214,7 +219,22 @@ class ECGClassificationMixin:
             **kwargs: passed to the encoder, for example output_attentions.
 
         Returns:
-            `loss`, `logits` (batch, num_labels) with NaN set to 0 as published, `hidden_states`, `attentions`.
+            `loss` (a scalar in float32, None without labels), `logits` (batch, num_labels) with NaN set to 0 as
+            published, `hidden_states`, `attentions`. Probabilities of classes are the sigmoid of their logits.
+
+        Raises:
+            InputError: input of the wrong type, number of dimensions, leads or samples; labels of another shape than
+                the logits.
+
+        Source: arXiv 2509.25095, modes "linear" (`pooling="mean"`) and "frozen" (`pooling="attention"`).
+
+        Example:
+            >>> from ecg_hub import AutoModelForECGClassification
+            >>> model = AutoModelForECGClassification.from_pretrained("random:ecg-cpc-tiny", num_labels=2)
+            >>> labels = torch.tensor([[1.0, torch.nan]])  # nobody has said whether the second label applies
+            >>> output = model(torch.zeros(1, 12, 600), labels=labels)
+            >>> output.logits.shape, bool(output.loss.isfinite())
+            (torch.Size([1, 2]), True)
         """
         output = self.base_model(input_values, output_hidden_states=output_hidden_states, return_dict=True, **kwargs)
         pooled = self.head.expects == "pooled"
@@ -227,6 +247,7 @@ class ECGClassificationMixin:
 
     def _loss(self: Any, logits: Tensor, labels: Tensor) -> Tensor:
         config = self.config
+        # A loss in train mode is taken for a step of training, after which the head is no longer random.
         if self.training:
             self.head_is_new = False
         return classification_loss(logits, labels, config.problem_type, config.num_classification_labels)
@@ -240,6 +261,7 @@ def initialize_as_torch(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
         init.kaiming_uniform_(module.weight, a=math.sqrt(5))
         if module.bias is not None:
+            # PyTorch's fan-in is what one output sees: with groups, the inputs of its own group only.
             bound = 1.0 / math.sqrt(module.weight[0].numel())
             init.uniform_(module.bias, -bound, bound)
     elif isinstance(module, nn.Embedding):
@@ -261,14 +283,10 @@ def run_in_slices(
     """Run an encoder on slices of a large batch where that is faster: on the CPU, in evaluation, without gradients.
 
     Activations of a whole batch exceed what the C allocator keeps, so that every operation pays for fresh pages; a
-    slice stays below. In evaluation mode the rows of a batch do not see each other.
-
-    Args:
-        stages: maps (batch, leads, samples) to tensors whose first axis is the batch.
-        x: input, (batch, leads, samples).
-        training: whether the model is in train mode.
-        size: windows per slice.
+    slice of `size` windows stays below. `stages` maps (batch, leads, samples) to tensors whose first axis is the batch.
     """
+    # In train mode batch norm and stochastic depth look at the whole batch. With gradients the activations of all
+    # windows are kept anyway, and an accelerator is only slowed down by small pieces.
     if training or torch.is_grad_enabled() or x.device.type != "cpu" or len(x) <= size:
         return stages(x)
     parts = [stages(part) for part in torch.split(x, size)]

@@ -52,8 +52,11 @@ class S4Convolution(nn.Module):
         super().__init__()
         pairs = state_size // 2
         self.kernel_length = kernel_length
+        # float32 by name: transformers makes the dtype of the checkpoint torch's default while it builds the model.
         self.C = nn.Parameter(torch.empty(2 if bidirectional else 1, features, pairs, 2, dtype=torch.float32))
         self.D = nn.Parameter(torch.empty(features, dtype=torch.float32))
+        # Buffers, as published: of all these only C and D are trained. They have to be loaded with C all the same: the
+        # steps are random in each model, and C was trained in the basis that the others are written in.
         self.register_buffer("log_dt", torch.empty(features, dtype=torch.float32))
         for name in ("B", "P", "Q", "w"):
             self.register_buffer(name, torch.empty(features, pairs, 2, dtype=torch.float32))
@@ -67,6 +70,7 @@ class S4Convolution(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             spectrum = self._spectrum(tokens)
             n = _fft_length(tokens)
+            # In the dtype of C: on the CPU there is no Fourier transform in half precision.
             y = torch.fft.irfft(torch.fft.rfft(u.to(self.C.dtype), n=n) * spectrum, n=n)
         return y[..., :tokens].to(u.dtype)
 
@@ -87,9 +91,11 @@ class S4Convolution(nn.Module):
         for kernel in backward:
             # Circular position n - 1 - s is time -(s + 1): the backward kernel starts one token ahead.
             response = response + functional.pad(kernel.flip(-1), (n - tokens, 0))
+        # The skip term is a kernel with D at time 0 and nothing else, whose spectrum is D everywhere.
         return torch.fft.rfft(response, n=n) + self.D[:, None]
 
     def _basis(self, tokens: int) -> Tensor:
+        # Kept while training too: none of what it is made of is ever trained.
         return self._basis_cache.get(tokens, tuple(self.buffers()), self._compute_basis)
 
     # Out of inference mode, because a later training pass may take the same constant from the cache.
@@ -102,7 +108,7 @@ class S4Convolution(nn.Module):
         # C is stored as C (I - Abar^L0), for one length; taking that factor back makes the kernel right at any length.
         columns = torch.linalg.solve(_identity_minus_power(abar, self.kernel_length), bbar[..., None])
         power = abar
-        # By doubling: what is known, moved on by a power of Abar, is the next as much again.
+        # By doubling: the columns so far, moved on by a power of Abar, are the next as many.
         while columns.shape[-1] < tokens:
             columns = torch.cat([columns, power @ columns], dim=-1)
             power = power @ power
@@ -113,6 +119,7 @@ class S4Convolution(nn.Module):
     def _discretise(self) -> tuple[Tensor, Tensor]:
         """Return Abar (features, N, N) and Bbar (features, N) as complex128 on the CPU."""
         # In double precision, because Abar is raised to the power of the length.
+        # On the CPU, because not every accelerator has double precision (MPS has none).
         dt = self.log_dt.detach().to("cpu", torch.float64).exp()
         w, b, p, q = (_with_conjugates(buffer) for buffer in (self.w, self.B, self.P, self.Q))
         half_step = dt[:, None, None] / 2 * (torch.diag_embed(w) - p[:, :, None] * q[:, None, :])
@@ -134,6 +141,8 @@ class S4Convolution(nn.Module):
             init.copy_(buffer, torch.view_as_real(value).expand(features, -1, -1).to(buffer))
         init.uniform_(self.log_dt, math.log(_LOWEST_STEP), math.log(_HIGHEST_STEP))
         init.normal_(self.D)
+        # Complex standard normal has variance 1/2 in each part. (The published code conjugates what it draws, which
+        # leaves the distribution as it is.)
         drawn = torch.view_as_complex(torch.randn(*self.C.shape, dtype=torch.float64) * math.sqrt(0.5))
         full = torch.cat([drawn, drawn.conj()], dim=-1)
         abar, _ = self._discretise()
@@ -150,6 +159,7 @@ class S4Convolution(nn.Module):
         self._forget()
 
         def keep_precision(tensor: Tensor) -> Tensor:
+            # `half()` and `to(dtype)` come here; float64 to float32 is let through, as is a change of device.
             moved: Tensor = fn(tensor)
             lowered = moved.is_floating_point() and moved.dtype.itemsize < tensor.dtype.itemsize
             return tensor.to(moved.device) if lowered and moved.dtype.itemsize < 4 else moved
@@ -179,6 +189,8 @@ class S4Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = S4Convolution(features, state_size, kernel_length, bidirectional=bidirectional)
+        # Whole features of a sample, for all tokens alike, as published (there by Dropout2d on 3-D input, or by hand).
+        # Hence features come before tokens wherever it is called.
         self.dropout = nn.Dropout1d(dropout)
         self.output = nn.Linear(features, 2 * features)
 
@@ -216,6 +228,7 @@ class S4Block(GradientCheckpointingLayer):
 
 def hippo_legs(state_size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Diagonalise HiPPO-LegS + P P^T and keep one state of each conjugate pair."""
+    # The phases of the eigenvectors are LAPACK's choice; since C is random, no distribution depends on them.
     n = torch.arange(state_size, dtype=torch.float64)
     scale = torch.sqrt(2 * n + 1)
     state = -(torch.tril(scale[:, None] * scale[None, :], -1) + torch.diag(n + 1))
@@ -251,10 +264,11 @@ class _Cache:
 
     def _matches(self, tokens: int, sources: tuple[Tensor, ...], versions: tuple[int, ...]) -> bool:
         assert self._key is not None
-        known_tokens, known_sources, known_versions = self._key
-        same = all(a is b for a, b in zip(sources, known_sources, strict=True))
-        return same and tokens == known_tokens and versions == known_versions
+        cached_tokens, cached_sources, cached_versions = self._key
+        same = all(a is b for a, b in zip(sources, cached_sources, strict=True))
+        return same and tokens == cached_tokens and versions == cached_versions
 
+    # A copied or pickled model starts empty: the copy's tensors are others, and the value can be made again.
     def __getstate__(self) -> dict[str, Any]:
         return {}
 

@@ -63,16 +63,13 @@ class TokenEncoder(Wav2Vec2Encoder):
     def forward(
         self, tokens: Tensor, keep: bool = False, attend: bool = False
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Contextualise tokens.
+        """Contextualise (batch, tokens, dim); return states of the same shape and attention weights.
 
-        Args:
-            tokens: (batch, tokens, dim).
-            keep: return the input of the first block and the output of each, not the last output only.
-            attend: return the attention weights of each block.
-
-        Returns:
-            States (batch, tokens, dim) and attention weights (batch, heads, tokens, tokens).
+        With `keep` the states are the input of the first block and the output of each, else the last output only. With
+        `attend` the weights of each block are (batch, heads, tokens, tokens), else there are none.
         """
+        # Post-norm: this norm stands before the blocks and none behind the last. transformers' `do_stable_layer_norm`,
+        # norms before each branch and one at the end, has the same tensors and is another network.
         x = self.dropout(self.layer_norm(tokens + self.pos_conv_embed(tokens)))
         states: tuple[Tensor, ...] = (x,)
         weights: tuple[Tensor, ...] = ()
@@ -86,21 +83,13 @@ class TokenEncoder(Wav2Vec2Encoder):
 
     def _leave_out(self) -> bool:
         rate = self.config.layerdrop
+        # Drawn on the CPU: a number on the device would have to be waited for.
         return bool(self.training and rate > 0.0 and torch.rand(()) < rate)
 
 
 def attention_weights(attention: Any, x: Tensor) -> Tensor:
-    """Return what a block of transformers' attention gives to each token, without dropout.
-
-    Fused attention does not hand out its weights; they are computed here, for who asks, from the block's input.
-
-    Args:
-        attention: a Wav2Vec2Attention.
-        x: (batch, tokens, dim).
-
-    Returns:
-        (batch, heads, tokens, tokens); rows sum to 1.
-    """
+    """Return a Wav2Vec2Attention's weights for (batch, tokens, dim) without dropout: (batch, heads, tokens, tokens)."""
+    # Fused attention hands out no weights, so they are computed again from the block's input, for who asks.
     shape = (*x.shape[:2], attention.num_heads, attention.head_dim)
     query, key = (project(x).view(shape).transpose(1, 2) for project in (attention.q_proj, attention.k_proj))
     return torch.softmax(query @ key.transpose(2, 3) * attention.scaling, dim=-1)
@@ -115,6 +104,8 @@ class Wav2Vec2FamilyPreTrainedModel(ECGPreTrainedModel):
     config: Wav2Vec2FamilyConfig
     config_class = Wav2Vec2FamilyConfig
     _supports_sdpa = True
+    # torch gives the weight-normed convolution a class of its own, by this name; the two tensors that its weight is
+    # made of have to be on one device.
     _no_split_modules: ClassVar[list[str]] = ["Wav2Vec2EncoderLayer", "ParametrizedConv1d"]
 
     def _build(self, channels: int) -> None:
@@ -151,14 +142,16 @@ class Wav2Vec2FamilyPreTrainedModel(ECGPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        # transformers hands the modules of a nested model to that model's own method. To the classifier's comes only
+        # what it adds, and that starts as the heads of all models do.
         if self.base_model is not self:
-            super()._init_weights(module)  # what the classifier adds
+            super()._init_weights(module)
         elif isinstance(module, ParametrizationList):
             _initialize_weight_norm(module)
         elif isinstance(module, nn.Linear | nn.Conv1d):
             if isinstance(module, nn.Linear):
                 init.normal_(module.weight, std=self.config.initializer_range)
-            elif not is_parametrized(module):
+            elif not is_parametrized(module):  # else its weight is computed, and writing into it changes nothing
                 init.kaiming_normal_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -168,7 +161,9 @@ class Wav2Vec2FamilyPreTrainedModel(ECGPreTrainedModel):
 
 def _initialize_weight_norm(weight: Any) -> None:
     """Directions normal with variance 4 / (kernel * channels), scales as they follow from them."""
-    # Not by way of the convolution that holds it: transformers only shows modules that have tensors of their own.
+    # Not by way of the convolution that holds it: transformers only shows modules that have tensors of their own. One
+    # scale per tap (dim 2), as published; torch's default is one per channel, which moves HuBERT-ECG's features by
+    # 0.08.
     scale, direction = weight.original0, weight.original1
     init.normal_(direction, std=2.0 * (direction.shape[0] * direction.shape[2]) ** -0.5)
     init.copy_(scale, torch.norm_except_dim(direction, 2, 2))

@@ -66,8 +66,9 @@ def read_checkpoint(
         raise CheckpointError(f"There is no file {str(path)!r}. Give the checkpoint file as it was downloaded.")
     with _unpacked(path, member) as (inner, inner_name):
         container, tree, unread = _read_tree(inner, path.name)
-        entries, at = _find_state(tree, key, usual_key, path.name)
-        state, others = _materialise(entries, path.name)
+        stored, at = _find_state(tree, key, usual_key, path.name)
+        # Here, while a file that was unpacked still exists: until now the tensors are places in it.
+        state, others = _materialise(stored, path.name)
     return Checkpoint(
         state=state,
         file=path.name,
@@ -89,6 +90,7 @@ def _unpacked(path: Path, member: str | None) -> Iterator[tuple[Path, str | None
         return
     with _open_zip(path) as archive:
         names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        # torch.save writes a zip archive too, and names its pickle so.
         if any(name.split("/")[-1] == "data.pkl" for name in names):
             yield path, None
             return
@@ -104,6 +106,7 @@ def _unpacked(path: Path, member: str | None) -> Iterator[tuple[Path, str | None
 
 
 def _is_zip(path: Path) -> bool:
+    # By its first bytes. zipfile.is_zipfile looks for the end of an archive, which other files may contain.
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 
@@ -118,6 +121,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def _choose_member(names: list[str], member: str | None, file: str) -> str:
+    # macOS packs the attributes of every file as a second file with the same ending.
     candidates = [name for name in names if name.endswith(SUFFIXES) and not name.startswith("__MACOSX")]
     if member is not None:
         wanted = [name for name in candidates if name == member or name.split("/")[-1] == member]
@@ -144,8 +148,10 @@ def _read_tree(path: Path, name: str) -> tuple[str, Any, set[str]]:
         with _open_zip(path) as archive:
             tree, unread = read_torch_zip(archive, path, name)
         return "torch zip", tree, unread
+    # safetensors: eight bytes with the length of a JSON header, then the header.
     if head[8:9] == b"{":
         return "safetensors", _read_safetensors(path, name), set()
+    # The opcode with which a pickle of protocol 2 or higher begins.
     if head[:1] == b"\x80":
         tree, unread = read_torch_pickle(path, name)
         return "torch pickle", tree, unread
@@ -180,12 +186,13 @@ def _find_state(tree: Any, key: str | None, usual_key: str | None, name: str) ->
             return tree[key], key
         raise CheckpointError(f"{name} has no state dict at {key!r}; it holds: {_keys(tree)}.")
     if isinstance(tree, Mapping):
+        # Where the catalogue says, first: "model" in ECGFM-KED's file is the query network, not the encoder.
         usual = tree.get(usual_key)
         if isinstance(usual, Mapping) and _holds_tensors(usual):
             return usual, usual_key
         if _holds_tensors(tree):
             return tree, None
-        keys = [entry for entry in STATE_KEYS if isinstance(tree.get(entry), Mapping) and _holds_tensors(tree[entry])]
+        keys = [usual for usual in STATE_KEYS if isinstance(tree.get(usual), Mapping) and _holds_tensors(tree[usual])]
         if len(keys) == 1:
             return tree[keys[0]], keys[0]
         if keys:
@@ -201,14 +208,14 @@ def _holds_tensors(tree: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, torch.Tensor | StoredTensor) for value in tree.values())
 
 
-def _materialise(entries: Mapping[Any, Any], name: str) -> tuple[dict[str, Tensor], list[str]]:
+def _materialise(stored: Mapping[Any, Any], name: str) -> tuple[dict[str, Tensor], list[str]]:
     import torch
 
     from ecg_hub.weights.unpickling import StoredTensor
 
     state: dict[str, Tensor] = {}
     others: list[str] = []
-    for key, value in entries.items():
+    for key, value in stored.items():
         if isinstance(value, StoredTensor):
             state[str(key)] = value.load(f"{name}: {key}")
         elif isinstance(value, torch.Tensor):

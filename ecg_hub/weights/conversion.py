@@ -75,6 +75,7 @@ def convert(
     """Convert a published checkpoint into a folder that AutoModel and AutoFeatureExtractor load."""
     entry = catalog.get(alias)
     target = Path(output).expanduser() if output is not None else model_folder(alias)
+    # Before anything is read: a checkpoint may be a gigabyte.
     _check_target(target, overwrite)
     source = read_checkpoint(checkpoint, member=entry.weights.member, usual_key=entry.weights.key)
     state, notes = _plain_state(source.state)
@@ -105,6 +106,7 @@ def write_model_folder(model: Any, entry: catalog.ModelEntry, target: Path) -> N
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
     try:
         fill_model_folder(partial, model, entry, model_card(entry, model.config))
+        # A temporary folder is its owner's alone; a model folder has the rights of any other.
         partial.chmod(0o777 & ~_umask())
         put_in_place(partial, target)
     finally:
@@ -128,6 +130,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
 def _plain_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Take off the prefixes of wrappers and bring half precision to float32; say so."""
     notes = []
+    # In this order: DataParallel wraps what torch.compile has wrapped.
     for prefix in _WRAPPER_PREFIXES:
         if state and all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -169,6 +172,7 @@ def _source(source: Checkpoint, entry: catalog.ModelEntry) -> dict[str, Any]:
 
 def _build(entry: catalog.ModelEntry, conversion: Conversion) -> Any:
     """Put the weights into the model and run it once."""
+    # On the meta device nothing is drawn or allocated, so that no weight can be left at a random value.
     with torch.device("meta"):
         model = entry.load("model")(conversion.config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -177,6 +181,7 @@ def _build(entry: catalog.ModelEntry, conversion: Conversion) -> Any:
     if wrong:
         raise CheckpointError(f"The converter of {entry.alias!r} does not fill the model: {', '.join(wrong[:8])}.")
     state = {name: tensor.contiguous() for name, tensor in conversion.state.items()}
+    # assign, because copying into tensors of the meta device does nothing and says nothing.
     model.load_state_dict(state, strict=True, assign=True)
     model.eval()
     _check_forward(model, entry)
@@ -186,6 +191,7 @@ def _build(entry: catalog.ModelEntry, conversion: Conversion) -> Any:
 def _check_forward(model: Any, entry: catalog.ModelEntry) -> None:
     config = model.config
     generator = torch.Generator().manual_seed(0)
+    # Noise of about the size of an ECG in millivolts.
     x = 0.2 * torch.randn(1, len(config.lead_names), config.samples, generator=generator)
     with torch.no_grad():
         output = model(x)
@@ -198,6 +204,7 @@ def _check_forward(model: Any, entry: catalog.ModelEntry) -> None:
 
 
 def _umask() -> int:
+    # The only way to read it is to set it.
     value = os.umask(0)
     os.umask(value)
     return value

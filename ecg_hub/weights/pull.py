@@ -89,6 +89,7 @@ def pull(
     _check_can_be_pulled(entry, target, overwrite)
     folder = home() / "downloads" / alias
     busy = CheckpointError(f"Another process is pulling {alias!r} to {folder}. Wait for it.")
+    # Two pulls of one model would write into the same unfinished download.
     with alone(folder, ".lock", busy, HOME_OPTION):
         if entry.weights.kind == "hf":
             file = _from_hub(entry, folder, hub or endpoint())
@@ -164,6 +165,8 @@ def _from_hub(entry: catalog.ModelEntry, folder: Path, address: str) -> Path:
         path = Path(hf_hub_download(repo, name, local_dir=folder, endpoint=address))
     except (OSError, httpx2.TransportError, EntryNotFoundError) as error:
         raise _hub_error(entry, folder, address, error) from error
+    # For large files the hub's ETag is the SHA-256; for small ones it is a Git hash of 40 digits, which nothing
+    # compares.
     digest = metadata.etag or ""
     if len(digest) == 64 and not file_matches(path, f"sha256:{digest}"):
         path.unlink()

@@ -14,6 +14,8 @@ from ecg_hub.errors import CheckpointError, did_you_mean
 
 T = TypeVar("T")
 _SHOWN = 12
+# torch wrote weight norm one way before its parametrizations and another since; checkpoints of both kinds are
+# published.
 _SPELLINGS = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
@@ -64,6 +66,7 @@ class StateDictMapper:
 
     def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Return an entry and tick it off; faults are collected and raised by `close`."""
+        # All of them at once: a file of another model is recognised by the list, not by the first name of it.
         self._taken.add(name)
         tensor = self._state.get(name)
         if tensor is None:
@@ -128,6 +131,8 @@ def take_s4_block(
     length: int,
 ) -> dict[str, Tensor]:
     """Take the entries of one block: S4 layer and the norm behind it."""
+    # The published layer applies linear maps along the channels, with biases as columns, and keeps a channel axis of
+    # one for what all kernels share; here both axes go.
     pairs = state_size // 2
     source, layer = f"{prefix}s4_layers.{block}", f"{target}.layer"
     kernel = f"{source}.kernel.kernel"
@@ -154,5 +159,6 @@ def _check_frequencies(entries: StateDictMapper, kernel: str, length: int) -> No
     if omega.shape == shape:
         angle = -2 * math.pi / length * torch.arange(shape[0], dtype=torch.float64)
         expected = torch.stack([angle.cos(), angle.sin()], dim=-1)
+        # Loosely, because the published code takes powers of a root in complex64, and their errors add up.
         if not torch.allclose(omega.double(), expected, atol=1e-3):
             entries.fault(f"unexpected values: {kernel}.omega is not exp(-2 pi i k / {length})")

@@ -20,6 +20,7 @@ from torch import Tensor
 from ecg_hub.errors import CheckpointError
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+# A stride of 0 makes a tensor of any size out of one value, and a compressed pickle of any size out of a few bytes.
 _LARGEST_EXPANSION = 1 << 24
 _LARGEST_PICKLE = 1 << 30
 
@@ -87,11 +88,14 @@ class StoredTensor(_Sealed):
         raw = storage.read()
         if len(raw) < storage.numel * storage.dtype.itemsize:
             raise CheckpointError(f"{where} has {len(raw)} bytes of values, too few: the file is truncated.")
+        # A bytearray, because torch wants memory that it may write to; a copy, because views of one storage would share
+        # it.
         flat = torch.frombuffer(bytearray(raw), dtype=storage.dtype, count=storage.numel)
         return flat.as_strided(self.shape, self.stride, self.offset).clone(memory_format=torch.contiguous_format)
 
     def _check(self, where: str) -> None:
         numbers = (self.offset, self.storage.numel, *self.shape, *self.stride)
+        # By exact type: a pickle may put any object here, with methods that lie.
         sound = all(type(number) is int and number >= 0 for number in numbers) and len(self.shape) == len(self.stride)
         if sound and 0 not in self.shape:
             last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
@@ -115,6 +119,7 @@ def read_torch_zip(archive: zipfile.ZipFile, path: Path, name: str) -> tuple[Any
     def storage_of(dtype: torch.dtype, key: str, numel: int) -> _Storage:
         return _Storage(dtype, numel, lambda: values_of(f"{root}data/{key}", numel * dtype.itemsize))
 
+    # One is enough: tensors that share a storage mostly follow each other.
     @lru_cache(maxsize=1)
     def values_of(member: str, size: int) -> bytes:
         return _read_member(path, member, size, name)
@@ -138,6 +143,7 @@ def read_torch_pickle(path: Path, name: str) -> tuple[Any, set[str]]:
         magic = _Unpickler(file, name, storage_of).read()
         if magic != _LEGACY_MAGIC:
             raise CheckpointError(f"{name} is a pickle, but not one of PyTorch. Save the weights with torch.save.")
+        # Number of the protocol and sizes of the machine that wrote it, which change nothing here.
         for _ in ("protocol", "system"):
             _Unpickler(file, name, storage_of).read()
         main = _Unpickler(file, name, storage_of)
@@ -182,6 +188,7 @@ class _Unpickler(pickle.Unpickler):
     """Builds ordered dicts and stored tensors; everything else that a pickle names becomes an inert object."""
 
     def __init__(self, file: Any, name: str, storage_of: Callable[[torch.dtype, str, int], _Storage]) -> None:
+        # The encoding in which no byte string that Python 2 has pickled is refused.
         super().__init__(file, encoding="latin1")
         self._name = name
         self._storage_of = storage_of
@@ -199,9 +206,10 @@ class _Unpickler(pickle.Unpickler):
             raise CheckpointError(f"{self._name} cannot be read ({reason}): it is truncated or damaged.") from error
 
     def find_class(self, module: str, name: str) -> Any:
-        stand_in = _KNOWN.get((module, name))
-        if stand_in is not None:
-            return stand_in if isinstance(stand_in, type) else _Recipe(stand_in)
+        # The one place where a pickle gets hold of anything that can be called; nothing is imported here.
+        rebuild = _KNOWN.get((module, name))
+        if rebuild is not None:
+            return rebuild if isinstance(rebuild, type) else _Recipe(rebuild)
         if module == "torch" and name in _STORAGE_DTYPES:
             return _StorageType(_STORAGE_DTYPES[name])
         hostile = module.split(".")[0] in _HOSTILE_MODULES or name.split(".")[0] in _HOSTILE_NAMES.get(module, ())

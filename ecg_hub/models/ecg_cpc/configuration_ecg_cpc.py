@@ -39,7 +39,7 @@ class ECGCPCConfig(ECGConfig):
     conv_stride: int = 2
     num_hidden_layers: int = 4
     state_size: int = 8
-    kernel_length: int = 1200
+    kernel_length: int = 1200  # of the pre-training, though the benchmark feeds 300 tokens
     dropout: float | int = 0.2
     layer_norm_eps: float = 1e-5
     batch_norm_eps: float = 1e-5
@@ -47,6 +47,7 @@ class ECGCPCConfig(ECGConfig):
     num_negatives: int = 128
     contrastive_temperature: float | int = 1.0
     normalize_contrast: bool = False
+    # The published groups: the S4 stack is trained at a tenth of the head's rate, the convolutions at a hundredth.
     layer_groups: dict[str, list[str]] = field(default_factory=lambda: {"late": ["predictor."], "early": ["encoder."]})
 
     @property

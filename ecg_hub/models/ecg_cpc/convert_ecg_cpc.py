@@ -32,6 +32,7 @@ def convert(entries: StateDictMapper) -> Conversion:
             channels=1,
             length=config.kernel_length,
         )
+    # An entry keeps the first reason that it gets, so the particular one comes first.
     entries.ignore(lambda name: name.startswith("ts_encoder.head_ssl."), "projection of the contrastive loss")
     entries.ignore(lambda name: not name.startswith((_CONV, _S4)), "outside the encoder: only the pre-training used it")
     entries.close()
@@ -40,17 +41,8 @@ def convert(entries: StateDictMapper) -> Conversion:
 
 
 def convert_for_pretraining(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict with the projection of the contrastive loss, so that training can go on.
-
-    Args:
-        entries: the published entries; all are accounted for.
-
-    Returns:
-        The configuration, and the state dict of ECGCPCForPreTraining.
-
-    Raises:
-        CheckpointError: entries are missing, of the wrong shape or unknown.
-    """
+    """Convert into ECGCPCForPreTraining, with the projection of the contrastive loss, so that training can go on."""
+    # First, because `convert` ignores this entry and closes the ledger.
     width = ECGCPCConfig().hidden_size
     projection = entries.take(HEAD, (width, width))
     conversion = convert(entries)
@@ -59,6 +51,8 @@ def convert_for_pretraining(entries: StateDictMapper) -> Conversion:
 
 
 def _kernel_length(entries: StateDictMapper) -> int:
+    # L0 / 2 + 1 frequencies. In the published loader too they win over the length that a configuration gives; a wrong
+    # length is off by 0.6 in the features.
     shape = entries.shape(f"{_S4}s4_layers.0.kernel.kernel.omega")
     return ECGCPCConfig().kernel_length if shape is None else 2 * (shape[0] - 1)
 

@@ -26,13 +26,17 @@ class ECGCPCConvLayer(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel_size: int, stride: int, eps: float) -> None:
         super().__init__()
+        # Half a kernel on both sides: the stem looks one sample ahead, all behind it is causal.
         self.conv = nn.Conv1d(
             channels_in, channels_out, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
         )
+        # PyTorch's own: gradient checkpointing, which would count a batch twice, takes in the S4 blocks alone.
         self.norm = nn.BatchNorm1d(channels_out, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, tokens, channels) to (batch, tokens / stride rounded up, channels_out)."""
+        # Matrix products instead of convolutions, because the S4 blocks want tokens before features: nothing is
+        # transposed in between. Flat, the norm sees the same numbers per channel as over batch and time.
         columns = self._columns(x)
         batch, tokens, width = columns.shape
         flat = columns.reshape(batch * tokens, width)
@@ -57,6 +61,7 @@ class ECGCPCConvLayer(nn.Module):
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
+        # In float32, so that a model in half precision rounds the folded weights once.
         scale = norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
         return scale, norm.bias.float() - norm.running_mean.float() * scale
 
@@ -85,7 +90,7 @@ class ECGCPCPreTrainedModel(ECGPreTrainedModel):
     config: ECGCPCConfig
     config_class = ECGCPCConfig
     base_model_prefix = "ecg_cpc"
-    # The projections of the pre-training are no part of the encoder.
+    # What `ECGCPCForPreTraining` saved is loaded as an encoder as well; its projections are no part of that.
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^head\.", r"^projections\."]
 
     @torch.no_grad()
@@ -99,16 +104,21 @@ class ECGCPCPreTrainedModel(ECGPreTrainedModel):
 class ECGCPCModel(ECGCPCPreTrainedModel):
     """The ECG-CPC encoder.
 
-    Example::
-
-        model = ecg_hub.AutoModel.from_pretrained("ecg-cpc")
-        vector = model(torch.zeros(1, 12, 600)).pooler_output  # (1, 512)
+    Example:
+        >>> from ecg_hub import AutoModel
+        >>> model = AutoModel.from_pretrained("random:ecg-cpc-tiny")  # "ecg-cpc" is the published one, of width 512
+        >>> with torch.no_grad():
+        ...     output = model(torch.zeros(1, 12, 600))  # 2.5 s at 240 Hz
+        >>> output.last_hidden_state.shape, output.pooler_output.shape
+        (torch.Size([1, 300, 32]), torch.Size([1, 32]))
     """
 
     def __init__(self, config: ECGCPCConfig) -> None:
         super().__init__(config)
         self.encoder = ECGCPCConvEncoder(config)
         depth = config.num_hidden_layers
+        # No linear map between the two and no further norm behind them: the widths are equal, and the published stack
+        # leaves both out. (A port that puts a random 512 -> 512 map here is known.)
         self.predictor = nn.ModuleList(
             S4Block(
                 config.hidden_size,

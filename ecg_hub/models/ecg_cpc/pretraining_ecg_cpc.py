@@ -46,10 +46,13 @@ class ECGCPCForPreTraining(ECGCPCPreTrainedModel):
 
     `ecg_hub.AutoModel` loads the encoder of what this model saved.
 
-    Example::
-
-        model = ecg_hub.AutoModelForPreTraining.from_pretrained("random:ecg-cpc")
-        model.train()(torch.randn(2, 12, 2400)).loss.backward()
+    Example:
+        >>> from ecg_hub import AutoModelForPreTraining
+        >>> model = AutoModelForPreTraining.from_pretrained("random:ecg-cpc-tiny").train()
+        >>> output = model(torch.zeros(2, 12, 2400))  # 10 s at 240 Hz
+        >>> output.loss.backward()
+        >>> output.sequence_loss.shape, output.last_hidden_state.shape  # one horizon, of 14 tokens
+        (torch.Size([2, 1]), torch.Size([2, 1200, 32]))
     """
 
     head_prefix: ClassVar[str] = "projections."
@@ -79,14 +82,20 @@ class ECGCPCForPreTraining(ECGCPCPreTrainedModel):
             generator: of that drawing, on the device of the model; None is torch's global one.
 
         Returns:
-            `loss`, `sequence_loss`, `accuracy`, `last_hidden_state`.
+            `loss` (a scalar), `sequence_loss` and `accuracy` (batch, horizons), `last_hidden_state` (batch, tokens =
+            samples / 2 rounded up, 512).
 
         Raises:
             InputError: wrong input, windows too short for the horizons, or negatives of the wrong shape.
+
+        Source: arXiv 1807.03748, equation 4; settings of arXiv 2509.25095.
         """
         states = self.ecg_cpc(input_values, output_hidden_states=True, return_dict=True).hidden_states
+        # The target is the output of the convolutions, of which a token sees 3 samples; what predicts it is the S4
+        # stack's, of which a token sees the past.
         encoded, context = states[0], states[-1]
         negatives = self._negatives(encoded, sampled_negative_indices, generator)
+        # The last tokens have nothing to be compared with; all horizons take as many anchors as the longest has.
         anchors = negatives.shape[2]
         losses, hits = [], []
         for k, step in enumerate(self.config.prediction_steps):

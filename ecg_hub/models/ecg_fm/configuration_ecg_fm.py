@@ -22,4 +22,5 @@ class ECGFMConfig(Wav2Vec2FamilyConfig):
     conv_dim: list[int] | tuple[int, ...] = (256, 256, 256, 256)
     conv_kernel: list[int] | tuple[int, ...] = (2, 2, 2, 2)
     conv_stride: list[int] | tuple[int, ...] = (2, 2, 2, 2)
+    # The benchmark lists the convolutions in a group of its optimiser and runs them without gradients.
     freeze_feature_extractor: bool = True

@@ -35,6 +35,7 @@ def convert(entries: StateDictMapper) -> Conversion:
     state = {
         name: entries.take(weight_norm_name(published_name(name), entries), shape) for name, shape in shapes.items()
     }
+    # By name, though the published loader drops them without a word even when it is strict.
     entries.ignore(lambda name: name.startswith(_PRETRAINING), "quantizer and heads of the pre-training")
     entries.close()
     note = "blocks are post-norm, as in the authors' recipe: shapes cannot tell, and the stored settings are not read"

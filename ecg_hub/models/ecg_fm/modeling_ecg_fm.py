@@ -28,13 +28,8 @@ class ECGFMPreTrainedModel(Wav2Vec2FamilyPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load weights as every model of the package, and freeze the convolutions again.
-
-        transformers puts new parameters in the place of those that `__init__` froze, all of them trainable.
-
-        Raises:
-            CheckpointError: if weights are missing.
-        """
+        """Load weights as every model of the package, and freeze the convolutions again."""
+        # transformers puts new parameters in the place of those that `__init__` froze, all of them trainable.
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.base_model.freeze_feature_extractor()
@@ -44,10 +39,16 @@ class ECGFMPreTrainedModel(Wav2Vec2FamilyPreTrainedModel):
 class ECGFMModel(ECGFMPreTrainedModel):
     """The ECG-FM encoder.
 
-    Example::
-
-        model = ecg_hub.AutoModel.from_pretrained("ecg-fm")
-        vector = model(torch.zeros(1, 12, 2500)).pooler_output  # (1, 768)
+    Example:
+        >>> import torch
+        >>> from ecg_hub import AutoModel
+        >>> model = AutoModel.from_pretrained("random:ecg-fm-tiny")  # "ecg-fm" is the published one, of width 768
+        >>> with torch.no_grad():
+        ...     output = model(torch.zeros(1, 12, 2500))  # 5 s at 500 Hz
+        >>> output.last_hidden_state.shape, output.pooler_output.shape
+        (torch.Size([1, 156, 32]), torch.Size([1, 32]))
+        >>> any(weight.requires_grad for weight in model.feature_extractor.parameters())  # frozen, as published
+        False
     """
 
     def __init__(self, config: ECGFMConfig) -> None:
@@ -89,6 +90,9 @@ class ECGFMModel(ECGFMPreTrainedModel):
         return self._encode(input_values, output_hidden_states, output_attentions)
 
     def _tokens(self, input_values: Tensor) -> Tensor:
+        # The first convolution has no bias, and a norm per channel over time follows it: an offset of a lead and a
+        # scale common to all leads cancel, up to eps. Of the authors' z-score only the scales of the leads to each
+        # other count.
         tokens: Tensor
         tokens, _ = self.feature_projection(self.feature_extractor(input_values))
         return tokens

@@ -14,6 +14,7 @@ from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = ECGFounderConfig()
+    # The authors publish it beside this one, with the same names and, but for the stem, the same shapes.
     if (entries.shape("first_conv.conv.weight") or (0, 0))[1] == 1:
         entries.fault("the stem takes 1 lead: this is the 1-lead model; take 12_lead_ECGFounder.pth")
     state = backbone_state(entries, config)

@@ -18,6 +18,7 @@ def convert(entries: StateDictMapper) -> Conversion:
     config = ECGJEPAConfig()
     leads, patches, width = len(config.lead_names), config.max_patches, config.hidden_size
     formula, notes = time_and_lead_positions(leads, patches, width), []
+    # Stored in the file although it is never trained; the file has the last word.
     stored = formula if "pos_embed" not in entries else entries.take("pos_embed", (leads * patches, width))
     state = {
         "position_embedding": stored.reshape(-1, patches, width),

@@ -2,10 +2,10 @@
 
 Paper: Kim, "Learning General Representation of 12-Lead Electrocardiogram with a Joint-Embedding Predictive
 Architecture", arXiv 2410.08559. Authors' code: sehunfromdaegu/ECG_JEPA at d937ad2 (MIT); the benchmark's copy:
-AI4HealthUOL/ecg-fm-benchmarking at 6367295 (`ECGJEPAWrapper`). Weights: see the authors' repository. Written from a
-description of the network, not from its code. What differs: attention reads only the 57 of 400 keys that the pattern
-allows instead of masking all the others (the same result), windows shorter than 10 s work, and stochastic depth can be
-switched on.
+AI4HealthUOL/ecg-fm-benchmarking at 6367295 (`ECGJEPAWrapper`). Weights: `multiblock_epoch100.pth`, linked from the
+authors' repository, without a licence of their own. Written from a description of the network, not from its code. What
+differs: attention reads only the 57 of 400 keys that the pattern allows instead of masking all the others (the same
+result), windows shorter than 10 s work, and stochastic depth can be switched on.
 """
 
 from __future__ import annotations
@@ -28,14 +28,9 @@ _CPU_SLICE = 4
 
 
 class ECGJEPALinear(nn.Linear):
-    """Linear map that knows the deviation from which its matrix starts.
+    """Linear map that knows the standard deviation of its matrix in a model that starts from scratch."""
 
-    Args:
-        inputs: width of the input.
-        outputs: width of the output.
-        deviation: standard deviation of the matrix of a model that starts from scratch.
-        bias: whether to add a bias.
-    """
+    # transformers initialises one module at a time and does not say where in the model it stands.
 
     def __init__(self, inputs: int, outputs: int, deviation: float, bias: bool = True) -> None:
         super().__init__(inputs, outputs, bias=bias)
@@ -43,6 +38,7 @@ class ECGJEPALinear(nn.Linear):
 
     def initialize(self) -> None:
         """Normal matrix, bias 0."""
+        # Cut at plus and minus 2 (not at 2 deviations), as published: in effect never.
         init.trunc_normal_(self.weight, std=self.deviation)
         if self.bias is not None:
             init.zeros_(self.bias)
@@ -56,23 +52,18 @@ class ECGJEPAAttention(nn.Module):
         self.config = config
         self.num_heads = config.num_attention_heads
         width = config.hidden_size
+        # Without bias, unlike ST-MEM and ViT.
         self.qkv = ECGJEPALinear(width, 3 * width, config.initializer_range, bias=False)
         self.output = ECGJEPALinear(width, width, residual_deviation(config, index))
 
     def forward(self, x: Tensor, want_weights: bool) -> tuple[Tensor, Tensor | None]:
-        """Attend.
-
-        Args:
-            x: (batch, leads, patches, dim).
-            want_weights: return the weights, which takes computing all of them.
-
-        Returns:
-            The same shape, and the weights (batch, heads, tokens, tokens), tokens lead by lead, or None.
-        """
+        """Map (batch, leads, patches, dim) to the same shape, with weights (batch, heads, tokens, tokens) if wanted."""
+        # One matrix for queries, keys and values, in this order; within each, a head is a run of consecutive rows.
         batch, leads, patches, width = x.shape
         qkv = self.qkv(x).view(batch, leads, patches, 3, self.num_heads, width // self.num_heads)
         query, key, value = qkv.permute(3, 0, 4, 1, 2, 5)
         weights = None
+        # Only the plain way has the weights of all pairs, tokens lead by lead.
         if want_weights or self.config._attn_implementation == "eager":
             y, weights = masked_attention(query, key, value)
         elif self.config.structured_attention:
@@ -95,7 +86,7 @@ class ECGJEPALayer(GradientCheckpointingLayer):
         self.mlp_norm = nn.LayerNorm(width, eps=eps)
         self.mlp = nn.Sequential(
             ECGJEPALinear(width, hidden, config.initializer_range),
-            nn.GELU(),
+            nn.GELU(),  # the exact one; the tanh approximation moves the features by 3e-4
             ECGJEPALinear(hidden, width, residual_deviation(config, index)),
         )
         self.drop_path = DropPath.for_block(config, index, config.num_hidden_layers)
@@ -117,6 +108,7 @@ class ECGJEPAPreTrainedModel(ECGPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        # The model itself comes by as well, since it holds the position table.
         if isinstance(module, ECGJEPAModel | ECGJEPALinear):
             module.initialize()
         else:
@@ -126,10 +118,17 @@ class ECGJEPAPreTrainedModel(ECGPreTrainedModel):
 class ECGJEPAModel(ECGJEPAPreTrainedModel):
     """The ECG-JEPA encoder.
 
-    Example::
-
-        model = ecg_hub.AutoModel.from_pretrained("ecg-jepa")
-        vector = model(torch.zeros(1, 8, 2500)).pooler_output  # (1, 768)
+    Example:
+        >>> from ecg_hub import AutoModel
+        >>> model = AutoModel.from_pretrained("random:ecg-jepa-tiny")  # "ecg-jepa" is published, of width 768
+        >>> with torch.no_grad():
+        ...     output = model(torch.zeros(1, 8, 2500))  # 10 s at 250 Hz of I, II, V1 to V6
+        >>> output.last_hidden_state.shape, output.pooler_output.shape  # 50 tokens per lead, lead by lead
+        (torch.Size([1, 400, 32]), torch.Size([1, 32]))
+        >>> model(torch.zeros(1, 12, 2500))
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: ECGJEPAModel takes float input_values (batch, leads = 8, samples) in mV in the ...
     """
 
     position_embedding: Tensor
@@ -181,6 +180,7 @@ class ECGJEPAModel(ECGJEPAPreTrainedModel):
     def _slices(self, input_values: Tensor) -> tuple[Tensor, ...]:
         if self.training or torch.is_grad_enabled() or input_values.device.type != "cpu":
             return (input_values,)
+        # Fewer windows than `run_in_slices` takes: 400 tokens of width 768 are large activations.
         return torch.split(input_values, _CPU_SLICE)
 
     def _stages(self, input_values: Tensor, keep: bool, weigh: bool) -> tuple[Tensor, ...]:
@@ -191,7 +191,7 @@ class ECGJEPAModel(ECGJEPAPreTrainedModel):
         position = self.position_embedding[:, : x.shape[2]]
         states, weights = [x + position] if keep else [], []
         for layer in self.layers:
-            # The published model adds the positions before every block, not once.
+            # The published model adds the positions before every block; adding them once is off by 2.5.
             x, weight = layer(x + position, weigh)
             states += [x] if keep else []
             weights += [weight] if weight is not None else []
@@ -220,17 +220,12 @@ def cross_pattern_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor
 
     A token's keys are the patches of its lead and the other leads at its time; both sets of scores go through one
     softmax, so this equals attention over all tokens with the others masked. For 8 leads of 50 patches that is 58
-    scores per query (one of them, its own in the second set, is masked) instead of 400.
-
-    Args:
-        query: (batch, heads, leads, patches, head width).
-        key: the same shape.
-        value: the same shape.
-
-    Returns:
-        The same shape.
+    scores per query (one of them, its own in the second set, is masked) instead of 400. All shapes are (batch, heads,
+    leads, patches, head width).
     """
     leads, patches = query.shape[2:4]
+    # By the width of a head, 48 (not the 64 of most transformers of this size). Scaling the queries scales both
+    # products.
     query = query * query.shape[-1] ** -0.5
     along = query @ key.transpose(-1, -2)
     across = query.transpose(2, 3) @ key.permute(0, 1, 3, 4, 2)
@@ -244,16 +239,8 @@ def cross_pattern_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor
 
 
 def masked_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Attend by computing all scores and masking, the reference for the two fast ways.
-
-    Args:
-        query: (batch, heads, leads, patches, head width).
-        key: the same shape.
-        value: the same shape.
-
-    Returns:
-        The same shape, and the weights (batch, heads, tokens, tokens).
-    """
+    """Attend by computing all scores and masking; shapes as above, weights (batch, heads, tokens, tokens)."""
+    # The reference for the two fast ways. No row is masked as a whole, since every token may see itself.
     leads, patches = query.shape[2:4]
     scores = query.flatten(2, 3) @ key.flatten(2, 3).transpose(-1, -2) * query.shape[-1] ** -0.5
     scores = scores.masked_fill(~cross_pattern_mask(leads, patches, query.device), float("-inf"))
@@ -264,10 +251,7 @@ def masked_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor,
 def cross_pattern_mask(leads: int, patches: int, device: torch.device | None = None) -> Tensor:
     """Return which tokens may see each other, (tokens, tokens) bool: same lead or same time.
 
-    Args:
-        leads: number of leads.
-        patches: patches per lead; token i is patch i % patches of lead i // patches.
-        device: where to build it.
+    Token i is patch i % patches of lead i // patches.
     """
     token = torch.arange(leads * patches, device=device)
     lead, time = token // patches, token % patches
@@ -275,13 +259,9 @@ def cross_pattern_mask(leads: int, patches: int, device: torch.device | None = N
 
 
 def time_and_lead_positions(leads: int, patches: int, width: int) -> Tensor:
-    """Return the published position table, (leads, patches, width), computed in float64, as float32.
-
-    Args:
-        leads: number of leads.
-        patches: patches per lead.
-        width: width of the model, a multiple of 4: the first half encodes time, the second the lead.
-    """
+    """Return the published position table, (leads, patches, width), computed in float64, as float32."""
+    # The first half of the columns encodes time, the second the lead (exchanged: off by 2.2); in each half all sines
+    # come first, then all cosines, where other transformers interleave them.
     frequency = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width / 4))
 
     def encode(count: int) -> Tensor:

@@ -31,4 +31,5 @@ class ECGS4Config(ECGConfig):
     kernel_length: int = 250
     dropout: float | int = 0.2
     layer_norm_eps: float = 1e-5
+    # Not published: the benchmark trains S4 from scratch at one rate. As those of ECG-CPC, for training it further.
     layer_groups: dict[str, list[str]] = field(default_factory=lambda: {"late": ["blocks."], "early": ["encoder."]})

@@ -42,5 +42,6 @@ def convert(entries: StateDictMapper) -> Conversion:
 
 
 def _kernel_length(entries: StateDictMapper, prefix: str) -> int:
+    # L0 / 2 + 1 frequencies; the C of a file whose length was doubled belongs to the doubled one.
     shape = entries.shape(f"{prefix}s4_layers.0.kernel.kernel.omega")
     return 2 * (shape[0] - 1) if shape and shape[0] > 1 else ECGS4Config().kernel_length

@@ -37,16 +37,21 @@ class ECGS4PreTrainedModel(ECGPreTrainedModel):
 class ECGS4Model(ECGS4PreTrainedModel):
     """The S4 encoder.
 
-    Example::
-
-        model = ecg_hub.AutoModel.from_pretrained("random:s4")
-        vector = model(torch.zeros(1, 12, 250)).pooler_output  # (1, 512)
+    Example:
+        >>> from ecg_hub import AutoModel
+        >>> model = AutoModel.from_pretrained("random:s4-tiny")  # "random:s4" has the width of the paper, 512
+        >>> with torch.no_grad():
+        ...     output = model(torch.zeros(1, 12, 250))  # 2.5 s at 100 Hz; one token per sample
+        >>> output.last_hidden_state.shape, output.pooler_output.shape
+        (torch.Size([1, 250, 64]), torch.Size([1, 64]))
     """
 
     def __init__(self, config: ECGS4Config) -> None:
         super().__init__(config)
+        # Published as a convolution of kernel 1, which is a linear map of each sample.
         self.encoder = nn.Linear(len(config.lead_names), config.hidden_size)
         depth = config.num_hidden_layers
+        # Post-norm with layer norms whatever the options of the published script say: it parses them and uses none.
         self.blocks = nn.ModuleList(
             S4Block(
                 config.hidden_size,

@@ -30,7 +30,7 @@ class ECGFMKEDConfig(ECGConfig):
     input_seconds: float | int = 10
     conv_kernel_size: int = 5
     stem_widths: list[int] | tuple[int, ...] = (32, 32, 64)
-    stage_widths: list[int] | tuple[int, ...] = (64, 128, 128, 192)
+    stage_widths: list[int] | tuple[int, ...] = (64, 128, 128, 192)  # sic, where other ResNets have 64, 128, 256, 512
     stage_depths: list[int] | tuple[int, ...] = (3, 4, 23, 3)
     expansion: int = 4
     batch_norm_eps: float = 1e-5

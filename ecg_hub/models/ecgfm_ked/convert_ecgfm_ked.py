@@ -17,7 +17,7 @@ from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 _FLAT = "ecg_model."
 _OTHERS = ("model.", "text_encoder.")
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
-_FIRST_STAGE = 4
+_FIRST_STAGE = 4  # published names are places in a sequence: three convolutions, the pool, then the stages
 
 
 def convert(entries: StateDictMapper) -> Conversion:
@@ -62,6 +62,7 @@ def _main_path(
         first = _conv_norm(entries, f"{source}.convs.{index}", f"{target}.conv{index + 1}", shape)
         second = _conv_norm(entries, f"{source}.convpath.0.{index}", f"{target}.conv{index + 1}", shape)
         for name, tensor in first.items():
+            # PyTorch would load `convs` first and `convpath` over it, so copies that differ mean a damaged file.
             if tensor.shape == second[name].shape and not torch.equal(tensor, second[name]):
                 leaf = name.removeprefix(f"{target}.conv{index + 1}.")
                 entries.fault(f"two values: {source}.convs.{index} and {source}.convpath.0.{index} differ in {leaf}")

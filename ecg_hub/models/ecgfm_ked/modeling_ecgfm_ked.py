@@ -51,6 +51,8 @@ class ECGFMKEDShortcut(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, eps: float) -> None:
         super().__init__()
+        # With ceil_mode PyTorch divides by the samples that are there. A zero counted in is off by 6 (features of rms
+        # 5.5).
         pool = nn.AvgPool1d(stride, ceil_mode=True)
         self.pool = pool if stride > 1 else nn.Identity()
         self.conv = nn.Identity() if channels_in == channels_out else ConvNorm(channels_in, channels_out, 1, 1, eps)
@@ -62,22 +64,17 @@ class ECGFMKEDShortcut(nn.Module):
 
 
 class ECGFMKEDBlock(GradientCheckpointingLayer):
-    """Bottleneck of kernels 1, k, 1 with the stride on the middle one: ReLU(drop_path(branch(x)) + shortcut(x)).
-
-    Args:
-        config: holds kernel, expansion, epsilon, and whether the branch starts at zero.
-        channels_in: width of the input.
-        width: width inside; the output has `expansion` times as many channels.
-        stride: of the middle convolution.
-        drop_path: stochastic depth of the residual branch.
-    """
+    """Bottleneck of kernels 1, k, 1 and `width` channels inside: ReLU(drop_path(branch(x)) + shortcut(x))."""
 
     def __init__(self, config: ECGFMKEDConfig, channels_in: int, width: int, stride: int, drop_path: DropPath) -> None:
         super().__init__()
         eps, channels_out = config.batch_norm_eps, width * config.expansion
         self.conv1 = ConvNorm(channels_in, width, 1, 1, eps)
+        # Not on the first convolution, where the first ResNets had it: that is off by 1.9.
         self.conv2 = ConvNorm(width, width, config.conv_kernel_size, stride, eps)
         self.conv3 = ConvNorm(width, channels_out, 1, 1, eps)
+        # With weight 0 in its last norm a block begins as its shortcut: without weights from a file, features come from
+        # the stem and the shortcuts alone, as perhaps in the published rows.
         self.conv3.norm.starts_at_zero = config.zero_init_residual
         self.shortcut = ECGFMKEDShortcut(channels_in, channels_out, stride, eps)
         self.drop_path = drop_path
@@ -99,6 +96,7 @@ class ECGFMKEDPreTrainedModel(ECGPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
+        # As published; only where no file gives a value, since these functions leave loaded tensors alone.
         if isinstance(module, nn.Conv1d):
             init.kaiming_normal_(module.weight)
         elif isinstance(module, BatchNorm) and module.starts_at_zero:
@@ -108,10 +106,13 @@ class ECGFMKEDPreTrainedModel(ECGPreTrainedModel):
 class ECGFMKEDModel(ECGFMKEDPreTrainedModel):
     """The ECGFM-KED encoder.
 
-    Example::
-
-        model = ecg_hub.AutoModel.from_pretrained("ecgfm-ked")
-        vector = model(torch.zeros(1, 12, 5000)).pooler_output  # (1, 768)
+    Example:
+        >>> from ecg_hub import AutoModel
+        >>> model = AutoModel.from_pretrained("random:ecgfm-ked-tiny")  # "ecgfm-ked" is published, of width 768
+        >>> with torch.no_grad():
+        ...     output = model(torch.zeros(1, 12, 5000))  # 10 s at 500 Hz
+        >>> output.last_hidden_state.shape, output.pooler_output.shape
+        (torch.Size([1, 157, 32]), torch.Size([1, 32]))
     """
 
     def __init__(self, config: ECGFMKEDConfig) -> None:

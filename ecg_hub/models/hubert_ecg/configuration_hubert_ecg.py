@@ -33,6 +33,8 @@ class HuBERTECGConfig(Wav2Vec2FamilyConfig):
     conv_dim: list[int] | tuple[int, ...] = (512, 512, 512, 512, 512)
     conv_kernel: list[int] | tuple[int, ...] = (10, 3, 3, 2, 2)
     conv_stride: list[int] | tuple[int, ...] = (4, 2, 2, 2, 2)
+    # Off, though the configuration published with the weights says 0.33: the classification class switches it off
+    # before use.
     mask_time_prob: float | int = 0.0
     mask_time_length: int = 10
     mask_time_min_masks: int = 2

@@ -24,6 +24,7 @@ def convert(entries: StateDictMapper) -> Conversion:
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in HuBERTECGModel(config).state_dict().items()}
     state = {name: entries.take(weight_norm_name(name, entries), shape) for name, shape in shapes.items()}
+    # The published loader is not strict: with the other spelling of weight norm it would leave that convolution random.
     entries.ignore(lambda name: name.startswith(_HEADS), "head of the pre-training on cluster labels")
     entries.close()
     return Conversion(config, state)

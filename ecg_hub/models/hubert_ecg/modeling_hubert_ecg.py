@@ -30,6 +30,7 @@ class HuBERTECGPreTrainedModel(Wav2Vec2FamilyPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
+        # As in transformers; for whoever masks without weights from a file.
         if isinstance(module, HuBERTECGModel):
             init.uniform_(module.masked_spec_embed)
 
@@ -37,10 +38,22 @@ class HuBERTECGPreTrainedModel(Wav2Vec2FamilyPreTrainedModel):
 class HuBERTECGModel(HuBERTECGPreTrainedModel):
     """The HuBERT-ECG encoder.
 
-    Example::
+    It takes no raw millivolts: the band-pass and the scaling to -1 .. 1 that it was trained with are the extractor's.
 
-        model = ecg_hub.AutoModel.from_pretrained("hubert-ecg")
-        vector = model(torch.zeros(1, 12, 500)).pooler_output  # (1, 768)
+    Example:
+        >>> import numpy as np
+        >>> from ecg_hub import AutoFeatureExtractor, AutoModel
+        >>> from ecg_hub.leads import LEADS
+        >>> model = AutoModel.from_pretrained("random:hubert-ecg-tiny")  # "hubert-ecg" is published, of width 768
+        >>> extractor = AutoFeatureExtractor.from_pretrained("random:hubert-ecg-tiny")
+        >>> signal = np.random.default_rng(0).normal(size=(12, 2500))  # 5 s at 500 Hz
+        >>> batch = extractor(signal, sampling_rate=500, lead_names=LEADS, return_tensors="pt")
+        >>> batch["input_values"].shape, batch["input_values"].min().item()
+        (torch.Size([1, 12, 500]), -1.0)
+        >>> with torch.no_grad():
+        ...     output = model(**batch)
+        >>> output.last_hidden_state.shape, output.pooler_output.shape  # a token is no part of one lead
+        (torch.Size([1, 93, 32]), torch.Size([1, 32]))
     """
 
     masked_spec_embed: Tensor
@@ -48,6 +61,7 @@ class HuBERTECGModel(HuBERTECGPreTrainedModel):
     def __init__(self, config: HuBERTECGConfig) -> None:
         super().__init__(config)
         self._build(channels=1)
+        # In the published code a parameter that no group of the optimiser holds, so it is a constant there too.
         self.register_buffer("masked_spec_embed", torch.zeros(config.hidden_size))
         self.post_init()
 
@@ -74,6 +88,8 @@ class HuBERTECGModel(HuBERTECGPreTrainedModel):
         return self._encode(input_values, output_hidden_states, output_attentions)
 
     def _tokens(self, input_values: Tensor) -> Tensor:
+        # All samples of lead I, then all of lead II, and so on (the other way round is off by 0.9). Nothing marks where
+        # a lead ends, and no attention mask is passed: every token sees all leads.
         features = self.feature_extractor(input_values.flatten(1)[:, None])
         tokens, _ = self.feature_projection(features)
         return self._mask(tokens)
@@ -102,22 +118,12 @@ class HuBERTECGForECGClassification(ECGClassificationMixin, HuBERTECGPreTrainedM
 def span_mask(
     rows: int, length: int, probability: float, span: int, fewest: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Draw masks made of spans, by the rule of SpecAugment in transformers.
+    """Draw masks made of spans, (rows, length) bool, by the rule of SpecAugment in transformers.
 
     The number of spans is probability * length / span, rounded up or down at random, at least `fewest`, at most what
     fits side by side; their starts are drawn without replacement, and spans may overlap.
-
-    Args:
-        rows: number of masks.
-        length: length of each.
-        probability: share to be masked, before overlap.
-        span: length of a span; shortened to `length`.
-        fewest: least number of spans.
-        device: where the masks are made.
-
-    Returns:
-        (rows, length) bool, True where masked.
     """
+    # transformers draws with numpy, row by row; here all rows at once, on the device, by torch's seed.
     span = min(span, length)
     drawn = int(probability * length / span + torch.rand(()).item())
     count = min(max(drawn, fewest), length // span)

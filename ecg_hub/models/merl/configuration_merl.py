@@ -29,6 +29,7 @@ class MERLConfig(ECGConfig):
     stage_widths: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     stage_depths: list[int] | tuple[int, ...] = (2, 2, 2, 2)
     batch_norm_eps: float = 1e-5
+    # As published for this backbone (the groups of the ViT that the benchmark's file offers as well are wrong).
     layer_groups: dict[str, list[str]] = field(
         default_factory=lambda: {"late": ["stages.2.", "stages.3."], "early": ["stem.", "stages.0.", "stages.1."]}
     )

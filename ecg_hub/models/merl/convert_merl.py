@@ -29,6 +29,7 @@ def convert(entries: StateDictMapper) -> Conversion:
             source = f"{prefix}layer{stage + 1}.{block}"
             state |= _block(entries, source, f"stages.{stage}.{block}", width, out)
             width = out
+    # By name, before the rule for everything else: in the encoder's own file there is no such rule.
     entries.ignore(lambda name: name.startswith(f"{prefix}linear."), "a layer that nothing uses")
     if prefix:
         entries.ignore(lambda name: not name.startswith(prefix), "outside the encoder: only the pre-training used it")

@@ -5,7 +5,8 @@ Paper: "Zero-Shot ECG Classification with Multimodal Learning and Test-time Clin
 AI4HealthUOL/ecg-fm-benchmarking at 6367295 (`MerlWrapper`, backbone `resnet`). Weights: `res18_best_encoder.pth` in the
 authors' Google Drive folder, for which no licence is stated. Written from a description of the network, not from its
 code. What differs: the unused layer `linear` (512 to 10) and the parts of the pre-training (report side, attention
-pooling, projections) are left out.
+pooling, projections) are left out. What it is fed: the pre-training had aVF before aVL and records scaled to 0 .. 1
+(preset `native`); the benchmark feeds raw millivolts with aVL first.
 """
 
 from __future__ import annotations
@@ -21,15 +22,7 @@ from ecg_hub.models.merl.configuration_merl import MERLConfig
 
 
 class MERLBlock(GradientCheckpointingLayer):
-    """Two convolutions of kernel 3 around a shortcut: ReLU(shortcut(x) + drop_path(conv(ReLU(conv(x))))).
-
-    Args:
-        channels_in: width of the input.
-        channels_out: width of the output.
-        stride: of the first convolution.
-        drop_path: stochastic depth of the residual branch.
-        eps: epsilon of the batch norms.
-    """
+    """Two convolutions of kernel 3, `stride` on the first: ReLU(shortcut(x) + drop_path(conv(ReLU(conv(x)))))."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, drop_path: DropPath, eps: float) -> None:
         super().__init__()
@@ -42,6 +35,7 @@ class MERLBlock(GradientCheckpointingLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
         branch = self.conv2(functional.relu(self.conv1(x)))
+        # Activated after the sum, so the tokens that come out last are never negative.
         return functional.relu(self.shortcut(x) + self.drop_path(branch))
 
 
@@ -57,15 +51,20 @@ class MERLPreTrainedModel(ECGPreTrainedModel):
 class MERLModel(MERLPreTrainedModel):
     """The MERL encoder.
 
-    Example::
-
-        model = ecg_hub.AutoModel.from_pretrained("merl")
-        vector = model(torch.zeros(1, 12, 1250)).pooler_output  # (1, 512)
+    Example:
+        >>> import torch
+        >>> from ecg_hub import AutoModel
+        >>> model = AutoModel.from_pretrained("random:merl-tiny")  # "merl" is the published one, of width 512
+        >>> with torch.no_grad():
+        ...     output = model(torch.zeros(1, 12, 1250))  # 2.5 s at 500 Hz
+        >>> output.last_hidden_state.shape, output.pooler_output.shape
+        (torch.Size([1, 79, 32]), torch.Size([1, 32]))
     """
 
     def __init__(self, config: MERLConfig) -> None:
         super().__init__(config)
         widths, eps = config.stage_widths, config.batch_norm_eps
+        # Without the max pool that a ResNet usually has here: 1,250 samples become 79 tokens.
         self.stem = ConvNorm(len(config.lead_names), widths[0], config.conv_kernel_size, 2, eps)
         self.stages = nn.ModuleList()
         width, block, blocks = widths[0], 0, sum(config.stage_depths)

@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 
 from ecg_hub.modeling.configuration_utils import ECGConfig
 
+# ECGFounder's published groups; 98 % of the weights are in the late stages.
 _LATE, _EARLY = ("3", "4", "5", "6"), ("0", "1", "2")
 
 

@@ -30,16 +30,7 @@ def convert(entries: StateDictMapper) -> Conversion:
 
 
 def backbone_state(entries: StateDictMapper, config: Net1DConfig, prefix: str = "") -> dict[str, Tensor]:
-    """Take the entries of the network, and leave out its unused batch norms.
-
-    Args:
-        entries: published entries.
-        config: sizes of the network.
-        prefix: what stands before each published name.
-
-    Returns:
-        The state dict of a Net1D encoder in our names.
-    """
+    """Take the entries of the network, each after `prefix`, and leave out its unused batch norms."""
     stem = (config.stem_width, len(config.lead_names), config.kernel_size)
     state = _layer(entries, f"{prefix}first_conv.conv", "backbone.stem", stem)
     unused = set(_norm_entries(f"{prefix}first_bn"))
@@ -50,6 +41,7 @@ def backbone_state(entries: StateDictMapper, config: Net1DConfig, prefix: str = 
             state |= _block(entries, config, source, f"backbone.stages.{stage}.{block}", width, channels)
             unused |= {name for norm in ("bn1", "bn2", "bn3") for name in _norm_entries(f"{source}.{norm}")}
             width = channels
+    # Ignored by their full names, not taken: a file without them is whole, one with other norms is another network.
     entries.ignore(unused.__contains__, "batch norm that the network registers and never uses")
     return state
 

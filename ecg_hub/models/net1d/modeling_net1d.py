@@ -38,18 +38,14 @@ class SameConv1d(nn.Conv1d):
         kernel, stride, samples = self.kernel_size[0], self.stride[0], x.shape[-1]
         if kernel == stride == self.groups == 1 and samples <= _FEW_SAMPLES and x.device.type == "cpu":
             return functional.linear(x.transpose(1, 2), self.weight[..., 0], self.bias).transpose(1, 2)
+        # An odd zero more goes to the right; on the left it would move ECGFounder's features (rms 0.13) by 0.06.
         padding = max(0, (-(-samples // stride) - 1) * stride + kernel - samples)
         x = functional.pad(x, (padding // 2, padding - padding // 2))
         return functional.conv1d(x, self.weight, self.bias, stride, groups=self.groups)
 
 
 class Net1DGate(nn.Module):
-    """Squeeze and excitation (arXiv 1709.01507): scales each channel by what the means of all channels say.
-
-    Args:
-        channels: number of channels.
-        factor: the hidden layer has channels // factor units.
-    """
+    """Squeeze and excitation (arXiv 1709.01507): scales each channel by what the means of all channels say."""
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__()
@@ -58,21 +54,13 @@ class Net1DGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels, samples) to the same shape."""
+        # SiLU, where the paper of this gate has ReLU.
         gate = torch.sigmoid(self.excite(functional.silu(self.squeeze(x.mean(dim=-1)))))
         return x * gate[..., None]
 
 
 class Net1DBlock(GradientCheckpointingLayer):
-    """Pre-activated bottleneck with a gate: 1x1, grouped, 1x1 convolution, gate, plus the shortcut.
-
-    Args:
-        config: kernel and group sizes.
-        channels_in: channels of the input.
-        channels: channels of the output, at least `channels_in`.
-        stride: 2 halves the samples, 1 keeps them.
-        activate_input: whether the branch begins with an activation; not in the very first block.
-        drop_path: stochastic depth of the branch.
-    """
+    """Pre-activated bottleneck with a gate: 1x1, grouped, 1x1 convolution, gate, plus the shortcut."""
 
     def __init__(
         self,
@@ -85,6 +73,8 @@ class Net1DBlock(GradientCheckpointingLayer):
         drop_path: DropPath | None = None,
     ) -> None:
         super().__init__()
+        # Groups of 16 channels, so their number grows with the width. No norm and no dropout: a frozen network gives
+        # the same features in train and in evaluation mode.
         groups = channels // config.group_width
         self.channels_added = channels - channels_in
         self.stride = stride
@@ -97,6 +87,8 @@ class Net1DBlock(GradientCheckpointingLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels_in, samples) to (batch, channels, ceil(samples / stride))."""
+        # Pre-activation: what comes out of a block is not activated, so the next one does it, and the very first, whose
+        # input the stem has activated, does not.
         h = self.enter(functional.silu(x) if self.activate_input else x)
         h = self.mix(functional.silu(h))
         h = self.leave(functional.silu(h))
@@ -108,17 +100,14 @@ class Net1DBlock(GradientCheckpointingLayer):
             # A zero completes the last pair, not minus infinity: a negative last sample becomes 0.
             x = functional.max_pool1d(functional.pad(x, (0, -x.shape[-1] % self.stride)), self.stride)
         if self.channels_added:
+            # There is no projection in any shortcut of this network.
             front = self.channels_added // 2
             x = functional.pad(x, (0, 0, front, self.channels_added - front))
         return x
 
 
 class Net1DBackbone(nn.Module):
-    """Stem and stages; each halves the number of samples, so that 1,250 samples become 5 tokens.
-
-    Args:
-        config: a Net1DConfig.
-    """
+    """Stem and stages; each halves the number of samples, so that 1,250 samples become 5 tokens."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -142,15 +131,8 @@ class Net1DBackbone(nn.Module):
             self.stages.append(stage)
 
     def forward(self, input_values: Tensor, keep: bool) -> tuple[Tensor, ...]:
-        """Map (batch, leads, samples) to the outputs of stem and stages, or of the last stage only.
-
-        Args:
-            input_values: (batch, leads, samples).
-            keep: return all outputs.
-
-        Returns:
-            Each (batch, tokens, channels), contiguous.
-        """
+        """Map (batch, leads, samples) to (batch, tokens, channels) of stem and stages, or of the last stage only."""
+        # The extractor gives float32, whatever the weights are in.
         x = functional.silu(self.stem(input_values.to(self.stem.weight.dtype)))
         states = [x]
         for stage in self.stages:
@@ -207,10 +189,13 @@ class Net1DPreTrainedModel(ECGPreTrainedModel):
 class Net1DModel(Net1DEncoderMixin, Net1DPreTrainedModel):
     """The Net1D encoder.
 
-    Example::
-
-        model = ecg_hub.AutoModel.from_pretrained("random:net1d")
-        vector = model(torch.zeros(1, 12, 1250)).pooler_output  # (1, 1024)
+    Example:
+        >>> from ecg_hub import AutoModel
+        >>> model = AutoModel.from_pretrained("random:net1d-tiny")  # "random:net1d" has the width of the paper, 1024
+        >>> with torch.no_grad():
+        ...     output = model(torch.zeros(1, 12, 1250))  # 2.5 s at 500 Hz
+        >>> output.last_hidden_state.shape, output.pooler_output.shape
+        (torch.Size([1, 5, 32]), torch.Size([1, 32]))
     """
 
 

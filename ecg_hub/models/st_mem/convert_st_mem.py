@@ -28,6 +28,7 @@ _NORM_OR_LINEAR = ("weight", "bias")
 def convert(entries: StateDictMapper) -> Conversion:
     """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
     config = STMEMConfig()
+    # In the whole model's file the same name stands behind the prefix `encoder.`.
     encoder_only = "sep_embedding" in entries
     prefix = "" if encoder_only else "encoder."
     state = _embeddings(entries, config, prefix)

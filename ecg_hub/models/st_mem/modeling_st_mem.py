@@ -2,10 +2,11 @@
 
 Paper: Na et al., "Guiding Masked Representation Learning to Capture Spatio-Temporal Relationship of Electrocardiogram",
 ICLR 2024, arXiv 2402.09450. Authors' code: bakqui/ST-MEM at 69ec702; the benchmark's copy: AI4HealthUOL/
-ecg-fm-benchmarking at 6367295 (`StMemWrapper`). Weights: CC BY-NC 4.0 and a notice against redistribution. Written from
-a description of the network, not from its code. What differs: the decoder of the pre-training is left out, the layer
-groups of fine-tuning hold the encoder (the published ones are empty, so that its "fine-tuning" trained the head alone),
-stochastic depth can be switched on, and attention may run fused.
+ecg-fm-benchmarking at 6367295 (`StMemWrapper`). Weights: `st_mem_vit_base_full.pth` of the authors, CC BY-NC 4.0 and a
+notice of VUNO Inc. against redistribution. Written from a description of the network, not from its code. What differs:
+the decoder of the pre-training is left out, the layer groups of fine-tuning hold the encoder (the published ones are
+empty, so that its "fine-tuning" trained the head alone), stochastic depth can be switched on, and attention may run
+fused.
 """
 
 from __future__ import annotations
@@ -32,12 +33,15 @@ class STMEMEmbeddings(nn.Module):
         width, eps = config.hidden_size, config.layer_norm_eps
         self.patch_size = config.patch_size
         self.initializer_range = config.initializer_range
+        # Centres and scales each patch of 0.3 s for itself, which takes most of the amplitude away. Of a quiet patch in
+        # mV the variance is about as large as eps.
         self.patch_norm = nn.LayerNorm(config.patch_size, eps=eps)
         self.projection = nn.Linear(config.patch_size, width)
         self.projection_norm = nn.LayerNorm(width, eps=eps)
         self.separator = nn.Parameter(torch.empty(width))
         self.lead_embedding = nn.Parameter(torch.empty(len(config.lead_names), width))
         # Row 0 belongs to the left separator, the last one to the right separator, row p + 1 to patch p.
+        # Persistent, as transformers gives back no other buffer.
         self.register_buffer("position_embedding", torch.empty(config.max_patches + 2, width))
 
     def forward(self, input_values: Tensor) -> Tensor:
@@ -47,8 +51,10 @@ class STMEMEmbeddings(nn.Module):
         x = input_values.to(self.projection.weight.dtype).reshape(batch, leads, patches, self.patch_size)
         x = self.projection_norm(self.projection(self.patch_norm(x)))
         position = self.position_embedding
+        # The first rows, not the table interpolated to the length, which is off by 1.9.
         x = x + position[1 : patches + 1]
-        # The right separator stands at the last position, however few patches the window has.
+        # The right separator stands at the last position, however few patches the window has. Both rows are zero in the
+        # published formula, so that only a file could make a difference here.
         left, right = (
             (self.separator + position[row]).to(x.dtype).expand(batch, leads, 1, -1) for row in (0, len(position) - 1)
         )
@@ -119,6 +125,7 @@ class STMEMPreTrainedModel(ECGPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        # The embeddings hold tensors of their own; their layers come by one by one, as all others do.
         if isinstance(module, STMEMEmbeddings):
             module.initialize()
         else:
@@ -131,10 +138,17 @@ class STMEMModel(STMEMPreTrainedModel):
     Tokens and pooled vector differ in kind, as published: the tokens are the last block's output as it is, the pooled
     vector is their mean after the last layer norm.
 
-    Example::
-
-        model = ecg_hub.AutoModel.from_pretrained("st-mem")
-        vector = model(torch.zeros(1, 12, 600)).pooler_output  # (1, 768)
+    Example:
+        >>> from ecg_hub import AutoModel
+        >>> model = AutoModel.from_pretrained("random:st-mem-tiny")  # "st-mem" is the published one, of width 768
+        >>> with torch.no_grad():
+        ...     output = model(torch.randn(1, 12, 600, generator=torch.Generator().manual_seed(0)))  # 2.4 s at 250 Hz
+        >>> output.last_hidden_state.shape, output.pooler_output.shape  # 8 tokens per lead, lead by lead
+        (torch.Size([1, 96, 32]), torch.Size([1, 32]))
+        >>> torch.allclose(output.pooler_output, output.last_hidden_state.mean(dim=1))  # the norm is in between
+        False
+        >>> torch.allclose(output.pooler_output, model.norm(output.last_hidden_state.mean(dim=1)))
+        True
     """
 
     def __init__(self, config: STMEMConfig) -> None:
@@ -170,6 +184,7 @@ class STMEMModel(STMEMPreTrainedModel):
         outputs = run_in_slices(lambda x: self._stages(x, keep, weigh), input_values, self.training)
         split = len(outputs) - (len(self.layers) if weigh else 0)
         states, weights = outputs[:split], outputs[split:]
+        # The separators are not averaged. The norm comes after the mean: a mean of normed tokens is off by 0.5.
         tokens = self._without_separators(states[-1])
         return ECGModelOutput(
             last_hidden_state=tokens,
@@ -203,13 +218,9 @@ class STMEMForECGClassification(ECGClassificationMixin, STMEMPreTrainedModel):
 def time_positions(patches: int, width: int) -> Tensor:
     """Return the published position table, (patches + 2, width) float32.
 
-    Args:
-        patches: number of positions.
-        width: width of the model, even.
-
-    Returns:
-        Row p + 1 is [sin(p w), cos(p w)] with w_j = 10000^(-2 j / width); the first and the last row are zero.
+    Row p + 1 is [sin(p w), cos(p w)] with w_j = 10000^(-2 j / width); the first and the last row are zero.
     """
+    # In float32 throughout, as published, where ECG-JEPA's table is made in float64.
     frequency = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float32) / (width / 2))
     angle = torch.arange(patches, dtype=torch.float32)[:, None] * frequency
     return functional.pad(torch.cat([angle.sin(), angle.cos()], dim=1), (0, 0, 1, 1))
