@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from ecg_hub.errors import EcgHubError, UnknownNameError
-from ecg_hub.utils.renamed import tell_renamed
+from ecg_hub.renamed import tell_renamed
 
 
 def guarded(action: Callable[[], int]) -> int:

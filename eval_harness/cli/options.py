@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from ecg_hub.errors import InputError, did_you_mean
-from ecg_hub.utils.renamed import tell_renamed
+from ecg_hub.renamed import tell_renamed
 from eval_harness.cli.common import RenamedOption, split_commas
 from eval_harness.config.fields import kind_of, options_of
 

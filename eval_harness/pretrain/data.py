@@ -20,7 +20,7 @@ from dataset_scripts import catalog
 from dataset_scripts.core.fingerprint import content_fingerprint
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError, unknown_name
-from ecg_hub.utils.renamed import renamed_argument
+from ecg_hub.renamed import renamed_argument
 from eval_harness.pretrain.config import PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import (
