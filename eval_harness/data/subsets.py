@@ -175,7 +175,7 @@ def first_part(tags: Sequence[Sequence[str]], fraction: float, seed: int = 0) ->
         for tag in row:
             holders[tag].append(number)
     shares = (fraction, 1 - fraction)
-    left = [len(found) for found in holders]
+    left = [len(rows_of_tag) for rows_of_tag in holders]
     wanted = [[share * count for share in shares] for count in left]
     room = [share * len(rows) for share in shares]
     random = np.random.RandomState(seed)

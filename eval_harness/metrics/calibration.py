@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.checks import Values, checked_pair
 from eval_harness.metrics.registry import Metric
 
 BINS = 15
@@ -35,7 +35,11 @@ def brier(y_true: ArrayLike, y_prob: ArrayLike) -> NDArray[np.float64]:
         >>> brier([[1], [0]], [[0.8], [0.4]]).round(4).tolist()  # (0.04 + 0.16) / 2
         [0.1]
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
+    return mean_squares(*checked_pair(y_true, y_prob, binary=True))
+
+
+def mean_squares(true: Values, prob: Values) -> NDArray[np.float64]:
+    """The Brier score of every class, of arrays that were checked before."""
     known = ~np.isnan(true)
     squares = np.where(known, (prob - np.where(known, true, 0)) ** 2, 0.0).sum(axis=0, dtype=np.float64)
     return _mean(squares, known.sum(axis=0))
@@ -61,7 +65,11 @@ def calibration_error(y_true: ArrayLike, y_prob: ArrayLike) -> NDArray[np.float6
         >>> calibration_error(found, always).round(6).tolist()  # 30 of 100 have it: calibrated, and of no use
         [0.0]
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
+    return binned_errors(*checked_pair(y_true, y_prob, binary=True))
+
+
+def binned_errors(true: Values, prob: Values) -> NDArray[np.float64]:
+    """The calibration error of every class, of arrays that were checked before."""
     known = ~np.isnan(true)
     gap = np.where(known, prob - np.where(known, true, 0), 0.0).astype(np.float64)
     which = probability_bins(prob)
@@ -118,7 +126,11 @@ def debiased_squares(y_true: ArrayLike, y_prob: ArrayLike) -> SquaredCalibration
     Raises:
         InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
+    return class_squares(*checked_pair(y_true, y_prob, binary=True))
+
+
+def class_squares(true: Values, prob: Values) -> SquaredCalibration:
+    """The debiased squared error of every class, of arrays that were checked before."""
     classes = true.shape[1]
     point, chance, influence = np.full(classes, np.nan), np.full(classes, np.nan), np.zeros(true.shape)
     for k in range(classes):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError
 
+Values = NDArray[np.floating[Any]]
+"""Targets or scores that `checked_pair` returned, and parts of them: functions that take these check nothing again."""
 
-def checked_pair(
-    y_true: ArrayLike, y_score: ArrayLike, *, binary: bool
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+
+def checked_pair(y_true: ArrayLike, y_score: ArrayLike, *, binary: bool) -> tuple[Values, Values]:
     """Return targets and scores as two float arrays of the same shape (records, outputs).
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.checks import Values, checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, Metric
 
 
@@ -35,7 +35,11 @@ def auroc(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:
             ...
         ecg_hub.errors.InputError: Targets and scores have the shape (2,); two dimensions (records, outputs) ...
     """
-    true, score = checked_pair(y_true, y_score, binary=True)
+    return class_areas(*checked_pair(y_true, y_score, binary=True))
+
+
+def class_areas(true: Values, score: Values) -> NDArray[np.float64]:
+    """The AUROC of every class, of arrays that were checked before."""
     return np.array([_area(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)
 
 
@@ -130,7 +134,11 @@ def average_precision(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float
         >>> average_precision([[1], [0], [0], [0]], [[0.5], [0.5], [0.5], [0.5]])  # chance is the prevalence, not 0.5
         array([0.25])
     """
-    true, score = checked_pair(y_true, y_score, binary=True)
+    return class_precisions(*checked_pair(y_true, y_score, binary=True))
+
+
+def class_precisions(true: Values, score: Values) -> NDArray[np.float64]:
+    """The average precision of every class, of arrays that were checked before."""
     return np.array([_class_ap(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)
 
 

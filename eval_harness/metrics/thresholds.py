@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError
-from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.checks import Values, checked_pair
 from eval_harness.metrics.registry import Metric
 
 Criterion = Literal["f1", "youden"]
@@ -75,7 +75,11 @@ def threshold_metrics(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLi
         >>> found.sensitivity.tolist(), found.specificity.tolist()  # a score equal to the threshold is a call
         ([1.0], [0.5])
     """
-    true, score = checked_pair(y_true, y_score, binary=True)
+    return decided(*checked_pair(y_true, y_score, binary=True), thresholds)
+
+
+def decided(true: Values, score: Values, thresholds: ArrayLike) -> ThresholdMetrics:
+    """The metrics of every class at its threshold, of arrays that were checked before."""
     cut = np.asarray(thresholds, dtype=np.float64)
     if cut.shape != (true.shape[1],):
         raise InputError(f"Thresholds have the shape {cut.shape!r}; one per class is expected: {(true.shape[1],)!r}.")

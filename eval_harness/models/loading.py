@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ecg_hub.errors import InputError
 from ecg_hub.names import UNVERIFIED
 from ecg_hub.origin import FOREIGN, Origin, origin_of, shown_name, unverified_text, weights_digest
-from eval_harness.config.options import TRIVIAL, is_own
+from eval_harness.config.options import TRIVIAL, is_python_object
 from eval_harness.models.custom_models import custom_extractor, load_custom, wrap_pretrained
 from eval_harness.models.trivial import PENALTIES, feature_names
 from eval_harness.results.contamination import declared, own_corpora, own_train_only
@@ -126,8 +126,8 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
 
     if name == TRIVIAL:
         return _load_trivial(preset)
-    if is_own(name):
-        return _load_own(name, mode, preset)
+    if is_python_object(name):
+        return _load_custom(name, mode, preset)
     source = _architecture(name) if mode == "scratch" else name
     keywords: dict[str, Any] = {"seed": seed} if source.startswith("random:") else {}
     encoder = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, check_name=False, **keywords)
@@ -209,7 +209,7 @@ def _load_trivial(preset: str) -> LoadedModel:
     return LoadedModel(TRIVIAL, None, extractor.with_preset(preset), None, None, digest, 0, preset)
 
 
-def _load_own(name: str, mode: str, preset: str) -> LoadedModel:
+def _load_custom(name: str, mode: str, preset: str) -> LoadedModel:
     """A Python object of the user's as an encoder."""
     if mode == "scratch":
         raise InputError(f"Mode 'scratch' trains a registered architecture; {name!r} is a Python object.")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError
-from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.checks import Values, checked_pair
 from eval_harness.stats import weighted_ranking as ranking
 
 CHUNK = 250  # replicates side by side; bounds memory, and large enough that a row of counts fills whole cache lines
@@ -102,7 +102,7 @@ def auroc_replicates(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.u
         >>> auroc_replicates(targets, scores, counts).tolist()  # the second draw has no negative
         [[1.0], [nan]]
     """
-    return _replicates(y_true, y_score, counts, with_precision=False)[0]
+    return class_replicates(*checked_pair(y_true, y_score, binary=True), counts, with_precision=False)[0]
 
 
 def ranking_replicates(
@@ -112,7 +112,7 @@ def ranking_replicates(
 
     Arguments, shapes and errors as `auroc_replicates`.
     """
-    return _replicates(y_true, y_score, counts, with_precision=True)
+    return class_replicates(*checked_pair(y_true, y_score, binary=True), counts, with_precision=True)
 
 
 def micro_auroc_replicates(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16]) -> NDArray[np.float64]:
@@ -149,10 +149,10 @@ def mae_replicates(
     return _ratio(errors, observed), _ratio(errors.sum(axis=1), observed.sum(axis=1))
 
 
-def _replicates(
-    y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16], with_precision: bool
+def class_replicates(
+    true: Values, score: Values, counts: NDArray[np.uint16], with_precision: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    true, score = checked_pair(y_true, y_score, binary=True)
+    """The AUROC and, where asked for, the average precision of every class, of arrays that were checked before."""
     chunks = _chunks(counts, true.shape[0], wide=_is_wide(counts))
     shape = (counts.shape[1], true.shape[1])
     areas, precisions = np.empty(shape), np.empty(shape)

@@ -1,18 +1,20 @@
-"""The metrics of a sample per output and their macro means, each with an interval that holds its point."""
+"""The metrics of a sample per output and their macro means, each with an interval that holds its point.
+
+Targets and scores are those that `eval_harness.metrics.checks.checked_pair` returned; they are not checked again.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from eval_harness.metrics.calibration import brier, debiased_squares
-from eval_harness.metrics.checks import checked_pair
-from eval_harness.metrics.ranking import auroc, average_precision
-from eval_harness.metrics.regression import mae, pooled_mae
-from eval_harness.metrics.thresholds import threshold_metrics
+from eval_harness.metrics.calibration import class_squares, mean_squares
+from eval_harness.metrics.checks import Values
+from eval_harness.metrics.ranking import class_areas, class_precisions
+from eval_harness.metrics.regression import pooled_error, target_errors
+from eval_harness.metrics.thresholds import decided
 from eval_harness.stats import intervals
 from eval_harness.stats.influence import (
     Floats,
@@ -26,7 +28,6 @@ from eval_harness.stats.influence import (
 from eval_harness.stats.intervals import Ends
 from eval_harness.stats.resampled import Interval
 
-Values = NDArray[np.floating[Any]]
 NAN = float("nan")
 
 
@@ -66,16 +67,15 @@ class Measured:
         return Interval(float(point.mean()), *found)
 
 
-def ranking(y_true: ArrayLike, y_score: ArrayLike, units: Units, confidence: float) -> dict[str, Measured]:
+def ranking(true: Values, score: Values, units: Units, confidence: float) -> dict[str, Measured]:
     """Return "auroc" and "auprc" of every class.
 
     Args:
-        y_true: (records, classes), 0, 1 or NaN (no target).
-        y_score: (records, classes), finite.
+        true: (records, classes), 0, 1 or NaN (no target).
+        score: (records, classes), finite.
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
     """
-    true, score = checked_pair(y_true, y_score, binary=True)
     positive, negative = true == 1, true == 0
     number = positive.sum(axis=0), negative.sum(axis=0)
     return {
@@ -85,7 +85,7 @@ def ranking(y_true: ArrayLike, y_score: ArrayLike, units: Units, confidence: flo
 
 
 def _auroc(true: Values, score: Values, units: Units, confidence: float, rarer: Mask) -> Measured:
-    point, influence = auroc(true, score), auroc_influence(true, score)
+    point, influence = class_areas(true, score), auroc_influence(true, score)
     with np.errstate(divide="ignore", invalid="ignore"):  # classes without an outcome: NaN, as their point
         positives, negatives = ((true == outcome).sum(axis=0).astype(np.float64) for outcome in (1, 0))
         ends = intervals.auroc_ends(
@@ -100,7 +100,7 @@ def _auprc(true: Values, score: Values, units: Units, confidence: float, positiv
     Boyd, Eng and Page (ECML PKDD 2013, LNCS 8190, 451-466) found the binomial interval on the number of positives to
     hold with few of them where bootstrap intervals do not.
     """
-    point, influence = average_precision(true, score), average_precision_influence(true, score)
+    point, influence = class_precisions(true, score), average_precision_influence(true, score)
     inflation = units.inflation(influence, positive, confidence)
     bias = np.minimum(average_precision_bias(true, score) * inflation, point)
     number = np.maximum(positive.sum(axis=0), 1) / inflation
@@ -112,19 +112,18 @@ def _auprc(true: Values, score: Values, units: Units, confidence: float, positiv
 
 
 def decisions(
-    y_true: ArrayLike, y_prob: ArrayLike, thresholds: ArrayLike, units: Units, confidence: float
+    true: Values, prob: Values, thresholds: ArrayLike, units: Units, confidence: float
 ) -> dict[str, Measured]:
     """Return "f1", "sensitivity" and "specificity" of every class at its threshold.
 
     Args:
-        y_true: (records, classes), 0, 1 or NaN (no target).
-        y_prob: (records, classes), finite.
+        true: (records, classes), 0, 1 or NaN (no target).
+        prob: (records, classes), finite.
         thresholds: (classes,) chosen on validation; NaN = none.
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
-    found = threshold_metrics(true, prob, thresholds)
+    found = decided(true, prob, thresholds)
     called = prob >= np.asarray(thresholds, dtype=np.float64)
     positive, negative = true == 1, true == 0
     hit, either = called & positive, positive | (called & negative)
@@ -148,7 +147,7 @@ def _inflation(hit: Mask, mask: Mask, units: Units, confidence: float) -> Floats
     return units.inflation(mean_influence(hit.astype(np.float64), mask), mask, confidence)
 
 
-def brier_scores(y_true: ArrayLike, y_prob: ArrayLike, units: Units, confidence: float) -> dict[str, Measured]:
+def brier_scores(true: Values, prob: Values, units: Units, confidence: float) -> dict[str, Measured]:
     """Return the Brier score of every class as "brier".
 
     Wilson's interval with as many records as its variance is worth, at least as many as for a share. The variance is
@@ -156,8 +155,7 @@ def brier_scores(y_true: ArrayLike, y_prob: ArrayLike, units: Units, confidence:
 
     Arguments and errors as `ranking`.
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
-    known, point = ~np.isnan(true), brier(true, prob)
+    known, point = ~np.isnan(true), mean_squares(true, prob)
     influence = mean_influence((np.where(known, true, 0) - prob).astype(np.float64) ** 2, known)
     records, copies = np.maximum(known.sum(axis=0), 1), units.copies(known)
     variance = units.variance(influence, known) + (copies / records) ** 2
@@ -166,9 +164,7 @@ def brier_scores(y_true: ArrayLike, y_prob: ArrayLike, units: Units, confidence:
     return {"brier": _measured(point, intervals.share_ends(share, worth, confidence), influence)}
 
 
-def calibration(
-    y_true: ArrayLike, y_prob: ArrayLike, units: Units, confidence: float
-) -> tuple[list[Interval], Interval]:
+def calibration(true: Values, prob: Values, units: Units, confidence: float) -> tuple[list[Interval], Interval]:
     """Return the debiased root mean squared calibration error of every class, and over all classes.
 
     Both intervals are those of the square, which is close to normal, and then the root. Over classes the squares are
@@ -177,7 +173,7 @@ def calibration(
 
     Arguments and errors as `ranking`.
     """
-    found = debiased_squares(y_true, y_prob)
+    found = class_squares(true, prob)
     z = intervals.normal_quantile(confidence)
     moved = units.sums(found.influence)
     reach = z * np.sqrt(found.chance + (moved**2).sum(axis=0))
@@ -197,22 +193,21 @@ def _root(square: float, reach: float) -> Interval:
     return Interval(float(point), float(low), float(high))
 
 
-def errors(y_true: ArrayLike, y_pred: ArrayLike, units: Units, confidence: float) -> tuple[Measured, Interval]:
+def errors(true: Values, predicted: Values, units: Units, confidence: float) -> tuple[Measured, Interval]:
     """Return the MAE of every target, and the pooled MAE.
 
     Args:
-        y_true: (records, targets), NaN = no target.
-        y_pred: (records, targets), finite.
+        true: (records, targets), NaN = no target.
+        predicted: (records, targets), finite.
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
     """
-    true, predicted = checked_pair(y_true, y_pred, binary=False)
     known = ~np.isnan(true)
     distance = np.abs(np.where(known, true, 0).astype(np.float64) - predicted)
-    each = _error(mae(true, predicted), mean_influence(distance, known), known, units, confidence)
-    point = pooled_mae(true, predicted)
+    each = _error(target_errors(true, predicted), mean_influence(distance, known), known, units, confidence)
+    point, some_known = pooled_error(true, predicted), np.asarray(known.any(axis=1, keepdims=True))
     together = mean_influence(distance.reshape(-1, 1), known.reshape(-1, 1)).reshape(known.shape).sum(axis=1)
-    pooled = _error(np.array([point]), together[:, None], known.any(axis=1)[:, None], units, confidence)
+    pooled = _error(np.array([point]), together[:, None], some_known, units, confidence)
     return each, pooled.output(0)
 
 

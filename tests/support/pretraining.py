@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval_harness.pretrain.config import PretrainConfig
-from eval_harness.pretrain.order import Batch, own_lanes
+from eval_harness.pretrain.order import Batch, lanes_of_process
 from eval_harness.pretrain.run import PretrainOptions, pretrain
 
 SETTINGS: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_negatives": 20}
@@ -62,7 +62,7 @@ class MemorySource:
 
     def batches(self, start_step: int) -> Iterator[Batch]:
         config, step = self.config, start_step
-        lanes = own_lanes(config.lanes, self.rank, self.world)
+        lanes = lanes_of_process(config.lanes, self.rank, self.world)
         size = config.batch_size // config.lanes
         while True:
             rows = [np.random.default_rng([config.seed, step, lane]).integers(0, self.count, size) for lane in lanes]

@@ -29,7 +29,9 @@ from eval_harness.analyses.trained import (
     part_of,
     stored_runs,
 )
+from eval_harness.config.options import ReopenOptions
 from eval_harness.data.windows import Float, Reader, RunData, Split, evenly_spaced
+from eval_harness.metrics.checks import checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MAE
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.comparison import repeated_patients
@@ -47,43 +49,25 @@ FOLDER = "robustness"
 Resampled = tuple[float, NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class RobustnessOptions:
-    """What is corrupted and how it is scored.
+@dataclass(frozen=True, kw_only=True)
+class RobustnessOptions(ReopenOptions):
+    """What is corrupted and how it is scored; results go to FOLDER/robustness.
 
     Attributes:
-        folder: a result folder of `ecg-eval run --save-model`.
-        output: where results go; default FOLDER/robustness.
         wanted: names or groups of corruptions, wildcards allowed; () takes all.
         runs: names of training runs; () takes all whose head was kept.
-        records: at most this many test records, evenly spaced.
         seed: of the corruptions.
         mains_hz: frequency of the hum.
-        resamples: bootstrap replicates; None takes those of the run.
-        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
     """
 
-    folder: Path
-    output: Path | None = None
     wanted: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
-    records: int | None = None
     seed: int = 0
     mains_hz: float = 50.0
-    resamples: int | None = None
-    model: str | None = None
-    data_root: str = ""
-    include: tuple[Path, ...] = ()
-    overwrite: bool = False
-    quiet: bool = False
-    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
-        if self.records is not None and self.records < 1:
-            raise InputError(f"records is {self.records!r}: it must be at least 1.")
-        if self.resamples is not None and self.resamples < 1:
-            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
+        super().__post_init__()
         if self.seed < 0 or self.mains_hz <= 0:
             raise InputError(f"seed {self.seed!r} and mains {self.mains_hz!r} Hz must be 0 or more, and above 0.")
 
@@ -147,7 +131,7 @@ def run_robustness(options: RobustnessOptions) -> list[RobustnessResult]:
     results = []
     with own_folder(output):
         for name in options.runs or names:
-            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
+            trained = open_trained(found, name, **options.open_options)
             results.append(_analyse(trained, chosen, options, output / f"robustness_{name}.json"))
     return results
 
@@ -311,9 +295,9 @@ class Scorer:
 
     def _estimates(self, task: str, outputs: Float) -> dict[str, Estimate]:
         """Scores with intervals made as those of a result."""
-        columns = self.columns[task]
-        true, prob = self.targets[:, columns], outputs[:, columns]
-        if self.kinds[task] == "regression":
+        columns, regression = self.columns[task], self.kinds[task] == "regression"
+        true, prob = checked_pair(self.targets[:, columns], outputs[:, columns], binary=not regression)
+        if regression:
             return {MAE: _estimate(estimates.errors(true, prob, self.units, self.confidence)[1])}
         found = estimates.ranking(true, prob, self.units, self.confidence)
         found |= estimates.decisions(true, prob, self.thresholds[columns], self.units, self.confidence)

@@ -26,6 +26,7 @@ from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.trained import Trained, find_one, ids_digest, open_split, open_trained, part_of, stored_runs
 from eval_harness.analyses.transfer.harmonise import LabelMap, map_labels, prevalence_flag, read_map
 from eval_harness.analyses.transfer.schema import MappedLabel, TransferResult, TransferTask
+from eval_harness.config.options import ReopenOptions
 from eval_harness.data.records import Datasets
 from eval_harness.data.windows import Split, evenly_spaced
 from eval_harness.results.contamination import declared, own_train_only, state
@@ -45,45 +46,27 @@ FOLDER = "transfer"
 Float = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class TransferOptions:
-    """What is scored on what.
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions(ReopenOptions):
+    """What is moved where; results go to FOLDER/transfer.
 
     Attributes:
-        folder: a result folder of `ecg-eval run --save-model`.
         to: name of the other dataset.
         tasks: tasks of the run; () takes all of classes whose head was kept.
-        output: where results go; default FOLDER/transfer.
         column: label column of the other dataset.
         split: of the other dataset; none of it was trained on.
-        records: at most this many records of it, evenly spaced.
         label_map: the user's CSV file instead of the tables.
-        resamples: bootstrap replicates; None takes those of the run.
-        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
     """
 
-    folder: Path
     to: str
     tasks: tuple[str, ...] = ()
-    output: Path | None = None
     column: str = "label_all"
     split: str = "test"
-    records: int | None = None
     label_map: Path | None = None
-    resamples: int | None = None
-    model: str | None = None
-    data_root: str = ""
-    include: tuple[Path, ...] = ()
-    overwrite: bool = False
-    quiet: bool = False
-    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
-        if self.records is not None and self.records < 1:
-            raise InputError(f"records is {self.records!r}: it must be at least 1.")
-        if self.resamples is not None and self.resamples < 1:
-            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
+        super().__post_init__()
         known = known_datasets(self.include)
         if self.to not in known:
             raise unknown_name("dataset", self.to, known, "See `ecg-hub data ls`.")
@@ -102,7 +85,7 @@ def run_transfer(options: TransferOptions) -> list[TransferResult]:
     results = []
     with own_folder(output):
         for name in wanted:
-            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
+            trained = open_trained(found, name, **options.open_options)
             tasks = [task for task in trained.tasks if not options.tasks or task.name in options.tasks]
             results.append(_analyse(trained, tasks, options, output / f"transfer_{name}_to_{options.to}.json"))
     return results

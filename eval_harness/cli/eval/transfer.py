@@ -41,21 +41,16 @@ def run(args: argparse.Namespace) -> int:
     """Score; prints one row per concept, what is not mapped, and where the files lie."""
     from eval_harness.analyses.transfer.run import FOLDER, TransferOptions, run_transfer, write_dumbbells
 
-    folder = Path(args.folder).expanduser()
     options = TransferOptions(
-        folder=folder,
         to=args.to,
         tasks=split_commas(args.tasks),
-        output=args.output.expanduser() if args.output else None,
         column=args.column,
         split=args.split,
-        records=args.records,
         label_map=args.map,
-        resamples=args.resamples,
         **reopening(args),
     )
     results = run_transfer(options)
-    output = options.output or folder / FOLDER
+    output = options.output or options.folder / FOLDER
     files = [path for result in results for path in write_dumbbells(result, output)]
     failed = [task for result in results for task in result.tasks.values() if task.status == "failed"]
     if args.json:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ecg_hub.errors import InputError, ResultError
+from eval_harness.metrics import checks
 from eval_harness.metrics.calibration import brier
 from eval_harness.metrics.ranking import (
     auroc,
@@ -265,6 +266,13 @@ class TestNoScore:
         given.y_prob[20, 2] = np.nan
         with pytest.raises(InputError, match="Scores must be finite numbers; found nan in record 10, output 2"):
             score_task(SUPER, given, RESAMPLES)
+
+    def test_both_splits_are_checked_once_at_the_door(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        checked = []
+        check = checks._refuse
+        monkeypatch.setattr(checks, "_refuse", lambda bad, *about: (checked.append(bad.shape), check(bad, *about)))
+        score_task(SUPER, predictions(), RESAMPLES)
+        assert checked == [(40, 5)] * 2 + [(10, 5)] * 2, "scores and targets, of test and of validation"
 
     def test_is_a_result_error(self) -> None:
         assert issubclass(ScoringError, ResultError)
