@@ -84,8 +84,8 @@ def run_records(
         >>> from ecg_hub.leads import LEADS
         >>> good = RecordSource("good", lambda: (np.eye(12, 2500, dtype=np.float32), 250, LEADS))
         >>> short = RecordSource("short", lambda: (np.ones((12, 250), np.float32), 250, LEADS))
-        >>> found = run_records([good, short], ECGFeatureExtractor(), lambda x: x.mean(-1), progress=False)
-        >>> for output in found:  # a record that cannot be used is a row with the reason, no exception
+        >>> outputs = run_records([good, short], ECGFeatureExtractor(), lambda x: x.mean(-1), progress=False)
+        >>> for output in outputs:  # a record that cannot be used is a row with the reason, no exception
         ...     print(output.record, None if output.outputs is None else output.outputs.shape, output.reason)
         good (4, 12) None
         short None The signal holds 250 samples (1 s at 250 Hz), shorter than the window of 2.5 s of preset ...
