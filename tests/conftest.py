@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,16 @@ HOME = enter()  # before anything reads the user's settings
 import ecg_hub  # noqa: E402, F401 - models are registered whichever test comes first
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Imports and the rewriting of asserts make hundreds of thousands of objects that stay: looking through them again and
+# again for garbage takes a quarter of the collection.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What the collection left stays until the end and is not looked through for garbage again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +41,14 @@ def shared() -> Path:
 def golden() -> Path:
     """Golden numbers and manifests kept in the repository."""
     return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """What is flushed outlives a loss of power, which no test brings about; a process that is killed loses nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
