@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def _nothing_waits_for_the_disk() -> Iterator[None]:
     """What is flushed outlives a loss of power, which no test brings about; a process that is killed loses nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_certificates_are_read() -> Iterator[None]:
+    """Reading those of all public authorities takes most of the time of an HTTP client; no test speaks TLS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
         yield
 
 

@@ -16,7 +16,6 @@ import torch
 
 from tests.conftest import ROOT
 
-
 BENCHMARKS = ROOT / "benchmarks"
 
 Report = Callable[..., dict[str, Any]]

@@ -159,9 +159,9 @@ def parse_comments(comments: Sequence[str]) -> dict[str, str]:
 def diagnoses(cells: Mapping[str, str]) -> list[str]:
     """Return the labels of one record, repeats kept."""
     stated = [cells["reason_for_admission"], *cells["additional_diagnoses"].split(",")]
-    found = [text.strip() for text in stated]
+    names = [text.strip() for text in stated]
     state = f"{INFARCTION} {infarction_state(cells)}"
-    return [state if name == INFARCTION else _UNIFIED.get(name, name) for name in found if name not in NO_DIAGNOSIS]
+    return [state if name == INFARCTION else _UNIFIED.get(name, name) for name in names if name not in NO_DIAGNOSIS]
 
 
 def infarction_state(cells: Mapping[str, str]) -> str:
@@ -261,8 +261,8 @@ def _text(cell: Any) -> str:
 
 def _refuse_challenge_form(folder: Path, page: str) -> None:
     """Stop where a folder holds the Challenge 2021 form of PTB, which lacks diagnoses and dates."""
-    for place in _CHALLENGE_PLACES:
-        for path in folder.glob(f"{place}S[0-9][0-9][0-9][0-9].hea"):
+    for prefix in _CHALLENGE_PLACES:
+        for path in folder.glob(f"{prefix}S[0-9][0-9][0-9][0-9].hea"):
             raise DataError(
                 f"{str(folder)!r} holds PTB in the form of the Challenge 2021 ({path.name}, SNOMED CT codes). It gives "
                 "neither the diagnoses nor the dates that the labels of 'ptb' are made of. Get the PTB Diagnostic ECG "

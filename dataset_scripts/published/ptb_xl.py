@@ -281,15 +281,15 @@ def _sex(cells: Mapping[str, str]) -> str | None:
 
 def _select(codes: list[str], statements: Mapping[str, Statement], column: str) -> list[str]:
     """Return the labels of one record for one label column, repeats kept."""
-    known = [(code, statements[code]) for code in codes]
+    described = [(code, statements[code]) for code in codes]
     if column == "label_all":
         return codes
     if column == "label_super":
-        return [s.superclass for _, s in known if s.diagnostic and s.superclass]
+        return [s.superclass for _, s in described if s.diagnostic and s.superclass]
     if column == "label_sub":
-        return [s.subclass for _, s in known if s.diagnostic and s.subclass]
+        return [s.subclass for _, s in described if s.diagnostic and s.subclass]
     kind = {"label_diag": "diagnostic", "label_form": "form", "label_rhythm": "rhythm"}[column]
-    return [code for code, s in known if getattr(s, kind)]
+    return [code for code, s in described if getattr(s, kind)]
 
 
 def _flag(cell: str) -> bool:

@@ -110,9 +110,9 @@ class SPH(ECGDataset):
         """Return a statement in words, its modifiers behind commas."""
         del column
         primary, *modifiers = label.split("+")
-        known = known_codes()
-        words = [known.get(primary, ("", primary))[1], *(known.get(code, ("", code))[1].lower() for code in modifiers)]
-        return ", ".join(words)
+        codes = known_codes()
+        parts = [codes.get(primary, ("", primary))[1], *(codes.get(code, ("", code))[1].lower() for code in modifiers)]
+        return ", ".join(parts)
 
 
 @lru_cache

@@ -195,9 +195,9 @@ def stratified_folds(
 
 def waveform_folder(data_dir: Path, page: str) -> str:
     """Return where the folders P00, P01, ... lie: "Child_ecg/", "Child_ecg/Child_ecg/" or "" (directly)."""
-    for place in WAVEFORM_FOLDERS:
-        if any(path.is_dir() for path in (data_dir / place).glob("P[0-9]*")):
-            return place
+    for folder in WAVEFORM_FOLDERS:
+        if any(path.is_dir() for path in (data_dir / folder).glob("P[0-9]*")):
+            return folder
     if any((data_dir / name).exists() for name in ("Child_ecg.zip", "Child_ecg.z01")):
         raise DataError(
             f"The waveforms in {str(data_dir)!r} are still packed. Child_ecg.z01 and Child_ecg.zip are two parts of "

@@ -78,9 +78,7 @@ def numbers(**changes: Any) -> PretrainConfig:
     return PretrainConfig(**{**NUMBERS, **changes})
 
 
-def run(
-    output: Path, source: dict[str, Any] | None = None, draw: bool = False, **changes: Any
-) -> list[dict[str, Any]]:
+def run(output: Path, source: dict[str, Any] | None = None, draw: bool = False, **changes: Any) -> list[dict[str, Any]]:
     """Do a tiny run; fields of the options and of the numbers as keywords. Returns the log.
 
     Its curves are drawn where asked: two pictures take ten times as long as six steps.
