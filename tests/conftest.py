@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import ssl
 from collections.abc import Iterator
@@ -60,7 +61,10 @@ def _no_certificates_are_read() -> Iterator[None]:
         yield
 
 
+NUMBERS = itertools.count()
+
+
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds what another one left."""
-    monkeypatch.setenv("ECG_HUB_HOME", str(tmp_path / "ecg_hub_home"))
+    monkeypatch.setenv("ECG_HUB_HOME", str(Path(HOME.name).resolve() / "ecg_hub" / str(next(NUMBERS))))

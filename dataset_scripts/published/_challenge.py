@@ -174,6 +174,7 @@ class ChallengeDataset(ECGDataset):
         del sampling_rate
         files: dict[str, str] = {}
         lost, excluded = [], []
+        # By name: published folds follow the order in which a file system listed the folder, which nobody can repeat.
         listed = sorted(list_records(data_dir, self.part), key=lambda item: (item.record_id, item.file))
         for item in listed:
             if item.record_id not in self.names:
@@ -197,6 +198,7 @@ class ChallengeDataset(ECGDataset):
         metadata, remarks = _clinical(header.comments)
         _, odd = self.labels_of(metadata["dx"])
         signal = signal_of(header, **metadata)
+        # The published preparation drops such a record before it counts labels, so it counts nowhere.
         if _has_missing(header, signal):
             raise RecordExcluded(MISSING_SAMPLES)
         return replace(signal, remark="; ".join(filter(None, [signal.remark, *remarks, *odd])))
@@ -205,9 +207,11 @@ class ChallengeDataset(ECGDataset):
         """Name the codes, make the folds, and leave out short records."""
         del data_dir
         labels = [self.labels_of(text if isinstance(text, str) else None)[0] for text in metadata["dx"]]
+        # Unfiltered labels of all records: the published run counts and folds first and drops short records afterwards.
         fold = stratify(labels, thresholds["folds"], seed=0)
         shortest = thresholds.get("min_samples", 0)
         short = metadata["samples"].to_numpy() < shortest
+        # The test set is the highest fold that still holds a record after the length rule.
         last = int(fold[~short].max(initial=-1))
         return LabelTable(
             labels={"label_all": labels},
@@ -292,6 +296,7 @@ def _check_record_name(path: Path) -> None:
 
 def _has_missing(header: Header, signal: Signal) -> bool:
     """Tell whether a sample of a lead that is there is missing; a lead that is not there is no such case."""
+    # A lead that is not recorded is filled with missing samples, which are no damage.
     absent = missing_leads(lead_columns([line.name for line in header.signals])) if header.signals else []
     gone = (signal.samples == MISSING).sum(axis=0)
     return int(gone.sum()) > len(absent) * len(signal.samples)

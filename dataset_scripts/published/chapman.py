@@ -80,6 +80,7 @@ class Chapman(ECGDataset):
                 rows[name] = values | {"file": files.get(name, f"{SIGNALS}/{name}.csv")}
             except ValueError as error:
                 lost.append(Rejected(str(cells["FileName"] or f"row {line}"), TABLE, str(error)))
+        # Over all rows in the order of the workbook and before any label is filtered: ties go by row.
         labels = [[*_conditions(row["beat"]), row["rhythm"]] for row in rows.values()]
         for row, fold in zip(rows.values(), stratify(labels, FOLDS), strict=True):
             row["strat_fold"] = int(fold)
@@ -177,6 +178,7 @@ def _parse_row(cells: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _conditions(beat: str) -> list[str]:
+    # NONE stands alone wherever it stands; the published filter, which drops the whole cell, relies on that too.
     return [] if beat == NO_CONDITION else beat.split()
 
 

@@ -81,6 +81,7 @@ def bounds(work: Work, rows: str, quantile: float) -> dict[str, float]:
 def interpolate(total: int, quantile: float, low: float, high: float) -> float:
     """Return the quantile that lies between two neighbours of `total` sorted values, rounded as numpy rounds it."""
     rank = (total - 1) * quantile
+    # numpy counts from the nearer neighbour; the last bit decides whether a value lies on a bound.
     part = rank - math.floor(rank)
     step = high - low
     return high - step * (1 - part) if part >= 0.5 else low + step * part

@@ -165,6 +165,7 @@ def assemble(
         work.facts["codes"] = codes
         frame = _one_row_per_ecg(work, records, deterioration, measurements, near)
         rows = frame["study_id"].size
+        # Records are selected by the column `fold` and split by `strat_fold`, as published: two columns, two divisions.
         train = frame["strat_fold"] < FOLDS - 2
         scale: dict[str, tuple[float, float, int]] = {}
         for name in MEASURED:
