@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
+import os
+import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,16 @@ HOME = enter()  # before anything reads the user's settings
 import ecg_hub  # noqa: E402, F401 - models are registered whichever test comes first
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Imports and the rewriting of asserts make hundreds of thousands of objects that stay: looking through them again and
+# again for garbage takes a quarter of the collection.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What the collection left stays until the end and is not looked through for garbage again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +45,26 @@ def golden() -> Path:
     return ROOT / "tests" / "golden"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """What is flushed outlives a loss of power, which no test brings about; a process that is killed loses nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_certificates_are_read() -> Iterator[None]:
+    """Reading those of all public authorities takes most of the time of an HTTP client; no test speaks TLS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
+        yield
+
+
+NUMBERS = itertools.count()
+
+
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds what another one left."""
-    monkeypatch.setenv("ECG_HUB_HOME", str(tmp_path / "ecg_hub_home"))
+    monkeypatch.setenv("ECG_HUB_HOME", str(Path(HOME.name).resolve() / "ecg_hub" / str(next(NUMBERS))))

@@ -12,7 +12,7 @@ from importlinter import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 # Modules that stand in no room, `__init__` and `__main__` aside.
-LOOSE = {"ecg_hub": 16, "dataset_scripts": 5, "eval_harness": 8}
+LOOSE = {"ecg_hub": 16, "dataset_scripts": 4, "eval_harness": 8}
 LONGEST = 500
 
 

@@ -7,6 +7,7 @@ intervals and moves them off their point. How often each covers the true value i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class Ends:
     error: Floats
 
 
+@functools.cache  # the bisection of an interval asks for it sixty times
 def normal_quantile(confidence: float) -> float:
     """Return z of a two-sided interval: 1.96 for 0.95."""
     return float(norm.ppf(0.5 + confidence / 2))
