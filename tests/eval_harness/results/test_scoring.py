@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness.metrics.calibration import brier
+from eval_harness.metrics.calibration import brier, calibration_error
 from eval_harness.metrics.ranking import (
     auroc,
     average_precision,
@@ -95,6 +95,23 @@ class TestClassification:
         areas, _ = resample_ranking(given.y_true[10:], given.y_prob[10:], bootstrap_counts(40, RESAMPLES, 3))
         expected = interval(*macro_paper(areas), paper=True)
         assert (found.low, found.high) == (expected.low, expected.high)
+
+    def test_the_published_reading_has_1000_resamples_and_the_coverage_asked_for(self) -> None:
+        given = predictions()
+        areas, _ = resample_ranking(given.y_true[10:], given.y_prob[10:], bootstrap_counts(40, 1000, 0))
+        for confidence in (0.95, 0.5):
+            found = score_task(SUPER, given, confidence=confidence).metrics["macro_auroc_paper"]
+            expected = interval(*macro_paper(areas), confidence=confidence, paper=True)
+            assert (found.low, found.high) == (expected.low, expected.high)
+
+    def test_every_label_has_its_calibration_error(self) -> None:
+        given = predictions()
+        points = [
+            label.calibration_error.point
+            for label in score_task(SUPER, given, RESAMPLES).per_label
+            if label.calibration_error
+        ]
+        assert points == pytest.approx(calibration_error(given.y_true[10:], given.y_prob[10:]).tolist())
 
     def test_the_plain_calibration_error_has_no_interval(self) -> None:
         found = score_task(SUPER, predictions(), RESAMPLES)
