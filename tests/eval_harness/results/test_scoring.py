@@ -270,7 +270,7 @@ class TestNoScore:
     def test_no_label_with_both_outcomes(self) -> None:
         given = predictions()
         given.y_true[10:] = 0
-        with pytest.raises(ScoringError, match="none of 5 labels has both positive and negative records among the 40"):
+        with pytest.raises(ScoringError, match=r"^ptbxl_super: none of 5 labels has both .* among the 40"):
             score_task(SUPER, given, RESAMPLES)
 
     def test_another_run(self) -> None:
@@ -353,6 +353,13 @@ def test_coverage_of_labels_that_only_the_run_names(outputs: int, unnamed: int) 
     names = [f"label {number}" for number in range(outputs)]
     found = label_coverage(get_task("zzu_pecg"), ["age", *names], {"label_all": names})
     assert (found.published, found.scored, found.missing, found.unnamed) == (58, outputs, [], unnamed)
+
+
+def test_a_task_whose_labels_only_the_run_names_is_scored_by_its_group() -> None:
+    given = predictions(labels=("a", "b", "c"), run="zzu_pecg")
+    found = score_task(get_task("zzu_pecg"), dataclasses.replace(given, groups={"label_all": ["c", "a"]}), RESAMPLES)
+    assert (found.labels.published, found.labels.scored, found.labels.unnamed) == (58, 2, 56)
+    assert sorted(label.label for label in found.per_label) == ["a", "c"]
 
 
 def test_confidence_widens_the_interval() -> None:
