@@ -115,6 +115,7 @@ class TestCheckpoint:
         with pytest.raises(ResultError, match="cannot be read"):
             checkpoint.load(model, optimizer)
 
+    @pytest.mark.filterwarnings("ignore:Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
     def test_no_setting_of_the_machine_makes_a_file_run_code(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
