@@ -115,7 +115,7 @@ def stratified_subset(
     rows = order if patients is None else order[first_of_each([patients[row] for row in order])]
     tags = [[*labels[row], sexes[row] or "sex unknown", age_bin(ages[row])] for row in map(int, rows)]
     if nested:
-        taken = halved(tags, list(range(len(tags))), seed)[: max(1, round(fraction * len(tags)))] if tags else []
+        taken = halved(tags, list(range(len(tags))), seed)[: max(1, round(fraction * len(tags)))]
         return np.asarray(rows[sorted(taken)], dtype=np.int64)
     return np.asarray(rows[first_part(tags, fraction, seed)], dtype=np.int64)
 

@@ -101,6 +101,7 @@ class Accelerator:
         return nullcontext()
 
     def no_sync(self, model: Any) -> Any:
+        assert isinstance(model, nn.Module), "whose gradients wait"
         self.unsynchronised += 1
         return nullcontext()
 

@@ -114,6 +114,38 @@ class TestRun:
         assert seen == numbers
         assert planned == [(5, epoch, 4, False, stage) for epoch in range(2)]
 
+    @pytest.mark.parametrize("quiet", [False, True])
+    def test_the_bar_counts_the_steps_of_all_epochs_and_goes_on_where_a_run_does(
+        self, tmp_path: Path, quiet: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened: list[dict[str, Any]] = []
+        shown: list[dict[str, Any]] = []
+        counted: list[int] = []
+
+        class Bar:
+            def __init__(self, **settings: Any) -> None:
+                opened.append(settings)
+                self.set_postfix = lambda **values: shown.append(values)
+                self.update = lambda: counted.append(1)
+
+            def __enter__(self) -> Bar:
+                return self
+
+            def __exit__(self, *parts: Any) -> None:
+                counted.append(0)
+
+        monkeypatch.setattr("eval_harness.training.trainer.tqdm", Bar)
+        protocol = dataclasses.replace(PROTOCOL, epochs=1)
+        first = trainer(tmp_path, quiet=quiet, protocol=protocol).run()
+        second = trainer(tmp_path, quiet=quiet, protocol=dataclasses.replace(PROTOCOL, epochs=3)).run()
+        fixed = {"desc": "toy run", "unit": "step", "disable": quiet}
+        assert opened == [{"total": 2, "initial": 0, **fixed}, {"total": 6, "initial": 2, **fixed}]
+        assert counted == [1, 1, 0, 1, 1, 1, 1, 0]
+        history = [*first.history, *second.history[1:]]
+        for values, step in zip(shown, history, strict=True):
+            assert (values["loss"], values["validation"]) == (f"{step['loss']:.4f}", f"{step['validation']:.4f}")
+        assert shown[-1]["best"] == second.best_epoch
+
     def test_a_rest_smaller_than_a_batch_is_dropped(self, tmp_path: Path) -> None:
         made = trainer(tmp_path, data=run_data(train=10))
         assert (made.batch_size, made.steps) == (4, 2)
@@ -309,11 +341,20 @@ class TestPieces:
             return forward(x)
 
         made.model.encoder.forward = once
+        shrink, left = made._shrink, []
+
+        def watched(error: Exception, size: int) -> None:
+            left.extend(parameter.grad for parameter in made.model.parameters())
+            shrink(error, size)
+
+        made._shrink = watched
         for one in (made, plain):
             optimizer = torch.optim.SGD(one.model.parameters(), lr=1.0)
             one._step(one.model, optimizer, values, targets, False)
         for ours, theirs in zip(made.model.parameters(), plain.model.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)
+        assert left
+        assert all(gradient is None for gradient in left), "their memory is free for the next try"
 
     @pytest.mark.parametrize(
         ("windows", "error"), [(1, RuntimeError("CUDA out of memory.")), (4, ValueError("another fault"))]
@@ -348,6 +389,21 @@ class TestKeptFeatures:
         for (values, targets, _), rows in zip(batches, plan.batches, strict=True):
             assert tuple(values.shape) == (4, 12, 5)
             assert torch.equal(targets, torch.from_numpy(made.data.train.targets[rows]))
+        assert made.predictor.cache.encoded == 0, "no window is encoded beforehand"
+
+    @pytest.mark.parametrize("windows", ["random", "consecutive"])
+    def test_what_a_step_gets_is_on_the_device_of_the_run(self, tmp_path: Path, windows: str) -> None:
+        """The device "meta" holds no numbers, and no other tensor goes there by itself."""
+        made = trainer(tmp_path, "linear", protocol=dataclasses.replace(PROTOCOL, train_windows=windows))
+        made.accelerator.device = torch.device("meta")
+        for values, targets, _ in made._batches(made.windows.epoch_plan(5, 0, 4, windows == "consecutive")):
+            assert (values.device.type, targets.device.type) == ("meta", "meta")
+
+    def test_the_loss_of_a_step_is_on_the_device_of_its_values(self, tmp_path: Path) -> None:
+        made = trainer(tmp_path)
+        made.model.to("meta")
+        loss = made._backward(made.model, torch.zeros(4, 12, 5, device="meta"), torch.ones(4, 2, device="meta"), False)
+        assert loss.device.type == "meta"
 
     def test_kept_features_are_those_of_the_drawn_windows(self, tmp_path: Path) -> None:
         made = trainer(tmp_path, "linear", protocol=dataclasses.replace(PROTOCOL, train_windows="consecutive"))
