@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
+from eval_harness.figures.markup import Html, join, tag, text
 from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import Board, Tab
 from eval_harness.leaderboard.plots import places_chart, size_chart
 from eval_harness.leaderboard.ranking import Ranks
 from eval_harness.leaderboard.table import View, table
-from eval_harness.report.markup import Html, join, tag, text
 
 NOT_A_DEVICE = "Research software, not a medical device: no number here says that a model is fit for use with patients."
 NO_PLACES = tag("p", "No two rows computed here are complete in two categories: no places to draw.", class_="soft")

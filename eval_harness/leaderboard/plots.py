@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from eval_harness.figures.markup import Html, tag
+from eval_harness.figures.svg import LETTER, Axis, axis, chart, label, line, mark, series, shortened
 from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import Board, Row, Tab, TaskSet
 from eval_harness.leaderboard.ranking import Rank, Ranks
-from eval_harness.report.markup import Html, tag
-from eval_harness.report.svg import LETTER, Axis, axis, chart, label, line, mark, series, shortened
 
 LINES = 12
 """Rows that the chart of places shows, the best ones."""

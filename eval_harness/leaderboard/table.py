@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from eval_harness.figures.markup import Html, scroller, tag
 from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import COUNTED, Board, Cell, Column, Row, Tab
 from eval_harness.leaderboard.ranking import Pairing, Rank, Ranks
 from eval_harness.metrics.registry import metrics
-from eval_harness.report.markup import Html, scroller, tag
 
 SHORT = {
     "pediatric_interpretation": "pediatric",

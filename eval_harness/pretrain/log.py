@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.files import write_error, write_text
-from eval_harness.analyses.cka.plot import write_figure
+from eval_harness.figures.plots import write_figure
 from eval_harness.metrics.registry import title_of
 
 LOG_FILE = "log.jsonl"

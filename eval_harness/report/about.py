@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from dataset_scripts.core.extent import RECORDS
 from eval_harness.config.protocol import MODES
+from eval_harness.figures.markup import Html, details, join, state, table, tag
+from eval_harness.figures.svg import mark
 from eval_harness.report.content import ReportRun
-from eval_harness.report.markup import Html, details, join, table, tag
-from eval_harness.report.scores import state
-from eval_harness.report.svg import mark
 from eval_harness.results.extent import deviations_of, extent_of
 from eval_harness.results.schema import Result
 from eval_harness.results.scoring import STATISTICS_VERSION

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eval_harness.figures.markup import Html, details, join, table, tag
+from eval_harness.figures.svg import Axis, chart, fixed_axis, horizontal, label, line, mark, series, vertical
 from eval_harness.metrics.calibration import BINS, probability_bins
 from eval_harness.report.content import Scored, TaskContent, resampling
-from eval_harness.report.markup import Html, details, join, table, tag
-from eval_harness.report.svg import Axis, chart, fixed_axis, horizontal, label, line, mark, series, vertical
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate
 from eval_harness.results.scoring import RESAMPLE_SEED, ResampleUnit, patient_groups

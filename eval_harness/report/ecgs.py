@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import EcgHubError
+from eval_harness.figures.markup import Html, tag
 from eval_harness.report.content import Scored, TaskContent
-from eval_harness.report.markup import Html, tag
 from eval_harness.results.predictions import Predictions
 
 if TYPE_CHECKING:

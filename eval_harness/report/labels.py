@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval_harness.figures.charts import Forest, Line, forest
+from eval_harness.figures.markup import Html, details, join, scroller, table, tag
 from eval_harness.metrics.registry import chance_of, metrics, title_of
 from eval_harness.report.content import Scored, TaskContent
-from eval_harness.report.forest import Line, forest
-from eval_harness.report.markup import Html, details, join, scroller, table, tag
 from eval_harness.results.schema import Estimate, LabelResult
 from eval_harness.results.summary import score_text
 
@@ -220,7 +220,7 @@ def subgroup_part(content: TaskContent) -> Html:
             rows.append([words, item.entry.name, f"{records:,}", score_text(estimate), classes][: len(head)])
         groups.append((heading, lines))
     title = f"{content.title}: {metric} by sex and age"
-    drawn = forest(title, metric, groups, chance_of(content.metric))
+    drawn = forest(Forest(title, metric, groups, chance_of(content.metric)))
     caption = (
         "Each subgroup is resampled by itself. Its mean goes over the labels that have both outcomes within it, so "
         "subgroups may differ in their labels."

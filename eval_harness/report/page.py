@@ -10,6 +10,7 @@ from typing import Any
 
 from ecg_hub.errors import InputError
 from ecg_hub.utils.files import write_text
+from eval_harness.figures.markup import Html, anchor, join, style_sheet, tag
 from eval_harness.report import about, scores
 from eval_harness.report.analyses import Content, Found, analysis_part
 from eval_harness.report.analyses import chosen as chosen_analyses
@@ -17,7 +18,6 @@ from eval_harness.report.calibration import calibration_part
 from eval_harness.report.content import ReportRun, TaskContent, entries, gather, task_names, without_folders
 from eval_harness.report.ecgs import EcgSource
 from eval_harness.report.labels import label_order, label_table, metric_tables, subgroup_part
-from eval_harness.report.markup import Html, anchor, join, style_sheet, tag
 from eval_harness.report.training import read_history, training_charts
 from eval_harness.results.folders import ResultFolder
 from eval_harness.tasks.registry import datasets as known_datasets

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eval_harness.figures.charts import Forest, Line, forest
+from eval_harness.figures.markup import Html, anchor, details, join, scroller, state, table, tag
 from eval_harness.metrics.registry import MACRO_AUROC_PAPER, MACRO_MAE, chance_of, title_of
 from eval_harness.report.content import ReportRun, Scored, TaskContent, main_estimate
-from eval_harness.report.forest import Line, forest
-from eval_harness.report.markup import Html, anchor, details, join, scroller, table, tag
 from eval_harness.results.comparison import p_text
 from eval_harness.results.schema import Result
 from eval_harness.results.summary import deviations_text, score_text, seed_rows
-
-STATES = {
-    "clean": "clean",
-    "seen-train": "seen in pre-training (training folds only)",
-    "seen": "seen in pre-training",
-    "unknown": "unknown",
-}
 
 
 def matrix(contents: Sequence[TaskContent], entries: Sequence[ReportRun]) -> Html:
@@ -57,7 +50,7 @@ def score_forest(content: TaskContent) -> Html | None:
     ]
     metric = title_of(content.metric)
     title = f"{content.title}: {metric}"
-    drawn = forest(title, metric, [("", lines)], chance_of(content.metric))
+    drawn = forest(Forest(title, metric, [("", lines)], chance_of(content.metric)))
     chance = " Dashed: chance." if 'class="chance"' in drawn else ""
     words = f"{metric} with interval.{chance}{' Bold: the best and its ties.' if best else ''}"
     return tag("figure", scroller(drawn, title), tag("figcaption", words), class_="wide")
@@ -120,11 +113,6 @@ def spread_table(results: Sequence[Result]) -> Html | None:
     cells = [[value.replace("+-", "±") for value in row.values()] for row in rows]
     found = table(list(rows[0]), cells, caption="Mean ± standard deviation and range of the points")
     return join([tag("h3", "Spread over seeds"), found])
-
-
-def state(name: str) -> Html:
-    """Return the contamination state as a coloured word."""
-    return tag("span", STATES.get(name, name), class_=f"state {name}")
 
 
 def _cell(content: TaskContent, item: Scored | None, reason: str | None) -> Html:

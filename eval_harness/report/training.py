@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval_harness.figures.markup import Html, details, join, table, tag
+from eval_harness.figures.svg import axis, chart, horizontal, mark, series, vertical
 from eval_harness.report.content import ReportRun
-from eval_harness.report.markup import Html, details, join, table, tag
-from eval_harness.report.svg import axis, chart, horizontal, mark, series, vertical
 
 
 @dataclass(frozen=True)

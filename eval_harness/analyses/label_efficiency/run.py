@@ -24,26 +24,25 @@ import yaml
 from ecg_hub.errors import InputError
 from ecg_hub.utils.files import write_text
 from eval_harness.analyses.label_efficiency.curve import LEAST_SIZES, Curve, fit, ratio
+from eval_harness.analyses.label_efficiency.report import write_plot
+from eval_harness.analyses.label_efficiency.schema import RESULT_FILE, EfficiencyResult
 from eval_harness.analyses.studies import (
     LEAST_OF_CURVES,
     METRICS,
+    STUDY_VERSION,
     RunScore,
     SeedAverage,
+    checked,
     fraction_folder,
     fraction_name,
+    is_synthetic,
     joint,
     known,
     numbers_of,
-    score_run,
-    too_few,
-)
-from eval_harness.analyses.study_results import (
-    STUDY_VERSION,
-    EfficiencyResult,
-    checked,
-    is_synthetic,
     part_of_release,
+    score_run,
     settings_of,
+    too_few,
 )
 from eval_harness.config.options import RunOptions, TrainSubset
 from eval_harness.metrics.registry import MACRO_AUROC
@@ -118,7 +117,6 @@ def write_set(name: str, folder: Path) -> Path:
     return path
 
 
-RESULT_FILE = "label_efficiency.json"
 PLOT_FILE = "label_efficiency.png"
 FRACTIONS = tuple(1 / 2**k for k in range(8))
 LOSS = "1 - macro AUROC"
@@ -196,7 +194,6 @@ def planned(study: Study) -> Iterator[Planned]:
 
 def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[Result]]:
     """Do all runs, or what is left of them, and write curves, ratios and the plot."""
-    from eval_harness.analyses.label_efficiency.plot import write_plot
     from eval_harness.runner.run import evaluate
 
     results: list[Result] = []
@@ -220,7 +217,7 @@ def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[R
     if results:  # of several processes, one holds the results
         content = checked(content, EfficiencyResult)
         write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
-        write_plot(content, study.options.output / PLOT_FILE)
+        write_plot(EfficiencyResult.model_validate(content), study.options.output / PLOT_FILE)
     return content, results
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from eval_harness.report.markup import Html, tag
+from eval_harness.figures.markup import Html, tag
 
 COLOURS = 6
 """Colours of series in the style sheet (`s0` to `s5`), chosen to stay apart for colour-blind readers."""
