@@ -61,14 +61,14 @@ def continued(path: Path, asked: A, overwrite: bool = False) -> A:
         return asked
     if overwrite:
         try:
-            found = read_analysis(path, type(asked))
+            stored = read_analysis(path, type(asked))
         except ResultError:
             return asked
     else:
-        found = read_analysis(path, type(asked))
-    differing = changed(found.settings, asked.settings)
+        stored = read_analysis(path, type(asked))
+    differing = changed(stored.settings, asked.settings)
     if not differing:
-        return found
+        return stored
     if overwrite:
         return asked
     listed = "\n".join(f"  {line}" for line in differing)

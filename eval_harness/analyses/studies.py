@@ -165,13 +165,13 @@ def numbers_of(
         bounds: between which the number lies by its definition.
         reason: why no interval is given.
     """
-    found = interval(point, replicates, confidence=confidence)
-    if reason is None and math.isfinite(point) and not math.isfinite(found.low):
+    percentiles = interval(point, replicates, confidence=confidence)
+    if reason is None and math.isfinite(point) and not math.isfinite(percentiles.low):
         share = float(np.mean(np.isnan(replicates)))
         reason = f"no interval: undefined in {100 * share:.0f} % of the resamples, where an end of it may lie"
     if reason is not None:
         return {"point": known(point), "low": None, "high": None, "reason": reason}
-    ends = (float(np.clip(end, *bounds)) for end in (found.low, found.high))
+    ends = (float(np.clip(end, *bounds)) for end in (percentiles.low, percentiles.high))
     return {"point": known(point), **dict(zip(("low", "high"), map(known, ends), strict=True))}
 
 
@@ -206,8 +206,8 @@ def fraction_folder(fraction: float) -> str:
 def told_apart(models: Sequence[str]) -> dict[str, str]:
     """Names for figures and pages: of paths the last parts, as few as tell them apart."""
     parts = {model: model.rstrip("/").split("/") for model in models}
-    for count in range(1, max((len(found) for found in parts.values()), default=1) + 1):
-        names = {model: "/".join(found[-count:]) for model, found in parts.items()}
+    for count in range(1, max((len(split) for split in parts.values()), default=1) + 1):
+        names = {model: "/".join(split[-count:]) for model, split in parts.items()}
         if len(set(names.values())) == len(names):
             return names
     return {model: model for model in models}
@@ -290,13 +290,13 @@ def settings_of(options: RunOptions) -> dict[str, Any]:
 
 def part_of_release(results: list[Result]) -> str | None:
     """Return what of a release was prepared, where it is not all; the fractions that a study draws do not count."""
-    found: dict[str, None] = {}
+    parts: dict[str, None] = {}
     for result in results:
         copy = None if result.data is None else copy_of(result.data)
         if result.data is not None and copy is not None:
             differences = compare(result.data.name, copy, copy.records, result.protocol.deviations).differences
-            found |= dict.fromkeys(f"{result.data.name} {text}" for text in differences.values())
-    return ", ".join(found) or None
+            parts |= dict.fromkeys(f"{result.data.name} {text}" for text in differences.values())
+    return ", ".join(parts) or None
 
 
 def is_synthetic(results: list[Result]) -> bool:

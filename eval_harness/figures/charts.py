@@ -13,6 +13,7 @@ from eval_harness.figures.svg import (
     Axis,
     axis,
     chart,
+    curve,
     horizontal,
     label,
     line,
@@ -204,17 +205,17 @@ def names_legend(traces: Sequence[Trace]) -> Html:
 
 def _drawn(trace: Trace, across: Axis, scale: Axis) -> list[Html]:
     style = series(trace.index)
-    known = [(place, estimate) for place, estimate in trace.points if estimate.point is not None]
+    defined = [(place, estimate) for place, estimate in trace.points if estimate.point is not None]
     parts = []
-    whole = [(place, e.low, e.high) for place, e in known if e.low is not None and e.high is not None]
+    whole = [(place, e.low, e.high) for place, e in defined if e.low is not None and e.high is not None]
     if trace.shaded and len(whole) > 1:
         edge = [(place, low) for place, low, _ in whole] + [(place, high) for place, _, high in reversed(whole)]
         corners = " ".join(f"{across(x):.1f},{scale(y):.1f}" for x, y in edge if y is not None)
         parts.append(tag("polygon", points=corners, class_=f"shade {style}"))
-    path = [(place, e.point) for place, e in known if e.point is not None] if trace.path == () else trace.path
+    path = [(place, e.point) for place, e in defined if e.point is not None] if trace.path == () else trace.path
     if path is not None and len(path) > 1:
-        drawn = "M" + "L".join(f"{across(x):.1f} {scale(y):.1f}" for x, y in path)
-        parts.append(tag("path", d=drawn, class_=f"curve {style}{' dashed' if trace.dashed else ''}"))
+        dashed = " dashed" if trace.dashed else ""
+        parts.append(curve([(across(x), scale(y)) for x, y in path], f"curve {style}{dashed}"))
     if not trace.shaded:
         for place, low, high in whole:
             x, a, b = across(place), scale(low or 0.0), scale(high or 0.0)
@@ -229,8 +230,8 @@ def _drawn(trace: Trace, across: Axis, scale: Axis) -> list[Html]:
 
 
 def _said(trace: Trace) -> str:
-    known = [(number, e) for number, (_, e) in enumerate(trace.points) if e.point is not None]
-    return f"{trace.name}: " + ", ".join(f"{_place(trace, k)} {score_text(e)}" for k, e in known) if known else ""
+    defined = [(number, e) for number, (_, e) in enumerate(trace.points) if e.point is not None]
+    return f"{trace.name}: " + ", ".join(f"{_place(trace, k)} {score_text(e)}" for k, e in defined) if defined else ""
 
 
 def _place(trace: Trace, number: int) -> str:

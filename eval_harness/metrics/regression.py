@@ -31,8 +31,9 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
         >>> mae([[60, 10], [70, np.nan], [80, np.nan]], [[61, 14], [71, 0], [81, 0]]).tolist()
         [1.0, 4.0]
     """
-    error, known = _absolute_errors(y_true, y_pred)
-    observations = known.sum(axis=0)
+    error, has_target = _absolute_errors(y_true, y_pred)
+    observations = has_target.sum(axis=0)
+    # np.where evaluates both sides: a divisor of at least 1 keeps numpy from warning.
     return np.where(observations > 0, error.sum(axis=0) / np.maximum(observations, 1), np.nan)
 
 
@@ -50,8 +51,8 @@ def pooled_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
         >>> pooled_mae(targets, predicted), mean_mae(targets, predicted)  # (1 + 1 + 1 + 4) / 4, (1 + 4) / 2
         (1.75, 2.5)
     """
-    error, known = _absolute_errors(y_true, y_pred)
-    return float(error.sum() / known.sum()) if known.any() else float("nan")
+    error, has_target = _absolute_errors(y_true, y_pred)
+    return float(error.sum() / has_target.sum()) if has_target.any() else float("nan")
 
 
 def mean_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -66,9 +67,10 @@ def mean_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 def _absolute_errors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Absolute errors with 0 where the target is NaN, and the mask of known targets."""
     true, predicted = checked_pair(y_true, y_pred, binary=False)
-    known = ~np.isnan(true)
-    error = np.abs(np.where(known, true, 0).astype(np.float64) - predicted)
-    return np.where(known, error, 0.0), known
+    has_target = ~np.isnan(true)
+    # float64 before the difference: of two float32 numbers that are close it has few digits left.
+    error = np.abs(np.where(has_target, true, 0).astype(np.float64) - predicted)
+    return np.where(has_target, error, 0.0), has_target
 
 
 METRICS = (

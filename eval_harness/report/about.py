@@ -46,31 +46,31 @@ def results_of(entries: Sequence[ReportRun]) -> list[Result]:
 
 def notices(entries: Sequence[ReportRun]) -> list[Html]:
     """Return what a reader must know before any number."""
-    found = [tag("p", tag("strong", NOTICE), class_="notice")]
+    paragraphs = [tag("p", tag("strong", NOTICE), class_="notice")]
     results = results_of(entries)
     synthetic = [r for r in results if r.protocol.deviations.get("synthetic")]
     if synthetic:
         share = (
             "All" if len(synthetic) == len([r for r in results if r.data]) else f"{len(synthetic)} of {len(results)}"
         )
-        words = " results are on simulated ECGs of invented patients. They say nothing about any model."
-        found.append(tag("p", tag("strong", "Synthetic data. "), f"{share}{words}", class_="notice"))
+        text = " results are on simulated ECGs of invented patients. They say nothing about any model."
+        paragraphs.append(tag("p", tag("strong", "Synthetic data. "), f"{share}{text}", class_="notice"))
     parts = [r for r in results if extent_of(r).state in ("partial", "unknown")]
     if parts:
-        words = f"{len(parts)} of {len(results)} results are not, or not shown to be, on all of the dataset's release: "
+        text = f"{len(parts)} of {len(results)} results are not, or not shown to be, on all of the dataset's release: "
         shown = dict.fromkeys(f"{r.task} {deviations_of(r).get(RECORDS, 'other labels or folds')}" for r in parts)
-        found.append(tag("p", tag("strong", "Part of a dataset. "), f"{words}{', '.join(shown)}.", class_="notice"))
+        paragraphs.append(tag("p", tag("strong", "Part of a dataset. "), f"{text}{', '.join(shown)}.", class_="notice"))
     runs = [entry.run.run.settings for entry in entries]
     models = [run.model for run in runs if run.mode != "scratch" or run.model.id.startswith("random:")]
     untrained = dict.fromkeys(model.id for model in models if "random" in (model.id.partition(":")[0], model.origin))
     if untrained:
-        words = f"Not pre-trained (random weights): {', '.join(untrained)}."
-        found.append(tag("p", words, class_="notice"))
+        text = f"Not pre-trained (random weights): {', '.join(untrained)}."
+        paragraphs.append(tag("p", text, class_="notice"))
     unverified = dict.fromkeys(model.id for model in models if model.origin == "unverified")
     if unverified:
-        words = f"Unverified weights, nobody can tell which: {', '.join(unverified)}."
-        found.append(tag("p", words, class_="notice"))
-    return found
+        text = f"Unverified weights, nobody can tell which: {', '.join(unverified)}."
+        paragraphs.append(tag("p", text, class_="notice"))
+    return paragraphs
 
 
 def run_table(entries: Sequence[ReportRun]) -> Html:
@@ -106,8 +106,10 @@ def run_table(entries: Sequence[ReportRun]) -> Html:
         "begun (UTC)",
     ]
     modes = dict.fromkeys(entry.run.run.settings.mode for entry in entries)
-    words = [tag("li", tag("b", mode), f": {MODES[mode]}") for mode in modes if mode in MODES]
-    return join([table(head, rows, caption="Runs; colour and mark are the same on the whole page"), tag("ul", words)])
+    meanings = [tag("li", tag("b", mode), f": {MODES[mode]}") for mode in modes if mode in MODES]
+    return join(
+        [table(head, rows, caption="Runs; colour and mark are the same on the whole page"), tag("ul", meanings)]
+    )
 
 
 def key(entry: ReportRun) -> Html:
@@ -125,11 +127,11 @@ def legend(entries: Sequence[ReportRun]) -> Html:
 def data_table(entries: Sequence[ReportRun], datasets: Mapping[str, ECGDataset]) -> Html:
     """Return the data sets: records, licence, fingerprint, and whether each model has seen them."""
     rows: list[list[object]] = []
-    found: dict[tuple[str, str], list[Result]] = {}
+    by_data: dict[tuple[str, str], list[Result]] = {}
     for result in results_of(entries):
         if result.data is not None:
-            found.setdefault((result.data.name, result.data.fingerprint), []).append(result)
-    for (name, print_), results in found.items():
+            by_data.setdefault((result.data.name, result.data.fingerprint), []).append(result)
+    for (name, print_), results in by_data.items():
         dataset = datasets.get(name)
         states: dict[str, list[str]] = {}
         for result in results:
@@ -143,7 +145,7 @@ def data_table(entries: Sequence[ReportRun], datasets: Mapping[str, ECGDataset])
         title = name if dataset is None else f"{dataset.title} ({name})"
         rows.append([title, "; ".join(sizes), tag("td", seen), licence, tag("span", print_, class_="id")])
     head = ["data set", "records: train / validation / test", "test set and models", "licence", "fingerprint"]
-    cited = [tag("li", d.citation) for d in (datasets.get(name) for name, _ in found) if d is not None and d.citation]
+    cited = [tag("li", d.citation) for d in (datasets.get(name) for name, _ in by_data) if d is not None and d.citation]
     return join(
         [
             table(head, rows, caption="Data"),
@@ -159,17 +161,19 @@ def environment_list(entries: Sequence[ReportRun]) -> Html:
     for entry in entries:
         for name, value in entry.run.run.environment.items():
             values.setdefault(name, {})[value] = None
-    pairs = [part for name, found in values.items() for part in (tag("dt", name), tag("dd", ", ".join(found)))]
+    pairs = [part for name, given in values.items() for part in (tag("dt", name), tag("dd", ", ".join(given)))]
     return details("Environment", tag("dl", pairs))
 
 
 def interval_words(entries: Sequence[ReportRun]) -> str:
     """Say what the intervals are."""
-    found = dict.fromkeys(
+    described = dict.fromkeys(
         (values.get("confidence"), values.get("resamples"), values.get("resample_unit"))
         for values in (entry.run.run.settings.protocol_values for entry in entries)
     )
-    kinds = [f"{100 * float(str(c)):g} % by {u}, that of the published reading from {n} resamples" for c, n, u in found]
+    kinds = [
+        f"{100 * float(str(c)):g} % by {u}, that of the published reading from {n} resamples" for c, n, u in described
+    ]
     results = [result for result in results_of(entries) if result.status == "done"]
     earlier = sum(result.statistics_version < STATISTICS_VERSION for result in results)
     older = f" Those of {earlier} of {len(results)} results were made by an earlier method." if earlier else ""
@@ -180,10 +184,10 @@ def interval_words(entries: Sequence[ReportRun]) -> str:
 
 
 def _deviations(entry: ReportRun) -> str:
-    found = dict.fromkeys(
+    texts = dict.fromkeys(
         f"{name}={value}" for result in entry.run.results.values() for name, value in deviations_of(result).items()
     )
-    return ", ".join(found) or "none"
+    return ", ".join(texts) or "none"
 
 
 def _sizes(result: Result) -> str:

@@ -79,13 +79,13 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
 
 def files_below(path: Path) -> list[Path]:
     """Return the files of analyses in a folder and below it; of other files with such a name nothing."""
-    found = [file.resolve() for pattern in _names() for file in sorted(path.rglob(pattern))]
-    return [file for file in dict.fromkeys(found) if _says_analysis(file)]
+    files = [file.resolve() for pattern in _names() for file in sorted(path.rglob(pattern))]
+    return [file for file in dict.fromkeys(files) if _says_analysis(file)]
 
 
-def analysis_part(found: Found, name: str, tasks: Collection[str] | None) -> Html:
+def analysis_part(analysis: Found, name: str, tasks: Collection[str] | None) -> Html:
     """Return the part of one analysis."""
-    result = found.result
+    result = analysis.result
     remarks = [SYNTHETIC] if result.synthetic else []
     if result.part_of_release:
         remarks.append(f"Part of a dataset's release: {result.part_of_release}.")
@@ -93,17 +93,17 @@ def analysis_part(found: Found, name: str, tasks: Collection[str] | None) -> Htm
         remarks.append("Not complete: give its command again to continue it.")
     return tag(
         "section",
-        tag("h2", found.title, id=name),
+        tag("h2", analysis.title, id=name),
         [tag("p", remark, class_="notice") for remark in remarks],
-        found.kind.part(result, tasks),
+        analysis.kind.part(result, tasks),
         _not_done(result),
         tag("p", f"Begun {result.created[:10]} (UTC).", class_="soft small"),
     )
 
 
-def chosen(found: Iterable[Found], tasks: Collection[str] | None) -> list[Found]:
+def chosen(analyses: Iterable[Found], tasks: Collection[str] | None) -> list[Found]:
     """Return the analyses that are about any of some tasks, or about none; all for None."""
-    return [item for item in found if tasks is None or not (own := item.kind.tasks(item.result)) or own & set(tasks)]
+    return [item for item in analyses if tasks is None or not (own := item.kind.tasks(item.result)) or own & set(tasks)]
 
 
 def _not_done(result: Analysis) -> Html | None:

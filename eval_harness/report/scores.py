@@ -25,8 +25,8 @@ def matrix(contents: Sequence[TaskContent], entries: Sequence[ReportRun]) -> Htm
         metric = title_of(content.metric)
         body.append(tag("tr", tag("th", link, scope="row"), tag("td", metric), cells))
     caption = "Scores at a glance: point and, below it, the interval"
-    found = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
-    return scroller(found, caption)
+    scores = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
+    return scroller(scores, caption)
 
 
 def score_table(content: TaskContent) -> Html:
@@ -52,8 +52,8 @@ def score_forest(content: TaskContent) -> Html | None:
     title = f"{content.title}: {metric}"
     drawn = forest(Forest(title, metric, [("", lines)], chance_of(content.metric)))
     chance = " Dashed: chance." if 'class="chance"' in drawn else ""
-    words = f"{metric} with interval.{chance}{' Bold: the best and its ties.' if best else ''}"
-    return tag("figure", scroller(drawn, title), tag("figcaption", words), class_="wide")
+    caption = f"{metric} with interval.{chance}{' Bold: the best and its ties.' if best else ''}"
+    return tag("figure", scroller(drawn, title), tag("figcaption", caption), class_="wide")
 
 
 def metric_table(content: TaskContent) -> Html | None:
@@ -63,8 +63,8 @@ def metric_table(content: TaskContent) -> Html | None:
         return None
     rows = [[title_of(name), *(score_text(item.result.metrics.get(name)) for item in content.scored)] for name in names]
     head = ["metric", *(item.entry.name for item in content.scored)]
-    found = table(head, rows, caption="All metrics, with intervals", class_="figures")
-    return details("All metrics of this task", found)
+    numbers = table(head, rows, caption="All metrics, with intervals", class_="figures")
+    return details("All metrics of this task", numbers)
 
 
 def difference_table(content: TaskContent) -> Html | None:
@@ -111,14 +111,14 @@ def spread_table(results: Sequence[Result]) -> Html | None:
     if not rows:
         return None
     cells = [[value.replace("+-", "±") for value in row.values()] for row in rows]
-    found = table(list(rows[0]), cells, caption="Mean ± standard deviation and range of the points")
-    return join([tag("h3", "Spread over seeds"), found])
+    spread = table(list(rows[0]), cells, caption="Mean ± standard deviation and range of the points")
+    return join([tag("h3", "Spread over seeds"), spread])
 
 
 def _cell(content: TaskContent, item: Scored | None, reason: str | None) -> Html:
     if item is None:
-        words = "not asked for" if reason is None else reason.partition(":")[0]
-        return tag("td", words, class_="soft" if reason is None else "bad", title=reason)
+        text = "not asked for" if reason is None else reason.partition(":")[0]
+        return tag("td", text, class_="soft" if reason is None else "bad", title=reason)
     estimate = main_estimate(item.result)
     if estimate.point is None:
         return tag("td", "undefined", class_="soft")

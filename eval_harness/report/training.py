@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eval_harness.figures.markup import Html, details, join, table, tag
-from eval_harness.figures.svg import axis, chart, horizontal, mark, series, vertical
+from eval_harness.figures.svg import axis, chart, curve, horizontal, mark, series, vertical
 from eval_harness.report.content import ReportRun
 
 
@@ -51,15 +51,15 @@ def read_history(entry: ReportRun, training_run: str) -> History | None:
         return None
 
 
-def training_charts(name: str, found: Sequence[History], score_title: str) -> Html:
+def training_charts(name: str, histories: Sequence[History], score_title: str) -> Html:
     """Return loss and validation curves of one training run of several models, and the numbers as a table."""
     charts = [
-        tag("figure", _curves(f"{name}: training loss by epoch", "training loss", found, "loss")),
-        tag("figure", _curves(f"{name}: {score_title} by epoch", score_title, found, "validation")),
+        tag("figure", _curves(f"{name}: training loss by epoch", "training loss", histories, "loss")),
+        tag("figure", _curves(f"{name}: {score_title} by epoch", score_title, histories, "validation")),
     ]
     rows = [
         [h.entry.name, f"{epoch}{' (kept)' if epoch == h.best else ''}", _text(loss), _text(value)]
-        for h in found
+        for h in histories
         for epoch, loss, value in zip(h.epochs, h.loss, h.validation, strict=True)
         if len(h.epochs) <= 10 or epoch in (1, h.best, h.epochs[-1]) or epoch % 10 == 0
     ]
@@ -69,15 +69,15 @@ def training_charts(name: str, found: Sequence[History], score_title: str) -> Ht
     )
 
 
-def _curves(title: str, axis_title: str, found: Sequence[History], field: str) -> Html:
+def _curves(title: str, axis_title: str, histories: Sequence[History], field: str) -> Html:
     left, right, top, bottom = 56.0, 372.0, 10.0, 210.0
-    last = max((history.epochs[-1] for history in found if history.epochs), default=1)
+    last = max((history.epochs[-1] for history in histories if history.epochs), default=1)
     across = axis([1.0, float(max(last, 2))], left, right, room=0.0, whole=True)
-    values = [value for history in found for value in getattr(history, field)]
+    values = [value for history in histories for value in getattr(history, field)]
     upward = axis(values, bottom, top, count=5)
     parts: list[object] = [*horizontal(across, top, bottom, "epoch"), *vertical(upward, left, right, axis_title)]
     ends = []
-    for history in found:
+    for history in histories:
         index = history.entry.index
         points = [
             (across(float(epoch)), upward(value), epoch, value)
@@ -86,13 +86,12 @@ def _curves(title: str, axis_title: str, found: Sequence[History], field: str) -
         ]
         if not points:
             continue
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y, _, _ in points)
-        parts.append(tag("path", d=path, class_=f"curve {series(index)}"))
+        parts.append(curve([(x, y) for x, y, _, _ in points], f"curve {series(index)}"))
         for x, y, epoch, value in points:
             if epoch == history.best or (history.best is None and epoch == history.epochs[-1]):
-                words = f"{history.entry.name}: epoch {epoch}, {value:.4f}"
-                parts.append(mark(index, x, y, title=words))
-                ends.append(words)
+                hint = f"{history.entry.name}: epoch {epoch}, {value:.4f}"
+                parts.append(mark(index, x, y, title=hint))
+                ends.append(hint)
     return chart(384, bottom + 44, title, f"Marks: the epoch that was kept. {'; '.join(ends)}.", *parts)
 
 

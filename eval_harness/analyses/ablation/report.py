@@ -30,7 +30,7 @@ def ablation_part(result: AblationResult, tasks: Collection[str] | None) -> list
     keys = list(dict.fromkeys((row.task, row.model) for row in result.rows if tasks is None or row.task in tasks))
     names = told_apart(list(dict.fromkeys(row.model for row in result.rows)))
     why = reasons([row.model_dump(exclude_unset=True) for row in result.rows])
-    parts: list[Html | None] = [tag("p", words, class_="soft") for words in (WORDS, *why)]
+    parts: list[Html | None] = [tag("p", text, class_="soft") for text in (WORDS, *why)]
     parts.append(tag("p", _settings(result), class_="soft small"))
     for task, model in keys:
         rows = [row for row in result.rows if (row.task, row.model) == (task, model)]
@@ -68,8 +68,8 @@ def _differences(name: str, rows: Sequence[AblationRow]) -> Html | None:
         if row.minus_plain is not None:
             part = "all" if row.fraction == 1 else f"{fraction_name(row.fraction)} of the"
             heading = f"{part} records ({row.records:,.0f}), {_weights(row)} weights"
-            found = estimate(row.minus_plain[MACRO_AUPRC])
-            groups.setdefault(heading, []).append(Line(_switches(row), found, _index(row)))
+            difference = estimate(row.minus_plain[MACRO_AUPRC])
+            groups.setdefault(heading, []).append(Line(_switches(row), difference, _index(row)))
     if not groups:
         return None
     title = f"{name}: macro AUPRC minus that of plain fine-tuning"
@@ -95,21 +95,21 @@ def by_fraction(name: str, rows: Sequence[AblationRow], metric: str, fractions: 
 
 def _traces(rows: Sequence[AblationRow], metric: str, fractions: Sequence[float]) -> list[Trace]:
     arms = list(dict.fromkeys(row.arm for row in rows))
-    found = []
+    traces = []
     for k, arm in enumerate(arms):
         mine = [row for row in rows if row.arm == arm]
         # Arms stand a little apart, or their intervals would cover each other.
         aside = 0.06 * (k - (len(arms) - 1) / 2)
         points = [(fractions.index(row.fraction) + aside, estimate(getattr(row, metric))) for row in mine]
-        words = [fraction_name(row.fraction) for row in mine]
-        found.append(Trace(_name(mine[0]), _index(mine[0]), points, dashed=not mine[0].pretrained, words=words))
-    return found
+        names = [fraction_name(row.fraction) for row in mine]
+        traces.append(Trace(_name(mine[0]), _index(mine[0]), points, dashed=not mine[0].pretrained, words=names))
+    return traces
 
 
 def _curves(name: str, rows: Sequence[AblationRow], fractions: Sequence[float]) -> list[Html]:
     charts = [_figure(curves(name, rows, fraction), f"fraction {fraction_name(fraction)}") for fraction in fractions]
-    words = "Means over the runs, without intervals, on the records that also chose the epoch. Marks: stage 2 begins."
-    return [tag("p", words, class_="soft small"), tag("div", charts, class_="many pair")]
+    about = "Means over the runs, without intervals, on the records that also chose the epoch. Marks: stage 2 begins."
+    return [tag("p", about, class_="soft small"), tag("div", charts, class_="many pair")]
 
 
 def curves(name: str, rows: Sequence[AblationRow], fraction: float) -> Chart:
@@ -139,9 +139,9 @@ def _numbers(name: str, result: AblationResult, task: str, model: str) -> Html:
     return table(head, shown, caption=f"{name}: scores and paired differences, with intervals", class_="figures")
 
 
-def estimate(found: Interval) -> Estimate:
+def estimate(interval: Interval) -> Estimate:
     """Return an interval of a study as an estimate."""
-    return Estimate(point=found.point, low=found.low, high=found.high)
+    return Estimate(point=interval.point, low=interval.low, high=interval.high)
 
 
 def _switches(row: AblationRow) -> str:
@@ -171,8 +171,8 @@ def write_plot(result: AblationResult, path: Path) -> None:
         rows = [row for row in result.rows if (row.task, row.model) == (task, model)]
         name = f"{task}, {short_name(model)}"
         charts = [by_fraction(name, rows, metric, result.fractions) for metric in METRICS]
-        for place, described in zip(axes, charts + [curves(name, rows, f) for f in result.fractions], strict=True):
-            draw_chart(place, described, legend=place is axes[0])
+        for panel, described in zip(axes, charts + [curves(name, rows, f) for f in result.fractions], strict=True):
+            draw_chart(panel, described, legend=panel is axes[0])
     figure.supxlabel("\n".join(reasons(result.model_dump(exclude_unset=True))), fontsize=8)
     write_figure(figure, path.with_suffix(""), ("png",))
 

@@ -59,9 +59,9 @@ class Arm:
     @property
     def name(self) -> str:
         """As in folders and tables: "preview-on_depth-off_pretrained"."""
-        words = {True: "on", False: "off"}
+        switch = {True: "on", False: "off"}
         weights = "pretrained" if self.pretrained else "random"
-        return f"preview-{words[self.preview]}_depth-{words[self.depth]}_{weights}"
+        return f"preview-{switch[self.preview]}_depth-{switch[self.depth]}_{weights}"
 
 
 @dataclass(frozen=True)
@@ -152,39 +152,39 @@ def run_ablation(study: Ablation, quiet: bool = False) -> tuple[dict[str, Any], 
         if run.kind != "multi_label_classification":
             raise InputError(f"Run {run.name!r} has regression targets; ablations compare AUROC and AUPRC of classes.")
         names.update({task.name: run for task in run.tasks})
-    found = Collected({}, {}, [], [])
+    collected = Collected({}, {}, [], [])
     for call in planned(study):
-        _collect(found, call, evaluate(call.options, quiet), study)
-    content = summary(study, found)
-    if found.results:  # of several processes, one holds the results
+        _collect(collected, call, evaluate(call.options, quiet), study)
+    content = summary(study, collected)
+    if collected.results:  # of several processes, one holds the results
         content = checked(content, AblationResult)
         write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
         write_plot(AblationResult.model_validate(content), study.options.output / PLOT_FILE)
-    return content, found.results
+    return content, collected.results
 
 
-def _collect(found: Collected, call: Planned, results: list[Result], study: Ablation) -> None:
+def _collect(collected: Collected, call: Planned, results: list[Result], study: Ablation) -> None:
     protocol = study.options.protocol
     for result in results:
-        found.results.append(result)
+        collected.results.append(result)
         model = call.options.models[0]
         where = f"{model} {result.task} {call.arm.name} {fraction_name(call.fraction)} seed {call.seed}"
         if result.status != "done":
-            found.faults.append(f"{where}: {result.status}: {result.reason}")
+            collected.faults.append(f"{where}: {result.status}: {result.reason}")
             continue
         folder = result_folder(call.options, model, POST_TRAIN, call.seed)
         task = get_task(result.task, call.options.include).read_from(result.run)
         key = (result.task, model, call.fraction, call.arm)
         score = score_run(folder, result, task, protocol.resamples)
-        found.scores.setdefault(key, []).append(score)
+        collected.scores.setdefault(key, []).append(score)
         history = read_json(folder / "history" / f"{result.run}.json")["history"]
-        found.curves.setdefault(key, []).append(history)
+        collected.curves.setdefault(key, []).append(history)
 
 
-def summary(study: Ablation, found: Collected) -> dict[str, Any]:
+def summary(study: Ablation, collected: Collected) -> dict[str, Any]:
     """Scores, curves, and the difference of each arm to plain fine-tuning, as they are written."""
     confidence = study.options.protocol.confidence
-    joints = {key: joint(scores) for key, scores in found.scores.items()}
+    joints = {key: joint(scores) for key, scores in collected.scores.items()}
     rows = []
     for key, value in joints.items():
         task, model, fraction, arm = key
@@ -203,16 +203,16 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
                 **{metric: value.estimate(metric, confidence) for metric in METRICS},
                 **{f"{metric}_by_run": [known(point) for point in value.by_run[metric]] for metric in METRICS},
                 "minus_plain": minus(value, plain, confidence),
-                "curve": mean_curve(found.curves[key]),
+                "curve": mean_curve(collected.curves[key]),
             }
         )
     return {
         "schema_version": STUDY_VERSION,
         "analysis": "ablation",
         "settings": settings_of(study.options),
-        "complete": not found.faults,
-        "synthetic": is_synthetic(found.results),
-        "part_of_release": part_of_release(found.results),
+        "complete": not collected.faults,
+        "synthetic": is_synthetic(collected.results),
+        "part_of_release": part_of_release(collected.results),
         "command": ["ecg-eval", *sys.argv[1:]],
         "post_training": study.options.post_training.as_dict(),
         "fractions": sorted(study.fractions, reverse=True),
@@ -220,7 +220,7 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
         "resamples": study.options.protocol.resamples,
         "confidence": confidence,
         "rows": rows,
-        "not_done": found.faults,
+        "not_done": collected.faults,
         "environment": environment("any", 1),
         "created": utc_now(),
     }
@@ -234,12 +234,12 @@ def minus(value: SeedAverage, plain: SeedAverage | None, confidence: float) -> d
     """
     if plain is None or plain is value or plain.seeds != value.seeds:
         return None
-    found = {}
+    differences = {}
     for metric in METRICS:
         point = value.points[metric] - plain.points[metric]
         replicates = value.replicates[metric] - plain.replicates[metric]
-        found[metric] = numbers_of(point, replicates, confidence, (-1.0, 1.0), too_few(value.repetitions))
-    return found
+        differences[metric] = numbers_of(point, replicates, confidence, (-1.0, 1.0), too_few(value.repetitions))
+    return differences
 
 
 def mean_curve(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ class AblationResult(StudyResult):
 
 def ablation_rows(content: dict[str, Any]) -> list[dict[str, str]]:
     """The table: scores, and the paired difference to plain fine-tuning from the same weights."""
-    words = {True: "on", False: "off"}
+    switch = {True: "on", False: "off"}
     return [
         {
             "task": row["task"],
@@ -68,8 +68,8 @@ def ablation_rows(content: dict[str, Any]) -> list[dict[str, str]]:
             "fraction": fraction_name(row["fraction"]),
             "records": f"{row['records']:g}",
             "weights": "pretrained" if row["pretrained"] else "random",
-            "preview": words[row["preview"]],
-            "depth": words[row["stochastic_depth"]],
+            "preview": switch[row["preview"]],
+            "depth": switch[row["stochastic_depth"]],
             "runs": str(row["runs"]),
             "macro AUROC": shown(row[MACRO_AUROC]),
             "macro AUPRC": shown(row[MACRO_AUPRC]),

@@ -59,8 +59,8 @@ def cka_part(result: CkaResult, tasks: Collection[str] | None = None) -> list[Ht
     if len(stages) <= MOST_NUMBERS:
         parts.append(details("All values as a table", _numbers(result, stages, values)))
     else:
-        words = f"The values of all {len(stages) ** 2:,} pairs are in cka.json: more than {MOST_NUMBERS} stages."
-        parts.append(tag("p", words, class_="soft small"))
+        text = f"The values of all {len(stages) ** 2:,} pairs are in cka.json: more than {MOST_NUMBERS} stages."
+        parts.append(tag("p", text, class_="soft small"))
     return parts
 
 
@@ -104,23 +104,23 @@ def _cells(values: NDArray[np.float64], side: float) -> Html:
             by_level.setdefault(level, []).append(f"M{start} {i}h{width}v1h-{width}z")
             start += width
     paths = []
-    for level, found in sorted(by_level.items()):
+    for level, outlines in sorted(by_level.items()):
         if level:  # 0 is the colour of the page
             style = "ring chance" if level < 0 else "cells"
             opacity = max(level, 0) / LEVELS
-            path = {"d": "".join(found), "class_": style, "fill_opacity": opacity}
+            path = {"d": "".join(outlines), "class_": style, "fill_opacity": opacity}
             paths.append(tag("path", **path, vector_effect="non-scaling-stroke"))
     return tag("g", paths, transform=f"translate({LEFT} {TOP}) scale({side:.3f})", shape_rendering="crispEdges")
 
 
 def _written(values: NDArray[np.float64], side: float) -> list[Html]:
     """The value in every cell, light on dark cells."""
-    found = []
+    labels = []
     for (i, j), value in np.ndenumerate(values):
         text = "–" if np.isnan(value) else f"{value:.2f}"
         style = "tick onfull" if value > LIGHT_FROM else "tick oncell"
-        found.append(label(LEFT + side * (j + 0.5), TOP + side * (i + 0.5) + 4, text, style, "middle"))
-    return found
+        labels.append(label(LEFT + side * (j + 0.5), TOP + side * (i + 0.5) + 4, text, style, "middle"))
+    return labels
 
 
 def _neighbours(result: CkaResult) -> Html:

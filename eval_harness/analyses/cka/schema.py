@@ -66,10 +66,10 @@ class CkaResult(Analysis):
 def matrix(result: CkaResult, form: Form) -> tuple[list[tuple[str, str]], NDArray[np.float64]]:
     """Return the stages (model, stage) and the square matrix of their CKA, NaN where it is undefined or missing."""
     stages = [(encoder.model.id, stage.name) for encoder in result.encoders for stage in encoder.stages]
-    place = {stage: k for k, stage in enumerate(stages)}
+    row_of = {stage: k for k, stage in enumerate(stages)}
     values = np.full((len(stages), len(stages)), np.nan)
     for pair in result.pairs:
-        i, j, value = place[pair.first], place[pair.second], getattr(pair, form)
+        i, j, value = row_of[pair.first], row_of[pair.second], getattr(pair, form)
         values[i, j] = values[j, i] = np.nan if value is None else value
     return stages, values
 

@@ -42,7 +42,7 @@ PLACES = 24
 def efficiency_part(result: EfficiencyResult, tasks: Collection[str] | None) -> list[Html]:
     """Return the charts and tables of every task of a study."""
     content = result.model_dump(exclude_unset=True)
-    parts = [tag("p", words, class_="soft") for words in (WORDS, *reasons(content["entries"] + content["ratios"]))]
+    parts = [tag("p", text, class_="soft") for text in (WORDS, *reasons(content["entries"] + content["ratios"]))]
     names = told_apart(list(dict.fromkeys(entry.model for entry in result.entries)))
     for task in dict.fromkeys(entry.task for entry in result.entries if tasks is None or entry.task in tasks):
         losses, ratios = losses_chart(result, task, names), ratios_chart(result, task, names)
@@ -65,7 +65,7 @@ def losses_chart(result: EfficiencyResult, task: str, names: Mapping[str, str]) 
     """Return the losses of a task by number of training records, with their fitted curves."""
     entries = [entry for entry in result.entries if entry.task == task]
     traces = [_loss(entry, k, names) for k, entry in enumerate(entries)]
-    across = log_axis([10**place for trace in traces for place, _ in trace.points], LEFT, RIGHT)
+    across = log_axis([10**size for trace in traces for size, _ in trace.points], LEFT, RIGHT)
     title = f"{task}: {result.loss} by number of training records"
     return Chart(title, across, "training records", result.loss, traces, height=HEIGHT)
 
@@ -78,7 +78,7 @@ def ratios_chart(result: EfficiencyResult, task: str, names: Mapping[str, str]) 
     traces = [ratio for ratio in ratios if values_of([ratio])]
     if not traces:
         return None
-    across = log_axis([10**place for trace in traces for place, _ in trace.points], LEFT, RIGHT)
+    across = log_axis([10**size for trace in traces for size, _ in trace.points], LEFT, RIGHT)
     upward = log_axis([1.0, *(10**value for value in values_of(traces))], HEIGHT + TRACE_TOP, TRACE_TOP, most=6)
     title = f"{task}: records needed, over those of the baseline"
     return Chart(title, across, "N, records of the baseline", "r(N)", traces, upward, level=0.0)
@@ -96,20 +96,20 @@ def _loss(entry: EfficiencyEntry, k: int, names: Mapping[str, str]) -> Trace:
         across, values = drawn_curve(entry.curve.model_dump(), PLACES)
         path = [(math.log10(x), float(y)) for x, y in zip(across, values, strict=True)]
     name = f"{names[entry.model]} {entry.mode}{' (baseline)' if entry.baseline else ''}"
-    words = [f"{point.records:,.0f} records" for point in sorted(entry.points, key=lambda point: point.records)]
-    return Trace(name, k, points, path, words=words)
+    sizes = [f"{point.records:,.0f} records" for point in sorted(entry.points, key=lambda point: point.records)]
+    return Trace(name, k, points, path, words=sizes)
 
 
-def _ratio(found: EfficiencyRatios, k: int, names: Mapping[str, str]) -> Trace:
-    rows = [row for row in found.at if row.r is not None and row.r.point and row.records]
-    points, words = [], []
+def _ratio(ratios: EfficiencyRatios, k: int, names: Mapping[str, str]) -> Trace:
+    rows = [row for row in ratios.at if row.r is not None and row.r.point and row.records]
+    points, names_of_points = [], []
     for row in rows:
         assert row.r is not None
         logs = Estimate(point=_log(row.r.point), low=_log(row.r.low), high=_log(row.r.high))
         points.append((math.log10(row.records or 1.0), logs))
-        words.append(f"log10 of r at N = {row.records:g}")
+        names_of_points.append(f"log10 of r at N = {row.records:g}")
     open_ = frozenset(math.log10(row.records or 1.0) for row in rows if not row.within_measured)
-    return Trace(f"{names[found.model]} {found.mode}", k, points, None, open_=open_, words=words)
+    return Trace(f"{names[ratios.model]} {ratios.mode}", k, points, None, open_=open_, words=names_of_points)
 
 
 def _log(value: float | None) -> float | None:
@@ -128,8 +128,8 @@ def _tables(result: EfficiencyResult, task: str, names: Mapping[str, str]) -> li
         if mine:
             head = [key for key in mine[0] if key != "task"]
             cells = [[names[row[key]] if key == "model" else row[key] for key in head] for row in mine]
-            found = table(head, cells, caption=f"{task}: {title}", class_="figures")
-            parts.append(details("Points as a table", found) if folded else found)
+            numbers = table(head, cells, caption=f"{task}: {title}", class_="figures")
+            parts.append(details("Points as a table", numbers) if folded else numbers)
     return parts
 
 

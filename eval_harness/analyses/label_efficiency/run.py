@@ -156,8 +156,8 @@ class Study:
     @property
     def entries(self) -> list[tuple[str, str]]:
         """Model and mode of every curve; the baseline comes last."""
-        found = [(model, mode) for model in self.options.models for mode in self.options.modes]
-        return found if self.baseline is None or self.baseline in found else [*found, self.baseline]
+        pairs = [(model, mode) for model in self.options.models for mode in self.options.modes]
+        return pairs if self.baseline is None or self.baseline in pairs else [*pairs, self.baseline]
 
 
 @dataclass(frozen=True)
@@ -234,11 +234,13 @@ def summary(
     entries, ratios = [], []
     for (task, model, mode), parts in joints.items():
         about = {"task": task, "model": model, "mode": mode, "baseline": (model, mode) == study.baseline}
-        found = curves[task, model, mode]
-        entries.append({**about, "points": _points(parts, confidence), "curve": curve_of(found, parts, confidence)})
+        fit_of_entry = curves[task, model, mode]
+        entries.append(
+            {**about, "points": _points(parts, confidence), "curve": curve_of(fit_of_entry, parts, confidence)}
+        )
         base = None if study.baseline is None else (task, *study.baseline)
         if base is not None and base in joints and (task, model, mode) != base:
-            rows = ratios_at(study.ratio_at, (found, parts), (curves[base], joints[base]), confidence)
+            rows = ratios_at(study.ratio_at, (fit_of_entry, parts), (curves[base], joints[base]), confidence)
             ratios.append({**about, "at": rows})
     return {
         "schema_version": STUDY_VERSION,
@@ -305,11 +307,11 @@ def _points(parts: dict[float, SeedAverage], confidence: float) -> list[dict[str
     ]
 
 
-def curve_of(found: Fitted, parts: dict[float, SeedAverage], confidence: float) -> dict[str, Any]:
+def curve_of(fitted_curve: Fitted, parts: dict[float, SeedAverage], confidence: float) -> dict[str, Any]:
     """Parameters with intervals of what `fitted` gave, and how well it fits; the reason where there is no curve."""
-    if isinstance(found, str):
-        return {"reason": found}
-    point, replicates = found
+    if isinstance(fitted_curve, str):
+        return {"reason": fitted_curve}
+    point, replicates = fitted_curve
     records, values, _ = losses(parts)
     named = {"C": "scale", "alpha": "alpha", "L0": "floor"}
     return {
@@ -330,16 +332,16 @@ def ratios_at(
     confidence: float,
 ) -> list[dict[str, Any]]:
     """r(N) with its interval at numbers of records; without a value where nothing may be extrapolated."""
-    (found, parts), (base, base_parts) = model, baseline
-    if isinstance(found, str) or isinstance(base, str):
-        return [{"records": None, "reason": found if isinstance(found, str) else base}]
+    (fitted_curve, parts), (base, base_parts) = model, baseline
+    if isinstance(fitted_curve, str) or isinstance(base, str):
+        return [{"records": None, "reason": fitted_curve if isinstance(fitted_curve, str) else base}]
     sizes = losses(base_parts)[0]
     few = few_runs(parts, base_parts)
     smallest, largest = losses(parts)[0].min(), losses(parts)[0].max()
     rows = []
     for number in numbers or sorted(set(sizes.tolist())):
-        point = float(ratio(found[0], base[0], number))
-        replicates = ratio(found[1], base[1], number)
+        point = float(ratio(fitted_curve[0], base[0], number))
+        replicates = ratio(fitted_curve[1], base[1], number)
         why = few if np.isfinite(point) else None
         row: dict[str, Any] = {"records": number, "r": numbers_of(point, replicates, confidence, reason=why)}
         row["baseline_loss"] = known(float(base[0].loss(number)))

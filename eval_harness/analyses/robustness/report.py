@@ -48,8 +48,8 @@ def robustness_part(result: RobustnessResult, tasks: Collection[str] | None) -> 
             continue
         if len(result.main) > 1:
             parts.append(tag("h3", task))
-        found = [_changes(result, task, metric), _panels(result, task, metric), _leads(result, task, metric)]
-        parts += [part for part in found if part is not None]
+        drawn = [_changes(result, task, metric), _panels(result, task, metric), _leads(result, task, metric)]
+        parts += [part for part in drawn if part is not None]
         parts.append(details("All conditions as a table", _numbers(result, task)))
     return parts
 
@@ -63,8 +63,8 @@ def _changes(result: RobustnessResult, task: str, metric: str) -> Html | None:
             continue
         last = done[-1]
         change = last.scores[task][metric].change
-        found = Estimate(point=change.point, low=change.low, high=change.high)
-        lines.append(Line(f"{last.title} ({last.strength:g})", found, 0))
+        estimate = Estimate(point=change.point, low=change.low, high=change.high)
+        lines.append(Line(f"{last.title} ({last.strength:g})", estimate, 0))
     if not lines:
         return None
     title = f"{task}: change of {title_of(metric)} at the greatest strength"

@@ -74,11 +74,11 @@ def _numbers(result: TransferResult, name: str) -> Html:
 
 def _unmapped(result: TransferResult, task: TransferTask) -> Html:
     lists = [
-        table(["label", "why not"], list(found.items()), caption=f"Not mapped, {side}")
-        for side, found in _sides(result, task).items()
-        if found
+        table(["label", "why not"], list(reasons.items()), caption=f"Not mapped, {side}")
+        for side, reasons in _sides(result, task).items()
+        if reasons
     ]
-    count = sum(len(found) for found in _sides(result, task).values())
+    count = sum(len(reasons) for reasons in _sides(result, task).values())
     return details(f"Not mapped: {count} labels", lists or "Every label has a partner.")
 
 

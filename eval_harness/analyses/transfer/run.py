@@ -80,25 +80,27 @@ class TransferOptions:
             raise InputError(f"records is {self.records!r}: it must be at least 1.")
         if self.resamples is not None and self.resamples < 1:
             raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
-        known = known_datasets(self.include)
-        if self.to not in known:
-            raise unknown_name("dataset", self.to, known, "See `ecg-hub data ls`.")
+        datasets = known_datasets(self.include)
+        if self.to not in datasets:
+            raise unknown_name("dataset", self.to, datasets, "See `ecg-hub data ls`.")
 
 
 def run_transfer(options: TransferOptions) -> list[TransferResult]:
     """Score the trained heads of a result folder on another dataset; one result per training run."""
-    found = find_one(options.folder)
-    names = stored_runs(found)
-    there = {result.task: result.run for result in found.results.values() if result.run in names}
+    run_folder = find_one(options.folder)
+    names = stored_runs(run_folder)
+    there = {result.task: result.run for result in run_folder.results.values() if result.run in names}
     for task in options.tasks:
         if task not in there:
             raise unknown_name("task of this run", task, there)
     wanted = dict.fromkeys(there[task] for task in options.tasks or there)
-    output = options.output or found.folder / FOLDER
+    output = options.output or run_folder.folder / FOLDER
     results = []
     with own_folder(output):
         for name in wanted:
-            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
+            trained = open_trained(
+                run_folder, name, options.data_root, options.include, options.model, **options.others
+            )
             tasks = [task for task in trained.tasks if not options.tasks or task.name in options.tasks]
             results.append(_analyse(trained, tasks, options, output / f"transfer_{name}_to_{options.to}.json"))
     return results
@@ -202,8 +204,8 @@ def joined(values: Float, names: Sequence[str], groups: Sequence[Sequence[str]])
         names: of the columns.
         groups: names of the columns of each group.
     """
-    place = {name: column for column, name in enumerate(names)}
-    return np.stack([values[:, [place[name] for name in group]].max(axis=1) for group in groups], axis=1)
+    column_of = {name: column for column, name in enumerate(names)}
+    return np.stack([values[:, [column_of[name] for name in group]].max(axis=1) for group in groups], axis=1)
 
 
 def _scored(
@@ -301,8 +303,8 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
     entry = by_model_type(trained.classifier.config.model_type)
     untrained = "random" in (settings.model.id.partition(":")[0], settings.model.origin) or settings.mode == "scratch"
     unnamed = settings.model.origin in ("own", "unverified")
-    known = settings.model.pretraining_corpora if unnamed else declared(trained.classifier.config, entry)
-    corpora = [] if untrained else known
+    stated = settings.model.pretraining_corpora if unnamed else declared(trained.classifier.config, entry)
+    corpora = [] if untrained else stated
     links = sorted({(link.code, *link.source, "=", *link.target) for found in maps.values() for link in found.links})
     decides: dict[str, Any] = {
         "run": trained.found.run.fingerprint,

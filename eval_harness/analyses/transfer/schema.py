@@ -82,9 +82,9 @@ class TransferResult(Analysis):
 
 def concept_rows(result: TransferResult, task: str) -> list[dict[str, object]]:
     """One row per concept and one for the macro mean."""
-    found = result.tasks[task]
+    scored = result.tasks[task]
     rows: list[dict[str, object]] = []
-    for mapped, away, home in zip(found.mapped, found.per_label, found.per_label_at_home, strict=True):
+    for mapped, away, home in zip(scored.mapped, scored.per_label, scored.per_label_at_home, strict=True):
         rows.append(
             {
                 "concept": mapped.name,
@@ -101,8 +101,8 @@ def concept_rows(result: TransferResult, task: str) -> list[dict[str, object]]:
         )
     means = {"AUROC": MACRO_AUROC, "sensitivity": "macro_sensitivity", "specificity": "macro_specificity"}
     last: dict[str, object] = dict.fromkeys(rows[0]) | {"concept": "macro mean"}
-    last |= {column: interval_text(found.metrics[metric]) for column, metric in means.items()}
-    return [*rows, last | {"at home": interval_text(found.at_home[MACRO_AUROC])}]
+    last |= {column: interval_text(scored.metrics[metric]) for column, metric in means.items()}
+    return [*rows, last | {"at home": interval_text(scored.at_home[MACRO_AUROC])}]
 
 
 def _who(origin: str) -> str:

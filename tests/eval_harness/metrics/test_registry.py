@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import json
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from eval_harness.leaderboard.site import build
 from eval_harness.metrics import registry
-from eval_harness.metrics.registry import MAIN, Metric, chance_of, metrics, title_of
+from eval_harness.metrics.registry import MAIN, Metric, chance_of, metrics, metrics_page, title_of
 from eval_harness.metrics.thresholds import choose_thresholds
+from eval_harness.results.schema import Estimate
 from eval_harness.results.scoring import score_task
 from eval_harness.tasks.registry import tasks
+from tests.support.board import made_up, write_board
 from tests.support.results import predictions
 
 TOY = Metric(
@@ -69,6 +74,18 @@ def test_a_file_that_is_added_is_in_results() -> None:
     assert list(scored)[-1] == "macro_toy"
     assert (scored["macro_toy"].point, scored["macro_toy"].low, scored["macro_toy"].classes) == (0.5, None, 2)
     assert "macro_toy" not in score_task(tasks()["ptbxl_super"], predictions(), resamples=5, statistics=1).metrics
+
+
+@pytest.mark.usefixtures("with_toy")
+def test_a_file_that_is_added_is_on_the_leaderboard_and_in_the_list(tmp_path: Path) -> None:
+    made = made_up("ecg-cpc", "ptbxl_super", point=0.8)
+    toy = {"macro_toy": Estimate(point=0.5, classes=2)}
+    write_board(tmp_path / "board", [made.model_copy(update={"metrics": {**made.metrics, **toy}})])
+    build(tmp_path / "board", tmp_path / "page", published=False)
+    assert "macro toy 0.500" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    (row,) = json.loads((tmp_path / "page" / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
+    assert row["scores"]["ptbxl_super"]["metrics"] == {"macro_toy": 0.5}
+    assert "| `macro_toy` | classes | higher |  | a toy |" in metrics_page()
 
 
 @pytest.mark.usefixtures("with_toy")
