@@ -76,6 +76,18 @@ class SeedAverage:
         reason = too_few(self.repetitions)
         return numbers_of(self.points[metric], self.replicates[metric], confidence, (0.0, 1.0), reason)
 
+    def content(self, confidence: float) -> dict[str, Any]:
+        """The estimate of each metric, and its points by run."""
+        estimates = {metric: self.estimate(metric, confidence) for metric in METRICS}
+        by_run = {f"{metric}_by_run": [known(point) for point in self.by_run[metric]] for metric in METRICS}
+        return estimates | by_run
+
+
+def head_of(analysis: str, options: RunOptions, complete: bool) -> dict[str, Any]:
+    """The first fields of a study's content."""
+    settings = settings_of(options)
+    return {"schema_version": STUDY_VERSION, "analysis": analysis, "settings": settings, "complete": complete}
+
 
 def score_run(folder: Path, result: Result, task: Task, resamples: int) -> RunScore:
     """Score the test records of a finished run again, with replicates that all runs share.

@@ -175,8 +175,8 @@ def stored_runs(run_folder: ResultFolder) -> list[str]:
     kept = [name for name in finished if _is_kept(run_folder.folder / MODEL_FOLDER / name)]
     if not kept and run_folder.run.settings.model.id == TRIVIAL:
         raise ResultError(
-            f"{str(run_folder.folder)!r} is a run of the baseline {TRIVIAL!r}, which has no encoder and no head to keep. Name "
-            "the folder of a run of a model."
+            f"{str(run_folder.folder)!r} is a run of the baseline {TRIVIAL!r}, which has no encoder and no head to "
+            "keep. Name the folder of a run of a model."
         )
     if not kept:
         raise ResultError(

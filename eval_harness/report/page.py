@@ -18,7 +18,6 @@ from eval_harness.report.calibration import calibration_part
 from eval_harness.report.content import ReportRun, TaskContent, entries, gather, task_names, without_folders
 from eval_harness.report.ecgs import EcgSource
 from eval_harness.report.labels import label_order, label_table, metric_tables, subgroup_part
-from eval_harness.report.training import read_history, training_charts
 from eval_harness.results.folders import ResultFolder
 from eval_harness.tasks.registry import datasets as known_datasets
 from eval_harness.tasks.registry import tasks as known_tasks
@@ -250,13 +249,13 @@ def _training(run_entries: Sequence[ReportRun], contents: Sequence[TaskContent],
             runs.setdefault(item.result.run, f"validation {metric}")
     parts = []
     for name, title in runs.items():
-        histories = [history for entry in run_entries if (history := read_history(entry, name)) is not None]
+        histories = [history for entry in run_entries if (history := about.read_history(entry, name)) is not None]
         if histories:
             heading = tasks[name].title if name in tasks else name
             parts += [
                 tag("h3", heading),
                 about.legend([h.entry for h in histories]),
-                training_charts(name, histories, title),
+                about.training_charts(name, histories, title),
             ]
     note = (
         "How training went: points without intervals, on the records that also chose the epoch, so no scores."

@@ -21,19 +21,17 @@ from eval_harness.analyses.ablation.report import write_plot
 from eval_harness.analyses.ablation.schema import RESULT_FILE, AblationResult
 from eval_harness.analyses.studies import (
     METRICS,
-    STUDY_VERSION,
     RunScore,
     SeedAverage,
     checked,
     fraction_folder,
     fraction_name,
+    head_of,
     is_synthetic,
     joint,
-    known,
     numbers_of,
     part_of_release,
     score_run,
-    settings_of,
     too_few,
 )
 from eval_harness.config.options import RunOptions, TrainSubset
@@ -200,17 +198,13 @@ def summary(study: Ablation, collected: Collected) -> dict[str, Any]:
                 "pretrained": arm.pretrained,
                 "arm": arm.name,
                 "runs": len(value.by_run[METRICS[0]]),
-                **{metric: value.estimate(metric, confidence) for metric in METRICS},
-                **{f"{metric}_by_run": [known(point) for point in value.by_run[metric]] for metric in METRICS},
+                **value.content(confidence),
                 "minus_plain": minus(value, plain, confidence),
                 "curve": mean_curve(collected.curves[key]),
             }
         )
     return {
-        "schema_version": STUDY_VERSION,
-        "analysis": "ablation",
-        "settings": settings_of(study.options),
-        "complete": not collected.faults,
+        **head_of("ablation", study.options, not collected.faults),
         "synthetic": is_synthetic(collected.results),
         "part_of_release": part_of_release(collected.results),
         "command": ["ecg-eval", *sys.argv[1:]],

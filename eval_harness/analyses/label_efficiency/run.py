@@ -28,20 +28,18 @@ from eval_harness.analyses.label_efficiency.report import write_plot
 from eval_harness.analyses.label_efficiency.schema import RESULT_FILE, EfficiencyResult
 from eval_harness.analyses.studies import (
     LEAST_OF_CURVES,
-    METRICS,
-    STUDY_VERSION,
     RunScore,
     SeedAverage,
     checked,
     fraction_folder,
     fraction_name,
+    head_of,
     is_synthetic,
     joint,
     known,
     numbers_of,
     part_of_release,
     score_run,
-    settings_of,
     too_few,
 )
 from eval_harness.config.options import RunOptions, TrainSubset
@@ -243,10 +241,7 @@ def summary(
             rows = ratios_at(study.ratio_at, (fit_of_entry, parts), (curves[base], joints[base]), confidence)
             ratios.append({**about, "at": rows})
     return {
-        "schema_version": STUDY_VERSION,
-        "analysis": "label_efficiency",
-        "settings": settings_of(study.options),
-        "complete": not faults,
+        **head_of("label_efficiency", study.options, not faults),
         "synthetic": synthetic,
         "part_of_release": part,
         "command": ["ecg-eval", *sys.argv[1:]],
@@ -300,8 +295,7 @@ def _points(parts: dict[float, SeedAverage], confidence: float) -> list[dict[str
         {
             "fraction": fraction,
             "records": part.records,
-            **{metric: part.estimate(metric, confidence) for metric in METRICS},
-            **{f"{metric}_by_run": [known(point) for point in part.by_run[metric]] for metric in METRICS},
+            **part.content(confidence),
         }
         for fraction, part in sorted(parts.items(), reverse=True)
     ]
