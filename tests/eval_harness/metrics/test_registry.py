@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.schema import Estimate
 from eval_harness.results.scoring import score_task
 from eval_harness.tasks.registry import tasks
+from tests.conftest import ROOT
 from tests.support.board import made_up, write_board
 from tests.support.results import predictions
 
@@ -93,3 +96,14 @@ def test_a_name_listed_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(registry, "ORDER", (*registry.ORDER, "toy", "toy"))
     with pytest.raises(TypeError, match=r"toy\.py: the metric 'macro_toy' is listed twice"):
         metrics()
+
+
+def test_the_example_of_the_page_is_a_metric() -> None:
+    page = (ROOT / "docs" / "contributing" / "metric.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    module: dict[str, Any] = {}
+    exec(example, module)
+    (metric,) = module["METRICS"]
+    values = metric.values([[1, 0], [0, 0], [1, np.nan]], [[0.9, 0.1], [0.8, 0.1], [0.2, 0.9]], [0.5, 0.5])
+    assert values.tolist() == pytest.approx([0.5, np.nan], nan_ok=True)
+    assert metric.name not in metrics()
