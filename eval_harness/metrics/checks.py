@@ -1,4 +1,4 @@
-"""Checks that every metric makes of its input: shapes, finite scores, binary targets."""
+"""What every metric does: check its input (shapes, finite scores, binary targets), and divide where it is defined."""
 
 from __future__ import annotations
 
@@ -41,9 +41,16 @@ def checked_pair(y_true: ArrayLike, y_score: ArrayLike, *, binary: bool) -> tupl
     return true, score
 
 
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Return part / whole, NaN where the whole is 0; shapes alike."""
+    # `where` leaves those out, so that numpy neither divides by 0 nor warns.
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
 def _floats(values: ArrayLike, what: str) -> NDArray[np.floating]:
     try:
         array = np.asarray(values)
+        # float32 stays float32: outputs of a large run would double their memory for digits that they do not have.
         return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"The {what} are not numbers: {error}.") from error

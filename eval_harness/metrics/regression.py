@@ -36,8 +36,9 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
 
 def target_errors(true: Values, predicted: Values) -> NDArray[np.float64]:
     """The mean absolute error of every target, of arrays that were checked before."""
-    error, known = _absolute_errors(true, predicted)
-    observations = known.sum(axis=0)
+    error, has_target = _absolute_errors(true, predicted)
+    observations = has_target.sum(axis=0)
+    # np.where evaluates both sides: a divisor of at least 1 keeps numpy from warning.
     return np.where(observations > 0, error.sum(axis=0) / np.maximum(observations, 1), np.nan)
 
 
@@ -60,8 +61,8 @@ def pooled_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 def pooled_error(true: Values, predicted: Values) -> float:
     """The pooled mean absolute error, of arrays that were checked before."""
-    error, known = _absolute_errors(true, predicted)
-    return float(error.sum() / known.sum()) if known.any() else float("nan")
+    error, has_target = _absolute_errors(true, predicted)
+    return float(error.sum() / has_target.sum()) if has_target.any() else float("nan")
 
 
 def mean_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -75,9 +76,10 @@ def mean_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 def _absolute_errors(true: Values, predicted: Values) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Absolute errors with 0 where the target is NaN, and the mask of known targets."""
-    known = ~np.isnan(true)
-    error = np.abs(np.where(known, true, 0).astype(np.float64) - predicted)
-    return np.where(known, error, 0.0), known
+    has_target = ~np.isnan(true)
+    # float64 before the difference: of two float32 numbers that are close it has few digits left.
+    error = np.abs(np.where(has_target, true, 0).astype(np.float64) - predicted)
+    return np.where(has_target, error, 0.0), has_target
 
 
 METRICS = (

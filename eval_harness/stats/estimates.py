@@ -55,16 +55,18 @@ class Measured:
 
     def macro(self, units: Units, confidence: float) -> Interval:
         """The mean over the outputs that are defined, with its interval; NaN where there is none."""
-        known = ~np.isnan(self.point)
-        if not known.any():
+        defined = ~np.isnan(self.point)
+        if not defined.any():
             return Interval(NAN, NAN, NAN)
-        point, ends = self.point[known], Ends(self.ends.low[known], self.ends.high[known], self.ends.error[known])
+        point = self.point[defined]
+        ends = Ends(self.ends.low[defined], self.ends.high[defined], self.ends.error[defined])
+        # One output without an error, and the error of the mean is unknown: leaving it out would make it too small.
         if np.isnan(ends.error).any():
             return Interval(float(point.mean()), NAN, NAN)
-        found = intervals.macro_ends(
-            point, self.bias[known], ends, self.influence[:, known], units, confidence, self.highest
+        low_high = intervals.macro_ends(
+            point, self.bias[defined], ends, self.influence[:, defined], units, confidence, self.highest
         )
-        return Interval(float(point.mean()), *found)
+        return Interval(float(point.mean()), *low_high)
 
 
 def ranking(true: Values, score: Values, units: Units, confidence: float) -> dict[str, Measured]:
@@ -78,6 +80,7 @@ def ranking(true: Values, score: Values, units: Units, confidence: float) -> dic
     """
     positive, negative = true == 1, true == 0
     number = positive.sum(axis=0), negative.sum(axis=0)
+    # The design effect of an AUROC is taken from the rarer outcome, which has most of the variance.
     return {
         "auroc": _auroc(true, score, units, confidence, np.where(number[0] <= number[1], positive, negative)),
         "auprc": _auprc(true, score, units, confidence, positive),
@@ -123,17 +126,17 @@ def decisions(
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
     """
-    found = decided(true, prob, thresholds)
+    at = decided(true, prob, thresholds)
     called = prob >= np.asarray(thresholds, dtype=np.float64)
     positive, negative = true == 1, true == 0
     hit, either = called & positive, positive | (called & negative)
     # The hits of F1 come from the patients with positives alone, few as they may be.
     inflation = np.maximum(_inflation(hit, either, units, confidence), _inflation(hit, positive, units, confidence))
-    f1 = intervals.f1_ends(found.f1, np.maximum(either.sum(axis=0), 1) / inflation, confidence)
+    f1 = intervals.f1_ends(at.f1, np.maximum(either.sum(axis=0), 1) / inflation, confidence)
     return {
-        "f1": _measured(found.f1, f1, mean_influence(hit.astype(np.float64), either)),
-        "sensitivity": _share(found.sensitivity, hit, positive, units, confidence),
-        "specificity": _share(found.specificity, ~called & negative, negative, units, confidence),
+        "f1": _measured(at.f1, f1, mean_influence(hit.astype(np.float64), either)),
+        "sensitivity": _share(at.sensitivity, hit, positive, units, confidence),
+        "specificity": _share(at.specificity, ~called & negative, negative, units, confidence),
     }
 
 
@@ -155,10 +158,10 @@ def brier_scores(true: Values, prob: Values, units: Units, confidence: float) ->
 
     Arguments and errors as `ranking`.
     """
-    known, point = ~np.isnan(true), mean_squares(true, prob)
-    influence = mean_influence((np.where(known, true, 0) - prob).astype(np.float64) ** 2, known)
-    records, copies = np.maximum(known.sum(axis=0), 1), units.copies(known)
-    variance = units.variance(influence, known) + (copies / records) ** 2
+    has_target, point = ~np.isnan(true), mean_squares(true, prob)
+    influence = mean_influence((np.where(has_target, true, 0) - prob).astype(np.float64) ** 2, has_target)
+    records, copies = np.maximum(has_target.sum(axis=0), 1), units.copies(has_target)
+    variance = units.variance(influence, has_target) + (copies / records) ** 2
     worth = np.maximum(point * (1 - point) / variance, records / copies)
     share = np.where(point <= 1, point, np.nan)  # outputs that are no probabilities: no interval
     return {"brier": _measured(point, intervals.share_ends(share, worth, confidence), influence)}
@@ -173,19 +176,19 @@ def calibration(true: Values, prob: Values, units: Units, confidence: float) -> 
 
     Arguments and errors as `ranking`.
     """
-    found = class_squares(true, prob)
+    squares = class_squares(true, prob)
     z = intervals.normal_quantile(confidence)
-    moved = units.sums(found.influence)
-    reach = z * np.sqrt(found.chance + (moved**2).sum(axis=0))
-    each = [_root(float(square), float(width)) for square, width in zip(found.point, reach, strict=True)]
-    known = ~np.isnan(found.point)
-    if not known.any():
+    moved = units.sums(squares.influence)
+    reach = z * np.sqrt(squares.chance + (moved**2).sum(axis=0))
+    each = [_root(float(square), float(width)) for square, width in zip(squares.point, reach, strict=True)]
+    defined = ~np.isnan(squares.point)
+    if not defined.any():
         return each, Interval(NAN, NAN, NAN)
     if units.members is not None:
-        return each, Interval(_root(float(found.point[known].mean()), 0.0).point, NAN, NAN)
-    number = known.sum()
-    variance = found.chance[known].sum() / number**2 + (moved[:, known].mean(axis=1) ** 2).sum()
-    return each, _root(float(found.point[known].mean()), float(z * np.sqrt(variance)))
+        return each, Interval(_root(float(squares.point[defined].mean()), 0.0).point, NAN, NAN)
+    number = defined.sum()
+    variance = squares.chance[defined].sum() / number**2 + (moved[:, defined].mean(axis=1) ** 2).sum()
+    return each, _root(float(squares.point[defined].mean()), float(z * np.sqrt(variance)))
 
 
 def _root(square: float, reach: float) -> Interval:
@@ -202,12 +205,12 @@ def errors(true: Values, predicted: Values, units: Units, confidence: float) -> 
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
     """
-    known = ~np.isnan(true)
-    distance = np.abs(np.where(known, true, 0).astype(np.float64) - predicted)
-    each = _error(target_errors(true, predicted), mean_influence(distance, known), known, units, confidence)
-    point, some_known = pooled_error(true, predicted), np.asarray(known.any(axis=1, keepdims=True))
-    together = mean_influence(distance.reshape(-1, 1), known.reshape(-1, 1)).reshape(known.shape).sum(axis=1)
-    pooled = _error(np.array([point]), together[:, None], some_known, units, confidence)
+    has_target = ~np.isnan(true)
+    distance = np.abs(np.where(has_target, true, 0).astype(np.float64) - predicted)
+    each = _error(target_errors(true, predicted), mean_influence(distance, has_target), has_target, units, confidence)
+    point, some_target = pooled_error(true, predicted), np.asarray(has_target.any(axis=1, keepdims=True))
+    together = mean_influence(distance.reshape(-1, 1), has_target.reshape(-1, 1)).reshape(has_target.shape).sum(axis=1)
+    pooled = _error(np.array([point]), together[:, None], some_target, units, confidence)
     return each, pooled.output(0)
 
 

@@ -57,8 +57,9 @@ def _switches(name: str, given: Any, switches: dict[str, bool]) -> tuple[bool, .
 
 def run(args: argparse.Namespace) -> int:
     """Run the study; prints the table."""
-    from eval_harness.analyses.ablation.run import PLOT_FILE, RESULT_FILE, planned, run_ablation
-    from eval_harness.analyses.study_results import ablation_rows, reasons
+    from eval_harness.analyses.ablation.run import PLOT_FILE, planned, run_ablation
+    from eval_harness.analyses.ablation.schema import RESULT_FILE, ablation_rows
+    from eval_harness.analyses.studies import reasons
     from eval_harness.runner.run import exit_code
 
     study = ablation_of(args)

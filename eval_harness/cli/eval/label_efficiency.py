@@ -42,7 +42,7 @@ def register(verbs: Any) -> None:
 
 def study_of(args: argparse.Namespace) -> Any:
     """The study that the words ask for."""
-    from eval_harness.analyses.label_efficiency.study import FRACTIONS, Study
+    from eval_harness.analyses.label_efficiency.run import FRACTIONS, Study
     from eval_harness.config.options import TrainSubset
 
     given, defaults = vars(args), {"tasks": [DEFAULT_TASK], "mode": ["finetune"], "output": DEFAULT_OUTPUT}
@@ -71,7 +71,8 @@ def _numbers(option: str, given: Any, kind: Any) -> tuple[Any, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the study; prints points, curves and ratios."""
-    from eval_harness.analyses.label_efficiency.study import PLOT_FILE, RESULT_FILE, planned, run_study
+    from eval_harness.analyses.label_efficiency.run import PLOT_FILE, planned, run_study
+    from eval_harness.analyses.label_efficiency.schema import RESULT_FILE
     from eval_harness.analyses.studies import fraction_name
     from eval_harness.runner.run import exit_code
 
@@ -94,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(content: dict[str, Any]) -> None:
-    from eval_harness.analyses.study_results import curve_rows, point_rows, ratio_rows, reasons
+    from eval_harness.analyses.label_efficiency.schema import curve_rows, point_rows, ratio_rows
+    from eval_harness.analyses.studies import reasons
 
     print_table(point_rows(content), title="points")
     print()

@@ -56,9 +56,9 @@ def reopening(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Score; prints one row per condition and where the files lie."""
-    from eval_harness.analyses.robustness.plot import write_curves
+    from eval_harness.analyses.robustness.report import write_curves
     from eval_harness.analyses.robustness.run import FOLDER, RobustnessOptions, run_robustness
-    from eval_harness.analyses.tables import condition_rows
+    from eval_harness.analyses.robustness.schema import condition_rows
 
     options = RobustnessOptions(
         wanted=split_commas(args.corruptions),

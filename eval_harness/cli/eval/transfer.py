@@ -39,7 +39,8 @@ def register(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score; prints one row per concept, what is not mapped, and where the files lie."""
-    from eval_harness.analyses.transfer.run import FOLDER, TransferOptions, run_transfer, write_dumbbells
+    from eval_harness.analyses.transfer.report import write_dumbbells
+    from eval_harness.analyses.transfer.run import FOLDER, TransferOptions, run_transfer
 
     options = TransferOptions(
         to=args.to,
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(result: TransferResult) -> None:
-    from eval_harness.analyses.tables import concept_rows
+    from eval_harness.analyses.transfer.schema import concept_rows
 
     for name, task in result.tasks.items():
         print(f"{name}: {result.source} -> {result.target}, {result.records} records, {result.contamination}")

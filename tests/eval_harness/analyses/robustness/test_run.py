@@ -16,12 +16,11 @@ from ecg_hub.errors import DataError, InputError, ResultError, UnknownNameError
 from eval_harness.analyses.files import read_analysis
 from eval_harness.analyses.robustness import run as robustness
 from eval_harness.analyses.robustness.corruptions import VERSION, corruptions
-from eval_harness.analyses.robustness.plot import write_curves
+from eval_harness.analyses.robustness.report import robustness_part, write_curves
 from eval_harness.analyses.robustness.run import RobustnessOptions, Scorer, choose, corrupted, run_robustness
 from eval_harness.analyses.robustness.schema import RobustnessResult
 from eval_harness.analyses.trained import find_one, open_its_data, open_trained
 from eval_harness.cli.eval.main import main
-from eval_harness.report.robustness import robustness_part
 from eval_harness.results.schema import read_result
 
 FEW = ("reversal", "missing_segment")

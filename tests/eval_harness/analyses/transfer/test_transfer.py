@@ -14,7 +14,8 @@ import pytest
 from ecg_hub.errors import InputError, ResultError, UnknownNameError
 from eval_harness.analyses.trained import find_one, open_trained
 from eval_harness.analyses.transfer import run as transfer
-from eval_harness.analyses.transfer.run import TransferOptions, joined, open_target, run_transfer, write_dumbbells
+from eval_harness.analyses.transfer.report import write_dumbbells
+from eval_harness.analyses.transfer.run import TransferOptions, joined, open_target, run_transfer
 from eval_harness.analyses.transfer.schema import MappedLabel
 from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
