@@ -133,8 +133,10 @@ def write_figure(figure: Figure, stem: Path, kinds: Sequence[str] = ("svg", "png
     for kind in kinds:
         path = stem.with_name(f"{stem.name}.{kind}")
         metadata = {"svg": {"Date": None}, "png": {"Software": None}}.get(kind)
-        # Matplotlib names the parts of an SVG by chance without a salt, and turns its letters into shapes.
-        with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": stem.name, "svg.fonttype": "none"}):
+        # Matplotlib names the parts of an SVG by chance without a salt, takes "none" for no salt, and turns letters
+        # into shapes.
+        style = {"svg.hashsalt": path.name, "svg.fonttype": "none"}
+        with atomic_path(path) as temporary, matplotlib.rc_context(style):
             figure.savefig(temporary, format=kind, metadata=metadata)
         written.append(path)
     return written
