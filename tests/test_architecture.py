@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -27,6 +29,17 @@ def picture() -> ModuleType:
     return module
 
 
+@pytest.fixture
+def _logs_as_they_were() -> Iterator[None]:
+    """import-linter configures logging, which silences every logger that exists by then, also for later tests."""
+    loggers = [log for log in logging.root.manager.loggerDict.values() if isinstance(log, logging.Logger)]
+    before = [(log, log.disabled) for log in loggers]
+    yield
+    for log, disabled in before:
+        log.disabled = disabled
+
+
+@pytest.mark.usefixtures("_logs_as_they_were")
 def test_every_import_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:
     kept = cli.lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == cli.EXIT_STATUS_SUCCESS
     assert kept, capsys.readouterr().out
