@@ -135,8 +135,7 @@ def write_figure(figure: Figure, stem: Path, kinds: Sequence[str] = ("svg", "png
         metadata = {"svg": {"Date": None}, "png": {"Software": None}}.get(kind)
         # Matplotlib names the parts of an SVG by chance without a salt, takes "none" for no salt, and turns letters
         # into shapes.
-        style = {"svg.hashsalt": path.name, "svg.fonttype": "none"}
-        with atomic_path(path) as temporary, matplotlib.rc_context(style):
+        with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
             figure.savefig(temporary, format=kind, metadata=metadata)
         written.append(path)
     return written
