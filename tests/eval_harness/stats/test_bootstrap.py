@@ -199,6 +199,13 @@ def test_the_micro_area_of_many_entries_does_not_overflow() -> None:
     assert found.tolist() == pytest.approx([expected, expected], abs=1e-9)
 
 
+def test_the_pairs_of_one_score_do_not_overflow() -> None:
+    """300 positives and 300 negatives of one score are 90,000 pairs, more than 16 bits hold."""
+    true = np.repeat([[1.0], [0.0]], 300, axis=0)
+    areas, precisions = ranking_replicates(true, np.zeros((600, 1)), np.ones((600, 2), np.uint16))
+    assert areas.tolist() == precisions.tolist() == [[0.5], [0.5]]
+
+
 @pytest.mark.parametrize("metric", [micro_auroc_replicates, auroc_replicates, ranking_replicates])
 def test_areas_refuse_targets_that_are_no_outcomes(metric: Callable[..., object]) -> None:
     with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
