@@ -16,7 +16,7 @@ from ecg_hub.origin import FOREIGN, Origin, origin_of, shown_name, unverified_te
 from eval_harness.config.options import TRIVIAL, is_python_object
 from eval_harness.models.custom_models import custom_extractor, load_custom, wrap_pretrained
 from eval_harness.models.trivial import PENALTIES, feature_names
-from eval_harness.results.contamination import declared, own_corpora, own_train_only
+from eval_harness.results.contamination import config_corpora, config_train_only, declared
 from eval_harness.results.schema import SourceFile
 
 UNDECLARED = "undeclared"
@@ -58,14 +58,14 @@ class LoadedModel:
         return corpora_of(self.encoder.config, self.entry, self.origin)
 
     @property
-    def own_corpora(self) -> list[str] | None:
+    def config_corpora(self) -> list[str] | None:
         """Corpora that the model's own configuration declares; None where it declares none, or weights are random."""
         return None if self.is_trivial or self.is_random else trained_on(self.encoder.config, self.entry)
 
     @property
-    def own_train_only(self) -> dict[str, str] | None:
+    def config_train_only(self) -> dict[str, str] | None:
         """Those of them of which only training records were read, with the fingerprint of their records and splits."""
-        return None if self.is_trivial or self.is_random else own_train_only(self.encoder.config)
+        return None if self.is_trivial or self.is_random else config_train_only(self.encoder.config)
 
     @property
     def is_trivial(self) -> bool:
@@ -191,7 +191,7 @@ def corpora_of(config: Any, entry: Any, origin: Origin | None) -> list[str] | No
 def trained_on(config: Any, entry: Any) -> list[str] | None:
     """What a configuration says that its weights were trained on, by `ecg-hub pretrain` and `--save-model`, or None."""
     steps = getattr(config, "training", None)
-    before = own_corpora(config)
+    before = config_corpora(config)
     if not steps:
         return before
     if before is None:

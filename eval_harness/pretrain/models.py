@@ -66,7 +66,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
     import ecg_hub
     from ecg_hub.origin import origin_of, weights_digest
     from eval_harness.models.loading import UNDECLARED, corpora_of
-    from eval_harness.results.contamination import own_train_only
+    from eval_harness.results.contamination import config_train_only
 
     if settings:
         raise InputError(f"--set {', '.join(settings)} goes with --model: --init brings its own configuration.")
@@ -87,7 +87,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
     digest = weights_digest(model)
     description = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
     seen = corpora_of(model.config, entry, origin_of(model))
-    corpora, alone = (UNDECLARED,) if seen is None else tuple(seen), own_train_only(model.config) or {}
+    corpora, alone = (UNDECLARED,) if seen is None else tuple(seen), config_train_only(model.config) or {}
     return InitialWeights(model, entry, description, {"weights_sha256": digest}, corpora, alone)
 
 

@@ -42,7 +42,7 @@ from eval_harness.pretrain.models import InitialWeights, filler, from_scratch, f
 from eval_harness.pretrain.order import BatchSource, check_batch, lanes_of_process
 from eval_harness.pretrain.probe import Probe, run_probe
 from eval_harness.pretrain.sources import train_only
-from eval_harness.results.folders import LOCK_FILE, FolderRefusedError, own_folder
+from eval_harness.results.folders import LOCK_FILE, FolderRefusedError, locked_folder
 from eval_harness.results.runfile import environment, walk
 from eval_harness.results.schema import Strict, UtcTime, in_words, read_json, utc_now
 
@@ -114,7 +114,7 @@ def pretrain(
     total = config.total_steps(source.records)
     asked = _run_file(config, start, source, total, accelerator)
     main = accelerator.is_main_process
-    with own_folder(options.output) if main else nullcontext():
+    with locked_folder(options.output) if main else nullcontext():
         if main:
             claim(options.output, asked, options.overwrite)
         accelerator.wait_for_everyone()

@@ -33,7 +33,7 @@ from eval_harness.models.custom_models import CustomEncoder, features_may_be_kep
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice, source_file, with_random_weights
 from eval_harness.results.contamination import state as contamination_state
 from eval_harness.results.extent import compare, release_info
-from eval_harness.results.folders import claim, own_folder
+from eval_harness.results.folders import claim, locked_folder
 from eval_harness.results.predictions import Predictions, predictions_sha256, read_predictions, write_predictions
 from eval_harness.results.runfile import RunFile, RunSettings, environment, fingerprint
 from eval_harness.results.schema import (
@@ -175,7 +175,7 @@ def open_job(job: Job, context: RunContext) -> OpenJob:
 def run_job(job: Job, context: RunContext) -> list[Result]:
     """Do a job, or what is left of it."""
     opened = open_job(job, context)
-    with own_folder(job.folder) if context.is_main else nullcontext():
+    with locked_folder(job.folder) if context.is_main else nullcontext():
         asked = run_file(opened)
         if context.is_main:
             claim(job.folder, asked, context.options.overwrite)
@@ -230,8 +230,8 @@ def model_info(loaded: LoadedModel) -> ModelInfo:
         weights_sha256=loaded.weights_sha256,
         preset=loaded.preset,
         parameters=loaded.parameters,
-        pretraining_corpora=loaded.own_corpora,
-        pretraining_train_only=loaded.own_train_only,
+        pretraining_corpora=loaded.config_corpora,
+        pretraining_train_only=loaded.config_train_only,
         origin=None if loaded.origin is None else loaded.origin.kind,
         evidence=None if loaded.origin is None else loaded.origin.evidence,
         source=source_file(loaded),
@@ -412,7 +412,7 @@ def scored(task: Any, opened: OpenJob, predictions: Predictions, notes: dict[str
             fingerprint=data.fingerprint,
             records=counts,
             labels=score.labels,
-            contamination=contamination_state(corpora, data.dataset, loaded.own_train_only, data.fingerprint),
+            contamination=contamination_state(corpora, data.dataset, loaded.config_train_only, data.fingerprint),
             release=release_info(data.copy, job.run.label_column),
         ),
         metrics=score.metrics,

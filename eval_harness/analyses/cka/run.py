@@ -40,7 +40,7 @@ from eval_harness.analyses.trained import data_options, ids_digest, open_split, 
 from eval_harness.data.records import Datasets
 from eval_harness.data.windows import RunData, Windows, consecutive_windows, mean_by_record
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice
-from eval_harness.results.folders import own_folder
+from eval_harness.results.folders import locked_folder
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import read_json, utc_now
 from eval_harness.runner.job import extractor_digest, model_info, say
@@ -207,7 +207,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
         "records": ids_digest(data.test.record_ids),
     }
     path = options.output / CKA_FILE
-    with own_folder(options.output):
+    with locked_folder(options.output):
         asked = CkaResult(
             settings=settings, synthetic=bool(data.deviations.get("synthetic")),
             part_of_release=data.deviations.get(RECORDS), data=used,

@@ -35,7 +35,7 @@ from eval_harness.metrics.checks import checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MAE
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.comparison import repeated_patients
-from eval_harness.results.folders import own_folder
+from eval_harness.results.folders import locked_folder
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import Estimate, utc_now
 from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, ResampleUnit, patient_groups
@@ -128,7 +128,7 @@ def run_robustness(options: RobustnessOptions) -> list[RobustnessResult]:
             raise unknown_name("training run", name, names)
     output = options.output or run_folder.folder / FOLDER
     results = []
-    with own_folder(output):
+    with locked_folder(output):
         for name in options.runs or names:
             trained = open_trained(run_folder, name, **options.open_options)
             results.append(_analyse(trained, chosen, options, output / f"robustness_{name}.json"))

@@ -25,8 +25,8 @@ from eval_harness.analyses.transfer.schema import MappedLabel, TransferResult, T
 from eval_harness.config.options import ReopenOptions
 from eval_harness.data.records import Datasets
 from eval_harness.data.windows import Split, evenly_spaced
-from eval_harness.results.contamination import declared, own_train_only, state
-from eval_harness.results.folders import own_folder
+from eval_harness.results.contamination import config_train_only, declared, state
+from eval_harness.results.folders import locked_folder
 from eval_harness.results.predictions import Predictions, read_predictions, write_predictions
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import LabelResult, PredictionsFile, utc_now
@@ -79,7 +79,7 @@ def run_transfer(options: TransferOptions) -> list[TransferResult]:
     wanted = dict.fromkeys(there[task] for task in options.tasks or there)
     output = options.output or run_folder.folder / FOLDER
     results = []
-    with own_folder(output):
+    with locked_folder(output):
         for name in wanted:
             trained = open_trained(run_folder, name, **options.open_options)
             tasks = [task for task in trained.tasks if not options.tasks or task.name in options.tasks]
@@ -313,5 +313,5 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
         column=options.column,
         split=options.split,
         records=len(target.split),
-        contamination=state(corpora, options.to, own_train_only(trained.classifier.config), target.data.fingerprint),
+        contamination=state(corpora, options.to, config_train_only(trained.classifier.config), target.data.fingerprint),
     )
