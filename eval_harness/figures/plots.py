@@ -133,8 +133,10 @@ def write_figure(figure: Figure, stem: Path, kinds: Sequence[str] = ("svg", "png
     for kind in kinds:
         path = stem.with_name(f"{stem.name}.{kind}")
         metadata = {"svg": {"Date": None}, "png": {"Software": None}}.get(kind)
-        # Matplotlib names the parts of an SVG by chance without a salt, and turns its letters into shapes.
-        with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": stem.name, "svg.fonttype": "none"}):
+        # Matplotlib names the parts of an SVG by chance without a salt, and turns its letters into shapes. A salt that
+        # is the word "none" would be read as no salt.
+        settings = {"svg.hashsalt": f"figure {stem.name}", "svg.fonttype": "none"}
+        with atomic_path(path) as temporary, matplotlib.rc_context(settings):
             figure.savefig(temporary, format=kind, metadata=metadata)
         written.append(path)
     return written
