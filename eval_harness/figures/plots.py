@@ -135,8 +135,8 @@ def write_figure(figure: Figure, stem: Path, kinds: Sequence[str] = ("svg", "png
         metadata = {"svg": {"Date": None}, "png": {"Software": None}}.get(kind)
         # Matplotlib names the parts of an SVG by chance without a salt, and turns its letters into shapes. A salt that
         # is the word "none" would be read as no salt.
-        settings = {"svg.hashsalt": f"figure {stem.name}", "svg.fonttype": "none"}
-        with atomic_path(path) as temporary, matplotlib.rc_context(settings):
+        salt = f"figure {stem.name}"
+        with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
             figure.savefig(temporary, format=kind, metadata=metadata)
         written.append(path)
     return written
