@@ -133,9 +133,10 @@ def write_figure(figure: Figure, stem: Path, kinds: Sequence[str] = ("svg", "png
     for kind in kinds:
         path = stem.with_name(f"{stem.name}.{kind}")
         metadata = {"svg": {"Date": None}, "png": {"Software": None}}.get(kind)
-        # Matplotlib names the parts of an SVG by chance without a salt, takes "none" for no salt, and turns letters
-        # into shapes.
-        with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
+        # Matplotlib names the parts of an SVG by chance without a salt, and turns its letters into shapes. A salt that
+        # is the word "none" would be read as no salt.
+        salt = f"figure {stem.name}"
+        with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
             figure.savefig(temporary, format=kind, metadata=metadata)
         written.append(path)
     return written

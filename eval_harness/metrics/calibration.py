@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from eval_harness.metrics.checks import Values, checked_pair, ratio
 from eval_harness.metrics.registry import Metric
@@ -145,6 +144,8 @@ def class_squares(true: Values, prob: Values) -> SquaredCalibration:
 
 def _squares(outcome: NDArray[np.float64], prob: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
     """Debiased square, chance variance and influences (records,) of one class."""
+    from scipy.stats import rankdata  # here, because listings read the entries below and start without scipy
+
     records = outcome.size
     bins = min(BINS, max(records // LEAST_PER_BIN, 1))
     # By the lowest rank of a tie, so that equal probabilities share a bin in whatever order the records come.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from eval_harness.metrics.checks import Values, checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, Metric
@@ -109,6 +108,8 @@ def paper_mean(values: NDArray[np.float64]) -> float:
 
 def _area(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
     """The exact area from mid-ranks (Mann-Whitney), so ties count one half."""
+    from scipy.stats import rankdata  # here, because listings read the entries below and start without scipy
+
     has_target = ~np.isnan(true)
     positive = true[has_target] == 1
     positives, negatives = int(positive.sum()), int((~positive).sum())

@@ -124,7 +124,7 @@ class Score:
         metrics: for classes macro_auroc, macro_auroc_paper, and the means over labels of AUPRC, F1, sensitivity and
             specificity (at thresholds chosen on validation), Brier score and calibration error, and the debiased
             calibration error over all labels; for regression mae (pooled, as published) and macro_mae (mean over
-            targets).
+            targets); then whatever else `eval_harness.metrics.registry` lists, without an interval.
         per_label: one entry per scored label, in the order of the task.
         labels: published and scored labels, and the missing ones.
         records: number of test records.
