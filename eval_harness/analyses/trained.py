@@ -69,7 +69,7 @@ def open_split(
         raise InputError(f"Unknown split {split!r}; allowed: {', '.join(SPLITS)}.")
     prepared = datasets.open(dataset)
     part = prepared.splits[split]
-    table = {column: list(part[column]) for column in ("record_id", "patient_id", "age", "sex")}
+    table = {column: part[column][:] for column in ("record_id", "patient_id", "age", "sex")}
     targets = np.zeros((len(part), 0), dtype=np.float32)
     length = window_length(seconds, prepared.sampling_rate)
     chosen = make_split(split, SignalReader(part), table, targets, length, records)

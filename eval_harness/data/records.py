@@ -97,7 +97,7 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
         else:
             labels = target_matrix(part, run.label_column, available, classes)
             targets = np.hstack([labels, value_matrix(part, list(prepared.targets), values)])
-        table = {column: list(part[column]) for column in ("record_id", "patient_id", "age", "sex")}
+        table = {column: part[column][:] for column in ("record_id", "patient_id", "age", "sex")}
         splits.append(make_split(name, SignalReader(part), table, targets, length, options.limit))
     refuse_empty(splits, run.dataset)
     train, validation, test = splits
