@@ -16,7 +16,7 @@ from pathlib import Path
 from mutmut.stats import status_by_exit_code
 
 FOLDER = Path("mutants")
-NOTICED = ("killed", "timeout")
+NOTICED = ("killed", "timeout", "segfault")
 
 
 def read(folder: Path) -> dict[str, dict[str, str]]:

@@ -1,5 +1,7 @@
 """The registered datasets: every file of `dataset_scripts/published/` that holds an instance named `DATASET`.
 
+Files whose name begins with an underscore hold what several datasets share.
+
 A user's own archive is no member of the list; it is named by the path of the YAML file that describes it.
 """
 
@@ -30,6 +32,8 @@ def datasets() -> Mapping[str, ECGDataset]:
     """
     found: dict[str, ECGDataset] = {}
     for module in pkgutil.iter_modules(sets.__path__):
+        if module.name.startswith("_"):
+            continue
         dataset = getattr(importlib.import_module(f"{sets.__name__}.{module.name}"), "DATASET", None)
         if not isinstance(dataset, ECGDataset):
             raise TypeError(

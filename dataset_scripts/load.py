@@ -24,7 +24,7 @@ from dataset_scripts.core.report import check_unreadable, read_report
 from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean
 from ecg_hub.names import home
-from ecg_hub.utils.renamed import renamed_argument
+from ecg_hub.renamed import renamed_argument
 
 MOCK_FILE = "mock.json"
 DERIVED_FOLDER = "derived"

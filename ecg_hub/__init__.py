@@ -15,8 +15,8 @@ from typing import Any as _Any
 from ecg_hub.catalog import public_classes as _public_classes
 from ecg_hub.names import disable_xet as _disable_xet
 from ecg_hub.registration import install as _install
+from ecg_hub.renamed import renamed_argument as _renamed_argument
 from ecg_hub.utils import __version__ as __version__
-from ecg_hub.utils.renamed import renamed_argument as _renamed_argument
 
 # Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here. A
 # test holds it against the catalogue.

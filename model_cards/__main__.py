@@ -14,16 +14,16 @@ from model_cards.card import complete_card
 from model_cards.facts import MEASURED, measured
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write the cards.
 
     Args:
-        words: command line; by default that of the process.
+        arguments: command line; by default that of the process.
     """
     parser = argparse.ArgumentParser(prog="python -m model_cards", description="Write all model cards.")
     parser.add_argument("--measure", action="store_true", help="count multiply-accumulates and tokens again (a minute)")
     parser.add_argument("--output", type=Path, help="write ALIAS.md there instead of the models' folders")
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     if options.measure:
         write_measured(MEASURED)
         measured.cache_clear()
@@ -40,11 +40,11 @@ def write_measured(path: Path) -> None:
     """
     text = path.read_text(encoding="utf-8")
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    known = yaml.safe_load(text)
+    before = yaml.safe_load(text)
     lines = [head]
     for entry in catalog.models().values():
         macs, tokens = count(entry)
-        facts = {"parity": known[entry.alias]["parity"], "macs": macs, "tokens": tokens}
+        facts = {"parity": before[entry.alias]["parity"], "macs": macs, "tokens": tokens}
         lines.append(f"{entry.alias}:\n")
         for name, value in facts.items():
             flow = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=200).strip()

@@ -179,11 +179,11 @@ def _pretraining(entry: ModelEntry) -> str:
 
 
 def _overlap(entry: ModelEntry) -> str:
-    words = {"seen": "seen in pre-training", "clean": "not seen", "unknown": "unknown"}
-    found: dict[str, list[str]] = {word: [] for word in words}
+    titles = {"seen": "seen in pre-training", "clean": "not seen", "unknown": "unknown"}
+    by_state: dict[str, list[str]] = {word: [] for word in titles}
     for dataset in sorted(known_datasets()):
-        found[state(entry.pretraining_corpora, dataset)].append(dataset)
-    return "\n".join(f"- {words[word]}: {', '.join(names)}" for word, names in found.items() if names)
+        by_state[state(entry.pretraining_corpora, dataset)].append(dataset)
+    return "\n".join(f"- {titles[word]}: {', '.join(names)}" for word, names in by_state.items() if names)
 
 
 def _records(count: int | None, approximate: bool) -> str:

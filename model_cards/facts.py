@@ -97,11 +97,11 @@ def pretraining() -> dict[str, Pretraining]:
 @cache
 def measured() -> dict[str, Measured]:
     """Return the measured numbers by alias."""
-    found = {}
+    numbers = {}
     for alias, fields in _read(MEASURED.name).items():
         parity = {name: Bound(**bound) for name, bound in fields["parity"].items()}
-        found[alias] = Measured(parity, fields["macs"], fields["tokens"])
-    return found
+        numbers[alias] = Measured(parity, fields["macs"], fields["tokens"])
+    return numbers
 
 
 def hand_written(path: Path) -> dict[str, str]:

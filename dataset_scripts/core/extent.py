@@ -63,18 +63,18 @@ def extent(release: Release | None, copy: Copy | None, used: Mapping[str, int] |
         if copy.read != release.records:
             return Extent("partial", {RECORDS: f"{copy.read}/{release.records} in all"})
         expected = copy.records
-    found = {} if copy is None or dict(copy.records) != dict(expected) else _other_content(release, copy)
+    differences = {} if copy is None or dict(copy.records) != dict(expected) else _other_content(release, copy)
     short = [f"{taken[split]}/{expected[split]} {split}" for split in SPLITS if taken[split] != expected[split]]
     if short:
-        found = {RECORDS: "; ".join(short), **found}
-    return Extent("partial" if found else "whole", found)
+        differences = {RECORDS: "; ".join(short), **differences}
+    return Extent("partial" if differences else "whole", differences)
 
 
 def _other_content(release: Release, copy: Copy) -> dict[str, str]:
     """Labels and folds that are not the release's; of other records they could not be the same."""
-    known = release.label_hashes
-    columns = [column for column, digest in copy.label_sha256.items() if known.get(column, digest) != digest]
-    found = {LABELS: f"{', '.join(columns)} other than {release.version}"} if columns else {}
+    published = release.label_hashes
+    columns = [column for column, digest in copy.label_sha256.items() if published.get(column, digest) != digest]
+    differences = {LABELS: f"{', '.join(columns)} other than {release.version}"} if columns else {}
     if copy.fold_sha256 and release.fold_sha256 and copy.fold_sha256 != release.fold_sha256:
-        found[FOLDS] = f"other than {release.version}"
-    return found
+        differences[FOLDS] = f"other than {release.version}"
+    return differences

@@ -61,8 +61,8 @@ def _size_and_time(entry: os.DirEntry[str]) -> str:
 def record_digest(record: RawRecord, signal: Signal) -> str:
     """Return 32 hexadecimal digits over everything that the store holds of one record."""
     digest = hashlib.blake2b(digest_size=16)
-    known = [record.record_id, record.patient_id, record.age, record.sex, signal.sampling_rate]
-    digest.update(canonical_json([known, {**record.metadata, **signal.metadata}]).encode())
+    identity = [record.record_id, record.patient_id, record.age, record.sex, signal.sampling_rate]
+    digest.update(canonical_json([identity, {**record.metadata, **signal.metadata}]).encode())
     for array in (signal.gain_uv, signal.baseline, signal.samples):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -77,6 +77,7 @@ def stratify_groups(
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
     try:
+        # CODE-15 and EchoNext sort patients as numbers, SPH and ZZU pECG as text; the order decides ties.
         names = sorted(members, key=int) if numeric else sorted(members)
     except (TypeError, ValueError) as error:
         raise InputError(f"A group cannot be sorted as a {'whole number' if numeric else 'text'}: {error}.") from None
@@ -111,10 +112,12 @@ class _Stratifier:
     """The state of one run: what is unassigned, and what every fold has been given."""
 
     def __init__(self, labels: Sequence[Sequence[str]], sizes: Sequence[int], folds: int, seed: int) -> None:
+        # The order of the classes decides ties, so it is part of the result.
         names = sorted({label for row in labels for label in row})
         index = {name: number for number, name in enumerate(names)}
         self.rows = [[index[label] for label in row] for row in labels]
         self.sizes = sizes
+        # The legacy generator: published folds were drawn with it, and newer ones draw other numbers.
         self.random = np.random.RandomState(seed)
         self.fold = np.full(len(labels), -1, dtype=np.int32)
         self.left = [0] * len(names)
@@ -134,20 +137,24 @@ class _Stratifier:
 
     def _rarest(self) -> int | None:
         """Return the label with the fewest occurrences in unassigned rows; ties by name."""
+        # Pairs compare by count, then by the number of the class.
         present = [(count, label) for label, count in enumerate(self.left) if count > 0]
         return min(present)[1] if present else None
 
     def _assign(self, label: int) -> None:
         """Give the unassigned rows of a label to folds: most occurrences first, then the last row."""
         waiting = [row for row in self.holders[label] if self.fold[row] < 0]
+        # Among equals the last row comes first, as in the published code; the first one would change nearly all folds.
         for row in sorted(waiting, key=lambda row: (-self.holders[label][row], -row)):
             self._give(row, self._choose(label))
 
     def _choose(self, label: int) -> int:
         """Return the fold that wants the label most, then the one with the most room, then one by lot."""
         given = self.given[label]
+        # Folds are of one size, so the one that was given least wants the label most.
         fewest = min(given)
         wanting = [fold for fold, count in enumerate(given) if count == fewest]
+        # No draw where one fold stands out: every draw moves the generator, and with it all later ties.
         if len(wanting) == 1:
             return wanting[0]
         lightest = min(self.load[fold] for fold in wanting)
@@ -157,6 +164,7 @@ class _Stratifier:
     def _give(self, row: int, fold: int) -> None:
         self.fold[row] = fold
         self.load[fold] += self.sizes[row]
+        # Repeats within a row count here too, as they do in the count rule.
         for label in self.rows[row]:
             self.given[label][fold] += 1
             self.left[label] -= 1

@@ -48,6 +48,7 @@ def encode(lists: Iterable[Sequence[str]], names: Sequence[str]) -> list[list[in
         >>> encode([["NORM", "AFIB", "NORM"], ["rare"]], names=["AFIB", "NORM"])  # a record may end up without a label
         [[0, 1], []]
     """
+    # PTB-XL names classes, SPH primary codes twice in a record; models are trained on 0 and 1.
     index = {name: position for position, name in enumerate(names)}
     return [sorted({index[label] for label in labels if label in index}) for labels in lists]
 
@@ -136,6 +137,7 @@ def split_by_fold(fold: np.ndarray, last: int) -> np.ndarray:
         >>> split_by_fold(np.array([-1, 1, 9, 10]), last=10).tolist()
         ['train', 'train', 'validation', 'test']
     """
+    # A record without a label has fold -1, which lies below the others and trains, as published.
     split = np.full(len(fold), "train", dtype=object)
     split[fold == last - 1] = "validation"
     split[fold == last] = "test"

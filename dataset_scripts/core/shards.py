@@ -124,8 +124,8 @@ def read_all(shard: Shard) -> Iterator[tuple[dict[str, Any], RawRecord, Signal |
 
 def example(record: RawRecord, signal: Signal, features: Features) -> dict[str, Any]:
     """Return one row of the store; what the record's own file says wins over the tables."""
-    known = {"record_id": record.record_id, "patient_id": record.patient_id, "age": record.age, "sex": record.sex}
-    values = {**known, **record.metadata, **signal.metadata}
+    identity = {"record_id": record.record_id, "patient_id": record.patient_id, "age": record.age, "sex": record.sex}
+    values = {**identity, **record.metadata, **signal.metadata}
     own = {"signal": signal.samples, "gain_uv": signal.gain_uv, "baseline": signal.baseline}
     values |= {**own, "sampling_rate": signal.sampling_rate}
     unknown = set(values) - set(features)

@@ -93,11 +93,11 @@ class CustomDataset(ECGDataset):
             DataError: the folder or what it must hold is missing, or none of the records can be read.
         """
         folder = self.find_folder() if data_dir is None else Path(data_dir).expanduser()
-        known = replace(self, folder=folder)
+        bound = replace(self, folder=folder)
         if self.about.sampling_rate is None:
-            known.check_folder(folder, 0)
-            return replace(known, sampling_rates=(_common_rate(known, folder),))
-        return known
+            bound.check_folder(folder, 0)
+            return replace(bound, sampling_rates=(_common_rate(bound, folder),))
+        return bound
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
         """Return the data folder after checking that signals and table are there.
@@ -257,12 +257,12 @@ def _listed(about: Description, data_dir: Path) -> tuple[list[dict[str, Any]], l
     lost = [Rejected(f"line {line}", about.table, f"line {line}: {reason}") for line, reason in table.damaged]
     files = [] if about.columns.file else list_files(data_dir, about)
     index = FileIndex(files, about)
-    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     used: dict[str, str] = {}
     for line, cells in table.rows:
         try:
             row = parse_row(cells, about.columns)
-            if row.record in found:
+            if row.record in rows:
                 raise ValueError(f"record {row.record!r} occurs a second time")
             file = listed_file(row.file, data_dir, about) if about.columns.file else index.find(row.record)
             if file in used:
@@ -271,10 +271,10 @@ def _listed(about: Description, data_dir: Path) -> tuple[list[dict[str, Any]], l
             name = cells[about.columns.record].strip() or f"line {line}"
             lost.append(Rejected(name, about.table, f"line {line}: {error}"))
             continue
-        found[row.record], used[file] = _store_row(row, file), row.record
+        rows[row.record], used[file] = _store_row(row, file), row.record
     surplus = [file for file in files if file not in used]
     excluded = [Rejected(without_ending(index.inside(file)), file, "not in the table") for file in surplus]
-    return list(found.values()), lost, excluded
+    return list(rows.values()), lost, excluded
 
 
 def _store_row(row: Row, file: str) -> dict[str, Any]:

@@ -33,30 +33,30 @@ def suffixes(about: Description) -> tuple[str, ...]:
     """Return the endings of all files that signals are read from, in both cases; ("",) where any file may be one."""
     if is_pattern(about) and about.format not in ("auto", "wfdb"):
         return ("",)
-    found = all_endings(about.format)
-    return (*found, *(ending.upper() for ending in found))
+    lower = all_endings(about.format)
+    return (*lower, *(ending.upper() for ending in lower))
 
 
 def list_files(data_dir: Path, about: Description) -> list[str]:
     """Return the signal files below a data folder, in POSIX form relative to it, sorted."""
-    known = endings(about.format)
+    wanted = endings(about.format)
     if is_pattern(about):
         paths: Iterable[Path] = (path for path in data_dir.glob(about.signals) if path.is_file())
         if about.format not in ("auto", "wfdb"):
-            known = ("",)
+            wanted = ("",)
     else:
         walked = os.walk(data_dir / about.signals)
         paths = (Path(folder) / name for folder, _, names in walked for name in names)
-    found = sorted(path.relative_to(data_dir).as_posix() for path in paths if path.name.lower().endswith(known))
+    files = sorted(path.relative_to(data_dir).as_posix() for path in paths if path.name.lower().endswith(wanted))
     table = PurePosixPath(about.table).as_posix() if about.table else ""
-    found = [name for name in found if name != table]
-    if not found:
-        looked = f"{about.signals!r}" if is_pattern(about) else f"{', '.join(known)} below {about.signals!r}"
+    files = [name for name in files if name != table]
+    if not files:
+        looked = f"{about.signals!r}" if is_pattern(about) else f"{', '.join(wanted)} below {about.signals!r}"
         raise DataError(
             f"{str(data_dir)!r} of {about.name!r} holds no signal file ({looked}). Correct folder, signals or format "
             "in the description."
         )
-    return found
+    return files
 
 
 def without_ending(name: str) -> str:
@@ -87,15 +87,15 @@ class FileIndex:
 
     def find(self, record: str) -> str:
         """Return the file of a record."""
-        found = self._paths.get(record) or self._names.get(record) or []
-        if not found:
+        matches = self._paths.get(record) or self._names.get(record) or []
+        if not matches:
             raise ValueError(f"no signal file named {record!r} below {self.folder!r}")
-        if len(found) > 1:
+        if len(matches) > 1:
             raise ValueError(
-                f"several signal files are named {record!r}: {', '.join(found[:3])}; name the right one in a column "
+                f"several signal files are named {record!r}: {', '.join(matches[:3])}; name the right one in a column "
                 "and give it as columns.file"
             )
-        return found[0]
+        return matches[0]
 
 
 def listed_file(cell: str, data_dir: Path, about: Description) -> str:

@@ -89,14 +89,14 @@ def parse_row(cells: Mapping[str, str], columns: Columns) -> Row:
 def _labels(cells: Mapping[str, str], columns: Columns) -> list[str]:
     if isinstance(columns.labels, str):
         return [part.strip() for part in cells[columns.labels].split(columns.separator) if part.strip()]
-    found = []
+    labels = []
     for column, label in columns.label_columns().items():
         cell = cells[column].strip().lower()
         if cell not in _FLAGS:
             raise ValueError(f"column {column!r} holds {cells[column]!r}; 0 or 1 is expected")
         if _FLAGS[cell]:
-            found.append(label)
-    return found
+            labels.append(label)
+    return labels
 
 
 def _number(cells: Mapping[str, str], column: str) -> float | None:
@@ -149,9 +149,9 @@ def _check_words(path: Path, table: TextTable, columns: Columns) -> None:
         checks.append((columns.sex, columns.sexes(), remedy))
     if columns.split:
         checks.append((columns.split, SPLIT_WORDS, f"%s is none of {', '.join(SPLIT_WORDS)}"))
-    for column, known, remedy in checks:
+    for column, allowed, remedy in checks:
         cells = (cells[column].strip() for _, cells in table.rows)
-        unknown = sorted({cell for cell in cells if cell and cell.lower() not in known})
+        unknown = sorted({cell for cell in cells if cell and cell.lower() not in allowed})
         if unknown:
             raise DataError(
                 f"The table {str(path)!r}: column {column!r} holds {', '.join(map(repr, unknown[:5]))}; "
@@ -278,8 +278,8 @@ def standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, lis
     out = np.full(values.shape, np.nan, dtype=np.float32)
     deviations = [1.0] * values.shape[1]
     for column in range(values.shape[1]):
-        known = values[train & np.isfinite(values[:, column]), column]
-        if len(known):
-            deviations[column] = float(known.std()) or 1.0
-            out[:, column] = (values[:, column] - known.mean()) / deviations[column]
+        measured = values[train & np.isfinite(values[:, column]), column]
+        if len(measured):
+            deviations[column] = float(measured.std()) or 1.0
+            out[:, column] = (values[:, column] - measured.mean()) / deviations[column]
     return out, deviations

@@ -43,16 +43,16 @@ def read_dicom(path: Path, lead_names: Mapping[str, str]) -> Channels:
 
 def _rhythm(path: Path, groups: list[Any]) -> int:
     """Return the number of the longest group that is as recorded."""
-    found = []
+    rhythms = []
     for number, group in enumerate(groups):
         label = str(group.get("MultiplexGroupLabel") or "").upper()
         derived = str(group.get("WaveformOriginality") or "").upper() == "DERIVED"
         if not derived and "MEDIAN" not in label and "AVERAGE" not in label:
             seconds = int(group.NumberOfWaveformSamples) / float(group.SamplingFrequency)
-            found.append((seconds, int(group.NumberOfWaveformChannels), -number))
-    if not found:
+            rhythms.append((seconds, int(group.NumberOfWaveformChannels), -number))
+    if not rhythms:
         raise DataError(f"{path.name} holds derived waveforms only (median beats), no rhythm strip")
-    return -max(found)[2]
+    return -max(rhythms)[2]
 
 
 def _channels(path: Path, group: Any, stored: np.ndarray, lead_names: Mapping[str, str]) -> Channels:

@@ -38,21 +38,21 @@ def endings(form: str) -> tuple[str, ...]:
 
 def all_endings(form: str) -> tuple[str, ...]:
     """Return the endings of every file that belongs to a record of a format."""
-    beside = [ending for name, found in _BESIDE.items() if form in ("auto", name) for ending in found]
+    beside = [ending for name, others in _BESIDE.items() if form in ("auto", name) for ending in others]
     return (*endings(form), *beside)
 
 
 def format_of(path: Path, about: Description) -> str:
     """Return the format of a file: the one described, else by its ending."""
-    found = about.format if about.format != "auto" else ENDINGS.get(path.suffix.lower())
-    if found is None:
+    form = about.format if about.format != "auto" else ENDINGS.get(path.suffix.lower())
+    if form is None:
         raise DataError(
             f"{path.name}: the ending {path.suffix!r} names no format ({', '.join(ENDINGS)}); "
             "say format: wfdb, edf, dicom, muse, csv or parquet in the description"
         )
-    if found in BARE_FORMATS and (about.unit is None or about.sampling_rate is None):
+    if form in BARE_FORMATS and (about.unit is None or about.sampling_rate is None):
         raise DataError(f"{path.name}: such a file states no unit and no rate; add unit: mV and sampling_rate: 500")
-    return found
+    return form
 
 
 def read_signal(path: Path, about: Description) -> Signal:

@@ -3,7 +3,8 @@
     from dataset_scripts.mock import mock_root, write
 
 One module per dataset, named like its file in `dataset_scripts/published/`, with a function `write(folder, records,
-seed, awkward, sampling_rates)` that writes the tree and returns the thresholds that suit its size.
+seed, awkward, sampling_rates)` that writes the tree and returns the thresholds that suit its size. The parts of the
+Challenge 2021 stand in one table, `dataset_scripts.mock.challenge.PARTS`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,8 +22,9 @@ from typing import Any
 from filelock import FileLock
 
 from dataset_scripts.catalog import datasets, get
-from dataset_scripts.core.spec import PathLike
+from dataset_scripts.core.spec import ECGDataset, PathLike
 from dataset_scripts.mock.simulator import SIMULATOR_VERSION
+from dataset_scripts.published._challenge import ChallengeDataset
 from ecg_hub.errors import InputError
 
 __all__ = ["available", "mock_root", "write"]
@@ -34,7 +37,7 @@ def available() -> list[str]:
         >>> "ptb-xl" in available()
         True
     """
-    return [name for name in datasets() if find_spec(_module(name)) is not None]
+    return [name for name, dataset in datasets().items() if find_spec(_module(dataset)) is not None]
 
 
 def write(
@@ -81,17 +84,17 @@ def write(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{str(target)!r} exists and is not an empty folder; choose another one.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
     try:
-        thresholds = _writer(dataset.name)(partial, records, seed, awkward, sampling_rates)
+        thresholds = _writer(dataset)(unfinished, records, seed, awkward, sampling_rates)
         about = {"synthetic": True, "dataset": dataset.name, "records": records, "seed": seed, "thresholds": thresholds}
         about["simulator_version"] = SIMULATOR_VERSION
-        (partial / "mock.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, target)
+        (unfinished / "mock.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        os.replace(unfinished, target)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return target
 
 
@@ -116,11 +119,13 @@ def mock_root(cache_dir: PathLike, names: Sequence[str] | str, records: int = 10
     return root
 
 
-def _module(name: str) -> str:
-    return f"{__name__}.{name.replace('-', '_')}"
+def _module(dataset: ECGDataset) -> str:
+    name = "challenge" if isinstance(dataset, ChallengeDataset) else dataset.name.replace("-", "_")
+    return f"{__name__}.{name}"
 
 
-def _writer(name: str) -> Any:
-    if find_spec(_module(name)) is None:
-        raise InputError(f"There is no mock writer for {name!r}; available: {', '.join(available())}.")
-    return import_module(_module(name)).write
+def _writer(dataset: ECGDataset) -> Callable[..., dict[str, Any]]:
+    if find_spec(_module(dataset)) is None:
+        raise InputError(f"There is no mock writer for {dataset.name!r}; available: {', '.join(available())}.")
+    write_tree: Callable[..., dict[str, Any]] = import_module(_module(dataset)).write
+    return partial(write_tree, dataset.name) if isinstance(dataset, ChallengeDataset) else write_tree

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.challenge import FOLDS, SAMPLING_RATE, ChallengeDataset, first_rows
 from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
+from dataset_scripts.published import cpsc2018, cpsc_extra, georgia, ningbo
+from dataset_scripts.published._challenge import FOLDS, SAMPLING_RATE, ChallengeDataset, first_rows
 from ecg_hub.errors import InputError
 from ecg_hub.input.samples import MISSING
 
@@ -93,7 +94,7 @@ class Part:
 
 
 @dataclass
-class MockRecord:
+class ChallengeRecord:
     """One record to be written."""
 
     name: str
@@ -114,25 +115,96 @@ def parse_cases(text: str) -> tuple[Case, ...]:
     return tuple((float(weight), tuple(codes)) for weight, *codes in items)
 
 
-def write_part(
-    part: Part, folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None
+PARTS: Mapping[str, Part] = {
+    cpsc2018.DATASET.name: Part(
+        dataset=cpsc2018.DATASET,
+        long=(0.35, 30),
+        cut=True,
+        mean_age=60,
+        written=datetime(2020, 5, 12, 12, 33, 59),
+        other="Q0001",
+        cases=parse_cases("""
+            918 NSR | 976 AF | 1533 RBBB | 172 AF RBBB | 686 IAVB | 10 IAVB RBBB | 179 LBBB | 29 AF LBBB | 532 PAC
+            55 PAC RBBB | 607 VEB | 51 VEB RBBB | 784 STD | 30 STD AF | 185 STE | 20 STE RBBB | 12 RBBB PAC VEB
+        """),
+    ),
+    cpsc_extra.DATASET.name: Part(
+        dataset=cpsc_extra.DATASET,
+        long=(0.35, 30),
+        cut=True,
+        mean_age=63,
+        written=datetime(2020, 5, 15, 15, 35, 30),
+        other="A0001",
+        cases=parse_cases("""
+            330 NSSTTA | 300 OldMI | 110 OldMI NSSTTA | 60 OldMI STach | 90 MI | 60 MI NSSTTA | 70 MIs | 60 MIs NSSTTA
+            110 STIAb | 60 STIAb NSSTTA | 60 STach NSSTTA | 70 Brady | 40 PVC NSSTTA | 30 PVC OldMI | 45 CMI
+            40 LVH NSSTTA | 20 LVH OldMI | 40 AF NSSTTA | 30 CRBBB NSSTTA | 28 IAVB OldMI | 24 IRBBB NSSTTA
+            20 PAC NSSTTA | 18 STE MI | 16 AnMI NSSTTA | 16 STD | 14 AFL | 14 SVPB NSSTTA | 12 SB OldMI
+            11 ILBBB NSSTTA | 10 LAH NSSTTA | 10 AFAFL | 10 LBBB NSSTTA | 7 CHB | 6 TAb | 6 IIAVB OldMI | 5 RVH NSSTTA
+            5 RAH NSSTTA | 4 ATach PAC NSSTTA | 3 SA NSSTTA | 3 VF
+        """),
+    ),
+    georgia.DATASET.name: Part(
+        dataset=georgia.DATASET,
+        cut=True,
+        mean_age=61,
+        written=datetime(2020, 5, 5, 14, 50, 55),
+        other="JS10647",
+        cases=parse_cases("""
+            175 NSR | 70 TAb | 50 TAb SB | 45 TAb LVH | 40 SB | 35 SB SA | 60 NSSTTA | 35 NSSTTA STach | 25 NSSTTA LAD
+            40 STach | 35 STach LAE | 45 LQT TAb | 30 LQT STIAb | 20 LQT LIs | 35 LVH LAE | 25 LVH SB | 35 STIAb
+            20 STIAb LAD | 20 LAD IAVB | 30 LIs LVH TAb | 20 LIs IIs | 25 IIs TInv | 20 LAE SB | 25 TInv TAb
+            18 TInv STIAb | 30 IAVB | 20 IAVB SB | 30 PAC | 15 PAC QAb | 25 AF NSSTTA | 15 AF TAb | 20 RBBB
+            12 RBBB LAD | 18 QAb STIAb | 15 SA | 20 IRBBB | 18 LQRSV TAb | 18 VPB | 10 VPB LAD | 14 AnMIs LIs
+            14 AnMIs TInv | 18 LBBB | 6 LBBB LAE | 14 NSIVCB LAD | 12 AFL | 10 LAnFB LAD | 10 ERe SB | 9 STE SB | 8 BBB
+            6 ILBBB LVH | 6 RVH RAD | 4 RAD STach | 5 AVB SB | 5 LAA SB | 5 VH TAb | 4 AH LVH | 4 AP | 4 VPP
+            3 VEB LQT | 3 STD | 3 SVT | 2 ATach | 2 CRBBB | 2 LPFB RAD | 2 IIAVB | 2 AJR | 2 RAAb STach | 2 ALR SB
+            2 RAb TAb
+        """),
+    ),
+    ningbo.DATASET.name: Part(
+        dataset=ningbo.DATASET,
+        mean_age=58,
+        written=datetime(2021, 3, 25, 14, 20, 37),
+        other="JS00001",
+        cases=parse_cases("""
+            260 SB | 60 SB TAb | 45 SB LVHV | 30 SB SA | 25 SB STC TAb | 20 SB ERe | 20 SB CVCL/CCVCL | 15 SB LAD
+            15 SB STIAb | 110 NSR | 30 NSR TAb | 22 NSR LVHV | 20 NSR PAC | 20 NSR PVC | 15 NSR TInv | 12 NSR LQRSV
+            10 NSR QAb | 10 NSR RAD | 100 STach | 35 STach STC TAb | 20 STach TInv | 12 STach RAD | 10 STach LQRSV
+            80 AFL | 45 AFL STC | 35 AFL TAb | 25 AFL LVHV | 20 AFL PVC | 15 AFL CRBBB | 12 AFL STD | 50 SA
+            15 SA STIAb | 35 PR | 25 NSR TInv TAb | 20 STD LVHV NSR | 14 LVH STC SB | 10 LVH LVHV NSR | 22 CRBBB NSR
+            12 CRBBB SB | 20 IAVB SB | 12 IAVB NSR | 18 LAD NSR | 16 PRWP NSR | 14 NSIVCB SB | 10 BBB NSR
+            10 LAnFB LAD NSR | 9 LQT SB | 8 IRBBB SB | 8 ARH | 8 CLBBB NSR | 3 LBBB SB | 7 TPW STach | 6 RBBB SB
+            6 ATach | 5 AVJR | 5 SVT | 4 UAb SB | 4 FB NSR | 4 PVT | 4 PPW NSR | 4 RVH RAD NSR | 4 VEsR | 3 MI SB
+            3 AVB SB | 3 CHB | 3 WPW NSR | 3 BPAC NSR | 3 JE SB | 3 AVD SB | 3 VF | 3 IIAVB SB | 3 AnMI NSR
+            3 AMI STach | 3 VEsB SB | 2 PWC SB | 2 LPR SB | 2 RAH STach | 2 SARR SB | 2 RAHV NSR | 2 MoI NSR | 2 JTach
+            2 SPRI STach | 2 AVRT | 2 AED SB | 2 AAR | 2 AIVR | 2 AJR | 2 JPC SB
+        """),
+    ),
+}
+"""The parts with a mock tree, by the name of the dataset; cases are what occurs together, and how often."""
+
+
+def write(
+    name: str, folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None
 ) -> dict[str, Any]:
     """Write the tree of a part and return the thresholds that suit its size."""
+    part = PARTS[name]
     title = part.dataset.title
     check_rates(title, (SAMPLING_RATE,), sampling_rates)
     entries = plan(part, records, seed)
     for entry, kind in awkward_cases(entries, AWKWARD, awkward, records):
         _spoil(entry, kind, part)
-    place = folder / "training" / part.dataset.part
+    part_folder = folder / "training" / part.dataset.part
     for group in {entry.group for entry in entries}:
-        (place / f"g{group}").mkdir(parents=True)
+        (part_folder / f"g{group}").mkdir(parents=True)
     for entry in entries:
-        _write_record(place, entry, seed)
+        _write_record(part_folder, entry, seed)
     (folder / "LICENSE.txt").write_text(NOTICE, encoding="ascii")
     return {"min_count": max(1, records // RECORDS_PER_FLOOR), "folds": FOLDS if records >= SMALL else 5}
 
 
-def plan(part: Part, records: int, seed: int) -> list[MockRecord]:
+def plan(part: Part, records: int, seed: int) -> list[ChallengeRecord]:
     """Draw the records in the order of their names: cases, lengths, people."""
     names = part.dataset.names
     most = names.last - names.first + 1
@@ -152,30 +224,32 @@ def plan(part: Part, records: int, seed: int) -> list[MockRecord]:
         for _ in range(count)
     ]
     return [
-        _entry(part, names.name(number), place, drawn[case][1], np.random.default_rng([seed, 2, number]))
-        for place, (number, case) in enumerate(zip(numbers, rng.permutation(records), strict=True))
+        _entry(part, names.name(number), position, drawn[case][1], np.random.default_rng([seed, 2, number]))
+        for position, (number, case) in enumerate(zip(numbers, rng.permutation(records), strict=True))
     ]
 
 
-def _entry(part: Part, name: str, place: int, abbreviations: tuple[str, ...], rng: np.random.Generator) -> MockRecord:
+def _entry(
+    part: Part, name: str, position: int, abbreviations: tuple[str, ...], rng: np.random.Generator
+) -> ChallengeRecord:
     code_of = {row["abbreviation"]: row["code"] for row in reversed(first_rows(part.dataset.code_table))}
     share, longest = part.long
     seconds = 10.0 if rng.random() >= share else float(rng.uniform(10, longest))
     samples = round(seconds * SAMPLING_RATE)
-    return MockRecord(
+    return ChallengeRecord(
         name=name,
-        group=1 + place // GROUP,
+        group=1 + position // GROUP,
         codes=tuple(code_of[abbreviation] for abbreviation in abbreviations),
         abbreviations=abbreviations,
-        samples=SHORT_SAMPLES if part.cut and place % ONE_SHORT_IN == ONE_SHORT_IN // 2 else samples,
+        samples=SHORT_SAMPLES if part.cut and position % ONE_SHORT_IN == ONE_SHORT_IN // 2 else samples,
         age=int(np.clip(rng.normal(part.mean_age, 16), 4, 98)),
         female=bool(rng.random() < 0.44),
-        written=part.written + timedelta(seconds=11 * place),
+        written=part.written + timedelta(seconds=11 * position),
         rewritten=bool(rng.random() < 0.2),
     )
 
 
-def _spoil(entry: MockRecord, kind: str, part: Part) -> None:
+def _spoil(entry: ChallengeRecord, kind: str, part: Part) -> None:
     """Make a record awkward as far as its name, codes and length go; the rest is done when it is written."""
     entry.awkward = kind
     if kind == "record of another part":
@@ -190,7 +264,7 @@ def _spoil(entry: MockRecord, kind: str, part: Part) -> None:
         entry.samples = SHORT_SAMPLES
 
 
-def _write_record(place: Path, entry: MockRecord, seed: int) -> None:
+def _write_record(part_folder: Path, entry: ChallengeRecord, seed: int) -> None:
     rng = np.random.default_rng([seed, 3, int(entry.name.lstrip("AEJQS"))])
     findings = {finding for abbreviation in entry.abbreviations for finding in FINDINGS_OF[abbreviation]}
     anatomy = draw_anatomy(rng, entry.age, entry.female)
@@ -202,7 +276,7 @@ def _write_record(place: Path, entry: MockRecord, seed: int) -> None:
         values[200:260, 7] = MISSING
     elif entry.awkward == "flat leads":
         values[:, 6:] = 0
-    stem = place / f"g{entry.group}" / entry.name
+    stem = part_folder / f"g{entry.group}" / entry.name
     if entry.awkward != "missing header":
         stem.with_suffix(".hea").write_text(header_text(entry, values), encoding="ascii")
     if entry.awkward != "missing signal":
@@ -210,11 +284,11 @@ def _write_record(place: Path, entry: MockRecord, seed: int) -> None:
         stem.with_suffix(".mat").write_bytes(content[:40_000] if entry.awkward == "truncated file" else content)
     if entry.awkward == "occurs twice":
         for suffix in (".hea", ".mat"):
-            (place / f"{entry.name}{suffix}").write_bytes(stem.with_suffix(suffix).read_bytes())
+            (part_folder / f"{entry.name}{suffix}").write_bytes(stem.with_suffix(suffix).read_bytes())
 
 
-def header_text(entry: MockRecord, values: np.ndarray) -> str:
-    """Return the header as released, or as the wfdb package writes it (`MockRecord.rewritten`); both forms are real."""
+def header_text(entry: ChallengeRecord, values: np.ndarray) -> str:
+    """Return the header as released, or as the wfdb package writes it (`rewritten`); both forms are real."""
     name = f"{entry.name}.mat" if entry.awkward == "name with a dot" else entry.name
     form, gain, mark, date = "16+24", "1000/mV", "#", f" {entry.written:%d-%b-%Y %H:%M:%S}"
     if entry.rewritten and entry.awkward != "name with a dot":

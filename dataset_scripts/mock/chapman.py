@@ -111,7 +111,7 @@ _MEASURED = (
 
 
 @dataclass
-class MockRecord:
+class ChapmanRecord:
     """One record to be written."""
 
     number: int
@@ -151,25 +151,25 @@ def floor(records: int) -> int:
     return min(records // RECORDS_PER_FLOOR, DATASET.thresholds["min_count"])
 
 
-def plan(records: int, seed: int) -> list[MockRecord]:
+def plan(records: int, seed: int) -> list[ChapmanRecord]:
     """Draw the records in the order of the table."""
     rng = np.random.default_rng([seed, 1])
     rare = [tuple(case.split()) for case in _RARE] if records >= FEWEST_FOR_RARE else []
     counts = case_counts(records - len(rare), [weight for weight, _ in CASES], floor(records))
     drawn = [labels for (_, labels), count in zip(CASES, counts, strict=True) for _ in range(count)] + rare
-    return [_entry(number, drawn[place], seed) for number, place in enumerate(rng.permutation(records))]
+    return [_entry(number, drawn[position], seed) for number, position in enumerate(rng.permutation(records))]
 
 
-def _entry(number: int, labels: tuple[str, ...], seed: int) -> MockRecord:
+def _entry(number: int, labels: tuple[str, ...], seed: int) -> ChapmanRecord:
     person = np.random.default_rng([seed, 2, number])
     moment = datetime(2018, 1, 12, 7, 33) + timedelta(minutes=37 * number, seconds=int(person.integers(0, 60)))
     name = f"MUSE_{moment:%Y%m%d_%H%M%S}_{number % 100:02d}000"
     mean = 45 if labels[0] in ("SR", "SA") else 62
     age = int(np.clip(person.normal(mean, 16), 10, 98))
-    return MockRecord(number, name, age, bool(person.random() < 0.44), labels)
+    return ChapmanRecord(number, name, age, bool(person.random() < 0.44), labels)
 
 
-def _write_signal(path: Path, entry: MockRecord, seed: int) -> None:
+def _write_signal(path: Path, entry: ChapmanRecord, seed: int) -> None:
     """Write one record as the original does: names of the leads, then 5,000 rows in multiples of 4.88 microvolt."""
     if entry.awkward == "missing file":
         return
@@ -208,7 +208,7 @@ def _damage(content: bytes, awkward: str) -> bytes:
     return content.decode().encode("utf-16") if awkward == "other encoding" else content
 
 
-def _write_tables(folder: Path, entries: Sequence[MockRecord], seed: int) -> None:
+def _write_tables(folder: Path, entries: Sequence[ChapmanRecord], seed: int) -> None:
     rng = np.random.default_rng([seed, 4])
     rows = [_row(entry, rng) for entry in entries]
     for entry, row in zip(entries, rows, strict=True):
@@ -232,7 +232,7 @@ def _write_tables(folder: Path, entries: Sequence[MockRecord], seed: int) -> Non
 _KINDS = ("rhythm", "condition")
 
 
-def _row(entry: MockRecord, rng: np.random.Generator) -> list[Any]:
+def _row(entry: ChapmanRecord, rng: np.random.Generator) -> list[Any]:
     """Return one row of Diagnostics.xlsx; ages are text there, measurements whole numbers."""
     rhythm, *conditions = entry.labels
     rate = int(rng.integers(*_RATES[rhythm], endpoint=True))

@@ -60,7 +60,7 @@ CASES = tuple(_parse_case(text) for line in _CASES.strip().splitlines() for text
 
 
 @dataclass
-class MockRecord:
+class EchoNextRecord:
     """One record to be written."""
 
     ecg_key: int
@@ -97,7 +97,7 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     return {}
 
 
-def plan(records: int, seed: int) -> list[MockRecord]:
+def plan(records: int, seed: int) -> list[EchoNextRecord]:
     """Draw the records: cases, splits, patients, in the order of the table."""
     rng = np.random.default_rng([seed, 1])
     earlier = records * 6 // 100
@@ -120,15 +120,17 @@ def plan(records: int, seed: int) -> list[MockRecord]:
     names = (
         rng.permutation(90_000 + 10 * records)[: patient + 1] + 7
     )  # keys of one to six digits: text order is not theirs
-    return [_entry(int(keys[n]), drawn[place], names, seed) for n, place in enumerate(rng.permutation(len(drawn)))]
+    return [
+        _entry(int(keys[n]), drawn[position], names, seed) for n, position in enumerate(rng.permutation(len(drawn)))
+    ]
 
 
-def _entry(key: int, drawn: tuple[int, str, int], names: np.ndarray, seed: int) -> MockRecord:
+def _entry(key: int, drawn: tuple[int, str, int], names: np.ndarray, seed: int) -> EchoNextRecord:
     case, split, person = drawn
     patient = int(names[person])
     own = np.random.default_rng([seed, 2, patient])
     age = int(np.clip(own.normal(62 if CASES[case][1] else 54, 15), 18, 90))
-    return MockRecord(key, patient, age, bool(own.random() < 0.5), case, split, recent=split != "no_split")
+    return EchoNextRecord(key, patient, age, bool(own.random() < 0.5), case, split, recent=split != "no_split")
 
 
 def _case_counts(records: int) -> list[int]:
@@ -140,7 +142,7 @@ def _case_counts(records: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _write_arrays(folder: Path, entries: Sequence[MockRecord], split: str, seed: int) -> None:
+def _write_arrays(folder: Path, entries: Sequence[EchoNextRecord], split: str, seed: int) -> None:
     """Write waveforms [n, 1, 2500, 12] and tabular features [n, 7], both float64."""
     header = {"descr": "<f8", "fortran_order": False, "shape": (len(entries), 1, SAMPLES, 12)}
     with (folder / f"EchoNext_{split}_waveforms.npy").open("wb") as handle:
@@ -151,7 +153,7 @@ def _write_arrays(folder: Path, entries: Sequence[MockRecord], split: str, seed:
     np.save(folder / f"EchoNext_{split}_tabular_features.npy", features)
 
 
-def _waveform(entry: MockRecord, seed: int) -> np.ndarray:
+def _waveform(entry: EchoNextRecord, seed: int) -> np.ndarray:
     """Return one record as z-scores, (2500, 12): centred, clipped at percentiles, divided by a fixed value."""
     anatomy = draw_anatomy(np.random.default_rng([seed, 3, entry.patient]), entry.age, not entry.male)
     rng = np.random.default_rng([seed, 4, entry.ecg_key])
@@ -167,7 +169,7 @@ def _waveform(entry: MockRecord, seed: int) -> np.ndarray:
     return signal
 
 
-def _features(entry: MockRecord, seed: int) -> tuple[float, ...]:
+def _features(entry: EchoNextRecord, seed: int) -> tuple[float, ...]:
     """Return sex, age, ventricular and atrial rate, PR, QRS and corrected QT: the true order of the arrays."""
     rng = np.random.default_rng([seed, 6, entry.ecg_key])
     rate = 75 + 14 * rng.standard_normal()
@@ -178,7 +180,7 @@ def _features(entry: MockRecord, seed: int) -> tuple[float, ...]:
     )
 
 
-def _write_table(path: Path, entries: Sequence[MockRecord], seed: int) -> None:
+def _write_table(path: Path, entries: Sequence[EchoNextRecord], seed: int) -> None:
     rng = np.random.default_rng([seed, 5])
     with path.open("w", encoding="utf-8", newline="") as handle:
         table = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
@@ -186,7 +188,7 @@ def _write_table(path: Path, entries: Sequence[MockRecord], seed: int) -> None:
         table.writerows(_row(entry, rng, seed) for entry in entries)
 
 
-def _row(entry: MockRecord, rng: np.random.Generator, seed: int) -> dict[str, Any]:
+def _row(entry: EchoNextRecord, rng: np.random.Generator, seed: int) -> dict[str, Any]:
     given = CASES[entry.case][1]
     flags: dict[str, Any] = {label: int(label in given) for label in LABELS}
     measured = _measurements(flags, rng)

@@ -185,7 +185,7 @@ def _patient(rng: np.random.Generator, patient: int, case: int, fold: int, strat
     age = int(np.clip(rng.normal(52 if findings == ("SR",) else 68, 15), 18, 98))
     arrival = datetime(2140, 1, 1) + timedelta(minutes=int(rng.integers(0, 20_000_000)))
     stay = 30_000_000 + patient * 5
-    found = []
+    ecgs = []
     for number in range(int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15]))):
         kind = "first" if number == 0 else str(rng.choice(["same stay", "inpatient", "no codes", "new stay"]))
         if kind == "new stay":
@@ -193,7 +193,7 @@ def _patient(rng: np.random.Generator, patient: int, case: int, fold: int, strat
             stay += 1
         offset = timedelta(minutes=int(rng.integers(3, 80)) + (90 * number if kind == "same stay" else 0))
         listed = [code for code, men, women in BACKGROUND if rng.random() < (women if female else men)]
-        found.append(
+        ecgs.append(
             Ecg(
                 subject=subject,
                 study=0,
@@ -213,7 +213,7 @@ def _patient(rng: np.random.Generator, patient: int, case: int, fold: int, strat
                 findings=findings,
             )
         )
-    return found
+    return ecgs
 
 
 def _spelled(codes: list[str], rng: np.random.Generator) -> list[str]:

@@ -192,17 +192,17 @@ def _events(ecg: Ecg, rng: np.random.Generator) -> dict[str, str]:
     ill = {"STACH", "INJAS", "RVH", "EL", "3AVB", "CLBBB", "AFIB"} & set(ecg.findings)
     risk = 0.06 + 0.3 * bool(ill) + 0.004 * max(ecg.age - 60, 0)
     days = rng.exponential(200 / (risk + 0.05))
-    found: dict[str, str] = {}
+    outcomes: dict[str, str] = {}
     for name in EVENTS:
         horizon = name.rpartition("_")[2]
         if "mortality" in name:
             happened = days < (float(horizon[:-1]) if horizon != "stay" else 10) * 4
         elif name.endswith("icu_stay"):
-            happened = found["deterioration_icu_24h"] == "1.0" or bool(rng.random() < risk / 4)
+            happened = outcomes["deterioration_icu_24h"] == "1.0" or bool(rng.random() < risk / 4)
         else:
             happened = bool(rng.random() < risk)
-        found[name] = "-999.0" if rng.random() < 0.04 else f"{float(happened)}"
-    return found
+        outcomes[name] = "-999.0" if rng.random() < 0.04 else f"{float(happened)}"
+    return outcomes
 
 
 def _machine(ecg: Ecg, rng: np.random.Generator) -> dict[str, Any]:
@@ -313,8 +313,8 @@ def _labs(
 ) -> Iterator[dict[str, Any]]:
     """Yield lab events: two items per label, units spelled differently, missing numbers and units, free text."""
     number = 100
-    for place, ecg in enumerate(ecgs):
-        for moment in _moments(ecg, place + 3, rng):
+    for index, ecg in enumerate(ecgs):
+        for moment in _moments(ecg, index + 3, rng):
             for lab in LABS:
                 if rng.random() < 0.7:
                     number += 1

@@ -126,7 +126,7 @@ CASES = tuple(map(_parse_case, _CASES.strip().splitlines()))
 
 
 @dataclass
-class MockRecord:
+class PtbRecord:
     """One record to be written."""
 
     number: int
@@ -169,7 +169,7 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     return {"min_count": max(1, records // RECORDS_PER_FLOOR)}
 
 
-def plan(records: int, seed: int) -> list[MockRecord]:
+def plan(records: int, seed: int) -> list[PtbRecord]:
     """Draw the records by patient: one each for the first five people, then one, two or three."""
     rng = np.random.default_rng([seed, 1])
     sizes: list[int] = []
@@ -179,13 +179,13 @@ def plan(records: int, seed: int) -> list[MockRecord]:
     folds = patient_folds(names) if len(names) >= FOLDS else dict.fromkeys(names, 0)
     counts = case_counts(len(names), [case.weight for case in CASES], records // RECORDS_PER_FLOOR)
     cases = deal(counts, [folds[name] for name in names], rng)
-    entries: list[MockRecord] = []
+    entries: list[PtbRecord] = []
     for patient, (size, case) in enumerate(zip(sizes, cases, strict=True), start=1):
         first = date(1990, 1, 1) + timedelta(days=int(rng.integers(0, 2500)))
         infarction, catheterization = _course(CASES[case].state, first, rng)
         for visit in range(size):  # whoever comes back does so weeks later: the infarction is old then
             recorded = first + timedelta(days=visit * int(rng.integers(10, 90)))
-            entry = MockRecord(len(entries) + 1, patient, CASES[case], recorded, infarction, catheterization)
+            entry = PtbRecord(len(entries) + 1, patient, CASES[case], recorded, infarction, catheterization)
             entries.append(entry)
     return entries
 
@@ -203,13 +203,13 @@ def _course(state: str, first: date, rng: np.random.Generator) -> tuple[date | N
     return infarction, infarction + timedelta(days=int(rng.integers(0, 30)))
 
 
-def shown(entry: MockRecord) -> set[str]:
+def shown(entry: PtbRecord) -> set[str]:
     """Return the findings that the signal of a record shows."""
     labels = diagnoses(header_cells(entry))
     return {finding for label in labels for finding in FINDINGS.get(label, ())} or {"ABQRS"}
 
 
-def header_cells(entry: MockRecord) -> dict[str, str]:
+def header_cells(entry: PtbRecord) -> dict[str, str]:
     """Return what the header says of diagnoses and dates, by column of the store."""
     return {
         "reason_for_admission": entry.case.reason,
@@ -224,7 +224,7 @@ def _course_date(day: date | None) -> str:
     return "n/a" if day is None else f"{day.day:02d}-{MONTHS[day.month - 1]}-{day.year % 100:02d}"
 
 
-def _write_record(folder: Path, entry: MockRecord, seed: int) -> None:
+def _write_record(folder: Path, entry: PtbRecord, seed: int) -> None:
     person = np.random.default_rng([seed, 2, entry.patient])
     age, female = int(np.clip(person.normal(57, 14), 17, 87)), bool(person.random() < 0.28)
     anatomy = draw_anatomy(person, age, female)
@@ -254,7 +254,7 @@ def _signal_lines(file: str, values: np.ndarray, leads: Sequence[str]) -> list[s
     ]
 
 
-def _comments(entry: MockRecord, age: int, female: bool) -> list[str]:
+def _comments(entry: PtbRecord, age: int, female: bool) -> list[str]:
     """Return the 48 comments of a header in their three blocks."""
     cells, odd = header_cells(entry), entry.awkward
     infarction = {

@@ -90,7 +90,7 @@ CASES: tuple[tuple[float, tuple[str, ...]], ...] = tuple(
 
 
 @dataclass
-class MockRecord:
+class PtbXlRecord:
     """One record to be written."""
 
     ecg_id: int
@@ -137,7 +137,7 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     return {"min_count": max(1, records // RECORDS_PER_FLOOR)}
 
 
-def plan(records: int, seed: int) -> list[MockRecord]:
+def plan(records: int, seed: int) -> list[PtbXlRecord]:
     """Draw the records: cases, patients, folds, in the order of ecg_id."""
     rng = np.random.default_rng([seed, 1])
     drawn: list[tuple[int, int, tuple[str, ...]]] = []
@@ -155,21 +155,21 @@ def plan(records: int, seed: int) -> list[MockRecord]:
 
 def _fold(case: int, number: int) -> int:
     """Return the fold of a case's records: the first is for training, the second for test, the third for validation."""
-    place = number % FOLDS
-    if place in (1, 2):
-        return FOLDS + 1 - place
-    return 1 + (case + place) % (FOLDS - 2)
+    turn = number % FOLDS
+    if turn in (1, 2):
+        return FOLDS + 1 - turn
+    return 1 + (case + turn) % (FOLDS - 2)
 
 
-def _entry(ecg_id: int, drawn: tuple[int, int, tuple[str, ...]], seed: int) -> MockRecord:
+def _entry(ecg_id: int, drawn: tuple[int, int, tuple[str, ...]], seed: int) -> PtbXlRecord:
     patient, fold, statements = drawn
     person = np.random.default_rng([seed, 2, patient])
     mean = 50 if "NORM" in statements else 66
     age = 93 if patient % 90 == 11 else int(np.clip(person.normal(mean, 15), 18, 95))
-    return MockRecord(ecg_id, patient, age, bool(person.random() < 0.48), fold, statements)
+    return PtbXlRecord(ecg_id, patient, age, bool(person.random() < 0.48), fold, statements)
 
 
-def _write_signals(folder: Path, entry: MockRecord, seed: int, rates: Sequence[int]) -> None:
+def _write_signals(folder: Path, entry: PtbXlRecord, seed: int, rates: Sequence[int]) -> None:
     person = np.random.default_rng([seed, 3, entry.patient])
     anatomy = draw_anatomy(person, entry.age, entry.female)
     eight = simulate(entry.statements, np.random.default_rng([seed, 4, entry.ecg_id]), anatomy)
@@ -195,7 +195,7 @@ def _write_wfdb(stem: Path, values: np.ndarray, rate: int, awkward: str) -> None
         stem.with_suffix(".dat").write_bytes(content[: len(content) // 3] if awkward == "truncated file" else content)
 
 
-def _write_tables(folder: Path, entries: Sequence[MockRecord], seed: int, rates: Sequence[int]) -> None:
+def _write_tables(folder: Path, entries: Sequence[PtbXlRecord], seed: int, rates: Sequence[int]) -> None:
     rng = np.random.default_rng([seed, 5])
     with (folder / DATABASE).open("w", encoding="utf-8", newline="") as handle:
         table = csv.DictWriter(handle, COLUMNS, restval="", lineterminator="\n")
@@ -210,7 +210,7 @@ def _write_tables(folder: Path, entries: Sequence[MockRecord], seed: int, rates:
     (folder / "LICENSE.txt").write_text(NOTICE, encoding="ascii")
 
 
-def _row(entry: MockRecord, rng: np.random.Generator) -> dict[str, Any]:
+def _row(entry: PtbXlRecord, rng: np.random.Generator) -> dict[str, Any]:
     """Return one row of ptbxl_database.csv, with empty cells and odd texts as in the original."""
     recorded = datetime(1990, 1, 1) + timedelta(minutes=int(rng.integers(0, 4_000_000)))
     chance = rng.random(8)

@@ -102,8 +102,8 @@ def _complete_block(peaks: np.ndarray, interval: float, seconds: float, rng: np.
 def _wenckebach(peaks: np.ndarray, atrial: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Lengthen PR from beat to beat and drop every third or fourth complex."""
     cycle = int(rng.integers(3, 5))
-    place = np.arange(len(peaks)) % cycle
-    return (peaks + 0.07 * place)[place != cycle - 1], atrial
+    beat = np.arange(len(peaks)) % cycle
+    return (peaks + 0.07 * beat)[beat != cycle - 1], atrial
 
 
 def _coupled(

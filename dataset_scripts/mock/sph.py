@@ -71,7 +71,7 @@ _LENGTHS = {
 
 
 @dataclass
-class MockRecord:
+class SphRecord:
     """One record to be written."""
 
     number: int
@@ -117,7 +117,7 @@ def floor(records: int) -> int:
     return min(records // RECORDS_PER_FLOOR, DATASET.thresholds["min_count"])
 
 
-def plan(records: int, seed: int) -> list[MockRecord]:
+def plan(records: int, seed: int) -> list[SphRecord]:
     """Draw the records in the order of the table."""
     rng = np.random.default_rng([seed, 1])
     rare = _RARE if records >= FEWEST_FOR_RARE else ()
@@ -125,9 +125,9 @@ def plan(records: int, seed: int) -> list[MockRecord]:
     drawn = [code for (_, code), count in zip(CASES, counts, strict=True) for _ in range(count)] + list(rare)
     shares = np.array(list(_LENGTHS.values()))
     lengths = rng.choice(list(_LENGTHS), size=records, p=shares / shares.sum())
-    entries: list[MockRecord] = []
+    entries: list[SphRecord] = []
     patients = 0
-    for number, place in enumerate(rng.permutation(records)):
+    for number, position in enumerate(rng.permutation(records)):
         if entries and rng.random() < SHARED_PATIENTS:
             patient = entries[int(rng.integers(len(entries)))].patient
         else:
@@ -135,17 +135,17 @@ def plan(records: int, seed: int) -> list[MockRecord]:
             patient = patients
         person = np.random.default_rng([seed, 2, patient])
         age, female = int(np.clip(person.normal(50, 16), 18, 95)), bool(person.random() < 0.446)
-        entries.append(MockRecord(number, patient, age, female, drawn[place], int(lengths[number])))
+        entries.append(SphRecord(number, patient, age, female, drawn[position], int(lengths[number])))
     return entries
 
 
 def findings_of(code: str) -> list[str]:
     """Return the simulator's findings for an AHA_Code cell; sinus rhythm where it names no other rhythm."""
-    found = [f for text in code.split(";") for f in FINDINGS.get(text, FINDINGS[text.split("+")[0]])]
-    return found if _RHYTHMS & set(found) else [*found, "SR"]
+    findings = [f for text in code.split(";") for f in FINDINGS.get(text, FINDINGS[text.split("+")[0]])]
+    return findings if _RHYTHMS & set(findings) else [*findings, "SR"]
 
 
-def _write_signal(path: Path, entry: MockRecord, seed: int) -> None:
+def _write_signal(path: Path, entry: SphRecord, seed: int) -> None:
     """Write one record as the original does: `ecg`, (12, samples) float16 in millivolt, in twelve or more chunks."""
     import h5py
 
@@ -175,7 +175,7 @@ def _write_signal(path: Path, entry: MockRecord, seed: int) -> None:
         path.write_bytes(content[: len(content) // 3])
 
 
-def _write_tables(folder: Path, entries: Sequence[MockRecord], seed: int) -> None:
+def _write_tables(folder: Path, entries: Sequence[SphRecord], seed: int) -> None:
     rng = np.random.default_rng([seed, 5])
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as handle:
         table = csv.writer(handle, lineterminator="\n")
@@ -187,7 +187,7 @@ def _write_tables(folder: Path, entries: Sequence[MockRecord], seed: int) -> Non
         table.writerows((row["category"] or "Modifier", row["code"], row["description"]) for row in read_codes("aha"))
 
 
-def _row(entry: MockRecord, rng: np.random.Generator) -> list[Any]:
+def _row(entry: SphRecord, rng: np.random.Generator) -> list[Any]:
     """Return one row of metadata.csv."""
     day = date(2019, 8, 1) + timedelta(days=int(rng.integers(0, 390)))
     name = "A00001" if entry.awkward == "repeated name" else entry.name

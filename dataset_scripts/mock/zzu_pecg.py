@@ -63,7 +63,7 @@ class Person:
 
 
 @dataclass
-class MockRecord:
+class ZzuRecord:
     """One record to be written."""
 
     person: Person
@@ -123,14 +123,14 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
     return {"min_count": _min_count(records)}
 
 
-def plan(records: int, seed: int) -> list[MockRecord]:
+def plan(records: int, seed: int) -> list[ZzuRecord]:
     """Draw children, diseases and visits, then deal the statements over the folds that follow from these."""
     rng = np.random.default_rng([seed, 1])
-    entries: list[MockRecord] = []
+    entries: list[ZzuRecord] = []
     while len(entries) < records:
         person = Person(1 + len(entries), _draw_age(rng), bool(rng.random() < 0.57), ())
         for visit in range(1, 1 + min(int(rng.choice([1, 2, 3], p=[0.84, 0.12, 0.04])), records - len(entries))):
-            entries.append(MockRecord(person, visit, len(entries)))
+            entries.append(ZzuRecord(person, visit, len(entries)))
     _make_ill(entries, records, rng)
     _state(entries, records, rng)
     return entries
@@ -145,7 +145,7 @@ def _draw_age(rng: np.random.Generator) -> int:
     return int(rng.integers(1, 365)) if rng.random() < 0.05 else int(rng.integers(365, 5400))
 
 
-def _make_ill(entries: Sequence[MockRecord], records: int, rng: np.random.Generator) -> None:
+def _make_ill(entries: Sequence[ZzuRecord], records: int, rng: np.random.Generator) -> None:
     """Give a quarter of the children whose first record has twelve leads a disease, some of them two."""
     children = [entry.person for entry in entries if entry.visit == 1 and entry.leads == LEADS]
     ill = [children[position] for position in rng.permutation(len(children))[: round(ILL * len(children))]]
@@ -156,7 +156,7 @@ def _make_ill(entries: Sequence[MockRecord], records: int, rng: np.random.Genera
         child.diseases = (disease, other) if number % 10 == 3 and other != disease else (disease,)
 
 
-def _state(entries: Sequence[MockRecord], records: int, rng: np.random.Generator) -> None:
+def _state(entries: Sequence[ZzuRecord], records: int, rng: np.random.Generator) -> None:
     """Deal the statements: those records that count get every statement, in all parts of the split."""
     standard = [entry for entry in entries if entry.leads == LEADS]
     folds = stratified_folds(
@@ -190,7 +190,7 @@ def _together(case: Statement, person: Person, rng: np.random.Generator) -> tupl
     return tuple(dict.fromkeys([*stated, *(_BY_AHA[disease.statement] for disease in person.diseases)]))
 
 
-def _write_record(stem: Path, entry: MockRecord, seed: int) -> None:
+def _write_record(stem: Path, entry: ZzuRecord, seed: int) -> None:
     """Write one record as the original does: every lead fills the range of 16 bits."""
     anatomy = draw_anatomy(np.random.default_rng([seed, 2, entry.person.number]), 50.0, not entry.person.male)
     findings = {finding for statement in entry.statements for finding in statement.findings}
@@ -218,11 +218,11 @@ def _write_record(stem: Path, entry: MockRecord, seed: int) -> None:
         stem.with_suffix(".dat").write_bytes(short if entry.awkward == "truncated file" else content)
 
 
-def _diseases(entry: MockRecord) -> str:
+def _diseases(entry: ZzuRecord) -> str:
     return ";".join(disease.category for disease in entry.person.diseases)
 
 
-def _write_tables(folder: Path, entries: Sequence[MockRecord], seed: int) -> None:
+def _write_tables(folder: Path, entries: Sequence[ZzuRecord], seed: int) -> None:
     rng = np.random.default_rng([seed, 4])
     _write_csv(folder / ATTRIBUTES, COLUMNS, (list(_row(entry, rng).values()) for entry in entries))
     statements = [(s.description, s.aha or "N/A", s.chn or "N/A") for s in STATEMENTS]
@@ -239,7 +239,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
         table.writerows(rows)
 
 
-def _row(entry: MockRecord, rng: np.random.Generator) -> dict[str, Any]:
+def _row(entry: ZzuRecord, rng: np.random.Generator) -> dict[str, Any]:
     """Return one row of AttributesDictionary.csv; codes and gender stand in single quotes."""
     odd = entry.awkward
     aha = _quoted(statement.aha or statement.description for statement in entry.statements)
@@ -275,7 +275,7 @@ def _quoted(codes: Iterable[str]) -> str:
     return ";".join(f"'{code}'" for code in codes)
 
 
-def _per_lead(entry: MockRecord, values: np.ndarray) -> str:
+def _per_lead(entry: ZzuRecord, values: np.ndarray) -> str:
     """Return a quality index as the table holds it, "Null" for absent leads."""
     shown = (f"{value:.3f}" if lead in entry.leads else "Null" for lead, value in zip(LEADS, values, strict=True))
     return ";".join(f"'{lead}':{text}" for lead, text in zip(LEADS, shown, strict=True))

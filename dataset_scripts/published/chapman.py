@@ -80,6 +80,7 @@ class Chapman(ECGDataset):
                 rows[name] = values | {"file": files.get(name, f"{SIGNALS}/{name}.csv")}
             except ValueError as error:
                 lost.append(Rejected(str(cells["FileName"] or f"row {line}"), TABLE, str(error)))
+        # Over all rows in the order of the workbook and before any label is filtered: ties go by row.
         labels = [[*_conditions(row["beat"]), row["rhythm"]] for row in rows.values()]
         for row, fold in zip(rows.values(), stratify(labels, FOLDS), strict=True):
             row["strat_fold"] = int(fold)
@@ -137,8 +138,8 @@ def read_csv(path: Path) -> np.ndarray:
     except (pa.ArrowException, OSError) as error:
         reason = re.sub(r"(got \d+): .*", r"\1", str(error), flags=re.DOTALL)  # without the row's samples
         raise DataError(f"the file cannot be read as a table of numbers: {_short(reason)}") from None
-    found = [table.column(name).to_numpy() for name in kept]
-    return take_columns(np.stack(found, axis=1), list(range(len(LEADS))), np.nan)
+    leads = [table.column(name).to_numpy() for name in kept]
+    return take_columns(np.stack(leads, axis=1), list(range(len(LEADS))), np.nan)
 
 
 def _header(path: Path) -> list[str]:
@@ -162,12 +163,12 @@ def _parse_row(cells: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"FileName {name!r} is not a name of a file")
     rhythm, beat, sex = cells["Rhythm"], cells["Beat"], cells["Gender"]
-    known = known_labels()
-    if known.get(rhythm, ("",))[0] != "rhythm":
+    kinds = known_labels()
+    if kinds.get(rhythm, ("",))[0] != "rhythm":
         raise ValueError(f"Rhythm {rhythm!r} is none of the eleven rhythms")
     if not isinstance(beat, str):
         raise ValueError(f"Beat {beat!r} is neither a list of conditions nor {NO_CONDITION}")
-    unknown = [code for code in _conditions(beat) if known.get(code, ("",))[0] != "condition"]
+    unknown = [code for code in _conditions(beat) if kinds.get(code, ("",))[0] != "condition"]
     if unknown:
         raise ValueError(f"Beat names {', '.join(map(repr, unknown))}, which is no known condition")
     if sex is not None and sex not in _SEX:
@@ -177,6 +178,7 @@ def _parse_row(cells: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _conditions(beat: str) -> list[str]:
+    # NONE stands alone wherever it stands; the published filter, which drops the whole cell, relies on that too.
     return [] if beat == NO_CONDITION else beat.split()
 
 

@@ -111,12 +111,15 @@ class CODE15(ECGDataset):
         ]
         tables = read_tables(data_dir, self.page)
         exams = tables.exams
+        # As published, folds are made of the exams whose tracing is at hand: one missing part changes nearly all.
         if not thresholds["folds_from_table"]:
             exams = exams.loc[exams.index.isin(tables.rows["exam_id"])]
         folds = make_folds(exams, thresholds["folds"], thresholds["batch_patients"])
+        # A tracing without a row in the table has fold -1 in the published code too, and takes no part.
         fold = folds.reindex(metadata["record_id"].astype("int64"), fill_value=-1).to_numpy(dtype=np.int32)
         unlisted: np.ndarray = fold < 0
         short = (metadata["samples"] < thresholds["min_samples"]).to_numpy(dtype=bool)
+        # The test set is the highest fold that still holds a record after the length rule.
         used = fold[~unlisted & ~short]
         return LabelTable(
             labels={"label_all": labels},
@@ -144,6 +147,7 @@ def trim(tracing: np.ndarray) -> tuple[np.ndarray, str]:
     Returns:
         What is left, and a remark where the rule cuts rows that are not zero, else "".
     """
+    # Zero rows are counted wherever they stand, and half of them cut from each end: a flat stretch inside costs signal.
     zero: np.ndarray = np.logical_not(tracing.any(axis=1))
     cut = int(zero.sum()) // 2
     stop = len(tracing) - cut

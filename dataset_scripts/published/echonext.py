@@ -109,6 +109,7 @@ class EchoNext(ECGDataset):
         remarks += [f"no value, taken as 0: {', '.join(empty)}"] if empty else []
         return Signal(
             samples=samples,
+            # The release holds z-scores: there is no way back to millivolt.
             gain_uv=np.full(len(LEADS), np.nan, dtype=np.float32),
             baseline=np.zeros(len(LEADS), dtype=np.int32),
             sampling_rate=self.sampling_rate,
@@ -118,6 +119,7 @@ class EchoNext(ECGDataset):
     def label_table(self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any]) -> LabelTable:
         """Take the eleven flags as they are; splits as shipped, folds of the training part by patient."""
         del data_dir, thresholds
+        # An empty flag counts as 0, which the report says.
         flags = [metadata[name].eq(True).tolist() for name in LABELS]
         labels = [
             [label for label, given in zip(LABELS, row, strict=True) if given] for row in zip(*flags, strict=True)
@@ -152,6 +154,7 @@ def waveform_file(split: str) -> str:
 
 def _metadata_file(folder: Path) -> Path:
     """Return the metadata in the spelling that is there."""
+    # The release and the published code spell the name differently, which matters where case does.
     other = folder / OTHER_SPELLING
     return other if other.is_file() and not (folder / METADATA).is_file() else folder / METADATA
 
@@ -170,6 +173,8 @@ def _read_metadata(path: Path, page: str) -> tuple[list[dict[str, Any]], dict[st
                 f"is not of {', '.join(SPLITS)} cannot be passed over. Get the file again from {page}."
             )
         split = cells["split"]
+        # Rows of a split stand in the order of its array; the published code takes positions in the whole table,
+        # which agree only where the table is sorted by split.
         file, key = waveform_file(split), sizes[split]
         sizes[split] += 1
         if not SPLITS[split]:

@@ -1,36 +1,21 @@
 """Ningbo First Hospital (Zheng et al., Scientific Reports 2020, 10.1038/s41598-020-59821-7): 12 leads, 10 s, 500 Hz.
 
 Raw folder: part `ningbo` of the PhysioNet/CinC Challenge 2021; layouts, labels and folds as in
-`dataset_scripts.challenge`. All records last ten seconds, so no length rule applies.
+`dataset_scripts.published._challenge`. All records last ten seconds, so no length rule applies.
 """
 
 from __future__ import annotations
 
-from dataset_scripts import challenge
+from dataset_scripts.published._challenge import challenge_part
 
-DATASET = challenge.ChallengeDataset(
-    name="ningbo",
+DATASET = challenge_part(
+    "ningbo",
+    "ningbo",
     title="Ningbo",
-    versions=(challenge.RELEASE,),
-    sampling_rates=(challenge.SAMPLING_RATE,),
-    access="open",
-    redistribution=True,
-    licence=challenge.LICENCE,
     citation=(
         "Zheng, J., Chu, H., Struppa, D., et al. Optimal Multi-Stage Arrhythmia Classification Approach. Scientific "
-        f"Reports 10, 2898, 2020, 10.1038/s41598-020-59821-7. {challenge.CITATION}"
+        "Reports 10, 2898, 2020, 10.1038/s41598-020-59821-7."
     ),
-    page=challenge.PAGE,
-    label_columns=("label_all",),
-    folds=challenge.FOLD_RULE,
-    metadata_columns={"dx": "string"},
-    thresholds={"min_count": 10, "folds": challenge.FOLDS},
-    table_files=(),
-    signal_suffixes=(".hea", ".mat"),
-    part="ningbo",
-    names=challenge.PARTS["Ningbo"],
-    code_table="snomed_ningbo",
-    abbreviated=True,
     description=(
         "34,905 resting ECGs of Ningbo First Hospital, China, twelve leads, ten seconds at 500 Hz, published for the "
         "PhysioNet/CinC Challenge 2021 as the second half of the Chapman-Shaoxing and Ningbo database (the records "
@@ -38,8 +23,6 @@ DATASET = challenge.ChallengeDataset(
         "the Challenge mapped them to SNOMED CT codes. Age and sex stand in the header of each record."
     ),
     problems=(
-        challenge.FOLD_PROBLEM,
-        challenge.PATIENT_PROBLEM,
         "The label AF is atrial flutter (164890007). It has 7,615 records and atrial fibrillation (AFIB) none, which "
         "no hospital sees: flutter and fibrillation seem to be one label here, and scores on AF are for both.",
         "The label STE is code 164930006, which SNOMED CT calls an abnormal ST interval; it is not ST elevation, whose "
@@ -49,6 +32,8 @@ DATASET = challenge.ChallengeDataset(
         "Code 106068003 (atrial rhythm, 215 records) has no code in the published table; it is added by hand as ARH.",
         "JPT has exactly 10 records and AIVR 14: a copy of the data that lacks a few records loses these labels.",
     ),
-    releases=(challenge.release("snomed_ningbo", records=34_905, labels=68),),
-    sources=(challenge.source("ningbo"),),
+    records=34_905,
+    labels=68,
+    min_samples=None,
+    abbreviated=True,
 )

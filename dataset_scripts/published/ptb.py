@@ -115,6 +115,7 @@ class PTB(ECGDataset):
             for name in dict.fromkeys(listed)
             if name not in names
         ]
+        # A copy may hold folders that RECORDS does not list, and lack some that it does.
         names |= {f"{path.parent.name}/{path.stem}" for path in data_dir.glob("patient[0-9]*/[!.]*.hea")}
         rows: dict[str, dict[str, Any]] = {}
         for name in sorted((name for name in names if _RECORD.fullmatch(name)), key=_order):
@@ -152,6 +153,7 @@ class PTB(ECGDataset):
 
 def parse_comments(comments: Sequence[str]) -> dict[str, str]:
     """Return the header comments "key: value"; the last of equal keys wins, text after a second colon is not kept."""
+    # As the published code splits; of the two catheterization dates in a header the last one wins this way.
     fields = (comment.split(":") for comment in comments)
     return {parts[0].strip(): parts[1].strip() for parts in fields if len(parts) > 1}
 
@@ -159,9 +161,9 @@ def parse_comments(comments: Sequence[str]) -> dict[str, str]:
 def diagnoses(cells: Mapping[str, str]) -> list[str]:
     """Return the labels of one record, repeats kept."""
     stated = [cells["reason_for_admission"], *cells["additional_diagnoses"].split(",")]
-    found = [text.strip() for text in stated]
+    names = [text.strip() for text in stated]
     state = f"{INFARCTION} {infarction_state(cells)}"
-    return [state if name == INFARCTION else _UNIFIED.get(name, name) for name in found if name not in NO_DIAGNOSIS]
+    return [state if name == INFARCTION else _UNIFIED.get(name, name) for name in names if name not in NO_DIAGNOSIS]
 
 
 def infarction_state(cells: Mapping[str, str]) -> str:
@@ -169,6 +171,7 @@ def infarction_state(cells: Mapping[str, str]) -> str:
     ecg, infarction, catheterization = (_date_or_none(cells[name], name) for name in _DATE_COLUMNS)
     if ecg is None or infarction is None or not 0 <= (ecg - infarction).days <= ACUTE_DAYS:
         return "old"
+    # On the day of the infarction or later, however late: weeks count as well, as published.
     return "acute" if catheterization is None or catheterization < infarction else "acute catheterized"
 
 
@@ -198,10 +201,12 @@ def patient_folds(patients: Sequence[str]) -> dict[str, int]:
     """Return the fold 0 to 4 of every patient, drawn over the sorted patient numbers; -1 with fewer than five."""
     from sklearn.model_selection import StratifiedKFold
 
+    # The draw is over positions, so a patient who is missing moves nearly all others to other folds.
     ordered = sorted(patients, key=lambda name: int(name.removeprefix("patient")))
     if len(ordered) < FOLDS:
         return dict.fromkeys(ordered, -1)
     drawn = StratifiedKFold(n_splits=FOLDS, shuffle=True, random_state=FOLD_SEED)
+    # One class for all patients, as published: nothing is stratified, the folds are a shuffle.
     parts = drawn.split(np.zeros(len(ordered)), np.zeros(len(ordered)))
     return {ordered[position]: fold for fold, (_, chosen) in enumerate(parts) for position in chosen}
 
@@ -243,6 +248,7 @@ def _person(cells: Mapping[str, str]) -> tuple[float | None, str | None, list[st
 
 def _without_other_files(header: Header) -> Header:
     """Return the header without the signal files that hold none of the twelve leads, so that they may be absent."""
+    # The three Frank leads lie in a file of their own, which nothing here needs.
     columns = lead_columns([signal.name for signal in header.signals])
     needed = {header.signals[column].file for column in columns if column is not None}
     return replace(header, signals=[signal for signal in header.signals if signal.file in needed])
@@ -261,8 +267,8 @@ def _text(cell: Any) -> str:
 
 def _refuse_challenge_form(folder: Path, page: str) -> None:
     """Stop where a folder holds the Challenge 2021 form of PTB, which lacks diagnoses and dates."""
-    for place in _CHALLENGE_PLACES:
-        for path in folder.glob(f"{place}S[0-9][0-9][0-9][0-9].hea"):
+    for prefix in _CHALLENGE_PLACES:
+        for path in folder.glob(f"{prefix}S[0-9][0-9][0-9][0-9].hea"):
             raise DataError(
                 f"{str(folder)!r} holds PTB in the form of the Challenge 2021 ({path.name}, SNOMED CT codes). It gives "
                 "neither the diagnoses nor the dates that the labels of 'ptb' are made of. Get the PTB Diagnostic ECG "

@@ -190,6 +190,7 @@ class PTBXL(ECGDataset):
             except ValueError as error:
                 lost.append(Rejected(cells["ecg_id"] or f"line {line}", DATABASE, str(error)))
         columns = ["record_id", "file", "patient_id", "age", "sex", *self.metadata_columns]
+        # By ecg_id: the hashes of the release run over the records in this order.
         ordered = pd.DataFrame([rows[number] for number in sorted(rows)], columns=columns, dtype=object)
         return Scan(ordered, lost=lost, version=detect_version(set(rows), table))
 
@@ -208,6 +209,7 @@ class PTBXL(ECGDataset):
         exclusions = []
         if thresholds["exclude_removed"]:
             removed = metadata["record_id"].astype(int).isin(REMOVED_IN_1_0_3).to_numpy()
+            # Not counted, so that a copy of 1.0.1 gives the label lists of 1.0.3.
             exclusions.append(Exclusion("removed in release 1.0.3", removed, counted=False))
         return LabelTable(labels, fold, split_by_fold(fold, last=FOLDS), exclusions=exclusions)
 
@@ -230,6 +232,7 @@ def read_statements(data_dir: Path, page: str) -> dict[str, Statement]:
 def parse_codes(cell: str) -> dict[str, float]:
     """Parse an scp_codes cell such as "{'NORM': 100.0, 'SR': 0.0}"."""
     try:
+        # The cell is a Python dictionary, whose single quotes are not JSON.
         codes = ast.literal_eval(cell)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         codes = None
@@ -240,6 +243,7 @@ def parse_codes(cell: str) -> dict[str, float]:
 
 def detect_version(ecg_ids: set[int], table: TextTable) -> str | None:
     """Return "1.0.1" if records are there that 1.0.3 removed, "1.0.3" if an age is written as 300, else None."""
+    # No table states its release; it shows in what 1.0.3 removed and in how it hides high ages.
     if ecg_ids & REMOVED_IN_1_0_3:
         return "1.0.1"
     ages = [_number(cells["age"]) for _, cells in table.rows]
@@ -264,6 +268,7 @@ def _parse_row(
         "record_id": str(number),
         "file": _inside(cells[file_column], file_column),
         "patient_id": str(_whole(cells, "patient_id")) if cells["patient_id"] else None,
+        # Release 1.0.3 writes 300 for every age over 89.
         "age": 90.0 if age == AGE_OVER_89 else age,
         "sex": _sex(cells),
         "age_over_89": None if age is None else age > 89,
@@ -281,15 +286,17 @@ def _sex(cells: Mapping[str, str]) -> str | None:
 
 def _select(codes: list[str], statements: Mapping[str, Statement], column: str) -> list[str]:
     """Return the labels of one record for one label column, repeats kept."""
-    known = [(code, statements[code]) for code in codes]
+    described = [(code, statements[code]) for code in codes]
+    # Every statement counts whatever its likelihood, 0 included, as published; form and rhythm ones carry none.
     if column == "label_all":
         return codes
+    # A class counts once for every statement that maps to it, which the count rule sees and the targets do not.
     if column == "label_super":
-        return [s.superclass for _, s in known if s.diagnostic and s.superclass]
+        return [s.superclass for _, s in described if s.diagnostic and s.superclass]
     if column == "label_sub":
-        return [s.subclass for _, s in known if s.diagnostic and s.subclass]
+        return [s.subclass for _, s in described if s.diagnostic and s.subclass]
     kind = {"label_diag": "diagnostic", "label_form": "form", "label_rhythm": "rhythm"}[column]
-    return [code for code, s in known if getattr(s, kind)]
+    return [code for code, s in described if getattr(s, kind)]
 
 
 def _flag(cell: str) -> bool:
@@ -320,6 +327,7 @@ def _whole(cells: Mapping[str, str], name: str) -> int:
 
 def _inside(name: str, column: str) -> str:
     """Return a file name of the table after checking that it lies below the raw folder."""
+    # A table from elsewhere must not make the reader leave the raw folder.
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{column} {_short(name)} is not a file of the raw folder")

@@ -93,6 +93,7 @@ class SPH(ECGDataset):
         """Read one HDF5 file of half-precision millivolts."""
         millivolt = read_h5(data_dir / record.file)
         listed = record.metadata["listed_samples"]
+        # The length in the table shows a file that was cut short and can still be read.
         if len(millivolt) != listed:
             raise DataError(f"the file holds {len(millivolt)} samples per lead, {TABLE} says {listed}")
         return float_signal(millivolt.astype(np.float64) * 1000.0, self.sampling_rate)
@@ -101,6 +102,7 @@ class SPH(ECGDataset):
         """Derive primary codes and whole statements; folds as made from the whole table."""
         del data_dir, thresholds
         statements = [cell.split(";") for cell in metadata["aha_code"]]
+        # Tasks score the primary codes; with their modifiers they steer the folds.
         primary = [[statement.split("+")[0] for statement in row] for row in statements]
         fold = metadata["strat_fold"].to_numpy(dtype=np.int32)
         labels = {"label_all": primary, "label_with_modifiers": statements}
@@ -110,9 +112,9 @@ class SPH(ECGDataset):
         """Return a statement in words, its modifiers behind commas."""
         del column
         primary, *modifiers = label.split("+")
-        known = known_codes()
-        words = [known.get(primary, ("", primary))[1], *(known.get(code, ("", code))[1].lower() for code in modifiers)]
-        return ", ".join(words)
+        codes = known_codes()
+        parts = [codes.get(primary, ("", primary))[1], *(codes.get(code, ("", code))[1].lower() for code in modifiers)]
+        return ", ".join(parts)
 
 
 @lru_cache
@@ -180,6 +182,7 @@ def _folds(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     labels = []
     for row in rows:
         age = row["age"]
+        # An unknown age counts among the oldest.
         group = next((name for limit, name in _AGE_LABELS if age is not None and age < limit), _OLDEST)
         labels.append([*row["aha_code"].split(";"), _EVERY_RECORD, _SEX_LABELS[row["sex"]], group])
     return stratify_groups([row["patient_id"] for row in rows], labels, FOLDS)

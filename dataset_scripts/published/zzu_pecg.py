@@ -94,6 +94,7 @@ class ZZUpECG(ECGDataset):
         """Read AttributesDictionary.csv; damaged rows are lost, rows of nine leads excluded."""
         import pandas as pd
 
+        # Column names match without case: the published code lowers them.
         table = _read_lowered(data_dir / ATTRIBUTES, ATTRIBUTE_COLUMNS, self.page)
         below = waveform_folder(data_dir, self.page)
         rows: dict[str, dict[str, Any]] = {}
@@ -102,6 +103,7 @@ class ZZUpECG(ECGDataset):
         for line, cells in table.rows:
             name = cells["ecg_id"].strip() or f"line {line}"
             try:
+                # They lack V2, V4 and V6; the published target drops them before anything is counted.
                 if _leads(cells["lead"]) == 9:
                     excluded.append(Rejected(name, below + cells["filename"].strip(), NINE_LEADS))
                     continue
@@ -137,6 +139,7 @@ class ZZUpECG(ECGDataset):
             thresholds["min_count"],
         )
         short = (metadata["samples"] < thresholds["min_samples"]).to_numpy()
+        # The test set is the highest fold that still holds a record after the length rule.
         split = split_by_fold(fold, last=int(fold[~short].max(initial=0)))
         return LabelTable(labels, fold, split, exclusions=[Exclusion(TOO_SHORT, short)])
 
@@ -183,6 +186,7 @@ def stratified_folds(
     A record carries its disease categories of `min_count` occurrences or more (repeats kept), a label that all
     records carry, its sex (whatever is not male counts as female) and its age group. Patients are sorted as text.
     """
+    # Categories below the count rule steer no folds, as published.
     kept = {name: number for number, name in enumerate(vocabulary(categories, min_count))}
     base = len(kept)
     labels = [
@@ -195,9 +199,9 @@ def stratified_folds(
 
 def waveform_folder(data_dir: Path, page: str) -> str:
     """Return where the folders P00, P01, ... lie: "Child_ecg/", "Child_ecg/Child_ecg/" or "" (directly)."""
-    for place in WAVEFORM_FOLDERS:
-        if any(path.is_dir() for path in (data_dir / place).glob("P[0-9]*")):
-            return place
+    for folder in WAVEFORM_FOLDERS:
+        if any(path.is_dir() for path in (data_dir / folder).glob("P[0-9]*")):
+            return folder
     if any((data_dir / name).exists() for name in ("Child_ecg.zip", "Child_ecg.z01")):
         raise DataError(
             f"The waveforms in {str(data_dir)!r} are still packed. Child_ecg.z01 and Child_ecg.zip are two parts of "

@@ -150,10 +150,12 @@ def _join(parts: Sequence[PartIndex], exams: pd.DataFrame, damaged: set[int]) ->
         for row in rows[second].itertuples()
     ]
     rows = rows[~second & ~rows["exam_id"].isin(damaged).to_numpy()].reset_index(drop=True)
-    place = exams.index.get_indexer(pd.Index(rows["exam_id"]))
+    exam_row = exams.index.get_indexer(pd.Index(rows["exam_id"]))
     for name in VALUES:
-        values = exams[name].astype(object).to_numpy()[place] if len(exams) else np.full(len(rows), None, dtype=object)
-        values[place < 0] = None
+        values = (
+            exams[name].astype(object).to_numpy()[exam_row] if len(exams) else np.full(len(rows), None, dtype=object)
+        )
+        values[exam_row < 0] = None
         rows[name] = pd.Series(values, dtype=object)
     return rows, repeated
 
@@ -164,9 +166,9 @@ def _missing_parts(exams: pd.DataFrame, parts: Sequence[PartIndex]) -> list[str]
     return sorted(named, key=lambda name: (len(name), name))
 
 
-def _without_tracing(exams: pd.DataFrame, found: set[int], missing: Mapping[str, str]) -> list[Rejected]:
+def _without_tracing(exams: pd.DataFrame, with_tracing: set[int], missing: Mapping[str, str]) -> list[Rejected]:
     """Return the exams that no part holds, each with the reason."""
-    lost = exams[~exams.index.isin(found)]
+    lost = exams[~exams.index.isin(with_tracing)]
     reasons = {name: f"{name} {reason}" for name, reason in missing.items()}
     return [
         Rejected(str(exam), file or EXAMS_FILE, reasons.get(file, "no part at hand holds a tracing of this exam"))

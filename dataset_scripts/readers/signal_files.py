@@ -35,17 +35,17 @@ def find_files(data_dir: Path, folder: str, suffix: str) -> dict[str, str]:
     Unpacking an archive that holds a folder into a folder of that name gives the second form. Where both hold a name,
     the outer one is taken.
     """
-    found: dict[str, str] = {}
-    for place in (f"{folder}/{folder}", folder):
+    files: dict[str, str] = {}
+    for folder_below in (f"{folder}/{folder}", folder):
         try:
-            with os.scandir(data_dir / place) as entries:
+            with os.scandir(data_dir / folder_below) as entries:
                 names = [entry.name for entry in entries if entry.name.endswith(suffix)]
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise DataError(f"The folder {str(data_dir / place)!r} cannot be read: {error}.") from error
-        found.update((name.removesuffix(suffix), f"{place}/{name}") for name in names)
-    return found
+            raise DataError(f"The folder {str(data_dir / folder_below)!r} cannot be read: {error}.") from error
+        files.update((name.removesuffix(suffix), f"{folder_below}/{name}") for name in names)
+    return files
 
 
 def float_signal(microvolt: np.ndarray, sampling_rate: int, step_uv: float | None = None, remark: str = "") -> Signal:
@@ -70,11 +70,11 @@ def float_signal(microvolt: np.ndarray, sampling_rate: int, step_uv: float | Non
 def _in_steps(microvolt: np.ndarray, step_uv: float) -> tuple[np.ndarray, np.ndarray] | None:
     """Return whole steps as int16 and the gain, or None where a sample is no multiple of the step or too large."""
     absent = np.isnan(microvolt)
-    known = np.where(absent, 0.0, microvolt)
-    if not np.isfinite(known).all():
+    measured = np.where(absent, 0.0, microvolt)
+    if not np.isfinite(measured).all():
         return None
-    steps = np.rint(known / step_uv)
-    if np.abs(steps).max(initial=0) > LARGEST or np.abs(known - steps * step_uv).max(initial=0) > STEP_TOLERANCE_UV:
+    steps = np.rint(measured / step_uv)
+    if np.abs(steps).max(initial=0) > LARGEST or np.abs(measured - steps * step_uv).max(initial=0) > STEP_TOLERANCE_UV:
         return None
     samples = steps.astype(np.int16)
     samples[absent] = MISSING
@@ -133,12 +133,12 @@ class ZipIndex:
 
     def read(self, study: int) -> Signal:
         """Read one record."""
-        place = int(np.searchsorted(self.studies, study))
-        if place == len(self.studies) or self.studies[place] != study:
+        row = int(np.searchsorted(self.studies, study))
+        if row == len(self.studies) or self.studies[row] != study:
             raise DataError(f"{study}.hea is not in {self.path.name}")
         # The WFDB reader takes files: a temporary folder costs half a millisecond per record.
         with tempfile.TemporaryDirectory() as folder, self.path.open("rb") as stream:
-            for ending, position in ((".hea", self.headers[place]), (".dat", self.signals[place])):
+            for ending, position in ((".hea", self.headers[row]), (".dat", self.signals[row])):
                 if position >= 0:
                     content = _member(stream, int(position), f"{study}{ending}")
                     Path(folder, f"{study}{ending}").write_bytes(content)
@@ -168,16 +168,16 @@ def _members(path: Path) -> Iterator[tuple[bytes, int]]:
         start, size = _directory(stream, path)
         stream.seek(start)
         content = stream.read(size)
-    place = 0
-    while place < len(content):
-        fields = _CENTRAL.unpack_from(content, place)
+    offset = 0
+    while offset < len(content):
+        fields = _CENTRAL.unpack_from(content, offset)
         if fields[0] != b"PK\x01\x02":
             raise DataError(f"{str(path)!r} is no whole zip file (its list of members is damaged); get it again.")
         name_size, extra_size, comment_size = fields[10:13]
-        name = content[place + _CENTRAL.size : place + _CENTRAL.size + name_size]
-        extra = place + _CENTRAL.size + name_size
+        name = content[offset + _CENTRAL.size : offset + _CENTRAL.size + name_size]
+        extra = offset + _CENTRAL.size + name_size
         yield name, _position(fields, content[extra : extra + extra_size])
-        place = extra + extra_size + comment_size
+        offset = extra + extra_size + comment_size
 
 
 def _position(fields: tuple[int, ...], extra: bytes) -> int:
@@ -189,12 +189,12 @@ def _position(fields: tuple[int, ...], extra: bytes) -> int:
 
 def _wide_numbers(extra: bytes) -> tuple[int, ...]:
     """Return the 64-bit numbers of a zip64 field among the extra fields of a member, () without one."""
-    place = 0
-    while place + 4 <= len(extra):
-        kind, size = struct.unpack_from("<2H", extra, place)
+    offset = 0
+    while offset + 4 <= len(extra):
+        kind, size = struct.unpack_from("<2H", extra, offset)
         if kind == 1:
-            return struct.unpack_from(f"<{size // 8}Q", extra, place + 4)
-        place += 4 + size
+            return struct.unpack_from(f"<{size // 8}Q", extra, offset + 4)
+        offset += 4 + size
     return ()
 
 
@@ -203,12 +203,12 @@ def _directory(stream: BinaryIO, path: Path) -> tuple[int, int]:
     total = stream.seek(0, os.SEEK_END)
     stream.seek(max(total - _LONGEST_TAIL, 0))
     tail = stream.read()
-    place = tail.rfind(b"PK\x05\x06")
-    if place < 0:
+    end_offset = tail.rfind(b"PK\x05\x06")
+    if end_offset < 0:
         raise DataError(f"{str(path)!r} is no whole zip file (its end is missing); get it again.")
-    end = _END.unpack_from(tail, place)
+    end = _END.unpack_from(tail, end_offset)
     size, start = end[5], end[6]
-    locator = place - _LOCATOR.size
+    locator = end_offset - _LOCATOR.size
     if locator >= 0 and tail[locator : locator + 4] == b"PK\x06\x07":
         stream.seek(_LOCATOR.unpack_from(tail, locator)[2])
         whole = _END_64.unpack(stream.read(_END_64.size))

@@ -197,10 +197,10 @@ def _rows(
     header = [_clean(value) for value in next(values, ())]
     absent = [name for name in needed if name not in header]
     if absent:
-        found = ", ".join(repr(name) for name in header if name is not None)
+        names = ", ".join(repr(name) for name in header if name is not None)
         raise DataError(
             f"{str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}; it has "
-            f"{found or 'no columns'}. Get it again from {page}."
+            f"{names or 'no columns'}. Get it again from {page}."
         )
     places = [(name, header.index(name)) for name in needed]
     rows: list[tuple[int, Mapping[str, Any]]] = []

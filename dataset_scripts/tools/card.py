@@ -144,8 +144,8 @@ def _layout(dataset: ECGDataset) -> str:
     endings = ", ".join(f"`{suffix}`" for suffix in dataset.signal_suffixes)
     for rate in dataset.sampling_rates:
         for folder in dataset.signal_folders(rate):
-            place = "in the folder itself or below" if folder == "." else f"below `{folder}/`"
-            lines.append(f"- signals at {rate} Hz {place}: {endings}")
+            where = "in the folder itself or below" if folder == "." else f"below `{folder}/`"
+            lines.append(f"- signals at {rate} Hz {where}: {endings}")
     lines += ["", f"Releases that are read: {', '.join(dataset.versions)}."]
     return "\n".join(lines)
 
@@ -268,9 +268,9 @@ def index_table(datasets: Sequence[ECGDataset]) -> str:
 
 def replace_table(page: str, content: str) -> str:
     """Return a page with the part between the two markers replaced."""
-    head, found, rest = page.partition(BEGIN)
+    head, opened, rest = page.partition(BEGIN)
     _, closed, tail = rest.partition(END)
-    if not found or not closed:
+    if not opened or not closed:
         raise ValueError(f"the page lacks {BEGIN!r} or {END!r}")
     return f"{head}{BEGIN}\n\n{content}\n\n{END}{tail}"
 

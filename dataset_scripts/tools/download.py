@@ -87,10 +87,10 @@ def download(
     with _local_errors(folder), _alone(state):
         wanted: list[RemoteFile] = []
         for source in dataset.sources:
-            found = list_files(source, transport, hosts or Hosts(), state)
-            wanted += _with_known_sums(dataset, found)
+            files = list_files(source, transport, hosts or Hosts(), state)
+            wanted += _with_known_sums(dataset, files)
             if source.host == "physionet":
-                _keep_sums(found, state / SUMS_FILE, folder, source.folder)
+                _keep_sums(files, state / SUMS_FILE, folder, source.folder)
         done = _read_state(state)
         missing = [file for file in wanted if not (file.unpack and done.get(file.path) == _identity(file))]
         _check_space(missing, folder)

@@ -155,7 +155,7 @@ class RemoteFile:
 def list_files(source: Source, transport: Transport, hosts: Hosts, scratch: Path) -> list[RemoteFile]:
     """Return the files of a source, those that its patterns choose."""
     try:
-        found = list(_LISTINGS[source.host](source, transport, hosts, scratch))
+        files = list(_LISTINGS[source.host](source, transport, hosts, scratch))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, DataError | InputError):
             raise
@@ -163,9 +163,9 @@ def list_files(source: Source, transport: Transport, hosts: Hosts, scratch: Path
             f"{source.host} lists the files of {source.ref!r} in a form that is not known: {error!r}."
         ) from None
     for pattern in source.files:
-        if not any(fits(file.path, pattern) for file in found):
+        if not any(fits(file.path, pattern) for file in files):
             raise DataError(f"{source.host} has no file {pattern!r} in {source.ref!r}: it was moved or withdrawn.")
-    chosen = [file for file in found if not source.files or any(fits(file.path, p) for p in source.files)]
+    chosen = [file for file in files if not source.files or any(fits(file.path, p) for p in source.files)]
     outside = [file.path for file in chosen if not is_inside(file.path)]
     if outside:
         raise DataError(f"{source.host} lists {outside[0]!r}, which lies outside the folder; nothing is fetched.")

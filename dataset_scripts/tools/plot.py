@@ -70,15 +70,15 @@ def read_one(dataset: ECGDataset, data_dir: PathLike, record_id: str, sampling_r
     row = _find(dataset, scan, record_id)
     record = next(scan.records(row, row + 1))
     signal = _read(dataset, folder, record)
-    known = {"patient_id": record.patient_id, "age": record.age, "sex": record.sex, **signal.metadata}
+    person = {"patient_id": record.patient_id, "age": record.age, "sex": record.sex, **signal.metadata}
     return Record(
         record_id=record.record_id,
         values=to_physical(signal, dataset.unit),
         sampling_rate=signal.sampling_rate,
         unit=dataset.unit,
-        patient_id=known["patient_id"],
-        age=known["age"],
-        sex=known["sex"],
+        patient_id=person["patient_id"],
+        age=person["age"],
+        sex=person["sex"],
         labels=_labels(dataset, folder, scan, row, signal, rate),
         synthetic=(folder / "mock.json").is_file(),
     )

@@ -83,3 +83,12 @@ def changed(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
         for name in sorted(stored.keys() | asked.keys())
         if stored.get(name) != asked.get(name)
     ]
+
+
+def interval_text(estimate: Any, sign: str = "") -> str:
+    """An estimate as "0.842 [0.831, 0.853]", with a sign where `sign` is "+"; what is missing in words."""
+    if estimate is None or estimate.point is None:
+        return "undefined"
+    if estimate.low is None:
+        return f"{estimate.point:{sign}.3f} [no interval]"
+    return f"{estimate.point:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"

@@ -1,4 +1,4 @@
-"""What studies of many runs share: one score over several runs, with an interval over test records and runs."""
+"""What studies of many runs share: one score over several runs with its interval, and their file."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError, model_validator
 from scipy.special import fdtri, ndtri
 from scipy.stats.qmc import Sobol
 
+from ecg_hub.errors import ResultError
+from eval_harness.analyses.files import Analysis
+from eval_harness.config.options import RunOptions
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC
 from eval_harness.results.comparison import repeated_patients
+from eval_harness.results.extent import compare, copy_of
 from eval_harness.results.predictions import read_predictions
-from eval_harness.results.schema import Result
+from eval_harness.results.schema import Count, Finite, Number, Result, Strict, in_words
 from eval_harness.results.scoring import RESAMPLE_SEED
 from eval_harness.stats.bootstrap import bootstrap_counts
 from eval_harness.stats.resampled import interval, macro, resample_ranking
 from eval_harness.tasks.task import Task
 
 METRICS = (MACRO_AUROC, MACRO_AUPRC)
+STUDY_VERSION = "1.1"
+TOO_NARROW = "no interval: this version's were too narrow (give the same command again: nothing is trained anew)"
 RUN_SEED = 1
 LEAST_REPETITIONS, LEAST_OF_CURVES = 2, 3
 """Repetitions that an interval needs: of a score or a difference, and of anything that a fitted curve gives."""
@@ -68,6 +75,18 @@ class SeedAverage:
         """Point and ends of the interval; None where undefined, with the reason."""
         reason = too_few(self.repetitions)
         return numbers_of(self.points[metric], self.replicates[metric], confidence, (0.0, 1.0), reason)
+
+    def content(self, confidence: float) -> dict[str, Any]:
+        """The estimate of each metric, and its points by run."""
+        estimates = {metric: self.estimate(metric, confidence) for metric in METRICS}
+        by_run = {f"{metric}_by_run": [known(point) for point in self.by_run[metric]] for metric in METRICS}
+        return estimates | by_run
+
+
+def head_of(analysis: str, options: RunOptions, complete: bool) -> dict[str, Any]:
+    """The first fields of a study's content."""
+    settings = settings_of(options)
+    return {"schema_version": STUDY_VERSION, "analysis": analysis, "settings": settings, "complete": complete}
 
 
 def score_run(folder: Path, result: Result, task: Task, resamples: int) -> RunScore:
@@ -158,13 +177,13 @@ def numbers_of(
         bounds: between which the number lies by its definition.
         reason: why no interval is given.
     """
-    found = interval(point, replicates, confidence=confidence)
-    if reason is None and math.isfinite(point) and not math.isfinite(found.low):
+    percentiles = interval(point, replicates, confidence=confidence)
+    if reason is None and math.isfinite(point) and not math.isfinite(percentiles.low):
         share = float(np.mean(np.isnan(replicates)))
         reason = f"no interval: undefined in {100 * share:.0f} % of the resamples, where an end of it may lie"
     if reason is not None:
         return {"point": known(point), "low": None, "high": None, "reason": reason}
-    ends = (float(np.clip(end, *bounds)) for end in (found.low, found.high))
+    ends = (float(np.clip(end, *bounds)) for end in (percentiles.low, percentiles.high))
     return {"point": known(point), **dict(zip(("low", "high"), map(known, ends), strict=True))}
 
 
@@ -199,8 +218,8 @@ def fraction_folder(fraction: float) -> str:
 def told_apart(models: Sequence[str]) -> dict[str, str]:
     """Names for figures and pages: of paths the last parts, as few as tell them apart."""
     parts = {model: model.rstrip("/").split("/") for model in models}
-    for count in range(1, max((len(found) for found in parts.values()), default=1) + 1):
-        names = {model: "/".join(found[-count:]) for model, found in parts.items()}
+    for count in range(1, max((len(split) for split in parts.values()), default=1) + 1):
+        names = {model: "/".join(split[-count:]) for model, split in parts.items()}
         if len(set(names.values())) == len(names):
             return names
     return {model: model for model in models}
@@ -209,3 +228,89 @@ def told_apart(models: Sequence[str]) -> dict[str, str]:
 def short_name(model: str) -> str:
     """A model's name for figures: of a path only the last part."""
     return model.rstrip("/").rpartition("/")[2]
+
+
+class Interval(Strict):
+    """A number with its interval; null where undefined. `reason` says why there is a number without an interval."""
+
+    point: Number
+    low: Number = None
+    high: Number = None
+    reason: str | None = None
+
+
+class StudyResult(Analysis):
+    """What both studies say: fractions of the training records, largest first, seeds, and runs that failed.
+
+    Intervals of version 1.0 held the truth far less often than they said; such files are read without them.
+    """
+
+    schema_version: Literal["1.1"] = "1.1"
+    fractions: list[Finite]
+    seeds: list[int]
+    resamples: Count
+    confidence: Finite
+    not_done: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_version(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("schema_version") == "1.0":
+            return {**without_intervals(content), "schema_version": STUDY_VERSION}
+        return content
+
+
+def without_intervals(content: Any) -> Any:
+    """A copy of a study's content whose intervals are taken out, with the reason."""
+    if isinstance(content, list):
+        return [without_intervals(part) for part in content]
+    if not isinstance(content, dict):
+        return content
+    if {"point", "low", "high"} == content.keys():
+        told = {} if content["low"] is None else {"reason": TOO_NARROW}
+        return {"point": content["point"], "low": None, "high": None, **told}
+    return {name: without_intervals(part) for name, part in content.items()}
+
+
+def reasons(content: Any) -> list[str]:
+    """Why numbers of a study's content have no interval, each reason once."""
+    parts = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    own = [content["reason"]] if isinstance(content, dict) and "point" in content and content.get("reason") else []
+    return list(dict.fromkeys([*own, *(reason for part in parts for reason in reasons(part))]))
+
+
+def checked(content: dict[str, Any], kind: type[StudyResult]) -> dict[str, Any]:
+    """Return the content of a study, which fits its model."""
+    try:
+        kind.model_validate(content)
+    except ValidationError as error:
+        raise ResultError(f"The study does not fit {kind.__name__}: {in_words(error)}.") from error
+    return content
+
+
+def settings_of(options: RunOptions) -> dict[str, Any]:
+    """What decides the scores of a study besides its own numbers."""
+    return {
+        "models": list(options.models),
+        "tasks": list(options.tasks),
+        "preset": options.preset,
+        "limit": options.limit,
+        "protocol": options.protocol.name,
+        "deviations": options.protocol.deviations(),
+    }
+
+
+def part_of_release(results: list[Result]) -> str | None:
+    """Return what of a release was prepared, where it is not all; the fractions that a study draws do not count."""
+    parts: dict[str, None] = {}
+    for result in results:
+        copy = None if result.data is None else copy_of(result.data)
+        if result.data is not None and copy is not None:
+            differences = compare(result.data.name, copy, copy.records, result.protocol.deviations).differences
+            parts |= dict.fromkeys(f"{result.data.name} {text}" for text in differences.values())
+    return ", ".join(parts) or None
+
+
+def is_synthetic(results: list[Result]) -> bool:
+    """Whether any of the results is on simulated records."""
+    return any(bool(result.protocol.deviations.get("synthetic")) for result in results)

@@ -69,7 +69,7 @@ def open_split(
         raise InputError(f"Unknown split {split!r}; allowed: {', '.join(SPLITS)}.")
     prepared = datasets.open(dataset)
     part = prepared.splits[split]
-    table = {column: list(part[column]) for column in ("record_id", "patient_id", "age", "sex")}
+    table = {column: part[column][:] for column in ("record_id", "patient_id", "age", "sex")}
     targets = np.zeros((len(part), 0), dtype=np.float32)
     length = window_length(seconds, prepared.sampling_rate)
     chosen = make_split(split, SignalReader(part), table, targets, length, records)
@@ -160,28 +160,28 @@ class Trained:
 
 def find_one(path: Path) -> ResultFolder:
     """Return the run of a result folder."""
-    found = find_runs([path])
-    if len(found) > 1:
-        listed = ", ".join(str(run.folder) for run in found)
-        raise InputError(f"There are {len(found)} runs below {str(path)!r}; name one of them: {listed}.")
-    return found[0]
+    run_folders = find_runs([path])
+    if len(run_folders) > 1:
+        listed = ", ".join(str(run.folder) for run in run_folders)
+        raise InputError(f"There are {len(run_folders)} runs below {str(path)!r}; name one of them: {listed}.")
+    return run_folders[0]
 
 
-def stored_runs(found: ResultFolder) -> list[str]:
+def stored_runs(run_folder: ResultFolder) -> list[str]:
     """Return the names of the finished training runs of a result folder whose head was kept."""
-    finished = list(dict.fromkeys(result.run for result in found.results.values() if result.status == "done"))
+    finished = list(dict.fromkeys(result.run for result in run_folder.results.values() if result.status == "done"))
     if not finished:
-        raise ResultError(f"{str(found.folder)!r} has no finished result.")
-    kept = [name for name in finished if _is_kept(found.folder / MODEL_FOLDER / name)]
-    if not kept and found.run.settings.model.id == TRIVIAL:
+        raise ResultError(f"{str(run_folder.folder)!r} has no finished result.")
+    kept = [name for name in finished if _is_kept(run_folder.folder / MODEL_FOLDER / name)]
+    if not kept and run_folder.run.settings.model.id == TRIVIAL:
         raise ResultError(
-            f"{str(found.folder)!r} is a run of the baseline {TRIVIAL!r}, which has no encoder and no head to keep. "
-            "Name the folder of a run of a model."
+            f"{str(run_folder.folder)!r} is a run of the baseline {TRIVIAL!r}, which has no encoder and no head to "
+            "keep. Name the folder of a run of a model."
         )
     if not kept:
         raise ResultError(
-            f"{str(found.folder)!r} keeps no trained head of {', '.join(finished)}. Run again with --save-model, "
-            f"into the same folder: {' '.join(found.run.command)} --save-model"
+            f"{str(run_folder.folder)!r} keeps no trained head of {', '.join(finished)}. Run again with --save-model, "
+            f"into the same folder: {' '.join(run_folder.run.command)} --save-model"
         )
     return kept
 
@@ -191,7 +191,7 @@ def _is_kept(folder: Path) -> bool:
 
 
 def open_trained(
-    found: ResultFolder,
+    run_folder: ResultFolder,
     name: str,
     data_root: str = "",
     include: tuple[Path, ...] = (),
@@ -201,7 +201,7 @@ def open_trained(
     """Load the head of one training run.
 
     Args:
-        found: the result folder.
+        run_folder: the result folder.
         name: of the training run, one of `stored_runs`.
         data_root: the folder of the datasets; not needed for a run on mock data.
         include: task files and descriptions of own archives.
@@ -210,23 +210,23 @@ def open_trained(
     """
     from ecg_hub import ECGFeatureExtractor
 
-    options = options_of(found.run, data_root, found.folder, include=include, **others)
-    results = [result for result in found.results.values() if result.run == name and result.status == "done"]
-    known = tasks(include)
-    missing = [result.task for result in results if result.task not in known]
+    options = options_of(run_folder.run, data_root, run_folder.folder, include=include, **others)
+    results = [result for result in run_folder.results.values() if result.run == name and result.status == "done"]
+    registry = tasks(include)
+    missing = [result.task for result in results if result.task not in registry]
     if missing:
         raise ResultError(f"Task {missing[0]!r} is not known here; pass its file by --include.")
-    scored = tuple(known[result.task] for result in results)
-    separate = bool(found.run.settings.data.get("separate"))
+    scored = tuple(registry[result.task] for result in results)
+    separate = bool(run_folder.run.settings.data.get("separate"))
     (run,) = [entry for entry in runs(scored, include, separate) if entry.name == name]
-    folder = found.folder / MODEL_FOLDER / name
-    classifier, labels = _open_head(folder, found.run.settings.model, model)
-    predictions = found.predictions(results[0])
+    folder = run_folder.folder / MODEL_FOLDER / name
+    classifier, labels = _open_head(folder, run_folder.run.settings.model, model)
+    predictions = run_folder.predictions(results[0])
     if labels != list(predictions.labels):
         raise ResultError(f"{str(folder)!r} is the head of other labels than the predictions of {name!r}.")
     accelerator = make_accelerator(options)
     return Trained(
-        found=found,
+        found=run_folder,
         run=run,
         tasks=tuple(task.read_from(name) for task in scored),
         classifier=classifier.to(accelerator.device).eval(),
@@ -270,11 +270,11 @@ def open_its_data(trained: Trained) -> RunData:
 def check_head(trained: Trained, split: Split, outputs: NDArray[np.float32]) -> float:
     """Return the largest difference between outputs of test records and the stored predictions."""
     test = trained.predictions.part("test")
-    place = {record: row for row, record in enumerate(test.record_id)}
-    absent = [record for record in split.record_ids if record not in place]
+    row_of = {record: row for row, record in enumerate(test.record_id)}
+    absent = [record for record in split.record_ids if record not in row_of]
     if absent:
         raise ResultError(f"The run has no prediction of record {absent[0]!r} and {len(absent) - 1} more.")
-    stored = test.y_prob[[place[record] for record in split.record_ids]]
+    stored = test.y_prob[[row_of[record] for record in split.record_ids]]
     largest = float(np.abs(stored - outputs).max(initial=0.0))
     if not largest <= LARGEST_DIFFERENCE:
         raise ResultError(

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from ecg_hub.errors import EcgHubError, UnknownNameError
-from ecg_hub.utils.renamed import tell_renamed
+from ecg_hub.renamed import tell_renamed
 
 
 def guarded(action: Callable[[], int]) -> int:
@@ -29,12 +29,12 @@ def guarded(action: Callable[[], int]) -> int:
         return 130
 
 
-def start(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+def start(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
     """Parse the words and run their verb; without any, print the help. Returns the exit code."""
-    if not words:
+    if not arguments:
         parser.print_help()
         return 2
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     return guarded(lambda: int(args.run(args)))
 
 

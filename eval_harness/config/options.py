@@ -1,17 +1,20 @@
-"""What one call of the runner is asked to do; importable without torch."""
+"""What one call of the runner, or of an analysis of its results, is asked to do; importable without torch."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.names import home
-from ecg_hub.utils.renamed import renamed_argument
-from eval_harness.config.post_training import PostTraining
-from eval_harness.config.protocol import NOT_OF_POST_TRAIN, POST_TRAIN, Protocol, check_mode
+from ecg_hub.renamed import renamed_argument
+from eval_harness.config.fields import option, wrong_choice
+from eval_harness.config.post_training import KNOBS, PostTraining, parse_post_training
+from eval_harness.config.protocol import MODES, NOT_OF_POST_TRAIN, POST_TRAIN, Protocol, check_mode
 
 PREFIX = "python:"
 TRIVIAL = "trivial"
@@ -20,7 +23,7 @@ TRIVIAL = "trivial"
 FORM = "python:FILE.py:NAME or python:MODULE:NAME"
 
 
-def is_own(name: str) -> bool:
+def is_python_object(name: str) -> bool:
     """Whether a model name is a Python object."""
     return name.startswith(PREFIX)
 
@@ -84,53 +87,92 @@ NO_DATA_ROOT = (
 )
 
 
+def parse_shard(text: Any) -> tuple[int, int]:
+    """Number and count of a share of the jobs: "1/4"."""
+    index, _, number = str(text).partition("/")
+    try:
+        return int(index), int(number)
+    except ValueError as error:
+        raise InputError(f"shard is {text!r}: write I/N with I from 1 to N, for example --shard 1/4.") from error
+
+
+def parse_seeds(names: Sequence[str]) -> tuple[int, ...]:
+    """Seeds as people write them; none is seed 0."""
+    try:
+        return tuple(int(name) for name in names) or (0,)
+    except ValueError as error:
+        raise InputError(f"seeds are {','.join(names)!r}: give whole numbers, for example --seeds 0,1,2.") from error
+
+
+def parse_subset(text: Any) -> TrainSubset:
+    """The part of the training records of `--train-fraction`."""
+    return TrainSubset(parse_fraction(str(text)))
+
+
+WHAT, HOW = "what to score", "how to run"
+NUMBERS = "protocol numbers (every change is listed in the result)"
+_what, _how = functools.partial(option, group=WHAT), functools.partial(option, group=HOW)
+
+
 @renamed_argument("max_loss", "max_unreadable")
 @dataclass(frozen=True)
 class RunOptions:
-    """The settings of `ecg-eval run`, checked.
+    """The settings of `ecg-eval run`, checked: each field is an option, and its text says what it is.
 
     Attributes:
         models: short names, folders, hub ids, or `random:<short name>`.
-        tasks: task and suite names; wildcards allowed.
         modes: names of MODES; empty means the model's usual ones.
-        data_root: folder that holds one folder per dataset, or "mock".
-        output: results go to OUTPUT/<model>/<mode>/.
-        max_unreadable: share of unreadable records that is tolerated.
-        limit: at most this many records per split, evenly spaced.
-        separate: train tasks that share a published run by themselves.
-        micro_batch: windows that go through the model at once, the batch of a step being accumulated; None takes all.
         shard: (i, n) does every n-th job from the i-th on (i from 1); None does all.
+        micro_batch: windows that go through the model at once, the batch of a step being accumulated; None takes all.
         cache_size: GiB of encoded windows that may be kept on disk; 0 keeps pooled features in memory only.
-        feature_dtype: of the windows kept: float32, or float16 for half the room.
-        post_training: the settings of mode `post_train`.
         train_subset: the part of the training records that is used; None takes all.
     """
 
-    models: tuple[str, ...]
-    tasks: tuple[str, ...]
-    modes: tuple[str, ...] = ()
-    preset: str = "benchmark"
-    data_root: str = ""
-    output: Path = Path("results")
-    seeds: tuple[int, ...] = (0,)
+    models: tuple[str, ...] = _what("short name, folder, hub id or random:NAME", flags=("--model",), metavar="M")
+    tasks: tuple[str, ...] = _what("tasks and suites; wildcards allowed", metavar="T")
+    modes: tuple[str, ...] = _what(", ".join(MODES), (), flags=("--mode",), metavar="MODE")
+    preset: str = _what("what the encoder is fed (default: {default})", "benchmark", choices=PRESETS)
+    data_root: str = _what("one folder per dataset, or `mock` (default: $ECG_DATA_ROOT)", "", metavar="DIR")
+    include: tuple[Path, ...] = _what("your own task files or folders of them", (), metavar="PATH")
+    separate: bool = _what("train tasks of a joint run by themselves", False)
+    train_subset: TrainSubset | None = _what(
+        "stratified part of the training records, e.g. 1/8",
+        None,
+        flags=("--train-fraction",),
+        metavar="F",
+        parse=parse_subset,
+    )
+    limit: int | None = _what("at most N records per split, evenly spaced", None, metavar="N")
+    output: Path = _how("results go to DIR/MODEL/MODE (default: {default})", Path("results"), metavar="DIR")
+    seeds: tuple[int, ...] = _how(
+        "one or several seeds", (0,), flags=("--seed", "--seeds"), metavar="N", parse=parse_seeds
+    )
+    device: str | None = _how("cpu, cuda, mps (default: what there is)", None, metavar="D")
+    dtype: str = _how("precision of training and scoring (default: {default})", "float32", choices=DTYPES)
+    micro_batch: int | None = _how("windows at once; a batch is accumulated", None, metavar="N")
+    shard: tuple[int, int] | None = _how(
+        "do every N-th run from the I-th on, as one of N jobs", None, metavar="I/N", parse=parse_shard
+    )
+    num_workers: int = _how("processes that read windows (default: {default})", 0, metavar="N")
+    num_proc: int | None = _how("processes that prepare a dataset (default: 1)", None, metavar="N")
+    cache_dir: Path = _how("prepared data (default: $ECG_HUB_HOME)", factory=home, metavar="DIR")
+    cache_size: float = _how("disk for encoded windows (default: {default:g})", 20.0, metavar="GIB")
+    feature_dtype: str = _how("precision of those (default: {default})", "float32", choices=FEATURE_DTYPES)
+    max_unreadable: float = _how(
+        "unreadable records tolerated (default: {default})", 0.01, metavar="SHARE", old_flag="--max-loss"
+    )
+    save_model: bool = _how("keep encoder and head as a loadable folder", False)
+    overwrite: bool = _how("discard results made with other settings", False)
     protocol: Protocol = field(default_factory=Protocol)
-    device: str | None = None
-    dtype: str = "float32"
-    micro_batch: int | None = None
-    num_workers: int = 0
-    num_proc: int | None = None
-    limit: int | None = None
-    max_unreadable: float = 0.01
-    separate: bool = False
-    save_model: bool = False
-    overwrite: bool = False
-    shard: tuple[int, int] | None = None
-    include: tuple[Path, ...] = ()
-    cache_dir: Path = field(default_factory=home)
-    cache_size: float = 20.0
-    feature_dtype: str = "float32"
-    post_training: PostTraining = field(default_factory=PostTraining)
-    train_subset: TrainSubset | None = None
+    post_training: PostTraining = option(
+        f"setting of mode post_train, or a YAML file of them: {', '.join(KNOBS)}",
+        factory=PostTraining,
+        group=NUMBERS,
+        flags=("--post-train",),
+        metavar="KEY=VALUE",
+        parse=parse_post_training,
+        repeated=True,
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot run before anything is loaded."""
@@ -141,12 +183,9 @@ class RunOptions:
         for mode in self.modes:
             check_mode(mode)
         self._check_post_training()
-        if self.preset not in PRESETS:
-            raise unknown_name("preset", self.preset, PRESETS)
-        if self.dtype not in DTYPES:
-            raise unknown_name("dtype", self.dtype, DTYPES)
-        if self.feature_dtype not in FEATURE_DTYPES:
-            raise unknown_name("feature dtype", self.feature_dtype, FEATURE_DTYPES)
+        wrong = wrong_choice(self)
+        if wrong is not None:
+            raise unknown_name(wrong.name.replace("_", " "), getattr(self, wrong.name), wrong.metadata["choices"])
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit!r}: it must be at least 1 record per split.")
         if self.micro_batch is not None and self.micro_batch < 1:
@@ -171,3 +210,44 @@ class RunOptions:
                 f"Mode {POST_TRAIN!r} has settings of its own instead of {', '.join(idle)}: give --post-train "
                 f"KEY=VALUE ({instead})."
             )
+
+
+@dataclass(frozen=True)
+class ReopenOptions:
+    """What an analysis of the trained heads of a finished run is asked, besides its own settings.
+
+    Attributes:
+        folder: a result folder of `ecg-eval run --save-model`.
+        output: where results go; None is a folder below that.
+        records: at most this many records, evenly spaced.
+        resamples: bootstrap replicates; None takes those of the run.
+        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
+    """
+
+    folder: Path
+    _: KW_ONLY
+    output: Path | None = None
+    records: int | None = None
+    resamples: int | None = None
+    quiet: bool = False
+    data_root: str = option("the datasets (default: $ECG_DATA_ROOT; mock runs need none)", "", metavar="DIR")
+    model: str | None = option("the run's encoder, where it is a Python object or has moved", None, metavar="M")
+    device: str | None = option("cpu, cuda, mps (default: what there is)", None, metavar="D")
+    num_workers: int | None = option("processes that read (default: 0)", None, metavar="N")
+    cache_dir: Path | None = option("prepared data (default: $ECG_HUB_HOME)", None, metavar="DIR")
+    include: tuple[Path, ...] = option("your own task files or folders of them", (), metavar="PATH")
+    overwrite: bool = option("discard a result made with other settings", False)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run."""
+        if self.records is not None and self.records < 1:
+            raise InputError(f"records is {self.records!r}: it must be at least 1.")
+        if self.resamples is not None and self.resamples < 1:
+            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
+
+    @property
+    def open_options(self) -> dict[str, Any]:
+        """What decides how a run is opened; what is None is as in the run."""
+        names = ("data_root", "include", "model", "device", "num_workers", "cache_dir")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}

@@ -9,67 +9,63 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ecg_hub.errors import InputError, unknown_name
+from eval_harness.config.fields import kind_of, option, options_of, wrong_choice
 
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 ABSENT = ("none", "null", "")
-
-
-def _knob(default: Any, text: str, kind: type, choices: tuple[str, ...] = (), optional: bool = False) -> Any:
-    """A setting with the text, the type and the choices of its command-line form."""
-    return field(default=default, metadata={"help": text, "kind": kind, "choices": choices, "optional": optional})
 
 
 @dataclass(frozen=True)
 class PostTraining:
     """Every number of mode `post_train`; rates are those of AdamW, epochs are passes over the training records."""
 
-    preview: bool = _knob(True, "stage 1 at all; false fine-tunes from a fresh head", bool)
-    pretrained: bool = _knob(True, "the encoder's own weights; false draws them anew from the seed", bool)
-    batch_size: int = _knob(256, "training windows per step of both stages, over all processes", int)
-    pos_weight: str | None = _knob(
-        None, "balanced weighs the positives of a label by negatives/positives of the training records",
-        str, ("balanced",), optional=True,
-    )  # fmt: skip
-    stage1_epochs: int = _knob(30, "epochs of the head", int)
-    stage1_learning_rate: float = _knob(5e-3, "rate of the head", float)
-    stage1_weight_decay: float = _knob(0.1, "weight decay of the head", float)
-    stage1_schedule: str = _knob("constant", "rate over the epochs", str, ("constant", "cosine", "plateau"))
-    stage1_min_learning_rate: float = _knob(0.0, "where the cosine ends, and below which no plateau leads", float)
-    stage1_plateau_factor: float = _knob(0.5, "rate after a plateau of the validation score", float)
-    stage1_plateau_patience: int = _knob(3, "epochs without a better score that make a plateau", int)
-    stage1_dropout: float = _knob(0.05, "dropout of the head's input", float)
-    stage1_start: str = _knob("best", "the head that stage 2 starts from, by validation", str, ("best", "last"))
-    stage2_epochs: int = _knob(30, "epochs of all weights", int)
-    stage2_learning_rate: float = _knob(5e-4, "rate of the last layers", float)
-    stage2_min_learning_rate: float = _knob(1e-5, "where the cosine over the epochs ends", float)
-    stage2_weight_decay: float = _knob(0.05, "weight decay of every parameter", float)
-    stage2_warmup_epochs: int = _knob(0, "epochs in which the rate rises to its full value", int)
-    stage2_layer_decay: float = _knob(1.0, "rate of a residual block relative to the next one; 1 is off", float)
-    stage2_group_factor: float = _knob(
-        1.0, "rate of the late layers relative to the last ones, its square for the early layers; 1 is off", float
+    preview: bool = option("stage 1 at all; false fine-tunes from a fresh head", True)
+    pretrained: bool = option("the encoder's own weights; false draws them anew from the seed", True)
+    batch_size: int = option("training windows per step of both stages, over all processes", 256)
+    pos_weight: str | None = option(
+        "balanced weighs the positives of a label by negatives/positives of the training records",
+        None,
+        choices=("balanced",),
     )
-    stage2_head_rate_scale: float = _knob(1.0, "rate of the head relative to the last layers", float)
-    stage2_dropout: float = _knob(0.05, "dropout of the head's input", float)
-    stage2_grad_clip: float | None = _knob(None, "largest norm of all gradients together", float, optional=True)
-    stage2_label_smoothing: float = _knob(0.0, "targets are drawn this far towards one half, of the whole way", float)
-    stage2_ema: float | None = _knob(None, "decay of averaged weights, which are scored then", float, optional=True)
-    depth_rate: float = _knob(0.5, "stochastic depth of stage 2: share of dropped residual branches; 0 is off", float)
-    depth_schedule: str = _knob("linear", "from 0 at the first block, or alike in all", str, ("linear", "constant"))
-    depth_mode: str = _knob("row", "each sample by itself, or the whole batch", str, ("row", "batch"))
+    stage1_epochs: int = option("epochs of the head", 30)
+    stage1_learning_rate: float = option("rate of the head", 5e-3)
+    stage1_weight_decay: float = option("weight decay of the head", 0.1)
+    stage1_schedule: str = option("rate over the epochs", "constant", choices=("constant", "cosine", "plateau"))
+    stage1_min_learning_rate: float = option("where the cosine ends, and below which no plateau leads", 0.0)
+    stage1_plateau_factor: float = option("rate after a plateau of the validation score", 0.5)
+    stage1_plateau_patience: int = option("epochs without a better score that make a plateau", 3)
+    stage1_dropout: float = option("dropout of the head's input", 0.05)
+    stage1_start: str = option("the head that stage 2 starts from, by validation", "best", choices=("best", "last"))
+    stage2_epochs: int = option("epochs of all weights", 30)
+    stage2_learning_rate: float = option("rate of the last layers", 5e-4)
+    stage2_min_learning_rate: float = option("where the cosine over the epochs ends", 1e-5)
+    stage2_weight_decay: float = option("weight decay of every parameter", 0.05)
+    stage2_warmup_epochs: int = option("epochs in which the rate rises to its full value", 0)
+    stage2_layer_decay: float = option("rate of a residual block relative to the next one; 1 is off", 1.0)
+    stage2_group_factor: float = option(
+        "rate of the late layers relative to the last ones, its square for the early layers; 1 is off", 1.0
+    )
+    stage2_head_rate_scale: float = option("rate of the head relative to the last layers", 1.0)
+    stage2_dropout: float = option("dropout of the head's input", 0.05)
+    stage2_grad_clip: float | None = option("largest norm of all gradients together", None)
+    stage2_label_smoothing: float = option("targets are drawn this far towards one half, of the whole way", 0.0)
+    stage2_ema: float | None = option("decay of averaged weights, which are scored then", None)
+    depth_rate: float = option("stochastic depth of stage 2: share of dropped residual branches; 0 is off", 0.5)
+    depth_schedule: str = option("from 0 at the first block, or alike in all", "linear", choices=("linear", "constant"))
+    depth_mode: str = option("each sample by itself, or the whole batch", "row", choices=("row", "batch"))
 
     def __post_init__(self) -> None:
         """Refuse values that cannot make a run."""
-        for item in dataclasses.fields(self):
-            choices, value = item.metadata["choices"], getattr(self, item.name)
-            if choices and value is not None and value not in choices:
-                raise unknown_name(f"value of {item.name}", value, choices)
+        wrong = wrong_choice(self)
+        if wrong is not None:
+            raise unknown_name(f"value of {wrong.name}", getattr(self, wrong.name), wrong.metadata["choices"])
         for name in ("batch_size", "stage1_epochs", "stage2_epochs", "stage1_plateau_patience"):
             self._demand(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("stage1_learning_rate", "stage2_learning_rate", "stage2_head_rate_scale"):
@@ -104,7 +100,7 @@ class PostTraining:
         return {f"post_train.{name}": value for name, value in self.as_dict().items() if value != KNOBS[name].default}
 
 
-KNOBS = {item.name: item for item in dataclasses.fields(PostTraining)}
+KNOBS = {item.name: item for item in options_of(PostTraining)}
 
 
 def post_training(given: Mapping[str, Any]) -> PostTraining:
@@ -115,13 +111,13 @@ def post_training(given: Mapping[str, Any]) -> PostTraining:
     return PostTraining(**{name: _value(name, value) for name, value in given.items()})
 
 
-def parse_post_training(words: Iterable[Any] | Mapping[str, Any]) -> PostTraining:
-    """The settings from the command line or a configuration."""
-    if isinstance(words, Mapping):
-        return post_training(_flat(words))
+def parse_post_training(written: str | Iterable[Any] | Mapping[str, Any]) -> PostTraining:
+    """The settings from the command line or a configuration: KEY=VALUE, files, or a mapping."""
+    if isinstance(written, Mapping):
+        return post_training(_flat(written))
     given: dict[str, Any] = {}
-    for word in words:
-        key, sign, value = str(word).partition("=")
+    for setting in [written] if isinstance(written, str) else written:
+        key, sign, value = str(setting).partition("=")
         if sign:
             given[key.strip().replace(".", "_").replace("-", "_")] = value.strip()
         else:
@@ -150,16 +146,15 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(name: str, value: Any) -> Any:
-    about = KNOBS[name].metadata
-    kind, text = about["kind"], str(value).strip()
-    if about["optional"] and text.lower() in ABSENT:
+    kind, text = kind_of(PostTraining, name), str(value).strip()
+    if kind.optional and text.lower() in ABSENT:
         return None
     try:
-        if kind is bool:
+        if kind.type is bool:
             return (YES + NO).index(text.lower()) < len(YES)
-        if kind is int and float(text) != int(float(text)):
+        if kind.type is int and float(text) != int(float(text)):
             raise ValueError(text)
-        return int(float(text)) if kind is int else kind(text)
+        return int(float(text)) if kind.type is int else kind.type(text)
     except (ValueError, OverflowError) as error:
-        what = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
-        raise InputError(f"{name} is {value!r}: it must be {what} ({about['help']}).") from error
+        what = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind.type, "a word")
+        raise InputError(f"{name} is {value!r}: it must be {what} ({KNOBS[name].metadata['help']}).") from error

@@ -8,10 +8,11 @@ evaluation uses also train the head, one drawn per record and epoch, so that a f
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ecg_hub.errors import InputError, unknown_name
+from eval_harness.config.fields import option
 
 MODES = {
     "linear": "encoder fixed; mean over tokens, then a linear layer",
@@ -33,28 +34,23 @@ NOT_OF_POST_TRAIN = {
 """Numbers that decide no score of mode `post_train` -> its own settings instead (eval_harness.config.post_training)."""
 
 
-def _number(default: Any, text: str) -> Any:
-    """A protocol field with the help text of its command-line option."""
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class Protocol:
     """Every number that decides a score; the defaults are the published protocol."""
 
-    epochs: int = _number(100, "passes over the training records")
-    batch_size: int = _number(64, "training windows per step, over all processes")
-    learning_rate: float = _number(1e-3, "AdamW rate of the head, constant")
-    weight_decay: float = _number(1e-3, "AdamW weight decay on every parameter")
-    layer_rate_factor: float = _number(
-        0.1, "rate of the late layers relative to the head; its square for the early ones"
+    epochs: int = option("passes over the training records", 100)
+    batch_size: int = option("training windows per step, over all processes", 64)
+    learning_rate: float = option("AdamW rate of the head, constant", 1e-3)
+    weight_decay: float = option("AdamW weight decay on every parameter", 1e-3)
+    layer_rate_factor: float = option(
+        "rate of the late layers relative to the head; its square for the early ones", 0.1
     )
-    attention_heads: int = _number(16, "heads of the learned-query pooling of mode `frozen`")
-    min_count: int = _number(10, "labels with fewer occurrences in the whole dataset are left out")
-    resamples: int = _number(1000, "bootstrap resamples of the test records")
-    confidence: float = _number(0.95, "coverage of the intervals")
-    resample_unit: str = _number("record", "what a resample draws: record or patient")
-    train_windows: str = _number("random", "one window per record and epoch: random, or one of the consecutive ones")
+    attention_heads: int = option("heads of the learned-query pooling of mode `frozen`", 16)
+    min_count: int = option("labels with fewer occurrences in the whole dataset are left out", 10)
+    resamples: int = option("bootstrap resamples of the test records", 1000)
+    confidence: float = option("coverage of the intervals", 0.95)
+    resample_unit: str = option("what a resample draws: record or patient", "record")
+    train_windows: str = option("one window per record and epoch: random, or one of the consecutive ones", "random")
     name: str = "paper"
 
     def __post_init__(self) -> None:

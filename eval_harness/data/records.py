@@ -80,13 +80,13 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
 
     options, prepared = datasets.options, datasets.open(run.dataset)
     groups = label_groups(run, prepared)
-    found, classes, values = outputs_in(run, prepared)
+    available, classes, values = outputs_in(run, prepared)
     scored = [*classes, *values]
     if not scored:
         least = prepared.deviations.get("min_count", prepared.dataset.thresholds["min_count"])
         raise DataError(
             f"{run.dataset}: none of the {run.count} labels of run {run.name!r} occurs often enough in this copy "
-            f"(--min-count {least}). Found: {', '.join(found or prepared.targets) or 'none'}."
+            f"(--min-count {least}). Found: {', '.join(available or prepared.targets) or 'none'}."
         )
     length = window_length(seconds, prepared.sampling_rate)
     splits = []
@@ -95,9 +95,9 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
         if run.label_column == TARGETS:
             targets = value_matrix(part, list(prepared.targets), scored)
         else:
-            labels = target_matrix(part, run.label_column, found, classes)
+            labels = target_matrix(part, run.label_column, available, classes)
             targets = np.hstack([labels, value_matrix(part, list(prepared.targets), values)])
-        table = {column: list(part[column]) for column in ("record_id", "patient_id", "age", "sex")}
+        table = {column: part[column][:] for column in ("record_id", "patient_id", "age", "sex")}
         splits.append(make_split(name, SignalReader(part), table, targets, length, options.limit))
     refuse_empty(splits, run.dataset)
     train, validation, test = splits
@@ -131,42 +131,42 @@ def outputs_in(run: Run, prepared: Any) -> tuple[list[str], list[str], list[str]
     groups = label_groups(run, prepared)
     classes, values = (run.outputs(regression, groups) for regression in (False, True))
     if run.label_column == TARGETS:
-        found = list(prepared.targets)
-        known_classes, known_values = set(classes), set(values)
-        return found, [n for n in found if n in known_classes], [n for n in found if n in known_values]
-    found = list(prepared.labels.get(run.label_column, ()))
+        names = list(prepared.targets)
+        wanted_classes, wanted_values = set(classes), set(values)
+        return names, [n for n in names if n in wanted_classes], [n for n in names if n in wanted_values]
+    names = list(prepared.labels.get(run.label_column, ()))
     if not classes and not values:
-        classes = found
+        classes = names
     targets = set(prepared.targets)
-    return found, [name for name in classes if name in set(found)], [name for name in values if name in targets]
+    return names, [name for name in classes if name in set(names)], [name for name in values if name in targets]
 
 
-def target_matrix(part: Any, column: str, found: list[str], scored: list[str]) -> NDArray[np.float32]:
+def target_matrix(part: Any, column: str, names: list[str], scored: list[str]) -> NDArray[np.float32]:
     """Targets (records, scored labels) of one split: 0 or 1, a repeated label counts once."""
     from dataset_scripts.core.labels import label_matrix
 
     if not scored:
         return np.empty((len(part), 0), dtype=np.float32)
-    return np.ascontiguousarray(label_matrix(part, column)[:, [found.index(label) for label in scored]])
+    return np.ascontiguousarray(label_matrix(part, column)[:, [names.index(label) for label in scored]])
 
 
-def value_matrix(part: Any, found: list[str], scored: list[str]) -> NDArray[np.float32]:
+def value_matrix(part: Any, names: list[str], scored: list[str]) -> NDArray[np.float32]:
     """Targets (records, scored targets) of one split, NaN where there is none."""
     if not scored or not len(part):
         return np.empty((len(part), len(scored)), dtype=np.float32)
     lists = part.with_format("arrow").select_columns([TARGETS])[:][TARGETS].combine_chunks()
-    values: NDArray[np.float32] = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(part), len(found))
-    if scored == found:
+    values: NDArray[np.float32] = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(part), len(names))
+    if scored == names:
         return values
-    place = {name: column for column, name in enumerate(found)}
-    return np.ascontiguousarray(values[:, [place[target] for target in scored]])
+    columns = {name: column for column, name in enumerate(names)}
+    return np.ascontiguousarray(values[:, [columns[target] for target in scored]])
 
 
 def data_deviations(prepared: Any, options: RunOptions, short: list[int]) -> dict[str, Any]:
     """What differs from the published records: release, thresholds, a limit, records shorter than one window."""
-    found = dict(prepared.deviations)
+    deviations = dict(prepared.deviations)
     if options.limit is not None:
-        found["limit"] = options.limit
+        deviations["limit"] = options.limit
     if any(short):
-        found["records_shorter_than_window"] = sum(short)
-    return found
+        deviations["records_shorter_than_window"] = sum(short)
+    return deviations

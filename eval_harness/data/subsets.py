@@ -115,7 +115,7 @@ def stratified_subset(
     rows = order if patients is None else order[first_of_each([patients[row] for row in order])]
     tags = [[*labels[row], sexes[row] or "sex unknown", age_bin(ages[row])] for row in map(int, rows)]
     if nested:
-        taken = halved(tags, list(range(len(tags))), seed)[: max(1, round(fraction * len(tags)))] if tags else []
+        taken = halved(tags, list(range(len(tags))), seed)[: max(1, round(fraction * len(tags)))]
         return np.asarray(rows[sorted(taken)], dtype=np.int64)
     return np.asarray(rows[first_part(tags, fraction, seed)], dtype=np.int64)
 
@@ -175,7 +175,7 @@ def first_part(tags: Sequence[Sequence[str]], fraction: float, seed: int = 0) ->
         for tag in row:
             holders[tag].append(number)
     shares = (fraction, 1 - fraction)
-    left = [len(found) for found in holders]
+    left = [len(rows_of_tag) for rows_of_tag in holders]
     wanted = [[share * count for share in shares] for count in left]
     room = [share * len(rows) for share in shares]
     random = np.random.RandomState(seed)

@@ -203,24 +203,24 @@ class Board:
         ]
 
 
-def columns_of(known: Mapping[str, Task]) -> list[Column]:
+def columns_of(registry: Mapping[str, Task]) -> list[Column]:
     """Return the columns: every published task, by category."""
-    return [Column(known[name]) for name in suites()["published"].members() if name in known]
+    return [Column(registry[name]) for name in suites()["published"].members() if name in registry]
 
 
 def task_sets(columns: Sequence[Column]) -> list[TaskSet]:
     """Return what can be ranked together: the paper's count, all published rows, open data, each category."""
     names = {column.name for column in columns}
-    found = []
+    sets = []
     titles = {"all": "all {n} tasks", "published": "all {n} published rows", "open": "open data ({n} tasks)"}
     for name, suite in suites().items():
         members = tuple(task for task in suite.members() if task in names)
         if name in titles:
-            found.append(TaskSet(name, titles[name].format(n=len(members)), members))
+            sets.append(TaskSet(name, titles[name].format(n=len(members)), members))
         elif name.startswith("category:"):
-            found.append(TaskSet(name, f"{suite.title} ({len(members)})", members))
+            sets.append(TaskSet(name, f"{suite.title} ({len(members)})", members))
     order = [*titles, *(f"category:{name}" for name in CATEGORIES)]
-    return sorted((entry for entry in found if entry.tasks), key=lambda entry: order.index(entry.name))
+    return sorted((entry for entry in sets if entry.tasks), key=lambda entry: order.index(entry.name))
 
 
 def rows_of(entries: Iterable[LeaderboardEntry]) -> list[Row]:
@@ -229,11 +229,11 @@ def rows_of(entries: Iterable[LeaderboardEntry]) -> list[Row]:
     for entry in entries:
         groups.setdefault((entry.row, entry.result.mode), []).append(entry)
     rows = []
-    for (place, mode), members in groups.items():
+    for (name, mode), members in groups.items():
         meta = members[0].meta
         rows.append(
             Row(
-                key=f"{place}/{mode}",
+                key=f"{name}/{mode}",
                 id=meta.id,
                 mode=mode,
                 kind=meta.kind,
@@ -257,9 +257,9 @@ def published_rows() -> list[Row]:
     from eval_harness.results.published import scores, study
     from eval_harness.tasks.registry import tasks
 
-    known, cells = tasks(), dict[tuple[str, str], dict[str, Cell]]()
+    registry, cells = tasks(), dict[tuple[str, str], dict[str, Cell]]()
     for score in scores():
-        if score.task not in known:
+        if score.task not in registry:
             continue
         entry = models().get(score.model)
         corpora = None if entry is None else [] if score.mode == "scratch" else list(entry.pretraining_corpora)
@@ -267,7 +267,7 @@ def published_rows() -> list[Row]:
             point=score.point,
             low=score.low,
             high=score.high,
-            contamination=state(corpora, known[score.task].dataset),
+            contamination=state(corpora, registry[score.task].dataset),
             state="published",
             protocol="paper",
             flags=tuple((flag.severity, flag.text) for flag in score.flags),
@@ -297,13 +297,13 @@ def published_rows() -> list[Row]:
 
 def tabs_of(rows: Sequence[Row]) -> list[Tab]:
     """Return the modes that have rows; baselines of other modes stand beside."""
-    found = []
+    tabs = []
     for mode, title in MODES.items():
         own = [row for row in rows if row.mode == mode]
         if own:
             others = [row for row in rows if row.mode != mode and row.kind in ("supervised", "trivial")]
-            found.append(Tab(mode, title, own, others))
-    return found
+            tabs.append(Tab(mode, title, own, others))
+    return tabs
 
 
 def _cell(entry: LeaderboardEntry) -> Cell:

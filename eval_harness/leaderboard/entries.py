@@ -107,41 +107,46 @@ class Contents:
 
 
 def read_repository(
-    folder: Path, known: Mapping[str, Task], memory: RecomputeCache, told: Progress | None = None
+    folder: Path, registry: Mapping[str, Task], memory: RecomputeCache, told: Progress | None = None
 ) -> Contents:
     """Read and check all entries of a folder."""
     root = folder / RESULTS
     if not root.is_dir():
         raise ResultError(f"{str(folder)!r} holds no folder {RESULTS!r}; `ecg-eval push --folder` fills it.")
     contents = Contents()
-    for place in sorted(path for path in root.glob("*/*") if path.is_dir()):
-        _read_model(folder, place, known, memory, contents, told or (lambda path: None))
+    for model_folder in sorted(path for path in root.glob("*/*") if path.is_dir()):
+        _read_model(folder, model_folder, registry, memory, contents, told or (lambda path: None))
     return contents
 
 
 def _read_model(
-    folder: Path, place: Path, known: Mapping[str, Task], memory: RecomputeCache, contents: Contents, told: Progress
+    folder: Path,
+    model_folder: Path,
+    registry: Mapping[str, Task],
+    memory: RecomputeCache,
+    contents: Contents,
+    told: Progress,
 ) -> None:
     """One model at one revision: its description, its entries, and whether the two agree."""
-    name = place.relative_to(folder).as_posix()
+    name = model_folder.relative_to(folder).as_posix()
     try:
-        meta = read_meta(_content(place / META_FILE), f"{name}/{META_FILE}")
+        meta = read_meta(_content(model_folder / META_FILE), f"{name}/{META_FILE}")
     except (EcgHubError, OSError) as error:
         contents.problems[f"{name}/{META_FILE}"] = str(error) or "it is not there"
         return
-    found: set[str] = set()
-    for file in sorted(place.glob("*/*.json")):
+    paths: set[str] = set()
+    for file in sorted(model_folder.glob("*/*.json")):
         path = file.relative_to(folder).as_posix()
-        found.add(path.removeprefix(f"{name}/").removesuffix(".json"))
+        paths.add(path.removeprefix(f"{name}/").removesuffix(".json"))
         try:
-            contents.entries[path] = _read_entry(folder, file, path, meta, known, memory, told)
+            contents.entries[path] = _read_entry(folder, file, path, meta, registry, memory, told)
         except EcgHubError as error:
             contents.problems[path] = str(error)
-    for missing in sorted(set(meta.entries) - found):
+    for missing in sorted(set(meta.entries) - paths):
         contents.problems[f"{name}/{missing}.json"] = f"{META_FILE} lists it, and it is not there"
-    for file in sorted(place.glob("*/predictions/*")):
+    for file in sorted(model_folder.glob("*/predictions/*")):
         path = file.relative_to(folder).as_posix()
-        if (problem := _predictions_problem(path, known)) is not None:
+        if (problem := _predictions_problem(path, registry)) is not None:
             contents.problems[path] = problem
 
 
@@ -150,7 +155,7 @@ def _read_entry(
     file: Path,
     path: str,
     meta: ModelMeta,
-    known: Mapping[str, Task],
+    registry: Mapping[str, Task],
     memory: RecomputeCache,
     told: Progress,
 ) -> LeaderboardEntry:
@@ -161,19 +166,19 @@ def _read_entry(
     problems = list(_contradictions(path, content, result, meta))
     if result.status != "done":
         problems.append(f"it is {result.status}, not done")
-    problems += content_problems(result, known)
+    problems += content_problems(result, registry)
     if problems:
         raise ResultError("; ".join(problems))
     predictions = file.parent / result.predictions.file if result.predictions else None
-    if predictions is None or not predictions.is_file() or _predictions_problem(_below(predictions, folder), known):
+    if predictions is None or not predictions.is_file() or _predictions_problem(_below(predictions, folder), registry):
         return LeaderboardEntry(path, _light(result), meta, "self-reported")
     assert result.predictions is not None
-    key = memory.key("check", digest(content), digest(predictions.read_bytes()), str(known[result.task].version))
+    key = memory.key("check", digest(content), digest(predictions.read_bytes()), str(registry[result.task].version))
     wrong = memory.checks.get(key)
     if wrong is None:
         told(path)
         sha256 = result.predictions.sha256
-        wrong = recompute(result, known[result.task], lambda: read_predictions(predictions, sha256))
+        wrong = recompute(result, registry[result.task], lambda: read_predictions(predictions, sha256))
         memory.checks[key] = wrong
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
@@ -219,13 +224,13 @@ def _contradictions(path: str, content: bytes, result: Result, meta: ModelMeta) 
         yield f"it was changed after it was published: its SHA-256 is not the one in {META_FILE}"
 
 
-def _predictions_problem(path: str, known: Mapping[str, Task]) -> str | None:
+def _predictions_problem(path: str, registry: Mapping[str, Task]) -> str | None:
     """Why a file of predictions must not be there, or None."""
-    found = PREDICTIONS.fullmatch(path)
-    datasets = {task.run: task.dataset for task in known.values()}
-    if found is None or found[4] not in datasets:
+    match = PREDICTIONS.fullmatch(path)
+    datasets = {task.run: task.dataset for task in registry.values()}
+    if match is None or match[4] not in datasets:
         return "it is no file of predictions of the benchmark"
-    reason = withheld(datasets[found[4]])
+    reason = withheld(datasets[match[4]])
     return None if reason is None else f"these predictions must not be published, remove them: {reason}"
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
+from eval_harness.figures.markup import Html, join, tag, text
 from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import Board, Tab
 from eval_harness.leaderboard.plots import places_chart, size_chart
 from eval_harness.leaderboard.ranking import Ranks
 from eval_harness.leaderboard.table import View, table
-from eval_harness.report.markup import Html, join, tag, text
 
 NOT_A_DEVICE = "Research software, not a medical device: no number here says that a model is fit for use with patients."
 NO_PLACES = tag("p", "No two rows computed here are complete in two categories: no places to draw.", class_="soft")
@@ -62,8 +62,8 @@ def _asset(name: str) -> str:
 
 def _sets(board: Board) -> Html:
     """Set -> numbers of its columns. Names of suites and numbers only, so that nothing in it can end the element."""
-    place = {column.name: number for number, column in enumerate(board.columns)}
-    return Html(json.dumps({tasks.name: sorted(place[name] for name in tasks.tasks) for tasks in board.sets}))
+    number_of = {column.name: number for number, column in enumerate(board.columns)}
+    return Html(json.dumps({tasks.name: sorted(number_of[name] for name in tasks.tasks) for tasks in board.sets}))
 
 
 def _summary(board: Board) -> Html:
@@ -216,16 +216,16 @@ def _published(board: Board) -> Html | None:
         return None
     from eval_harness.results.published import study
 
-    known = study()
+    paper = study()
     flags = [
         tag("li", tag("b", f"{phrases.SEVERITIES[flag.severity]}: "), _whom(flag), flag.text)
-        for flag in known.flags.values()
+        for flag in paper.flags.values()
     ]
     return tag(
         "section",
         tag("h2", "The published rows"),
-        tag("p", f"{known.authors}: ", tag("a", known.title, href=known.paper), f" ({known.venue})."),
-        tag("ul", [tag("li", caveat) for caveat in known.caveats], flags),
+        tag("p", f"{paper.authors}: ", tag("a", paper.title, href=paper.paper), f" ({paper.venue})."),
+        tag("ul", [tag("li", caveat) for caveat in paper.caveats], flags),
         id="published",
     )
 

@@ -64,10 +64,10 @@ SILENT = frozenset({"synthetic", "min_count"})
 
 def marks(cell: Cell) -> str:
     """Return the marks of a cell, at most four characters."""
-    found = MARKS[cell.state][0] if cell.state in MARKS else ""
-    found += MARKS[cell.contamination][0] if cell.contamination in MARKS else ""
-    found += MARKS["deviates"][0] if deviates(cell) else ""
-    return found + (MARKS["flagged"][0] if any(severity != "note" for severity, _ in cell.flags) else "")
+    text = MARKS[cell.state][0] if cell.state in MARKS else ""
+    text += MARKS[cell.contamination][0] if cell.contamination in MARKS else ""
+    text += MARKS["deviates"][0] if deviates(cell) else ""
+    return text + (MARKS["flagged"][0] if any(severity != "note" for severity, _ in cell.flags) else "")
 
 
 def deviates(cell: Cell) -> bool:

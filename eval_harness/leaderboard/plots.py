@@ -8,11 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from eval_harness.figures.markup import Html, tag
+from eval_harness.figures.svg import (
+    LETTER,
+    Axis,
+    NamedAxis,
+    axis,
+    chart,
+    horizontal,
+    label,
+    line,
+    mark,
+    series,
+    shortened,
+    vertical,
+)
 from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import Board, Row, Tab, TaskSet
 from eval_harness.leaderboard.ranking import Rank, Ranks
-from eval_harness.report.markup import Html, tag
-from eval_harness.report.svg import LETTER, Axis, axis, chart, label, line, mark, series, shortened
 
 LINES = 12
 """Rows that the chart of places shows, the best ones."""
@@ -29,18 +42,18 @@ class Spot:
 
 def size_chart(tab: Tab, tasks: TaskSet, ranks: Ranks) -> Html | None:
     """Return mean score against number of parameters, or None where fewer than two rows are complete."""
-    found = [(row, ranks.get(tab, tasks, row)) for row in tab.rows]
-    known = [(row, standing) for row, standing in found if standing is not None]
-    classes = any(standing.auroc is not None for _, standing in known)
-    scored = [(row, _mean(standing, classes)) for row, standing in known]
+    ranked = [(row, ranks.get(tab, tasks, row)) for row in tab.rows]
+    complete = [(row, standing) for row, standing in ranked if standing is not None]
+    classes = any(standing.auroc is not None for _, standing in complete)
+    scored = [(row, _mean(standing, classes)) for row, standing in complete]
     sized = [(row, value) for row, value in scored if row.parameters]
     if len(sized) < 2:
         return None
     values = [value for _, value in scored]
     across, up = _log_axis([row.parameters or 1 for row, _ in sized]), axis(values, 300.0, 16.0)
     parts: list[object] = [
-        *_size_grid(across),
-        *_score_grid(up, "mean macro AUROC" if classes else "mean MAE (lower is better)"),
+        *horizontal(across, 16, 300, "parameters of the encoder"),
+        *vertical(up, 56, 700, "mean macro AUROC" if classes else "mean MAE (lower is better)"),
     ]
     for row, value in scored:
         if not row.parameters:  # the baseline without an encoder has no place on a logarithmic axis
@@ -101,38 +114,20 @@ def _mean(standing: Rank, classes: bool) -> float:
     return math.nan if value is None else value
 
 
-def _mean_place(found: Sequence[Rank | None]) -> float:
+def _mean_place(standings: Sequence[Rank | None]) -> float:
     """Rows with gaps after complete ones."""
-    known = [standing.place for standing in found if standing is not None]
-    return sum(known) / len(known) + 1000 * (len(found) - len(known))
+    places = [standing.place for standing in standings if standing is not None]
+    return sum(places) / len(places) + 1000 * (len(standings) - len(places))
 
 
-def _log_axis(sizes: Sequence[int]) -> Axis:
+def _log_axis(sizes: Sequence[int]) -> NamedAxis:
+    """From half a power of ten to another, so that rows that are added seldom move the others."""
     low, high = math.floor(math.log10(min(sizes)) * 2) / 2, math.ceil(math.log10(max(sizes)) * 2) / 2
     high = max(high, low + 0.5)
-    ticks = tuple(
-        power + step for power in range(math.floor(low), math.ceil(high) + 1) for step in (0.0, math.log10(3))
-    )
-    return Axis(low, high, 70.0, 690.0, tuple(tick for tick in ticks if low - 1e-9 <= tick <= high + 1e-9))
-
-
-def _size_grid(across: Axis) -> list[Html]:
-    parts = []
-    for tick in across.ticks:
-        size = 10**tick
-        text = f"{size / 1e6:.0f} M" if size >= 0.95e6 else f"{size / 1e3:.0f} k"
-        parts += [line(across(tick), 16, across(tick), 300, "grid"), label(across(tick), 316, text, "tick", "middle")]
-    return [*parts, label(380, 338, "parameters of the encoder", "axis", "middle")]
-
-
-def _score_grid(up: Axis, title: str) -> list[Html]:
-    parts = []
-    for tick in up.ticks:
-        parts += [line(56, up(tick), 700, up(tick), "grid"), label(50, up(tick) + 4, up.label(tick), "tick", "end")]
-    return [
-        *parts,
-        tag("text", title, x=12, y=158, class_="axis", text_anchor="middle", transform="rotate(-90 12 158)"),
-    ]
+    marked = [power + step for power in range(math.floor(low), math.ceil(high) + 1) for step in (0.0, math.log10(3))]
+    ticks = tuple(tick for tick in marked if low - 1e-9 <= tick <= high + 1e-9)
+    names = tuple(f"{10**t / 1e6:.0f} M" if 10**t >= 0.95e6 else f"{10**t / 1e3:.0f} k" for t in ticks)
+    return NamedAxis(low, high, 70.0, 690.0, ticks, names)
 
 
 def _spot(spot: Spot, title: str) -> Html:
@@ -169,9 +164,11 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _line_of(index: int, row: Row, found: Sequence[Rank | None], xs: Sequence[float], down: Axis) -> list[Html]:
+def _line_of(index: int, row: Row, standings: Sequence[Rank | None], xs: Sequence[float], down: Axis) -> list[Html]:
     """A line through the places of a row; where one is missing, the line has a gap."""
-    points = [None if standing is None else (x, down(standing.place)) for x, standing in zip(xs, found, strict=True)]
+    points = [
+        None if standing is None else (x, down(standing.place)) for x, standing in zip(xs, standings, strict=True)
+    ]
     parts = [
         tag("line", x1=a[0], y1=a[1], x2=b[0], y2=b[1], class_=f"curve {series(index)}")
         for a, b in pairwise(points)
@@ -180,10 +177,10 @@ def _line_of(index: int, row: Row, found: Sequence[Rank | None], xs: Sequence[fl
     return parts + [mark(index, *point, title=row.name) for point in points if point is not None]
 
 
-def _names_at_end(rows: Sequence[Row], found: Sequence[Sequence[Rank | None]], down: Axis) -> list[Html]:
+def _names_at_end(rows: Sequence[Row], standings_of: Sequence[Sequence[Rank | None]], down: Axis) -> list[Html]:
     """Names right of the chart, moved apart where several rows end at one place."""
     ends = []
-    for index, (row, standings) in enumerate(zip(rows, found, strict=True)):
+    for index, (row, standings) in enumerate(zip(rows, standings_of, strict=True)):
         last = next((standing for standing in reversed(standings) if standing is not None), None)
         if last is not None:
             ends.append((down(last.place), index, row))

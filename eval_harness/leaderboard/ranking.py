@@ -94,15 +94,15 @@ def rank_all(
 ) -> Ranks:
     """Rank every tab on every set of tasks, published rows among themselves."""
     ranks = Ranks()
-    known = {column.name: column.task for column in board.columns}
+    task_of = {column.name: column.task for column in board.columns}
     for tab in board.tabs:
-        for name, task in known.items():
+        for name, task in task_of.items():
             ranks.pairings[tab.mode, name] = pair_rows(task, tab, entries, memory, told)
         for tasks in board.sets:
             for published in (False, True):
                 chosen = board.ranked(tab, tasks, published)
                 ranks.counts[tab.mode, tasks.name, published] = len(chosen)
-                for key, standing in _standings(chosen, tasks, known, ranks, tab.mode).items():
+                for key, standing in _standings(chosen, tasks, task_of, ranks, tab.mode).items():
                     ranks.standings[tab.mode, tasks.name, key] = standing
     return ranks
 
@@ -112,10 +112,10 @@ def task_ranks(points: Mapping[str, float], higher: bool, pairing: Pairing) -> t
     ordered = sorted(points, key=lambda row: (-points[row] if higher else points[row], row))
     ranks: dict[str, int] = {}
     if len(points) < 2 or not pairing.rows.issuperset(points):
-        for place, row in enumerate(ordered):
-            before = ordered[place - 1] if place else None
+        for position, row in enumerate(ordered):
+            before = ordered[position - 1] if position else None
             same = before is not None and points[before] == points[row]
-            ranks[row] = ranks[before] if same and before is not None else place + 1
+            ranks[row] = ranks[before] if same and before is not None else position + 1
         return ranks, False
     left = ordered
     while left:
@@ -145,8 +145,8 @@ def pair_rows(
     key = memory.key("pairing", METHOD, task.name, str(task.version), str(RESAMPLES), *parts)
     if key not in memory.pairings:
         told(f"{tab.mode} {task.name}: {len(files)} rows in pairs")
-        found = _compare(task, {row: read_predictions(*file) for row, file in files.items()})
-        memory.pairings[key] = found.content()
+        comparison = _compare(task, {row: read_predictions(*file) for row, file in files.items()})
+        memory.pairings[key] = comparison.content()
     return Pairing.of(memory.pairings[key])
 
 
@@ -163,23 +163,23 @@ def _compare(task: Task, predictions: Mapping[str, Predictions]) -> Pairing:
     if len(chosen) < 2:
         return Pairing()
     try:
-        found = compare_models(task, {row: predictions[row] for row in chosen}, resamples=RESAMPLES)
+        comparison = compare_models(task, {row: predictions[row] for row in chosen}, resamples=RESAMPLES)
     except EcgHubError:  # other targets for the same records: they cannot be paired
         return Pairing()
-    ties = frozenset(frozenset((pair.first, pair.second)) for pair in found.pairs if not pair.distinguished)
-    return Pairing(frozenset(chosen), ties, found.unit, found.resampled)
+    ties = frozenset(frozenset((pair.first, pair.second)) for pair in comparison.pairs if not pair.distinguished)
+    return Pairing(frozenset(chosen), ties, comparison.unit, comparison.resampled)
 
 
 def _standings(
-    rows: Sequence[Row], tasks: TaskSet, known: Mapping[str, Task], ranks: Ranks, mode: str
+    rows: Sequence[Row], tasks: TaskSet, task_of: Mapping[str, Task], ranks: Ranks, mode: str
 ) -> dict[str, Rank]:
     collected: dict[str, list[int]] = {row.key: [] for row in rows}
     paired = 0
     for name in tasks.tasks:
         points = {row.key: row.cells[name].point for row in rows}
-        found, by_groups = task_ranks(points, known[name].higher_is_better, ranks.pairings[mode, name])
+        ranks_on_task, by_groups = task_ranks(points, task_of[name].higher_is_better, ranks.pairings[mode, name])
         paired += by_groups
-        for key, rank in found.items():
+        for key, rank in ranks_on_task.items():
             collected[key].append(rank)
     means = {key: statistics.fmean(values) for key, values in collected.items()}
     return {
@@ -188,8 +188,8 @@ def _standings(
             mean_rank=means[row.key],
             paired=paired,
             tasks=len(tasks.tasks),
-            auroc=_mean(row, [name for name in tasks.tasks if known[name].higher_is_better]),
-            mae=_mean(row, [name for name in tasks.tasks if not known[name].higher_is_better]),
+            auroc=_mean(row, [name for name in tasks.tasks if task_of[name].higher_is_better]),
+            mae=_mean(row, [name for name in tasks.tasks if not task_of[name].higher_is_better]),
         )
         for row in rows
     }

@@ -74,14 +74,14 @@ def _row(board: Board, ranks: Ranks, tab: Tab, row: Row) -> dict[str, Any]:
         "synthetic": row.synthetic,
         "standings": {
             name: {
-                "place": found.place,
-                "mean_rank": found.mean_rank,
-                "tasks_with_tie_groups": found.paired,
-                "mean_auroc": found.auroc,
-                "mean_mae": found.mae,
+                "place": standing.place,
+                "mean_rank": standing.mean_rank,
+                "tasks_with_tie_groups": standing.paired,
+                "mean_auroc": standing.auroc,
+                "mean_mae": standing.mae,
             }
-            for name, found in standings.items()
-            if found is not None
+            for name, standing in standings.items()
+            if standing is not None
         },
         "scores": {task: _cell(cell, *_ties(ranks, tab, task, row, names)) for task, cell in sorted(row.cells.items())},
     }
@@ -114,7 +114,7 @@ def _cell(cell: Cell, ties: list[str] | None, unit: str | None) -> dict[str, Any
         "predictions_sha256": cell.digest,
         "created": cell.created,
         "flags": [{"severity": severity, "text": text} for severity, text in cell.flags],
-        **({"metrics": {name: found.point for name, found in cell.others.items()}} if cell.others else {}),
+        **({"metrics": {name: estimate.point for name, estimate in cell.others.items()}} if cell.others else {}),
     }
 
 
@@ -156,8 +156,8 @@ def build(
     told: Callable[[str], None] = lambda text: None,
 ) -> Site:
     """Build the page of a folder of results."""
-    known, kept = tasks(), memory or RecomputeCache()
-    contents = read_repository(folder, known, kept, lambda path: told(f"computing again: {path}"))
+    registry, kept = tasks(), memory or RecomputeCache()
+    contents = read_repository(folder, registry, kept, lambda path: told(f"computing again: {path}"))
     notes = confirm_revisions(contents, models) if models is not None else []
     board = make_board(contents, source or folder.resolve().name, published, notes)
     ranks = rank_all(board, contents.entries, kept, told)

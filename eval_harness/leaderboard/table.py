@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from eval_harness.figures.markup import Html, scroller, tag
 from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import COUNTED, Board, Cell, Column, Row, Tab
 from eval_harness.leaderboard.ranking import Pairing, Rank, Ranks
 from eval_harness.metrics.registry import metrics
-from eval_harness.report.markup import Html, scroller, tag
 
 SHORT = {
     "pediatric_interpretation": "pediatric",
@@ -90,9 +90,9 @@ def _head(view: View) -> Html:
                 data_from=str(number), data_to=str(number + len(columns)),
             )
         )  # fmt: skip
-        for place, column in enumerate(columns):
+        for position, column in enumerate(columns):
             more = " x" if column.name in view.extra else ""
-            last = " end" if place == len(columns) - 1 else ""
+            last = " end" if position == len(columns) - 1 else ""
             text = [tag("span", column.task.title), tag("small", metrics()[column.task.metric].column)]
             below.append(
                 tag("th", *text, scope="col", class_=f"task c{number}{more}{last}", data_sort=str(number),
@@ -187,7 +187,7 @@ def _sums(view: View, tab: Tab, row: Row, standing: Rank | None) -> list[Html]:
 
 def _sets(view: View, tab: Tab, row: Row) -> dict[str, list[object]]:
     """Set -> [place, mean AUROC, mean MAE, words, tasks of all the data] for the script."""
-    found: dict[str, list[object]] = {}
+    by_set: dict[str, list[object]] = {}
     for tasks in view.board.sets:
         standing = view.ranks.get(tab, tasks, row)
         done = _whole(row, tasks.tasks)
@@ -196,8 +196,8 @@ def _sets(view: View, tab: Tab, row: Row) -> dict[str, list[object]]:
         if row.mode != tab.mode:
             said = f"not ranked here: it is of mode {row.mode}"
         means = (None, None) if standing is None else (_rounded(standing.auroc), _rounded(standing.mae))
-        found[tasks.name] = [standing.place if standing else None, *means, said, int(row.complete(tasks.tasks))]
-    return found
+        by_set[tasks.name] = [standing.place if standing else None, *means, said, int(row.complete(tasks.tasks))]
+    return by_set
 
 
 def _cell(view: View, row: Row, cell: Cell, lines: Sequence[str], style: str, share: float) -> Html:
@@ -214,8 +214,8 @@ def _cell(view: View, row: Row, cell: Cell, lines: Sequence[str], style: str, sh
 
 def _whole(row: Row, tasks: Sequence[str]) -> int:
     """On how many tasks a row has a cell of all the data."""
-    found = [row.cells[name] for name in tasks if name in row.cells]
-    return sum(cell.counts for cell in found)
+    cells = [row.cells[name] for name in tasks if name in row.cells]
+    return sum(cell.counts for cell in cells)
 
 
 def _scale(column: Column, rows: Sequence[Row]) -> tuple[float, float]:

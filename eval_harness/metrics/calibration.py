@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
-from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.checks import Values, checked_pair, ratio
 from eval_harness.metrics.registry import Metric
 
 BINS = 15
@@ -35,10 +34,15 @@ def brier(y_true: ArrayLike, y_prob: ArrayLike) -> NDArray[np.float64]:
         >>> brier([[1], [0]], [[0.8], [0.4]]).round(4).tolist()  # (0.04 + 0.16) / 2
         [0.1]
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
-    known = ~np.isnan(true)
-    squares = np.where(known, (prob - np.where(known, true, 0)) ** 2, 0.0).sum(axis=0, dtype=np.float64)
-    return _mean(squares, known.sum(axis=0))
+    return mean_squares(*checked_pair(y_true, y_prob, binary=True))
+
+
+def mean_squares(true: Values, prob: Values) -> NDArray[np.float64]:
+    """The Brier score of every class, of arrays that were checked before."""
+    has_target = ~np.isnan(true)
+    # Added up in float64: outputs are float32, whose sums over many records lose digits.
+    squares = np.where(has_target, (prob - np.where(has_target, true, 0)) ** 2, 0.0).sum(axis=0, dtype=np.float64)
+    return ratio(squares, has_target.sum(axis=0))
 
 
 def calibration_error(y_true: ArrayLike, y_prob: ArrayLike) -> NDArray[np.float64]:
@@ -57,16 +61,21 @@ def calibration_error(y_true: ArrayLike, y_prob: ArrayLike) -> NDArray[np.float6
 
     Example:
         >>> always = np.full((100, 1), 0.3)
-        >>> found = (np.arange(100) < 30).astype(float)[:, None]
-        >>> calibration_error(found, always).round(6).tolist()  # 30 of 100 have it: calibrated, and of no use
+        >>> happened = (np.arange(100) < 30).astype(float)[:, None]
+        >>> calibration_error(happened, always).round(6).tolist()  # 30 of 100 have it: calibrated, and of no use
         [0.0]
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
-    known = ~np.isnan(true)
-    gap = np.where(known, prob - np.where(known, true, 0), 0.0).astype(np.float64)
+    return binned_errors(*checked_pair(y_true, y_prob, binary=True))
+
+
+def binned_errors(true: Values, prob: Values) -> NDArray[np.float64]:
+    """The calibration error of every class, of arrays that were checked before."""
+    has_target = ~np.isnan(true)
+    gap = np.where(has_target, prob - np.where(has_target, true, 0), 0.0).astype(np.float64)
     which = probability_bins(prob)
+    # The sum of a bin is its size times the distance of its two means; the sizes cancel in the mean over records.
     errors = [np.abs(np.bincount(which[:, k], gap[:, k], BINS)).sum() for k in range(true.shape[1])]
-    return _mean(np.array(errors, dtype=np.float64), known.sum(axis=0))
+    return ratio(np.array(errors, dtype=np.float64), has_target.sum(axis=0))
 
 
 @dataclass(frozen=True)
@@ -118,26 +127,34 @@ def debiased_squares(y_true: ArrayLike, y_prob: ArrayLike) -> SquaredCalibration
     Raises:
         InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
+    return class_squares(*checked_pair(y_true, y_prob, binary=True))
+
+
+def class_squares(true: Values, prob: Values) -> SquaredCalibration:
+    """The debiased squared error of every class, of arrays that were checked before."""
     classes = true.shape[1]
     point, chance, influence = np.full(classes, np.nan), np.full(classes, np.nan), np.zeros(true.shape)
     for k in range(classes):
-        known = ~np.isnan(true[:, k])
-        if known.any():
-            outcome, predicted = true[known, k].astype(np.float64), prob[known, k].astype(np.float64)
-            point[k], chance[k], influence[known, k] = _squares(outcome, predicted)
+        has_target = ~np.isnan(true[:, k])
+        if has_target.any():
+            outcome, predicted = true[has_target, k].astype(np.float64), prob[has_target, k].astype(np.float64)
+            point[k], chance[k], influence[has_target, k] = _squares(outcome, predicted)
     return SquaredCalibration(point, chance, influence)
 
 
 def _squares(outcome: NDArray[np.float64], prob: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
     """Debiased square, chance variance and influences (records,) of one class."""
+    from scipy.stats import rankdata  # here, because listings read the entries below and start without scipy
+
     records = outcome.size
     bins = min(BINS, max(records // LEAST_PER_BIN, 1))
+    # By the lowest rank of a tie, so that equal probabilities share a bin in whatever order the records come.
     which = ((rankdata(prob, method="min").astype(np.int64) - 1) * bins) // records
     size = np.bincount(which, minlength=bins)
     gap = outcome - prob
     mean = np.bincount(which, gap, bins) / np.maximum(size, 1)
     apart = gap - mean[which]
+    # Of the mean of a bin; with a single record the numerator is 0, so its divisor does not matter.
     variance = np.bincount(which, apart**2, bins) / np.maximum((size - 1) * size, 1)
     weight = size / records
     # A bin in which nothing happened has no observed variance; by its probabilities, or one event in all, it has.
@@ -155,11 +172,8 @@ def probability_bins(prob: NDArray[np.floating]) -> NDArray[np.int64]:
         >>> probability_bins(np.array([0.0, 0.0666, 0.0667, 1.0])).tolist()
         [0, 0, 1, 14]
     """
+    # In float32 a product just below a whole number rounds up to it, into the next bin.
     return np.clip((np.asarray(prob, dtype=np.float64) * BINS).astype(np.int64), 0, BINS - 1)
-
-
-def _mean(total: NDArray[np.float64], number: NDArray[np.integer]) -> NDArray[np.float64]:
-    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
 
 
 METRICS = (

@@ -1,16 +1,19 @@
-"""Checks that every metric makes of its input: shapes, finite scores, binary targets."""
+"""What every metric does: check its input (shapes, finite scores, binary targets), and divide where it is defined."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError
 
+Values = NDArray[np.floating[Any]]
+"""Targets or scores that `checked_pair` returned, and parts of them: functions that take these check nothing again."""
 
-def checked_pair(
-    y_true: ArrayLike, y_score: ArrayLike, *, binary: bool
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+
+def checked_pair(y_true: ArrayLike, y_score: ArrayLike, *, binary: bool) -> tuple[Values, Values]:
     """Return targets and scores as two float arrays of the same shape (records, outputs).
 
     Args:
@@ -38,9 +41,16 @@ def checked_pair(
     return true, score
 
 
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Return part / whole, NaN where the whole is 0; shapes alike."""
+    # `where` leaves those out, so that numpy neither divides by 0 nor warns.
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
 def _floats(values: ArrayLike, what: str) -> NDArray[np.floating]:
     try:
         array = np.asarray(values)
+        # float32 stays float32: outputs of a large run would double their memory for digits that they do not have.
         return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"The {what} are not numbers: {error}.") from error

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
-from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.checks import Values, checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, Metric
 
 
@@ -35,7 +34,11 @@ def auroc(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:
             ...
         ecg_hub.errors.InputError: Targets and scores have the shape (2,); two dimensions (records, outputs) ...
     """
-    true, score = checked_pair(y_true, y_score, binary=True)
+    return class_areas(*checked_pair(y_true, y_score, binary=True))
+
+
+def class_areas(true: Values, score: Values) -> NDArray[np.float64]:
+    """The AUROC of every class, of arrays that were checked before."""
     return np.array([_area(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)
 
 
@@ -92,23 +95,28 @@ def evaluable_mean(values: NDArray[np.float64]) -> float:
         >>> evaluable_mean(np.array([0.9, np.nan])), paper_mean(np.array([0.9, np.nan]))
         (0.9, 0.7)
     """
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+    defined = values[~np.isnan(values)]
+    # Not np.nanmean, which warns where all are NaN.
+    return float(defined.mean()) if defined.size else float("nan")
 
 
 def paper_mean(values: NDArray[np.float64]) -> float:
     """Return the mean with NaN counted as 0.5, NaN for no classes at all; shape (classes,)."""
+    # As in the published code: many rare labels pull this mean towards 0.5, whatever the model does.
     return float(np.where(np.isnan(values), 0.5, values).mean()) if values.size else float("nan")
 
 
 def _area(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
     """The exact area from mid-ranks (Mann-Whitney), so ties count one half."""
-    known = ~np.isnan(true)
-    positive = true[known] == 1
+    from scipy.stats import rankdata  # here, because listings read the entries below and start without scipy
+
+    has_target = ~np.isnan(true)
+    positive = true[has_target] == 1
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if positives == 0 or negatives == 0:
         return float("nan")
-    ranks = rankdata(score[known])
+    # Mid-ranks are multiples of one half, exact in float64: the order of the records does not change the sum.
+    ranks = rankdata(score[has_target])
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
@@ -130,7 +138,11 @@ def average_precision(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float
         >>> average_precision([[1], [0], [0], [0]], [[0.5], [0.5], [0.5], [0.5]])  # chance is the prevalence, not 0.5
         array([0.25])
     """
-    true, score = checked_pair(y_true, y_score, binary=True)
+    return class_precisions(*checked_pair(y_true, y_score, binary=True))
+
+
+def class_precisions(true: Values, score: Values) -> NDArray[np.float64]:
+    """The average precision of every class, of arrays that were checked before."""
     return np.array([_class_ap(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)
 
 
@@ -143,16 +155,31 @@ def macro_average_precision(y_true: ArrayLike, y_score: ArrayLike) -> float:
     return evaluable_mean(average_precision(y_true, y_score))
 
 
-def _class_ap(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
-    known = ~np.isnan(true)
-    positive, values = true[known] == 1, score[known]
+def descending(
+    true: NDArray[np.floating], score: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.intp]] | None:
+    """Return the records of one class by descending score, their outcomes, and the place of the last of each tie.
+
+    Records without a target are left out. None where one of the outcomes is missing.
+    """
+    has_target = np.flatnonzero(~np.isnan(true))
+    # Stable, and values are read at the last of each tie alone: tied records count together, in whatever order.
+    order = has_target[np.argsort(-score[has_target], kind="stable")]
+    positive, values = true[order] == 1, score[order]
     if not positive.any() or positive.all():
+        return None
+    return order, positive, np.append(np.flatnonzero(np.diff(values)), values.size - 1)
+
+
+def _class_ap(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
+    ranked = descending(true, score)
+    if ranked is None:
+        # scikit-learn gives 0 without positives and 1 without negatives, which says nothing about the model.
         return float("nan")
-    order = np.argsort(-values, kind="stable")
-    positive, values = positive[order], values[order]
-    last_of_group = np.append(np.flatnonzero(np.diff(values)), values.size - 1)
-    hits = np.cumsum(positive)[last_of_group]
-    precision = hits / (last_of_group + 1)
+    _, positive, last = ranked
+    hits = np.cumsum(positive)[last]
+    precision = hits / (last + 1)
+    # Steps, not trapezoids: a line between two points of the curve is too optimistic (Davis and Goadrich, ICML 2006).
     return float(np.sum(np.diff(hits, prepend=0) * precision) / hits[-1])
 
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.checks import Values, checked_pair
 from eval_harness.metrics.ranking import evaluable_mean
 from eval_harness.metrics.registry import MACRO_MAE, MAE, Metric
 
@@ -31,8 +31,14 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
         >>> mae([[60, 10], [70, np.nan], [80, np.nan]], [[61, 14], [71, 0], [81, 0]]).tolist()
         [1.0, 4.0]
     """
-    error, known = _absolute_errors(y_true, y_pred)
-    observations = known.sum(axis=0)
+    return target_errors(*checked_pair(y_true, y_pred, binary=False))
+
+
+def target_errors(true: Values, predicted: Values) -> NDArray[np.float64]:
+    """The mean absolute error of every target, of arrays that were checked before."""
+    error, has_target = _absolute_errors(true, predicted)
+    observations = has_target.sum(axis=0)
+    # np.where evaluates both sides: a divisor of at least 1 keeps numpy from warning.
     return np.where(observations > 0, error.sum(axis=0) / np.maximum(observations, 1), np.nan)
 
 
@@ -50,8 +56,13 @@ def pooled_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
         >>> pooled_mae(targets, predicted), mean_mae(targets, predicted)  # (1 + 1 + 1 + 4) / 4, (1 + 4) / 2
         (1.75, 2.5)
     """
-    error, known = _absolute_errors(y_true, y_pred)
-    return float(error.sum() / known.sum()) if known.any() else float("nan")
+    return pooled_error(*checked_pair(y_true, y_pred, binary=False))
+
+
+def pooled_error(true: Values, predicted: Values) -> float:
+    """The pooled mean absolute error, of arrays that were checked before."""
+    error, has_target = _absolute_errors(true, predicted)
+    return float(error.sum() / has_target.sum()) if has_target.any() else float("nan")
 
 
 def mean_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -63,12 +74,12 @@ def mean_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return evaluable_mean(mae(y_true, y_pred))
 
 
-def _absolute_errors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _absolute_errors(true: Values, predicted: Values) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Absolute errors with 0 where the target is NaN, and the mask of known targets."""
-    true, predicted = checked_pair(y_true, y_pred, binary=False)
-    known = ~np.isnan(true)
-    error = np.abs(np.where(known, true, 0).astype(np.float64) - predicted)
-    return np.where(known, error, 0.0), known
+    has_target = ~np.isnan(true)
+    # float64 before the difference: of two float32 numbers that are close it has few digits left.
+    error = np.abs(np.where(has_target, true, 0).astype(np.float64) - predicted)
+    return np.where(has_target, error, 0.0), has_target
 
 
 METRICS = (

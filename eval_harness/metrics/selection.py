@@ -66,5 +66,6 @@ def selection_score(targets: Any, outputs: Any, classes: int) -> float:
     error = float(pooled_mae(targets[:, classes:], outputs[:, classes:]))
     if not classes:
         return -error
+    # The published code takes its own reading here, in which labels without both outcomes weigh too.
     area = float(macro_auroc_paper(targets[:, :classes], outputs[:, :classes]))
     return -composite(area, error) if np.isfinite(error) else float("nan")

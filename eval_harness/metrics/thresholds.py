@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError
-from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.checks import Values, checked_pair, ratio
+from eval_harness.metrics.ranking import descending
 from eval_harness.metrics.registry import Metric
 
 Criterion = Literal["f1", "youden"]
@@ -71,40 +72,39 @@ def threshold_metrics(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLi
         InputError: shapes differ, scores are not finite, or targets are not 0, 1 or NaN.
 
     Example:
-        >>> found = threshold_metrics([[1], [1], [0], [0]], [[0.9], [0.3], [0.3], [0.1]], [0.3])
-        >>> found.sensitivity.tolist(), found.specificity.tolist()  # a score equal to the threshold is a call
+        >>> metrics = threshold_metrics([[1], [1], [0], [0]], [[0.9], [0.3], [0.3], [0.1]], [0.3])
+        >>> metrics.sensitivity.tolist(), metrics.specificity.tolist()  # a score equal to the threshold is a call
         ([1.0], [0.5])
     """
-    true, score = checked_pair(y_true, y_score, binary=True)
+    return decided(*checked_pair(y_true, y_score, binary=True), thresholds)
+
+
+def decided(true: Values, score: Values, thresholds: ArrayLike) -> ThresholdMetrics:
+    """The metrics of every class at its threshold, of arrays that were checked before."""
     cut = np.asarray(thresholds, dtype=np.float64)
     if cut.shape != (true.shape[1],):
         raise InputError(f"Thresholds have the shape {cut.shape!r}; one per class is expected: {(true.shape[1],)!r}.")
+    # A threshold is one of the scores, and float32 becomes float64 exactly, so a score equal to it is called.
     called = score >= cut
     positive, negative = true == 1, true == 0
     hits, alarms = (called & positive).sum(axis=0), (called & negative).sum(axis=0)
+    # No threshold: comparing with NaN calls nothing, which would give a specificity of 1; without counts it is NaN.
     positives = np.where(np.isnan(cut), 0, positive.sum(axis=0))
     negatives = np.where(np.isnan(cut), 0, negative.sum(axis=0))
-    f1 = _ratio(2 * hits, np.where(positives > 0, positives + hits + alarms, 0))
-    return ThresholdMetrics(f1, _ratio(hits, positives), _ratio(negatives - alarms, negatives))
+    f1 = ratio(2 * hits, np.where(positives > 0, positives + hits + alarms, 0))
+    return ThresholdMetrics(f1, ratio(hits, positives), ratio(negatives - alarms, negatives))
 
 
 def _best(true: NDArray[np.floating], score: NDArray[np.floating], by: Criterion) -> float:
-    known = ~np.isnan(true)
-    positive, values = true[known] == 1, score[known]
-    if not positive.any() or positive.all():
+    ranked = descending(true, score)
+    if ranked is None:
         return float("nan")
-    order = np.argsort(-values, kind="stable")
-    positive, values = positive[order], values[order]
-    last_of_group = np.append(np.flatnonzero(np.diff(values)), values.size - 1)
-    hits = np.cumsum(positive)[last_of_group]
-    called = last_of_group + 1
-    positives, negatives = hits[-1], values.size - hits[-1]
+    order, positive, last = ranked
+    hits, called = np.cumsum(positive)[last], last + 1
+    positives, negatives = hits[-1], order.size - hits[-1]
     gain = 2 * hits / (called + positives) if by == "f1" else hits / positives - (called - hits) / negatives
-    return float(values[last_of_group[int(np.argmax(gain))]])
-
-
-def _ratio(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.float64]:
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+    # argmax takes the first of equal gains, and by descending score that is the highest threshold.
+    return float(score[order[last[int(np.argmax(gain))]]])
 
 
 def _at_thresholds(name: str, title: str, description: str) -> Metric:

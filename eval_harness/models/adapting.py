@@ -109,7 +109,7 @@ def adapt(
 ) -> AdaptedModel:
     """Put a new head on an encoder for one mode."""
     if isinstance(encoder, CustomEncoder):
-        return _adapt_own(encoder, mode, len(labels), protocol)
+        return _adapt_custom(encoder, mode, len(labels), protocol)
     from ecg_hub import AutoModelForECGClassification
 
     config = copy.deepcopy(encoder.config)
@@ -125,7 +125,7 @@ def adapt(
     return AdaptedModel(classifier, mode)
 
 
-def _adapt_own(encoder: CustomEncoder, mode: str, labels: int, protocol: Protocol) -> AdaptedModel:
+def _adapt_custom(encoder: CustomEncoder, mode: str, labels: int, protocol: Protocol) -> AdaptedModel:
     if encoder.module is None and mode not in FROZEN_MODES:
         allowed = ", ".join(sorted(FROZEN_MODES))
         raise InputError(f"Mode {mode!r} trains the encoder, and this one is no nn.Module; allowed: {allowed}.")

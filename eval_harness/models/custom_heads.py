@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.utils.files import write_text
-from eval_harness.config.options import is_own
+from eval_harness.config.options import is_python_object
 from eval_harness.models.adapting import POOLING, AdaptedModel
 from eval_harness.models.custom_models import CustomClassifier, CustomEncoder, load_custom
 from eval_harness.models.loading import load_model
@@ -112,13 +112,13 @@ def read_head(folder: Path) -> HeadInfo:
 
 def find_encoder(run_model: ModelInfo, asked: str | None) -> CustomEncoder:
     """Load the encoder of a run again and check that it is the same."""
-    if asked is None and is_own(run_model.id):
+    if asked is None and is_python_object(run_model.id):
         raise InputError(
             f"The encoder of this run is the Python object {run_model.id!r}, and code is run only where it is named: "
             f"add --model {run_model.id}, or where it lies now."
         )
     name = run_model.id if asked is None else asked
-    if is_own(name):
+    if is_python_object(name):
         encoder, _, digest = load_custom(name, run_model.id)
     else:
         loaded = load_model(name, "linear", run_model.preset, 0)

@@ -79,8 +79,8 @@ def load_custom(name: str, named: str | None = None) -> tuple[CustomEncoder, Any
     The object (or what a class or function of that name returns) has `encode`, `sampling_rate` (Hz), `input_seconds`,
     and optionally `lead_names` (default: the twelve) and `fingerprint` (a text that changes with the weights).
     """
-    found = _import(name)
-    made = found() if isinstance(found, type) or not hasattr(found, "encode") else found
+    imported = _import(name)
+    made = imported() if isinstance(imported, type) or not hasattr(imported, "encode") else imported
     missing = [part for part in ("encode", "sampling_rate", "input_seconds") if not hasattr(made, part)]
     if missing:
         raise InputError(
@@ -149,14 +149,14 @@ def _width(made: Any, spec: Any, name: str) -> int:
     """The width of the features, from one window of zeros."""
     leads = len(spec.lead_names)
     with torch.inference_mode():
-        found = made.encode(torch.zeros(2, leads, spec.samples))
-    if not isinstance(found, torch.Tensor) or found.ndim not in (2, 3) or len(found) != 2:
-        shape = tuple(found.shape) if hasattr(found, "shape") else type(found).__name__
+        features = made.encode(torch.zeros(2, leads, spec.samples))
+    if not isinstance(features, torch.Tensor) or features.ndim not in (2, 3) or len(features) != 2:
+        shape = tuple(features.shape) if hasattr(features, "shape") else type(features).__name__
         raise InputError(
             f"{name!r}: encode() gave {shape!r} for two windows of {(leads, spec.samples)!r}; (2, tokens, dim) or "
             "(2, dim) is expected."
         )
-    return int(found.shape[-1])
+    return int(features.shape[-1])
 
 
 def _digest(name: str, made: Any, module: nn.Module | None) -> str:

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from ecg_hub.errors import InputError
 from ecg_hub.names import UNVERIFIED
 from ecg_hub.origin import FOREIGN, Origin, origin_of, shown_name, unverified_text, weights_digest
-from eval_harness.config.options import TRIVIAL, is_own
+from eval_harness.config.options import TRIVIAL, is_python_object
 from eval_harness.models.custom_models import custom_extractor, load_custom, wrap_pretrained
 from eval_harness.models.trivial import PENALTIES, feature_names
-from eval_harness.results.contamination import declared, own_corpora, own_train_only
+from eval_harness.results.contamination import config_corpora, config_train_only, declared
 from eval_harness.results.schema import SourceFile
 
 UNDECLARED = "undeclared"
@@ -58,14 +58,14 @@ class LoadedModel:
         return corpora_of(self.encoder.config, self.entry, self.origin)
 
     @property
-    def own_corpora(self) -> list[str] | None:
+    def config_corpora(self) -> list[str] | None:
         """Corpora that the model's own configuration declares; None where it declares none, or weights are random."""
         return None if self.is_trivial or self.is_random else trained_on(self.encoder.config, self.entry)
 
     @property
-    def own_train_only(self) -> dict[str, str] | None:
+    def config_train_only(self) -> dict[str, str] | None:
         """Those of them of which only training records were read, with the fingerprint of their records and splits."""
-        return None if self.is_trivial or self.is_random else own_train_only(self.encoder.config)
+        return None if self.is_trivial or self.is_random else config_train_only(self.encoder.config)
 
     @property
     def is_trivial(self) -> bool:
@@ -126,8 +126,8 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
 
     if name == TRIVIAL:
         return _load_trivial(preset)
-    if is_own(name):
-        return _load_own(name, mode, preset)
+    if is_python_object(name):
+        return _load_custom(name, mode, preset)
     source = _architecture(name) if mode == "scratch" else name
     keywords: dict[str, Any] = {"seed": seed} if source.startswith("random:") else {}
     encoder = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, check_name=False, **keywords)
@@ -191,7 +191,7 @@ def corpora_of(config: Any, entry: Any, origin: Origin | None) -> list[str] | No
 def trained_on(config: Any, entry: Any) -> list[str] | None:
     """What a configuration says that its weights were trained on, by `ecg-hub pretrain` and `--save-model`, or None."""
     steps = getattr(config, "training", None)
-    before = own_corpora(config)
+    before = config_corpora(config)
     if not steps:
         return before
     if before is None:
@@ -209,7 +209,7 @@ def _load_trivial(preset: str) -> LoadedModel:
     return LoadedModel(TRIVIAL, None, extractor.with_preset(preset), None, None, digest, 0, preset)
 
 
-def _load_own(name: str, mode: str, preset: str) -> LoadedModel:
+def _load_custom(name: str, mode: str, preset: str) -> LoadedModel:
     """A Python object of the user's as an encoder."""
     if mode == "scratch":
         raise InputError(f"Mode 'scratch' trains a registered architecture; {name!r} is a Python object.")

@@ -51,8 +51,8 @@ def feature_names() -> list[str]:
 def fit(data: RunData, quiet: bool = False) -> Fitted:
     """Fit the baseline on the training records and predict validation and test."""
     raw = {split.name: features(split, data.rate, quiet) for split in (data.train, data.validation, data.test)}
-    known, mean, scale = _standard(raw["train"])
-    tables = {name: (np.where(np.isnan(table), known, table) - mean) / scale for name, table in raw.items()}
+    medians, mean, scale = _standard(raw["train"])
+    tables = {name: (np.where(np.isnan(table), medians, table) - mean) / scale for name, table in raw.items()}
     best: Fitted | None = None
     bar = tqdm(PENALTIES, desc="trivial", unit="penalty", disable=quiet)
     for penalty in bar:
@@ -113,10 +113,12 @@ def heart_rate(signal: NDArray[np.float32], rate: float) -> tuple[float, float]:
 
 def _standard(train: Float) -> tuple[Float, Float, Float]:
     """Medians to fill in, then means and deviations of the filled training table."""
-    known = np.array([np.median(column[~np.isnan(column)]) if (~np.isnan(column)).any() else 0.0 for column in train.T])
-    filled = np.where(np.isnan(train), known, train)
+    medians = np.array(
+        [np.median(column[~np.isnan(column)]) if (~np.isnan(column)).any() else 0.0 for column in train.T]
+    )
+    filled = np.where(np.isnan(train), medians, train)
     scale = filled.std(axis=0)
-    return known, filled.mean(axis=0), np.where(scale > 0, scale, 1.0)
+    return medians, filled.mean(axis=0), np.where(scale > 0, scale, 1.0)
 
 
 Output = Callable[[Float], Float]
@@ -133,14 +135,14 @@ def _fit_output(table: Float, target: NDArray[np.float32], label: str, is_class:
     """One output: a constant where training has a single value."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    known = ~np.isnan(target)
-    values = target[known]
+    has_target = ~np.isnan(target)
+    values = target[has_target]
     if values.size == 0 or np.ptp(values) == 0:
         constant = float(values[0]) if values.size else 0.0
         return lambda given: np.full(len(given), constant)
     strength = penalty * values.size
     model: Any = LogisticRegression(C=1 / strength, max_iter=1000) if is_class else Ridge(alpha=strength)
-    model.fit(table[known], values)
+    model.fit(table[has_target], values)
     if is_class:
         return lambda given: np.asarray(model.predict_proba(_without(given, label))[:, 1])
     return lambda given: np.asarray(model.predict(_without(given, label)))

@@ -80,8 +80,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
-        found = [_NAME.match(path.name) for path in self.folder.glob("step_*")] if self.folder.is_dir() else []
-        return sorted(int(match[1]) for match in found if match)
+        matches = [_NAME.match(path.name) for path in self.folder.glob("step_*")] if self.folder.is_dir() else []
+        return sorted(int(match[1]) for match in matches if match)
 
     def latest(self) -> Path | None:
         """The newest whole checkpoint; damaged ones after it are named and put aside."""

@@ -10,12 +10,14 @@ Names of what can be pre-trained; importable without torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ecg_hub import catalog
 from ecg_hub.errors import InputError, unknown_name
+from eval_harness.config.fields import option, wrong_choice
 from eval_harness.pretrain.order import LANES
 
 RANDOM, _TINY = "random:", "-tiny"
@@ -32,7 +34,7 @@ def architecture(name: str) -> str:
     alias = plain.removesuffix(_TINY)
     if alias in trainable():
         return RANDOM + plain
-    allowed = [form for known in trainable() for form in (known, known + _TINY)]
+    allowed = [form for short in trainable() for form in (short, short + _TINY)]
     if alias in catalog.models():
         raise InputError(
             f"{alias!r} cannot be pre-trained here: its authors' recipe is not part of the hub. Known: "
@@ -44,46 +46,46 @@ def architecture(name: str) -> str:
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("no", "bf16", "fp16")
 BATCH_NORMS = ("local", "sync", "frozen")
-CHOICES = {"schedule": SCHEDULES, "mixed_precision": PRECISIONS, "batch_norm": BATCH_NORMS}
-
-
-def _number(default: Any, text: str, decides: bool = True) -> Any:
-    return field(default=default, metadata={"help": text, "decides": decides})
+_number = functools.partial(option, metavar="N")
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """The numbers of a run, checked. Fields that decide the weights are part of the run's fingerprint."""
 
-    seconds: float = _number(10.0, "length of the windows in s")
-    batch_size: int = _number(64, "records per optimiser step, over all processes")
-    lanes: int = _number(LANES, "independent streams that a batch is drawn from; a multiple of the processes")
-    shuffle_records: int = _number(512, "records of a lane that are shuffled together, kept in memory")
-    epochs: float | None = _number(None, "passes over the data, instead of steps (200 when neither is given)", False)
-    steps: int | None = _number(None, "optimiser steps", False)
-    learning_rate: float = _number(1e-3, "rate of AdamW")
-    weight_decay: float = _number(1e-3, "weight decay of AdamW")
-    beta1: float = _number(0.9, "decay of AdamW's first moment")
-    beta2: float = _number(0.999, "decay of AdamW's second moment")
-    epsilon: float = _number(1e-8, "epsilon of AdamW")
-    schedule: str = _number("constant", "constant, or cosine to 0 at the last step")
-    warmup_steps: int = _number(0, "steps in which the rate rises linearly")
-    grad_clip: float | None = _number(None, "largest norm of all gradients together (off)")
-    mixed_precision: str = _number("no", "no, bf16 or fp16; loss and S4 kernel stay in float32")
-    accumulate: int = _number(1, "pieces that each process cuts its share of a batch into, to save memory")
-    batch_norm: str = _number(
-        "local", "local (each piece), sync (over processes, GPUs only) or frozen (running values)"
+    seconds: float = _number("length of the windows in s", 10.0)
+    batch_size: int = _number("records per optimiser step, over all processes", 64)
+    lanes: int = _number("independent streams that a batch is drawn from; a multiple of the processes", LANES)
+    shuffle_records: int = _number("records of a lane that are shuffled together, kept in memory", 512)
+    epochs: float | None = _number(
+        "passes over the data, instead of steps (200 when neither is given)", None, decides=False
     )
-    seed: int = _number(0, "of weights, order, windows, negatives and dropout")
-    checkpoint_every: int = _number(1000, "steps between checkpoints (published: 10,000)", False)
-    keep: int = _number(3, "checkpoints that are kept", False)
-    log_every: int = _number(10, "steps between lines of the log; the first and the last step have one too", False)
+    steps: int | None = _number("optimiser steps", None, decides=False)
+    learning_rate: float = _number("rate of AdamW", 1e-3)
+    weight_decay: float = _number("weight decay of AdamW", 1e-3)
+    beta1: float = _number("decay of AdamW's first moment", 0.9)
+    beta2: float = _number("decay of AdamW's second moment", 0.999)
+    epsilon: float = _number("epsilon of AdamW", 1e-8)
+    schedule: str = _number("constant, or cosine to 0 at the last step", "constant", choices=SCHEDULES)
+    warmup_steps: int = _number("steps in which the rate rises linearly", 0)
+    grad_clip: float | None = _number("largest norm of all gradients together (off)", None)
+    mixed_precision: str = _number("no, bf16 or fp16; loss and S4 kernel stay in float32", "no", choices=PRECISIONS)
+    accumulate: int = _number("pieces that each process cuts its share of a batch into, to save memory", 1)
+    batch_norm: str = _number(
+        "local (each piece), sync (over processes, GPUs only) or frozen (running values)", "local", choices=BATCH_NORMS
+    )
+    seed: int = _number("of weights, order, windows, negatives and dropout", 0)
+    checkpoint_every: int = _number("steps between checkpoints (published: 10,000)", 1000, decides=False)
+    keep: int = _number("checkpoints that are kept", 3, decides=False)
+    log_every: int = _number(
+        "steps between lines of the log; the first and the last step have one too", 10, decides=False
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown_name(name, str(getattr(self, name)), choices)
+        wrong = wrong_choice(self)
+        if wrong is not None:
+            raise unknown_name(wrong.name, str(getattr(self, wrong.name)), wrong.metadata["choices"])
         whole = ("batch_size", "lanes", "shuffle_records", "accumulate", "checkpoint_every", "keep", "log_every")
         for name in (*whole, "seconds", "learning_rate", "epsilon"):
             _above(name, getattr(self, name))
@@ -115,8 +117,8 @@ class PretrainConfig:
 
     def decisive(self, total: int) -> dict[str, Any]:
         """Values that decide the weights after `total` steps; the end counts where the rate falls towards it."""
-        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]}
-        return {**found, "steps": total} if self.schedule == "cosine" else found
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]}
+        return {**values, "steps": total} if self.schedule == "cosine" else values
 
     def changes(self) -> dict[str, Any]:
         """The fields that decide the weights and differ from the published run; the seed is not one of those."""

@@ -20,7 +20,7 @@ from dataset_scripts import catalog
 from dataset_scripts.core.fingerprint import content_fingerprint
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError, unknown_name
-from ecg_hub.utils.renamed import renamed_argument
+from ecg_hub.renamed import renamed_argument
 from eval_harness.pretrain.config import PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import (
@@ -177,8 +177,8 @@ def _of_split(paths: list[str], all_records: bool) -> list[str]:
 
 
 def _split_of(path: str) -> str | None:
-    found = _SPLIT_NAME.match(path.rpartition("/")[2])
-    return found.group(1) if found else None
+    match = _SPLIT_NAME.match(path.rpartition("/")[2])
+    return match.group(1) if match else None
 
 
 def _require_split(where: str, paths: Iterable[str], named: bool, all_records: bool) -> None:
@@ -193,8 +193,8 @@ def _require_split(where: str, paths: Iterable[str], named: bool, all_records: b
 def _index_all(paths: list[str], filesystem: Any) -> tuple[list[ShardFile], bool]:
     """Read what files say of their row groups, several at once; also tells whether all have a column `split`."""
     with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(lambda path: _index(path, filesystem), paths))
-    return [file for file, _ in found], all("split" in schema.names for _, schema in found)
+        indexed = list(pool.map(lambda path: _index(path, filesystem), paths))
+    return [file for file, _ in indexed], all("split" in schema.names for _, schema in indexed)
 
 
 def _index(path: str, filesystem: Any) -> tuple[ShardFile, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.files import write_error, write_text
-from eval_harness.analyses.cka.plot import write_figure
+from eval_harness.figures.plots import GREY, colour, new_figure, write_figure
 from eval_harness.metrics.registry import title_of
 
 LOG_FILE = "log.jsonl"
@@ -120,37 +120,34 @@ def tracking_arguments(names: tuple[str, ...], output: Path) -> dict[str, Any]:
     return {"log_with": list(names), "project_dir": str(output / "tensorboard")} if names else {}
 
 
-BLUE, GREY, COLOURS = "#0072b2", "#59636e", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 POINTS = 2000
 """Points of a curve at most; a longer log is drawn by means over equal stretches."""
 
 
 def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Path]:
     """Draw a log as SVG and PNG; return the files."""
-    from matplotlib.figure import Figure
-
     rows = read_log(log)
     steps, probes = [row for row in rows if "loss" in row], [row for row in rows if "probe" in row]
     if not steps:
         return []
-    figure = Figure(figsize=(11, 6), dpi=120, layout="constrained")
+    figure = new_figure(11, 6)
     (loss, accuracy), (norm, last) = figure.subplots(2, 2)
-    _curve(loss, steps, [row["loss"] for row in steps], BLUE, "loss")
+    _curve(loss, steps, [row["loss"] for row in steps], colour(0), "loss")
     loss.set_title("contrastive loss (nats)", fontsize=9, loc="left")
     for place, ahead in enumerate(steps[-1]["accuracy"]):
         values = [row["accuracy"].get(ahead) for row in steps]
-        _curve(accuracy, steps, values, COLOURS[place % len(COLOURS)], f"{ahead} tokens ahead")
+        _curve(accuracy, steps, values, colour(place), f"{ahead} tokens ahead")
     accuracy.axhline(chance, color=GREY, linestyle="--", linewidth=0.9, label=f"chance, {chance:.4f}")
     accuracy.set_title("contrastive accuracy", fontsize=9, loc="left")
     accuracy.set_ylim(bottom=0)
     accuracy.legend(fontsize=7)
-    _curve(norm, steps, [row["grad_norm"] for row in steps], BLUE, "norm")
+    _curve(norm, steps, [row["grad_norm"] for row in steps], colour(0), "norm")
     norm.set_title("norm of the gradients", fontsize=9, loc="left")
     norm.set_yscale("log")
     if probes:
         _probe(last, probes)
     else:
-        _curve(last, steps, [row["records_per_s"] for row in steps], BLUE, "speed")
+        _curve(last, steps, [row["records_per_s"] for row in steps], colour(0), "speed")
         last.set_title("records per second", fontsize=9, loc="left")
         last.set_ylim(bottom=0)
     for axes in (loss, accuracy, norm, last):
@@ -161,18 +158,18 @@ def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Pat
     return write_figure(figure, target)
 
 
-def _curve(axes: Any, rows: Sequence[dict[str, Any]], values: Sequence[float | None], colour: str, name: str) -> None:
+def _curve(axes: Any, rows: Sequence[dict[str, Any]], values: Sequence[float | None], shade: str, name: str) -> None:
     """All values pale, their running mean over 2 % of the run strong."""
     places = np.array([row["step"] for row in rows], dtype=float)
     numbers = np.array([math.nan if value is None else value for value in values], dtype=float)
     places, numbers = (_thinned(array) for array in (places, numbers))
-    axes.plot(places, numbers, color=colour, alpha=0.25, linewidth=0.8)
+    axes.plot(places, numbers, color=shade, alpha=0.25, linewidth=0.8)
     width = max(1, len(numbers) // 50)
     weights = np.ones(width) / width
     axes.plot(
         np.convolve(places, weights, "valid"),
         np.convolve(numbers, weights, "valid"),
-        color=colour,
+        color=shade,
         linewidth=1.5,
         label=name,
     )
@@ -197,5 +194,7 @@ def _probe(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
         np.array([probe["point"] if probe[end] is None else probe[end] for _, probe in found])
         for end in ("low", "high")
     ]
-    axes.errorbar(steps, points, yerr=np.abs(np.array(ends) - points), color=BLUE, marker="o", markersize=4, capsize=2)
+    axes.errorbar(
+        steps, points, yerr=np.abs(np.array(ends) - points), color=colour(0), marker="o", markersize=4, capsize=2
+    )
     axes.set_ylabel(f"{title_of(found[-1][1]['metric'])}, 95 % interval", fontsize=7)

@@ -66,7 +66,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
     import ecg_hub
     from ecg_hub.origin import origin_of, weights_digest
     from eval_harness.models.loading import UNDECLARED, corpora_of
-    from eval_harness.results.contamination import own_train_only
+    from eval_harness.results.contamination import config_train_only
 
     if settings:
         raise InputError(f"--set {', '.join(settings)} goes with --model: --init brings its own configuration.")
@@ -85,10 +85,10 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
         torch.manual_seed(seed)
         model = ecg_hub.AutoModelForPreTraining.from_pretrained(name, dtype=torch.float32, new_head=True)
     digest = weights_digest(model)
-    words = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
+    description = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
     seen = corpora_of(model.config, entry, origin_of(model))
-    corpora, alone = (UNDECLARED,) if seen is None else tuple(seen), own_train_only(model.config) or {}
-    return InitialWeights(model, entry, words, {"weights_sha256": digest}, corpora, alone)
+    corpora, alone = (UNDECLARED,) if seen is None else tuple(seen), config_train_only(model.config) or {}
+    return InitialWeights(model, entry, description, {"weights_sha256": digest}, corpora, alone)
 
 
 def from_published(path: Path) -> InitialWeights:
@@ -104,14 +104,16 @@ def from_published(path: Path) -> InitialWeights:
     conversion = convert_for_pretraining(StateDictMapper(source.state))
     model = ECGCPCForPreTraining(conversion.config)
     model.load_state_dict(conversion.state, strict=True)
-    words = f"{path.name} of the authors (sha256 of the file {source.sha256[:16]})"
-    return InitialWeights(model, entry, words, {"weights_sha256": weights_digest(model)}, entry.pretraining_corpora)
+    description = f"{path.name} of the authors (sha256 of the file {source.sha256[:16]})"
+    return InitialWeights(
+        model, entry, description, {"weights_sha256": weights_digest(model)}, entry.pretraining_corpora
+    )
 
 
 def _entry(model: Any) -> catalog.ModelEntry:
-    found = catalog.by_model_type(model.config.model_type)
-    assert found is not None
-    return found
+    entry = catalog.by_model_type(model.config.model_type)
+    assert entry is not None
+    return entry
 
 
 VERSIONS = ("ecg-hub", "torch", "transformers", "python")
@@ -119,8 +121,8 @@ VERSIONS = ("ecg-hub", "torch", "transformers", "python")
 
 def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log: Path) -> Callable[[Path, int], None]:
     """Return a function that writes the model after a number of steps into a folder."""
-    found = environment()
-    versions = {name: found[name] for name in VERSIONS}
+    installed = environment()
+    versions = {name: installed[name] for name in VERSIONS}
 
     def fill(folder: Path, steps: int) -> None:
         model.config.random_weights = None

@@ -180,7 +180,7 @@ class BatchSource(Protocol):
         """Yield the batches from a step on, without end."""
 
 
-def own_lanes(lanes: int, rank: int, world: int) -> tuple[int, ...]:
+def lanes_of_process(lanes: int, rank: int, world: int) -> tuple[int, ...]:
     """The lanes of a process."""
     if lanes < 1 or lanes % world:
         raise InputError(

@@ -50,8 +50,8 @@ class Probe:
             raise InputError(f"A probe leaves the encoder as it is; mode {self.mode!r} does not: linear or frozen.")
         if self.every < 1 or self.epochs < 1:
             raise InputError(f"A probe every {self.every} steps with {self.epochs} epochs: both must be 1 or more.")
-        if len(found := expand((self.task,), self.include)) != 1:
-            raise InputError(f"{self.task!r} stands for {len(found)} tasks; probe one.")
+        if len(tasks := expand((self.task,), self.include)) != 1:
+            raise InputError(f"{self.task!r} stands for {len(tasks)} tasks; probe one.")
         self.options(Path("encoder"), Path("results"))
 
     def due(self, step: int) -> bool:

@@ -57,8 +57,8 @@ class LaneRandom:
         return torch.cat(parts)
 
     def _generator(self, lane: int, device: torch.device, *purpose: int) -> torch.Generator:
-        words = np.random.SeedSequence([self.seed, self.step, lane, *purpose]).generate_state(1, np.uint64)
-        return torch.Generator(device).manual_seed(int(words[0] >> np.uint64(1)))
+        seed_words = np.random.SeedSequence([self.seed, self.step, lane, *purpose]).generate_state(1, np.uint64)
+        return torch.Generator(device).manual_seed(int(seed_words[0] >> np.uint64(1)))
 
 
 class LaneDropout1d(nn.Dropout1d):

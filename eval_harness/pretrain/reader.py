@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from dataset_scripts.reader import to_millivolt
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.utils.workers import end_with_parent
-from eval_harness.pretrain.order import LANES, Batch, Stream, check_batch, divide, own_lanes
+from eval_harness.pretrain.order import LANES, Batch, Stream, check_batch, divide, lanes_of_process
 from eval_harness.pretrain.record_batch import LEAD_COUNT, Counted, SkippedRecords
 from eval_harness.pretrain.sources import TRAIN, RecordSource, combined_fingerprint, train_only
 from eval_harness.pretrain.stream import Cutting, LaneStream, Pick
@@ -83,12 +83,12 @@ def in_processes(reader: StreamingReader, start_step: int, workers: int, depth: 
     parts = iter(loader)
     while True:
         # The loader takes from its workers in turn, so that consecutive parts are those of one step.
-        found = [next(parts) for _ in range(workers)]
-        for number, (part, counted) in enumerate(found):
+        received = [next(parts) for _ in range(workers)]
+        for number, (part, counted) in enumerate(received):
             reader.unusable.take_over(number, counted)
             if isinstance(part, EcgHubError):
                 raise part
-        yield _joined([part for part, _ in found])
+        yield _joined([part for part, _ in received])
 
 
 class _Parts(IterableDataset[tuple[Batch | EcgHubError, Counted]]):
@@ -181,7 +181,7 @@ class StreamingReader:
         self._counts = np.concatenate([*counts, np.empty(0, np.int64)])
         self._firsts = np.cumsum([0, *map(len, counts)])
         check_batch(self.options.batch_size, self.options.lanes, self.records)
-        self.lanes = own_lanes(self.options.lanes, self.options.rank, self.options.world)
+        self.lanes = lanes_of_process(self.options.lanes, self.options.rank, self.options.world)
         if self.options.workers and len(self.lanes) % self.options.workers:
             raise InputError(
                 f"{len(self.lanes)} lanes cannot be divided among {self.options.workers} workers; choose a divisor."

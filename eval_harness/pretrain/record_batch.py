@@ -40,7 +40,7 @@ class Counted:
 
     def of_kind(self, kind: str) -> int:
         """Records of a kind of fault."""
-        return sum(count for (known, _), count in self.reasons.items() if known == kind)
+        return sum(count for (of, _), count in self.reasons.items() if of == kind)
 
 
 class SkippedRecords:
@@ -96,8 +96,10 @@ class SkippedRecords:
 
     def lines(self) -> list[str]:
         """Return one line per reason, the most frequent first."""
-        words = {"damaged": "damaged", "excluded": "left out by rule"}
-        return [f"{words[kind]}: {reason}: {count:,}" for (kind, reason), count in self.counted().reasons.most_common()]
+        titles = {"damaged": "damaged", "excluded": "left out by rule"}
+        return [
+            f"{titles[kind]}: {reason}: {count:,}" for (kind, reason), count in self.counted().reasons.most_common()
+        ]
 
 
 LEAD_COUNT = len(LEADS)
@@ -208,12 +210,12 @@ def emptiness(window: NDArray[Any]) -> str:
 
 def _emptiness(window: NDArray[Any]) -> str:
     whole = window.dtype == np.int16
-    known = window != MISSING if whole else ~np.isnan(window)
-    if not known.any():
+    present = window != MISSING if whole else ~np.isnan(window)
+    if not present.any():
         return "every sample is missing"
     limits = np.iinfo(np.int16) if whole else np.finfo(np.float32)
-    low = np.where(known, window, limits.max).min(axis=0)
-    high = np.where(known, window, limits.min).max(axis=0)
+    low = np.where(present, window, limits.max).min(axis=0)
+    high = np.where(present, window, limits.min).max(axis=0)
     return "flat in all leads" if (high <= low).all() else ""
 
 
@@ -241,15 +243,15 @@ def _signals(chunk: pa.Array) -> list[NDArray[Any] | str]:
     values = _samples(rows.values)
     sound = bool((np.diff(cells) == LEAD_COUNT).all())
     absent = np.flatnonzero(records.is_null().to_numpy(zero_copy_only=False))
-    found: list[NDArray[Any] | str] = []
+    signals: list[NDArray[Any] | str] = []
     for begin, end in itertools.pairwise(ends):
         if sound:
-            found.append(values[cells[begin] : cells[end]].reshape(-1, LEAD_COUNT))
+            signals.append(values[cells[begin] : cells[end]].reshape(-1, LEAD_COUNT))
         else:
-            found.append(_checked(values, cells[begin : end + 1]))
+            signals.append(_checked(values, cells[begin : end + 1]))
     for row in absent:
-        found[row] = "the signal is missing"
-    return found
+        signals[row] = "the signal is missing"
+    return signals
 
 
 def _checked(values: NDArray[Any], cells: NDArray[Any]) -> NDArray[Any] | str:

@@ -39,10 +39,10 @@ from eval_harness.pretrain.log import (
 )
 from eval_harness.pretrain.loop import Pretrainer
 from eval_harness.pretrain.models import InitialWeights, filler, from_scratch, from_weights, publish
-from eval_harness.pretrain.order import BatchSource, check_batch, own_lanes
+from eval_harness.pretrain.order import BatchSource, check_batch, lanes_of_process
 from eval_harness.pretrain.probe import Probe, run_probe
 from eval_harness.pretrain.sources import train_only
-from eval_harness.results.folders import LOCK_FILE, FolderRefusedError, own_folder
+from eval_harness.results.folders import LOCK_FILE, FolderRefusedError, locked_folder
 from eval_harness.results.runfile import environment, walk
 from eval_harness.results.schema import Strict, UtcTime, in_words, read_json, utc_now
 
@@ -114,7 +114,7 @@ def pretrain(
     total = config.total_steps(source.records)
     asked = _run_file(config, start, source, total, accelerator)
     main = accelerator.is_main_process
-    with own_folder(options.output) if main else nullcontext():
+    with locked_folder(options.output) if main else nullcontext():
         if main:
             claim(options.output, asked, options.overwrite)
         accelerator.wait_for_everyone()
@@ -129,7 +129,7 @@ def pretrain(
 def _open(config: PretrainConfig, start: InitialWeights, accelerator: Any, open_source: OpenSource) -> BatchSource:
     """The data of this process, and whether batch, lanes and pieces go together."""
     rank, world = accelerator.process_index, accelerator.num_processes
-    mine = own_lanes(config.lanes, rank, world)
+    mine = lanes_of_process(config.lanes, rank, world)
     if len(mine) % config.accumulate:
         raise InputError(
             f"The {len(mine)} lanes of a process cannot be cut into {config.accumulate} pieces: choose --accumulate as "

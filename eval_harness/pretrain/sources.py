@@ -126,10 +126,10 @@ def other_split(rows: RecordBatch, split: str | None) -> dict[int, Fault]:
 
 def train_only(read: Iterable[tuple[str, str | None]]) -> dict[str, str]:
     """Return the corpora of which nothing but training records was read, all times by the same splits."""
-    found: dict[str, set[str | None]] = {}
+    prints_of: dict[str, set[str | None]] = {}
     for corpus, fingerprint in read:
-        found.setdefault(corpus, set()).add(fingerprint)
-    alone = {corpus: next(iter(prints)) for corpus, prints in found.items() if len(prints) == 1}
+        prints_of.setdefault(corpus, set()).add(fingerprint)
+    alone = {corpus: next(iter(prints)) for corpus, prints in prints_of.items() if len(prints) == 1}
     return {corpus: fingerprint for corpus, fingerprint in alone.items() if fingerprint is not None}
 
 

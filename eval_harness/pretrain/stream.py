@@ -108,8 +108,8 @@ class LaneStream:
         faults: dict[int, Fault] = {}
         for (owner, _, _, _), rows in zip(spans, self._read(spans), strict=True):
             offset = len(picks)
-            found, wrong = self._cut(rows, self.sources[owner], block.draws[offset : offset + len(rows), 0])
-            picks += found
+            cut, wrong = self._cut(rows, self.sources[owner], block.draws[offset : offset + len(rows), 0])
+            picks += cut
             names += rows.record_ids
             corpora += [self.sources[owner].corpus] * len(rows)
             faults |= {offset + row: fault for row, fault in wrong.items()}

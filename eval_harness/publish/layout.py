@@ -21,7 +21,7 @@ from ecg_hub.catalog import ModelEntry, models
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.names import UNVERIFIED
 from eval_harness.config.options import PREFIX as PYTHON
-from eval_harness.config.options import TRIVIAL, is_own
+from eval_harness.config.options import TRIVIAL, is_python_object
 from eval_harness.config.protocol import Protocol
 from eval_harness.results.schema import Count, Result, Sha256, Strict, in_words
 
@@ -55,7 +55,7 @@ def public_id(model: str, revision: str | None = None, origin: str | None = None
 
     A folder that is called like a published model keeps that name only with the weights of that model.
     """
-    if is_own(model):
+    if is_python_object(model):
         source, _, name = model.removeprefix(PYTHON).rpartition(":")
         return f"{PYTHON}{_last(source).removesuffix('.py')}:{name}"
     if model.startswith("random:"):

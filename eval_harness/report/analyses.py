@@ -4,34 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness.analyses.cka.schema import CkaResult
 from eval_harness.analyses.files import Analysis, read_analysis
-from eval_harness.analyses.robustness.schema import RobustnessResult
-from eval_harness.analyses.studies import short_name, told_apart
-from eval_harness.analyses.study_results import AblationResult, EfficiencyResult, StudyResult
-from eval_harness.analyses.transfer.schema import TransferResult
-from eval_harness.report.ablation import ablation_part
-from eval_harness.report.cka import cka_part
-from eval_harness.report.efficiency import efficiency_part
-from eval_harness.report.markup import Html, details, tag
-from eval_harness.report.robustness import robustness_part
-from eval_harness.report.transfer import transfer_part
+from eval_harness.analyses.registry import AnalysisKind, kind_of, kinds
+from eval_harness.analyses.studies import StudyResult, told_apart
+from eval_harness.figures.markup import Html, details, tag
 from eval_harness.results.folders import ResultFolder, find_runs
 from eval_harness.results.runfile import RUN_FILE
 from eval_harness.results.schema import read_json
-
-STUDIES: dict[str, type[StudyResult]] = {"ablation.json": AblationResult, "label_efficiency.json": EfficiencyResult}
-KINDS: dict[str, type[Analysis]] = {
-    **STUDIES,
-    "robustness_*.json": RobustnessResult,
-    "transfer_*_to_*.json": TransferResult,
-    "cka.json": CkaResult,
-}
-"""Name of the file -> what it holds, in the order of the page."""
 
 SYNTHETIC = "Simulated ECGs of invented patients: these numbers say nothing about any model."
 
@@ -44,19 +26,14 @@ class Found:
     result: Analysis
 
     @property
+    def kind(self) -> AnalysisKind:
+        """How its kind is shown."""
+        return next(kind for kind in kinds().values() if isinstance(self.result, kind.result))
+
+    @property
     def title(self) -> str:
         """What it is about, in a few words."""
-        result = self.result
-        if isinstance(result, AblationResult):
-            return "Ablation of post-training"
-        if isinstance(result, EfficiencyResult):
-            return "Label efficiency"
-        if isinstance(result, RobustnessResult):
-            return f"Robustness: {short_name(result.model.id)} {result.mode}{_seed(result)}, {result.run}"
-        if isinstance(result, TransferResult):
-            run = f"{short_name(result.model.id)} {result.mode}{_seed(result)}, {result.run}"
-            return f"Transfer: {run} to {result.target}"
-        return "Similarity of stages (CKA)"
+        return self.kind.title(self.result)
 
 
 @dataclass(frozen=True)
@@ -87,13 +64,14 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
         path = Path(entry).expanduser()
         below = files_below(path)
         if not below:
-            raise InputError(f"{str(path)!r} holds no analysis, nor does a folder below: no {', '.join(KINDS)}.")
+            raise InputError(f"{str(path)!r} holds no analysis, nor does a folder below: no {', '.join(_names())}.")
         files.update(dict.fromkeys(below))
     once = {run.folder: run for run in runs}
     analyses, remarks = [], []
-    for file in sorted(files, key=lambda file: (list(KINDS).index(_kind(file)), str(file))):
+    order = list(kinds().values())
+    for file in sorted(files, key=lambda file: (order.index(kind_of(file.name)), str(file))):
         try:
-            analyses.append(Found(file, read_analysis(file, KINDS[_kind(file)])))
+            analyses.append(Found(file, read_analysis(file, kind_of(file.name).result)))
         except ResultError as error:
             remarks.append(f"{file.name} is not shown: {str(error).replace(f'{file.parent}/', '')}")
     return Content(list(once.values()), analyses, remarks)
@@ -101,13 +79,13 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
 
 def files_below(path: Path) -> list[Path]:
     """Return the files of analyses in a folder and below it; of other files with such a name nothing."""
-    found = [file.resolve() for pattern in KINDS for file in sorted(path.rglob(pattern))]
-    return [file for file in dict.fromkeys(found) if _says_analysis(file)]
+    files = [file.resolve() for pattern in _names() for file in sorted(path.rglob(pattern))]
+    return [file for file in dict.fromkeys(files) if _says_analysis(file)]
 
 
-def analysis_part(found: Found, name: str, tasks: Collection[str] | None) -> Html:
+def analysis_part(analysis: Found, name: str, tasks: Collection[str] | None) -> Html:
     """Return the part of one analysis."""
-    result = found.result
+    result = analysis.result
     remarks = [SYNTHETIC] if result.synthetic else []
     if result.part_of_release:
         remarks.append(f"Part of a dataset's release: {result.part_of_release}.")
@@ -115,41 +93,17 @@ def analysis_part(found: Found, name: str, tasks: Collection[str] | None) -> Htm
         remarks.append("Not complete: give its command again to continue it.")
     return tag(
         "section",
-        tag("h2", found.title, id=name),
+        tag("h2", analysis.title, id=name),
         [tag("p", remark, class_="notice") for remark in remarks],
-        _body(result, tasks),
+        analysis.kind.part(result, tasks),
         _not_done(result),
         tag("p", f"Begun {result.created[:10]} (UTC).", class_="soft small"),
     )
 
 
-def chosen(found: Iterable[Found], tasks: Collection[str] | None) -> list[Found]:
+def chosen(analyses: Iterable[Found], tasks: Collection[str] | None) -> list[Found]:
     """Return the analyses that are about any of some tasks, or about none; all for None."""
-    return [item for item in found if tasks is None or not (own := tasks_of(item.result)) or own & set(tasks)]
-
-
-def tasks_of(result: Analysis) -> set[str]:
-    """Return the tasks of an analysis; of CKA none."""
-    if isinstance(result, AblationResult):
-        return {row.task for row in result.rows}
-    if isinstance(result, EfficiencyResult):
-        return {entry.task for entry in result.entries}
-    if isinstance(result, RobustnessResult):
-        return set(result.main)
-    return set(result.tasks) if isinstance(result, TransferResult) else set()
-
-
-def _body(result: Analysis, tasks: Collection[str] | None) -> list[Html]:
-    if isinstance(result, AblationResult):
-        return ablation_part(result, tasks)
-    if isinstance(result, EfficiencyResult):
-        return efficiency_part(result, tasks)
-    if isinstance(result, RobustnessResult):
-        return robustness_part(result, tasks)
-    if isinstance(result, TransferResult):
-        return transfer_part(result, tasks)
-    assert isinstance(result, CkaResult)
-    return cka_part(result)
+    return [item for item in analyses if tasks is None or not (own := item.kind.tasks(item.result)) or own & set(tasks)]
 
 
 def _not_done(result: Analysis) -> Html | None:
@@ -164,12 +118,9 @@ def _not_done(result: Analysis) -> Html | None:
     return details(f"{len(result.not_done)} runs were not done", listed, open_=True)
 
 
-def _seed(result: RobustnessResult | TransferResult) -> str:
-    return f" seed {result.seed}" if result.seed else ""
-
-
-def _kind(file: Path) -> str:
-    return next(pattern for pattern in KINDS if fnmatchcase(file.name, pattern))
+def _names() -> list[str]:
+    """Names of the files of all analyses."""
+    return [kind.file for kind in kinds().values()]
 
 
 def _says_analysis(file: Path) -> bool:
@@ -182,9 +133,10 @@ def _says_analysis(file: Path) -> bool:
 
 def _in_a_study(folder: Path, top: Path) -> bool:
     """Whether a run lies in the folder `runs` of a study at or below a path."""
+    studies = [kind.file for kind in kinds().values() if issubclass(kind.result, StudyResult)]
     return any(
         parent.name == "runs"
         and parent.parent.is_relative_to(top)
-        and any((parent.parent / n).is_file() for n in STUDIES)
+        and any((parent.parent / name).is_file() for name in studies)
         for parent in folder.parents
     )

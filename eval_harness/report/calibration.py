@@ -9,21 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eval_harness.figures.markup import Html, details, join, table, tag
+from eval_harness.figures.svg import Axis, chart, curve, fixed_axis, horizontal, label, line, mark, series, vertical
 from eval_harness.metrics.calibration import BINS, probability_bins
 from eval_harness.report.content import Scored, TaskContent, resampling
-from eval_harness.report.markup import Html, details, join, table, tag
-from eval_harness.report.svg import Axis, chart, fixed_axis, horizontal, label, line, mark, series, vertical
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate
 from eval_harness.results.scoring import RESAMPLE_SEED, ResampleUnit, patient_groups
 from eval_harness.results.summary import score_text
 from eval_harness.stats.bootstrap import bootstrap_counts
+from eval_harness.stats.intervals import share_ends
 from eval_harness.stats.resampled import interval
 
 LEAST = 10
 """Bins with fewer entries are not drawn; their counts are in the table."""
 
-Z95 = 1.959964
 BLOCK = 32
 """Labels that are put into bins at a time."""
 
@@ -98,10 +98,8 @@ def wilson(positives: int, entries: int) -> tuple[float, float]:
     """Return the 95 % score interval of a share; NaN for no entries."""
     if entries == 0:
         return math.nan, math.nan
-    share, square = positives / entries, Z95**2
-    centre = (share + square / (2 * entries)) / (1 + square / entries)
-    half = Z95 * math.sqrt(share * (1 - share) / entries + square / (4 * entries**2)) / (1 + square / entries)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    ends = share_ends(np.array([positives / entries]), np.array([float(entries)]), 0.95)
+    return float(ends.low[0]), float(ends.high[0])
 
 
 def reliability_chart(title: str, bins: Sequence[Bin], index: int) -> Html:
@@ -115,9 +113,9 @@ def reliability_chart(title: str, bins: Sequence[Bin], index: int) -> Html:
         line(left, bottom, right, top, "chance"),
     ]
     shown = [item for item in bins if item.shown]
-    path = "M" + "L".join(f"{across(item.predicted):.1f} {upward(item.observed):.1f}" for item in shown)
     if len(shown) > 1:
-        parts.append(tag("path", d=path, class_=f"curve {series(index)}", opacity=0.55))
+        places = [(across(item.predicted), upward(item.observed)) for item in shown]
+        parts.append(curve(places, f"curve {series(index)}", opacity=0.55))
     for item in shown:
         x = across(item.predicted)
         parts.append(line(x, upward(item.low), x, upward(item.high), f"whisker {series(index)}"))
@@ -163,9 +161,9 @@ def _per_record(true: NDArray[np.float32], prob: NDArray[np.float32]) -> list[ND
     totals = [np.zeros(len(true) * BINS) for _ in range(3)]
     for first in range(0, true.shape[1], BLOCK):
         part, scores = true[:, first : first + BLOCK], prob[:, first : first + BLOCK]
-        known = ~np.isnan(part)
-        cells = (np.arange(len(true))[:, None] * BINS + probability_bins(scores))[known]
-        weights = (None, part[known].astype(np.float64), scores[known].astype(np.float64))
+        has_target = ~np.isnan(part)
+        cells = (np.arange(len(true))[:, None] * BINS + probability_bins(scores))[has_target]
+        weights = (None, part[has_target].astype(np.float64), scores[has_target].astype(np.float64))
         for total, weight in zip(totals, weights, strict=True):
             total += np.bincount(cells, weight, total.size)
     return [total.reshape(len(true), BINS) for total in totals]
@@ -203,13 +201,13 @@ def calibration_part(content: TaskContent, names: Sequence[str]) -> Html:
         title = f"Reliability of {item.entry.name} on {content.title}, all labels"
         figures.append(tag("figure", reliability_chart(title, bins, item.entry.index), tag("figcaption", caption)))
         numbers.append(table(HEAD, rows(bins), caption=title))
-    words = (
+    about = (
         f"All labels pooled, 15 bins of equal width; bars: predictions in each bin. Bins with fewer than {LEAST} "
         "are not drawn. Dashed: perfect agreement. Intervals: resampling of whole records, or Wilson where wider."
     )
     return join(
         [
-            tag("p", words, class_="soft small"),
+            tag("p", about, class_="soft small"),
             tag("div", figures, class_="many"),
             details("Bins as tables", numbers),
             _per_label(content, readable, names),
@@ -243,5 +241,5 @@ def _per_label(content: TaskContent, readable: Sequence[Scored], names: Sequence
             figures.append(tag("figure", drawn, tag("figcaption", item.entry.name)))
         folds.append(details(f"{name}: {sizes[name]:,} positives", tag("div", figures, class_="many")))
     fewer = f", the {MOST_LABELS} most frequent" if len(sizes) > MOST_LABELS else ""
-    words = f"One label each{fewer}; Wilson intervals of 95 %, records taken as independent."
-    return details("Reliability of single labels", tag("p", words, class_="soft small"), folds)
+    about = f"One label each{fewer}; Wilson intervals of 95 %, records taken as independent."
+    return details("Reliability of single labels", tag("p", about, class_="soft small"), folds)

@@ -76,8 +76,8 @@ class TaskContent:
     @property
     def metric(self) -> str:
         """The metric of the task: macro_auroc or mae."""
-        found = self.scored[0].result.metrics if self.scored else {}
-        return main_of(found) or (self.task.metric if self.task else MACRO_AUROC)
+        metrics = self.scored[0].result.metrics if self.scored else {}
+        return main_of(metrics) or (self.task.metric if self.task else MACRO_AUROC)
 
     @property
     def regression(self) -> bool:
@@ -92,16 +92,16 @@ class TaskContent:
 
     def standing(self, entry: ReportRun) -> tuple[int, int] | None:
         """Rank of a run and how many share it, or None without a comparison."""
-        for found in self.comparison.standings if self.comparison else ():
-            if found.model == entry.name:
-                return found.rank, len(found.ties) + 1
+        for rank in self.comparison.standings if self.comparison else ():
+            if rank.model == entry.name:
+                return rank.rank, len(rank.ties) + 1
         return None
 
     def best(self) -> Scored | None:
         """The result with the best point; None where nothing was scored."""
-        known = [item for item in self.scored if main_estimate(item.result).point is not None]
+        defined = [item for item in self.scored if main_estimate(item.result).point is not None]
         sign = 1 if self.regression else -1
-        return min(known, key=lambda item: sign * (main_estimate(item.result).point or 0.0), default=None)
+        return min(defined, key=lambda item: sign * (main_estimate(item.result).point or 0.0), default=None)
 
 
 def without_folders(runs: Sequence[ResultFolder]) -> list[ResultFolder]:
@@ -111,22 +111,22 @@ def without_folders(runs: Sequence[ResultFolder]) -> list[ResultFolder]:
     return [_renamed(run, names[model]) if (model := run.run.settings.model.id) in names else run for run in runs]
 
 
-def _renamed(found: ResultFolder, name: str) -> ResultFolder:
-    settings = found.run.settings
+def _renamed(run_folder: ResultFolder, name: str) -> ResultFolder:
+    settings = run_folder.run.settings
     model = settings.model.model_copy(update={"id": name})
-    run = found.run.model_copy(update={"settings": settings.model_copy(update={"model": model})})
-    results = {task: result.model_copy(update={"model": model}) for task, result in found.results.items()}
-    return replace(found, run=run, results=results)
+    run = run_folder.run.model_copy(update={"settings": settings.model_copy(update={"model": model})})
+    results = {task: result.model_copy(update={"model": model}) for task, result in run_folder.results.items()}
+    return replace(run_folder, run=run, results=results)
 
 
 def entries(runs: Sequence[ResultFolder]) -> list[ReportRun]:
     """Number the runs and give each a name of its own: with the folder that tells it from others of its name."""
-    found: list[ReportRun] = []
+    numbered: list[ReportRun] = []
     for index, run in enumerate(runs):
         alike = [other.folder for other in runs if other.name == run.name]
         told_apart = f" ({_own_part(run.folder, alike) or f'run {index + 1}'})" if len(alike) > 1 else ""
-        found.append(ReportRun(index, f"{run.name}{told_apart}", run))
-    return found
+        numbered.append(ReportRun(index, f"{run.name}{told_apart}", run))
+    return numbered
 
 
 def _own_part(folder: Path, alike: Sequence[Path]) -> str:
@@ -138,17 +138,17 @@ def _own_part(folder: Path, alike: Sequence[Path]) -> str:
     return ""
 
 
-def task_names(runs: Sequence[ResultFolder], wanted: Collection[str] | None, known: Mapping[str, Task]) -> list[str]:
+def task_names(runs: Sequence[ResultFolder], wanted: Collection[str] | None, registry: Mapping[str, Task]) -> list[str]:
     """Return the tasks asked for in the runs: known ones in the order of the registry, then the others."""
     asked = dict.fromkeys(task for run in runs for task in run.run.tasks if wanted is None or task in wanted)
-    order = {name: place for place, name in enumerate(known)}
+    order = {name: position for position, name in enumerate(registry)}
     return sorted(asked, key=lambda name: order.get(name, len(order)))
 
 
 def gather(
     names: Sequence[str],
-    found: Sequence[ReportRun],
-    known: Mapping[str, Task],
+    entries: Sequence[ReportRun],
+    registry: Mapping[str, Task],
     datasets: Mapping[str, ECGDataset],
     resamples: int | None = None,
 ) -> Iterator[TaskContent]:
@@ -156,15 +156,15 @@ def gather(
 
     Args:
         names: of the tasks.
-        found: the runs.
-        known: tasks by name.
+        entries: the runs.
+        registry: tasks by name.
         datasets: datasets by name.
         resamples: of the comparison; default those of the first run.
     """
     for name in names:
-        task = known.get(name)
+        task = registry.get(name)
         scored, unscored, remarks = [], [], []
-        for entry in (entry for entry in found if name in entry.run.run.tasks):
+        for entry in (entry for entry in entries if name in entry.run.run.tasks):
             result = entry.run.results.get(name)
             if result is None:
                 unscored.append((entry, "no result: the run was interrupted before this task, or is still at work"))

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import EcgHubError
+from eval_harness.figures.markup import Html, tag
 from eval_harness.report.content import Scored, TaskContent
-from eval_harness.report.markup import Html, tag
 from eval_harness.results.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -56,18 +56,18 @@ def choose(content: TaskContent, item: Scored, most: int) -> list[Example]:
         for label in _worst(content, item)
         for rows in _errors(content, test, test.labels.index(label))
     ]
-    found: dict[int, Example] = {}
-    while queues and len(found) < most:
+    by_row: dict[int, Example] = {}
+    while queues and len(by_row) < most:
         left = []
         for label, rows in queues:
-            row = next((row for row in rows if row not in found), None)
+            row = next((row for row in rows if row not in by_row), None)
             if row is None:
                 continue
             left.append((label, rows))
-            if len(found) < most:
-                found[row] = _example(content, item, test, label, row)
+            if len(by_row) < most:
+                by_row[row] = _example(content, item, test, label, row)
         queues = left
-    return list(found.values())
+    return list(by_row.values())
 
 
 def _worst(content: TaskContent, item: Scored) -> list[str]:
@@ -99,13 +99,13 @@ def _sorted(rows: NDArray[np.intp], by: NDArray[np.float64]) -> list[int]:
 
 def _example(content: TaskContent, item: Scored, test: Predictions, label: str, row: int) -> Example:
     column = test.labels.index(label)
-    words = _value_words(test, label, row) if content.regression else _class_words(item, test, label, row)
+    text = _value_words(test, label, row) if content.regression else _class_words(item, test, label, row)
     scored = [entry.label for entry in item.result.per_label]
     true = () if content.regression else tuple(n for n in scored if test.y_true[row, test.labels.index(n)] == 1)
     age = test.age[row] if test.age is not None else None
     sex = test.sex[row] if test.sex is not None else None
     assert not np.isnan(test.y_true[row, column])
-    return Example(test.record_id[row], label, words, true, None if age is None or np.isnan(age) else age, sex)
+    return Example(test.record_id[row], label, text, true, None if age is None or np.isnan(age) else age, sex)
 
 
 def _class_words(item: Scored, test: Predictions, label: str, row: int) -> str:
@@ -182,8 +182,8 @@ class EcgSource:
             if content.regression
             else "false alarms and misses of the worst labels"
         )
-        words = f"Of {best.entry.name}, whose point is the best here: {way}, by score. Labels are those of the dataset."
-        return Html(tag("p", words, class_="soft small") + "".join(figures))
+        about = f"Of {best.entry.name}, whose point is the best here: {way}, by score. Labels are those of the dataset."
+        return Html(tag("p", about, class_="soft small") + "".join(figures))
 
     def _refusal(self, content: TaskContent, best: Scored | None) -> str:
         """Why no ECG of a task is shown; "" where some may be."""
@@ -241,11 +241,11 @@ class EcgSource:
 
         run = best.entry.run.run
         mock = bool(run.settings.data.get("mock"))
-        known = (str(run.settings.protocol_values.get("min_count")), mock)
-        if known not in self._opened:
+        key = (str(run.settings.protocol_values.get("min_count")), mock)
+        if key not in self._opened:
             options = options_of(run, self.data_root, Path(), **self.options)
-            self._opened[known] = Datasets(options)
-        return self._opened[known]
+            self._opened[key] = Datasets(options)
+        return self._opened[key]
 
 
 def _figure(content: TaskContent, example: Example, signal: Any, rate: float, unit: str, synthetic: bool) -> Html:
@@ -255,7 +255,8 @@ def _figure(content: TaskContent, example: Example, signal: Any, rate: float, un
     )
     title = f"{content.dataset.title}, record {example.record_id}"
     true = ", ".join(
-        f"{name} ({words})" if (words := content.label_title(name)) != name else name for name in example.true_labels
+        f"{name} ({meaning})" if (meaning := content.label_title(name)) != name else name
+        for name in example.true_labels
     )
     labels = "" if content.regression else f"labels of this task: {true or 'none'}"
     lines = [f"{person or 'age and sex unknown'}{'   SYNTHETIC: simulated signal' if synthetic else ''}", labels]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval_harness.figures.charts import Forest, Line, forest
+from eval_harness.figures.markup import Html, details, join, scroller, table, tag
 from eval_harness.metrics.registry import chance_of, metrics, title_of
 from eval_harness.report.content import Scored, TaskContent
-from eval_harness.report.forest import Line, forest
-from eval_harness.report.markup import Html, details, join, scroller, table, tag
 from eval_harness.results.schema import Estimate, LabelResult
 from eval_harness.results.summary import score_text
 
@@ -35,15 +35,15 @@ class Counts:
 
 def label_order(content: TaskContent, most: int) -> tuple[list[str], int]:
     """Return the labels to show, in the order of the task, and how many are left out: those with fewest positives."""
-    found: dict[str, LabelResult] = {}
+    by_name: dict[str, LabelResult] = {}
     for item in content.scored:
         for entry in item.result.per_label:
-            found.setdefault(entry.label, entry)
-    if most == 0 or len(found) <= most:
-        return list(found), 0
-    size = {name: entry.records if entry.positives is None else entry.positives for name, entry in found.items()}
-    kept = set(sorted(found, key=lambda name: -size[name])[:most])
-    return [name for name in found if name in kept], len(found) - most
+            by_name.setdefault(entry.label, entry)
+    if most == 0 or len(by_name) <= most:
+        return list(by_name), 0
+    size = {name: entry.records if entry.positives is None else entry.positives for name, entry in by_name.items()}
+    kept = set(sorted(by_name, key=lambda name: -size[name])[:most])
+    return [name for name in by_name if name in kept], len(by_name) - most
 
 
 def label_table(content: TaskContent, names: Sequence[str]) -> Html:
@@ -55,25 +55,25 @@ def label_table(content: TaskContent, names: Sequence[str]) -> Html:
     body = [_row(content, name, counts[name], largest) for name in names]
     what = "MAE in standard deviations of each target" if content.regression else "AUROC of each label"
     caption = f"{content.title}: {what}, below it the interval; and how often it occurs"
-    found = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body), class_="heat")
-    return join([scroller(found, caption), _key(content)])
+    heat_map = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body), class_="heat")
+    return join([scroller(heat_map, caption), _key(content)])
 
 
 def label_counts(content: TaskContent, names: Sequence[str]) -> dict[str, Counts]:
     """Count positives and records of labels in validation and test."""
-    found: dict[str, Counts] = {}
+    counts: dict[str, Counts] = {}
     readable = [item.predictions for item in content.scored if item.predictions is not None]
     for name in names:
         entry = next(e for item in content.scored for e in item.result.per_label if e.label == name)
         test = (entry.positives or 0, entry.records)
         source = next((p for p in readable if name in p.labels), None)
         if source is None:
-            found[name] = Counts(None, test)
+            counts[name] = Counts(None, test)
             continue
         rows = np.array([split == "validation" for split in source.split], dtype=bool)
         column = source.y_true[rows, source.labels.index(name)]
-        found[name] = Counts((int((column == 1).sum()), int((~np.isnan(column)).sum())), test)
-    return found
+        counts[name] = Counts((int((column == 1).sum()), int((~np.isnan(column)).sum())), test)
+    return counts
 
 
 def metric_tables(content: TaskContent, names: Sequence[str]) -> Html | None:
@@ -89,15 +89,15 @@ def metric_tables(content: TaskContent, names: Sequence[str]) -> Html | None:
         ]
         caption = f"{item.entry.name}: all metrics of each label; F1, sensitivity and specificity at the threshold"
         head = ["label", "threshold", *(metrics()[f"macro_{name}"].heading for name in DECISIONS)]
-        found = table(head, rows, caption=caption, class_="figures")
-        parts.append(details(f"All metrics of each label: {item.entry.name}", found))
+        numbers = table(head, rows, caption=caption, class_="figures")
+        parts.append(details(f"All metrics of each label: {item.entry.name}", numbers))
     return join(parts)
 
 
 def _row(content: TaskContent, name: str, counts: Counts, largest: float) -> Html:
     title = content.label_title(name)
-    words = [name] if title == name else [name, tag("span", f" {title}", class_="soft small")]
-    cells = [tag("th", words, scope="row"), *_count_cells(content, counts, largest)]
+    heading = [name] if title == name else [name, tag("span", f" {title}", class_="soft small")]
+    cells = [tag("th", heading, scope="row"), *_count_cells(content, counts, largest)]
     cells += [_cell(content, item, name) for item in content.scored]
     return tag("tr", cells)
 
@@ -139,16 +139,16 @@ def _key(content: TaskContent) -> Html:
         style="background:linear-gradient(90deg,rgba(var(--worse),.75),transparent,rgba(var(--better),.75))",
     )
     if content.regression:
-        words = (
+        text = (
             " orange: larger error than predicting the mean of normally distributed values "
             f"({NO_SKILL_MAE:.2f}); blue: smaller. Third line of a cell: in clinical units."
         )
     else:
-        words = (
+        text = (
             " orange: below 0.5 (chance); blue: above. “no interval”: too few positives for one (below about four), "
             "so without colour."
         )
-    return tag("p", ramp, words, class_="soft small")
+    return tag("p", ramp, text, class_="soft small")
 
 
 def _count_heads(content: TaskContent) -> list[Html]:
@@ -167,8 +167,8 @@ def _count_cells(content: TaskContent, counts: Counts, largest: float) -> list[H
             continue
         share = pair[0] / pair[1] if pair[1] else 0.0
         bar = tag("span", class_="share", style=f"width:{5 * share / (largest or 1.0):.2f}em", aria_hidden="true")
-        words = f"{pair[0]:,} ({100 * share:.1f} %)"
-        cells.append(tag("td", words, bar, class_="num", title=f"{pair[0]:,} of {pair[1]:,} records"))
+        text = f"{pair[0]:,} ({100 * share:.1f} %)"
+        cells.append(tag("td", text, bar, class_="num", title=f"{pair[0]:,} of {pair[1]:,} records"))
     return cells
 
 
@@ -203,24 +203,24 @@ def subgroup_part(content: TaskContent) -> Html:
         for part in item.result.subgroups:
             order.setdefault((part.name, part.value), part.records)
     if not order:
-        words = "No subgroups: the data hold neither sex nor age of two groups of ten or more test records."
-        return tag("p", words, class_="soft")
+        text = "No subgroups: the data hold neither sex nor age of two groups of ten or more test records."
+        return tag("p", text, class_="soft")
     metric = title_of(content.metric)
     head = ["subgroup", "run", "test records", metric, *([] if content.regression else ["labels in the mean"])]
     groups, rows = [], []
     for (name, value), records in order.items():
-        words = subgroup_words(name, value)
-        heading = f"{words} ({records:,} test records)"
+        text = subgroup_words(name, value)
+        heading = f"{text} ({records:,} test records)"
         lines = []
         for item in content.scored:
-            found = next((p for p in item.result.subgroups if (p.name, p.value) == (name, value)), None)
-            estimate = (found.metrics.get(content.metric) if found else None) or Estimate(point=None)
+            part_of_run = next((p for p in item.result.subgroups if (p.name, p.value) == (name, value)), None)
+            estimate = (part_of_run.metrics.get(content.metric) if part_of_run else None) or Estimate(point=None)
             lines.append(Line(item.entry.name, estimate, item.entry.index))
             classes = "-" if estimate.classes is None or content.regression else str(estimate.classes)
-            rows.append([words, item.entry.name, f"{records:,}", score_text(estimate), classes][: len(head)])
+            rows.append([text, item.entry.name, f"{records:,}", score_text(estimate), classes][: len(head)])
         groups.append((heading, lines))
     title = f"{content.title}: {metric} by sex and age"
-    drawn = forest(title, metric, groups, chance_of(content.metric))
+    drawn = forest(Forest(title, metric, groups, chance_of(content.metric)))
     caption = (
         "Each subgroup is resampled by itself. Its mean goes over the labels that have both outcomes within it, so "
         "subgroups may differ in their labels."

@@ -10,6 +10,7 @@ from typing import Any
 
 from ecg_hub.errors import InputError
 from ecg_hub.utils.files import write_text
+from eval_harness.figures.markup import Html, anchor, join, style_sheet, tag
 from eval_harness.report import about, scores
 from eval_harness.report.analyses import Content, Found, analysis_part
 from eval_harness.report.analyses import chosen as chosen_analyses
@@ -17,8 +18,6 @@ from eval_harness.report.calibration import calibration_part
 from eval_harness.report.content import ReportRun, TaskContent, entries, gather, task_names, without_folders
 from eval_harness.report.ecgs import EcgSource
 from eval_harness.report.labels import label_order, label_table, metric_tables, subgroup_part
-from eval_harness.report.markup import Html, anchor, join, style_sheet, tag
-from eval_harness.report.training import read_history, training_charts
 from eval_harness.results.folders import ResultFolder
 from eval_harness.tasks.registry import datasets as known_datasets
 from eval_harness.tasks.registry import tasks as known_tasks
@@ -103,7 +102,7 @@ def write_report(
     """Write the report of some runs and analyses as one HTML file."""
     content = content if isinstance(content, Content) else Content(content)
     runs = without_folders(content.runs)
-    found = entries(runs)
+    run_entries = entries(runs)
     tasks, datasets = known_tasks(options.include), known_datasets(options.include)
     names = task_names(runs, options.tasks, tasks)
     analyses = chosen_analyses(content.analyses, options.tasks)
@@ -111,7 +110,7 @@ def write_report(
         asked = ", ".join(sorted(options.tasks or ())) or "any task"
         others = f" and {len(content.analyses)} analyses" if content.analyses else ""
         raise InputError(f"None of these {len(runs)} runs{others} was asked for {asked}.")
-    chosen = [entry for entry in found if any(name in entry.run.run.tasks for name in names)]
+    chosen = [entry for entry in run_entries if any(name in entry.run.run.tasks for name in names)]
     ecgs = EcgSource(
         options.data_root,
         options.examples,
@@ -145,56 +144,58 @@ def _without_predictions(content: TaskContent) -> TaskContent:
 
 
 def _body(
-    found: Sequence[ReportRun],
+    run_entries: Sequence[ReportRun],
     contents: Sequence[TaskContent],
     parts: Sequence[Html],
     studies: Studies,
     datasets: Mapping[str, Any],
     tasks: Mapping[str, Task],
 ) -> Html:
-    created = max((result.created for result in about.results_of(found)), default="")
+    created = max((result.created for result in about.results_of(run_entries)), default="")
     when = f"Last result of {created[:10]} (UTC). " if created else ""
-    counts = [_count(len(found), "run"), _count(len(contents), "task")] if found else []
+    counts = [_count(len(run_entries), "run"), _count(len(contents), "task")] if run_entries else []
     if studies.found:
         counts.append(_count(len(studies.found), "analysis", "analyses"))
-    words = f"{when}{', '.join(counts)}."
+    summary = f"{when}{', '.join(counts)}."
     head = tag(
         "header",
         tag("h1", "ECG model evaluation"),
-        tag("p", words, class_="soft"),
-        about.notices(found),
+        tag("p", summary, class_="soft"),
+        about.notices(run_entries),
     )
-    links = [("runs", "Runs and data"), ("scores", "Scores at a glance")] if found else []
+    links = [("runs", "Runs and data"), ("scores", "Scores at a glance")] if run_entries else []
     links += [(anchor(content.name), content.title) for content in contents]
     links += studies.links
-    links += [("training", "Training curves")] if found else []
+    links += [("training", "Training curves")] if run_entries else []
     contents_list = tag(
         "nav", tag("ul", [tag("li", tag("a", t, href=f"#{i}")) for i, t in links]), aria_label="Contents"
     )
     main = tag(
         "main",
-        _glance(found, contents, datasets) if found else None,
+        _glance(run_entries, contents, datasets) if run_entries else None,
         parts,
         studies.parts(),
-        _training(found, contents, tasks) if found else None,
+        _training(run_entries, contents, tasks) if run_entries else None,
         id="main",
     )
     return join([tag("a", "To the results", href="#main", class_="skip"), head, contents_list, main, _footer()])
 
 
-def _glance(found: Sequence[ReportRun], contents: Sequence[TaskContent], datasets: Mapping[str, Any]) -> list[object]:
+def _glance(
+    run_entries: Sequence[ReportRun], contents: Sequence[TaskContent], datasets: Mapping[str, Any]
+) -> list[object]:
     """Runs, data, and all scores in one table."""
     results = [item.result for content in contents for item in content.scored]
     return [
         tag("h2", "Runs and data", id="runs", class_="first"),
-        about.run_table(found),
-        about.data_table(found, datasets),
-        about.environment_list(found),
+        about.run_table(run_entries),
+        about.data_table(run_entries, datasets),
+        about.environment_list(run_entries),
         tag("h2", "Scores at a glance", id="scores", class_="first"),
-        scores.matrix(contents, found),
+        scores.matrix(contents, run_entries),
         tag("p", "★ best point, ☆ not distinguished from it. ", about.READINGS, class_="small"),
-        tag("p", about.PAIRS, class_="small") if len(found) > 1 else None,
-        tag("p", about.interval_words(found), class_="small"),
+        tag("p", about.PAIRS, class_="small") if len(run_entries) > 1 else None,
+        tag("p", about.interval_words(run_entries), class_="small"),
         scores.spread_table(results),
     ]
 
@@ -215,10 +216,10 @@ def _task_part(content: TaskContent, options: ReportOptions, ecgs: EcgSource) ->
         return tag("section", head)
     fewer = None
     if left_out:
-        words = (
+        text = (
             f"The {left_out:,} labels with fewest positives are left out here (--labels 0 shows all); they are scored."
         )
-        fewer = tag("p", words, class_="soft small")
+        fewer = tag("p", text, class_="soft small")
     return tag(
         "section",
         head,
@@ -239,7 +240,7 @@ def _task_part(content: TaskContent, options: ReportOptions, ecgs: EcgSource) ->
     )
 
 
-def _training(found: Sequence[ReportRun], contents: Sequence[TaskContent], tasks: Mapping[str, Task]) -> Html:
+def _training(run_entries: Sequence[ReportRun], contents: Sequence[TaskContent], tasks: Mapping[str, Task]) -> Html:
     """Training curves of every training run that the tasks are read from."""
     runs: dict[str, str] = {}
     for content in contents:
@@ -248,20 +249,20 @@ def _training(found: Sequence[ReportRun], contents: Sequence[TaskContent], tasks
             runs.setdefault(item.result.run, f"validation {metric}")
     parts = []
     for name, title in runs.items():
-        histories = [history for entry in found if (history := read_history(entry, name)) is not None]
+        histories = [history for entry in run_entries if (history := about.read_history(entry, name)) is not None]
         if histories:
             heading = tasks[name].title if name in tasks else name
             parts += [
                 tag("h3", heading),
                 about.legend([h.entry for h in histories]),
-                training_charts(name, histories, title),
+                about.training_charts(name, histories, title),
             ]
-    words = (
+    note = (
         "How training went: points without intervals, on the records that also chose the epoch, so no scores."
         if parts
         else "No training history is in the result folders."
     )
-    return tag("section", tag("h2", "Training curves", id="training"), tag("p", words, class_="soft small"), parts)
+    return tag("section", tag("h2", "Training curves", id="training"), tag("p", note, class_="soft small"), parts)
 
 
 def _footer() -> Html:

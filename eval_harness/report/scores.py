@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eval_harness.figures.charts import Forest, Line, forest
+from eval_harness.figures.markup import Html, anchor, details, join, scroller, state, table, tag
 from eval_harness.metrics.registry import MACRO_AUROC_PAPER, MACRO_MAE, chance_of, title_of
 from eval_harness.report.content import ReportRun, Scored, TaskContent, main_estimate
-from eval_harness.report.forest import Line, forest
-from eval_harness.report.markup import Html, anchor, details, join, scroller, table, tag
 from eval_harness.results.comparison import p_text
 from eval_harness.results.schema import Result
 from eval_harness.results.summary import deviations_text, score_text, seed_rows
-
-STATES = {
-    "clean": "clean",
-    "seen-train": "seen in pre-training (training folds only)",
-    "seen": "seen in pre-training",
-    "unknown": "unknown",
-}
 
 
 def matrix(contents: Sequence[TaskContent], entries: Sequence[ReportRun]) -> Html:
@@ -32,8 +25,8 @@ def matrix(contents: Sequence[TaskContent], entries: Sequence[ReportRun]) -> Htm
         metric = title_of(content.metric)
         body.append(tag("tr", tag("th", link, scope="row"), tag("td", metric), cells))
     caption = "Scores at a glance: point and, below it, the interval"
-    found = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
-    return scroller(found, caption)
+    scores = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
+    return scroller(scores, caption)
 
 
 def score_table(content: TaskContent) -> Html:
@@ -57,10 +50,10 @@ def score_forest(content: TaskContent) -> Html | None:
     ]
     metric = title_of(content.metric)
     title = f"{content.title}: {metric}"
-    drawn = forest(title, metric, [("", lines)], chance_of(content.metric))
+    drawn = forest(Forest(title, metric, [("", lines)], chance_of(content.metric)))
     chance = " Dashed: chance." if 'class="chance"' in drawn else ""
-    words = f"{metric} with interval.{chance}{' Bold: the best and its ties.' if best else ''}"
-    return tag("figure", scroller(drawn, title), tag("figcaption", words), class_="wide")
+    caption = f"{metric} with interval.{chance}{' Bold: the best and its ties.' if best else ''}"
+    return tag("figure", scroller(drawn, title), tag("figcaption", caption), class_="wide")
 
 
 def metric_table(content: TaskContent) -> Html | None:
@@ -70,8 +63,8 @@ def metric_table(content: TaskContent) -> Html | None:
         return None
     rows = [[title_of(name), *(score_text(item.result.metrics.get(name)) for item in content.scored)] for name in names]
     head = ["metric", *(item.entry.name for item in content.scored)]
-    found = table(head, rows, caption="All metrics, with intervals", class_="figures")
-    return details("All metrics of this task", found)
+    numbers = table(head, rows, caption="All metrics, with intervals", class_="figures")
+    return details("All metrics of this task", numbers)
 
 
 def difference_table(content: TaskContent) -> Html | None:
@@ -118,19 +111,14 @@ def spread_table(results: Sequence[Result]) -> Html | None:
     if not rows:
         return None
     cells = [[value.replace("+-", "±") for value in row.values()] for row in rows]
-    found = table(list(rows[0]), cells, caption="Mean ± standard deviation and range of the points")
-    return join([tag("h3", "Spread over seeds"), found])
-
-
-def state(name: str) -> Html:
-    """Return the contamination state as a coloured word."""
-    return tag("span", STATES.get(name, name), class_=f"state {name}")
+    spread = table(list(rows[0]), cells, caption="Mean ± standard deviation and range of the points")
+    return join([tag("h3", "Spread over seeds"), spread])
 
 
 def _cell(content: TaskContent, item: Scored | None, reason: str | None) -> Html:
     if item is None:
-        words = "not asked for" if reason is None else reason.partition(":")[0]
-        return tag("td", words, class_="soft" if reason is None else "bad", title=reason)
+        text = "not asked for" if reason is None else reason.partition(":")[0]
+        return tag("td", text, class_="soft" if reason is None else "bad", title=reason)
     estimate = main_estimate(item.result)
     if estimate.point is None:
         return tag("td", "undefined", class_="soft")

@@ -161,8 +161,8 @@ def repeated_patients(patients: Sequence[str | None] | None, records: Sequence[s
         patients: (records,), None or "" where not known; None when the dataset names none.
         records: (records,) their names.
     """
-    known = [patient for patient in patients or () if patient]
-    if patients is None or len(set(known)) == len(known):
+    named = [patient for patient in patients or () if patient]
+    if patients is None or len(set(named)) == len(named):
         return None
     return np.array([f"patient {p}" if p else f"record {r}" for p, r in zip(patients, records, strict=True)])
 
@@ -189,14 +189,14 @@ def _targets(
     true = first.y_true[:, [first.labels.index(label) for label in labels]]
     order = {}
     for model, test in tests.items():
-        place = {record: row for row, record in enumerate(test.record_id)}
-        missing = set(first.record_id) ^ set(place)
+        row_of = {record: row for row, record in enumerate(test.record_id)}
+        missing = set(first.record_id) ^ set(row_of)
         if missing:
             raise InputError(
                 f"{task.name}: {model} and {reference} did not predict the same records ({len(missing)} are only in "
                 f"one, e.g. {min(missing)!r}); compare runs with the same data and --limit."
             )
-        order[model] = np.array([place[record] for record in first.record_id], dtype=np.intp)
+        order[model] = np.array([row_of[record] for record in first.record_id], dtype=np.intp)
         own = test.y_true[order[model]][:, [test.labels.index(label) for label in labels]]
         if not np.array_equal(own, true, equal_nan=True):
             raise InputError(f"{task.name}: {model} and {reference} have other targets for the same records.")
@@ -204,13 +204,14 @@ def _targets(
 
 
 def _pairs(ranked: Sequence[str], scores: Mapping[str, tuple[float, NDArray[np.float64]]], paper: bool) -> list[Pair]:
-    found = [(a, b, difference(*scores[a], *scores[b], paper=paper)) for a, b in combinations(ranked, 2)]
+    compared = [(a, b, difference(*scores[a], *scores[b], paper=paper)) for a, b in combinations(ranked, 2)]
     values = [
-        float("nan") if np.isnan(diff.low) else p_value(diff.point, scores[a][1] - scores[b][1]) for a, b, diff in found
+        float("nan") if np.isnan(diff.low) else p_value(diff.point, scores[a][1] - scores[b][1])
+        for a, b, diff in compared
     ]
     return [
         Pair(a, b, diff, p, adjusted, adjusted < ALPHA)
-        for (a, b, diff), p, adjusted in zip(found, values, holm(values), strict=True)
+        for (a, b, diff), p, adjusted in zip(compared, values, holm(values), strict=True)
     ]
 
 

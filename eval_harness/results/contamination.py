@@ -59,19 +59,19 @@ def state(
 
 def declared(config: Any, entry: Any) -> list[str] | None:
     """The corpora that a model declares: its own configuration's, else those of its catalogue entry."""
-    own = own_corpora(config)
+    own = config_corpora(config)
     if own is not None:
         return own
     return None if entry is None else list(entry.pretraining_corpora)
 
 
-def own_corpora(config: Any) -> list[str] | None:
+def config_corpora(config: Any) -> list[str] | None:
     """The corpora that a model's own configuration declares, or None."""
     own = getattr(config, "pretraining", None)
     return None if own is None else list(own["corpora"])
 
 
-def own_train_only(config: Any) -> dict[str, str] | None:
+def config_train_only(config: Any) -> dict[str, str] | None:
     """The corpora of which a model's own configuration says that only training records were read, or None."""
     own = getattr(config, "pretraining", None) or {}
     later = {step["dataset"] for step in getattr(config, "training", None) or ()}

@@ -41,18 +41,18 @@ def compare(name: str, copy: Copy | None, used: Mapping[str, int], deviations: M
 
 def deviations_of(result: Result) -> dict[str, JsonValue]:
     """Return the deviations of a result; of an older one with the records that it does not say are missing."""
-    found = extent_of(result)
-    unknown: dict[str, JsonValue] = {RECORDS: "unknown"} if found.state == "unknown" else {}
-    return {**result.protocol.deviations, **found.differences, **unknown}
+    extent = extent_of(result)
+    unknown: dict[str, JsonValue] = {RECORDS: "unknown"} if extent.state == "unknown" else {}
+    return {**result.protocol.deviations, **extent.differences, **unknown}
 
 
 def partial_words(result: Result) -> list[str]:
     """Return why a result gets no rank on a leaderboard, as far as its records tell."""
-    found = extent_of(result)
-    if found.state == "partial":
-        differences = ", ".join(f"{name}={text}" for name, text in found.differences.items())
+    extent = extent_of(result)
+    if extent.state == "partial":
+        differences = ", ".join(f"{name}={text}" for name, text in extent.differences.items())
         return [f"partial, so it gets no rank: {differences}"]
-    if found.state == "unknown":
+    if extent.state == "unknown":
         return ["it gets no rank: nobody can tell whether its data are all of the release; score it again"]
     return []
 

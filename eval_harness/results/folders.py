@@ -24,7 +24,7 @@ class FolderRefusedError(ResultError):
 
 
 @contextmanager
-def own_folder(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; it is released when the process ends, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -69,9 +69,9 @@ class Predictions:
             if length != records:
                 raise InputError(f"{name} has {length} entries for {records} records.")
         for name in ("y_true", "y_prob"):
-            found = getattr(self, name).shape
-            if found != shape:
-                raise InputError(f"{name} has the shape {found!r}; (records, labels) = {shape!r} is expected.")
+            actual = getattr(self, name).shape
+            if actual != shape:
+                raise InputError(f"{name} has the shape {actual!r}; (records, labels) = {shape!r} is expected.")
         odd = sorted(set(self.split) - set(SPLITS))
         if odd:
             raise InputError(f"Unknown split {odd[0]!r}; allowed: {', '.join(SPLITS)}.")
@@ -135,8 +135,8 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
 
 def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
     """Read predictions, after checking their digest where one is given."""
-    if sha256 is not None and (found := predictions_sha256(path)) != sha256:
-        raise ResultError(f"{str(path)!r} was changed after it was scored: SHA-256 {found}, recorded {sha256}.")
+    if sha256 is not None and (actual := predictions_sha256(path)) != sha256:
+        raise ResultError(f"{str(path)!r} was changed after it was scored: SHA-256 {actual}, recorded {sha256}.")
     try:
         table = pq.read_table(path)
         about = json.loads((table.schema.metadata or {})[METADATA_KEY])

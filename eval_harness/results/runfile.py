@@ -21,13 +21,13 @@ PACKAGES = ("ecg-hub", "torch", "transformers", "datasets", "accelerate", "numpy
 
 def environment(device: str = "cpu", processes: int = 1) -> dict[str, str]:
     """Versions of what computes the scores, Python, platform, device and processes."""
-    found = {"python": platform.python_version(), "platform": f"{platform.system()}-{platform.machine()}"}
+    versions = {"python": platform.python_version(), "platform": f"{platform.system()}-{platform.machine()}"}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return {**found, "device": device, "processes": str(processes)}
+            versions[package] = "not installed"
+    return {**versions, "device": device, "processes": str(processes)}
 
 
 RUN_FILE = "run.json"
@@ -111,15 +111,15 @@ def differences(stored: RunFile, asked: RunFile) -> list[str]:
     Settings must be equal; a dataset or task that both name must have the same fingerprint or version. Further
     datasets and tasks are no difference: they are added.
     """
-    found = list(walk("", _decisive(stored.settings), _decisive(asked.settings)))
-    found += [
+    lines = list(walk("", _decisive(stored.settings), _decisive(asked.settings)))
+    lines += [
         f"dataset {name}: the raw folder or its labels changed (fingerprint {old[:12]} in the folder, {new[:12]} now)"
         for name, old, new in _changed(stored.datasets, asked.datasets)
     ]
-    found += [
+    lines += [
         f"task {name}: version {old} in the folder, {new} now" for name, old, new in _changed(stored.tasks, asked.tasks)
     ]
-    return found
+    return lines
 
 
 def _decisive(settings: RunSettings) -> dict[str, JsonValue]:
@@ -163,13 +163,13 @@ def _changed(stored: Mapping[str, T], asked: Mapping[str, T]) -> Iterator[tuple[
             yield name, stored[name], asked[name]
 
 
-def walk(place: str, stored: JsonValue, asked: JsonValue) -> Iterator[str]:
+def walk(path: str, stored: JsonValue, asked: JsonValue) -> Iterator[str]:
     """Say in words where two settings differ."""
     if isinstance(stored, dict) and isinstance(asked, dict):
         for key in sorted(set(stored) | set(asked)):
-            yield from walk(f"{place}.{key}" if place else key, stored.get(key), asked.get(key))
+            yield from walk(f"{path}.{key}" if path else key, stored.get(key), asked.get(key))
     elif stored != asked:
-        yield f"{place}: {_shown(stored)} in the folder, {_shown(asked)} asked for"
+        yield f"{path}: {_shown(stored)} in the folder, {_shown(asked)} asked for"
 
 
 def _shown(value: JsonValue) -> str:

@@ -279,9 +279,9 @@ def upgraded(content: dict[str, Any], path: Path) -> dict[str, Any]:
     seen: set[str] = set()
     while version != SCHEMA_VERSION:
         if version not in UPGRADES or version in seen:
-            known = ", ".join([*UPGRADES, SCHEMA_VERSION])
+            readable = ", ".join([*UPGRADES, SCHEMA_VERSION])
             raise ResultError(
-                f"{str(path)!r} has schema_version {version!r}; this ecg-hub reads {known}. "
+                f"{str(path)!r} has schema_version {version!r}; this ecg-hub reads {readable}. "
                 "A newer file needs a newer ecg-hub: pip install --upgrade ecg-hub."
             )
         seen.add(version)
@@ -299,8 +299,8 @@ def in_words(error: ValidationError) -> str:
     """Return every problem of a validation error as "field: what is wrong", separated by semicolons."""
     parts = []
     for item in error.errors(include_url=False):
-        place = ".".join(str(part) for part in item["loc"]) or "file"
-        parts.append(f"{place}: {item['msg'][:1].lower()}{item['msg'][1:]}")
+        field_path = ".".join(str(part) for part in item["loc"]) or "file"
+        parts.append(f"{field_path}: {item['msg'][:1].lower()}{item['msg'][1:]}")
     return "; ".join(parts)
 
 

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness.metrics.calibration import calibration_error
+from eval_harness.metrics.calibration import binned_errors
+from eval_harness.metrics.checks import Values, checked_pair
 from eval_harness.metrics.ranking import evaluable_mean
 from eval_harness.metrics.registry import MACRO_AUROC, MACRO_AUROC_PAPER, MACRO_MAE, MAE, of_kind
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate, LabelCoverage, LabelResult, Subgroup
 from eval_harness.stats import earlier, estimates
-from eval_harness.stats.bootstrap import auroc_replicates, bootstrap_counts
+from eval_harness.stats.bootstrap import bootstrap_counts, class_replicates
 from eval_harness.stats.estimates import Measured
 from eval_harness.stats.influence import Units
 from eval_harness.stats.resampled import Interval, Resampled, interval, macro_paper
@@ -43,10 +44,10 @@ def subgroups(test: Predictions) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
     """Yield name, value and rows of every subgroup with at least ten records; a lone value is no subgroup."""
     bands = [None if age is None or np.isnan(age) else age_band(age) for age in test.age or ()]
     for name, values in (("sex", list(test.sex or ())), ("age", bands)):
-        found = [value for value in _in_order(name) if value in set(values)]
-        if len(found) < 2:
+        present = [value for value in _in_order(name) if value in set(values)]
+        if len(present) < 2:
             continue
-        for value in found:
+        for value in present:
             rows = np.flatnonzero([entry == value for entry in values])
             if rows.size >= MIN_RECORDS:
                 yield name, value, rows
@@ -71,12 +72,12 @@ class ScoringError(ResultError):
 
 @dataclass(frozen=True)
 class Sample:
-    """Targets and outputs of the labels of one task, (records, labels) each."""
+    """Targets and outputs of the labels of one task, (records, labels) each, checked."""
 
     task: str
     names: Sequence[str]
-    y_true: NDArray[np.float32]
-    y_prob: NDArray[np.float32]
+    y_true: Values
+    y_prob: Values
 
     def rows(self, rows: NDArray[np.intp]) -> Sample:
         """Some of the records."""
@@ -123,7 +124,7 @@ class Score:
         metrics: for classes macro_auroc, macro_auroc_paper, and the means over labels of AUPRC, F1, sensitivity and
             specificity (at thresholds chosen on validation), Brier score and calibration error, and the debiased
             calibration error over all labels; for regression mae (pooled, as published) and macro_mae (mean over
-            targets).
+            targets); then whatever else `eval_harness.metrics.registry` lists, without an interval.
         per_label: one entry per scored label, in the order of the task.
         labels: published and scored labels, and the missing ones.
         records: number of test records.
@@ -184,7 +185,9 @@ def score_task(
     names = task.labels_among(predictions.labels, predictions.groups)
     columns = [predictions.labels.index(name) for name in names]
     doubt = Uncertainty(patient_groups(test) if by == "patient" else None, confidence, resamples, seed, statistics)
-    sample = Sample(task.name, names, test.y_true[:, columns], test.y_prob[:, columns])
+    # The door of the test records: what is behind it takes the arrays as they are.
+    pair = checked_pair(test.y_true[:, columns], test.y_prob[:, columns], binary=task.kind != "regression")
+    sample = Sample(task.name, names, *pair)
     if task.kind == "regression":
         metrics, per_label = _regression(sample, doubt, predictions.scales)
     else:
@@ -202,13 +205,15 @@ def score_task(
 def _classification(
     sample: Sample, doubt: Uncertainty, thresholds: NDArray[np.float64]
 ) -> tuple[dict[str, Estimate], list[LabelResult]]:
-    found = _measured(sample, doubt, thresholds)
+    by_metric = _measured(sample, doubt, thresholds)
     metrics = {
-        MACRO_AUROC: _macro(found["auroc"], doubt),
-        MACRO_AUROC_PAPER: _paper(sample, found["auroc"].point, doubt),
-        **{f"macro_{name}": _macro(values, doubt) for name, values in found.items() if name != "auroc"},
+        MACRO_AUROC: _macro(by_metric["auroc"], doubt),
+        MACRO_AUROC_PAPER: _paper(sample, by_metric["auroc"].point, doubt),
+        **{f"macro_{name}": _macro(values, doubt) for name, values in by_metric.items() if name != "auroc"},
     }
-    columns = [{name: _estimate(values.output(k)) for name, values in found.items()} for k in range(len(sample.names))]
+    columns = [
+        {name: _estimate(values.output(k)) for name, values in by_metric.items()} for k in range(len(sample.names))
+    ]
     if doubt.version != earlier.VERSION:
         _add_calibration(sample, doubt, metrics, columns)
         _add_listed(sample, metrics, thresholds)
@@ -225,29 +230,29 @@ def _measured(
 ) -> Mapping[str, Measured | earlier.Percentiles]:
     """Every metric of the labels that is averaged over them."""
     y_true, y_prob, units, confidence = sample.y_true, sample.y_prob, doubt.units, doubt.confidence
-    found = estimates.ranking(y_true, y_prob, units, confidence)
-    if np.isnan(found["auroc"].point).all():
+    measured = estimates.ranking(y_true, y_prob, units, confidence)
+    if np.isnan(measured["auroc"].point).all():
         raise ScoringError(
             f"{sample.task}: none of {len(sample.names)} labels has both positive and negative records among the "
             f"{len(y_true)} of the test split, so no AUROC is defined. Score more records."
         )
     if doubt.version == earlier.VERSION:
         return earlier.classification(y_true, y_prob, thresholds, doubt.counts(len(y_true)), confidence)
-    found |= estimates.decisions(y_true, y_prob, thresholds, units, confidence)
-    return found | estimates.brier_scores(y_true, y_prob, units, confidence)
+    measured |= estimates.decisions(y_true, y_prob, thresholds, units, confidence)
+    return measured | estimates.brier_scores(y_true, y_prob, units, confidence)
 
 
 def _add_calibration(
     sample: Sample, doubt: Uncertainty, metrics: dict[str, Estimate], columns: Sequence[dict[str, Estimate]]
 ) -> None:
     """The plain calibration error without an interval, and the debiased one, over all labels and of each."""
-    plain = calibration_error(sample.y_true, sample.y_prob)
+    plain = binned_errors(sample.y_true, sample.y_prob)
     each, over_all = estimates.calibration(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
-    known = int((~np.isnan(plain)).sum())
-    metrics["macro_calibration_error"] = Estimate(point=evaluable_mean(plain), classes=known)
-    metrics["macro_calibration_rms"] = _estimate(over_all, known)
-    for error, found, column in zip(plain, each, columns, strict=True):
-        column |= {"calibration_error": Estimate(point=float(error)), "calibration_rms": _estimate(found)}
+    defined = int((~np.isnan(plain)).sum())
+    metrics["macro_calibration_error"] = Estimate(point=evaluable_mean(plain), classes=defined)
+    metrics["macro_calibration_rms"] = _estimate(over_all, defined)
+    for error, debiased, column in zip(plain, each, columns, strict=True):
+        column |= {"calibration_error": Estimate(point=float(error)), "calibration_rms": _estimate(debiased)}
 
 
 def _add_listed(sample: Sample, metrics: dict[str, Estimate], thresholds: NDArray[np.float64] | None = None) -> None:
@@ -262,10 +267,11 @@ def _add_listed(sample: Sample, metrics: dict[str, Estimate], thresholds: NDArra
 
 def _paper(sample: Sample, areas: NDArray[np.float64], doubt: Uncertainty) -> Estimate:
     """The published reading with its percentile interval, which may lie beside its point."""
-    replicates = auroc_replicates(sample.y_true, sample.y_prob, doubt.counts(len(sample.y_true)))
+    counts = doubt.counts(len(sample.y_true))
+    replicates, _ = class_replicates(sample.y_true, sample.y_prob, counts, with_precision=False)
     resampled = Resampled(areas, replicates)
-    found = interval(*macro_paper(resampled), confidence=doubt.confidence, paper=True)
-    return _estimate(found, len(sample.names))
+    published = interval(*macro_paper(resampled), confidence=doubt.confidence, paper=True)
+    return _estimate(published, len(sample.names))
 
 
 def _regression(
@@ -273,22 +279,22 @@ def _regression(
 ) -> tuple[dict[str, Estimate], list[LabelResult]]:
     y_true = sample.y_true
     errors, pooled = _errors(sample, doubt)
-    known = int((~np.isnan(errors.point)).sum())
-    if known == 0:
+    defined = int((~np.isnan(errors.point)).sum())
+    if defined == 0:
         raise ScoringError(f"{sample.task}: no target has a value on the {len(y_true)} records of the test split.")
-    metrics = {MAE: _estimate(pooled, known), MACRO_MAE: _macro(errors, doubt)}
+    metrics = {MAE: _estimate(pooled, defined), MACRO_MAE: _macro(errors, doubt)}
     if doubt.version != earlier.VERSION:
         _add_listed(sample, metrics)
     per_label = []
     for k, name in enumerate(sample.names):
-        found = _estimate(errors.output(k))
+        error = _estimate(errors.output(k))
         scale, unit = scales.get(name, (None, None))
         per_label.append(
             LabelResult(
                 label=name,
                 records=int((~np.isnan(y_true[:, k])).sum()),
-                mae=found,
-                mae_clinical=None if scale is None else _scaled(found, scale),
+                mae=error,
+                mae_clinical=None if scale is None else _scaled(error, scale),
                 unit=unit,
             )
         )
@@ -306,17 +312,17 @@ def _main_metrics(sample: Sample, doubt: Uncertainty, kind: str) -> dict[str, Es
     """The main metrics of a subgroup; empty where none is defined."""
     if kind == "regression":
         errors, pooled = _errors(sample, doubt)
-        known = int((~np.isnan(errors.point)).sum())
-        return {MAE: _estimate(pooled, known)} if known else {}
-    found: Mapping[str, Measured | earlier.Percentiles]
+        defined = int((~np.isnan(errors.point)).sum())
+        return {MAE: _estimate(pooled, defined)} if defined else {}
+    measured: Mapping[str, Measured | earlier.Percentiles]
     if doubt.version == earlier.VERSION:
         counts = doubt.counts(len(sample.y_true))
-        found = earlier.ranking(sample.y_true, sample.y_prob, counts, doubt.confidence)
+        measured = earlier.ranking(sample.y_true, sample.y_prob, counts, doubt.confidence)
     else:
-        found = estimates.ranking(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
-    if np.isnan(found["auroc"].point).all():
+        measured = estimates.ranking(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+    if np.isnan(measured["auroc"].point).all():
         return {}
-    return {f"macro_{name}": _macro(values, doubt) for name, values in found.items()}
+    return {f"macro_{name}": _macro(values, doubt) for name, values in measured.items()}
 
 
 def patient_groups(test: Predictions) -> NDArray[Any]:
@@ -339,5 +345,5 @@ def _scaled(estimate: Estimate, scale: float) -> Estimate:
     return Estimate(point=point, low=low, high=high)
 
 
-def _estimate(found: Interval, classes: int | None = None) -> Estimate:
-    return Estimate(point=found.point, low=found.low, high=found.high, classes=classes)
+def _estimate(value: Interval, classes: int | None = None) -> Estimate:
+    return Estimate(point=value.point, low=value.low, high=value.high, classes=classes)

@@ -89,9 +89,9 @@ def seed_rows(results: Sequence[Result]) -> list[dict[str, str]]:
         if result.status == "done":
             groups.setdefault((result.model.id, result.mode, result.task), []).append(result)
     rows = []
-    for (model, mode, task), found in groups.items():
-        name = main_of(found[0].metrics)
-        values = spread(found).get(task, {}).get(name or "")
+    for (model, mode, task), of_seeds in groups.items():
+        name = main_of(of_seeds[0].metrics)
+        values = spread(of_seeds).get(task, {}).get(name or "")
         if values is not None and values["sd"] is not None:
             text = f"{values['mean']:.3f} +- {values['sd']:.3f} ({values['low']:.3f} to {values['high']:.3f})"
             seeds = ", ".join(values["seeds"])

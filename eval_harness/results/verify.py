@@ -55,11 +55,11 @@ def _check(run: ResultFolder, name: str, version: int, tasks: Mapping[str, Task]
         return Check(run.name, name, "not checked", (here,))
     try:
         task = tasks[name].read_from(result.run)
-        found = tuple(compare_with(result, task, run.predictions(result), run.run.settings.protocol_values))
+        differing = tuple(compare_with(result, task, run.predictions(result), run.run.settings.protocol_values))
     except EcgHubError as error:
         return Check(run.name, name, "differs", (str(error),))
     notes = (*partial_words(result), *earlier_intervals(result))
-    return Check(run.name, name, "differs" if found else "equal", found, notes)
+    return Check(run.name, name, "differs" if differing else "equal", differing, notes)
 
 
 def earlier_intervals(result: Result) -> tuple[str, ...]:
@@ -100,19 +100,19 @@ def compare_with(
         yield from differences(part, stored[part], computed[part])
 
 
-def differences(place: str, stored: JsonValue, computed: JsonValue) -> Iterator[str]:
+def differences(path: str, stored: JsonValue, computed: JsonValue) -> Iterator[str]:
     """Yield what differs between two JSON values; a value that an older version did not store is passed over."""
     if isinstance(stored, dict) and isinstance(computed, dict):
         for key in stored:
             if key in computed or stored[key] is not None:
-                yield from differences(f"{place}.{key}", stored[key], computed.get(key))
+                yield from differences(f"{path}.{key}", stored[key], computed.get(key))
     elif isinstance(stored, list) and isinstance(computed, list):
         if len(stored) != len(computed):
-            yield f"{place}: {len(stored)} entries in the result, {len(computed)} computed"
+            yield f"{path}: {len(stored)} entries in the result, {len(computed)} computed"
         for old, new in zip(stored, computed, strict=False):
-            yield from differences(f"{place}.{_name(old)}", old, new)
+            yield from differences(f"{path}.{_name(old)}", old, new)
     elif not _same(stored, computed) and stored is not None:
-        yield f"{place}: {stored} in the result, {computed} computed"
+        yield f"{path}: {stored} in the result, {computed} computed"
 
 
 def _same(one: JsonValue, other: JsonValue) -> bool:

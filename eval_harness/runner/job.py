@@ -8,7 +8,8 @@ import shutil
 import sys
 import time
 import uuid
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from eval_harness.models.custom_models import CustomEncoder, features_may_be_kep
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice, source_file, with_random_weights
 from eval_harness.results.contamination import state as contamination_state
 from eval_harness.results.extent import compare, release_info
-from eval_harness.results.folders import claim, own_folder
+from eval_harness.results.folders import claim, locked_folder
 from eval_harness.results.predictions import Predictions, predictions_sha256, read_predictions, write_predictions
 from eval_harness.results.runfile import RunFile, RunSettings, environment, fingerprint
 from eval_harness.results.schema import (
@@ -108,6 +109,11 @@ class RunContext:
         self._told = reason
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Versions, machine, device and number of processes, as results name them."""
+        return environment(str(self.accelerator.device), self.accelerator.num_processes)
+
+    @property
     def is_main(self) -> bool:
         """Whether this process writes the files."""
         return bool(self.accelerator.is_main_process)
@@ -120,37 +126,72 @@ def finished(task: Any, job: Job) -> Result | None:
     return result if result is not None and result.status == "done" else None
 
 
-def run_job(job: Job, bench: RunContext) -> list[Result]:
-    """Do a job, or what is left of it."""
+@dataclass(frozen=True)
+class OpenJob:
+    """A job under way: what it was opened with, and how long its steps took.
+
+    Attributes:
+        cache: of the encoder's features.
+        timings_s: step -> seconds.
+    """
+
+    job: Job
+    context: RunContext
+    loaded: LoadedModel
+    cache: FeatureCache
+    data: RunData
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def options(self) -> RunOptions:
+        """What the call asks for."""
+        return self.context.options
+
+    @property
+    def quiet(self) -> bool:
+        """Whether this process shows no progress."""
+        return self.context.quiet or not self.context.is_main
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Note how long a step takes."""
+        started = time.perf_counter()
+        yield
+        self.timings_s[step] = time.perf_counter() - started
+
+
+def open_job(job: Job, context: RunContext) -> OpenJob:
+    """A job with its model and its data."""
     started = time.perf_counter()
-    loaded, cache = bench.model(job)
-    if bench.options.save_model and loaded.is_trivial:
+    loaded, cache = context.model(job)
+    if context.options.save_model and loaded.is_trivial:
         raise InputError(f"--save-model keeps an encoder with its head; the baseline {loaded.id!r} has neither.")
-    data = open_run(job.run, bench.datasets, loaded.extractor.spec().input_seconds)
-    if bench.options.train_subset is not None:
-        data = subset_of(data, bench.options.train_subset)
-    prepare_s = time.perf_counter() - started
-    with own_folder(job.folder) if bench.is_main else nullcontext():
-        asked = run_file(job, bench, loaded, data)
-        if bench.is_main:
-            claim(job.folder, asked, bench.options.overwrite)
-        bench.accelerator.wait_for_everyone()
+    data = open_run(job.run, context.datasets, loaded.extractor.spec().input_seconds)
+    if context.options.train_subset is not None:
+        data = subset_of(data, context.options.train_subset)
+    return OpenJob(job, context, loaded, cache, data, {"prepare": time.perf_counter() - started})
+
+
+def run_job(job: Job, context: RunContext) -> list[Result]:
+    """Do a job, or what is left of it."""
+    opened = open_job(job, context)
+    with locked_folder(job.folder) if context.is_main else nullcontext():
+        asked = run_file(opened)
+        if context.is_main:
+            claim(job.folder, asked, context.options.overwrite)
+        context.accelerator.wait_for_everyone()
         done = {task.name: result for task in job.tasks if (result := finished(task, job)) is not None}
         if len(done) == len(job.tasks):
             return [done[task.name] for task in job.tasks]
-        timings = {"prepare": prepare_s}
-        predictions, notes = predicted(job, bench, loaded, cache, data, asked, timings)
-        if not bench.is_main:
+        predictions, notes = predicted(opened, asked)
+        if not context.is_main:
             return []
-        return [
-            done.get(task.name) or scored(task, job, bench, loaded, data, predictions, notes, timings)
-            for task in job.tasks
-        ]
+        return [done.get(task.name) or scored(task, opened, predictions, notes) for task in job.tasks]
 
 
-def run_file(job: Job, bench: RunContext, loaded: LoadedModel, data: RunData) -> RunFile:
+def run_file(opened: OpenJob) -> RunFile:
     """What decides the scores of this job's folder."""
-    options = bench.options
+    job, loaded, data, options = opened.job, opened.loaded, opened.data, opened.options
     settings = RunSettings(
         model=model_info(loaded),
         extractor_sha256=extractor_digest(loaded),
@@ -171,7 +212,7 @@ def run_file(job: Job, bench: RunContext, loaded: LoadedModel, data: RunData) ->
         datasets={data.dataset: data.fingerprint},
         tasks={task.name: task.version for task in job.tasks},
         command=["ecg-eval", *sys.argv[1:]],
-        environment=environment(str(bench.accelerator.device), bench.accelerator.num_processes),
+        environment=opened.context.environment,
         created=utc_now(),
     )
 
@@ -189,68 +230,64 @@ def model_info(loaded: LoadedModel) -> ModelInfo:
         weights_sha256=loaded.weights_sha256,
         preset=loaded.preset,
         parameters=loaded.parameters,
-        pretraining_corpora=loaded.own_corpora,
-        pretraining_train_only=loaded.own_train_only,
+        pretraining_corpora=loaded.config_corpora,
+        pretraining_train_only=loaded.config_train_only,
         origin=None if loaded.origin is None else loaded.origin.kind,
         evidence=None if loaded.origin is None else loaded.origin.evidence,
         source=source_file(loaded),
     )
 
 
-def predicted(
-    job: Job,
-    bench: RunContext,
-    loaded: LoadedModel,
-    cache: FeatureCache,
-    data: RunData,
-    asked: RunFile,
-    timings: dict[str, float],
-) -> tuple[Predictions, dict[str, Any]]:
+def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, Any]]:
     """Predictions of the run and notes of its training: read when they are there, else made and written."""
+    job, options = opened.job, opened.options
     file, notes_file = predictions_path(job), job.folder / "history" / f"{job.run.name}.json"
     whole = file.is_file() and notes_file.is_file()
-    if whole and (model_path(job).is_dir() or not bench.options.save_model):
+    if whole and (model_path(job).is_dir() or not options.save_model):
         say(f"{job.title}: predictions are there, only metrics are computed")
         return read_predictions(file), read_json(notes_file)
-    if loaded.is_trivial:
-        return predicted_by_baseline(job, bench, data, timings)
-    model, windows, predictor = assemble(job, bench, loaded, cache, data)
-    marker = hashlib.sha256(f"{asked.fingerprint}|{data.fingerprint}|{job.run.name}|{data.labels}".encode())
-    checkpoint = Checkpoint(job.folder / "checkpoints" / f"{job.run.name}.pt", marker.hexdigest())
-    one_stage = Trainer(
-        model, job.mode, windows, predictor, bench.options.protocol, job.seed, bench.accelerator, checkpoint,
-        label=f"{loaded.id} {job.mode} {job.run.name}", quiet=bench.quiet or not bench.is_main,
-        micro_batch=bench.options.micro_batch, report=say,
-    )  # fmt: skip
-    trainer = PostTrainer(one_stage, bench.options.post_training) if job.mode == POST_TRAIN else one_stage
-    started = time.perf_counter()
-    progress = trainer.run()
-    timings["train"] = time.perf_counter() - started
-    started = time.perf_counter()
-    outputs = {part.name: predictor.predict(model, part) for part in (data.validation, data.test)}
-    timings["predict"] = time.perf_counter() - started
-    predictions = to_predictions(job, data, outputs)
-    notes = training_notes(trainer, progress, bench.options, cache)
-    bench.accelerator.free_memory()
-    if bench.is_main:
-        if bench.options.save_model:
-            save_model(job, bench, model, loaded, data, outputs["validation"])
+    if opened.loaded.is_trivial:
+        return predicted_by_baseline(opened)
+    model, windows, predictor = assemble(opened)
+    trainer = trainer_of(opened, model, windows, predictor, asked)
+    with opened.timed("train"):
+        progress = trainer.run()
+    with opened.timed("predict"):
+        outputs = {part.name: predictor.predict(model, part) for part in (opened.data.validation, opened.data.test)}
+    predictions = to_predictions(job, opened.data, outputs)
+    notes = training_notes(trainer, progress, options, opened.cache)
+    opened.context.accelerator.free_memory()
+    if opened.context.is_main:
+        if options.save_model:
+            save_model(opened, model, outputs["validation"])
         keep(job, predictions, notes)
         trainer.drop_checkpoints()
     return predictions, notes
 
 
-def predicted_by_baseline(
-    job: Job, bench: RunContext, data: RunData, timings: dict[str, float]
-) -> tuple[Predictions, dict[str, Any]]:
+def trainer_of(
+    opened: OpenJob, model: AdaptedModel, windows: Windows, predictor: Predictor, asked: RunFile
+) -> Trainer | PostTrainer:
+    """What trains the model of a job, and continues from a checkpoint of the same run."""
+    job, options, labels = opened.job, opened.options, opened.data.labels
+    marker = hashlib.sha256(f"{asked.fingerprint}|{opened.data.fingerprint}|{job.run.name}|{labels}".encode())
+    checkpoint = Checkpoint(job.folder / "checkpoints" / f"{job.run.name}.pt", marker.hexdigest())
+    one_stage = Trainer(
+        model, job.mode, windows, predictor, options.protocol, job.seed, opened.context.accelerator, checkpoint,
+        label=f"{opened.loaded.id} {job.mode} {job.run.name}", quiet=opened.quiet,
+        micro_batch=options.micro_batch, report=say,
+    )  # fmt: skip
+    return PostTrainer(one_stage, options.post_training) if job.mode == POST_TRAIN else one_stage
+
+
+def predicted_by_baseline(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]:
     """Predictions of the baseline `trivial`, written, and notes of its fit."""
-    started = time.perf_counter()
-    fitted = trivial.fit(data, quiet=bench.quiet or not bench.is_main)
-    timings["train"] = time.perf_counter() - started
-    predictions = to_predictions(job, data, {"validation": fitted.validation, "test": fitted.test})
+    with opened.timed("train"):
+        fitted = trivial.fit(opened.data, quiet=opened.quiet)
+    predictions = to_predictions(opened.job, opened.data, {"validation": fitted.validation, "test": fitted.test})
     notes = {"best_score": fitted.score, "penalty": fitted.penalty, "deviations": {}, "history": []}
-    if bench.is_main:
-        keep(job, predictions, notes)
+    if opened.context.is_main:
+        keep(opened.job, predictions, notes)
     return predictions, notes
 
 
@@ -260,23 +297,22 @@ def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:
     write_predictions(predictions_path(job), predictions)
 
 
-def assemble(
-    job: Job, bench: RunContext, loaded: LoadedModel, cache: FeatureCache, data: RunData
-) -> tuple[AdaptedModel, Windows, Predictor]:
+def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
     """The model with its new head, the windows it is fed, and what predicts with it."""
-    options, accelerator = bench.options, bench.accelerator
-    seed_everything(job.seed, 0x68656164)
-    model = adapt(loaded.encoder, job.mode, data.labels, data.problem_type, options.protocol, data.classes)
+    options, accelerator = opened.options, opened.context.accelerator
+    loaded, data = opened.loaded, opened.data
+    seed_everything(opened.job.seed, 0x68656164)
+    model = adapt(loaded.encoder, opened.job.mode, data.labels, data.problem_type, options.protocol, data.classes)
     model.to(accelerator.device)
     windows = Windows(data, loaded.extractor, options.num_workers, accelerator.process_index, accelerator.num_processes)
     predictor = Predictor(
         windows,
         options.protocol.batch_size,
         accelerator.device,
-        cache,
+        opened.cache,
         autocast=accelerator.autocast,
         gather=gatherer(accelerator),
-        quiet=bench.quiet or not bench.is_main,
+        quiet=opened.quiet,
     )
     return model, windows, predictor
 
@@ -330,37 +366,29 @@ def to_predictions(job: Job, data: RunData, outputs: dict[str, Any]) -> Predicti
         y_true=np.concatenate([part.targets for part in parts]),
         y_prob=np.concatenate([outputs[part.name] for part in parts]),
         patient_id=patients if any(patients) else None,
-        age=_known([age for part in parts for age in part.ages]),
-        sex=_known([sex for part in parts for sex in part.sexes]),
+        age=_unless_empty([age for part in parts for age in part.ages]),
+        sex=_unless_empty([sex for part in parts for sex in part.sexes]),
         regression_targets=tuple(data.labels[data.classes :]),
         scales=data.scales,
         groups=data.groups,
     )
 
 
-def _known(values: list[Any]) -> list[Any] | None:
-    """The values, or None where there is none at all."""
+def _unless_empty(values: list[Any]) -> list[Any] | None:
+    """The values, or None where all are None."""
     return values if any(value is not None for value in values) else None
 
 
-def scored(
-    task: Any,
-    job: Job,
-    bench: RunContext,
-    loaded: LoadedModel,
-    data: RunData,
-    predictions: Predictions,
-    notes: dict[str, Any],
-    timings: dict[str, float],
-) -> Result:
+def scored(task: Any, opened: OpenJob, predictions: Predictions, notes: dict[str, Any]) -> Result:
     """Score one task, write its result file, return the result."""
+    job, loaded, data = opened.job, opened.loaded, opened.data
     started = time.perf_counter()
-    protocol = bench.options.protocol.for_mode(job.mode)
+    protocol = opened.options.protocol.for_mode(job.mode)
     unit: Any = protocol.resample_unit
     score = score_task(task, predictions, protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
-    timings = {**timings, "score": time.perf_counter() - started}
+    timings = {**opened.timings_s, "score": time.perf_counter() - started}
     deviations = {**protocol.deviations(), **data.deviations, **notes["deviations"]}
-    if task.run != get_task(task.name, bench.options.include).run:
+    if task.run != get_task(task.name, opened.options.include).run:
         deviations["separate"] = True
     if score.labels.scored != score.labels.published:
         deviations["labels"] = f"{score.labels.scored}/{score.labels.published}"
@@ -384,7 +412,7 @@ def scored(
             fingerprint=data.fingerprint,
             records=counts,
             labels=score.labels,
-            contamination=contamination_state(corpora, data.dataset, loaded.own_train_only, data.fingerprint),
+            contamination=contamination_state(corpora, data.dataset, loaded.config_train_only, data.fingerprint),
             release=release_info(data.copy, job.run.label_column),
         ),
         metrics=score.metrics,
@@ -394,20 +422,19 @@ def scored(
             file=f"predictions/{job.run.name}.parquet", sha256=predictions_sha256(predictions_path(job))
         ),
         timings_s={name: round(seconds, 3) for name, seconds in timings.items()},
-        environment=environment(str(bench.accelerator.device), bench.accelerator.num_processes),
+        environment=opened.context.environment,
         created=utc_now(),
     )
     write_result(job.folder / f"{task.name}.json", result)
     return result
 
 
-def save_model(
-    job: Job, bench: RunContext, model: AdaptedModel, loaded: LoadedModel, data: RunData, validation: Any
-) -> None:
+def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
     """Keep encoder, head, extractor and thresholds as a folder that AutoModelForECGClassification loads.
 
     Of an encoder that is not ours its head is kept, and its weights where they were trained (`custom_heads`).
     """
+    job, loaded, data = opened.job, opened.loaded, opened.data
     target = model_path(job)
     aside = target.with_name(f".{target.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -415,7 +442,7 @@ def save_model(
     classes_only = data.classes == len(data.labels)
     chosen = choose_thresholds(data.validation.targets, validation) if classes_only else None
     if isinstance(loaded.encoder, CustomEncoder):
-        heads = bench.options.protocol.attention_heads
+        heads = opened.options.protocol.attention_heads
         save_custom_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
     else:
         if chosen is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.names import UNVERIFIED, model_folder
-from eval_harness.config.options import TRIVIAL, RunOptions, is_own
+from eval_harness.config.options import TRIVIAL, RunOptions, is_python_object
 from eval_harness.config.protocol import DEFAULT_MODES
 from eval_harness.tasks.registry import Run, Task, expand, runs
 
@@ -58,7 +58,7 @@ def entry_for(model: str) -> Any:
     alias = name.removesuffix("-tiny") if model.startswith("random:") else name
     if alias in models():
         return models()[alias]
-    if is_own(model) or model == TRIVIAL:
+    if is_python_object(model) or model == TRIVIAL:
         return None
     if not model.startswith("random:") and (Path(name).expanduser().is_dir() or "/" in name):
         return None
@@ -72,7 +72,7 @@ def usual_modes(model: str, entry: Any) -> tuple[str, ...]:
     """
     if model == TRIVIAL:
         return ("linear",)
-    if is_own(model):
+    if is_python_object(model):
         return tuple(mode for mode in DEFAULT_MODES if mode != "finetune")
     return ("scratch",) if entry is not None and entry.kind == "supervised" else DEFAULT_MODES
 

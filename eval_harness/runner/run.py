@@ -15,7 +15,6 @@ from ecg_hub.utils.files import write_text
 from eval_harness.config.options import RunOptions
 from eval_harness.data.records import Datasets
 from eval_harness.results.folders import FolderRefusedError
-from eval_harness.results.runfile import environment
 from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now, write_result
 from eval_harness.results.summary import write_spread
 from eval_harness.runner.job import RunContext, finished, run_job, say
@@ -27,11 +26,11 @@ PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 def evaluate(options: RunOptions, quiet: bool = False) -> list[Result]:
     """Score models on tasks; continues what an earlier call with the same settings left."""
     jobs = plan(options)
-    bench = RunContext(options, make_accelerator(options), Datasets(options), quiet)
+    context = RunContext(options, make_accelerator(options), Datasets(options), quiet)
     results: list[Result] = []
     for job in jobs:
-        results += attempt(job, bench)
-    if bench.is_main and len(options.seeds) > 1:
+        results += attempt(job, context)
+    if context.is_main and len(options.seeds) > 1:
         write_spread({(job.model, job.mode): job.folder.parent for job in jobs}, results)
     return results
 
@@ -48,7 +47,7 @@ def accelerator_for(device: str | None, precision: str, **more: Any) -> Any:
 
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device is not None and not available.get(device, False):
-        there = ", ".join(name for name, found in available.items() if found)
+        there = ", ".join(name for name, present in available.items() if present)
         raise InputError(f"Device {device!r} is not to be had here; there is: {there}.")
     # Accelerate joins several CPU processes into one run only when it is told that the CPU is meant.
     cpu = device == "cpu" or (device is None and not available["cuda"] and not available["mps"])
@@ -61,12 +60,12 @@ def accelerator_for(device: str | None, precision: str, **more: Any) -> Any:
         return Accelerator(cpu=cpu, mixed_precision=precision, **more)
 
 
-def attempt(job: Job, bench: RunContext) -> list[Result]:
+def attempt(job: Job, context: RunContext) -> list[Result]:
     """Do a job; what goes wrong becomes rows with a reason, and the next job is done."""
     if job.skip:
-        return [row(task, job, bench, "skipped", job.skip) for task in job.tasks]
+        return [row(task, job, context, "skipped", job.skip) for task in job.tasks]
     try:
-        return run_job(job, bench)
+        return run_job(job, context)
     except FolderRefusedError:
         raise
     except (EcgHubError, OSError) as error:
@@ -74,8 +73,8 @@ def attempt(job: Job, bench: RunContext) -> list[Result]:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         keep_traceback(job)
-    bench.complain(f"{job.title}: failed.", reason)
-    return [kept(task, job) or failed(task, job, bench, reason) for task in job.tasks]
+    context.complain(f"{job.title}: failed.", reason)
+    return [kept(task, job) or failed(task, job, context, reason) for task in job.tasks]
 
 
 def kept(task: Any, job: Job) -> Result | None:
@@ -86,9 +85,9 @@ def kept(task: Any, job: Job) -> Result | None:
         return None
 
 
-def failed(task: Any, job: Job, bench: RunContext, reason: str) -> Result:
+def failed(task: Any, job: Job, context: RunContext, reason: str) -> Result:
     """A failed row, written to its file where the folder can be written."""
-    result = row(task, job, bench, "failed", reason)
+    result = row(task, job, context, "failed", reason)
     try:
         write_result(job.folder / f"{task.name}.json", result)
     except ResultError as error:
@@ -96,20 +95,20 @@ def failed(task: Any, job: Job, bench: RunContext, reason: str) -> Result:
     return result
 
 
-def row(task: Any, job: Job, bench: RunContext, status: Any, reason: str) -> Result:
+def row(task: Any, job: Job, context: RunContext, status: Any, reason: str) -> Result:
     """A result without a score."""
-    protocol = bench.options.protocol.for_mode(job.mode)
+    protocol = context.options.protocol.for_mode(job.mode)
     return Result(
         task=task.name,
         task_version=task.version,
         run=job.run.name,
         status=status,
         reason=reason,
-        model=ModelInfo(id=job.model, preset=bench.options.preset),
+        model=ModelInfo(id=job.model, preset=context.options.preset),
         mode=job.mode,
         protocol=ProtocolInfo(name=protocol.name, deviations=protocol.deviations()),
         seed=job.seed,
-        environment=environment(str(bench.accelerator.device), bench.accelerator.num_processes),
+        environment=context.environment,
         created=utc_now(),
     )
 

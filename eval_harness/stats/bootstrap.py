@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError
-from eval_harness.metrics.checks import checked_pair
+from eval_harness.metrics.checks import Values, checked_pair, ratio
 from eval_harness.stats import weighted_ranking as ranking
 
 CHUNK = 250  # replicates side by side; bounds memory, and large enough that a row of counts fills whole cache lines
@@ -53,6 +53,7 @@ def bootstrap_counts(
     if groups is not None:
         if len(groups) != records:
             raise InputError(f"{len(groups)} patients are given for {records} records; one per record is expected.")
+        # Sorted names, so that a patient is drawn alike in whatever order the records come.
         names, member = np.unique(np.asarray(groups), return_inverse=True)
         return bootstrap_counts(names.size, resamples, seed)[member]
     rng = np.random.default_rng(seed)
@@ -80,6 +81,7 @@ def counts_from_indices(indices: NDArray[np.integer], records: int) -> NDArray[n
     if indices.size and (indices.min() < 0 or indices.max() >= records):
         raise InputError(f"Indices run from {indices.min()} to {indices.max()}; 0 to {records - 1} are allowed.")
     replicates = indices.shape[0]
+    # Cells of replicate r begin at r x records: a single bincount serves all replicates.
     cells = indices.astype(np.int64) + np.arange(replicates)[:, None] * records
     drawn = np.bincount(cells.ravel(), minlength=replicates * records)
     return np.ascontiguousarray(drawn.reshape(replicates, records).T.astype(np.uint16))
@@ -102,7 +104,7 @@ def auroc_replicates(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.u
         >>> auroc_replicates(targets, scores, counts).tolist()  # the second draw has no negative
         [[1.0], [nan]]
     """
-    return _replicates(y_true, y_score, counts, with_precision=False)[0]
+    return class_replicates(*checked_pair(y_true, y_score, binary=True), counts, with_precision=False)[0]
 
 
 def ranking_replicates(
@@ -112,7 +114,7 @@ def ranking_replicates(
 
     Arguments, shapes and errors as `auroc_replicates`.
     """
-    return _replicates(y_true, y_score, counts, with_precision=True)
+    return class_replicates(*checked_pair(y_true, y_score, binary=True), counts, with_precision=True)
 
 
 def micro_auroc_replicates(y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16]) -> NDArray[np.float64]:
@@ -141,18 +143,19 @@ def mae_replicates(
     """
     true, predicted = checked_pair(y_true, y_pred, binary=False)
     _check_counts(counts, true.shape[0])
-    known = ~np.isnan(true)
-    error = np.where(known, np.abs(np.where(known, true, 0).astype(np.float64) - predicted), 0.0)
-    table = np.concatenate([error, known], axis=1)
+    has_target = ~np.isnan(true)
+    error = np.where(has_target, np.abs(np.where(has_target, true, 0).astype(np.float64) - predicted), 0.0)
+    # Side by side, so that one pass over the counts gives both sums.
+    table = np.concatenate([error, has_target], axis=1)
     sums = np.concatenate([piece.T.astype(np.float64) @ table for piece in _pieces(counts)])
     errors, observed = np.split(sums, 2, axis=1)
-    return _ratio(errors, observed), _ratio(errors.sum(axis=1), observed.sum(axis=1))
+    return ratio(errors, observed), ratio(errors.sum(axis=1), observed.sum(axis=1))
 
 
-def _replicates(
-    y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16], with_precision: bool
+def class_replicates(
+    true: Values, score: Values, counts: NDArray[np.uint16], with_precision: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    true, score = checked_pair(y_true, y_score, binary=True)
+    """The AUROC and, where asked for, the average precision of every class, of arrays that were checked before."""
     chunks = _chunks(counts, true.shape[0], wide=_is_wide(counts))
     shape = (counts.shape[1], true.shape[1])
     areas, precisions = np.empty(shape), np.empty(shape)
@@ -171,12 +174,12 @@ def _class_replicates(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     resamples = sum(chunk.shape[1] for chunk in chunks)
     areas, precisions = np.full(resamples, np.nan), np.full(resamples, np.nan)
-    known = ~np.isnan(true)
-    positive = true[known] == 1
+    has_target = ~np.isnan(true)
+    positive = true[has_target] == 1
     if not positive.any() or positive.all():
         return areas, precisions
     ranked = ranking.rank_class(
-        positive, score[known], records[known], chunks[0].shape[0], wide=chunks[0].dtype == np.uint32
+        positive, score[has_target], records[has_target], chunks[0].shape[0], wide=chunks[0].dtype == np.uint32
     )
     start = 0
     for chunk in chunks:
@@ -209,7 +212,3 @@ def _check_counts(counts: NDArray[np.uint16], records: int) -> None:
         raise InputError(
             f"Counts have the shape {counts.shape!r}; ({records}, resamples) is expected. Use `bootstrap_counts`."
         )
-
-
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

@@ -14,10 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from eval_harness.metrics.calibration import BINS, brier, calibration_error, probability_bins
-from eval_harness.metrics.checks import checked_pair
-from eval_harness.stats.decisions import Counts, resample_decisions
+from eval_harness.metrics.checks import checked_pair, ratio
 from eval_harness.stats.influence import Floats, Units
-from eval_harness.stats.resampled import Interval, Resampled, interval, macro, resample_errors, resample_ranking
+from eval_harness.stats.resampled import (
+    Counts,
+    Interval,
+    Resampled,
+    interval,
+    macro,
+    resample_decisions,
+    resample_errors,
+    resample_ranking,
+)
 
 VERSION = 1
 
@@ -51,9 +59,9 @@ def classification(
         counts: (records, resamples) of `eval_harness.stats.bootstrap.bootstrap_counts`.
         confidence: coverage, between 0 and 1.
     """
-    found = ranking(y_true, y_prob, counts, confidence)
+    ranked = ranking(y_true, y_prob, counts, confidence)
     others = resample_decisions(y_true, y_prob, thresholds, counts) | resample_calibration(y_true, y_prob, counts)
-    return found | {name: Percentiles(part.point, part.replicates, confidence) for name, part in others.items()}
+    return ranked | {name: Percentiles(part.point, part.replicates, confidence) for name, part in others.items()}
 
 
 def ranking(y_true: ArrayLike, y_prob: ArrayLike, counts: Counts, confidence: float) -> dict[str, Percentiles]:
@@ -65,8 +73,8 @@ def ranking(y_true: ArrayLike, y_prob: ArrayLike, counts: Counts, confidence: fl
 def errors(y_true: ArrayLike, y_pred: ArrayLike, counts: Counts, confidence: float) -> tuple[Percentiles, Interval]:
     """Return the MAE of every target, and the pooled MAE; arguments and errors as `resample_errors`."""
     each, point, pooled = resample_errors(y_true, y_pred, counts)
-    found = Percentiles(each.point, each.replicates, confidence)
-    return found, interval(point, pooled, confidence=confidence, centred=False)
+    by_target = Percentiles(each.point, each.replicates, confidence)
+    return by_target, interval(point, pooled, confidence=confidence, centred=False)
 
 
 def resample_calibration(y_true: ArrayLike, y_prob: ArrayLike, counts: Counts) -> dict[str, Resampled]:
@@ -75,14 +83,15 @@ def resample_calibration(y_true: ArrayLike, y_prob: ArrayLike, counts: Counts) -
     Arguments and errors as `classification`; keys "brier" and "calibration_error".
     """
     true, prob = checked_pair(y_true, y_prob, binary=True)
-    known = ~np.isnan(true)
-    gap = np.where(known, prob - np.where(known, true, 0), 0.0).astype(np.float64)
+    has_target = ~np.isnan(true)
+    gap = np.where(has_target, prob - np.where(has_target, true, 0), 0.0).astype(np.float64)
+    # A view of the transpose would make the product copy it for every table.
     weights = np.ascontiguousarray(counts.T, dtype=np.float64)
-    observed = weights @ known.astype(np.float64)
+    observed = weights @ has_target.astype(np.float64)
     squares, off = weights @ gap**2, _bin_errors(gap, probability_bins(prob), counts)
     return {
-        "brier": Resampled(brier(true, prob), _ratio(squares, observed)),
-        "calibration_error": Resampled(calibration_error(true, prob), _ratio(off, observed)),
+        "brier": Resampled(brier(true, prob), ratio(squares, observed)),
+        "calibration_error": Resampled(calibration_error(true, prob), ratio(off, observed)),
     }
 
 
@@ -90,12 +99,8 @@ def _bin_errors(gap: Floats, which: NDArray[np.int64], counts: Counts) -> Floats
     """Sum over bins of |weighted gap|, shape (resamples, classes)."""
     records, classes = gap.shape
     weights, columns = counts.astype(np.float64), np.arange(records)
-    found = np.empty((counts.shape[1], classes))
+    errors = np.empty((counts.shape[1], classes))
     for k in range(classes):
         bins: Any = csr_array((gap[:, k], (which[:, k], columns)), shape=(BINS, records))
-        found[:, k] = np.abs(bins @ weights).sum(axis=0)
-    return found
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+        errors[:, k] = np.abs(bins @ weights).sum(axis=0)
+    return errors

@@ -1,18 +1,20 @@
-"""The metrics of a sample per output and their macro means, each with an interval that holds its point."""
+"""The metrics of a sample per output and their macro means, each with an interval that holds its point.
+
+Targets and scores are those that `eval_harness.metrics.checks.checked_pair` returned; they are not checked again.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from eval_harness.metrics.calibration import brier, debiased_squares
-from eval_harness.metrics.checks import checked_pair
-from eval_harness.metrics.ranking import auroc, average_precision
-from eval_harness.metrics.regression import mae, pooled_mae
-from eval_harness.metrics.thresholds import threshold_metrics
+from eval_harness.metrics.calibration import class_squares, mean_squares
+from eval_harness.metrics.checks import Values
+from eval_harness.metrics.ranking import class_areas, class_precisions
+from eval_harness.metrics.regression import pooled_error, target_errors
+from eval_harness.metrics.thresholds import decided
 from eval_harness.stats import intervals
 from eval_harness.stats.influence import (
     Floats,
@@ -26,7 +28,6 @@ from eval_harness.stats.influence import (
 from eval_harness.stats.intervals import Ends
 from eval_harness.stats.resampled import Interval
 
-Values = NDArray[np.floating[Any]]
 NAN = float("nan")
 
 
@@ -54,30 +55,32 @@ class Measured:
 
     def macro(self, units: Units, confidence: float) -> Interval:
         """The mean over the outputs that are defined, with its interval; NaN where there is none."""
-        known = ~np.isnan(self.point)
-        if not known.any():
+        defined = ~np.isnan(self.point)
+        if not defined.any():
             return Interval(NAN, NAN, NAN)
-        point, ends = self.point[known], Ends(self.ends.low[known], self.ends.high[known], self.ends.error[known])
+        point = self.point[defined]
+        ends = Ends(self.ends.low[defined], self.ends.high[defined], self.ends.error[defined])
+        # One output without an error, and the error of the mean is unknown: leaving it out would make it too small.
         if np.isnan(ends.error).any():
             return Interval(float(point.mean()), NAN, NAN)
-        found = intervals.macro_ends(
-            point, self.bias[known], ends, self.influence[:, known], units, confidence, self.highest
+        low_high = intervals.macro_ends(
+            point, self.bias[defined], ends, self.influence[:, defined], units, confidence, self.highest
         )
-        return Interval(float(point.mean()), *found)
+        return Interval(float(point.mean()), *low_high)
 
 
-def ranking(y_true: ArrayLike, y_score: ArrayLike, units: Units, confidence: float) -> dict[str, Measured]:
+def ranking(true: Values, score: Values, units: Units, confidence: float) -> dict[str, Measured]:
     """Return "auroc" and "auprc" of every class.
 
     Args:
-        y_true: (records, classes), 0, 1 or NaN (no target).
-        y_score: (records, classes), finite.
+        true: (records, classes), 0, 1 or NaN (no target).
+        score: (records, classes), finite.
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
     """
-    true, score = checked_pair(y_true, y_score, binary=True)
     positive, negative = true == 1, true == 0
     number = positive.sum(axis=0), negative.sum(axis=0)
+    # The design effect of an AUROC is taken from the rarer outcome, which has most of the variance.
     return {
         "auroc": _auroc(true, score, units, confidence, np.where(number[0] <= number[1], positive, negative)),
         "auprc": _auprc(true, score, units, confidence, positive),
@@ -85,7 +88,7 @@ def ranking(y_true: ArrayLike, y_score: ArrayLike, units: Units, confidence: flo
 
 
 def _auroc(true: Values, score: Values, units: Units, confidence: float, rarer: Mask) -> Measured:
-    point, influence = auroc(true, score), auroc_influence(true, score)
+    point, influence = class_areas(true, score), auroc_influence(true, score)
     with np.errstate(divide="ignore", invalid="ignore"):  # classes without an outcome: NaN, as their point
         positives, negatives = ((true == outcome).sum(axis=0).astype(np.float64) for outcome in (1, 0))
         ends = intervals.auroc_ends(
@@ -100,7 +103,7 @@ def _auprc(true: Values, score: Values, units: Units, confidence: float, positiv
     Boyd, Eng and Page (ECML PKDD 2013, LNCS 8190, 451-466) found the binomial interval on the number of positives to
     hold with few of them where bootstrap intervals do not.
     """
-    point, influence = average_precision(true, score), average_precision_influence(true, score)
+    point, influence = class_precisions(true, score), average_precision_influence(true, score)
     inflation = units.inflation(influence, positive, confidence)
     bias = np.minimum(average_precision_bias(true, score) * inflation, point)
     number = np.maximum(positive.sum(axis=0), 1) / inflation
@@ -112,29 +115,28 @@ def _auprc(true: Values, score: Values, units: Units, confidence: float, positiv
 
 
 def decisions(
-    y_true: ArrayLike, y_prob: ArrayLike, thresholds: ArrayLike, units: Units, confidence: float
+    true: Values, prob: Values, thresholds: ArrayLike, units: Units, confidence: float
 ) -> dict[str, Measured]:
     """Return "f1", "sensitivity" and "specificity" of every class at its threshold.
 
     Args:
-        y_true: (records, classes), 0, 1 or NaN (no target).
-        y_prob: (records, classes), finite.
+        true: (records, classes), 0, 1 or NaN (no target).
+        prob: (records, classes), finite.
         thresholds: (classes,) chosen on validation; NaN = none.
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
-    found = threshold_metrics(true, prob, thresholds)
+    at = decided(true, prob, thresholds)
     called = prob >= np.asarray(thresholds, dtype=np.float64)
     positive, negative = true == 1, true == 0
     hit, either = called & positive, positive | (called & negative)
     # The hits of F1 come from the patients with positives alone, few as they may be.
     inflation = np.maximum(_inflation(hit, either, units, confidence), _inflation(hit, positive, units, confidence))
-    f1 = intervals.f1_ends(found.f1, np.maximum(either.sum(axis=0), 1) / inflation, confidence)
+    f1 = intervals.f1_ends(at.f1, np.maximum(either.sum(axis=0), 1) / inflation, confidence)
     return {
-        "f1": _measured(found.f1, f1, mean_influence(hit.astype(np.float64), either)),
-        "sensitivity": _share(found.sensitivity, hit, positive, units, confidence),
-        "specificity": _share(found.specificity, ~called & negative, negative, units, confidence),
+        "f1": _measured(at.f1, f1, mean_influence(hit.astype(np.float64), either)),
+        "sensitivity": _share(at.sensitivity, hit, positive, units, confidence),
+        "specificity": _share(at.specificity, ~called & negative, negative, units, confidence),
     }
 
 
@@ -148,7 +150,7 @@ def _inflation(hit: Mask, mask: Mask, units: Units, confidence: float) -> Floats
     return units.inflation(mean_influence(hit.astype(np.float64), mask), mask, confidence)
 
 
-def brier_scores(y_true: ArrayLike, y_prob: ArrayLike, units: Units, confidence: float) -> dict[str, Measured]:
+def brier_scores(true: Values, prob: Values, units: Units, confidence: float) -> dict[str, Measured]:
     """Return the Brier score of every class as "brier".
 
     Wilson's interval with as many records as its variance is worth, at least as many as for a share. The variance is
@@ -156,19 +158,16 @@ def brier_scores(y_true: ArrayLike, y_prob: ArrayLike, units: Units, confidence:
 
     Arguments and errors as `ranking`.
     """
-    true, prob = checked_pair(y_true, y_prob, binary=True)
-    known, point = ~np.isnan(true), brier(true, prob)
-    influence = mean_influence((np.where(known, true, 0) - prob).astype(np.float64) ** 2, known)
-    records, copies = np.maximum(known.sum(axis=0), 1), units.copies(known)
-    variance = units.variance(influence, known) + (copies / records) ** 2
+    has_target, point = ~np.isnan(true), mean_squares(true, prob)
+    influence = mean_influence((np.where(has_target, true, 0) - prob).astype(np.float64) ** 2, has_target)
+    records, copies = np.maximum(has_target.sum(axis=0), 1), units.copies(has_target)
+    variance = units.variance(influence, has_target) + (copies / records) ** 2
     worth = np.maximum(point * (1 - point) / variance, records / copies)
     share = np.where(point <= 1, point, np.nan)  # outputs that are no probabilities: no interval
     return {"brier": _measured(point, intervals.share_ends(share, worth, confidence), influence)}
 
 
-def calibration(
-    y_true: ArrayLike, y_prob: ArrayLike, units: Units, confidence: float
-) -> tuple[list[Interval], Interval]:
+def calibration(true: Values, prob: Values, units: Units, confidence: float) -> tuple[list[Interval], Interval]:
     """Return the debiased root mean squared calibration error of every class, and over all classes.
 
     Both intervals are those of the square, which is close to normal, and then the root. Over classes the squares are
@@ -177,19 +176,19 @@ def calibration(
 
     Arguments and errors as `ranking`.
     """
-    found = debiased_squares(y_true, y_prob)
+    squares = class_squares(true, prob)
     z = intervals.normal_quantile(confidence)
-    moved = units.sums(found.influence)
-    reach = z * np.sqrt(found.chance + (moved**2).sum(axis=0))
-    each = [_root(float(square), float(width)) for square, width in zip(found.point, reach, strict=True)]
-    known = ~np.isnan(found.point)
-    if not known.any():
+    moved = units.sums(squares.influence)
+    reach = z * np.sqrt(squares.chance + (moved**2).sum(axis=0))
+    each = [_root(float(square), float(width)) for square, width in zip(squares.point, reach, strict=True)]
+    defined = ~np.isnan(squares.point)
+    if not defined.any():
         return each, Interval(NAN, NAN, NAN)
     if units.members is not None:
-        return each, Interval(_root(float(found.point[known].mean()), 0.0).point, NAN, NAN)
-    number = known.sum()
-    variance = found.chance[known].sum() / number**2 + (moved[:, known].mean(axis=1) ** 2).sum()
-    return each, _root(float(found.point[known].mean()), float(z * np.sqrt(variance)))
+        return each, Interval(_root(float(squares.point[defined].mean()), 0.0).point, NAN, NAN)
+    number = defined.sum()
+    variance = squares.chance[defined].sum() / number**2 + (moved[:, defined].mean(axis=1) ** 2).sum()
+    return each, _root(float(squares.point[defined].mean()), float(z * np.sqrt(variance)))
 
 
 def _root(square: float, reach: float) -> Interval:
@@ -197,22 +196,21 @@ def _root(square: float, reach: float) -> Interval:
     return Interval(float(point), float(low), float(high))
 
 
-def errors(y_true: ArrayLike, y_pred: ArrayLike, units: Units, confidence: float) -> tuple[Measured, Interval]:
+def errors(true: Values, predicted: Values, units: Units, confidence: float) -> tuple[Measured, Interval]:
     """Return the MAE of every target, and the pooled MAE.
 
     Args:
-        y_true: (records, targets), NaN = no target.
-        y_pred: (records, targets), finite.
+        true: (records, targets), NaN = no target.
+        predicted: (records, targets), finite.
         units: what is independent: records or patients.
         confidence: coverage, between 0 and 1.
     """
-    true, predicted = checked_pair(y_true, y_pred, binary=False)
-    known = ~np.isnan(true)
-    distance = np.abs(np.where(known, true, 0).astype(np.float64) - predicted)
-    each = _error(mae(true, predicted), mean_influence(distance, known), known, units, confidence)
-    point = pooled_mae(true, predicted)
-    together = mean_influence(distance.reshape(-1, 1), known.reshape(-1, 1)).reshape(known.shape).sum(axis=1)
-    pooled = _error(np.array([point]), together[:, None], known.any(axis=1)[:, None], units, confidence)
+    has_target = ~np.isnan(true)
+    distance = np.abs(np.where(has_target, true, 0).astype(np.float64) - predicted)
+    each = _error(target_errors(true, predicted), mean_influence(distance, has_target), has_target, units, confidence)
+    point, some_target = pooled_error(true, predicted), np.asarray(has_target.any(axis=1, keepdims=True))
+    together = mean_influence(distance.reshape(-1, 1), has_target.reshape(-1, 1)).reshape(has_target.shape).sum(axis=1)
+    pooled = _error(np.array([point]), together[:, None], some_target, units, confidence)
     return each, pooled.output(0)
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import norm, rankdata, t
 
+from eval_harness.metrics.ranking import descending
+
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -38,7 +40,7 @@ class Units:
             return cls()
         names, member = np.unique(groups, return_inverse=True)
         if names.size == len(groups):
-            return cls()
+            return cls()  # a record each: the same numbers without a matrix
         ones = np.ones(len(groups))
         return cls(csr_array((ones, (member, np.arange(len(groups)))), shape=(names.size, len(groups))))
 
@@ -49,13 +51,14 @@ class Units:
 
     def number(self, mask: Mask) -> NDArray[np.intp]:
         """How many units have a record in the mask, (outputs,)."""
-        found: NDArray[np.intp] = (self.sums(mask) > 0).sum(axis=0)
-        return found
+        carrying: NDArray[np.intp] = (self.sums(mask) > 0).sum(axis=0)
+        return carrying
 
     def variance(self, influence: Floats, mask: Mask) -> Floats:
         """Variance of each output, (outputs,); infinite where fewer than two units of the mask carry it."""
         number = self.number(mask)
         squares = (self.sums(influence) ** 2).sum(axis=0)
+        # n / (n - 1), because influences are taken from the mean of the same units.
         return np.where(number > 1, squares * number / np.maximum(number - 1, 1), np.inf)
 
     def inflation(self, influence: Floats, mask: Mask, confidence: float) -> Floats:
@@ -73,8 +76,9 @@ class Units:
             return np.ones(mask.shape[1])
         alone, together, number = Units().variance(influence, mask), self.variance(influence, mask), self.number(mask)
         few = t.ppf(0.5 + confidence / 2, np.maximum(number - 1, 1)) / norm.ppf(0.5 + confidence / 2)
-        known = (alone > 0) & np.isfinite(together)
-        ratio = np.divide(together * few**2, alone, out=np.full(number.shape, np.inf), where=known)
+        # Where nothing can be estimated, records count as copies of each other: too long rather than too short.
+        estimable = (alone > 0) & np.isfinite(together)
+        ratio = np.divide(together * few**2, alone, out=np.full(number.shape, np.inf), where=estimable)
         return np.clip(ratio, 1, self.copies(mask))
 
     def copies(self, mask: Mask) -> Floats:
@@ -103,20 +107,23 @@ def auroc_influence(true: NDArray[np.floating], score: NDArray[np.floating]) -> 
         true: (records, classes), 0, 1 or NaN.
         score: (records, classes), finite.
     """
-    found = np.zeros(true.shape)
+    influence = np.zeros(true.shape)
     for k in range(true.shape[1]):
-        known = ~np.isnan(true[:, k])
-        positive, values = true[known, k] == 1, score[known, k]
+        has_target = ~np.isnan(true[:, k])
+        positive, values = true[has_target, k] == 1, score[has_target, k]
         positives, negatives = values[positive], values[~positive]
         if not positives.size or not negatives.size:
             continue
         ranks = rankdata(values)
-        place = np.empty(values.size)  # of a positive, the share of negatives below; of a negative, of positives above
-        place[positive] = (ranks[positive] - rankdata(positives)) / negatives.size
-        place[~positive] = 1 - (ranks[~positive] - rankdata(negatives)) / positives.size
-        area = place[positive].mean()
-        found[known, k] = (place - area) / np.where(positive, positives.size, negatives.size)
-    return found
+        # Ranks among all less ranks among their own: half a tie with the other outcome remains, as in the AUROC.
+        placement = np.empty(
+            values.size
+        )  # of a positive, the share of negatives below; of a negative, of positives above
+        placement[positive] = (ranks[positive] - rankdata(positives)) / negatives.size
+        placement[~positive] = 1 - (ranks[~positive] - rankdata(negatives)) / positives.size
+        area = placement[positive].mean()
+        influence[has_target, k] = (placement - area) / np.where(positive, positives.size, negatives.size)
+    return influence
 
 
 def average_precision_influence(true: NDArray[np.floating], score: NDArray[np.floating]) -> Floats:
@@ -129,17 +136,18 @@ def average_precision_influence(true: NDArray[np.floating], score: NDArray[np.fl
         true: (records, classes), 0, 1 or NaN.
         score: (records, classes), finite.
     """
-    found = np.zeros(true.shape)
+    influence = np.zeros(true.shape)
     for k, (order, positive, last) in _ranked(true, score):
         group = np.repeat(np.arange(last.size), np.diff(last, prepend=-1))
         hits, called = np.cumsum(positive)[last], last + 1.0
         steps = np.diff(hits, prepend=0)
+        # Running sums from the far end: what a record moves is the terms of all groups from its own downwards.
         gain = np.cumsum((steps * (called - hits) / called**2)[::-1])[::-1][group]
         loss = np.cumsum((steps * hits / called**2)[::-1])[::-1][group]
         precision = hits / called
         average = (steps * precision).sum() / hits[-1]
-        found[order, k] = np.where(positive, precision[group] - average + gain, -loss) / hits[-1]
-    return found
+        influence[order, k] = np.where(positive, precision[group] - average + gain, -loss) / hits[-1]
+    return influence
 
 
 def average_precision_bias(true: NDArray[np.floating], score: NDArray[np.floating]) -> Floats:
@@ -152,12 +160,12 @@ def average_precision_bias(true: NDArray[np.floating], score: NDArray[np.floatin
         true: (records, classes), 0, 1 or NaN.
         score: (records, classes), finite.
     """
-    found = np.zeros(true.shape[1])
+    bias = np.zeros(true.shape[1])
     for k, (_, positive, last) in _ranked(true, score):
         hits, called = np.cumsum(positive)[last], last + 1.0
         terms = (called - hits) / (called * np.maximum(called - 1, 1))
-        found[k] = (np.diff(hits, prepend=0) * terms).sum() / hits[-1]
-    return found
+        bias[k] = (np.diff(hits, prepend=0) * terms).sum() / hits[-1]
+    return bias
 
 
 def _ranked(
@@ -165,8 +173,6 @@ def _ranked(
 ) -> Iterator[tuple[int, tuple[NDArray[np.intp], Mask, NDArray[np.intp]]]]:
     """Yield each class with both outcomes: its records by descending score, their outcomes, the last of each tie."""
     for k in range(true.shape[1]):
-        known = np.flatnonzero(~np.isnan(true[:, k]))
-        order = known[np.argsort(-score[known, k], kind="stable")]
-        positive, values = true[order, k] == 1, score[order, k]
-        if positive.any() and not positive.all():
-            yield k, (order, positive, np.append(np.flatnonzero(np.diff(values)), values.size - 1))
+        ranked = descending(true[:, k], score[:, k])
+        if ranked is not None:
+            yield k, ranked

@@ -7,6 +7,7 @@ intervals and moves them off their point. How often each covers the true value i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class Ends:
     error: Floats
 
 
+@functools.cache  # the bisection of an interval asks for it sixty times
 def normal_quantile(confidence: float) -> float:
     """Return z of a two-sided interval: 1.96 for 0.95."""
     return float(norm.ppf(0.5 + confidence / 2))
@@ -52,6 +54,7 @@ def auroc_ends(area: Floats, positives: Floats, negatives: Floats, inflation: Fl
     def outside(theta: Floats) -> NDArray[np.bool_]:
         return (area - theta) ** 2 > normal_quantile(confidence) ** 2 * variance(theta)
 
+    # Bisection, because the variance depends on theta: there is no closed form, and both ends are bracketed.
     low, high = (_crossing(np.full_like(area, far), area, outside) for far in (0.0, 1.0))
     return Ends(low, high, np.sqrt(variance((low + high) / 2)))
 
@@ -84,14 +87,16 @@ def f1_ends(f1: Floats, records: Floats, confidence: float) -> Ends:
     F1 = 2 J / (1 + J), where J is a plain share: the hits among the records that are positive or called so (Jaccard
     index). So the ends are those of J, transformed.
     """
-    found = share_ends(f1 / (2 - f1), records, confidence)
-    middle = (found.low + found.high) / 2
-    low, high = (2 * end / (1 + end) for end in (found.low, found.high))
-    return Ends(np.minimum(low, f1), np.maximum(high, f1), found.error * 2 / (1 + middle) ** 2)
+    jaccard = share_ends(f1 / (2 - f1), records, confidence)
+    middle = (jaccard.low + jaccard.high) / 2
+    low, high = (2 * end / (1 + end) for end in (jaccard.low, jaccard.high))
+    # The error by the derivative of 2 J / (1 + J); rounding of the transform may pass the point, as in `share_ends`.
+    return Ends(np.minimum(low, f1), np.maximum(high, f1), jaccard.error * 2 / (1 + middle) ** 2)
 
 
 def error_ends(mean: Floats, variance: Floats, units: NDArray[np.intp], confidence: float) -> Ends:
     """Return the intervals of mean absolute errors: Student's t on the logarithm; NaN below two units."""
+    # On the logarithm the lower end stays above 0, and both sides cover, though errors are skewed to the right.
     error = np.where(units > 1, np.sqrt(variance), np.nan)
     quantile = t.ppf(0.5 + confidence / 2, np.maximum(units - 1, 1))
     factor = np.exp(np.divide(quantile * error, mean, out=np.zeros_like(error), where=(mean > 0) | np.isnan(error)))

@@ -2,7 +2,7 @@
 
 The intervals of a result are not from here, but for the published reading: see `eval_harness.stats.estimates`.
 
-Two rules are kept apart. The *paper* reading follows the published code to the digit: an undefined class counts 0.5,
+Two rules are separate. The *paper* reading follows the published code to the digit: an undefined class counts 0.5,
 replicates are rounded to float32, and one undefined replicate leaves a single class without an interval. Because rare
 classes vanish from replicates, that macro interval is biased low. Our own reading takes the classes that have both
 outcomes on the test split and, in each replicate, the mean over those of them that it can evaluate.
@@ -11,15 +11,21 @@ outcomes on the test split and, in each replicate, the mean over those of them t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError, unknown_name
+from eval_harness.metrics.checks import checked_pair, ratio
 from eval_harness.metrics.ranking import auroc, average_precision, evaluable_mean, paper_mean
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, MAE
 from eval_harness.metrics.regression import mae, pooled_mae
+from eval_harness.metrics.thresholds import threshold_metrics
 from eval_harness.stats.bootstrap import mae_replicates, ranking_replicates
+
+Counts = NDArray[np.uint16]
+EXACT_FLOAT32 = 2**24  # float32 holds every integer up to here
 
 
 @dataclass(frozen=True)
@@ -78,11 +84,11 @@ def interval(
 
     Example:
         >>> replicates = np.array([0.80, 0.82, 0.84, 0.86, 0.88])  # a point too low on the whole
-        >>> found = interval(0.85, replicates)
-        >>> round(found.low, 3), round(found.high, 3)
+        >>> ends = interval(0.85, replicates)
+        >>> round(ends.low, 3), round(ends.high, 3)
         (0.812, 0.888)
-        >>> found = interval(0.85, replicates, centred=False)
-        >>> round(found.low, 3), round(found.high, 3)
+        >>> ends = interval(0.85, replicates, centred=False)
+        >>> round(ends.low, 3), round(ends.high, 3)
         (0.802, 0.878)
         >>> interval(0.85, np.append(replicates, np.nan)).low  # one of six is undefined: more than the tail of 2.5 %
         nan
@@ -93,7 +99,9 @@ def interval(
         return Interval(point, float("nan"), float("nan"))
     values = replicates[~undefined]
     if paper:
+        # The published code keeps its replicates in float32, and the percentiles show it.
         values = values.astype(np.float32).astype(np.float64)
+    # Published intervals are of the replicates as they are, so they may lie beside the point.
     centre = np.median(values) if centred and not paper else point
     low, high = point + np.percentile(values - centre, (100 * tail, 100 * (1 - tail)))
     return Interval(point, float(low), float(high))
@@ -105,10 +113,10 @@ def macro(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
     In a replicate the mean goes over those of these classes that it can evaluate; NaN where there is none.
     """
     evaluable = ~np.isnan(resampled.point)
-    known = resampled.replicates[:, evaluable]
-    present = ~np.isnan(known)
+    replicates = resampled.replicates[:, evaluable]
+    present = ~np.isnan(replicates)
     number = present.sum(axis=1)
-    sums = np.where(present, known, 0.0).sum(axis=1)
+    sums = np.where(present, replicates, 0.0).sum(axis=1)
     means = np.divide(sums, number, out=np.full(number.shape, np.nan), where=number > 0)
     return evaluable_mean(resampled.point), means
 
@@ -117,10 +125,10 @@ def macro_paper(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
     """Return the published macro mean over all classes, undefined ones counted 0.5, and its replicates (resamples,).
 
     Example:
-        >>> found = Resampled(np.array([0.9, np.nan]), np.array([[0.8, np.nan], [np.nan, np.nan]]))
-        >>> macro_paper(found)[0], macro_paper(found)[1].tolist()
+        >>> pair = Resampled(np.array([0.9, np.nan]), np.array([[0.8, np.nan], [np.nan, np.nan]]))
+        >>> macro_paper(pair)[0], macro_paper(pair)[1].tolist()
         (0.7, [0.65, 0.5])
-        >>> macro(found)[0], macro(found)[1].tolist()
+        >>> macro(pair)[0], macro(pair)[1].tolist()
         (0.9, [0.8, nan])
     """
     if resampled.point.size == 0:
@@ -146,6 +154,46 @@ def resample_errors(
     """Return the MAE of every target with its replicates, then the pooled MAE and its replicates (resamples,)."""
     per_target, pooled = mae_replicates(y_true, y_pred, counts)
     return Resampled(mae(y_true, y_pred), per_target), pooled_mae(y_true, y_pred), pooled
+
+
+def resample_decisions(
+    y_true: ArrayLike, y_prob: ArrayLike, thresholds: ArrayLike, counts: Counts
+) -> dict[str, Resampled]:
+    """Return F1, sensitivity and specificity of every class at its threshold, with their replicates.
+
+    All are ratios of weighted sums over records, so a replicate is a product of the counts with a table of what each
+    record contributes. Thresholds stay what validation gave: they are part of the model, not of the resample.
+
+    Args:
+        y_true: (records, classes), 0, 1 or NaN (no target).
+        y_prob: (records, classes), finite.
+        thresholds: (classes,) chosen on validation; NaN = none.
+        counts: (records, resamples) of `eval_harness.stats.bootstrap.bootstrap_counts`.
+
+    Returns:
+        "f1", "sensitivity" and "specificity"; NaN where undefined.
+    """
+    true, prob = checked_pair(y_true, y_prob, binary=True)
+    at = threshold_metrics(true, prob, thresholds)
+    cut = np.asarray(thresholds, dtype=np.float64)
+    usable = ~np.isnan(cut)
+    called, positive, negative = prob >= cut, (true == 1) & usable, (true == 0) & usable
+    hits, alarms, positives, negatives = _weighted_sums(
+        [called & positive, called & negative, positive, negative], counts
+    )
+    return {
+        "f1": Resampled(at.f1, ratio(2 * hits, np.where(positives > 0, positives + hits + alarms, 0))),
+        "sensitivity": Resampled(at.sensitivity, ratio(hits, positives)),
+        "specificity": Resampled(at.specificity, ratio(negatives - alarms, negatives)),
+    }
+
+
+def _weighted_sums(parts: list[NDArray[np.bool_]], counts: Counts) -> list[NDArray[np.float64]]:
+    """Weighted sums of several 0/1 tables (records, classes), each (resamples, classes), exact."""
+    dtype = np.float32 if int(counts.sum(axis=0, dtype=np.int64).max(initial=0)) <= EXACT_FLOAT32 else np.float64
+    table: NDArray[Any] = np.concatenate(parts, axis=1).astype(dtype)
+    weights: NDArray[Any] = np.ascontiguousarray(counts.T, dtype=dtype)
+    return np.split((weights @ table).astype(np.float64), len(parts), axis=1)
 
 
 METRICS = (MACRO_AUROC, MACRO_AUROC_PAPER, MACRO_AUPRC, MAE)

@@ -116,11 +116,11 @@ def weighted_average_precision(ranking: WeightedRanking) -> NDArray[np.float64]:
     AP = sum over groups of hits x (hits so far / (hits + alarms so far)) / W+.
     """
     accumulator = _accumulator(ranking.hits)
-    found = np.cumsum(ranking.hits, axis=0, dtype=ranking.hits.dtype)
-    called = np.maximum(found + ranking.alarms, 1)  # nothing called yet: no hits either, so 1 only avoids 0 / 0
-    terms = np.divide(found, called, dtype=np.float64)
+    hits = np.cumsum(ranking.hits, axis=0, dtype=ranking.hits.dtype)
+    called = np.maximum(hits + ranking.alarms, 1)  # nothing called yet: no hits either, so 1 only avoids 0 / 0
+    terms = np.divide(hits, called, dtype=np.float64)
     terms *= ranking.hits
-    positives = found[-1].astype(accumulator)
+    positives = hits[-1].astype(accumulator)
     negatives = ranking.alarms[-1].astype(accumulator) + ranking.remaining
     evaluable = (positives > 0) & (negatives > 0)
     return np.divide(terms.sum(axis=0), positives, out=np.full(positives.shape, np.nan), where=evaluable)

@@ -119,9 +119,9 @@ class Predictor:
         if not model.frozen:
             return None
         key = self._key(model, split)
-        found = self.cache.get(key)
-        if found is not None or self.cache.refused(key):
-            return found
+        kept = self.cache.get(key)
+        if kept is not None or self.cache.refused(key):
+            return kept
         was_training = model.training
         model.eval()
         try:
@@ -182,7 +182,7 @@ class Predictor:
         count = len(consecutive_windows(split, self.windows.length)[0])
         batches = self._encoded(model, split)
         ahead = next(batches, None)
-        widths = [found for found in self.gather([None if ahead is None else tuple(ahead.shape[1:])]) if found]
+        widths = [width for width in self.gather([None if ahead is None else tuple(ahead.shape[1:])]) if width]
         if not widths:
             return None
         reason = self._from_main(self._begin(store, key, (count, *widths[0])) if main else "")

@@ -165,8 +165,8 @@ def stage2_groups(model: AdaptedModel, settings: PostTraining) -> list[dict[str,
         }
     elif settings.stage2_group_factor != 1:
         power = {"late": 1, "early": 2}
-        found = {name: layer_group(model.encoder, name) for name, _ in trained}
-        places = {name: (group, settings.stage2_group_factor ** power[group]) for name, group in found.items()}
+        group_of = {name: layer_group(model.encoder, name) for name, _ in trained}
+        places = {name: (group, settings.stage2_group_factor ** power[group]) for name, group in group_of.items()}
     else:
         places = {name: ("encoder", 1.0) for name, _ in trained}
     by_name: dict[str, dict[str, Any]] = {}
@@ -182,14 +182,14 @@ def residual_blocks(encoder: nn.Module) -> list[str]:
 
     Of the modules around each `DropPath` the innermost that has parameters; a block may have several branches.
     """
-    found: dict[str, None] = {}
+    blocks: dict[str, None] = {}
     for path, module in encoder.named_modules():
         if isinstance(module, DropPath):
             name = path.rpartition(".")[0]
             while name and next(encoder.get_submodule(name).parameters(), None) is None:
                 name = name.rpartition(".")[0]
-            found[name] = None
-    return [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+            blocks[name] = None
+    return [name for name in blocks if not any(name.startswith(f"{other}.") for other in blocks)]
 
 
 def block_depths(encoder: nn.Module) -> dict[str, int]:

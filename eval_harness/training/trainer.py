@@ -64,12 +64,12 @@ class Progress:
     ) -> None:
         """Record an epoch; the first of equal scores stays the best. Without any score the latest epoch is kept."""
         self.epoch += 1
-        known = None if math.isnan(score) else score
-        step = {"epoch": self.epoch, "loss": loss, "validation": known, "seconds": round(seconds, 3)}
+        defined = None if math.isnan(score) else score
+        step = {"epoch": self.epoch, "loss": loss, "validation": defined, "seconds": round(seconds, 3)}
         self.history.append({**step, **more})
-        better = known is not None and (self.best_score is None or known > self.best_score)
-        if better or (known is None and self.best_score is None):
-            self.best_epoch, self.best_score, self.best_state = self.epoch, known, state
+        better = defined is not None and (self.best_score is None or defined > self.best_score)
+        if better or (defined is None and self.best_score is None):
+            self.best_epoch, self.best_score, self.best_state = self.epoch, defined, state
 
 
 class Checkpoint:
@@ -302,8 +302,8 @@ class Trainer:
             return None
         targets = self.data.train.targets[:, : self.data.classes]
         positives, negatives = (targets == 1).sum(axis=0), (targets == 0).sum(axis=0)
-        known = (positives > 0) & (negatives > 0)
-        weight = np.where(known, negatives / np.maximum(positives, 1), 1.0).astype(np.float32)
+        has_both = (positives > 0) & (negatives > 0)
+        weight = np.where(has_both, negatives / np.maximum(positives, 1), 1.0).astype(np.float32)
         return torch.from_numpy(weight).to(self.accelerator.device)
 
     def _validate(self, split: Split) -> tuple[float, dict[str, float | None]]:

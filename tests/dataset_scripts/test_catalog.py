@@ -43,6 +43,14 @@ def test_a_file_without_dataset_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     catalog.datasets.cache_clear()
 
 
+def test_what_datasets_share_is_no_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog.datasets.cache_clear()
+    names = [types.SimpleNamespace(name="_challenge")]
+    monkeypatch.setattr(catalog, "pkgutil", types.SimpleNamespace(iter_modules=lambda path: names))
+    assert catalog.datasets() == {}
+    catalog.datasets.cache_clear()
+
+
 def test_a_name_used_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.SimpleNamespace(DATASET=catalog.get("ptb-xl"))
     catalog.datasets.cache_clear()

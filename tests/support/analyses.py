@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ecg_hub.utils.files import write_text
+from eval_harness.analyses.ablation.schema import AblationResult
 from eval_harness.analyses.cka.schema import CkaResult
 from eval_harness.analyses.files import Analysis, write_analysis
-from eval_harness.analyses.label_efficiency.study import Study, summary
+from eval_harness.analyses.label_efficiency.run import Study, summary
 from eval_harness.analyses.robustness.corruptions import corruptions
 from eval_harness.analyses.robustness.schema import RobustnessResult
 from eval_harness.analyses.studies import METRICS, RunScore, SeedAverage, joint
-from eval_harness.analyses.study_results import AblationResult
 from eval_harness.analyses.transfer.schema import TransferResult
 from eval_harness.config.options import RunOptions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -107,17 +108,27 @@ def point_libraries(monkeypatch: pytest.MonkeyPatch, hub: TestHub) -> None:
     monkeypatch.setattr(datasets.config, "HF_CACHE_HOME", str(hub.home))
 
 
+class Impatient:
+    """asyncio for uvicorn: it looks every hundredth of a second, not every tenth, whether it is to stop."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    @staticmethod
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds / 10)
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestHub]:
     """A hub of this test's own with two tokens, and huggingface_hub, transformers and datasets pointed at it."""
-    pytest.importorskip("uvicorn", reason="the hub server's packages are not installed")
-    pytest.importorskip("starlette", reason="the hub server's packages are not installed")
     from huggingface_hub import close_session
 
     from ecg_hub.server.calls import Options
     from ecg_hub.server.serve import in_background
     from eval_harness.cli.hub.serve import page_command
 
+    monkeypatch.setattr("uvicorn.server.asyncio", Impatient())
     token_file = write_tokens(tmp_path / "tokens")
     background = in_background(tmp_path / "hub", Options(min_free=MB, page_command=page_command), token_file)
     with warnings.catch_warnings(), background as running:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval_harness.pretrain.config import PretrainConfig
-from eval_harness.pretrain.order import Batch, own_lanes
+from eval_harness.pretrain.order import Batch, lanes_of_process
 from eval_harness.pretrain.run import PretrainOptions, pretrain
 
 SETTINGS: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_negatives": 20}
@@ -62,7 +64,7 @@ class MemorySource:
 
     def batches(self, start_step: int) -> Iterator[Batch]:
         config, step = self.config, start_step
-        lanes = own_lanes(config.lanes, self.rank, self.world)
+        lanes = lanes_of_process(config.lanes, self.rank, self.world)
         size = config.batch_size // config.lanes
         while True:
             rows = [np.random.default_rng([config.seed, step, lane]).integers(0, self.count, size) for lane in lanes]
@@ -76,19 +78,23 @@ def numbers(**changes: Any) -> PretrainConfig:
     return PretrainConfig(**{**NUMBERS, **changes})
 
 
-def run(output: Path, source: dict[str, Any] | None = None, **changes: Any) -> list[dict[str, Any]]:
-    """Do a tiny run; fields of the options and of the numbers as keywords. Returns the log."""
+def run(output: Path, source: dict[str, Any] | None = None, draw: bool = False, **changes: Any) -> list[dict[str, Any]]:
+    """Do a tiny run; fields of the options and of the numbers as keywords. Returns the log.
+
+    Its curves are drawn where asked: two pictures take ten times as long as six steps.
+    """
     names = PretrainOptions.__dataclass_fields__
     options = {name: changes.pop(name) for name in list(changes) if name in names}
     chosen = {"model": "ecg-cpc-tiny", "settings": SETTINGS, "device": "cpu", **options}
     if "init" in options:
         chosen["settings"] = {}
-    return pretrain(
-        PretrainOptions(output=output, **chosen),
-        numbers(**changes),
-        lambda config, model, rank, world: MemorySource(config, rank, world, **(source or {})),
-        quiet=True,
-    )
+    with nullcontext() if draw else patch("eval_harness.pretrain.run.write_curves", return_value=[]):
+        return pretrain(
+            PretrainOptions(output=output, **chosen),
+            numbers(**changes),
+            lambda config, model, rank, world: MemorySource(config, rank, world, **(source or {})),
+            quiet=True,
+        )
 
 
 def curve(log: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,10 +18,18 @@ from eval_harness.data.windows import RunData, Windows, make_split
 from eval_harness.models.adapting import AdaptedModel
 from eval_harness.models.custom_models import CustomClassifier
 from eval_harness.training.features import FeatureCache, Predictor
+from eval_harness.training.recipe import Recipe, protocol_recipe
 from eval_harness.training.trainer import Checkpoint, Trainer
 
 LEADS, SAMPLES, WIDTH, RATE = 12, 5, 4, 5
 LABELS = ["a", "b"]
+
+PROTOCOL = Protocol(epochs=2, batch_size=4)
+
+
+def recipe(mode: str = "finetune", **changes: Any) -> Recipe:
+    """The recipe of a mode under PROTOCOL, with some numbers changed."""
+    return dataclasses.replace(protocol_recipe(PROTOCOL, mode), **changes)
 
 
 class ToyEncoder(nn.Module):
@@ -92,6 +101,7 @@ class Accelerator:
         return nullcontext()
 
     def no_sync(self, model: Any) -> Any:
+        assert isinstance(model, nn.Module), "whose gradients wait"
         self.unsynchronised += 1
         return nullcontext()
 

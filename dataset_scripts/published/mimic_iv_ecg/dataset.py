@@ -149,9 +149,9 @@ def stem_of(subject: int, study: int) -> str:
 def find_waveforms(folder: Path, page: str) -> Path:
     """Return the folder `files`, or the zip file of the waveforms."""
     places = (folder / "files", folder / WAVEFORM_ZIP / "files", folder / f"{WAVEFORM_ZIP}.zip")
-    for place in places:
-        if place.is_dir() or (place.suffix == ".zip" and place.is_file()):
-            return place
+    for path in places:
+        if path.is_dir() or (path.suffix == ".zip" and path.is_file()):
+            return path
     raise DataError(
         f"{str(folder)!r} lacks the waveforms: put its folder files/ there, or {WAVEFORM_ZIP}.zip as it is. "
         f"Get them from {page}."
@@ -170,13 +170,13 @@ def _rows_of(derived: Derived, studies: np.ndarray) -> tuple[list[list[str]], np
     import pyarrow.parquet as pq
 
     table = pq.read_table(derived.path)
-    place = {int(study): row for row, study in enumerate(table["study_id"].to_numpy())}
-    absent = [int(study) for study in studies if int(study) not in place]
+    row_of = {int(study): row for row, study in enumerate(table["study_id"].to_numpy())}
+    absent = [int(study) for study in studies if int(study) not in row_of]
     if absent:
         raise DataError(
             f"{RECORDS} no longer holds study {absent[0]}, which the record store was made from; prepare it again."
         )
-    rows = np.array([place[int(study)] for study in studies], dtype=np.int64)
+    rows = np.array([row_of[int(study)] for study in studies], dtype=np.int64)
     lists = table["labels"].take(rows).to_pylist()
     values = np.empty((len(rows), len(derived.names)), dtype=np.float32)
     codes = len(derived.codes)

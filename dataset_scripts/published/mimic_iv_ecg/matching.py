@@ -42,14 +42,14 @@ def _nearest(engine: Engine, name: str, values: Result, records: Result, distanc
             f"SELECT r.record, v.name, v.value, v.source, v.time, v.row, {distance} AS distance "
             f"FROM {values.sql} v JOIN {ecgs} r ON v.subject_id = r.subject_id WHERE {distance} <= {limit}"
         )
-        found = work.write(
+        matched = work.write(
             f"SELECT record, name, value FROM ({near}) QUALIFY row_number() OVER "
             f"(PARTITION BY record, name ORDER BY distance, source, {tie}row) = 1 ORDER BY record, name"
         )
         total = work.one(f"SELECT count(*) FROM {values.sql}")
         ecgs_with = work.one(f"SELECT count(DISTINCT record) FROM {work.written}")
         kind = name.replace("_", " ")
-        work.note(kind, "nearest value of each kind to an ECG", total, found, f"{ecgs_with:,} ECGs have one or more")
+        work.note(kind, "nearest value of each kind to an ECG", total, matched, f"{ecgs_with:,} ECGs have one or more")
 
     return engine.step(f"near_{name}", f"Matching {name.replace('_', ' ')}", build, [], values, records)
 
@@ -59,7 +59,7 @@ LOW, HIGH = 0.01, 0.99
 
 def bounds(work: Work, rows: str, quantile: float) -> dict[str, float]:
     """Return the quantile of `value` for each `name`; names without a value are absent."""
-    found = work.all(
+    neighbours = work.all(
         f"""
         WITH counts AS (SELECT name, value, count(*) AS n FROM {rows} WHERE value IS NOT NULL GROUP BY name, value),
         running AS (
@@ -73,14 +73,16 @@ def bounds(work: Work, rows: str, quantile: float) -> dict[str, float]:
         """
     )
     return {
-        name: interpolate(int(total), quantile, low, low if high is None else high) for name, total, low, high in found
+        name: interpolate(int(total), quantile, low, low if high is None else high)
+        for name, total, low, high in neighbours
     }
 
 
 def interpolate(total: int, quantile: float, low: float, high: float) -> float:
     """Return the quantile that lies between two neighbours of `total` sorted values, rounded as numpy rounds it."""
-    place = (total - 1) * quantile
-    part = place - math.floor(place)
+    rank = (total - 1) * quantile
+    # numpy counts from the nearer neighbour; the last bit decides whether a value lies on a bound.
+    part = rank - math.floor(rank)
     step = high - low
     return high - step * (1 - part) if part >= 0.5 else low + step * part
 

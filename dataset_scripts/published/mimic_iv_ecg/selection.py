@@ -128,12 +128,12 @@ def count_codes(work: Work, records: Result, min_count: int) -> list[tuple[str, 
 
     Equal counts are ordered by name; the published order of these is not reproducible.
     """
-    found: Sequence[tuple[Any, ...]] = work.all(
+    counts: Sequence[tuple[Any, ...]] = work.all(
         f"SELECT label, count(*) AS n FROM (SELECT unnest(labels) AS label FROM {records.sql}) GROUP BY label "
         "ORDER BY n DESC, label"
     )
-    kept = [(str(label), int(n)) for label, n in found if n >= min_count]
-    work.note("ICD-10 codes", f"in {min_count:,} records or more", len(found), len(kept), "counts codes, not rows")
+    kept = [(str(label), int(n)) for label, n in counts if n >= min_count]
+    work.note("ICD-10 codes", f"in {min_count:,} records or more", len(counts), len(kept), "counts codes, not rows")
     return kept
 
 

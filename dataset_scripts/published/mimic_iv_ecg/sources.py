@@ -156,23 +156,23 @@ def find_tables(folder: Path) -> dict[TableSpec, Path]:
     Each may lie at the top of the raw folder, in `data/`, or in the folder it has in its own release (hosp, icu, ed),
     plain or gzip; the first that exists is taken.
     """
-    found: dict[TableSpec, Path] = {}
+    tables: dict[TableSpec, Path] = {}
     for spec in TABLES:
         places = [folder / home / (spec.stem + end) for home in ("", "data", spec.home) for end in ("", ".gz")]
         path = next((place for place in places if place.is_file()), None)
         if path is not None:
-            found[spec] = path
-    if RECORDS not in found:
+            tables[spec] = path
+    if RECORDS not in tables:
         raise DataError(
             f"{str(folder)!r} lacks {RECORDS.stem}, without which there are no records, labels and folds. "
-            f"{describe_missing(found)}"
+            f"{describe_missing(tables)}"
         )
-    return found
+    return tables
 
 
-def describe_missing(found: Collection[TableSpec]) -> str:
+def describe_missing(present: Collection[TableSpec]) -> str:
     """Say which of the nine tables are not there, where they come from, and which tasks work without them."""
-    missing = [spec for spec in TABLES if spec not in found]
+    missing = [spec for spec in TABLES if spec not in present]
     if not missing:
         return ""
     named = [f"{spec.home}/{spec.stem}.gz" if spec.home else spec.stem for spec in missing]
@@ -192,10 +192,10 @@ def _partner(spec: TableSpec) -> TableSpec:
 
 def open_tables(folder: Path, work: Path) -> Mapping[TableSpec, Source]:
     """Return the nine tables after checking their headers; an empty one stands in for each that is not there."""
-    found = find_tables(folder)
-    opened = {spec: open_table(spec, path) for spec, path in found.items()}
+    tables = find_tables(folder)
+    opened = {spec: open_table(spec, path) for spec, path in tables.items()}
     for spec in TABLES:
-        if spec not in opened or _partner(spec) not in found:
+        if spec not in opened or _partner(spec) not in tables:
             opened[spec] = _stand_in(spec, work)
     return {spec: opened[spec] for spec in TABLES}
 

@@ -165,14 +165,15 @@ def assemble(
         work.facts["codes"] = codes
         frame = _one_row_per_ecg(work, records, deterioration, measurements, near)
         rows = frame["study_id"].size
+        # Records are selected by the column `fold` and split by `strat_fold`, as published: two columns, two divisions.
         train = frame["strat_fold"] < FOLDS - 2
         scale: dict[str, tuple[float, float, int]] = {}
         for name in MEASURED:
             frame[name], scale[name] = z_scores(frame[RAW + name], train)
-            known = int(np.isfinite(frame[RAW + name]).sum())
+            measured = int(np.isfinite(frame[RAW + name]).sum())
             mean, deviation, number = scale[name]
             note = f"mean {mean:g}, standard deviation {deviation:g} of {number:,} training values"
-            work.note("targets", f"{name}: ECGs with a value", rows, known, note)
+            work.note("targets", f"{name}: ECGs with a value", rows, measured, note)
         work.facts["scale"] = scale
         for name in EVENTS:
             work.note("targets", f"{name}: ECGs with a value", rows, int(np.isfinite(frame[name]).sum()))
@@ -195,14 +196,14 @@ def z_scores(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, tuple[f
 
     A constant column is only centred; one without training values has no z-scores.
     """
-    known = values[train & np.isfinite(values)]
-    if not known.size:
+    measured = values[train & np.isfinite(values)]
+    if not measured.size:
         return np.full_like(values, np.nan), (float("nan"), float("nan"), 0)
-    mean, deviation = float(known.mean()), float(known.std())
+    mean, deviation = float(measured.mean()), float(measured.std())
     # A rest of rounding is no spread: what scikit-learn's StandardScaler takes for constant.
-    rounding = np.finfo(np.float64).eps * known.size
+    rounding = np.finfo(np.float64).eps * measured.size
     constant = deviation**2 <= rounding * deviation**2 + (rounding * mean) ** 2
-    return (values - mean) / (1.0 if constant else deviation), (mean, deviation, int(known.size))
+    return (values - mean) / (1.0 if constant else deviation), (mean, deviation, int(measured.size))
 
 
 def _one_row_per_ecg(
@@ -222,12 +223,12 @@ def _one_row_per_ecg(
         if RAW + name not in frame:
             frame[RAW + name] = np.full(frame["record"].size, np.nan)
     for result in near:
-        found = work.connection.execute(f"SELECT record, name, value FROM {result.sql}").fetchnumpy()
-        place = np.searchsorted(frame["record"], np.asarray(found["record"], dtype=np.int64))
-        names, values = np.asarray(found["name"], dtype=object), _floats(found["value"])
+        nearest = work.connection.execute(f"SELECT record, name, value FROM {result.sql}").fetchnumpy()
+        rows = np.searchsorted(frame["record"], np.asarray(nearest["record"], dtype=np.int64))
+        names, values = np.asarray(nearest["name"], dtype=object), _floats(nearest["value"])
         for name in set(names) & set(MEASURED):
             chosen = names == name
-            frame[RAW + name][place[chosen]] = values[chosen]
+            frame[RAW + name][rows[chosen]] = values[chosen]
     return frame
 
 

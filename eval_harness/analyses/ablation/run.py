@@ -2,8 +2,6 @@
 
 Every run is an ordinary run of the mode with its switches among the deviations; it continues when the same command is
 given again. Parts of the training records lie in each other, are drawn anew for every seed, and leave validation whole.
-
-The figure of an ablation: scores against the fraction of training records, and validation curves.
 """
 
 from __future__ import annotations
@@ -13,119 +11,36 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecg_hub.errors import InputError
-from ecg_hub.utils.files import atomic_path, write_text
+from ecg_hub.utils.files import write_text
+from eval_harness.analyses.ablation.report import write_plot
+from eval_harness.analyses.ablation.schema import RESULT_FILE, AblationResult
 from eval_harness.analyses.studies import (
     METRICS,
     RunScore,
     SeedAverage,
+    checked,
     fraction_folder,
     fraction_name,
-    joint,
-    known,
-    numbers_of,
-    score_run,
-    short_name,
-    too_few,
-)
-from eval_harness.analyses.study_results import (
-    STUDY_VERSION,
-    AblationResult,
-    checked,
+    head_of,
     is_synthetic,
+    joint,
+    numbers_of,
     part_of_release,
-    reasons,
-    settings_of,
+    score_run,
+    too_few,
 )
 from eval_harness.config.options import RunOptions, TrainSubset
 from eval_harness.config.protocol import POST_TRAIN
-from eval_harness.metrics.registry import title_of
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import Result, read_json, utc_now
 from eval_harness.runner.plan import result_folder
 from eval_harness.tasks.registry import Run, expand, get_task, runs
 
-COLOURS = {(True, True): "#0072B2", (True, False): "#009E73", (False, True): "#E69F00", (False, False): "#D55E00"}
-MARKS = {(True, True): "o", (True, False): "^", (False, True): "s", (False, False): "X"}
-
-
-def write_plot(content: dict[str, Any], path: Path) -> None:
-    """Draw the content of `ablation.json`, one row of axes per task and model, and write it as PNG."""
-    from matplotlib.figure import Figure
-
-    keys = list(dict.fromkeys((row["task"], row["model"]) for row in content["rows"]))
-    fractions = content["fractions"]
-    columns = len(METRICS) + len(fractions)
-    figure = Figure(figsize=(4.2 * columns, 4.4 * max(len(keys), 1)), layout="constrained")
-    grid = figure.subplots(max(len(keys), 1), columns, squeeze=False)
-    for axes, key in zip(grid, keys, strict=False):
-        rows = [row for row in content["rows"] if (row["task"], row["model"]) == key]
-        for axis, metric in zip(axes, METRICS, strict=False):
-            _scores(axis, rows, metric, fractions)
-            axis.set_title(f"{key[0]}, {short_name(key[1])}\ntest {title_of(metric)}", fontsize=9)
-        for axis, fraction in zip(axes[len(METRICS) :], fractions, strict=True):
-            _curves(axis, [row for row in rows if row["fraction"] == fraction])
-            axis.set_title(f"validation AUPRC\nfraction {fraction_name(fraction)}", fontsize=9)
-        axes[0].legend(fontsize=7)
-    figure.supxlabel("\n".join(reasons(content)), fontsize=8)
-    with atomic_path(path) as aside:
-        figure.savefig(aside, format="png", dpi=150, metadata={"Software": None})
-
-
-def _look(row: dict[str, Any]) -> dict[str, Any]:
-    switches = row["preview"], row["stochastic_depth"]
-    return {"color": COLOURS[switches], "linestyle": "-" if row["pretrained"] else "--"}
-
-
-def _scores(axis: Any, rows: list[dict[str, Any]], metric: str, fractions: list[float]) -> None:
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    for k, arm in enumerate(arms):
-        mine = [row for row in rows if row["arm"] == arm and row[metric]["point"] is not None]
-        # Arms stand a little apart, or their intervals would cover each other.
-        across = np.array([fractions.index(row["fraction"]) for row in mine]) + 0.06 * (k - (len(arms) - 1) / 2)
-        values = np.array([row[metric]["point"] for row in mine])
-        ends = np.array(
-            [
-                [row[metric][end] if row[metric][end] is not None else row[metric]["point"] for row in mine]
-                for end in ("low", "high")
-            ]
-        )
-        if len(mine):
-            switches = mine[0]["preview"], mine[0]["stochastic_depth"]
-            name = arm.replace("_", ", ").replace("-", " ")
-            axis.errorbar(
-                across,
-                values,
-                yerr=np.abs(ends - values),
-                marker=MARKS[switches],
-                capsize=2,
-                label=name,
-                **_look(mine[0]),
-            )
-    axis.set_xticks(range(len(fractions)), [fraction_name(fraction) for fraction in fractions])
-    axis.set_xlabel("fraction of the training records")
-    axis.set_ylabel(title_of(metric))
-    axis.grid(True, color="0.9")
-
-
-def _curves(axis: Any, rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        steps = [step for step in row["curve"] if step["validation_auprc"] is not None]
-        axis.plot([s["epoch"] for s in steps], [s["validation_auprc"] for s in steps], linewidth=1.2, **_look(row))
-        second = [step for step in steps if step["stage"] == 2]
-        if row["preview"] and second:  # where stage 2 begins
-            axis.plot([second[0]["epoch"]], [second[0]["validation_auprc"]], marker="|", markersize=12, **_look(row))
-    axis.set_xlabel("epoch (stage 1, then stage 2 from the mark)")
-    axis.set_ylabel("macro AUPRC of validation")
-    axis.grid(True, color="0.9")
-
-
-RESULT_FILE = "ablation.json"
 PLOT_FILE = "ablation.png"
 WEIGHTS = {"pretrained": True, "random": False}
 SWITCH = {"on": True, "off": False}
@@ -142,9 +57,9 @@ class Arm:
     @property
     def name(self) -> str:
         """As in folders and tables: "preview-on_depth-off_pretrained"."""
-        words = {True: "on", False: "off"}
+        switch = {True: "on", False: "off"}
         weights = "pretrained" if self.pretrained else "random"
-        return f"preview-{words[self.preview]}_depth-{words[self.depth]}_{weights}"
+        return f"preview-{switch[self.preview]}_depth-{switch[self.depth]}_{weights}"
 
 
 @dataclass(frozen=True)
@@ -235,39 +150,39 @@ def run_ablation(study: Ablation, quiet: bool = False) -> tuple[dict[str, Any], 
         if run.kind != "multi_label_classification":
             raise InputError(f"Run {run.name!r} has regression targets; ablations compare AUROC and AUPRC of classes.")
         names.update({task.name: run for task in run.tasks})
-    found = Collected({}, {}, [], [])
+    collected = Collected({}, {}, [], [])
     for call in planned(study):
-        _collect(found, call, evaluate(call.options, quiet), study)
-    content = summary(study, found)
-    if found.results:  # of several processes, one holds the results
+        _collect(collected, call, evaluate(call.options, quiet), study)
+    content = summary(study, collected)
+    if collected.results:  # of several processes, one holds the results
         content = checked(content, AblationResult)
         write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
-        write_plot(content, study.options.output / PLOT_FILE)
-    return content, found.results
+        write_plot(AblationResult.model_validate(content), study.options.output / PLOT_FILE)
+    return content, collected.results
 
 
-def _collect(found: Collected, call: Planned, results: list[Result], study: Ablation) -> None:
+def _collect(collected: Collected, call: Planned, results: list[Result], study: Ablation) -> None:
     protocol = study.options.protocol
     for result in results:
-        found.results.append(result)
+        collected.results.append(result)
         model = call.options.models[0]
         where = f"{model} {result.task} {call.arm.name} {fraction_name(call.fraction)} seed {call.seed}"
         if result.status != "done":
-            found.faults.append(f"{where}: {result.status}: {result.reason}")
+            collected.faults.append(f"{where}: {result.status}: {result.reason}")
             continue
         folder = result_folder(call.options, model, POST_TRAIN, call.seed)
         task = get_task(result.task, call.options.include).read_from(result.run)
         key = (result.task, model, call.fraction, call.arm)
         score = score_run(folder, result, task, protocol.resamples)
-        found.scores.setdefault(key, []).append(score)
+        collected.scores.setdefault(key, []).append(score)
         history = read_json(folder / "history" / f"{result.run}.json")["history"]
-        found.curves.setdefault(key, []).append(history)
+        collected.curves.setdefault(key, []).append(history)
 
 
-def summary(study: Ablation, found: Collected) -> dict[str, Any]:
+def summary(study: Ablation, collected: Collected) -> dict[str, Any]:
     """Scores, curves, and the difference of each arm to plain fine-tuning, as they are written."""
     confidence = study.options.protocol.confidence
-    joints = {key: joint(scores) for key, scores in found.scores.items()}
+    joints = {key: joint(scores) for key, scores in collected.scores.items()}
     rows = []
     for key, value in joints.items():
         task, model, fraction, arm = key
@@ -283,19 +198,15 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
                 "pretrained": arm.pretrained,
                 "arm": arm.name,
                 "runs": len(value.by_run[METRICS[0]]),
-                **{metric: value.estimate(metric, confidence) for metric in METRICS},
-                **{f"{metric}_by_run": [known(point) for point in value.by_run[metric]] for metric in METRICS},
+                **value.content(confidence),
                 "minus_plain": minus(value, plain, confidence),
-                "curve": mean_curve(found.curves[key]),
+                "curve": mean_curve(collected.curves[key]),
             }
         )
     return {
-        "schema_version": STUDY_VERSION,
-        "analysis": "ablation",
-        "settings": settings_of(study.options),
-        "complete": not found.faults,
-        "synthetic": is_synthetic(found.results),
-        "part_of_release": part_of_release(found.results),
+        **head_of("ablation", study.options, not collected.faults),
+        "synthetic": is_synthetic(collected.results),
+        "part_of_release": part_of_release(collected.results),
         "command": ["ecg-eval", *sys.argv[1:]],
         "post_training": study.options.post_training.as_dict(),
         "fractions": sorted(study.fractions, reverse=True),
@@ -303,7 +214,7 @@ def summary(study: Ablation, found: Collected) -> dict[str, Any]:
         "resamples": study.options.protocol.resamples,
         "confidence": confidence,
         "rows": rows,
-        "not_done": found.faults,
+        "not_done": collected.faults,
         "environment": environment("any", 1),
         "created": utc_now(),
     }
@@ -317,12 +228,12 @@ def minus(value: SeedAverage, plain: SeedAverage | None, confidence: float) -> d
     """
     if plain is None or plain is value or plain.seeds != value.seeds:
         return None
-    found = {}
+    differences = {}
     for metric in METRICS:
         point = value.points[metric] - plain.points[metric]
         replicates = value.replicates[metric] - plain.replicates[metric]
-        found[metric] = numbers_of(point, replicates, confidence, (-1.0, 1.0), too_few(value.repetitions))
-    return found
+        differences[metric] = numbers_of(point, replicates, confidence, (-1.0, 1.0), too_few(value.repetitions))
+    return differences
 
 
 def mean_curve(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ from eval_harness.analyses.trained import data_options, ids_digest, open_split, 
 from eval_harness.data.records import Datasets
 from eval_harness.data.windows import RunData, Windows, consecutive_windows, mean_by_record
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice
-from eval_harness.results.folders import own_folder
+from eval_harness.results.folders import locked_folder
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import read_json, utc_now
 from eval_harness.runner.job import extractor_digest, model_info, say
@@ -83,12 +83,12 @@ class Stages:
             early = _Watched(self._convolutions())
             with early:
                 output = self.encoder(values, output_hidden_states=True, return_dict=True)
-            found = early.means()
-            states = output.hidden_states[1:] if found else output.hidden_states
-            found |= dict(zip(self._names(len(states), bool(found)), map(self._mean, states), strict=True))
+            means = early.means()
+            states = output.hidden_states[1:] if means else output.hidden_states
+            means |= dict(zip(self._names(len(states), bool(means)), map(self._mean, states), strict=True))
             if self.kind in NORMED:
-                found["norm"] = output.pooler_output
-            return {name: value.float() for name, value in found.items()}
+                means["norm"] = output.pooler_output
+            return {name: value.float() for name, value in means.items()}
 
     def _convolutions(self) -> dict[str, Any]:
         """The layers that are looked into because the hidden states begin behind all of them."""
@@ -207,7 +207,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
         "records": ids_digest(data.test.record_ids),
     }
     path = options.output / CKA_FILE
-    with own_folder(options.output):
+    with locked_folder(options.output):
         asked = CkaResult(
             settings=settings, synthetic=bool(data.deviations.get("synthetic")),
             part_of_release=data.deviations.get(RECORDS), data=used,
@@ -310,24 +310,24 @@ def _write(folder: Path, stages: Sequence[str], block: Mapping[str, NDArray[np.f
 
 def _pairs(path: Path, result: CkaResult, tables: Mapping[tuple[str, str], NDArray[Any]], quiet: bool) -> CkaResult:
     """Compute the pairs that are missing, saving on the way."""
-    known = {(pair.first, pair.second): pair for pair in result.pairs}
+    done = {(pair.first, pair.second): pair for pair in result.pairs}
     stages = list(tables)
     wanted = [(a, b) for i, a in enumerate(stages) for b in stages[i:]]
     own: dict[tuple[str, str], Hsic] = {}
     saved = time.monotonic()
     for a, b in tqdm(wanted, desc="pairs", unit="pair", disable=quiet):
-        if (a, b) in known:
+        if (a, b) in done:
             continue
         for stage in (a, b):
             if stage not in own:
                 own[stage] = _own(tables[stage])
         between = own[a] if a == b else hsic(tables[a], tables[b])
-        found = similarity(between, own[a], own[b])
-        known[a, b] = Pair(first=a, second=b, debiased=found.debiased, biased=found.biased)
+        cka = similarity(between, own[a], own[b])
+        done[a, b] = Pair(first=a, second=b, debiased=cka.debiased, biased=cka.biased)
         if time.monotonic() - saved > SAVE_EVERY_S:
-            write_analysis(path, result.model_copy(update={"pairs": list(known.values())}))
+            write_analysis(path, result.model_copy(update={"pairs": list(done.values())}))
             saved = time.monotonic()
-    whole = result.model_copy(update={"pairs": [known[pair] for pair in wanted], "complete": True})
+    whole = result.model_copy(update={"pairs": [done[pair] for pair in wanted], "complete": True})
     write_analysis(path, whole)
     return whole
 

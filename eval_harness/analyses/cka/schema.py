@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from eval_harness.analyses.files import Analysis
 from eval_harness.results.schema import Count, ModelInfo, Number, Strict
 
 CKA_FILE = "cka.json"
+Form = Literal["debiased", "biased"]
 
 
 class StageInfo(Strict):
@@ -57,3 +61,44 @@ class CkaResult(Analysis):
     data: DataUsed
     encoders: list[EncoderInfo] = Field(default_factory=list)
     pairs: list[Pair] = Field(default_factory=list)
+
+
+def matrix(result: CkaResult, form: Form) -> tuple[list[tuple[str, str]], NDArray[np.float64]]:
+    """Return the stages (model, stage) and the square matrix of their CKA, NaN where it is undefined or missing."""
+    stages = [(encoder.model.id, stage.name) for encoder in result.encoders for stage in encoder.stages]
+    row_of = {stage: k for k, stage in enumerate(stages)}
+    values = np.full((len(stages), len(stages)), np.nan)
+    for pair in result.pairs:
+        i, j, value = row_of[pair.first], row_of[pair.second], getattr(pair, form)
+        values[i, j] = values[j, i] = np.nan if value is None else value
+    return stages, values
+
+
+def stage_rows(result: CkaResult, names: Mapping[str, str] | None = None) -> list[dict[str, object]]:
+    """One row per stage: CKA with the stage before it and with the most alike stage of another model."""
+    named = names or {encoder.model.id: encoder.model.id for encoder in result.encoders}
+    stages, values = matrix(result, "debiased")
+    _, biased = matrix(result, "biased")
+    widths = [stage.width for encoder in result.encoders for stage in encoder.stages]
+    rows: list[dict[str, object]] = []
+    for k, (model, stage) in enumerate(stages):
+        follows = k > 0 and stages[k - 1][0] == model
+        others = [j for j, (name, _) in enumerate(stages) if name != model and values[k, j] == values[k, j]]
+        best = max(others, key=lambda j: values[k, j], default=None)
+        rows.append(
+            {
+                "model": named[model],
+                "stage": stage,
+                "width": widths[k],
+                "to the stage before": _text(values[k, k - 1]) if follows else None,
+                "biased": _text(biased[k, k - 1]) if follows else None,
+                "most alike elsewhere": None
+                if best is None
+                else f"{named[stages[best][0]]} {stages[best][1]} {_text(values[k, best])}",
+            }
+        )
+    return rows
+
+
+def _text(value: float) -> str:
+    return "undefined" if value != value else f"{value:.3f}"

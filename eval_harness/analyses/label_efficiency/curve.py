@@ -68,9 +68,9 @@ def fit(records: ArrayLike, losses: ArrayLike) -> Curve:
             f"{sorted(set(sizes.tolist()))!r}: give more --fractions."
         )
     rows = values.reshape(-1, len(sizes))
-    known = np.asarray(~np.isnan(rows).any(axis=1))
+    complete = np.asarray(~np.isnan(rows).any(axis=1))
     largest = sizes.max()
-    filled = np.where(known[:, None], rows, 0.5)
+    filled = np.where(complete[:, None], rows, 0.5)
     alphas = np.broadcast_to(np.geomspace(*ALPHAS, _GRID), (len(filled), _GRID))
     best = _best(sizes / largest, filled, alphas)
     step = (ALPHAS[1] / ALPHAS[0]) ** (1 / (_GRID - 1))
@@ -79,13 +79,13 @@ def fit(records: ArrayLike, losses: ArrayLike) -> Curve:
         best = _best(sizes / largest, filled, np.clip(best[1][:, None] * factors, *ALPHAS))
         step = step ** (2 / (_FINER - 1))
     slope, alpha, floor = best
-    falls = np.asarray(known & (slope > 0))
+    falls = np.asarray(complete & (slope > 0))
     shape = values.shape[:-1]
 
     def given(array: Float, where: NDArray[np.bool_]) -> Float:
         return np.asarray(np.where(where, array, np.nan).reshape(shape))
 
-    return Curve(given(slope * largest**alpha, known), given(alpha, falls), given(floor, known))
+    return Curve(given(slope * largest**alpha, complete), given(alpha, falls), given(floor, complete))
 
 
 def _best(sizes: Float, losses: Float, alphas: Float) -> tuple[Float, Float, Float]:

@@ -131,11 +131,11 @@ def corruptions(mains_hz: float = 50.0) -> Mapping[str, Corruption]:
         ("missing_segment", "missing segment", SHARE_OF_RECORD, (0.1, 0.25, 0.5, 0.75), 1, partial(lose, leads=LEADS)),
         ("flat_leads", "flat leads", flat, (1, 2, 4, 8), 12, flatten),
     ]
-    found = [
+    listed = [
         *singles,
         *(Corruption(n, n, title, unit, steps, most, way) for n, title, unit, steps, most, way in others),
     ]
-    return {corruption.name: corruption for corruption in found}
+    return {corruption.name: corruption for corruption in listed}
 
 
 def lose(record: Float, rate: float, share: float, rng: np.random.Generator, *, leads: tuple[str, ...]) -> Float:
@@ -160,9 +160,9 @@ def flatten(record: Float, rate: float, count: float, rng: np.random.Generator) 
     del rate
     out = record.copy()
     for lead in _drawn(record, count, rng):
-        known = record[:, lead][~np.isnan(record[:, lead])]
-        if known.size:
-            out[:, lead] = np.median(known)
+        measured = record[:, lead][~np.isnan(record[:, lead])]
+        if measured.size:
+            out[:, lead] = np.median(measured)
     return out
 
 
@@ -263,8 +263,8 @@ def _bridged(record: Float) -> Float:
     out = np.where(absent, np.float32(0.0), record)
     places = np.arange(len(record))
     for lead in np.flatnonzero(absent.any(axis=0) & ~absent.all(axis=0)):
-        known = ~absent[:, lead]
-        out[:, lead] = np.interp(places, places[known], record[known, lead])
+        present = ~absent[:, lead]
+        out[:, lead] = np.interp(places, places[present], record[present, lead])
     return out
 
 

@@ -29,61 +29,44 @@ from eval_harness.analyses.trained import (
     part_of,
     stored_runs,
 )
+from eval_harness.config.options import ReopenOptions
 from eval_harness.data.windows import Float, Reader, RunData, Split, evenly_spaced
+from eval_harness.metrics.checks import checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MAE
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.comparison import repeated_patients
-from eval_harness.results.folders import own_folder
+from eval_harness.results.folders import locked_folder
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import Estimate, utc_now
 from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, ResampleUnit, patient_groups
 from eval_harness.stats import estimates
 from eval_harness.stats.bootstrap import bootstrap_counts
-from eval_harness.stats.decisions import resample_decisions
 from eval_harness.stats.influence import Units
-from eval_harness.stats.resampled import Interval, difference, macro, metric_replicates
+from eval_harness.stats.resampled import Interval, difference, macro, metric_replicates, resample_decisions
 
 FOLDER = "robustness"
 Resampled = tuple[float, NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class RobustnessOptions:
-    """What is corrupted and how it is scored.
+@dataclass(frozen=True, kw_only=True)
+class RobustnessOptions(ReopenOptions):
+    """What is corrupted and how it is scored; results go to FOLDER/robustness.
 
     Attributes:
-        folder: a result folder of `ecg-eval run --save-model`.
-        output: where results go; default FOLDER/robustness.
         wanted: names or groups of corruptions, wildcards allowed; () takes all.
         runs: names of training runs; () takes all whose head was kept.
-        records: at most this many test records, evenly spaced.
         seed: of the corruptions.
         mains_hz: frequency of the hum.
-        resamples: bootstrap replicates; None takes those of the run.
-        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
     """
 
-    folder: Path
-    output: Path | None = None
     wanted: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
-    records: int | None = None
     seed: int = 0
     mains_hz: float = 50.0
-    resamples: int | None = None
-    model: str | None = None
-    data_root: str = ""
-    include: tuple[Path, ...] = ()
-    overwrite: bool = False
-    quiet: bool = False
-    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
-        if self.records is not None and self.records < 1:
-            raise InputError(f"records is {self.records!r}: it must be at least 1.")
-        if self.resamples is not None and self.resamples < 1:
-            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
+        super().__post_init__()
         if self.seed < 0 or self.mains_hz <= 0:
             raise InputError(f"seed {self.seed!r} and mains {self.mains_hz!r} Hz must be 0 or more, and above 0.")
 
@@ -125,29 +108,29 @@ def corrupted(split: Split, rate: float, corruption: Corruption, strength: float
 
 def choose(wanted: Sequence[str], mains_hz: float = 50.0) -> list[Corruption]:
     """Return the corruptions of the given names, groups or patterns, each once; all for none."""
-    known = corruptions(mains_hz)
-    found: dict[str, Corruption] = {}
+    available = corruptions(mains_hz)
+    chosen: dict[str, Corruption] = {}
     for name in wanted or ("*",):
-        fitting = {c.name: c for c in known.values() if fnmatchcase(c.name, name) or fnmatchcase(c.group, name)}
+        fitting = {c.name: c for c in available.values() if fnmatchcase(c.name, name) or fnmatchcase(c.group, name)}
         if not fitting:
-            raise unknown_name("corruption", name, {*known, *(c.group for c in known.values())})
-        found |= fitting
-    return list(found.values())
+            raise unknown_name("corruption", name, {*available, *(c.group for c in available.values())})
+        chosen |= fitting
+    return list(chosen.values())
 
 
 def run_robustness(options: RobustnessOptions) -> list[RobustnessResult]:
     """Score the trained heads of a result folder under every corruption and strength; one result per training run."""
     chosen = choose(options.wanted, options.mains_hz)
-    found = find_one(options.folder)
-    names = stored_runs(found)
+    run_folder = find_one(options.folder)
+    names = stored_runs(run_folder)
     for name in options.runs:
         if name not in names:
             raise unknown_name("training run", name, names)
-    output = options.output or found.folder / FOLDER
+    output = options.output or run_folder.folder / FOLDER
     results = []
-    with own_folder(output):
+    with locked_folder(output):
         for name in options.runs or names:
-            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
+            trained = open_trained(run_folder, name, **options.open_options)
             results.append(_analyse(trained, chosen, options, output / f"robustness_{name}.json"))
     return results
 
@@ -174,8 +157,8 @@ def _analyse(
     )
     for corruption, strength in tqdm(missing, desc=trained.run.name, unit="condition", disable=options.quiet):
         part = corrupted(split, data.rate, corruption, strength, options.seed)
-        found = _condition(trained, data, part, corruption, strength, scorer)
-        result = result.model_copy(update={"conditions": [*result.conditions, found]})
+        condition = _condition(trained, data, part, corruption, strength, scorer)
+        result = result.model_copy(update={"conditions": [*result.conditions, condition]})
         write_analysis(path, result)
     order = {name: k for k, name in enumerate(corruptions())}
     conditions = sorted(result.conditions, key=lambda c: (order[c.corruption], c.strength))
@@ -270,8 +253,8 @@ class Scorer:
         groups = None
         if protocol.resample_unit == "patient":
             test = stored.part("test")
-            place = {record: row for row, record in enumerate(test.record_id)}
-            groups = patient_groups(test)[[place[record] for record in split.record_ids]]
+            row_of = {record: row for row, record in enumerate(test.record_id)}
+            groups = patient_groups(test)[[row_of[record] for record in split.record_ids]]
         drawn = repeated_patients(split.patient_ids, split.record_ids) if groups is None else groups
         paired = bootstrap_counts(len(split), resamples or protocol.resamples, RESAMPLE_SEED, drawn)
         columns = {
@@ -289,16 +272,16 @@ class Scorer:
 
     def scores(self, outputs: Float) -> dict[str, dict[str, Scored]]:
         """Scores of corrupted outputs with their paired changes."""
-        found: dict[str, dict[str, Scored]] = {}
+        by_task: dict[str, dict[str, Scored]] = {}
         for task, clean in self.clean.items():
-            found[task] = {}
+            by_task[task] = {}
             scores = self._estimates(task, outputs)
             for metric, values in self._metrics(task, outputs).items():
                 paired = difference(*values, *clean[metric])
                 ends = {"point": paired.point, "low": paired.low, "high": paired.high}
                 change = Change(**ends, significant=paired.significant)
-                found[task][metric] = Scored(score=scores[metric], change=change)
-        return found
+                by_task[task][metric] = Scored(score=scores[metric], change=change)
+        return by_task
 
     def _metrics(self, task: str, outputs: Float) -> dict[str, Resampled]:
         columns = self.columns[task]
@@ -311,14 +294,14 @@ class Scorer:
 
     def _estimates(self, task: str, outputs: Float) -> dict[str, Estimate]:
         """Scores with intervals made as those of a result."""
-        columns = self.columns[task]
-        true, prob = self.targets[:, columns], outputs[:, columns]
-        if self.kinds[task] == "regression":
+        columns, regression = self.columns[task], self.kinds[task] == "regression"
+        true, prob = checked_pair(self.targets[:, columns], outputs[:, columns], binary=not regression)
+        if regression:
             return {MAE: _estimate(estimates.errors(true, prob, self.units, self.confidence)[1])}
-        found = estimates.ranking(true, prob, self.units, self.confidence)
-        found |= estimates.decisions(true, prob, self.thresholds[columns], self.units, self.confidence)
-        return {f"macro_{name}": _estimate(part.macro(self.units, self.confidence)) for name, part in found.items()}
+        measured = estimates.ranking(true, prob, self.units, self.confidence)
+        measured |= estimates.decisions(true, prob, self.thresholds[columns], self.units, self.confidence)
+        return {f"macro_{name}": _estimate(part.macro(self.units, self.confidence)) for name, part in measured.items()}
 
 
-def _estimate(found: Interval) -> Estimate:
-    return Estimate(point=found.point, low=found.low, high=found.high)
+def _estimate(interval: Interval) -> Estimate:
+    return Estimate(point=interval.point, low=interval.low, high=interval.high)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from eval_harness.analyses.files import Analysis
+from eval_harness.analyses.files import Analysis, interval_text
 from eval_harness.results.schema import Count, Estimate, ModelInfo, Number, Strict
 
 
@@ -74,3 +74,27 @@ class RobustnessResult(Analysis):
     largest_difference: Number = None
     clean: dict[str, dict[str, Estimate]] = Field(default_factory=dict)
     conditions: list[Condition] = Field(default_factory=list)
+
+
+def condition_rows(result: RobustnessResult, task: str) -> list[dict[str, object]]:
+    """One row for the clean records and one per condition."""
+    metric = result.main[task]
+    first: dict[str, object] = {"task": task, "corruption": "none", "strength": 0, "unit": "-"}
+    rows = [first | {metric: interval_text(result.clean[task][metric]), "change": "-", "significant": "-"}]
+    for condition in result.conditions:
+        row: dict[str, object] = {
+            "task": task,
+            "corruption": condition.corruption,
+            "strength": condition.strength,
+            "unit": condition.unit,
+        }
+        if condition.status == "skipped":
+            rows.append(row | {metric: f"skipped: {condition.reason}", "change": "-", "significant": "-"})
+            continue
+        scored = condition.scores[task][metric]
+        change = {
+            "change": interval_text(scored.change, "+"),
+            "significant": "yes" if scored.change.significant else "no",
+        }
+        rows.append(row | {metric: interval_text(scored.score)} | change)
+    return rows

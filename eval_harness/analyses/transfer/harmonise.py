@@ -81,14 +81,14 @@ class LabelMap:
 @lru_cache
 def concepts() -> dict[str, str]:
     """Return every SNOMED CT code of the tables with its meaning."""
-    found: dict[str, str] = {}
+    by_code: dict[str, str] = {}
     for table in tables():
         if table.startswith("snomed_"):
             for row in read_codes(table):
-                found.setdefault(row["code"], row["meaning"] or row["name"])
+                by_code.setdefault(row["code"], row["meaning"] or row["name"])
     for row in read_codes("harmonised_labels"):
-        found.setdefault(row["code"], row["concept"])
-    return found
+        by_code.setdefault(row["code"], row["concept"])
+    return by_code
 
 
 @lru_cache
@@ -112,11 +112,11 @@ def coded_labels(dataset: str) -> tuple[Coded, ...]:
         official = [(row["name"], row["code"], "challenge2021") for row in read_codes(CHALLENGE[dataset])]
         taken = {(label, code) for label, (code, _) in withheld(dataset).items()}
         rows = [row for row in official if row[:2] not in taken] + rows
-    found = []
+    coded = []
     for label, code, origin in dict.fromkeys(rows):
         concept, equal = equal_codes().get(code, (code, ""))
-        found.append(Coded(label, code, concept, origin + (f", counts as {concept} ({equal})" if equal else "")))
-    return tuple(found)
+        coded.append(Coded(label, code, concept, origin + (f", counts as {concept} ({equal})" if equal else "")))
+    return tuple(coded)
 
 
 def map_labels(
@@ -129,9 +129,9 @@ def map_labels(
     """Link the labels of two datasets by the tables."""
     for dataset in (source, target):
         if not coded_labels(dataset):
-            known = ", ".join(sorted({*CHALLENGE, *(row["dataset"] for row in read_codes("harmonised_labels"))}))
+            datasets = ", ".join(sorted({*CHALLENGE, *(row["dataset"] for row in read_codes("harmonised_labels"))}))
             raise InputError(
-                f"There are no codes for the labels of {dataset!r}; there are for {known}. Pass --map FILE."
+                f"There are no codes for the labels of {dataset!r}; there are for {datasets}. Pass --map FILE."
             )
     if target_column in AGGREGATED.get(target, ()):
         raise InputError(
@@ -209,9 +209,9 @@ def _check_row(path: Path, line: int, row: dict[str, str], source: Sequence[str]
     where = f"{str(path)!r}, line {line}"
     if any(not row.get(name) for name in COLUMNS):
         raise InputError(f"{where}: every row needs {', '.join(COLUMNS)}.")
-    for side, known in (("source", source), ("target", target)):
-        if row[side] not in known:
-            raise InputError(f"{where}: {side} label {row[side]!r} does not exist; there are {', '.join(known)}.")
+    for side, labels in (("source", source), ("target", target)):
+        if row[side] not in labels:
+            raise InputError(f"{where}: {side} label {row[side]!r} does not exist; there are {', '.join(labels)}.")
     code = row["code"]
     if not (code.isascii() and code.isdigit()):
         raise InputError(f"{where}: code {code!r} is no SNOMED CT code, which is a number.")
@@ -223,11 +223,11 @@ def _check_row(path: Path, line: int, row: dict[str, str], source: Sequence[str]
 
 def _by_concept(dataset: str, labels: Iterable[str]) -> dict[str, list[Coded]]:
     wanted = set(labels)
-    found: dict[str, list[Coded]] = {}
+    by_concept: dict[str, list[Coded]] = {}
     for coded in coded_labels(dataset):
         if coded.label in wanted:
-            found.setdefault(coded.concept, []).append(coded)
-    return found
+            by_concept.setdefault(coded.concept, []).append(coded)
+    return by_concept
 
 
 def _origin(dataset: str, coded: Coded) -> str:
@@ -235,15 +235,15 @@ def _origin(dataset: str, coded: Coded) -> str:
 
 
 def _unmapped(dataset: str, labels: Sequence[str], shared: set[str], other: str) -> dict[str, str]:
-    found = {}
+    reasons = {}
     for label in labels:
         codes = list(dict.fromkeys(coded.concept for coded in coded_labels(dataset) if coded.label == label))
         if not codes:
-            found[label] = _without_code(dataset, label)
+            reasons[label] = _without_code(dataset, label)
         elif not shared.intersection(codes):
             listed = ", ".join(codes)
-            found[label] = f"{other} has no label of {listed} ({concepts()[codes[0]]}){_taken(dataset, label, other)}"
-    return found
+            reasons[label] = f"{other} has no label of {listed} ({concepts()[codes[0]]}){_taken(dataset, label, other)}"
+    return reasons
 
 
 def _without_code(dataset: str, label: str) -> str:

@@ -1,7 +1,4 @@
-"""The figure of a transfer: AUROC of every concept at home and on the other dataset, with intervals.
-
-`ecg-eval transfer`: the trained head of a run scored on another dataset, through a map of labels.
-"""
+"""`ecg-eval transfer`: the trained head of a run scored on another dataset, through a map of labels."""
 
 from __future__ import annotations
 
@@ -21,15 +18,15 @@ from dataset_scripts.core.extent import RECORDS
 from dataset_scripts.core.labels import label_matrix
 from ecg_hub.catalog import by_model_type
 from ecg_hub.errors import DataError, EcgHubError, InputError, unknown_name
-from eval_harness.analyses.cka.plot import write_figure
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.trained import Trained, find_one, ids_digest, open_split, open_trained, part_of, stored_runs
 from eval_harness.analyses.transfer.harmonise import LabelMap, map_labels, prevalence_flag, read_map
 from eval_harness.analyses.transfer.schema import MappedLabel, TransferResult, TransferTask
+from eval_harness.config.options import ReopenOptions
 from eval_harness.data.records import Datasets
 from eval_harness.data.windows import Split, evenly_spaced
-from eval_harness.results.contamination import declared, own_train_only, state
-from eval_harness.results.folders import own_folder
+from eval_harness.results.contamination import config_train_only, declared, state
+from eval_harness.results.folders import locked_folder
 from eval_harness.results.predictions import Predictions, read_predictions, write_predictions
 from eval_harness.results.runfile import environment
 from eval_harness.results.schema import LabelResult, PredictionsFile, utc_now
@@ -38,71 +35,53 @@ from eval_harness.tasks.registry import datasets as known_datasets
 from eval_harness.tasks.task import Task
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 
 FOLDER = "transfer"
 Float = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class TransferOptions:
-    """What is scored on what.
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions(ReopenOptions):
+    """What is moved where; results go to FOLDER/transfer.
 
     Attributes:
-        folder: a result folder of `ecg-eval run --save-model`.
         to: name of the other dataset.
         tasks: tasks of the run; () takes all of classes whose head was kept.
-        output: where results go; default FOLDER/transfer.
         column: label column of the other dataset.
         split: of the other dataset; none of it was trained on.
-        records: at most this many records of it, evenly spaced.
         label_map: the user's CSV file instead of the tables.
-        resamples: bootstrap replicates; None takes those of the run.
-        model: where the encoder is, of a run whose encoder is not the hub's; None takes what the run names.
     """
 
-    folder: Path
     to: str
     tasks: tuple[str, ...] = ()
-    output: Path | None = None
     column: str = "label_all"
     split: str = "test"
-    records: int | None = None
     label_map: Path | None = None
-    resamples: int | None = None
-    model: str | None = None
-    data_root: str = ""
-    include: tuple[Path, ...] = ()
-    overwrite: bool = False
-    quiet: bool = False
-    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
-        if self.records is not None and self.records < 1:
-            raise InputError(f"records is {self.records!r}: it must be at least 1.")
-        if self.resamples is not None and self.resamples < 1:
-            raise InputError(f"resamples is {self.resamples!r}: it must be at least 1.")
-        known = known_datasets(self.include)
-        if self.to not in known:
-            raise unknown_name("dataset", self.to, known, "See `ecg-hub data ls`.")
+        super().__post_init__()
+        datasets = known_datasets(self.include)
+        if self.to not in datasets:
+            raise unknown_name("dataset", self.to, datasets, "See `ecg-hub data ls`.")
 
 
 def run_transfer(options: TransferOptions) -> list[TransferResult]:
     """Score the trained heads of a result folder on another dataset; one result per training run."""
-    found = find_one(options.folder)
-    names = stored_runs(found)
-    there = {result.task: result.run for result in found.results.values() if result.run in names}
+    run_folder = find_one(options.folder)
+    names = stored_runs(run_folder)
+    there = {result.task: result.run for result in run_folder.results.values() if result.run in names}
     for task in options.tasks:
         if task not in there:
             raise unknown_name("task of this run", task, there)
     wanted = dict.fromkeys(there[task] for task in options.tasks or there)
-    output = options.output or found.folder / FOLDER
+    output = options.output or run_folder.folder / FOLDER
     results = []
-    with own_folder(output):
+    with locked_folder(output):
         for name in wanted:
-            trained = open_trained(found, name, options.data_root, options.include, options.model, **options.others)
+            trained = open_trained(run_folder, name, **options.open_options)
             tasks = [task for task in trained.tasks if not options.tasks or task.name in options.tasks]
             results.append(_analyse(trained, tasks, options, output / f"transfer_{name}_to_{options.to}.json"))
     return results
@@ -206,8 +185,8 @@ def joined(values: Float, names: Sequence[str], groups: Sequence[Sequence[str]])
         names: of the columns.
         groups: names of the columns of each group.
     """
-    place = {name: column for column, name in enumerate(names)}
-    return np.stack([values[:, [place[name] for name in group]].max(axis=1) for group in groups], axis=1)
+    column_of = {name: column for column, name in enumerate(names)}
+    return np.stack([values[:, [column_of[name] for name in group]].max(axis=1) for group in groups], axis=1)
 
 
 def _scored(
@@ -305,8 +284,8 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
     entry = by_model_type(trained.classifier.config.model_type)
     untrained = "random" in (settings.model.id.partition(":")[0], settings.model.origin) or settings.mode == "scratch"
     unnamed = settings.model.origin in ("own", "unverified")
-    known = settings.model.pretraining_corpora if unnamed else declared(trained.classifier.config, entry)
-    corpora = [] if untrained else known
+    stated = settings.model.pretraining_corpora if unnamed else declared(trained.classifier.config, entry)
+    corpora = [] if untrained else stated
     links = sorted({(link.code, *link.source, "=", *link.target) for found in maps.values() for link in found.links})
     decides: dict[str, Any] = {
         "run": trained.found.run.fingerprint,
@@ -334,53 +313,5 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
         column=options.column,
         split=options.split,
         records=len(target.split),
-        contamination=state(corpora, options.to, own_train_only(trained.classifier.config), target.data.fingerprint),
+        contamination=state(corpora, options.to, config_train_only(trained.classifier.config), target.data.fingerprint),
     )
-
-
-HOME, AWAY, CHANCE = "#59636e", "#0072b2", 0.5
-ROW_INCH = 0.3
-
-
-def dumbbells(result: TransferResult, task: str) -> Figure:
-    """Draw one task of a result."""
-    from matplotlib.figure import Figure
-
-    found = result.tasks[task]
-    rows = len(found.per_label)
-    figure = Figure(figsize=(8.0, 1.6 + ROW_INCH * rows), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    sides = (
-        (found.per_label_at_home, -0.14, HOME, "s", f"{result.source} (its own test records)"),
-        (found.per_label, 0.14, AWAY, "o", f"{result.target} ({result.records:,} records)"),
-    )
-    for labels, shift, colour, mark, name in sides:
-        drawn = [(place + shift, label.auroc) for place, label in enumerate(labels) if label.auroc is not None]
-        points = [(place, auroc.point) for place, auroc in drawn if auroc.point is not None]
-        axes.plot([x for _, x in points], [y for y, _ in points], mark, color=colour, markersize=4, label=name)
-        for place, auroc in drawn:
-            if auroc.low is not None and auroc.high is not None:
-                axes.plot([auroc.low, auroc.high], [place, place], color=colour, linewidth=1.2)
-    axes.axvline(CHANCE, color="#999999", linestyle=":", linewidth=0.9)
-    axes.set_yticks(range(rows), [_name(label) for label in found.per_label], fontsize=7)
-    axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_xlabel(f"AUROC, 95 % interval; positives are those of {result.target}", fontsize=8)
-    axes.tick_params(axis="x", labelsize=7)
-    axes.grid(axis="x", alpha=0.3, linewidth=0.5)
-    figure.suptitle(f"{result.model.id}, {result.mode}, {task}", fontsize=10, x=0.01, ha="left")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", fontsize=7, ncols=2, frameon=False)
-    return figure
-
-
-def write_dumbbells(result: TransferResult, folder: Path) -> list[Path]:
-    """Write the figure of every finished task as SVG and PNG; return the files."""
-    return [
-        path
-        for task, found in result.tasks.items()
-        if found.status == "done"
-        for path in write_figure(dumbbells(result, task), folder / f"transfer_{task}_to_{result.target}")
-    ]
-
-
-def _name(label: LabelResult) -> str:
-    return f"{label.label} ({label.positives:,} positive)" if label.positives is not None else label.label

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from eval_harness.analyses.files import Analysis
+from eval_harness.analyses.files import Analysis, interval_text
+from eval_harness.metrics.registry import MACRO_AUROC
 from eval_harness.results.contamination import State
 from eval_harness.results.schema import Count, Estimate, LabelResult, ModelInfo, PredictionsFile, Strict, Subgroup
 
@@ -77,3 +78,33 @@ class TransferResult(Analysis):
     contamination: State
     predictions: PredictionsFile | None = None
     tasks: dict[str, TransferTask] = Field(default_factory=dict)
+
+
+def concept_rows(result: TransferResult, task: str) -> list[dict[str, object]]:
+    """One row per concept and one for the macro mean."""
+    scored = result.tasks[task]
+    rows: list[dict[str, object]] = []
+    for mapped, away, home in zip(scored.mapped, scored.per_label, scored.per_label_at_home, strict=True):
+        rows.append(
+            {
+                "concept": mapped.name,
+                "code": mapped.code,
+                result.source: " + ".join(mapped.source),
+                result.target: " + ".join(mapped.target),
+                "who links them": ", ".join(dict.fromkeys(_who(origin) for origin in mapped.origins)),
+                "positives": away.positives,
+                "AUROC": interval_text(away.auroc),
+                "at home": interval_text(home.auroc),
+                "sensitivity": interval_text(away.sensitivity),
+                "specificity": interval_text(away.specificity),
+            }
+        )
+    means = {"AUROC": MACRO_AUROC, "sensitivity": "macro_sensitivity", "specificity": "macro_specificity"}
+    last: dict[str, object] = dict.fromkeys(rows[0]) | {"concept": "macro mean"}
+    last |= {column: interval_text(scored.metrics[metric]) for column, metric in means.items()}
+    return [*rows, last | {"at home": interval_text(scored.at_home[MACRO_AUROC])}]
+
+
+def _who(origin: str) -> str:
+    """The last part of "label: code, who says so"."""
+    return origin.partition(": ")[2].partition(", ")[2]

@@ -11,9 +11,6 @@ from ecg_hub.errors import unknown_name
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.cli.eval import run as run_verb
-from eval_harness.config.options import parse_fraction
-
-OWN = ("preview", "depth", "weights", "fractions", "json")
 
 
 def register(verbs: Any) -> None:
@@ -40,31 +37,29 @@ def ablation_of(args: argparse.Namespace) -> Any:
     """The study that the words ask for."""
     from eval_harness.analyses.ablation.run import SWITCH, WEIGHTS, Ablation
 
-    merged = run_verb.gather(args)
-    own = {name: merged.pop(name) for name in OWN if name in merged}
-    merged.setdefault("mode", ["post_train"])
-    merged.setdefault("output", Path("ablation"))
+    given = vars(args)
     return Ablation(
-        options=run_verb.options_from(merged),
-        previews=_switches("preview", own.get("preview"), SWITCH),
-        depths=_switches("depth", own.get("depth"), SWITCH),
-        weights=_switches("weights", own.get("weights"), WEIGHTS),
-        fractions=tuple(parse_fraction(text) for text in split_commas(own.get("fractions"))) or (1.0, 0.3, 0.1),
+        options=run_verb.options_from({"mode": ["post_train"], "output": Path("ablation"), **run_verb.gather(args)}),
+        previews=_switches("preview", given.get("preview"), SWITCH),
+        depths=_switches("depth", given.get("depth"), SWITCH),
+        weights=_switches("weights", given.get("weights"), WEIGHTS),
+        fractions=run_verb.fractions(args) or (1.0, 0.3, 0.1),
     )
 
 
-def _switches(name: str, given: Any, known: dict[str, bool]) -> tuple[bool, ...]:
-    words = split_commas(given) or tuple(known)
-    for word in words:
-        if word not in known:
-            raise unknown_name(f"value of --{name}", word, known)
-    return tuple(known[word] for word in words)
+def _switches(name: str, given: Any, switches: dict[str, bool]) -> tuple[bool, ...]:
+    chosen = split_commas(given) or tuple(switches)
+    for switch in chosen:
+        if switch not in switches:
+            raise unknown_name(f"value of --{name}", switch, switches)
+    return tuple(switches[switch] for switch in chosen)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the study; prints the table."""
-    from eval_harness.analyses.ablation.run import PLOT_FILE, RESULT_FILE, planned, run_ablation
-    from eval_harness.analyses.study_results import ablation_rows, reasons
+    from eval_harness.analyses.ablation.run import PLOT_FILE, planned, run_ablation
+    from eval_harness.analyses.ablation.schema import RESULT_FILE, ablation_rows
+    from eval_harness.analyses.studies import reasons
     from eval_harness.runner.run import exit_code
 
     study = ablation_of(args)

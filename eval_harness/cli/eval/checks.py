@@ -51,8 +51,8 @@ def run_verify(args: argparse.Namespace) -> int:
     from eval_harness.results.verify import verdict, verify
     from eval_harness.tasks.registry import tasks
 
-    known = tasks(split_commas(args.include))
-    checks = [check for run in find_runs(args.runs) for check in verify(run, known)]
+    by_name = tasks(split_commas(args.include))
+    checks = [check for run in find_runs(args.runs) for check in verify(run, by_name)]
     if args.json:
         print(json.dumps([asdict(check) for check in checks], indent=1, ensure_ascii=False))
         return verdict(checks)

@@ -48,9 +48,9 @@ def register(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare; prints one row per stage and where the files lie."""
-    from eval_harness.analyses.cka.plot import write_heat_maps
+    from eval_harness.analyses.cka.report import write_heat_maps
     from eval_harness.analyses.cka.run import CkaOptions, run_cka
-    from eval_harness.analyses.tables import stage_rows
+    from eval_harness.analyses.cka.schema import stage_rows
 
     models = split_commas(args.model)
     if not models:

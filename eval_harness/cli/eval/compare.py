@@ -53,25 +53,25 @@ def run_compare(args: argparse.Namespace) -> int:
     from eval_harness.results.folders import find_runs
 
     compared = list(_comparisons(find_runs(args.runs), args))
-    found = [comparison for comparison, _ in compared]
+    comparisons = [comparison for comparison, _ in compared]
     if args.json:
-        print(json.dumps([_defined(asdict(comparison)) for comparison in found], indent=1, ensure_ascii=False))
+        print(json.dumps([_defined(asdict(comparison)) for comparison in comparisons], indent=1, ensure_ascii=False))
         return 0
     print_table([row for comparison, results in compared for row in rank_rows(comparison, results)], title="ranks")
     if args.pairs:
         print()
-        print_table([row for comparison in found for row in pair_rows(comparison)], title="pairs")
-    for line in reading(found):
+        print_table([row for comparison in comparisons for row in pair_rows(comparison)], title="pairs")
+    for line in reading(comparisons):
         print(line)
     return 0
 
 
-def reading(found: Sequence[Comparison]) -> list[str]:
+def reading(comparisons: Sequence[Comparison]) -> list[str]:
     """Say how many pairs were compared, by what they were resampled and what a rank means."""
     from eval_harness.results.comparison import ALPHA
 
-    number = sum(len(comparison.pairs) for comparison in found)
-    units = [f"{comparison.task}: {comparison.resampled}" for comparison in found]
+    number = sum(len(comparison.pairs) for comparison in comparisons)
+    units = [f"{comparison.task}: {comparison.resampled}" for comparison in comparisons]
     lines = [
         f"{number} {'pair' if number == 1 else 'pairs'}; {'; '.join(units)}.",
         f"Models of one rank are not distinguished from the best of it: p (Holm), adjusted for all pairs of a task, is "
@@ -79,7 +79,7 @@ def reading(found: Sequence[Comparison]) -> list[str]:
         "As published: the unadjusted 95 % interval of the difference decides; of several equal models the best is "
         "then often separated (of eight on half of the tasks).",
     ]
-    if any(c.unit == "record" and c.patients is not None and c.patients < c.records for c in found):
+    if any(c.unit == "record" and c.patients is not None and c.patients < c.records for c in comparisons):
         lines.append(
             "Records of one patient are not independent: drawn by record, equal models differ more often than said "
             "here; --by patient draws patients."
@@ -92,7 +92,7 @@ def _comparisons(runs: list[ResultFolder], args: argparse.Namespace) -> Any:
     from eval_harness.tasks.registry import expand, tasks
 
     include = split_commas(args.include)
-    known = tasks(include)
+    by_name = tasks(include)
     wanted = {task.name for task in expand(args.tasks, include)} if args.tasks else None
     by_task: dict[str, dict[str, ResultFolder]] = defaultdict(dict)
     for run in runs:
@@ -105,11 +105,11 @@ def _comparisons(runs: list[ResultFolder], args: argparse.Namespace) -> Any:
         there = ", ".join(sorted(by_task)) or "none"
         raise InputError(f"No task was done by two of these {len(runs)} runs. Done by one: {there}.")
     for task, group in shared.items():
-        if task not in known:
+        if task not in by_name:
             raise ResultError(f"Task {task!r} is not known here; pass its file by --include.")
         predictions = {name: run.predictions(run.results[task]) for name, run in group.items()}
-        found = compare_models(known[task], predictions, args.metric, args.resamples, by=args.by)
-        yield found, {name: run.results[task] for name, run in group.items()}
+        comparison = compare_models(by_name[task], predictions, args.metric, args.resamples, by=args.by)
+        yield comparison, {name: run.results[task] for name, run in group.items()}
 
 
 def rank_rows(comparison: Comparison, results: Mapping[str, Result]) -> list[dict[str, object]]:

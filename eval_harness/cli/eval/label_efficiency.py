@@ -11,9 +11,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.cli.eval import run as run_verb
-from eval_harness.config.options import parse_fraction
 
-OWN = ("fractions", "subset_seeds", "baseline", "baseline_mode", "ratio_at", "nested", "all_records", "json")
 DEFAULT_TASK = "ptbxl_label_efficiency"
 DEFAULT_OUTPUT = Path("label_efficiency")
 
@@ -44,40 +42,37 @@ def register(verbs: Any) -> None:
 
 def study_of(args: argparse.Namespace) -> Any:
     """The study that the words ask for."""
-    from eval_harness.analyses.label_efficiency.study import FRACTIONS, Study
+    from eval_harness.analyses.label_efficiency.run import FRACTIONS, Study
     from eval_harness.config.options import TrainSubset
 
-    merged = run_verb.gather(args)
-    own = {name: merged.pop(name) for name in OWN if name in merged}
-    merged.setdefault("tasks", [DEFAULT_TASK])
-    merged.setdefault("mode", ["finetune"])
-    merged.setdefault("output", DEFAULT_OUTPUT)
-    whole = bool(own.get("all_records"))
-    baseline = own.get("baseline", "s4")
+    given, defaults = vars(args), {"tasks": [DEFAULT_TASK], "mode": ["finetune"], "output": DEFAULT_OUTPUT}
+    whole = bool(given.get("all_records"))
+    baseline = given.get("baseline", "s4")
     return Study(
-        options=run_verb.options_from(merged),
-        fractions=tuple(parse_fraction(text) for text in split_commas(own.get("fractions"))) or FRACTIONS,
-        subset_seeds=_numbers("--subset-seeds", own.get("subset_seeds"), int) or (0,),
-        subset=TrainSubset(nested=bool(own.get("nested")), one_record_per_patient=not whole, validation=not whole),
-        baseline=None if baseline == "none" else (baseline, own.get("baseline_mode", "scratch")),
-        ratio_at=_numbers("--ratio-at", own.get("ratio_at"), float),
+        options=run_verb.options_from({**defaults, **run_verb.gather(args)}),
+        fractions=run_verb.fractions(args) or FRACTIONS,
+        subset_seeds=_numbers("--subset-seeds", given.get("subset_seeds"), int) or (0,),
+        subset=TrainSubset(nested=bool(given.get("nested")), one_record_per_patient=not whole, validation=not whole),
+        baseline=None if baseline == "none" else (baseline, given.get("baseline_mode", "scratch")),
+        ratio_at=_numbers("--ratio-at", given.get("ratio_at"), float),
     )
 
 
 def _numbers(option: str, given: Any, kind: Any) -> tuple[Any, ...]:
-    words = split_commas(given)
+    texts = split_commas(given)
     try:
-        found = tuple(kind(word) for word in words)
+        numbers = tuple(kind(text) for text in texts)
     except ValueError as error:
-        raise InputError(f"{option} is {','.join(words)!r}: give numbers, for example {option} 1,2.") from error
-    if any(not value >= 0 for value in found) or (kind is float and any(not 1 <= value < 1e12 for value in found)):
-        raise InputError(f"{option} is {','.join(words)!r}: too small, or no number.")
-    return found
+        raise InputError(f"{option} is {','.join(texts)!r}: give numbers, for example {option} 1,2.") from error
+    if any(not value >= 0 for value in numbers) or (kind is float and any(not 1 <= value < 1e12 for value in numbers)):
+        raise InputError(f"{option} is {','.join(texts)!r}: too small, or no number.")
+    return numbers
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the study; prints points, curves and ratios."""
-    from eval_harness.analyses.label_efficiency.study import PLOT_FILE, RESULT_FILE, planned, run_study
+    from eval_harness.analyses.label_efficiency.run import PLOT_FILE, planned, run_study
+    from eval_harness.analyses.label_efficiency.schema import RESULT_FILE
     from eval_harness.analyses.studies import fraction_name
     from eval_harness.runner.run import exit_code
 
@@ -100,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(content: dict[str, Any]) -> None:
-    from eval_harness.analyses.study_results import curve_rows, point_rows, ratio_rows, reasons
+    from eval_harness.analyses.label_efficiency.schema import curve_rows, point_rows, ratio_rows
+    from eval_harness.analyses.studies import reasons
 
     print_table(point_rows(content), title="points")
     print()

@@ -27,9 +27,9 @@ def register(verbs: Any) -> None:
         description="Read a results repository, check every entry, compute again what has predictions, and write one "
         "static page with its numbers as JSON. See docs/leaderboard.md.",
     )
-    place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--repo", metavar="ORG/NAME", help="results dataset on the hub at $HF_ENDPOINT")
-    place.add_argument("--folder", type=Path, metavar="DIR", help="the same files in a folder; asks no network")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--repo", metavar="ORG/NAME", help="results dataset on the hub at $HF_ENDPOINT")
+    source.add_argument("--folder", type=Path, metavar="DIR", help="the same files in a folder; asks no network")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the page")
     parser.add_argument("--check", action="store_true", help="exit with 1 when an entry is refused; needs no --output")
     parser.add_argument("--space", metavar="ORG/NAME", help="send the page to this static Space")

@@ -66,20 +66,20 @@ def run_describe(args: argparse.Namespace) -> int:
     if args.name == TRIVIAL:
         print(json.dumps(BASELINE, indent=1)) if args.json else print_pairs(BASELINE)
         return 0
-    found = [
+    described = [
         (kind, item)
         for kind in ("tasks", "suites", "datasets", "modes")
         for item in LISTS[kind](include)[1]
         if item["name"] == args.name
     ]
-    if not found:
+    if not described:
         kinds = ("tasks", "suites", "datasets", "modes")
         names = [TRIVIAL, *(item["name"] for kind in kinds for item in LISTS[kind](include)[1])]
         raise unknown_name("name", args.name, {*names, *_model_names()}, "See `ecg-eval ls`.")
     if args.json:
-        print(json.dumps([{"what": kind.removesuffix("s"), **item} for kind, item in found], indent=1, default=str))
+        print(json.dumps([{"what": kind.removesuffix("s"), **item} for kind, item in described], indent=1, default=str))
         return 0
-    for i, (kind, item) in enumerate(found):
+    for i, (kind, item) in enumerate(described):
         if i:
             print()
         print_pairs(_task_pairs(args.name, include) if kind == "tasks" else _pairs(kind, item))
@@ -97,7 +97,7 @@ def run_validate(args: argparse.Namespace) -> int:
 
 
 def _tasks(include: tuple[str, ...]) -> Listing:
-    found = tasks(include).values()
+    listed = tasks(include).values()
     rows = [
         {
             "task": task.name,
@@ -107,9 +107,9 @@ def _tasks(include: tuple[str, ...]) -> Listing:
             "run": task.run,
             "category": CATEGORIES[task.category],
         }
-        for task in found
+        for task in listed
     ]
-    return rows, [task.model_dump() for task in found]
+    return rows, [task.model_dump() for task in listed]
 
 
 def _suites(include: tuple[str, ...]) -> Listing:
@@ -147,7 +147,7 @@ def _models(include: tuple[str, ...]) -> Listing:
 
 
 def _datasets(include: tuple[str, ...]) -> Listing:
-    found = datasets(include)
+    listed = datasets(include)
     fields = (
         "name", "title", "versions", "sampling_rates", "access", "redistribution", "licence", "label_columns", "folds",
         "page", "citation",
@@ -162,9 +162,9 @@ def _datasets(include: tuple[str, ...]) -> Listing:
             "tasks": sum(task.dataset == dataset.name for task in tasks(include).values()),
             "page": dataset.page,
         }
-        for dataset in found.values()
+        for dataset in listed.values()
     ]
-    return rows, [{field: getattr(dataset, field) for field in fields} for dataset in found.values()]
+    return rows, [{field: getattr(dataset, field) for field in fields} for dataset in listed.values()]
 
 
 def _rate(dataset: Any) -> str:
@@ -192,9 +192,9 @@ LISTS: dict[str, Callable[[tuple[str, ...]], Listing]] = {
 
 
 def _task_pairs(name: str, include: tuple[str, ...]) -> dict[str, object]:
-    known = tasks(include)
-    task, dataset = known[name], datasets(include)[known[name].dataset]
-    shared = [other.name for other in known.values() if other.run == task.run and other.name != task.name]
+    by_name = tasks(include)
+    task, dataset = by_name[name], datasets(include)[by_name[name].dataset]
+    shared = [other.name for other in by_name.values() if other.run == task.run and other.name != task.name]
     run = f"{task.run}, shared with {', '.join(shared)}" if shared else task.run
     pairs: dict[str, object] = {
         "task": f"{task.title} ({task.name}), version {task.version}",

@@ -44,10 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 all rows done, 1 a row failed or was skipped, 2 wrong usage."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0].startswith("-") and words[0] not in ("-h", "--help"):
-        words.insert(0, "run")
-    return start(build_parser(), words)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
+        arguments.insert(0, "run")
+    return start(build_parser(), arguments)
 
 
 if __name__ == "__main__":

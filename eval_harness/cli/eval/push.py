@@ -27,9 +27,9 @@ def register(verbs: Any) -> None:
         "What is there already stays as it is; a result that does not pass refuses all. See docs/leaderboard.md.",
     )
     parser.add_argument("--results", nargs="+", required=True, metavar="RUN", help="result folders, or folders above")
-    place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--repo", metavar="ORG/NAME", help="results dataset on the hub at $HF_ENDPOINT")
-    place.add_argument("--folder", type=Path, metavar="DIR", help="results in a plain folder, without a hub")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--repo", metavar="ORG/NAME", help="results dataset on the hub at $HF_ENDPOINT")
+    target.add_argument("--folder", type=Path, metavar="DIR", help="results in a plain folder, without a hub")
     parser.add_argument("--create-pr", action="store_true", help="propose a pull request instead of committing")
     parser.add_argument("--dry-run", action="store_true", help="check everything, say what would be sent, send nothing")
     parser.add_argument(
@@ -55,21 +55,21 @@ def run_push(args: argparse.Namespace) -> int:
     from eval_harness.results.folders import find_runs
     from eval_harness.tasks.registry import tasks
 
-    known = tasks()
+    tasks_by_name = tasks()
     runs = find_runs(split_commas(args.results))
-    submission = prepare(runs, known, synthetic=args.allow_synthetic, predictions=args.with_predictions)
+    submission = prepare(runs, tasks_by_name, synthetic=args.allow_synthetic, predictions=args.with_predictions)
     repository: Repository = (
         HubRepository(check_id(args.repo), "dataset") if args.repo else FolderRepository(args.folder)
     )
     sent = push(
         submission,
         repository,
-        known.values(),
+        tasks_by_name.values(),
         replace=args.replace,
         request=args.create_pr,
         dry_run=args.dry_run,
     )
-    of_model = _to_model(args, submission, repository, known) if args.model_repo else None
+    of_model = _to_model(args, submission, repository, tasks_by_name) if args.model_repo else None
     if args.json:
         print(json.dumps(_content(submission, sent, of_model, args.dry_run), indent=1, ensure_ascii=False))
     else:
@@ -79,13 +79,13 @@ def run_push(args: argparse.Namespace) -> int:
     return 0
 
 
-def _to_model(args: argparse.Namespace, submission: Submission, repository: Repository, known: Any) -> Outcome:
+def _to_model(args: argparse.Namespace, submission: Submission, repository: Repository, tasks_by_name: Any) -> Outcome:
     from ecg_hub.hub.client import HubRepository, check_id
     from eval_harness.publish.model_repo import update_model_repo
 
     return update_model_repo(
         list(submission.results.values()),
-        known,
+        tasks_by_name,
         HubRepository(check_id(args.model_repo)),
         args.repo or args.folder.name,
         repository.link,

@@ -58,7 +58,7 @@ def run_report(args: argparse.Namespace) -> int:
     if not args.runs and not analyses:
         raise InputError("Nothing was named: give result folders, or --analyses DIR.")
     written = write_report(find_content(args.runs, analyses), args.output.expanduser(), options, quiet=args.json)
-    found = {
+    facts = {
         "file": str(written.path),
         "bytes": written.size,
         "runs": written.runs,
@@ -68,7 +68,7 @@ def run_report(args: argparse.Namespace) -> int:
         "analyses": written.analyses,
     }
     if args.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
         size = f"{written.size / 1e3:,.0f} kB"
         counts = f"{written.runs} runs, {written.tasks} tasks, {written.results} results, {written.ecgs} ECGs"

@@ -10,6 +10,8 @@ from typing import Any
 
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.cli.options import add_arguments, read_values
+from eval_harness.config.options import ReopenOptions
 
 
 def register(verbs: Any) -> None:
@@ -35,51 +37,38 @@ def register(verbs: Any) -> None:
 
 def add_reopening(parser: argparse.ArgumentParser) -> None:
     """Add the options of a verb that reopens a run."""
-    parser.add_argument(
-        "--data-root", metavar="DIR", help="the datasets (default: $ECG_DATA_ROOT; mock runs need none)"
-    )
-    parser.add_argument("--model", metavar="M", help="the run's encoder, where it is a Python object or has moved")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
-    parser.add_argument("--num-workers", type=int, metavar="N", help="processes that read (default: 0)")
-    parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
-    parser.add_argument("--include", action="append", metavar="PATH", help="your own task files or folders of them")
-    parser.add_argument("--overwrite", action="store_true", help="discard a result made with other settings")
+    add_arguments(parser, ReopenOptions)
     add_json_flag(parser)
 
 
 def reopening(args: argparse.Namespace) -> dict[str, Any]:
-    """What `add_reopening` gave, as keywords of the options of an analysis."""
-    names = ("device", "num_workers", "cache_dir")
+    """The fields of `ReopenOptions` that the command line gave."""
     return {
-        "model": args.model,
-        "data_root": args.data_root or os.environ.get("ECG_DATA_ROOT", ""),
-        "include": tuple(Path(path) for path in split_commas(args.include)),
-        "overwrite": args.overwrite,
+        "folder": Path(args.folder).expanduser(),
+        "output": args.output.expanduser() if args.output else None,
+        "records": args.records,
+        "resamples": args.resamples,
         "quiet": args.json,
-        "others": {name: getattr(args, name) for name in names if getattr(args, name) is not None},
+        "data_root": os.environ.get("ECG_DATA_ROOT", ""),
+        **read_values(ReopenOptions, vars(args)),
     }
 
 
 def run(args: argparse.Namespace) -> int:
     """Score; prints one row per condition and where the files lie."""
-    from eval_harness.analyses.robustness.plot import write_curves
+    from eval_harness.analyses.robustness.report import write_curves
     from eval_harness.analyses.robustness.run import FOLDER, RobustnessOptions, run_robustness
-    from eval_harness.analyses.tables import condition_rows
+    from eval_harness.analyses.robustness.schema import condition_rows
 
-    folder = Path(args.folder).expanduser()
     options = RobustnessOptions(
-        folder=folder,
-        output=args.output.expanduser() if args.output else None,
         wanted=split_commas(args.corruptions),
         runs=split_commas(args.runs),
-        records=args.records,
         seed=args.seed,
         mains_hz=args.mains,
-        resamples=args.resamples,
         **reopening(args),
     )
     results = run_robustness(options)
-    output = options.output or folder / FOLDER
+    output = options.output or options.folder / FOLDER
     files = [path for result in results for path in write_curves(result, output)]
     if args.json:
         print(json.dumps([result.model_dump(mode="json") for result in results], indent=1))

@@ -39,23 +39,19 @@ def register(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score; prints one row per concept, what is not mapped, and where the files lie."""
-    from eval_harness.analyses.transfer.run import FOLDER, TransferOptions, run_transfer, write_dumbbells
+    from eval_harness.analyses.transfer.report import write_dumbbells
+    from eval_harness.analyses.transfer.run import FOLDER, TransferOptions, run_transfer
 
-    folder = Path(args.folder).expanduser()
     options = TransferOptions(
-        folder=folder,
         to=args.to,
         tasks=split_commas(args.tasks),
-        output=args.output.expanduser() if args.output else None,
         column=args.column,
         split=args.split,
-        records=args.records,
         label_map=args.map,
-        resamples=args.resamples,
         **reopening(args),
     )
     results = run_transfer(options)
-    output = options.output or folder / FOLDER
+    output = options.output or options.folder / FOLDER
     files = [path for result in results for path in write_dumbbells(result, output)]
     failed = [task for result in results for task in result.tasks.values() if task.status == "failed"]
     if args.json:
@@ -68,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(result: TransferResult) -> None:
-    from eval_harness.analyses.tables import concept_rows
+    from eval_harness.analyses.transfer.schema import concept_rows
 
     for name, task in result.tasks.items():
         print(f"{name}: {result.source} -> {result.target}, {result.records} records, {result.contamination}")

@@ -50,9 +50,9 @@ def run_bench(args: argparse.Namespace) -> int:
     from ecg_hub.inference.bench import bench, rows
 
     costs = []
-    for place, name in enumerate(names, start=1):
+    for number, name in enumerate(names, start=1):
         if len(names) > 1:
-            print(f"{place}/{len(names)} {name}", file=sys.stderr)
+            print(f"{number}/{len(names)} {name}", file=sys.stderr)
         costs.append(
             bench(
                 name,

@@ -128,9 +128,9 @@ def _add_plot(verbs: Any) -> None:
 
 def _where(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where records come from."""
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--data-dir", metavar="DIR", help="the raw folder")
-    place.add_argument("--mock", action="store_true", help=f"a synthetic tree of {MOCK_RECORDS:,} records instead")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--data-dir", metavar="DIR", help="the raw folder")
+    source.add_argument("--mock", action="store_true", help=f"a synthetic tree of {MOCK_RECORDS:,} records instead")
     parser.add_argument("--cache-dir", metavar="DIR", help="where stores and synthetic trees are kept")
     parser.add_argument("--sampling-rate", type=int, metavar="HZ", help="where the data come at several rates")
 
@@ -270,8 +270,8 @@ def _pairs(dataset: ECGDataset) -> dict[str, object]:
 
 def _label_columns(dataset: ECGDataset) -> list[str]:
     """Return the label columns with the number of their labels where it is known."""
-    known = dataset.releases[0].label_numbers if dataset.releases else {}
-    return [f"{name} ({known[name]} labels)" if name in known else name for name in dataset.label_columns]
+    numbers = dataset.releases[0].label_numbers if dataset.releases else {}
+    return [f"{name} ({numbers[name]} labels)" if name in numbers else name for name in dataset.label_columns]
 
 
 def _paragraphs(dataset: ECGDataset) -> dict[str, list[str]]:

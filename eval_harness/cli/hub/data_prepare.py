@@ -92,20 +92,20 @@ def fetch(args: argparse.Namespace) -> None:
         print(f"without a published checksum: {', '.join(done.unchecked)}", file=sys.stderr)
 
 
-def parse_thresholds(words: list[str]) -> dict[str, Any]:
+def parse_thresholds(given: list[str]) -> dict[str, Any]:
     """Return the options `--threshold NAME=VALUE`, values read as in YAML (10, true, 0.5)."""
-    found: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
+    thresholds: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise InputError(f"--threshold {word!r}: write NAME=VALUE, for example min_samples=5000.")
+            raise InputError(f"--threshold {text!r}: write NAME=VALUE, for example min_samples=5000.")
         if name == "min_count":
             raise InputError("--threshold min_count: use --min-count.")
         try:
-            found[name] = yaml.safe_load(value)
+            thresholds[name] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise InputError(f"--threshold {word!r}: {value!r} is not a value.") from None
-    return found
+            raise InputError(f"--threshold {text!r}: {value!r} is not a value.") from None
+    return thresholds
 
 
 def summary(prepared: Prepared) -> dict[str, Any]:

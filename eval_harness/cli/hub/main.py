@@ -45,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    return start(build_parser(), words)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return start(build_parser(), arguments)
 
 
 if __name__ == "__main__":

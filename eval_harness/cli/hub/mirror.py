@@ -60,8 +60,8 @@ def run_import(args: argparse.Namespace) -> int:
     folder = args.folder.expanduser()
     chosen = check_mirror(folder, tuple(args.only or ()))
     check_terms(folder, chosen, internal=args.internal)
-    for place, one in targets(chosen, args.namespace).items():
-        print(f"{place}: {len(one.files)} files, {one.size:,} bytes, licence {one.licence or 'not stated'}", flush=True)
+    for repo, one in targets(chosen, args.namespace).items():
+        print(f"{repo}: {len(one.files)} files, {one.size:,} bytes, licence {one.licence or 'not stated'}", flush=True)
     if args.dry_run:
         print(f"nothing was sent to {endpoint()}")
         return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,8 @@ from typing import Any
 import yaml
 
 from eval_harness.cli.common import add_old_name, split_commas
-from eval_harness.pretrain.config import CHOICES, PretrainConfig
+from eval_harness.cli.options import add_arguments, read_values
+from eval_harness.pretrain.config import PretrainConfig
 
 DESCRIPTION = """\
 Pre-train ECG-CPC by its published loss on any of the datasets, an archive of your own, shards, or a dataset on a hub.
@@ -23,9 +23,6 @@ Records of validation and test folds are left out. The same command again contin
   ecg-hub pretrain --data code-15 --data sph --data-root /data/ecg --epochs 20 --output runs/one
   torchrun --nproc_per_node 4 -m eval_harness.cli.hub.main pretrain --data shards/code-15 --output runs/two
   ecg-eval --model runs/one/model --tasks ptbxl_super --data-root /data/ecg"""
-
-KINDS = {"grad_clip": float, "steps": int, "epochs": float}
-"""Type of the numbers that are off by default."""
 
 
 def register(verbs: Any) -> None:
@@ -38,7 +35,8 @@ def register(verbs: Any) -> None:
     )
     _what(parser.add_argument_group("what to train"))
     _data(parser.add_argument_group("data"))
-    _numbers(parser.add_argument_group("numbers (default: the published run)"))
+    numbers = parser.add_argument_group("numbers (default: the published run)")
+    add_arguments(numbers, PretrainConfig, suffix=" (default: {default})")
     _watch(parser.add_argument_group("watching"))
     parser.set_defaults(run=run_pretrain)
 
@@ -82,15 +80,6 @@ def _data(group: Any) -> None:
     group.add_argument("--prefetch", type=int, default=4, metavar="N", help="batches made ready (default: 4)")
 
 
-def _numbers(group: Any) -> None:
-    for item in dataclasses.fields(PretrainConfig):
-        flag, kind = "--" + item.name.replace("_", "-"), KINDS.get(item.name) or type(item.default)
-        text, choices = item.metadata["help"].replace("%", "%%"), CHOICES.get(item.name)
-        shown = "" if item.default is None else f" (default: {item.default})"
-        words: dict[str, Any] = {"choices": choices} if choices else {"metavar": "N"}
-        group.add_argument(flag, type=kind, default=argparse.SUPPRESS, help=text + shown, **words)
-
-
 def _watch(group: Any) -> None:
     group.add_argument("--track", action="append", metavar="T", help="tensorboard or trackio, if installed; repeatable")
     group.add_argument("--probe-task", metavar="TASK", help="score the encoder on this task now and then")
@@ -106,8 +95,7 @@ def _watch(group: Any) -> None:
 
 def run_pretrain(args: argparse.Namespace) -> int:
     """Train; prints where the model is."""
-    names = [item.name for item in dataclasses.fields(PretrainConfig)]
-    config = PretrainConfig(**{name: getattr(args, name) for name in names if hasattr(args, name)})
+    config = PretrainConfig(**read_values(PretrainConfig, vars(args)))
     settings = parse_settings(args.set or ())
     if args.init is None:
         from eval_harness.pretrain.config import architecture
@@ -160,20 +148,20 @@ def _probe(args: argparse.Namespace, data_root: str) -> Any:
     )
 
 
-def parse_settings(words: Sequence[str]) -> dict[str, Any]:
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
     """Changes to a configuration from words KEY=VALUE; values are read as YAML ("prediction_steps=[1, 14]")."""
     from ecg_hub.errors import InputError
 
-    found = {}
-    for word in words:
-        key, sign, value = word.partition("=")
+    settings = {}
+    for text in given:
+        key, sign, value = text.partition("=")
         if not key or not sign:
-            raise InputError(f"--set takes KEY=VALUE, not {word!r}; for example --set hidden_size=128.")
+            raise InputError(f"--set takes KEY=VALUE, not {text!r}; for example --set hidden_size=128.")
         try:
-            found[key.strip().replace("-", "_")] = yaml.safe_load(value)
+            settings[key.strip().replace("-", "_")] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise InputError(f"--set {word!r}: the value cannot be read: {error}") from error
-    return found
+            raise InputError(f"--set {text!r}: the value cannot be read: {error}") from error
+    return settings
 
 
 def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
@@ -183,10 +171,10 @@ def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
     print(f"{last['step']} steps: loss {last['loss']:.3f}, accuracy {accuracy}")
     probes = [row for row in log if row.get("probe", {}).get("point") is not None]
     for row in probes[:1] + probes[1:][-1:]:
-        found = row["probe"]
+        probe = row["probe"]
         print(
-            f"probe {found['task']} {found['mode']} at step {row['step']}: {found['metric']} {found['point']:.4f} "
-            f"[{found['low']:.4f}, {found['high']:.4f}]"
+            f"probe {probe['task']} {probe['mode']} at step {row['step']}: {probe['metric']} {probe['point']:.4f} "
+            f"[{probe['low']:.4f}, {probe['high']:.4f}]"
         )
     print(f"curves: {output / 'curves.png'}\nmodel: {output / 'model'}")
     print(f"score it: ecg-eval --model {output / 'model'} --tasks TASK --data-root DIR", file=sys.stderr)

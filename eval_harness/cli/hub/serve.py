@@ -71,10 +71,10 @@ def parse_size(text: str) -> int:
     """Return bytes for a size such as 500MB or 2.5GB."""
     from ecg_hub.errors import InputError
 
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?B)?", text.strip())
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?B)?", text.strip())
+    if not match:
         raise InputError(f"{text!r} is not a size; write 500MB or 2GB.")
-    return int(float(found[1]) * _UNITS.get(found[2] or "", 1))
+    return int(float(match[1]) * _UNITS.get(match[2] or "", 1))
 
 
 def _options(args: argparse.Namespace) -> Any:
@@ -101,8 +101,8 @@ def _options(args: argparse.Namespace) -> Any:
 def page_command(results: Path, output: Path, memory: Path, title: str) -> list[str]:
     """Return the command that makes the leaderboard page of a folder of results; see `boards.PageCommand`."""
     options = {"--folder": results, "--output": output, "--memory": memory, "--title": title}
-    words = [f"{option}={value}" for option, value in options.items()]
-    return [sys.executable, "-m", "eval_harness", "leaderboard", *words]
+    arguments = [f"{option}={value}" for option, value in options.items()]
+    return [sys.executable, "-m", "eval_harness", "leaderboard", *arguments]
 
 
 def _new_token(args: argparse.Namespace) -> int:
@@ -118,9 +118,9 @@ def _new_token(args: argparse.Namespace) -> int:
 def _check(hub: Any) -> int:
     from ecg_hub.server.serve import audit
 
-    found = audit(hub)
-    print("\n".join(found.lines()))
-    return 1 if found.problems else 0
+    report = audit(hub)
+    print("\n".join(report.lines()))
+    return 1 if report.problems else 0
 
 
 def _collect(hub: Any) -> int:

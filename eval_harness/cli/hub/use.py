@@ -97,13 +97,13 @@ def gather(files: Sequence[str]) -> list[RecordInput]:
     from dataset_scripts.custom import record_readers
     from ecg_hub.inference.records import RecordSource
 
-    found: list[RecordInput] = []
+    records: list[RecordInput] = []
     for file in files:
         if is_path(file):
-            found += [RecordSource(name, partial(_millivolt, read)) for name, read in record_readers(file)]
+            records += [RecordSource(name, partial(_millivolt, read)) for name, read in record_readers(file)]
         else:
-            found.append(file)
-    return found
+            records.append(file)
+    return records
 
 
 def _millivolt(read: Callable[[], Any]) -> tuple[Any, int, list[str]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 
 from dataset_scripts.core.folds import batches, stratify, stratify_groups
@@ -141,7 +142,6 @@ def test_folds_of_a_simulated_table_stay() -> None:
 
 
 def test_the_published_folds_of_chapman(shared: Path) -> None:
-    openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.load_workbook(shared / "data" / "chapman" / "Diagnostics.xlsx", read_only=True)
     head, *rows = list(book.active.iter_rows(values_only=True))
     beat, rhythm, name = head.index("Beat"), head.index("Rhythm"), head.index("FileName")

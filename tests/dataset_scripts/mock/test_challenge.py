@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from scipy.io import loadmat
 from dataset_scripts import mock
 from dataset_scripts.core.labels import count_occurrences, label_matrix
 from dataset_scripts.load import Prepared, prepare
-from dataset_scripts.mock.challenge import AWKWARD, FINDINGS_OF, Part, _write_record, plan
+from dataset_scripts.mock.challenge import AWKWARD, FINDINGS_OF, PARTS, Part, _write_record, plan
 from dataset_scripts.mock.findings import FINDINGS
 from ecg_hub.errors import InputError
 from tests.support.forms import header_form
@@ -27,9 +26,7 @@ AWKWARD_RECORDS = 40
 
 
 def part_of(name: str) -> Part:
-    found = import_module(f"dataset_scripts.mock.{name.replace('-', '_')}").PART
-    assert isinstance(found, Part)
-    return found
+    return PARTS[name]
 
 
 def labels_of(part: Part, records: int, seed: int = 0) -> list[list[str]]:

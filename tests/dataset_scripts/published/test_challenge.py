@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dataset_scripts.catalog import get
-from dataset_scripts.challenge import PARTS, ChallengeDataset, first_rows
 from dataset_scripts.codes import read_codes
 from dataset_scripts.load import prepare
+from dataset_scripts.published._challenge import PARTS, ChallengeDataset, first_rows
 from dataset_scripts.reader import SignalReader
 from ecg_hub.errors import DataError
 from tests.support.wfdb_reader import wfdb

@@ -16,7 +16,6 @@ from dataset_scripts.tools.plot import FOOTER_MM, HEADER_MM, LAYOUT, MOST_GRID_M
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.leads import LEADS
 
-pytest.importorskip("matplotlib")
 RATE = 500
 MM_PER_INCH = 25.4
 

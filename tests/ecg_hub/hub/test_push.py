@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,13 @@ def commits(hub: TestHub, repo: str = REPO) -> int:
 
 
 def test_from_the_authors_names_to_plain_transformers(
-    hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hub: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = convert_filled("ecg-cpc", tmp_path / "authors")
-    here = json.loads(hub.run(LOADED, str(folder), "main").splitlines()[-1])
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["-c", str(folder), "main"])
+    exec(LOADED, {})
+    here = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert main(["push", "ecg-cpc", "--repo", REPO, "--tag", "v1.0", "--dry-run"]) == 0
     assert f"nothing was sent to {REPO} at {hub.url}" in capsys.readouterr().out
     assert not hub.api().repo_exists(REPO)

@@ -12,11 +12,12 @@ import pytest
 from scipy import stats
 
 from eval_harness.analyses.ablation.run import minus
+from eval_harness.analyses.ablation.schema import AblationResult
 from eval_harness.analyses.files import read_analysis
-from eval_harness.analyses.label_efficiency.plot import write_plot
-from eval_harness.analyses.label_efficiency.study import Study, summary
-from eval_harness.analyses.studies import METRICS, RunScore, SeedAverage, error_weights, joint
-from eval_harness.analyses.study_results import TOO_NARROW, AblationResult, EfficiencyResult, point_rows, reasons
+from eval_harness.analyses.label_efficiency.report import write_plot
+from eval_harness.analyses.label_efficiency.run import Study, summary
+from eval_harness.analyses.label_efficiency.schema import EfficiencyResult, point_rows
+from eval_harness.analyses.studies import METRICS, TOO_NARROW, RunScore, SeedAverage, error_weights, joint, reasons
 from eval_harness.report.analyses import Found, analysis_part
 from tests.eval_harness.conftest import RunOptions
 from tests.support.analyses import ablation, efficiency
@@ -136,7 +137,7 @@ def test_a_curve_of_too_few_runs_has_points_without_intervals_and_says_why(
     assert ("[" in point_rows(found)[0]["macro AUROC"]) == (count > 1)
     result = EfficiencyResult.model_validate(found)
     assert words in str(analysis_part(Found(tmp_path, result), "x", None)), "the report says it too"
-    write_plot(found, tmp_path / "plot.png")
+    write_plot(result, tmp_path / "plot.png")
 
 
 def test_three_runs_give_intervals_of_the_curve() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 from ecg_hub.errors import InputError, UnknownNameError
 from eval_harness.cli.eval.main import build_parser, main
 from eval_harness.cli.eval.run import gather, options_from
-from eval_harness.config.options import RunOptions
+from eval_harness.config.fields import options_of
+from eval_harness.config.options import RunOptions, TrainSubset
+from eval_harness.config.post_training import PostTraining
+from eval_harness.config.protocol import protocol
 
 
 def parse(*words: str) -> RunOptions:
@@ -76,13 +80,49 @@ def test_a_file_gives_options_and_the_command_line_wins(tmp_path: Path) -> None:
     assert (options.seeds, options.limit) == ((1, 2), 10)
 
 
+def test_every_option_of_the_command_line_is_a_name_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "model: random:ecg-cpc\ntasks: [ptbxl_super]\nmode: [linear, post_train]\npreset: native\ndata_root: mock\n"
+        "include: [a.yaml, b]\nseparate: true\ntrain-fraction: 1/8\nlimit: null\noutput: out\nseed: 3\ndevice: cpu\n"
+        "dtype: bfloat16\nmicro_batch: 4\nshard: 1/4\nnum-workers: 2\nnum_proc: 2\ncache_dir: cache\ncache_size: 1\n"
+        "feature_dtype: float16\nmax_unreadable: 0.1\nsave_model: true\noverwrite: false\ndry_run: true\n"
+        "protocol: fast\npost_train: {stage1: {epochs: 3}}\nconfidence: 0.9\n"
+    )
+    options = parse("--config", str(file))
+    assert (options.models, options.tasks) == (("random:ecg-cpc",), ("ptbxl_super",))
+    assert (options.modes, options.preset) == (("linear", "post_train"), "native")
+    assert (options.data_root, options.include) == ("mock", (Path("a.yaml"), Path("b")))
+    assert (options.separate, options.limit, options.seeds, options.device) == (True, None, (3,), "cpu")
+    assert options.train_subset == TrainSubset(1 / 8)
+    assert (options.output, options.cache_dir, options.cache_size) == (Path("out"), Path("cache"), 1.0)
+    assert (options.dtype, options.feature_dtype, options.micro_batch) == ("bfloat16", "float16", 4)
+    assert (options.shard, options.num_workers, options.num_proc) == ((1, 4), 2, 2)
+    assert (options.max_unreadable, options.save_model, options.overwrite) == (0.1, True, False)
+    assert options.protocol == protocol("fast", confidence=0.9)
+    assert options.post_training == PostTraining(stage1_epochs=3)
+
+
+def test_a_switch_is_a_field_and_its_help_is_its_text() -> None:
+    fields = {item.name: item for item in options_of(RunOptions)}
+    missing = {item.name for item in dataclasses.fields(RunOptions)} - set(fields)
+    assert missing == {"protocol"}, "whose numbers are options of their own"
+    shown = " ".join(build_parser().parse_args(["run", *BASE]).__dict__)
+    assert "limit" not in shown, "an option that is not given is absent, so that a file may give it"
+    assert all(item.metadata["group"] for item in fields.values())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("epoch: 3\n", "Did you mean 'epochs'"),
         ("- model\n", "must be a YAML mapping"),
         ("model: [\n", "cannot be read"),
-        ("epochs: many\n", "'many'"),
+        ("epochs: many\n", "epochs is 'many': it must be of type int \\(passes over the training records\\)"),
+        ("epochs: null\n", "epochs is None: it must be of type int"),
+        ("limit: many\n", "limit is 'many': it must be of type int"),
+        ("separate: maybe\n", "separate is 'maybe': it must be of type bool"),
+        ("cache-size: big\n", "cache_size is 'big': it must be of type float .disk for encoded windows .default: 20"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_reason(tmp_path: Path, text: str, message: str) -> None:

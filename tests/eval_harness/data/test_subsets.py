@@ -70,6 +70,37 @@ def test_other_seeds_and_nested_subsets_stay() -> None:
     assert len(stratified_subset([], [], [], None, 0.5, nested=True)) == 0
 
 
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_the_seed_decides_the_order_of_the_rows_and_the_lots(seed: int) -> None:
+    """Rows that are alike are taken by lot; the published subsets are those of the seed 0."""
+    rows = np.random.RandomState(42 + seed).permutation(8)
+    tags = [["A", "male", "40-60"]] * 8
+    assert len({tuple(first_part(tags, 0.5, number)) for number in (0, 1, 3)}) == 3
+    found = stratified_subset([["A"]] * 8, ["male"] * 8, [50.0] * 8, None, 0.5, seed)
+    assert found.tolist() == rows[first_part(tags, 0.5, seed)].tolist()
+    assert first_part(tags, 0.5) == first_part(tags, 0.5, 0)
+
+
+def test_an_unknown_sex_is_a_stratum_by_the_name_of_sex_unknown() -> None:
+    """Strata with equally many records go by name, so the name decides which rows are drawn."""
+    labels, sexes = [["tachy"], *[["SR"]] * 4, ["tachy"]], [None] * 3 + ["male"] * 3
+    order = np.random.RandomState(42).permutation(6)
+    tags = [[*labels[row], sexes[row] or "sex unknown", "40-60"] for row in order]
+    found = stratified_subset(labels, sexes, [50.0] * 6, None, 0.5)
+    assert found.tolist() == order[first_part(tags, 0.5)].tolist() == [1, 5, 4]
+
+
+def test_a_table_without_rows_has_no_subset() -> None:
+    for patients in (None, []):
+        for nested in (False, True):
+            assert stratified_subset([], [], [], patients, 0.5, nested=nested).tolist() == []
+
+
+def test_rows_without_any_stratum_stay_in_their_order() -> None:
+    assert first_part([[], []], 0.5) == []
+    assert halved([[], []], [1, 0], 0) == [1, 0]
+
+
 def test_a_selection_that_can_be_followed_by_hand() -> None:
     tags = [["a"], ["a", "b"], ["a"], ["a", "b"]]
     chosen = first_part(tags, 0.5)

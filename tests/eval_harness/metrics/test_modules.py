@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import evaluate
 import numpy as np
 import pytest
 
@@ -17,7 +18,6 @@ FOLDER = Path(eval_harness.metrics.modules.__path__[0])
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    evaluate = pytest.importorskip("evaluate")
     cache = tmp_path_factory.mktemp("evaluate")
     names = [path.name for path in FOLDER.iterdir() if path.is_dir() and (path / f"{path.name}.py").exists()]
     patch = pytest.MonkeyPatch()

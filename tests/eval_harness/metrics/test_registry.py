@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import types
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from eval_harness.leaderboard.site import build
 from eval_harness.metrics import registry
-from eval_harness.metrics.registry import MAIN, Metric, chance_of, metrics, title_of
+from eval_harness.metrics.registry import MAIN, Metric, chance_of, metrics, metrics_page, title_of
 from eval_harness.metrics.thresholds import choose_thresholds
+from eval_harness.results.schema import Estimate
 from eval_harness.results.scoring import score_task
 from eval_harness.tasks.registry import tasks
+from tests.conftest import ROOT
+from tests.support.board import made_up, write_board
 from tests.support.results import predictions
 
 TOY = Metric(
@@ -72,7 +80,30 @@ def test_a_file_that_is_added_is_in_results() -> None:
 
 
 @pytest.mark.usefixtures("with_toy")
+def test_a_file_that_is_added_is_on_the_leaderboard_and_in_the_list(tmp_path: Path) -> None:
+    made = made_up("ecg-cpc", "ptbxl_super", point=0.8)
+    toy = {"macro_toy": Estimate(point=0.5, classes=2)}
+    write_board(tmp_path / "board", [made.model_copy(update={"metrics": {**made.metrics, **toy}})])
+    build(tmp_path / "board", tmp_path / "page", published=False)
+    assert "macro toy 0.500" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    (row,) = json.loads((tmp_path / "page" / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
+    assert row["scores"]["ptbxl_super"]["metrics"] == {"macro_toy": 0.5}
+    assert "| `macro_toy` | classes | higher |  | a toy |" in metrics_page()
+
+
+@pytest.mark.usefixtures("with_toy")
 def test_a_name_listed_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "ORDER", (*registry.ORDER, "toy", "toy"))
     with pytest.raises(TypeError, match=r"toy\.py: the metric 'macro_toy' is listed twice"):
         metrics()
+
+
+def test_the_example_of_the_page_is_a_metric() -> None:
+    page = (ROOT / "docs" / "contributing" / "metric.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    module: dict[str, Any] = {}
+    exec(example, module)
+    (metric,) = module["METRICS"]
+    values = metric.values([[1, 0], [0, 0], [1, np.nan]], [[0.9, 0.1], [0.8, 0.1], [0.2, 0.9]], [0.5, 0.5])
+    assert values.tolist() == pytest.approx([0.5, np.nan], nan_ok=True)
+    assert metric.name not in metrics()

@@ -60,8 +60,9 @@ def saved(options: Options, tmp_path: Path, data_root: Path, data_cache: Path) -
         (result,) = evaluate(asked, quiet=True)
         assert result.status == "done", result.reason
         (folder,) = [path.parent for path in (tmp_path / "results").rglob("run.json")]
-        others = {"cache_dir": data_cache, "device": "cpu"}
-        about = {"folder": folder, "data_root": str(data_root), "quiet": True, "others": others}
+        about = {
+            "folder": folder, "data_root": str(data_root), "quiet": True, "cache_dir": data_cache, "device": "cpu",
+        }  # fmt: skip
         return folder, lambda **more: RobustnessOptions(**{**about, "wanted": ("gain", "lead_i_only"), **more})
 
     return make
@@ -137,7 +138,7 @@ def test_code_is_run_only_where_it_is_named_and_may_have_moved(
     (result,) = run_robustness(analysis(model=f"{moved}:Net"))
     assert result.complete
     found = find_one(folder)
-    trained = open_trained(found, "ptbxl_super", str(analysis().data_root), (), f"{moved}:Net", **analysis().others)
+    trained = open_trained(found, "ptbxl_super", **analysis(model=f"{moved}:Net").open_options)
     weights = load_file(folder / "model" / "ptbxl_super" / "encoder.safetensors")
     assert torch.equal(trained.classifier.base_model.module.layer.weight.cpu(), weights["layer.weight"])
 
@@ -164,7 +165,7 @@ def test_a_head_is_moved_to_another_dataset(saved: Callable[..., tuple[Path, Any
     write("georgia", tmp_path / "other" / "georgia", records=80, seed=3)
     moved = TransferOptions(
         folder=folder, to="georgia", data_root=str(tmp_path / "other"), model=model, quiet=True,
-        others=analysis().others,
+        cache_dir=analysis().cache_dir, device="cpu",
     )  # fmt: skip
     (result,) = run_transfer(moved)
     assert result.tasks["ptbxl_all"].status == "done"
@@ -197,7 +198,7 @@ def test_the_encoder_of_a_model_of_the_hub_is_not_named(options: Options, tmp_pa
     (folder,) = [path.parent for path in options().output.rglob("run.json")]
     asked = RobustnessOptions(
         folder=folder, wanted=("gain",), data_root=options().data_root, quiet=True,
-        others={"cache_dir": options().cache_dir, "device": "cpu"},
+        cache_dir=options().cache_dir, device="cpu",
     )  # fmt: skip
     assert run_robustness(asked)[0].complete, "a model trained from scratch keeps its weights like any other"
     with pytest.raises(InputError, match="names an encoder that is not the hub's"):

@@ -45,11 +45,11 @@ def test_weights_drawn_anew_descend_from_nothing(tmp_path: Path) -> None:
 def test_weights_drawn_anew_have_seen_nothing(tmp_path: Path) -> None:
     folder = save_tiny("ecg-cpc", tmp_path / "m", pretraining={"corpora": ["ptb-xl"], "train_only": {"ptb-xl": "f"}})
     loaded = load_model(str(folder), "linear", "benchmark", 0)
-    assert loaded.own_corpora == loaded.corpora == ["ptb-xl"]
-    assert loaded.own_train_only == {"ptb-xl": "f"}
+    assert loaded.config_corpora == loaded.corpora == ["ptb-xl"]
+    assert loaded.config_train_only == {"ptb-xl": "f"}
     redrawn = with_random_weights(loaded, 1)
-    assert redrawn.own_corpora is None
-    assert redrawn.own_train_only is None
+    assert redrawn.config_corpora is None
+    assert redrawn.config_train_only is None
     assert redrawn.encoder.config.pretraining is None
 
 
@@ -125,7 +125,7 @@ def test_what_training_has_seen(training: Any, pretraining: Any, expected: list[
     folder = save_tiny("ecg-cpc", tmp_path / "m", training=training, pretraining=pretraining)
     loaded = load_model(str(folder), "linear", "benchmark", 0)
     seen = [*catalog.get("ecg-cpc").pretraining_corpora, "sph"] if "heedb" in expected else expected
-    assert loaded.own_corpora == loaded.corpora == seen
+    assert loaded.config_corpora == loaded.corpora == seen
     assert model_info(loaded).origin == "own"
     assert state(loaded.corpora, "sph") == ("seen" if "sph" in expected else "clean")
     assert state(loaded.corpora, "georgia") == ("unknown" if "undeclared" in expected else state(seen, "georgia"))

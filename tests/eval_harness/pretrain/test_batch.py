@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from ecg_hub.errors import InputError
-from eval_harness.pretrain.order import check_batch, own_lanes
+from eval_harness.pretrain.order import check_batch, lanes_of_process
 
 
 def test_lanes_are_divided_among_the_processes() -> None:
-    shares = [own_lanes(8, rank, 4) for rank in range(4)]
+    shares = [lanes_of_process(8, rank, 4) for rank in range(4)]
     assert shares == [(0, 4), (1, 5), (2, 6), (3, 7)]
-    assert own_lanes(8, 0, 1) == tuple(range(8))
+    assert lanes_of_process(8, 0, 1) == tuple(range(8))
 
 
 @pytest.mark.parametrize(("lanes", "world"), [(8, 3), (2, 4), (0, 1)])
 def test_lanes_that_cannot_be_divided(lanes: int, world: int) -> None:
     with pytest.raises(InputError, match=f"{lanes} lanes.*{world} processes"):
-        own_lanes(lanes, 0, world)
+        lanes_of_process(lanes, 0, world)
 
 
 def test_batches_that_cannot_be_filled() -> None:

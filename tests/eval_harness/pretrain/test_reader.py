@@ -27,16 +27,20 @@ from tests.support.shards import RATE, extractor, record, records, write_parquet
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = ReaderOptions(seed=1, batch_size=16, lanes=8, shuffle_records=10, prefetch=0)
+ROWS = records(100)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """100 records in three files."""
     root = tmp_path_factory.mktemp("shards")
-    rows = records(100)
-    for number, part in enumerate((rows[:40], rows[40:45], rows[45:])):
-        write_parquet(root / f"part-{number}.parquet", part)
+    write_in_parts(root, ROWS)
     return root
+
+
+def write_in_parts(folder: Path, rows: list[dict[str, Any]]) -> None:
+    for number, part in enumerate((rows[:40], rows[40:45], rows[45:])):
+        write_parquet(folder / f"part-{number}.parquet", part)
 
 
 def reader(folder: Path, options: ReaderOptions = OPTIONS, **changes: Any) -> StreamingReader:
@@ -227,19 +231,18 @@ class TestPrefetching:
         with pytest.raises(DataError, match=r"train-0\.parquet' cannot be read"):
             list(itertools.islice(batches, 100))
 
-    def test_processes_give_the_same(self, folder: Path) -> None:
-        source = reader(folder, workers=2)
+    def test_processes_give_the_same_and_report_as_one(self, tmp_path: Path) -> None:
+        write_in_parts(tmp_path, [{**row, "signal": None} if number == 3 else row for number, row in enumerate(ROWS)])
+        source, here = reader(tmp_path, workers=2, max_unreadable=0.1), reader(tmp_path, max_unreadable=0.1)
         batches = source.batches(3)
-        assert same(list(itertools.islice(batches, 9)), first(reader(folder), 9, 3))
+        assert same(list(itertools.islice(batches, 9)), first(here, 9, 3))
         batches.close()  # type: ignore[attr-defined]
+        assert source.unusable.lines() == here.unusable.lines() == ["damaged: the signal is missing: 1"]
 
-    def test_processes_report_and_fail_as_one(self, tmp_path: Path) -> None:
+    def test_processes_fail_as_one(self, tmp_path: Path) -> None:
         rows = records(64)
         rows[3]["signal"] = None
         write_parquet(tmp_path / "train-0.parquet", rows)
-        source = reader(tmp_path, workers=2, max_unreadable=0.1)
-        assert len(first(source, 8)) == 8
-        assert source.unusable.lines() == ["damaged: the signal is missing: 1"]
         with pytest.raises(DataError, match=r"^1 of 64 records are damaged, more than max_unreadable=0\.01 allows"):
             first(reader(tmp_path, workers=2), 8)
 

@@ -43,7 +43,7 @@ def assert_equal_weights(one: Path, two: Path) -> None:
 
 
 def test_a_run_learns_and_logs_every_step(tmp_path: Path) -> None:
-    log = run(tmp_path, steps=40, learning_rate=3e-3, log_every=1, checkpoint_every=40)
+    log = run(tmp_path, draw=True, steps=40, learning_rate=3e-3, log_every=1, checkpoint_every=40)
     assert [row["step"] for row in log] == list(range(1, 41))
     first, last = (sum(row["loss"] for row in part) / 5 for part in (log[:5], log[-5:]))
     assert last < first - 0.3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import signal
 import subprocess
 import sys
@@ -12,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.shards import records, table, write_parquet
+from eval_harness.pretrain.data import open_folder
+from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
+from tests.support.shards import extractor, records, table, write_parquet
 
 RECORDS, SAMPLES = 40_000, 1000
 
@@ -75,15 +79,20 @@ def test_memory_is_flat(tmp_path: Path) -> None:
 def test_a_killed_process_continues_exactly(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-0.parquet", records(200))
 
-    def digests(start: int, number: int) -> list[str]:
+    def killed(number: int) -> list[str]:
         """Read in a process of its own and kill it in mid-run."""
-        command = [sys.executable, "-c", DIGESTS, str(tmp_path), str(start)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen([*command, "0"], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             lines = [process.stdout.readline().strip() for _ in range(number)]
             process.send_signal(signal.SIGKILL)
         return lines
 
-    whole = digests(0, 30)
+    def here(start: int, number: int) -> list[str]:
+        source = StreamingReader([open_folder(tmp_path)], ReaderOptions(batch_size=16, shuffle_records=8), extractor())
+        batches = itertools.islice(source.batches(start), number)
+        return [f"{batch.step} {hashlib.sha256(batch.input_values.tobytes()).hexdigest()}" for batch in batches]
+
+    command = [sys.executable, "-c", DIGESTS, str(tmp_path)]
+    whole = here(0, 30)
     assert len(set(whole)) == 30
-    assert whole[:12] + digests(12, 18) == whole
+    assert killed(12) + here(12, 18) == whole

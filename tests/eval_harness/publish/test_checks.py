@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ecg_hub import catalog
+from eval_harness.config.protocol import MODES
 from eval_harness.publish import checks
 from eval_harness.publish.checks import Finding, check_run, content_problems, refusal
 from eval_harness.publish.layout import describe
@@ -128,7 +129,7 @@ def test_simulated_data_cannot_pass_as_real(tmp_path: Path) -> None:
         prepare([read_found(folder)], tasks())
     assert prepare([read_found(folder)], tasks(), synthetic=True).results
     change(folder, lambda content: content["protocol"]["deviations"].pop("synthetic"))
-    assert "made with simulated data, and the result does not say so" in problems(folder)
+    assert "ptbxl_super: the run was made with simulated data, and the result does not say so" in problems(folder)
 
 
 def test_tasks_of_ones_own_are_not_taken(tmp_path: Path) -> None:
@@ -283,6 +284,7 @@ def test_data_are_needed_and_their_labels_those_of_the_task() -> None:
 
 def test_what_is_allowed_is_listed() -> None:
     assert content(protocol={"name": "mine", "deviations": {}})[0] == "its protocol is 'mine'; allowed: paper, fast"
+    assert content(mode="tuned") == [f"its mode is 'tuned'; allowed: {', '.join(MODES)}"]
 
 
 def test_more_records_than_the_copy_holds_are_found() -> None:
@@ -304,6 +306,48 @@ def test_a_part_of_the_release_must_be_said_and_the_whole_not_called_a_part() ->
     assert silent.startswith("against the release its data have records=")
     assert silent.endswith(", and its deviations do not say so")
     assert content(data={**data, "release": None}) == []
+
+
+def test_of_simulated_data_no_release_is_known() -> None:
+    assert content(protocol={"name": "paper", "deviations": {"records": "273/2198", "synthetic": True}}) == []
+
+
+def test_all_that_is_other_than_the_release_is_said() -> None:
+    data = made_up("ecg-cpc", "ptbxl_super").model_dump(mode="json")["data"]
+    data["release"] |= {"label_sha256": {"label_super": "0" * 64}, "fold_sha256": "0" * 64}
+    assert content(data=data) == [
+        "against the release its data have release_labels=label_super other than 1.0.3, release_folds=other than "
+        "1.0.3, and its deviations do not say so"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"origin": "unverified"},
+            "unverified weights, and 'ecg-cpc' stands for the published ECG-CPC: `ecg-hub pull ecg-cpc` or `ecg-hub "
+            "convert` gets those, then score them again",
+        ),
+        (
+            {"origin": None},
+            "it does not say where its weights come from, and 'ecg-cpc' stands for the published ECG-CPC: `ecg-hub "
+            "pull ecg-cpc` or `ecg-hub convert` gets those, then score them again",
+        ),
+        *(
+            (
+                {"pretraining_corpora": corpora},
+                f"its model says that it was pre-trained on {seen}, so it is not the ECG-CPC that 'ecg-cpc' stands "
+                "for: score it under a name of its own, ORG/NAME or its folder",
+            )
+            for corpora, seen in (([], "nothing"), (["heedb", "sph"], "heedb, sph"))
+        ),
+    ],
+)
+def test_who_borrows_a_published_name_is_told_what_to_do(changes: dict[str, Any], expected: str) -> None:
+    made = made_up("ecg-cpc", "ptbxl_super")
+    told = made.model_copy(update={"model": made.model.model_copy(update=changes)})
+    assert expected in list(content_problems(told, tasks()))
 
 
 def test_a_refusal_names_twenty_problems_and_counts_the_rest() -> None:
@@ -350,6 +394,20 @@ def test_what_the_run_says_the_result_says(settings: dict[str, Any], expected: s
     folder = write_scored(tmp_path)
     change_run(folder, lambda run: run["settings"].update(settings))
     assert expected in problems(folder)
+
+
+def test_a_result_says_what_its_run_does_not(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    change(folder, lambda content: content["protocol"]["deviations"].update(limit=50, dtype="bfloat16"))
+    said = problems(folder)
+    assert "ptbxl_super: its limit is 50, that of the run is None" in said
+    assert "ptbxl_super: its dtype is 'bfloat16', that of the run is 'float32'" in said
+
+
+def test_a_result_of_another_task_is_not_that_of_its_name(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path)
+    change(folder, lambda content: content.update(task="ptbxl_sub"))
+    assert "ptbxl_super: its task is 'ptbxl_sub', that of the run is 'ptbxl_super'" in problems(folder)
 
 
 def test_the_run_names_the_version_of_its_tasks(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_a_page_that_cannot_be_made_says_so(
     assert str(hub.root) not in answer.text
 
 
+@pytest.mark.heavy  # eleven pages in two colour schemes
 @pytest.mark.skipif(chromium.find() is None, reason="chromium is not installed (apt-get install chromium)")
 def test_the_pages_have_no_grave_fault(hub: TestHub, results: Path, tmp_path: Path) -> None:
     api = hub.api()

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eval_harness.figures.charts import Forest, Line, forest
+from eval_harness.figures.markup import Html, anchor, table, tag, text
+from eval_harness.figures.svg import SHAPES, axis, mark, nice_step, shortened
 from eval_harness.metrics.calibration import BINS, calibration_error
-from eval_harness.report.about import notices
+from eval_harness.report.about import notices, read_history
 from eval_harness.report.calibration import label_bins, pooled_bins, rows, wilson
 from eval_harness.report.content import ReportRun, Scored, TaskContent, entries, gather
 from eval_harness.report.ecgs import choose
-from eval_harness.report.forest import Line, forest
 from eval_harness.report.labels import label_counts, label_order, label_table, subgroup_words
-from eval_harness.report.markup import Html, anchor, table, tag, text
 from eval_harness.report.scores import score_table
-from eval_harness.report.svg import SHAPES, axis, mark, nice_step, shortened
-from eval_harness.report.training import read_history
 from eval_harness.results.folders import read_found
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate
@@ -97,13 +96,13 @@ def test_long_names_keep_their_ends() -> None:
 
 def test_a_forest_plot_draws_points_where_they_are_and_names_them() -> None:
     lines = [Line("a", Estimate(point=0.6, low=0.5, high=0.7), 0), Line("b <i>", Estimate(point=0.8), 1)]
-    drawn = forest("title", "macro AUROC", [("", lines)], 0.5)
+    drawn = forest(Forest("title", "macro AUROC", [("", lines)], 0.5))
     assert drawn.count("whisker") == 1  # the second has no interval
     assert "0.600 [0.500, 0.700]" in drawn
     assert "b &lt;i&gt;" in drawn
     assert 'role="img"' in drawn
     assert "chance" in drawn
-    assert "chance" not in forest("title", "MAE", [("", lines)], None)
+    assert "chance" not in forest(Forest("title", "MAE", [("", lines)], None))
 
 
 @pytest.mark.parametrize(

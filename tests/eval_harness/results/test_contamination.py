@@ -7,7 +7,15 @@ import pytest
 from ecg_hub import catalog
 from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
 from eval_harness.results import contamination
-from eval_harness.results.contamination import Contents, State, corpora, declared, known_datasets, own_train_only, state
+from eval_harness.results.contamination import (
+    Contents,
+    State,
+    config_train_only,
+    corpora,
+    declared,
+    known_datasets,
+    state,
+)
 from eval_harness.tasks.registry import datasets
 
 
@@ -98,12 +106,12 @@ def test_every_corpus_of_the_catalogue_is_listed_but_one() -> None:
 
 
 def test_which_training_folds_a_configuration_names() -> None:
-    assert own_train_only(ECGCPCConfig()) is None
-    assert own_train_only(object()) is None
-    assert own_train_only(ECGCPCConfig(pretraining={"corpora": ["sph"]})) is None
-    assert own_train_only(ECGCPCConfig(pretraining={"corpora": ["sph"], "train_only": {}})) is None
+    assert config_train_only(ECGCPCConfig()) is None
+    assert config_train_only(object()) is None
+    assert config_train_only(ECGCPCConfig(pretraining={"corpora": ["sph"]})) is None
+    assert config_train_only(ECGCPCConfig(pretraining={"corpora": ["sph"], "train_only": {}})) is None
     named = ECGCPCConfig(pretraining={"corpora": ["sph"], "train_only": {"sph": "f"}})
-    assert own_train_only(named) == {"sph": "f"}
+    assert config_train_only(named) == {"sph": "f"}
 
 
 def test_a_model_of_ones_own_declares_its_corpora_itself() -> None:
@@ -120,5 +128,5 @@ def test_a_later_training_on_the_same_dataset_ends_the_claim_of_training_folds()
     pretraining = {"corpora": ["ptb-xl", "sph"], "train_only": {"ptb-xl": "a" * 16, "sph": "b" * 16}}
     once = SimpleNamespace(pretraining=pretraining, training=None)
     again = SimpleNamespace(pretraining=pretraining, training=[{"dataset": "ptb-xl"}])
-    assert own_train_only(once) == {"ptb-xl": "a" * 16, "sph": "b" * 16}
-    assert own_train_only(again) == {"sph": "b" * 16}
+    assert config_train_only(once) == {"ptb-xl": "a" * 16, "sph": "b" * 16}
+    assert config_train_only(again) == {"sph": "b" * 16}

@@ -15,7 +15,7 @@ from dataset_scripts import catalog
 from dataset_scripts.catalog import datasets, get
 from dataset_scripts.core.spec import Release
 from eval_harness.analyses.files import write_analysis
-from eval_harness.analyses.study_results import part_of_release
+from eval_harness.analyses.studies import part_of_release
 from eval_harness.config.options import RunOptions
 from eval_harness.publish.checks import check_run
 from eval_harness.publish.push import prepare

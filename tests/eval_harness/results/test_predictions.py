@@ -106,6 +106,12 @@ def test_columns_have_their_types_whatever_is_in_them(tmp_path: Path) -> None:
         assert column.compression == "ZSTD"
 
 
+def test_a_single_record_survives(tmp_path: Path) -> None:
+    written = predictions(validation=1, test=2).part("validation")
+    write_predictions(tmp_path / "run.parquet", written)
+    assert_same(read_predictions(tmp_path / "run.parquet"), written)
+
+
 def test_no_records_survive(tmp_path: Path) -> None:
     written = predictions().part("test")
     empty = dataclasses.replace(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ecg_hub.errors import InputError, ResultError
-from eval_harness.metrics.calibration import brier
+from eval_harness.metrics import checks
+from eval_harness.metrics.calibration import brier, calibration_error
 from eval_harness.metrics.ranking import (
     auroc,
     average_precision,
@@ -95,6 +96,23 @@ class TestClassification:
         areas, _ = resample_ranking(given.y_true[10:], given.y_prob[10:], bootstrap_counts(40, RESAMPLES, 3))
         expected = interval(*macro_paper(areas), paper=True)
         assert (found.low, found.high) == (expected.low, expected.high)
+
+    def test_the_published_reading_has_1000_resamples_and_the_coverage_asked_for(self) -> None:
+        given = predictions()
+        areas, _ = resample_ranking(given.y_true[10:], given.y_prob[10:], bootstrap_counts(40, 1000, 0))
+        for confidence in (0.95, 0.5):
+            found = score_task(SUPER, given, confidence=confidence).metrics["macro_auroc_paper"]
+            expected = interval(*macro_paper(areas), confidence=confidence, paper=True)
+            assert (found.low, found.high) == (expected.low, expected.high)
+
+    def test_every_label_has_its_calibration_error(self) -> None:
+        given = predictions()
+        points = [
+            label.calibration_error.point
+            for label in score_task(SUPER, given, RESAMPLES).per_label
+            if label.calibration_error
+        ]
+        assert points == pytest.approx(calibration_error(given.y_true[10:], given.y_prob[10:]).tolist())
 
     def test_the_plain_calibration_error_has_no_interval(self) -> None:
         found = score_task(SUPER, predictions(), RESAMPLES)
@@ -253,7 +271,7 @@ class TestNoScore:
     def test_no_label_with_both_outcomes(self) -> None:
         given = predictions()
         given.y_true[10:] = 0
-        with pytest.raises(ScoringError, match="none of 5 labels has both positive and negative records among the 40"):
+        with pytest.raises(ScoringError, match=r"^ptbxl_super: none of 5 labels has both .* among the 40"):
             score_task(SUPER, given, RESAMPLES)
 
     def test_another_run(self) -> None:
@@ -265,6 +283,13 @@ class TestNoScore:
         given.y_prob[20, 2] = np.nan
         with pytest.raises(InputError, match="Scores must be finite numbers; found nan in record 10, output 2"):
             score_task(SUPER, given, RESAMPLES)
+
+    def test_both_splits_are_checked_once_at_the_door(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        checked = []
+        check = checks._refuse
+        monkeypatch.setattr(checks, "_refuse", lambda bad, *about: (checked.append(bad.shape), check(bad, *about)))
+        score_task(SUPER, predictions(), RESAMPLES)
+        assert checked == [(40, 5)] * 2 + [(10, 5)] * 2, "scores and targets, of test and of validation"
 
     def test_is_a_result_error(self) -> None:
         assert issubclass(ScoringError, ResultError)
@@ -336,6 +361,13 @@ def test_coverage_of_labels_that_only_the_run_names(outputs: int, unnamed: int) 
     names = [f"label {number}" for number in range(outputs)]
     found = label_coverage(get_task("zzu_pecg"), ["age", *names], {"label_all": names})
     assert (found.published, found.scored, found.missing, found.unnamed) == (58, outputs, [], unnamed)
+
+
+def test_a_task_whose_labels_only_the_run_names_is_scored_by_its_group() -> None:
+    given = predictions(labels=("a", "b", "c"), run="zzu_pecg")
+    found = score_task(get_task("zzu_pecg"), dataclasses.replace(given, groups={"label_all": ["c", "a"]}), RESAMPLES)
+    assert (found.labels.published, found.labels.scored, found.labels.unnamed) == (58, 2, 56)
+    assert sorted(label.label for label in found.per_label) == ["a", "c"]
 
 
 def test_confidence_widens_the_interval() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from ecg_hub.errors import InputError, UnknownNameError
 from eval_harness.config.options import RunOptions
-from eval_harness.results.folders import FolderRefusedError, own_folder
+from eval_harness.results.folders import FolderRefusedError, locked_folder
 from eval_harness.results.predictions import read_predictions
 from eval_harness.results.schema import read_result
 from eval_harness.results.summary import seed_rows
@@ -158,7 +158,7 @@ def test_a_folder_of_other_settings_is_refused_unless_overwritten(
 def test_a_folder_in_use_is_refused(options: Options) -> None:
     given = options()
     with (
-        own_folder(given.output / "random__ecg-cpc-tiny" / "linear"),
+        locked_folder(given.output / "random__ecg-cpc-tiny" / "linear"),
         pytest.raises(FolderRefusedError, match="Another process"),
     ):
         evaluate(given, quiet=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -189,18 +190,34 @@ def test_counts_must_fit_the_records() -> None:
 
 
 def test_the_micro_area_of_many_entries_does_not_overflow() -> None:
-    """400 records of 200 classes weigh 80,000 entries, more than 16 bits hold."""
+    """Of 400 records of 200 classes 72,000 entries are negative, more than 16 bits hold."""
     rng = np.random.default_rng(0)
-    true = (rng.random((400, 200)) < 0.5).astype(np.float32)
-    score = (true * 0.2 + rng.random(true.shape)).astype(np.float32)
+    true = (rng.random((400, 200)) < 0.1).astype(np.float32)
+    score = rng.random(true.shape).astype(np.float32)
     found = micro_auroc_replicates(true, score, np.ones((400, 2), np.uint16))
     expected = roc_auc_score(true.ravel(), score.ravel())
     assert found.tolist() == pytest.approx([expected, expected], abs=1e-9)
 
 
-def test_the_micro_area_refuses_targets_that_are_no_outcomes() -> None:
+def test_the_pairs_of_one_score_do_not_overflow() -> None:
+    """300 positives and 300 negatives of one score are 90,000 pairs, more than 16 bits hold."""
+    true = np.repeat([[1.0], [0.0]], 300, axis=0)
+    areas, precisions = ranking_replicates(true, np.zeros((600, 1)), np.ones((600, 2), np.uint16))
+    assert areas.tolist() == precisions.tolist() == [[0.5], [0.5]]
+
+
+@pytest.mark.parametrize("metric", [micro_auroc_replicates, auroc_replicates, ranking_replicates])
+def test_areas_refuse_targets_that_are_no_outcomes(metric: Callable[..., object]) -> None:
     with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
-        micro_auroc_replicates([[0.5]], [[0.5]], np.ones((1, 1), np.uint16))
+        metric([[0.5]], [[0.5]], np.ones((1, 1), np.uint16))
+
+
+def test_what_is_drawn_unless_said_otherwise_and_by_patient() -> None:
+    """1,000 resamples of the seed 0; of patients as many as there are, by the same seed."""
+    assert bootstrap_counts(5).tobytes() == bootstrap_counts(5, 1000, 0).tobytes()
+    assert bootstrap_counts(5, 1).shape == (5, 1)
+    found = bootstrap_counts(5, 20, 3, groups=["b", "a", "b", "c", "a"])
+    assert found.tolist() == bootstrap_counts(3, 20, 3)[[1, 0, 1, 2, 0]].tolist()
 
 
 def test_one_record_drawn_once_has_an_error() -> None:

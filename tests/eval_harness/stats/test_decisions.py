@@ -10,7 +10,7 @@ from ecg_hub.errors import InputError
 from eval_harness.metrics.calibration import brier, calibration_error, calibration_rms, debiased_squares
 from eval_harness.metrics.thresholds import choose_thresholds, threshold_metrics
 from eval_harness.stats.bootstrap import counts_from_indices
-from eval_harness.stats.decisions import resample_decisions
+from eval_harness.stats.resampled import resample_decisions
 
 
 @pytest.fixture(scope="module")

@@ -109,6 +109,7 @@ class TestMacro:
         for reading in (macro, macro_paper):
             point, replicates = reading(nothing)
             assert np.isnan(point)
+            assert replicates.shape == (4,)
             assert np.isnan(replicates).all()
 
 
@@ -132,7 +133,12 @@ class TestInterval:
         same(interval(0.5, np.append(np.linspace(0, 1, 389), [NAN] * 11)), 0.5, NAN, NAN)
 
     def test_an_undefined_point_has_none(self) -> None:
-        same(interval(NAN, np.linspace(0, 1, 9)), NAN, NAN, NAN)
+        for paper in (False, True):
+            same(interval(NAN, np.linspace(0, 1, 9), paper=paper), NAN, NAN, NAN)
+
+    def test_of_one_replicate_it_is_a_point_and_of_none_there_is_none(self) -> None:
+        same(interval(0.5, np.array([0.7])), 0.5, 0.5, 0.5)
+        same(interval(0.5, np.empty(0)), 0.5, NAN, NAN)
 
     def test_paper_rounds_replicates_to_float32(self) -> None:
         replicates = np.full(50, 0.1)
@@ -197,6 +203,11 @@ class TestComparison:
             *metric_replicates("macro_auroc", y_true, close, others),
         )
         assert paired.high - paired.low < 0.5 * (apart.high - apart.low)
+
+    def test_a_difference_is_read_by_our_rule_unless_the_published_one_is_asked_for(self) -> None:
+        replicates = np.linspace(0.6, 0.8, 101)
+        same(difference(0.9, replicates, 0.4, np.zeros(101)), 0.5, 0.405, 0.595)
+        same(difference(0.9, replicates, 0.4, np.zeros(101), paper=True), 0.5, 0.605, 0.795)
 
     def test_an_undefined_interval_is_not_significant(self) -> None:
         found = difference(0.9, np.full(10, NAN), 0.1, np.full(10, NAN))

@@ -115,6 +115,30 @@ class TestCheckpoint:
         with pytest.raises(ResultError, match="cannot be read"):
             checkpoint.load(model, optimizer)
 
+    @pytest.mark.filterwarnings("ignore:Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    def test_no_setting_of_the_machine_makes_a_file_run_code(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checkpoint, _, model, optimizer = self.saved(tmp_path)
+        torch.save({"fingerprint": "this run", "code": Path}, checkpoint.path)
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+        with pytest.raises(ResultError, match="cannot be read"):
+            checkpoint.load(model, optimizer)
+
+    def test_a_file_of_another_device_is_read_into_the_memory_of_the_processor(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checkpoint, progress, model, optimizer = self.saved(tmp_path)
+        load, places = torch.load, []
+
+        def watched(*parts: Any, **settings: Any) -> Any:
+            places.append(settings.get("map_location"))
+            return load(*parts, **settings)
+
+        monkeypatch.setattr(torch, "load", watched)
+        assert checkpoint.load(model, optimizer) == progress
+        assert places == ["cpu"]
+
     def test_a_full_disk_is_said_and_leaves_the_last_good_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

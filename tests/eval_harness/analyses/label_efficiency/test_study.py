@@ -12,7 +12,8 @@ import pytest
 import eval_harness.runner.job as job_module
 from ecg_hub.errors import InputError
 from eval_harness.analyses.ablation.run import Ablation, Arm
-from eval_harness.analyses.label_efficiency.study import FRACTIONS, SETS, Study, planned, summary, write_set
+from eval_harness.analyses.label_efficiency.run import FRACTIONS, SETS, Study, planned, summary, write_set
+from eval_harness.analyses.label_efficiency.schema import EfficiencyResult
 from eval_harness.analyses.studies import METRICS, RunScore, SeedAverage, fraction_name, joint
 from eval_harness.cli.eval.ablation import ablation_of
 from eval_harness.cli.eval.label_efficiency import study_of
@@ -87,7 +88,7 @@ def made(loss: float, records: int, rng: np.random.Generator, runs: int = 3) -> 
 
 
 def test_known_curves_and_their_ratio_are_in_the_summary(tmp_path: Path) -> None:
-    from eval_harness.analyses.label_efficiency.plot import write_plot
+    from eval_harness.analyses.label_efficiency.report import write_plot
 
     rng, sizes = np.random.default_rng(0), [100 * 2**k for k in range(8)]
     options = RunOptions(models=("m",), tasks=("t",), modes=("finetune",), data_root="mock")
@@ -111,12 +112,12 @@ def test_known_curves_and_their_ratio_are_in_the_summary(tmp_path: Path) -> None
     assert below["r"]["point"] is None
     assert "floor" in below["reason"]
     json.dumps(content, allow_nan=False)
-    write_plot(content, tmp_path / "plot.png")
+    write_plot(EfficiencyResult.model_validate(content), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes()[:4] == PNG
 
 
 def test_too_few_sizes_give_points_and_the_reason(tmp_path: Path) -> None:
-    from eval_harness.analyses.label_efficiency.plot import write_plot
+    from eval_harness.analyses.label_efficiency.report import write_plot
 
     options = RunOptions(models=("m",), tasks=("t",), modes=("finetune",), data_root="mock")
     rng = np.random.default_rng(0)
@@ -124,8 +125,9 @@ def test_too_few_sizes_give_points_and_the_reason(tmp_path: Path) -> None:
     content = summary(Study(options), joints, ["x: failed"])
     assert "needs 4" in content["entries"][0]["curve"]["reason"]
     assert "needs 4" in content["ratios"][0]["at"][0]["reason"]
-    write_plot(content, tmp_path / "plot.png")
-    write_plot(summary(Study(options), {}, ["all failed"]), tmp_path / "none.png")
+    write_plot(EfficiencyResult.model_validate(content), tmp_path / "plot.png")
+    none = EfficiencyResult.model_validate(summary(Study(options), {}, ["all failed"]))
+    write_plot(none, tmp_path / "none.png")
 
 
 @pytest.fixture

@@ -295,6 +295,127 @@ def test_leads_of_electrodes_by_hand() -> None:
     assert leads_of_electrodes(potential)[0].tolist() == pytest.approx(expected)
 
 
+SHARE = "share of the record"
+SIZE = "mV RMS over the twelve leads"
+MADE = {
+    **{f"lead_loss_{name}": ("lead_loss", f"{name} lost", SHARE, (0.5, 1), 1) for name in LEADS},
+    "leads_lost": ("leads_lost", "random leads lost", "leads lost, drawn for each record", (1, 2, 4, 8, 11), 12),
+    "limb_leads_only": ("limb_leads_only", "limb leads only", SHARE, (0.25, 0.5, 1), 1),
+    "lead_i_only": ("lead_i_only", "lead I only, as on a watch", SHARE, (0.25, 0.5, 1), 1),
+    "reversal": ("reversal", "RA and LA exchanged", "share of the records", (0.1, 0.25, 0.5, 1), 1),
+    "reversal_LA_LL": ("reversal_LA_LL", "LA and LL exchanged", "share of the records", (0.1, 0.25, 0.5, 1), 1),
+    "reversal_RA_RL": ("reversal_RA_RL", "RA and RL exchanged", "share of the records", (0.1, 0.25, 0.5, 1), 1),
+    "reversal_V1_V2": ("reversal_V1_V2", "V1 and V2 exchanged", "share of the records", (0.1, 0.25, 0.5, 1), 1),
+    "resampling": ("resampling", "lower sampling rate", "times lower rate", (2, 4, 5, 10), 50),
+    "gain": ("gain", "gain error", "1 + strength times too large or too small", (0.1, 0.25, 0.5, 1), 9),
+    "baseline_wander": ("baseline_wander", "baseline wander", SIZE, (0.1, 0.25, 0.5, 1), 10),
+    "mains_hum": ("mains_hum", "mains hum, 60 Hz", SIZE, (0.02, 0.05, 0.1, 0.2), 10),
+    "muscle_noise": ("muscle_noise", "muscle noise", SIZE, (0.02, 0.05, 0.1, 0.2), 10),
+    "missing_segment": ("missing_segment", "missing segment", SHARE, (0.1, 0.25, 0.5, 0.75), 1),
+    "flat_leads": ("flat_leads", "flat leads", "flat leads, drawn for each record", (1, 2, 4, 8), 12),
+}
+
+
+def test_what_a_corruption_is_called_and_what_its_strength_counts() -> None:
+    """Group, title, unit, curve and largest strength, in the order in which they are reported."""
+    made = {c.name: (c.group, c.title, c.unit, c.strengths, c.most) for c in corruptions(60).values()}
+    assert made == MADE
+    assert list(made) == list(corruptions(60)) == list(MADE)
+
+
+def test_which_leads_are_lost() -> None:
+    whole = {"missing_segment": LEADS, "limb_leads_only": LEADS[6:], "lead_i_only": LEADS[1:]}
+    for name, lost in {**whole, **{f"lead_loss_{name}": (name,) for name in LEADS}}.items():
+        out = corruptions()[name](record(), RATE, 1.0, generator(0, name, "a"))
+        assert tuple(LEADS[k] for k in np.flatnonzero(np.isnan(out[0]))) == lost
+
+
+def test_each_exchange_of_the_table_is_made_of_its_own_electrodes() -> None:
+    changed = {"reversal": LEADS[:5], "reversal_LA_LL": ("I", "II", "III", "aVL", "aVF"), "reversal_V1_V2": LEADS[6:8]}
+    for name, leads in {**changed, "reversal_RA_RL": tuple(k for k in LEADS if k != "III")}.items():
+        out = corruptions()[name](record(), RATE, 1.0, generator(0, name, "a"))
+        assert tuple(LEADS[k] for k in np.flatnonzero(out[0] != record()[0])) == leads
+
+
+# What is drawn for a record is part of the version of the corruptions: studies are continued years later, and two
+# machines have to disturb a record alike. So the tests below draw from the same generator and make the rest themselves.
+
+
+def noisy(electrodes: NDArray[np.float64], millivolt: float, clean: Float) -> NDArray[np.float64]:
+    """The record with a potential of the electrodes (samples, 9), in the leads `millivolt` RMS large."""
+    right, left, foot = electrodes[:, :3].T
+    limb = [left - right, foot - right, foot - left, (2 * right - left - foot) / 2, (2 * left - right - foot) / 2]
+    chest = electrodes[:, 3:] - (right + left + foot)[:, None] / 3
+    leads = np.column_stack([*limb, (2 * foot - right - left) / 2, chest])
+    return clean + millivolt * leads / np.sqrt((leads**2).mean())
+
+
+def test_wander_is_four_waves_at_every_electrode() -> None:
+    """Frequencies of 0.05 to 0.5 Hz and phases of a whole turn, each drawn for itself."""
+    rng, seconds = generator(3, "baseline_wander", "a"), np.arange(400) / RATE
+    frequency, phase = rng.uniform(0.05, 0.5, (4, 9)), rng.uniform(0, 2 * np.pi, (4, 9))
+    waves = sum(np.sin(2 * np.pi * frequency[k] * seconds[:, None] + phase[k]) for k in range(4))
+    out = corruptions()["baseline_wander"](record(), RATE, 0.5, generator(3, "baseline_wander", "a"))
+    np.testing.assert_allclose(out, noisy(np.asarray(waves), 0.5, record()), atol=2e-6)
+
+
+@pytest.mark.parametrize("rate", [500.0, 101.0])
+def test_hum_is_one_sine_with_a_strength_at_every_electrode(rate: float) -> None:
+    """Strengths are Gaussian, the phase is any of a turn; any rate above 100 Hz holds 50 Hz."""
+    for seed in range(3):
+        rng = generator(seed, "mains_hum", "a")
+        strength, phase = rng.normal(size=9), rng.uniform(0, 2 * np.pi)
+        wave = np.sin(2 * np.pi * 50 * np.arange(400) / rate + phase)
+        out = corruptions()["mains_hum"](record(), rate, 0.2, generator(seed, "mains_hum", "a"))
+        np.testing.assert_allclose(out, noisy(np.outer(wave, strength), 0.2, record()), atol=2e-6)
+
+
+@pytest.mark.parametrize(("rate", "samples"), [(500.0, 400), (500.0, 401), (41.0, 400)])
+def test_muscle_noise_is_white_noise_between_20_and_150_hz(rate: float, samples: int) -> None:
+    """Both ends are part of it; of records with an odd number of samples too, and at any rate above 40 Hz."""
+    white = np.fft.rfft(generator(1, "muscle_noise", "a").normal(size=(samples, 9)), axis=0)
+    hertz = np.arange(len(white)) * rate / samples
+    band = (hertz > 20 - 1e-9) & (hertz < 150 + 1e-9)
+    noise = np.fft.irfft(white * band[:, None], samples, axis=0)
+    out = corruptions()["muscle_noise"](record(samples), rate, 0.1, generator(1, "muscle_noise", "a"))
+    np.testing.assert_allclose(out, noisy(noise, 0.1, record(samples)), atol=2e-6)
+
+
+def test_a_gain_is_too_large_for_heads_and_too_small_for_tails() -> None:
+    for k in range(8):
+        factor = 1.25 if generator(0, "gain", str(k)).random() < 0.5 else 0.8
+        out = corruptions()["gain"](record(), RATE, 0.25, generator(0, "gain", str(k)))
+        np.testing.assert_allclose(out, factor * record(), rtol=1e-6)
+
+
+def test_a_stretch_begins_anywhere_up_to_the_last_place_that_holds_it() -> None:
+    """3 of 5 samples begin at the first, second or third."""
+    starts = []
+    for k in range(200):
+        out = corruptions()["missing_segment"](record(5), RATE, 0.6, generator(0, "missing_segment", str(k)))
+        starts.append(int(np.flatnonzero(np.isnan(out[:, 0]))[0]))
+        assert np.isnan(out[:, 0]).sum() == 3
+    counts = np.bincount(starts)
+    assert len(counts) == 3
+    assert counts.min() > 45
+
+
+def test_any_lead_may_be_lost_or_flat() -> None:
+    """The first of a permutation of the twelve that is drawn for each record."""
+    for k in range(20):
+        for name in ("leads_lost", "flat_leads"):
+            drawn = generator(0, name, str(k)).permutation(12)[:4]
+            out = corruptions()[name](record(), RATE, 4, generator(0, name, str(k)))
+            assert set(np.flatnonzero(out[1] != record()[1])) == set(drawn)
+
+
+def test_a_rate_once_or_one_and_a_half_times_lower_is_a_lower_rate() -> None:
+    slow = np.sin(2 * np.pi * 3 * np.arange(1000) / RATE)[:, None].repeat(12, axis=1).astype(np.float32)
+    for factor, difference in ((1, 0.0), (1.5, 0.01)):
+        out = corruptions()["resampling"](slow, RATE, factor, generator(0, "resampling", "a"))
+        assert np.abs(out - slow).max() <= difference
+
+
 def test_the_page_lists_every_group_with_its_strengths() -> None:
     page = (ROOT / "docs" / "analyses.md").read_text(encoding="utf-8")
     for corruption in ALL.values():

@@ -16,12 +16,11 @@ from ecg_hub.errors import DataError, InputError, ResultError, UnknownNameError
 from eval_harness.analyses.files import read_analysis
 from eval_harness.analyses.robustness import run as robustness
 from eval_harness.analyses.robustness.corruptions import VERSION, corruptions
-from eval_harness.analyses.robustness.plot import write_curves
+from eval_harness.analyses.robustness.report import robustness_part, write_curves
 from eval_harness.analyses.robustness.run import RobustnessOptions, Scorer, choose, corrupted, run_robustness
 from eval_harness.analyses.robustness.schema import RobustnessResult
 from eval_harness.analyses.trained import find_one, open_its_data, open_trained
 from eval_harness.cli.eval.main import main
-from eval_harness.report.robustness import robustness_part
 from eval_harness.results.schema import read_result
 
 FEW = ("reversal", "missing_segment")
@@ -32,7 +31,7 @@ def wanted(trained_folder: Path, data_root: Path, data_cache: Path) -> Any:
     def make(**changes: Any) -> RobustnessOptions:
         settings: dict[str, Any] = {
             "folder": trained_folder, "wanted": FEW, "data_root": str(data_root), "quiet": True,
-            "others": {"cache_dir": data_cache, "device": "cpu"},
+            "cache_dir": data_cache, "device": "cpu",
         }  # fmt: skip
         return RobustnessOptions(**{**settings, **changes})
 
@@ -66,7 +65,7 @@ def test_whole_analysis(wanted: Any, trained_folder: Path) -> None:
 def test_corruption_comes_before_windows_are_cut(wanted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     options = wanted()
     found = find_one(options.folder)
-    trained = open_trained(found, "ptbxl_super", options.data_root, **options.others)
+    trained = open_trained(found, "ptbxl_super", **options.open_options)
     data = open_its_data(trained)
     shapes = []
     chosen = corruptions()["reversal"]
@@ -85,7 +84,7 @@ def test_corruption_comes_before_windows_are_cut(wanted: Any, monkeypatch: pytes
 def test_lead_i_only_is_what_the_extractor_does_with_missing_leads(wanted: Any) -> None:
     """Lead I through the 12-lead extractor: the eleven others are fed as zeros and none is derived."""
     options = wanted()
-    trained = open_trained(find_one(options.folder), "ptbxl_super", options.data_root, **options.others)
+    trained = open_trained(find_one(options.folder), "ptbxl_super", **options.open_options)
     data = open_its_data(trained)
     outputs = trained.predict(data, corrupted(data.test, data.rate, corruptions()["lead_i_only"], 1.0, 0), quiet=True)
     folder = options.folder / "model" / "ptbxl_super"
@@ -196,7 +195,7 @@ def test_a_head_that_is_not_that_of_the_predictions(wanted: Any) -> None:
 def test_the_command(wanted: Any, capsys: pytest.CaptureFixture[str]) -> None:
     options = wanted()
     words = ["robustness", str(options.folder), "--data-root", options.data_root, "--corruptions", "lead_loss_V1,gain"]
-    words += ["--device", "cpu", "--cache-dir", str(options.others["cache_dir"]), "--records", "8"]
+    words += ["--device", "cpu", "--cache-dir", str(options.cache_dir), "--records", "8"]
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "lead_loss_V1" in printed
@@ -211,7 +210,7 @@ def test_the_command(wanted: Any, capsys: pytest.CaptureFixture[str]) -> None:
 def test_changes_draw_patients_where_one_has_several_records(wanted: Any) -> None:
     """Every record twice: the intervals of changes are those of the records once, by patient."""
     options = wanted()
-    trained = open_trained(find_one(options.folder), "ptbxl_super", options.data_root, **options.others)
+    trained = open_trained(find_one(options.folder), "ptbxl_super", **options.open_options)
     split = open_its_data(trained).test
     n = len(split)
     outputs = np.random.default_rng(0).random((2, n, split.targets.shape[1])).astype(np.float32)

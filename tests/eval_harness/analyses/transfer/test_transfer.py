@@ -14,7 +14,8 @@ import pytest
 from ecg_hub.errors import InputError, ResultError, UnknownNameError
 from eval_harness.analyses.trained import find_one, open_trained
 from eval_harness.analyses.transfer import run as transfer
-from eval_harness.analyses.transfer.run import TransferOptions, joined, open_target, run_transfer, write_dumbbells
+from eval_harness.analyses.transfer.report import write_dumbbells
+from eval_harness.analyses.transfer.run import TransferOptions, joined, open_target, run_transfer
 from eval_harness.analyses.transfer.schema import MappedLabel
 from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
@@ -56,7 +57,7 @@ def wanted(all_once: Path, two_roots: Path, data_cache: Path, tmp_path: Path) ->
     def make(**changes: Any) -> TransferOptions:
         settings: dict[str, Any] = {
             "folder": folder, "to": "georgia", "tasks": ("ptbxl_all",), "split": "train", "quiet": True,
-            "data_root": str(two_roots), "others": {"cache_dir": data_cache, "device": "cpu"},
+            "data_root": str(two_roots), "cache_dir": data_cache, "device": "cpu",
         }  # fmt: skip
         return TransferOptions(**{**settings, **changes})
 
@@ -74,7 +75,7 @@ def test_whole_transfer(wanted: Any) -> None:
     names = [mapped.name for mapped in task.mapped]
     assert "atrial fibrillation" in names
     assert [label.label for label in task.per_label] == names == [label.label for label in task.per_label_at_home]
-    trained = open_trained(find_one(options.folder), "ptbxl_all", options.data_root, **options.others)
+    trained = open_trained(find_one(options.folder), "ptbxl_all", **options.open_options)
     target = open_target(trained, options)
     covered = {label for mapped in task.mapped for label in mapped.target}
     assert covered | set(task.unmapped_target) == set(target.labels)
@@ -168,7 +169,7 @@ def test_refusals(wanted: Any) -> None:
 def test_the_command(wanted: Any, capsys: pytest.CaptureFixture[str]) -> None:
     options = wanted()
     words = ["transfer", str(options.folder), "--to", "georgia", "--tasks", "ptbxl_all", "--split", "train"]
-    words += ["--data-root", options.data_root, "--cache-dir", str(options.others["cache_dir"]), "--device", "cpu"]
+    words += ["--data-root", options.data_root, "--cache-dir", str(options.cache_dir), "--device", "cpu"]
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "164889003" in printed

@@ -289,7 +289,6 @@ class TestOwnArchive:
         printed(capsys, "prepare", own, "--shards", str(tmp_path / "shards"))
         assert json.loads((tmp_path / "shards" / "shards.json").read_text())["dataset"] == "my-archive"
         assert "the files of all 40 records are there" in printed(capsys, "verify", own)
-        pytest.importorskip("matplotlib")
         assert main(["data", "plot", own, "00003_hr", "-o", str(tmp_path / "one.png")]) == 0
 
 
@@ -298,7 +297,6 @@ class TestPlot:
     def test_a_picture(
         self, ending: str, magic: bytes, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        pytest.importorskip("matplotlib")
         target = tmp_path / "new" / f"record.{ending}"
         words = ("plot", "ptb-xl", "5", "--data-dir", str(folder), "--output", str(target), "--seconds", "4")
         assert printed(capsys, *words).strip() == str(target)

@@ -23,6 +23,12 @@ def words(output: Path, data_root: Path, *more: str) -> list[str]:
     return [*found, "--batch-size", "8", "--seconds", "2", "--device", "cpu", "--output", str(output), *more]
 
 
+@pytest.fixture
+def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pictures take longer than the run they show; `test_from_words_to_a_score` draws them."""
+    monkeypatch.setattr("eval_harness.pretrain.run.write_curves", lambda *_: [])
+
+
 def test_from_words_to_a_score(
     data_root: Path, data_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,6 +52,7 @@ def test_from_words_to_a_score(
     assert result.model.pretraining_train_only == {"ptb-xl": result.data.fingerprint}
 
 
+@pytest.mark.usefixtures("_no_curves")
 def test_all_but_training_records_are_left_out(data_root: Path, data_cache: Path, tmp_path: Path) -> None:
     cache, counts = ["--cache-dir", str(data_cache)], []
     for number, more in enumerate(([], ["--all-records"])):
@@ -71,6 +78,7 @@ def test_a_run_begun_under_the_old_name_of_an_option_continues(
     assert [row["step"] for row in read_log(folder / "log.jsonl") if "loss" in row] == [1, 2]
 
 
+@pytest.mark.usefixtures("_no_curves")
 def test_epochs_are_counted_in_whole_batches(data_root: Path, data_cache: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert main(words(folder, data_root, "--epochs", "0.5", "--cache-dir", str(data_cache))) == 0

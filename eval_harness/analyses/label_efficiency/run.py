@@ -24,26 +24,23 @@ import yaml
 from ecg_hub.errors import InputError
 from ecg_hub.utils.files import write_text
 from eval_harness.analyses.label_efficiency.curve import LEAST_SIZES, Curve, fit, ratio
+from eval_harness.analyses.label_efficiency.report import write_plot
+from eval_harness.analyses.label_efficiency.schema import RESULT_FILE, EfficiencyResult
 from eval_harness.analyses.studies import (
     LEAST_OF_CURVES,
-    METRICS,
     RunScore,
     SeedAverage,
+    checked,
     fraction_folder,
     fraction_name,
+    head_of,
+    is_synthetic,
     joint,
     known,
     numbers_of,
+    part_of_release,
     score_run,
     too_few,
-)
-from eval_harness.analyses.study_results import (
-    STUDY_VERSION,
-    EfficiencyResult,
-    checked,
-    is_synthetic,
-    part_of_release,
-    settings_of,
 )
 from eval_harness.config.options import RunOptions, TrainSubset
 from eval_harness.metrics.registry import MACRO_AUROC
@@ -118,7 +115,6 @@ def write_set(name: str, folder: Path) -> Path:
     return path
 
 
-RESULT_FILE = "label_efficiency.json"
 PLOT_FILE = "label_efficiency.png"
 FRACTIONS = tuple(1 / 2**k for k in range(8))
 LOSS = "1 - macro AUROC"
@@ -158,8 +154,8 @@ class Study:
     @property
     def entries(self) -> list[tuple[str, str]]:
         """Model and mode of every curve; the baseline comes last."""
-        found = [(model, mode) for model in self.options.models for mode in self.options.modes]
-        return found if self.baseline is None or self.baseline in found else [*found, self.baseline]
+        pairs = [(model, mode) for model in self.options.models for mode in self.options.modes]
+        return pairs if self.baseline is None or self.baseline in pairs else [*pairs, self.baseline]
 
 
 @dataclass(frozen=True)
@@ -196,7 +192,6 @@ def planned(study: Study) -> Iterator[Planned]:
 
 def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[Result]]:
     """Do all runs, or what is left of them, and write curves, ratios and the plot."""
-    from eval_harness.analyses.label_efficiency.plot import write_plot
     from eval_harness.runner.run import evaluate
 
     results: list[Result] = []
@@ -220,7 +215,7 @@ def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[R
     if results:  # of several processes, one holds the results
         content = checked(content, EfficiencyResult)
         write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
-        write_plot(content, study.options.output / PLOT_FILE)
+        write_plot(EfficiencyResult.model_validate(content), study.options.output / PLOT_FILE)
     return content, results
 
 
@@ -237,17 +232,16 @@ def summary(
     entries, ratios = [], []
     for (task, model, mode), parts in joints.items():
         about = {"task": task, "model": model, "mode": mode, "baseline": (model, mode) == study.baseline}
-        found = curves[task, model, mode]
-        entries.append({**about, "points": _points(parts, confidence), "curve": curve_of(found, parts, confidence)})
+        fit_of_entry = curves[task, model, mode]
+        entries.append(
+            {**about, "points": _points(parts, confidence), "curve": curve_of(fit_of_entry, parts, confidence)}
+        )
         base = None if study.baseline is None else (task, *study.baseline)
         if base is not None and base in joints and (task, model, mode) != base:
-            rows = ratios_at(study.ratio_at, (found, parts), (curves[base], joints[base]), confidence)
+            rows = ratios_at(study.ratio_at, (fit_of_entry, parts), (curves[base], joints[base]), confidence)
             ratios.append({**about, "at": rows})
     return {
-        "schema_version": STUDY_VERSION,
-        "analysis": "label_efficiency",
-        "settings": settings_of(study.options),
-        "complete": not faults,
+        **head_of("label_efficiency", study.options, not faults),
         "synthetic": synthetic,
         "part_of_release": part,
         "command": ["ecg-eval", *sys.argv[1:]],
@@ -301,18 +295,17 @@ def _points(parts: dict[float, SeedAverage], confidence: float) -> list[dict[str
         {
             "fraction": fraction,
             "records": part.records,
-            **{metric: part.estimate(metric, confidence) for metric in METRICS},
-            **{f"{metric}_by_run": [known(point) for point in part.by_run[metric]] for metric in METRICS},
+            **part.content(confidence),
         }
         for fraction, part in sorted(parts.items(), reverse=True)
     ]
 
 
-def curve_of(found: Fitted, parts: dict[float, SeedAverage], confidence: float) -> dict[str, Any]:
+def curve_of(fitted_curve: Fitted, parts: dict[float, SeedAverage], confidence: float) -> dict[str, Any]:
     """Parameters with intervals of what `fitted` gave, and how well it fits; the reason where there is no curve."""
-    if isinstance(found, str):
-        return {"reason": found}
-    point, replicates = found
+    if isinstance(fitted_curve, str):
+        return {"reason": fitted_curve}
+    point, replicates = fitted_curve
     records, values, _ = losses(parts)
     named = {"C": "scale", "alpha": "alpha", "L0": "floor"}
     return {
@@ -333,16 +326,16 @@ def ratios_at(
     confidence: float,
 ) -> list[dict[str, Any]]:
     """r(N) with its interval at numbers of records; without a value where nothing may be extrapolated."""
-    (found, parts), (base, base_parts) = model, baseline
-    if isinstance(found, str) or isinstance(base, str):
-        return [{"records": None, "reason": found if isinstance(found, str) else base}]
+    (fitted_curve, parts), (base, base_parts) = model, baseline
+    if isinstance(fitted_curve, str) or isinstance(base, str):
+        return [{"records": None, "reason": fitted_curve if isinstance(fitted_curve, str) else base}]
     sizes = losses(base_parts)[0]
     few = few_runs(parts, base_parts)
     smallest, largest = losses(parts)[0].min(), losses(parts)[0].max()
     rows = []
     for number in numbers or sorted(set(sizes.tolist())):
-        point = float(ratio(found[0], base[0], number))
-        replicates = ratio(found[1], base[1], number)
+        point = float(ratio(fitted_curve[0], base[0], number))
+        replicates = ratio(fitted_curve[1], base[1], number)
         why = few if np.isfinite(point) else None
         row: dict[str, Any] = {"records": number, "r": numbers_of(point, replicates, confidence, reason=why)}
         row["baseline_loss"] = known(float(base[0].loss(number)))

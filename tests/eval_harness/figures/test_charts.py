@@ -8,8 +8,8 @@ import re
 import pytest
 
 from eval_harness.analyses.studies import told_apart
-from eval_harness.report.forest import LEFT, TRACE_TOP, Line, Trace, forest, names_legend, trace_chart
-from eval_harness.report.svg import NamedAxis, axis, log_axis
+from eval_harness.figures.charts import LEFT, TRACE_TOP, Chart, Forest, Line, Trace, forest, names_legend, trace_chart
+from eval_harness.figures.svg import NamedAxis, axis, log_axis
 from eval_harness.results.schema import Estimate
 
 ACROSS = NamedAxis(0.0, 2.0, LEFT, 258.0, (0.0, 1.0, 2.0), ("1", "1/2", "1/4"))
@@ -17,7 +17,7 @@ UPWARD = axis([0.0, 1.0], TRACE_TOP + 200, TRACE_TOP, room=0.0)
 
 
 def drawn(trace: Trace, **changes: float) -> str:
-    return trace_chart("title", ACROSS, "fraction", "score", [trace], upward=UPWARD, **changes)
+    return trace_chart(Chart("title", ACROSS, "fraction", "score", [trace], upward=UPWARD, **changes))
 
 
 def test_points_and_intervals_are_where_they_belong() -> None:
@@ -73,8 +73,8 @@ def test_a_logarithmic_axis_marks_round_numbers(values: tuple[float, ...], names
 
 def test_a_forest_of_aurocs_does_not_go_beyond_1() -> None:
     lines = [Line("a", Estimate(point=0.9, low=0.1, high=1.0), 0)]
-    assert ">1.2<" in forest("title", "AUROC", [("", lines)], None)
-    assert ">1.2<" not in forest("title", "AUROC", [("", lines)], None, (0.0, 1.0))
+    assert ">1.2<" in forest(Forest("title", "AUROC", [("", lines)], None))
+    assert ">1.2<" not in forest(Forest("title", "AUROC", [("", lines)], None, (0.0, 1.0)))
 
 
 def test_models_of_one_name_are_told_apart() -> None:

@@ -16,6 +16,15 @@ UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]"
 """Control characters that HTML forbids, and those that turn the direction of the text around them."""
 
 
+STATES = {
+    "clean": "clean",
+    "seen-train": "seen in pre-training (training folds only)",
+    "seen": "seen in pre-training",
+    "unknown": "unknown",
+}
+"""Contamination of a test set -> its word."""
+
+
 class Html(str):
     """Markup that is ready: text that was escaped, or elements made by `tag`."""
 
@@ -73,6 +82,11 @@ def scroller(content: Html, name: object) -> Html:
 def details(summary: object, *children: object, open_: bool = False) -> Html:
     """Return content that is folded away until asked for; works without a script and by keyboard."""
     return tag("details", tag("summary", summary), *children, open=open_)
+
+
+def state(name: str) -> Html:
+    """Return the contamination state as a coloured word."""
+    return tag("span", STATES.get(name, name), class_=f"state {name}")
 
 
 def anchor(name: str) -> str:

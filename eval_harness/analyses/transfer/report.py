@@ -1,15 +1,16 @@
-"""The part on transfer: every concept at home and on the other dataset, and what could not be mapped."""
+"""How a transfer is shown: every concept at home and on the other dataset, and what could not be mapped."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
-from eval_harness.analyses.tables import concept_rows
-from eval_harness.analyses.transfer.schema import TransferResult, TransferTask
+from eval_harness.analyses.registry import AnalysisKind, run_title
+from eval_harness.analyses.transfer.schema import TransferResult, TransferTask, concept_rows
+from eval_harness.figures.charts import Forest, Line, forest
+from eval_harness.figures.markup import Html, details, scroller, state, table, tag
+from eval_harness.figures.plots import draw_forest, new_figure, write_figure
 from eval_harness.metrics.registry import MACRO_AUROC, metrics
-from eval_harness.report.forest import Line, forest
-from eval_harness.report.markup import Html, details, scroller, table, tag
-from eval_harness.report.scores import state
 from eval_harness.results.schema import Estimate
 
 WORDS = (
@@ -18,6 +19,7 @@ WORDS = (
     "model; the figure cannot tell the two apart."
 )
 NONE = Estimate(point=None)
+ROW_INCH = 0.3
 
 
 def transfer_part(result: TransferResult, tasks: Collection[str] | None) -> list[Html]:
@@ -41,6 +43,13 @@ def transfer_part(result: TransferResult, tasks: Collection[str] | None) -> list
 
 
 def _concepts(result: TransferResult, name: str, task: TransferTask) -> Html:
+    drawn = forest(concepts(result, name, task))
+    caption = "AUROC with intervals; without: too few positives for one (below about four). Dashed: chance."
+    return tag("figure", scroller(drawn, _title(result, name)), tag("figcaption", caption), class_="wide")
+
+
+def concepts(result: TransferResult, name: str, task: TransferTask) -> Forest:
+    """Return the scores of every concept and their mean on the other dataset and at home."""
     away, home = f"on {result.target}", f"at home, {result.source}"
     there, here = task.metrics[MACRO_AUROC], task.at_home[MACRO_AUROC]
     heading = f"macro mean over {there.classes} concepts ({here.classes} at home)"
@@ -49,10 +58,11 @@ def _concepts(result: TransferResult, name: str, task: TransferTask) -> Html:
         positives = "" if label.positives is None else f" ({label.positives:,} positive on {result.target})"
         lines = [Line(away, label.auroc or NONE, 0), Line(home, own.auroc or NONE, 1)]
         groups.append((f"{label.label}{positives}", lines))
-    title = f"{name}: AUROC of every concept on {result.target} and at home"
-    drawn = forest(title, "AUROC", groups, metrics()[MACRO_AUROC].chance, (0.0, 1.0))
-    caption = "AUROC with intervals; without: too few positives for one (below about four). Dashed: chance."
-    return tag("figure", scroller(drawn, title), tag("figcaption", caption), class_="wide")
+    return Forest(_title(result, name), "AUROC", groups, metrics()[MACRO_AUROC].chance, (0.0, 1.0))
+
+
+def _title(result: TransferResult, name: str) -> str:
+    return f"{name}: AUROC of every concept on {result.target} and at home"
 
 
 def _numbers(result: TransferResult, name: str) -> Html:
@@ -64,13 +74,35 @@ def _numbers(result: TransferResult, name: str) -> Html:
 
 def _unmapped(result: TransferResult, task: TransferTask) -> Html:
     lists = [
-        table(["label", "why not"], list(found.items()), caption=f"Not mapped, {side}")
-        for side, found in _sides(result, task).items()
-        if found
+        table(["label", "why not"], list(reasons.items()), caption=f"Not mapped, {side}")
+        for side, reasons in _sides(result, task).items()
+        if reasons
     ]
-    count = sum(len(found) for found in _sides(result, task).values())
+    count = sum(len(reasons) for reasons in _sides(result, task).values())
     return details(f"Not mapped: {count} labels", lists or "Every label has a partner.")
 
 
 def _sides(result: TransferResult, task: TransferTask) -> Mapping[str, Mapping[str, str]]:
     return {result.source: task.unmapped_source, f"{result.target} (target)": task.unmapped_target}
+
+
+def write_dumbbells(result: TransferResult, folder: Path) -> list[Path]:
+    """Write the figure of every finished task as SVG and PNG; return the files."""
+    written = []
+    for name, task in result.tasks.items():
+        if task.status == "done":
+            described = concepts(result, name, task)
+            figure = new_figure(8.0, 1.6 + ROW_INCH * len(described.groups))
+            draw_forest(figure.add_subplot(), described)
+            figure.suptitle(f"{result.model.id}, {result.mode}, {name}: 95 % intervals", fontsize=10, x=0.01, ha="left")
+            written += write_figure(figure, folder / f"transfer_{name}_to_{result.target}")
+    return written
+
+
+ANALYSIS = AnalysisKind(
+    "transfer_*_to_*.json",
+    TransferResult,
+    lambda result: f"Transfer: {run_title(result)} to {result.target}",
+    transfer_part,
+    lambda result: set(result.tasks),
+)

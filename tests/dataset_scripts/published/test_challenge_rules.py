@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from dataset_scripts.catalog import get
-from dataset_scripts.challenge import ChallengeDataset, list_records
 from dataset_scripts.core.folds import stratify
 from dataset_scripts.load import Prepared, prepare
+from dataset_scripts.published._challenge import ChallengeDataset, list_records
 from dataset_scripts.reader import SignalReader
 from ecg_hub.errors import DataError
 from ecg_hub.input.samples import MISSING

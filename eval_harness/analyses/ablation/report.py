@@ -1,16 +1,19 @@
-"""The part on an ablation: differences to plain fine-tuning, scores by fraction, validation curves."""
+"""How an ablation is shown: differences to plain fine-tuning, scores by fraction, validation curves."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
-from eval_harness.analyses.studies import METRICS, fraction_name, told_apart
-from eval_harness.analyses.study_results import AblationResult, AblationRow, Interval, ablation_rows, reasons
-from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, title_of
-from eval_harness.report.forest import LEFT, Line, Trace, forest, names_legend, trace_chart
-from eval_harness.report.markup import Html, details, scroller, table, tag
-from eval_harness.report.svg import NamedAxis, axis
+from eval_harness.analyses.ablation.schema import RESULT_FILE, AblationResult, AblationRow, ablation_rows
+from eval_harness.analyses.registry import AnalysisKind
+from eval_harness.analyses.studies import METRICS, Interval, fraction_name, reasons, short_name, told_apart
+from eval_harness.figures.charts import LEFT, Chart, Forest, Line, Trace, forest, names_legend, trace_chart
+from eval_harness.figures.markup import Html, details, scroller, table, tag
+from eval_harness.figures.plots import draw_chart, new_figure, write_figure
+from eval_harness.figures.svg import NamedAxis, axis
+from eval_harness.metrics.registry import MACRO_AUPRC, title_of
 from eval_harness.results.schema import Estimate
 
 WORDS = (
@@ -27,16 +30,17 @@ def ablation_part(result: AblationResult, tasks: Collection[str] | None) -> list
     keys = list(dict.fromkeys((row.task, row.model) for row in result.rows if tasks is None or row.task in tasks))
     names = told_apart(list(dict.fromkeys(row.model for row in result.rows)))
     why = reasons([row.model_dump(exclude_unset=True) for row in result.rows])
-    parts: list[Html | None] = [tag("p", words, class_="soft") for words in (WORDS, *why)]
+    parts: list[Html | None] = [tag("p", text, class_="soft") for text in (WORDS, *why)]
     parts.append(tag("p", _settings(result), class_="soft small"))
     for task, model in keys:
         rows = [row for row in result.rows if (row.task, row.model) == (task, model)]
         name = f"{task}, {names[model]}"
+        of_metrics = [by_fraction(name, rows, metric, result.fractions) for metric in METRICS]
         parts += [
             tag("h3", name),
             _differences(name, rows),
-            names_legend(_traces(rows, MACRO_AUROC, result.fractions)),
-            tag("div", [_by_fraction(name, rows, metric, result.fractions) for metric in METRICS], class_="many pair"),
+            names_legend(of_metrics[0].traces),
+            tag("div", [_figure(chart) for chart in of_metrics], class_="many pair"),
             details("Validation curves", _curves(name, rows, result.fractions)),
             details("All numbers", _numbers(name, result, task, model)),
         ]
@@ -64,59 +68,67 @@ def _differences(name: str, rows: Sequence[AblationRow]) -> Html | None:
         if row.minus_plain is not None:
             part = "all" if row.fraction == 1 else f"{fraction_name(row.fraction)} of the"
             heading = f"{part} records ({row.records:,.0f}), {_weights(row)} weights"
-            found = estimate(row.minus_plain[MACRO_AUPRC])
-            groups.setdefault(heading, []).append(Line(_switches(row), found, _index(row)))
+            difference = estimate(row.minus_plain[MACRO_AUPRC])
+            groups.setdefault(heading, []).append(Line(_switches(row), difference, _index(row)))
     if not groups:
         return None
     title = f"{name}: macro AUPRC minus that of plain fine-tuning"
-    drawn = forest(title, "difference of macro AUPRC", list(groups.items()), 0.0)
+    drawn = forest(Forest(title, "difference of macro AUPRC", list(groups.items()), 0.0))
     caption = "Paired differences with intervals; dashed: no difference. Many are shown and none is adjusted for that."
     return tag("figure", scroller(drawn, title), tag("figcaption", caption), class_="wide")
 
 
-def _by_fraction(name: str, rows: Sequence[AblationRow], metric: str, fractions: Sequence[float]) -> Html:
+def _figure(described: Chart, caption: str | None = None) -> Html:
+    return tag("figure", trace_chart(described), None if caption is None else tag("figcaption", caption))
+
+
+def by_fraction(name: str, rows: Sequence[AblationRow], metric: str, fractions: Sequence[float]) -> Chart:
+    """Return a score by fraction of the training records."""
     names = tuple(fraction_name(fraction) for fraction in fractions)
     last = len(fractions) - 1
     across = NamedAxis(-0.4, last + 0.4, LEFT, RIGHT, tuple(float(k) for k in range(last + 1)), names)
     title = f"{name}: test {title_of(metric)} by fraction of the training records"
     traces = _traces(rows, metric, fractions)
-    return tag("figure", trace_chart(title, across, "fraction of the training records", title_of(metric), traces))
+    caption = f"{name}\ntest {title_of(metric)}"
+    return Chart(title, across, "fraction of the training records", title_of(metric), traces, caption=caption)
 
 
 def _traces(rows: Sequence[AblationRow], metric: str, fractions: Sequence[float]) -> list[Trace]:
     arms = list(dict.fromkeys(row.arm for row in rows))
-    found = []
+    traces = []
     for k, arm in enumerate(arms):
         mine = [row for row in rows if row.arm == arm]
         # Arms stand a little apart, or their intervals would cover each other.
         aside = 0.06 * (k - (len(arms) - 1) / 2)
         points = [(fractions.index(row.fraction) + aside, estimate(getattr(row, metric))) for row in mine]
-        words = [fraction_name(row.fraction) for row in mine]
-        found.append(Trace(_name(mine[0]), _index(mine[0]), points, dashed=not mine[0].pretrained, words=words))
-    return found
+        names = [fraction_name(row.fraction) for row in mine]
+        traces.append(Trace(_name(mine[0]), _index(mine[0]), points, dashed=not mine[0].pretrained, words=names))
+    return traces
 
 
 def _curves(name: str, rows: Sequence[AblationRow], fractions: Sequence[float]) -> list[Html]:
-    """Validation AUPRC by epoch, a chart for each fraction; where stage 2 begins is marked."""
+    charts = [_figure(curves(name, rows, fraction), f"fraction {fraction_name(fraction)}") for fraction in fractions]
+    about = "Means over the runs, without intervals, on the records that also chose the epoch. Marks: stage 2 begins."
+    return [tag("p", about, class_="soft small"), tag("div", charts, class_="many pair")]
+
+
+def curves(name: str, rows: Sequence[AblationRow], fraction: float) -> Chart:
+    """Return the validation AUPRC by epoch at one fraction; where stage 2 begins is marked."""
     most = max((step.epoch for row in rows for step in row.curve), default=1)
-    charts = []
-    for fraction in fractions:
-        traces = []
-        for row in (row for row in rows if row.fraction == fraction):
-            steps = [step for step in row.curve if step.validation_auprc is not None]
-            path = [(float(step.epoch), float(step.validation_auprc or 0.0)) for step in steps]
-            second = [step for step in steps if step.stage == 2][:1] if row.preview else []
-            begins = [(float(step.epoch), Estimate(point=step.validation_auprc)) for step in second]
-            said = [f"stage 2 from epoch {step.epoch}" for step in second]
-            traces.append(Trace(_name(row), _index(row), begins, path, dashed=not row.pretrained, words=said))
-        values = [value for trace in traces for _, value in trace.path or ()]
-        across = axis([1.0, float(max(most, 2))], LEFT, RIGHT, room=0.0, whole=True)
-        title = f"{name}: macro AUPRC of validation by epoch, fraction {fraction_name(fraction)}"
-        upward = axis(values, 210.0, 10.0, count=5)
-        drawn = trace_chart(title, across, "epoch", "validation macro AUPRC", traces, upward=upward)
-        charts.append(tag("figure", drawn, tag("figcaption", f"fraction {fraction_name(fraction)}")))
-    words = "Means over the runs, without intervals, on the records that also chose the epoch. Marks: stage 2 begins."
-    return [tag("p", words, class_="soft small"), tag("div", charts, class_="many pair")]
+    traces = []
+    for row in (row for row in rows if row.fraction == fraction):
+        steps = [step for step in row.curve if step.validation_auprc is not None]
+        path = [(float(step.epoch), float(step.validation_auprc or 0.0)) for step in steps]
+        second = [step for step in steps if step.stage == 2][:1] if row.preview else []
+        begins = [(float(step.epoch), Estimate(point=step.validation_auprc)) for step in second]
+        said = [f"stage 2 from epoch {step.epoch}" for step in second]
+        traces.append(Trace(_name(row), _index(row), begins, path, dashed=not row.pretrained, words=said))
+    values = [value for trace in traces for _, value in trace.path or ()]
+    across = axis([1.0, float(max(most, 2))], LEFT, RIGHT, room=0.0, whole=True)
+    title = f"{name}: macro AUPRC of validation by epoch, fraction {fraction_name(fraction)}"
+    upward = axis(values, 210.0, 10.0, count=5)
+    caption = f"validation AUPRC\nfraction {fraction_name(fraction)}"
+    return Chart(title, across, "epoch", "validation macro AUPRC", traces, upward, caption=caption)
 
 
 def _numbers(name: str, result: AblationResult, task: str, model: str) -> Html:
@@ -127,9 +139,9 @@ def _numbers(name: str, result: AblationResult, task: str, model: str) -> Html:
     return table(head, shown, caption=f"{name}: scores and paired differences, with intervals", class_="figures")
 
 
-def estimate(found: Interval) -> Estimate:
+def estimate(interval: Interval) -> Estimate:
     """Return an interval of a study as an estimate."""
-    return Estimate(point=found.point, low=found.low, high=found.high)
+    return Estimate(point=interval.point, low=interval.low, high=interval.high)
 
 
 def _switches(row: AblationRow) -> str:
@@ -147,3 +159,28 @@ def _name(row: AblationRow) -> str:
 
 def _index(row: AblationRow) -> int:
     return SWITCHES[row.preview, row.stochastic_depth]
+
+
+def write_plot(result: AblationResult, path: Path) -> None:
+    """Draw a result, one row of charts per task and model, and write it as PNG."""
+    keys = list(dict.fromkeys((row.task, row.model) for row in result.rows))
+    columns = len(METRICS) + len(result.fractions)
+    figure = new_figure(4.2 * columns, 4.4 * max(len(keys), 1))
+    grid = figure.subplots(max(len(keys), 1), columns, squeeze=False)
+    for axes, (task, model) in zip(grid, keys, strict=False):
+        rows = [row for row in result.rows if (row.task, row.model) == (task, model)]
+        name = f"{task}, {short_name(model)}"
+        charts = [by_fraction(name, rows, metric, result.fractions) for metric in METRICS]
+        for panel, described in zip(axes, charts + [curves(name, rows, f) for f in result.fractions], strict=True):
+            draw_chart(panel, described, legend=panel is axes[0])
+    figure.supxlabel("\n".join(reasons(result.model_dump(exclude_unset=True))), fontsize=8)
+    write_figure(figure, path.with_suffix(""), ("png",))
+
+
+ANALYSIS = AnalysisKind(
+    RESULT_FILE,
+    AblationResult,
+    lambda result: "Ablation of post-training",
+    ablation_part,
+    lambda result: {row.task for row in result.rows},
+)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ecg_hub.utils.renamed import renamed_argument, tell_renamed
+from ecg_hub.renamed import renamed_argument, tell_renamed
 
 
 @renamed_argument("max_loss", "max_unreadable")

@@ -1,4 +1,4 @@
-"""Forest plots and charts of points with intervals, in groups of rows or along an axis."""
+"""Forest plots and charts of points with intervals, in groups of rows or along an axis: described, and drawn as SVG."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval_harness.report.markup import Html, tag
-from eval_harness.report.svg import (
+from eval_harness.figures.markup import Html, tag
+from eval_harness.figures.svg import (
     LETTER,
     Axis,
     axis,
     chart,
+    curve,
     horizontal,
     label,
     line,
@@ -48,14 +49,28 @@ class Line:
     strong: bool = False
 
 
-def forest(
-    title: str,
-    axis_title: str,
-    groups: Sequence[tuple[str, Sequence[Line]]],
-    chance: float | None,
-    limits: tuple[float, float] = (-math.inf, math.inf),
-) -> Html:
+@dataclass(frozen=True)
+class Forest:
+    """A forest plot.
+
+    Attributes:
+        title: of the whole.
+        axis_title: below.
+        groups: heading, "" for none, and rows.
+        chance: drawn as a line where the axis reaches it; None draws none.
+        limits: beyond which the axis does not go for the sake of round ends.
+    """
+
+    title: str
+    axis_title: str
+    groups: Sequence[tuple[str, Sequence[Line]]]
+    chance: float | None = None
+    limits: tuple[float, float] = (-math.inf, math.inf)
+
+
+def forest(described: Forest) -> Html:
     """Return a forest plot."""
+    groups, chance, limits = described.groups, described.chance, described.limits
     lines = [row for _, rows in groups for row in rows]
     left = min(max(len(row.name) for row in lines) * LETTER + 26, MOST_NAME)
     values = [v for row in lines for v in (row.estimate.point, row.estimate.low, row.estimate.high) if v is not None]
@@ -66,7 +81,7 @@ def forest(
         scale = axis(values, left, WIDTH - VALUES - 12, room=0.0)
     headings = sum(bool(heading) for heading, _ in groups)
     bottom = TOP + ROW * (len(lines) + headings)
-    parts: list[object] = [*horizontal(scale, TOP, bottom, axis_title)]
+    parts: list[object] = [*horizontal(scale, TOP, bottom, described.axis_title)]
     if chance is not None and scale.low <= chance <= scale.high:
         parts.append(line(scale(chance), TOP, scale(chance), bottom, "chance"))
     y = TOP + ROW / 2
@@ -77,9 +92,9 @@ def forest(
         for row in rows:
             parts += _row(row, scale, y, left)
             y += ROW
-    described = "; ".join(f"{row.name}: {score_text(row.estimate)}" for row in lines[:12])
+    said = "; ".join(f"{row.name}: {score_text(row.estimate)}" for row in lines[:12])
     more = f"; and {len(lines) - 12} more rows" if len(lines) > 12 else ""
-    return chart(WIDTH, bottom + BOTTOM, title, f"Points with intervals. {described}{more}.", *parts)
+    return chart(WIDTH, bottom + BOTTOM, described.title, f"Points with intervals. {said}{more}.", *parts)
 
 
 def _row(row: Line, scale: Axis, y: float, left: float) -> list[Html]:
@@ -139,28 +154,42 @@ def values_of(traces: Sequence[Trace]) -> list[float]:
     ]
 
 
-def trace_chart(
-    title: str,
-    across: Axis,
-    across_title: str,
-    upward_title: str,
-    traces: Sequence[Trace],
-    *,
-    height: float = 200.0,
-    upward: Axis | None = None,
-    level: float | None = None,
-) -> Html:
+@dataclass(frozen=True)
+class Chart:
+    """Several series along an axis.
+
+    Attributes:
+        title: of the chart by itself.
+        across, upward: the axes; without the second, one that holds all points and intervals.
+        level: drawn as a dashed line.
+        height: on a page, in pixels.
+        caption: title in a figure of several charts; default the title.
+    """
+
+    title: str
+    across: Axis
+    across_title: str
+    upward_title: str
+    traces: Sequence[Trace]
+    upward: Axis | None = None
+    level: float | None = None
+    height: float = 200.0
+    caption: str = ""
+
+
+def trace_chart(described: Chart) -> Html:
     """Return a chart of several series."""
-    bottom = TRACE_TOP + height
-    scale = axis(values_of(traces), bottom, TRACE_TOP, count=5) if upward is None else upward
-    parts: list[object] = [*horizontal(across, TRACE_TOP, bottom, across_title)]
-    parts += vertical(scale, across.start, across.end, upward_title)
+    across, traces, level = described.across, described.traces, described.level
+    bottom = TRACE_TOP + described.height
+    scale = axis(values_of(traces), bottom, TRACE_TOP, count=5) if described.upward is None else described.upward
+    parts: list[object] = [*horizontal(across, TRACE_TOP, bottom, described.across_title)]
+    parts += vertical(scale, across.start, across.end, described.upward_title)
     if level is not None:
         parts.append(line(across.start, scale(level), across.end, scale(level), "chance"))
     for trace in traces:
         parts += _drawn(trace, across, scale)
-    described = "; ".join(words for trace in traces if (words := _words(trace)))
-    return chart(across.end + 14, bottom + BELOW, title, f"{described or 'nothing to draw'}.", *parts)
+    said = "; ".join(text for trace in traces if (text := _said(trace)))
+    return chart(across.end + 14, bottom + BELOW, described.title, f"{said or 'nothing to draw'}.", *parts)
 
 
 def names_legend(traces: Sequence[Trace]) -> Html:
@@ -176,17 +205,17 @@ def names_legend(traces: Sequence[Trace]) -> Html:
 
 def _drawn(trace: Trace, across: Axis, scale: Axis) -> list[Html]:
     style = series(trace.index)
-    known = [(place, estimate) for place, estimate in trace.points if estimate.point is not None]
+    defined = [(place, estimate) for place, estimate in trace.points if estimate.point is not None]
     parts = []
-    whole = [(place, e.low, e.high) for place, e in known if e.low is not None and e.high is not None]
+    whole = [(place, e.low, e.high) for place, e in defined if e.low is not None and e.high is not None]
     if trace.shaded and len(whole) > 1:
         edge = [(place, low) for place, low, _ in whole] + [(place, high) for place, _, high in reversed(whole)]
         corners = " ".join(f"{across(x):.1f},{scale(y):.1f}" for x, y in edge if y is not None)
         parts.append(tag("polygon", points=corners, class_=f"shade {style}"))
-    path = [(place, e.point) for place, e in known if e.point is not None] if trace.path == () else trace.path
+    path = [(place, e.point) for place, e in defined if e.point is not None] if trace.path == () else trace.path
     if path is not None and len(path) > 1:
-        drawn = "M" + "L".join(f"{across(x):.1f} {scale(y):.1f}" for x, y in path)
-        parts.append(tag("path", d=drawn, class_=f"curve {style}{' dashed' if trace.dashed else ''}"))
+        dashed = " dashed" if trace.dashed else ""
+        parts.append(curve([(across(x), scale(y)) for x, y in path], f"curve {style}{dashed}"))
     if not trace.shaded:
         for place, low, high in whole:
             x, a, b = across(place), scale(low or 0.0), scale(high or 0.0)
@@ -194,15 +223,15 @@ def _drawn(trace: Trace, across: Axis, scale: Axis) -> list[Html]:
             parts.append(tag("path", d=caps, class_=f"whisker {style}"))
     for number, (place, estimate) in enumerate(trace.points):
         if estimate.point is not None:
-            said = f"{trace.name}, {_place(trace, number)}: {score_text(estimate)}"
+            hint = f"{trace.name}, {_place(trace, number)}: {score_text(estimate)}"
             x, y = across(place), scale(estimate.point)
-            parts.append(mark(trace.index, x, y, size=4, title=said, open_=place in trace.open_))
+            parts.append(mark(trace.index, x, y, size=4, title=hint, open_=place in trace.open_))
     return parts
 
 
-def _words(trace: Trace) -> str:
-    known = [(number, e) for number, (_, e) in enumerate(trace.points) if e.point is not None]
-    return f"{trace.name}: " + ", ".join(f"{_place(trace, k)} {score_text(e)}" for k, e in known) if known else ""
+def _said(trace: Trace) -> str:
+    defined = [(number, e) for number, (_, e) in enumerate(trace.points) if e.point is not None]
+    return f"{trace.name}: " + ", ".join(f"{_place(trace, k)} {score_text(e)}" for k, e in defined) if defined else ""
 
 
 def _place(trace: Trace, number: int) -> str:

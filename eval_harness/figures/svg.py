@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from eval_harness.report.markup import Html, tag
+from eval_harness.figures.markup import Html, tag
 
 COLOURS = 6
 """Colours of series in the style sheet (`s0` to `s5`), chosen to stay apart for colour-blind readers."""
@@ -48,8 +48,8 @@ def axis(
     values: Iterable[float], start: float, end: float, *, count: int = 6, room: float = 0.04, whole: bool = False
 ) -> Axis:
     """Return an axis that holds all values, its ends at round numbers."""
-    known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(known), max(known)
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
     margin = (high - low) * room if high > low else max(abs(high), 1.0) * 0.05
     step = nice_step((high - low + 2 * margin) / max(count - 1, 1))
     if whole:
@@ -80,17 +80,17 @@ def log_axis(values: Iterable[float], start: float, end: float, *, most: int = 7
 
     Ticks are 1, 2 and 5 times powers of ten within the range, or powers alone where those are more than `most`.
     """
-    known = [math.log10(value) for value in values if math.isfinite(value) and value > 0] or [0.0, 1.0]
-    room = max(0.04 * (max(known) - min(known)), 0.05)
-    low, high = min(known) - room, max(known) + room
+    logs = [math.log10(value) for value in values if math.isfinite(value) and value > 0] or [0.0, 1.0]
+    room = max(0.04 * (max(logs) - min(logs)), 0.05)
+    low, high = min(logs) - room, max(logs) + room
     for steps in ((1, 2, 5), (1,)):
         exact = [(step, power) for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
         ticks = [(math.log10(step) + power, f"{step * 10.0**power:,.10g}") for step, power in exact]
-        found = [(place, name) for place, name in ticks if low <= place <= high]
-        if len(found) <= most:
+        inside = [(tick, name) for tick, name in ticks if low <= tick <= high]
+        if len(inside) <= most:
             break
-    every = -(-len(found) // most) or 1
-    kept = found[::every]
+    every = -(-len(inside) // most) or 1
+    kept = inside[::every]
     return NamedAxis(low, high, start, end, tuple(p for p, _ in kept), tuple(n for _, n in kept))
 
 
@@ -130,6 +130,11 @@ def mark(index: int, x: float, y: float, *, size: float = 4.5, title: str | None
 def line(x1: float, y1: float, x2: float, y2: float, style: str) -> Html:
     """Return a line."""
     return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=style)
+
+
+def curve(points: Iterable[tuple[float, float]], style: str, **attributes: object) -> Html:
+    """Return a line through places in pixels."""
+    return tag("path", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points), class_=style, **attributes)
 
 
 def label(

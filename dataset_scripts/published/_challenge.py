@@ -120,7 +120,7 @@ PARTS: Mapping[str, RecordNames] = {
 
 
 @dataclass(frozen=True)
-class Found:
+class RecordFile:
     """A header, or a signal file without one.
 
     Attributes:
@@ -153,16 +153,16 @@ class ChallengeDataset(ECGDataset):
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
         """Return the raw folder after checking that records of this part are there."""
         folder = super().check_folder(data_dir, sampling_rate)
-        found = [item.record_id for item in list_records(folder, self.part) if item.whole]
+        names = [item.record_id for item in list_records(folder, self.part) if item.whole]
         source = f"Get {self.title} from {self.page} (training/{self.part})"
-        if not found:
+        if not names:
             raise DataError(
                 f"{str(folder)!r} holds no record of {self.title}: no .hea file lies there, in g1, g2, ... below it, "
                 f"or in training/{self.part}. {source}."
             )
-        if not any(name in self.names for name in found):
+        if not any(name in self.names for name in names):
             raise DataError(
-                f"{str(folder)!r} holds {len(found)} records, {min(found)} to {max(found)}{_whose(found)}, and none of "
+                f"{str(folder)!r} holds {len(names)} records, {min(names)} to {max(names)}{_whose(names)}, and none of "
                 f"{self.title}, which are named {self.names}. {source}."
             )
         return folder
@@ -174,8 +174,9 @@ class ChallengeDataset(ECGDataset):
         del sampling_rate
         files: dict[str, str] = {}
         lost, excluded = [], []
-        found = sorted(list_records(data_dir, self.part), key=lambda item: (item.record_id, item.file))
-        for item in found:
+        # By name: published folds follow the order in which a file system listed the folder, which nobody can repeat.
+        listed = sorted(list_records(data_dir, self.part), key=lambda item: (item.record_id, item.file))
+        for item in listed:
             if item.record_id not in self.names:
                 rule = f"not a record of {self.title} ({self.names})"
                 excluded.append(Rejected(item.record_id, item.file, rule))
@@ -197,6 +198,7 @@ class ChallengeDataset(ECGDataset):
         metadata, remarks = _clinical(header.comments)
         _, odd = self.labels_of(metadata["dx"])
         signal = signal_of(header, **metadata)
+        # The published preparation drops such a record before it counts labels, so it counts nowhere.
         if _has_missing(header, signal):
             raise RecordExcluded(MISSING_SAMPLES)
         return replace(signal, remark="; ".join(filter(None, [signal.remark, *remarks, *odd])))
@@ -205,9 +207,11 @@ class ChallengeDataset(ECGDataset):
         """Name the codes, make the folds, and leave out short records."""
         del data_dir
         labels = [self.labels_of(text if isinstance(text, str) else None)[0] for text in metadata["dx"]]
+        # Unfiltered labels of all records: the published run counts and folds first and drops short records afterwards.
         fold = stratify(labels, thresholds["folds"], seed=0)
         shortest = thresholds.get("min_samples", 0)
         short = metadata["samples"].to_numpy() < shortest
+        # The test set is the highest fold that still holds a record after the length rule.
         last = int(fold[~short].max(initial=-1))
         return LabelTable(
             labels={"label_all": labels},
@@ -240,12 +244,12 @@ class ChallengeDataset(ECGDataset):
         return [table[code] for code in codes if code in table], odd
 
 
-def list_records(folder: Path, part: str) -> list[Found]:
+def list_records(folder: Path, part: str) -> list[RecordFile]:
     """Return the records in a raw folder in any of its layouts: flat, in g1, g2, ..., or below training/<part>."""
-    return [item for top in (".", part, f"training/{part}") for place in _places(folder, top) for item in place]
+    return [item for top in (".", part, f"training/{part}") for records in _places(folder, top) for item in records]
 
 
-def _places(folder: Path, top: str) -> Iterator[list[Found]]:
+def _places(folder: Path, top: str) -> Iterator[list[RecordFile]]:
     """Yield the records of a folder itself, then of each of its groups."""
     names = _names(folder / top)
     yield _pair(names, top)
@@ -263,35 +267,36 @@ def _names(folder: Path) -> list[str]:
         raise DataError(f"The folder {str(folder)!r} cannot be read: {error}.") from error
 
 
-def _pair(names: Sequence[str], place: str) -> list[Found]:
+def _pair(names: Sequence[str], folder: str) -> list[RecordFile]:
     """Return the headers among file names, and the signal files that have none."""
-    below = place.removeprefix(".").removeprefix("/")
+    below = folder.removeprefix(".").removeprefix("/")
     prefix = f"{below}/" if below else ""
     headers = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
     alone = [stem for name in names if name.endswith(".mat") and (stem := name.removesuffix(".mat")) not in headers]
-    found = [Found(stem, f"{prefix}{stem}.hea") for stem in headers]
-    return found + [Found(stem, f"{prefix}{stem}.mat", whole=False) for stem in alone]
+    records = [RecordFile(stem, f"{prefix}{stem}.hea") for stem in headers]
+    return records + [RecordFile(stem, f"{prefix}{stem}.mat", whole=False) for stem in alone]
 
 
-def _whose(found: Sequence[str]) -> str:
+def _whose(record_ids: Sequence[str]) -> str:
     """Return which parts of the Challenge the records belong to, in brackets, or nothing."""
-    owners = [title for title, names in PARTS.items() if any(name in names for name in found)]
+    owners = [title for title, names in PARTS.items() if any(name in names for name in record_ids)]
     return f" ({', '.join(owners)})" if owners else ""
 
 
 def _check_record_name(path: Path) -> None:
     """Refuse the headers of an early edition, as WFDB software does; some of them state a gain that is wrong."""
     with path.open(encoding="utf-8", errors="replace") as handle:
-        words = next((line.split() for line in handle if line.strip() and not line.startswith("#")), [""])
-    if "." in words[0]:
+        fields = next((line.split() for line in handle if line.strip() and not line.startswith("#")), [""])
+    if "." in fields[0]:
         raise DataError(
-            f"{path.name} names the record {words[0]!r}, which WFDB software refuses for its dot (a header of an early "
-            f"edition of the Challenge); release {RELEASE} has a sound one"
+            f"{path.name} names the record {fields[0]!r}, which WFDB software refuses for its dot (a header of an "
+            f"early edition of the Challenge); release {RELEASE} has a sound one"
         )
 
 
 def _has_missing(header: Header, signal: Signal) -> bool:
     """Tell whether a sample of a lead that is there is missing; a lead that is not there is no such case."""
+    # A lead that is not recorded is filled with missing samples, which are no damage.
     absent = missing_leads(lead_columns([line.name for line in header.signals])) if header.signals else []
     gone = (signal.samples == MISSING).sum(axis=0)
     return int(gone.sum()) > len(absent) * len(signal.samples)
@@ -299,15 +304,15 @@ def _has_missing(header: Header, signal: Signal) -> bool:
 
 def _clinical(comments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Return age (years), sex and dx of a header, and what is odd about them; the last line of a key wins."""
-    found = {key.strip().lower(): value.strip() for key, colon, value in (c.partition(":") for c in comments) if colon}
-    age, sex = found.get("age", ""), found.get("sex", "").lower()
+    fields = {key.strip().lower(): value.strip() for key, colon, value in (c.partition(":") for c in comments) if colon}
+    age, sex = fields.get("age", ""), fields.get("sex", "").lower()
     years = _number(age)
-    known = years is not None and 0 <= years <= OLDEST
+    plausible = years is not None and 0 <= years <= OLDEST
     sexes = {"male": "male", "m": "male", "female": "female", "f": "female"}
-    remarks = [f"age {age!r} is not within 0 to {OLDEST} years"] if years is not None and not known else []
+    remarks = [f"age {age!r} is not within 0 to {OLDEST} years"] if years is not None and not plausible else []
     if sex not in {*sexes, "", "nan", "unknown"}:
         remarks.append(f"sex {sex!r} is neither male nor female")
-    return {"age": years if known else None, "sex": sexes.get(sex), "dx": found.get("dx")}, remarks
+    return {"age": years if plausible else None, "sex": sexes.get(sex), "dx": fields.get("dx")}, remarks
 
 
 def _number(text: str) -> float | None:
@@ -320,11 +325,11 @@ def _number(text: str) -> float | None:
 
 def _split_codes(dx: str) -> tuple[list[str], list[str]]:
     """Return the codes of a Dx text and the words behind a blank, which the published preparation does not read."""
-    words = dx.split()
-    codes = [code.lstrip("0") for code in words[0].split(",")] if words else []
-    if words[1:] and not codes[-1]:
+    parts = dx.split()
+    codes = [code.lstrip("0") for code in parts[0].split(",")] if parts else []
+    if parts[1:] and not codes[-1]:
         codes.pop()
-    return codes, words[1:]
+    return codes, parts[1:]
 
 
 def first_rows(table: str) -> list[Mapping[str, str]]:
@@ -341,7 +346,62 @@ def code_names(table: str) -> Mapping[str, str]:
     return MappingProxyType({row["code"]: row["name"] for row in first_rows(table)})
 
 
-def release(code_table: str, records: int, labels: int) -> Release:
+def challenge_part(
+    name: str,
+    part: str,
+    *,
+    title: str,
+    citation: str,
+    description: str,
+    problems: tuple[str, ...],
+    records: int,
+    labels: int,
+    min_samples: int | None = MIN_SAMPLES,
+    abbreviated: bool = False,
+) -> ChallengeDataset:
+    """Return a part with what all of them share.
+
+    Args:
+        name: of the dataset; its code table is `snomed_<name>`.
+        part: its folder below `training`.
+        title: as in `PARTS`.
+        citation: of the part, before that of the Challenge.
+        description: of the part, for its card.
+        problems: of the part, for its card; those of all parts come first.
+        records: of release 1.0.3.
+        labels: that ten records or more carry.
+        min_samples: shorter records stand in no split; None where all have the same length.
+        abbreviated: whether labels are abbreviations.
+    """
+    code_table = f"snomed_{name.replace('-', '_')}"
+    return ChallengeDataset(
+        name=name,
+        title=title,
+        versions=(RELEASE,),
+        sampling_rates=(SAMPLING_RATE,),
+        access="open",
+        redistribution=True,
+        licence=LICENCE,
+        citation=f"{citation} {CITATION}",
+        page=PAGE,
+        label_columns=("label_all",),
+        folds=FOLD_RULE,
+        metadata_columns={"dx": "string"},
+        thresholds={"min_count": 10, "folds": FOLDS, **({"min_samples": min_samples} if min_samples else {})},
+        table_files=(),
+        signal_suffixes=(".hea", ".mat"),
+        part=part,
+        names=PARTS[title],
+        code_table=code_table,
+        abbreviated=abbreviated,
+        description=description,
+        problems=(FOLD_PROBLEM, PATIENT_PROBLEM, *problems),
+        releases=(_release(code_table, records, labels),),
+        sources=(Source(host="physionet", ref=f"challenge-2021/{RELEASE}", files=(f"training/{part}",)),),
+    )
+
+
+def _release(code_table: str, records: int, labels: int) -> Release:
     """Return what is known of release 1.0.3 of a part: its published counts per code, added up per label.
 
     A record that carries two codes of one label counts twice, as it does in the count rule.
@@ -353,8 +413,3 @@ def release(code_table: str, records: int, labels: int) -> Release:
     return Release(
         version=RELEASE, records=records, label_counts={"label_all": present}, label_numbers={"label_all": labels}
     )
-
-
-def source(part: str) -> Source:
-    """Return where the files of a part are."""
-    return Source(host="physionet", ref=f"challenge-2021/{RELEASE}", files=(f"training/{part}",))
