@@ -19,7 +19,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
-from ecg_hub.errors import InputError
+from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.utils.files import write_text
 from eval_harness.config.protocol import POST_TRAIN
 from eval_harness.data.records import Datasets, open_run
@@ -75,6 +75,7 @@ class RunContext:
     quiet: bool = False
     _told: str = ""
     _loaded: tuple[tuple[str, int, bool, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
+    _absent: dict[tuple[str, bool], CheckpointError] = field(default_factory=dict, repr=False)
 
     def model(self, job: Job) -> tuple[LoadedModel, FeatureCache]:
         """The encoder of a job and the cache of its features; one is held at a time."""
@@ -82,13 +83,24 @@ class RunContext:
         key = (job.model, job.seed, job.mode == "scratch", redraw)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None
-            loaded = load_model(job.model, job.mode, self.options.preset, job.seed)
+            loaded = self._load(job)
             loaded = with_random_weights(loaded, job.seed) if redraw else loaded
             notice = origin_notice(loaded, job.model, job.mode, job.seed)
             if notice is not None:
                 say(notice)
             self._loaded = (key, loaded, self._cache(loaded))
         return self._loaded[1], self._loaded[2]
+
+    def _load(self, job: Job) -> LoadedModel:
+        """Load an encoder; weights that are not to be had are asked for once, since each attempt may fetch."""
+        key = (job.model, job.mode == "scratch")
+        if key in self._absent:
+            raise self._absent[key]
+        try:
+            return load_model(job.model, job.mode, self.options.preset, job.seed)
+        except CheckpointError as error:
+            self._absent[key] = error
+            raise
 
     def _cache(self, loaded: LoadedModel) -> FeatureCache:
         """The features of an encoder; on disk they are shared with other runs."""

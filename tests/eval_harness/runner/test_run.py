@@ -171,6 +171,22 @@ def test_missing_data_is_a_failed_row_and_the_others_go_on(options: Options, tmp
     assert exit_code(results) == 1
 
 
+def test_weights_that_are_not_to_be_had_are_asked_for_once(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def load(name: str, *settings: Any) -> Any:
+        asked.append(name)
+        return real(name, *settings)
+
+    real = job_module.load_model
+    monkeypatch.setattr(job_module, "load_model", load)
+    tasks = ("ptbxl_super", "ptbxl_sub")
+    results = evaluate(options(models=("ecg-cpc",), tasks=tasks, modes=("linear", "frozen")), quiet=True)
+    assert [result.status for result in results] == ["failed"] * 4
+    assert all("HF_HUB_OFFLINE is set" in str(result.reason).splitlines()[0] for result in results)
+    assert asked == ["ecg-cpc"]
+
+
 def test_an_unexpected_error_is_a_row_with_its_traceback_kept(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
