@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,29 +31,18 @@ def find_weights(
 ) -> Resolved:
     """Find what a name stands for, and fetch the published weights of a short name that are not here.
 
-    Args:
-        name: folder, short name, hub id, or `random:` and a short name.
-        wants_head: whether a trained head is asked for, which no published file has: nothing is fetched for it.
-        input_only: whether the weights themselves are not needed; then nothing is fetched.
-        cache_dir: stands in for $ECG_HUB_HOME, which is still looked at second.
-        force_download: fetch again and replace what was fetched before.
-        local_files_only: fetch nothing, ask no hub.
-        revision: of a hub repository; a short name has one version, "main".
-        token: for the hub, where the authors' file lies on one.
-        **_others: what else `from_pretrained` takes.
-
-    Raises:
-        CheckpointError: the weights are not here and are not fetched, or the download failed; names what helps.
-        InputError: another `revision`, or `force_download` of weights that may be the user's own.
+    The keywords after the first two are those of `from_pretrained`. `wants_head` says that a trained head is asked
+    for, which no published file has, `input_only` that the weights themselves are not: nothing is fetched for either.
     """
     root = None if cache_dir is None else Path(cache_dir).expanduser()
     resolved = locate(name, root, local_files_only=local_files_only)
     if resolved.kind != "published" and not _is_cached(resolved, root):
         return resolved
     entry = catalog.get(str(resolved.alias))
+    if entry.weights.kind == "none":
+        return resolved  # what the user trained under that name
     _check_revision(entry, revision)
-    again = force_download and entry.weights.kind != "none"
-    if input_only or (resolved.kind == "folder" and not again):
+    if input_only or (resolved.kind == "folder" and not force_download):
         return resolved
     if resolved.kind == "published":
         _check_may_be_fetched(entry, resolved.missing, wants_head, local_files_only)
@@ -104,10 +94,11 @@ def _check_may_be_replaced(entry: catalog.ModelEntry, folder: Path, local_files_
     forbidden = network_forbidden(local_files_only)
     if forbidden:
         raise CheckpointError(f"force_download: nothing is fetched while {forbidden}.")
-    config = folder / "config.json"
+    config, content = folder / "config.json", {}
     if not config.is_file():
         return
-    content = json.loads(config.read_text(encoding="utf-8"))
+    with suppress(ValueError):  # a damaged file says nothing
+        content = json.loads(config.read_text(encoding="utf-8"))
     converted = (content.get("conversion") or {}).get("model") == entry.alias
     if not converted or content.get("training") or content.get("pretraining"):
         raise InputError(
