@@ -21,12 +21,14 @@ from ecg_hub.utils import __version__ as __version__
 # Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here. A
 # test holds it against the catalogue.
 if _typing.TYPE_CHECKING:
-    from ecg_hub.auto import AutoConfig as AutoConfig
-    from ecg_hub.auto import AutoFeatureExtractor as AutoFeatureExtractor
-    from ecg_hub.auto import AutoModel as AutoModel
-    from ecg_hub.auto import AutoModelForECGClassification as AutoModelForECGClassification
-    from ecg_hub.auto import AutoModelForPreTraining as AutoModelForPreTraining
+    from ecg_hub.inference.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
+    from ecg_hub.inference.pipeline import load_pipeline as load_pipeline
     from ecg_hub.input.feature_extraction import ECGFeatureExtractor as ECGFeatureExtractor
+    from ecg_hub.modeling.auto import AutoConfig as AutoConfig
+    from ecg_hub.modeling.auto import AutoFeatureExtractor as AutoFeatureExtractor
+    from ecg_hub.modeling.auto import AutoModel as AutoModel
+    from ecg_hub.modeling.auto import AutoModelForECGClassification as AutoModelForECGClassification
+    from ecg_hub.modeling.auto import AutoModelForPreTraining as AutoModelForPreTraining
     from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig as ECGCPCConfig
     from ecg_hub.models.ecg_cpc.modeling_ecg_cpc import ECGCPCForECGClassification as ECGCPCForECGClassification
     from ecg_hub.models.ecg_cpc.modeling_ecg_cpc import ECGCPCModel as ECGCPCModel
@@ -62,8 +64,6 @@ if _typing.TYPE_CHECKING:
     from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig as STMEMConfig
     from ecg_hub.models.st_mem.modeling_st_mem import STMEMForECGClassification as STMEMForECGClassification
     from ecg_hub.models.st_mem.modeling_st_mem import STMEMModel as STMEMModel
-    from ecg_hub.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
-    from ecg_hub.pipeline import load_pipeline as load_pipeline
 
 
 __all__ = [
@@ -111,14 +111,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AutoConfig": "ecg_hub.auto",
-    "AutoFeatureExtractor": "ecg_hub.auto",
-    "AutoModel": "ecg_hub.auto",
-    "AutoModelForECGClassification": "ecg_hub.auto",
-    "AutoModelForPreTraining": "ecg_hub.auto",
-    "ECGClassificationPipeline": "ecg_hub.pipeline",
+    "AutoConfig": "ecg_hub.modeling.auto",
+    "AutoFeatureExtractor": "ecg_hub.modeling.auto",
+    "AutoModel": "ecg_hub.modeling.auto",
+    "AutoModelForECGClassification": "ecg_hub.modeling.auto",
+    "AutoModelForPreTraining": "ecg_hub.modeling.auto",
+    "ECGClassificationPipeline": "ecg_hub.inference.pipeline",
     "ECGFeatureExtractor": "ecg_hub.input.feature_extraction",
-    "load_pipeline": "ecg_hub.pipeline",
+    "load_pipeline": "ecg_hub.inference.pipeline",
 }
 
 

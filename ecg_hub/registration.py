@@ -90,7 +90,7 @@ def _feature_extractors(module: ModuleType, entries: Sequence[ModelEntry]) -> No
 
 
 def _pipeline(module: ModuleType, entries: Sequence[ModelEntry]) -> None:
-    import_module("ecg_hub.pipeline")  # registers its task
+    import_module("ecg_hub.inference.pipeline")  # registers its task
 
 
 _STEPS: dict[str, Callable[[ModuleType, Sequence[ModelEntry]], None]] = {
@@ -118,7 +118,7 @@ class _AfterImport(MetaPathFinder):
         if fullname not in _STEPS:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
-        # From a zip file or as compiled code it is found as usual; `ecg_hub.auto` registers in any case.
+        # From a zip file or as compiled code it is found as usual; `ecg_hub.modeling.auto` registers in any case.
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = _Loader(spec.loader.name, spec.loader.path)
         return spec

@@ -32,7 +32,7 @@ USERS = {
     "MPLBACKEND": "no-such-backend",
 }
 SENSITIVE = (
-    "tests/ecg_hub/test_auto.py",
+    "tests/ecg_hub/modeling/test_auto.py",
     "tests/ecg_hub/test_names.py",
     "tests/eval_harness/cli/test_run_options.py",
     "tests/eval_harness/cli/test_hub_cli.py::test_errors_are_one_message",

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from ecg_hub.auto import AutoFeatureExtractor, AutoModel, AutoModelForECGClassification
 from ecg_hub.errors import InputError
+from ecg_hub.inference.pipeline import average_outputs, check_classifier, labelled_scores
 from ecg_hub.inference.records import RecordInput, RecordOutput, run_records
+from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModel, AutoModelForECGClassification
 from ecg_hub.origin import shown_name
-from ecg_hub.pipeline import average_outputs, check_classifier, labelled_scores
 from ecg_hub.utils.files import replacing
 
 if TYPE_CHECKING:

@@ -125,8 +125,8 @@ class ECGPreTrainedModel(PreTrainedModel):
 
     def _extractor(self) -> Any:
         """The feature extractor beside the weights that were loaded, else the catalogue's if it feeds this model."""
-        from ecg_hub.auto import AutoFeatureExtractor, build_feature_extractor
         from ecg_hub.catalog import by_model_type
+        from ecg_hub.modeling.auto import AutoFeatureExtractor, build_feature_extractor
 
         entry = by_model_type(self.config.model_type)
         try:

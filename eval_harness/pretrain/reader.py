@@ -258,7 +258,7 @@ class StreamingReader:
 def pretraining_extractor() -> Any:
     """Return the feature extractor of ECG-CPC with what its authors fed in pre-training."""
     from ecg_hub import catalog
-    from ecg_hub.auto import build_feature_extractor
+    from ecg_hub.modeling.auto import build_feature_extractor
 
     return build_feature_extractor(catalog.get("ecg-cpc")).with_preset("native")
 

@@ -13,7 +13,7 @@ from transformers.pipelines import SUPPORTED_TASKS
 
 import ecg_hub
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
+from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.names import model_folder
 from eval_harness.cli.eval import main as evaluate
 from eval_harness.cli.hub import main as hub

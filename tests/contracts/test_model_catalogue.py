@@ -10,7 +10,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
+from ecg_hub.modeling.auto import build_feature_extractor
 from tests.support.models import (
     ROLES,
     tiny,

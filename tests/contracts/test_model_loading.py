@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 import ecg_hub
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError
+from ecg_hub.modeling.auto import build_feature_extractor
 from tests.support.models import (
     ROLES,
     auto,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import InputError
+from ecg_hub.modeling.auto import build_feature_extractor
 from tests.support.models import (
     ROLES,
     build,

@@ -85,7 +85,7 @@ def test_a_short_name_needs_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    from ecg_hub.auto import build_feature_extractor
+    from ecg_hub.modeling.auto import build_feature_extractor
 
     tiny("ecg-jepa").save_pretrained(tmp_path)
     build_feature_extractor(catalog.get("ecg-jepa")).save_pretrained(tmp_path)

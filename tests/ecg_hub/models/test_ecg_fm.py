@@ -15,8 +15,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 import ecg_hub
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.models.ecg_fm.configuration_ecg_fm import ECGFMConfig
 from ecg_hub.models.ecg_fm.convert_ecg_fm import convert, published_name
 from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMModel

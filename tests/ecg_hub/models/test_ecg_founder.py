@@ -11,10 +11,10 @@ import torch
 from scipy import signal
 
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError
 from ecg_hub.input.recordings import wfdb_recording
 from ecg_hub.leads import LEADS
+from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.models.ecg_founder.configuration_ecg_founder import ECGFounderConfig
 from ecg_hub.models.ecg_founder.convert_ecg_founder import convert
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig

@@ -14,9 +14,9 @@ from scipy import signal
 from torch import nn
 
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.leads import LEADS
+from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.models.ecg_jepa.configuration_ecg_jepa import ECGJEPAConfig
 from ecg_hub.models.ecg_jepa.convert_ecg_jepa import convert
 from ecg_hub.models.ecg_jepa.modeling_ecg_jepa import (

@@ -12,10 +12,10 @@ from huggingface_hub.errors import StrictDataclassError
 from scipy import signal
 
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError
 from ecg_hub.input.recordings import wfdb_recording
 from ecg_hub.leads import LEADS
+from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.models.ecgfm_ked.configuration_ecgfm_ked import ECGFMKEDConfig
 from ecg_hub.models.ecgfm_ked.convert_ecgfm_ked import convert
 from ecg_hub.weights.checkpoint import read_checkpoint

@@ -14,8 +14,8 @@ from scipy.signal import decimate, filtfilt, firwin
 from transformers import HubertConfig, HubertModel
 
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.models.hubert_ecg.configuration_hubert_ecg import HuBERTECGConfig
 from ecg_hub.models.hubert_ecg.convert_hubert_ecg import convert
 from ecg_hub.models.hubert_ecg.modeling_hubert_ecg import HuBERTECGModel, span_mask

@@ -11,10 +11,10 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError
 from ecg_hub.input.recordings import wfdb_recording
 from ecg_hub.leads import LEADS
+from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.models.merl.configuration_merl import MERLConfig
 from ecg_hub.models.merl.convert_merl import convert
 from ecg_hub.weights.state_dict import StateDictMapper

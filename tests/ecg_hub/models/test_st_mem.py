@@ -13,9 +13,9 @@ from scipy import signal
 from torch import nn
 
 from ecg_hub import catalog
-from ecg_hub.auto import build_feature_extractor
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.leads import LEADS
+from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
 from ecg_hub.models.st_mem.convert_st_mem import convert
 from ecg_hub.models.st_mem.modeling_st_mem import STMEMModel, time_positions

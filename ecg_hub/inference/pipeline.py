@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
 
-from ecg_hub.auto import AutoFeatureExtractor, AutoModelForECGClassification
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModelForECGClassification
 
 TASK = "ecg-classification"
 _PREPARE = ("sampling_rate", "lead_names", "unit", "missing_leads", "nan", "preset")
