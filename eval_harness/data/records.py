@@ -96,6 +96,7 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
             targets = value_matrix(part, list(prepared.targets), scored)
         else:
             labels = target_matrix(part, run.label_column, available, classes)
+            # Classes first: `RunData.classes` counts the leading outputs.
             targets = np.hstack([labels, value_matrix(part, list(prepared.targets), values)])
         table = {column: part[column][:] for column in ("record_id", "patient_id", "age", "sex")}
         splits.append(make_split(name, SignalReader(part), table, targets, length, options.limit))
@@ -113,6 +114,7 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
         deviations=data_deviations(prepared, options, [split.short for split in splits]),
         groups={group: [name for name in names if name in set(scored)] for group, names in groups.items()},
         scales={name: scale for name, scale in prepared.target_scales.items() if name in set(values)},
+        # A simulated tree or a user's own archive has no release that records could be missing from.
         copy=prepared.copy if prepared.dataset.releases and not prepared.deviations.get("synthetic") else None,
     )
 
@@ -135,6 +137,7 @@ def outputs_in(run: Run, prepared: Any) -> tuple[list[str], list[str], list[str]
         wanted_classes, wanted_values = set(classes), set(values)
         return names, [n for n in names if n in wanted_classes], [n for n in names if n in wanted_values]
     names = list(prepared.labels.get(run.label_column, ()))
+    # A task that names no labels takes the whole column.
     if not classes and not values:
         classes = names
     targets = set(prepared.targets)
@@ -154,7 +157,9 @@ def value_matrix(part: Any, names: list[str], scored: list[str]) -> NDArray[np.f
     """Targets (records, scored targets) of one split, NaN where there is none."""
     if not scored or not len(part):
         return np.empty((len(part), len(scored)), dtype=np.float32)
+    # As Arrow: indexing the dataset itself makes a Python object of every number.
     lists = part.with_format("arrow").select_columns([TARGETS])[:][TARGETS].combine_chunks()
+    # zero_copy_only=False, because nulls have to become NaN, which needs a copy.
     values: NDArray[np.float32] = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(part), len(names))
     if scored == names:
         return values

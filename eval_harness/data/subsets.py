@@ -32,7 +32,9 @@ def subset_of(data: RunData, subset: TrainSubset) -> RunData:
             "of kind multi_label_classification."
         )
     train, validation, test = (
-        labelled(split) if subset.labelled_only else split for split in (data.train, data.validation, data.test)
+        # Before anything is drawn: the share is one of the records that are left.
+        labelled(split) if subset.labelled_only else split
+        for split in (data.train, data.validation, data.test)
     )
     whole = len(train)
     train = pick(train, chosen_rows(train, data.labels, subset))
@@ -45,6 +47,7 @@ def subset_of(data: RunData, subset: TrainSubset) -> RunData:
                 "records): ask for a larger fraction."
             )
     deviations = {**data.deviations, **subset.deviations()}
+    # A class without a positive cannot be learned, which a small score alone would not show.
     without = int((train.targets.sum(axis=0) == 0).sum())
     if without:
         deviations["labels_without_train_positive"] = f"{without}/{len(data.labels)}"
@@ -58,6 +61,7 @@ def labelled(split: Split) -> Split:
 
 def pick(split: Split, positions: NDArray[Any]) -> Split:
     """Some records of a split, in the order of the split."""
+    # Ascending, as `Split` promises, whatever order they were chosen in.
     rows = np.sort(np.asarray(positions, dtype=np.int64))
 
     def of(values: Sequence[Any]) -> list[Any]:
@@ -111,10 +115,13 @@ def stratified_subset(
         >>> sorted(labels[row][0] for row in rows)
         ['MI', 'MI', 'NORM', 'NORM', 'NORM', 'NORM']
     """
+    # RandomState, not default_rng: numpy has frozen its stream, and the published records were drawn from it.
     order = np.random.RandomState(SHUFFLE_SEED + seed).permutation(len(labels))
+    # After the shuffle: which record of a patient stays is drawn by lot.
     rows = order if patients is None else order[first_of_each([patients[row] for row in order])]
     tags = [[*labels[row], sexes[row] or "sex unknown", age_bin(ages[row])] for row in map(int, rows)]
     if nested:
+        # The largest subset is ordered once for all fractions, which is what makes them lie in each other.
         taken = halved(tags, list(range(len(tags))), seed)[: max(1, round(fraction * len(tags)))]
         return np.asarray(rows[sorted(taken)], dtype=np.int64)
     return np.asarray(rows[first_part(tags, fraction, seed)], dtype=np.int64)
@@ -181,8 +188,11 @@ def first_part(tags: Sequence[Sequence[str]], fraction: float, seed: int = 0) ->
     random = np.random.RandomState(seed)
     part = [-1] * len(rows)
     while any(left):
+        # The rarest first: its records are the hardest to place once the parts have filled up.
         tag = min((count, number) for number, count in enumerate(left) if count)[1]
+        # Last row first, as the published code goes: another order gives other records.
         for number in reversed(holders[tag]):
+            # A row with several tags was placed with the rarest of them.
             if part[number] < 0:
                 chosen = part[number] = _choose(wanted[tag], room, random)
                 room[chosen] -= 1
@@ -197,4 +207,5 @@ def _choose(wanted: list[float], room: list[float], random: np.random.RandomStat
         return int(wanted[1] > wanted[0])
     if room[0] != room[1]:
         return int(room[1] > room[0])
+    # Drawn only in a tie: a draw too many would shift all that follow.
     return int(random.randint(0, 2))

@@ -109,6 +109,7 @@ class FilteredReader:
     def window_mv(self, i: int, start: int, stop: int) -> Float:
         """Samples start to stop of record i after the preset's record steps, float32 (samples, 12)."""
         if self._last is None or self._last[0] != i:
+            # The whole record: a filter started at the edge of every window would leave its transient there.
             record = self.reader.window_mv(i, 0, int(self.lengths[i])).T
             self._last = i, self.extractor.prepare_record(np.ascontiguousarray(record), self.rate).T
         return self._last[1][start:stop]
@@ -155,6 +156,7 @@ class Collate:
         """Stack, prepare, and look up the targets."""
         windows = np.stack([window for window, _ in items]).transpose(0, 2, 1)
         positions = np.array([position for _, position in items], dtype=np.int64)
+        # All windows of a batch at once, by the same function that prepares a single record for a user.
         values = self.extractor.prepare_windows(windows, sampling_rate=self.rate)
         return Batch(
             torch.from_numpy(np.ascontiguousarray(values)),
@@ -202,15 +204,19 @@ class Windows:
         process takes an equal slice of each batch.
         """
         split = self.data.train
+        # "rain" of "train" keeps these draws apart from others of the same seed and epoch. The stage counts only where
+        # there are stages: the windows of all other modes stay those that they were.
         rng = np.random.default_rng([seed, epoch, 0x7261696E, stage] if stage else [seed, epoch, 0x7261696E])
         lengths = split.reader.lengths[split.rows]
         numbers = None
         if consecutive:
             counts = lengths // self.length
             drawn = rng.integers(0, counts)
+            # Windows are numbered through the split, so that a number finds its row in the table of features.
             numbers, starts = np.cumsum(counts) - counts + drawn, drawn * self.length
         else:
             starts = np.array([random_start(int(n), self.length, rng) for n in lengths], dtype=np.int64)
+        # Drawn in every process, whole: each takes its slice of the same order without asking the others.
         order = rng.permutation(len(split))
         share = batch_size // self.world
         firsts = range(self.rank * share, len(order) - batch_size + 1 + self.rank * share, batch_size)
@@ -224,6 +230,7 @@ class Windows:
 
     def share(self, windows: int) -> range:
         """This process's block of the consecutive windows of a split."""
+        # Blocks, not every N-th window: the rows of a table are then written in one piece each.
         bounds = np.linspace(0, windows, self.world + 1).round().astype(int)
         return range(int(bounds[self.rank]), int(bounds[self.rank + 1]))
 
@@ -243,6 +250,7 @@ class Windows:
 
     def _loader(self, windows: WindowDataset, batches: list[list[int]]) -> DataLoader[Any]:
         collate = Collate(self.extractor, self.data.rate, windows.split.targets)
+        # Order and starts are drawn already, so that the number of workers changes no batch.
         return DataLoader(windows, batch_sampler=batches, collate_fn=collate, num_workers=self.num_workers)
 
 
@@ -257,8 +265,10 @@ def consecutive_windows(split: Split, length: int) -> tuple[Index, Index]:
 def mean_by_record(values: Float, positions: Index, records: int) -> Float:
     """Mean over the windows of each record; (windows, outputs) to (records, outputs), NaN where there is no window."""
     total = np.zeros((records, values.shape[1]), dtype=np.float64)
+    # add.at: `total[positions] += values` counts a position once, however often it stands there.
     np.add.at(total, positions, values)
     count = np.bincount(positions, minlength=records)[:, None]
+    # 0 / 0 where a record has no window is the NaN that is promised.
     with np.errstate(invalid="ignore"):
         return (total / count).astype(np.float32)
 
@@ -267,6 +277,7 @@ def evenly_spaced(count: int, limit: int | None) -> Index:
     """Positions of at most `limit` of `count` items, spread evenly: the subset that `--limit` scores."""
     if limit is None or limit >= count:
         return np.arange(count, dtype=np.int64)
+    # Spread, because an archive may lie in an order (by date, hospital or class) whose beginning is not like the rest.
     return np.unique(np.linspace(0, count - 1, limit).round().astype(np.int64))
 
 

@@ -70,6 +70,7 @@ class AdaptedModel(nn.Module):
 
     def encode(self, input_values: torch.Tensor) -> torch.Tensor:
         """Features of windows (batch, leads, samples) in the form the head takes."""
+        # No graph through a fixed encoder: its activations would fill the memory for nothing.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             output = self.encoder(input_values)
         return output.pooler_output if self.expects == "pooled" else output.last_hidden_state
@@ -91,7 +92,9 @@ class AdaptedModel(nn.Module):
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         """Copies of all tensors that training can change: the head's, or everything's."""
+        # The state dict, not the parameters: batch norms keep running statistics, which training changes too.
         part = self.head if self.frozen else self.classifier
+        # cpu() of a tensor on the CPU is that tensor, and it would go on training: hence clone().
         return {name: tensor.detach().cpu().clone() for name, tensor in part.state_dict().items()}
 
     def load_trained_state(self, state: dict[str, torch.Tensor]) -> None:
@@ -112,8 +115,10 @@ def adapt(
         return _adapt_custom(encoder, mode, len(labels), protocol)
     from ecg_hub import AutoModelForECGClassification
 
+    # The encoder serves all jobs of a model: neither its configuration nor its weights may change here.
     config = copy.deepcopy(encoder.config)
     config.num_labels = len(labels)
+    # After num_labels, whose setter names the labels LABEL_0, LABEL_1 ...
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.problem_type = problem_type
@@ -121,6 +126,7 @@ def adapt(
     config.pooling = POOLING[mode]
     config.num_attention_pooling_heads = protocol.attention_heads
     classifier = AutoModelForECGClassification.from_config(config)
+    # strict: an encoder with one random layer scores like a bad model, without a word.
     classifier.base_model.load_state_dict(encoder.state_dict(), strict=True)
     return AdaptedModel(classifier, mode)
 
@@ -154,6 +160,7 @@ def parameter_groups(model: AdaptedModel, mode: str, protocol: Protocol) -> list
 def _split_by_prefix(encoder: Any) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     parts: dict[str, list[nn.Parameter]] = {"late": [], "early": []}
     for name, parameter in encoder.named_parameters():
+        # Asked of fixed parameters too: a configuration that forgets one is wrong, whatever trains here.
         home = layer_group(encoder, name)
         if parameter.requires_grad:
             parts[home].append(parameter)

@@ -71,6 +71,7 @@ def save_custom_head(
         attention_heads=heads,
         hidden_size=encoder.config.hidden_size,
         labels=labels,
+        # NaN (a label without both outcomes) is no JSON; 0.5 is what it would mean by default.
         thresholds=None if thresholds is None else [float(t) if np.isfinite(t) else 0.5 for t in thresholds],
         encoder_trained=not model.frozen,
     )
@@ -112,6 +113,7 @@ def read_head(folder: Path) -> HeadInfo:
 
 def find_encoder(run_model: ModelInfo, asked: str | None) -> CustomEncoder:
     """Load the encoder of a run again and check that it is the same."""
+    # A result folder may come from somebody else: what it names is data, never code to run.
     if asked is None and is_python_object(run_model.id):
         raise InputError(
             f"The encoder of this run is the Python object {run_model.id!r}, and code is run only where it is named: "
@@ -123,6 +125,7 @@ def find_encoder(run_model: ModelInfo, asked: str | None) -> CustomEncoder:
     else:
         loaded = load_model(name, "linear", run_model.preset, 0)
         encoder, digest = loaded.encoder, loaded.weights_sha256
+    # A head fits any encoder of its width, and gives nonsense on another one.
     if digest != run_model.weights_sha256 or not isinstance(encoder, CustomEncoder):
         raise ResultError(
             f"{name!r} is not the encoder of this run: its fingerprint is {digest[:12]}, that of {run_model.id!r} was "

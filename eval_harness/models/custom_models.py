@@ -51,6 +51,7 @@ class CustomEncoder(nn.Module):
             tokens = self.module(input_values=input_values).last_hidden_state
         else:
             tokens = self._encode(input_values)
+        # Pooled features become one token, so that every head of the protocol takes them.
         tokens = tokens[:, None] if tokens.ndim == 2 else tokens
         return SimpleNamespace(last_hidden_state=tokens, pooler_output=tokens.mean(dim=1))
 
@@ -80,6 +81,7 @@ def load_custom(name: str, named: str | None = None) -> tuple[CustomEncoder, Any
     and optionally `lead_names` (default: the twelve) and `fingerprint` (a text that changes with the weights).
     """
     imported = _import(name)
+    # A class has `encode` too, unbound: the type is asked first.
     made = imported() if isinstance(imported, type) or not hasattr(imported, "encode") else imported
     missing = [part for part in ("encode", "sampling_rate", "input_seconds") if not hasattr(made, part)]
     if missing:
@@ -135,11 +137,13 @@ def _import(name: str) -> Any:
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"There is no file {str(path)!r}; write {FORM}.")
+    # With a digest of the path: two files of one name are two modules.
     own_name = f"ecg_hub_own_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(own_name, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{str(path)!r} cannot be imported; write {FORM}.")
     module = importlib.util.module_from_spec(spec)
+    # Registered before it runs, as importlib asks for: dataclasses and pickle look a class's module up by name.
     sys.modules[own_name] = module
     spec.loader.exec_module(module)
     return module
@@ -149,6 +153,7 @@ def _width(made: Any, spec: Any, name: str) -> int:
     """The width of the features, from one window of zeros."""
     leads = len(spec.lead_names)
     with torch.inference_mode():
+        # Two windows: with one, a tensor without a batch axis would pass for features.
         features = made.encode(torch.zeros(2, leads, spec.samples))
     if not isinstance(features, torch.Tensor) or features.ndim not in (2, 3) or len(features) != 2:
         shape = tuple(features.shape) if hasattr(features, "shape") else type(features).__name__
@@ -162,6 +167,7 @@ def _width(made: Any, spec: Any, name: str) -> int:
 def _digest(name: str, made: Any, module: nn.Module | None) -> str:
     from ecg_hub.origin import weights_digest
 
+    # The file of the class alone: what it imports is not followed, which `fingerprint` is for.
     source = Path(inspect.getfile(type(made))).read_bytes()
     weights = "" if module is None else weights_digest(module)
     parts = (name, hashlib.sha256(source).hexdigest(), weights, str(getattr(made, "fingerprint", "")))

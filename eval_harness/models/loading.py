@@ -92,6 +92,7 @@ def with_random_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
     config = copy.deepcopy(loaded.encoder.config)
     # Nothing of what the weights had seen is left.
     config.source = config.conversion = config.pretraining = config.training = None
+    # The caller's generators stay where they were: the redraw decides nothing but these weights.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         encoder = AutoModel.from_config(config, dtype=torch.float32).eval()
@@ -130,6 +131,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         return _load_custom(name, mode, preset)
     source = _architecture(name) if mode == "scratch" else name
     keywords: dict[str, Any] = {"seed": seed} if source.startswith("random:") else {}
+    # dtype by name: the default of transformers is that of the file, and the digest is over values and types.
     encoder = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, check_name=False, **keywords)
     extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(source)
     if not isinstance(extractor, ecg_hub.ECGFeatureExtractor):
@@ -142,6 +144,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         encoder = wrap_pretrained(encoder)
     digest = weights_digest(encoder)
     origin = origin_of(encoder, digest) if isinstance(encoder, ECGPreTrainedModel) else FOREIGN
+    # After the digest and the origin, which know the weights, not what of them trains.
     released = origin.kind == "random" and release(encoder)
     return LoadedModel(
         id=name.removeprefix(UNVERIFIED) if source != name else shown_name(name, encoder, origin),
@@ -194,6 +197,7 @@ def trained_on(config: Any, entry: Any) -> list[str] | None:
     before = config_corpora(config)
     if not steps:
         return before
+    # The first step says what training began with; before it the catalogue knows, or nobody does.
     if before is None:
         began = steps[0].get("began")
         before = [] if began == "random" else list(entry.pretraining_corpora) if began == "catalogue" else [UNDECLARED]
@@ -204,7 +208,9 @@ def _load_trivial(preset: str) -> LoadedModel:
     """The baseline without an encoder: it takes records as they are, at any rate, of 2.5 s or more."""
     from types import SimpleNamespace
 
+    # Only the length counts: it decides which records are long enough. Signals are read at their own rate.
     extractor = custom_extractor(SimpleNamespace(sampling_rate=500, input_seconds=2.5))
+    # There are no weights: the recipe takes their place, so that a changed one is another run.
     digest = hashlib.sha256(f"{TRIVIAL}|{PENALTIES}|{feature_names()}".encode()).hexdigest()
     return LoadedModel(TRIVIAL, None, extractor.with_preset(preset), None, None, digest, 0, preset)
 

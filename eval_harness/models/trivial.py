@@ -24,7 +24,9 @@ from eval_harness.metrics.selection import selection_score
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 """Strengths of the penalty per record, weakest first."""
 
+# Of a long record the first minute, so that its length does not decide what it costs.
 LONGEST_S = 60.0
+# 240 beats per minute; peaks nearer to each other are parts of one QRS complex.
 REFRACTORY_S = 0.25
 PERSON = {"age": (0, 1), "sex": (2, 3)}
 """Target -> the features that give it away."""
@@ -51,6 +53,7 @@ def feature_names() -> list[str]:
 def fit(data: RunData, quiet: bool = False) -> Fitted:
     """Fit the baseline on the training records and predict validation and test."""
     raw = {split.name: features(split, data.rate, quiet) for split in (data.train, data.validation, data.test)}
+    # Of the training records alone, for all three splits.
     medians, mean, scale = _standard(raw["train"])
     tables = {name: (np.where(np.isnan(table), medians, table) - mean) / scale for name, table in raw.items()}
     best: Fitted | None = None
@@ -59,6 +62,7 @@ def fit(data: RunData, quiet: bool = False) -> Fitted:
         models = _fit_outputs(tables["train"], data, penalty)
         validation = _predict(models, tables["validation"])
         score = selection_score(data.validation.targets, validation, data.classes)
+        # Without any score (NaN) no comparison is true, and the first penalty stays.
         if best is None or score > best.score:
             best = Fitted(validation, _predict(models, tables["test"]), penalty, score)
     assert best is not None
@@ -86,6 +90,7 @@ def record_features(signal: NDArray[np.float32], rate: float, age: float | None,
         sex: "female", "male" or None.
     """
     clean = np.nan_to_num(signal, nan=0.0)
+    # Not the extremes: one spike of an electrode would be the amplitude of the lead.
     low, high = np.percentile(clean, (1, 99), axis=0)
     years = np.nan if age is None else age
     person = [years, float(np.isnan(years)), {"male": 1.0, "female": 0.0}.get(sex or "", 0.5), float(sex is None)]
@@ -101,9 +106,12 @@ def heart_rate(signal: NDArray[np.float32], rate: float) -> tuple[float, float]:
         signal: (samples, 12) in mV.
         rate: Hz.
     """
+    # Over all leads, because a beat may be flat in any one of them.
     slope = np.abs(np.diff(signal, axis=0)).sum(axis=1)
+    # 80 ms, about a QRS complex: its two slopes become one peak.
     width = max(1, int(0.08 * rate))
     energy = np.convolve(slope, np.ones(width) / width, mode="same")
+    # Relative to the 98th percentile, not to the highest peak, which may be an artefact.
     peaks, _ = find_peaks(energy, height=np.percentile(energy, 98) / 3, distance=max(1, int(REFRACTORY_S * rate)))
     intervals = np.diff(peaks) / rate
     if intervals.size < 2:
@@ -118,6 +126,7 @@ def _standard(train: Float) -> tuple[Float, Float, Float]:
     )
     filled = np.where(np.isnan(train), medians, train)
     scale = filled.std(axis=0)
+    # A feature that never varies in training would be divided by 0.
     return medians, filled.mean(axis=0), np.where(scale > 0, scale, 1.0)
 
 
@@ -140,6 +149,7 @@ def _fit_output(table: Float, target: NDArray[np.float32], label: str, is_class:
     if values.size == 0 or np.ptp(values) == 0:
         constant = float(values[0]) if values.size else 0.0
         return lambda given: np.full(len(given), constant)
+    # scikit-learn weighs the sum over the records against the penalty: per record, it means the same in every size.
     strength = penalty * values.size
     model: Any = LogisticRegression(C=1 / strength, max_iter=1000) if is_class else Ridge(alpha=strength)
     model.fit(table[has_target], values)
@@ -154,6 +164,7 @@ def _without(table: Float, label: str) -> Float:
     if not hidden:
         return table
     copy = table.copy()
+    # 0 is the mean after standardising; removing columns would make another table for every output.
     copy[:, list(hidden)] = 0.0
     return copy
 

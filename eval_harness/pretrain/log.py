@@ -134,9 +134,9 @@ def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Pat
     (loss, accuracy), (norm, last) = figure.subplots(2, 2)
     _curve(loss, steps, [row["loss"] for row in steps], colour(0), "loss")
     loss.set_title("contrastive loss (nats)", fontsize=9, loc="left")
-    for place, ahead in enumerate(steps[-1]["accuracy"]):
+    for line, ahead in enumerate(steps[-1]["accuracy"]):
         values = [row["accuracy"].get(ahead) for row in steps]
-        _curve(accuracy, steps, values, colour(place), f"{ahead} tokens ahead")
+        _curve(accuracy, steps, values, colour(line), f"{ahead} tokens ahead")
     accuracy.axhline(chance, color=GREY, linestyle="--", linewidth=0.9, label=f"chance, {chance:.4f}")
     accuracy.set_title("contrastive accuracy", fontsize=9, loc="left")
     accuracy.set_ylim(bottom=0)
@@ -160,14 +160,14 @@ def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Pat
 
 def _curve(axes: Any, rows: Sequence[dict[str, Any]], values: Sequence[float | None], shade: str, name: str) -> None:
     """All values pale, their running mean over 2 % of the run strong."""
-    places = np.array([row["step"] for row in rows], dtype=float)
+    steps = np.array([row["step"] for row in rows], dtype=float)
     numbers = np.array([math.nan if value is None else value for value in values], dtype=float)
-    places, numbers = (_thinned(array) for array in (places, numbers))
-    axes.plot(places, numbers, color=shade, alpha=0.25, linewidth=0.8)
+    steps, numbers = (_thinned(array) for array in (steps, numbers))
+    axes.plot(steps, numbers, color=shade, alpha=0.25, linewidth=0.8)
     width = max(1, len(numbers) // 50)
     weights = np.ones(width) / width
     axes.plot(
-        np.convolve(places, weights, "valid"),
+        np.convolve(steps, weights, "valid"),
         np.convolve(numbers, weights, "valid"),
         color=shade,
         linewidth=1.5,
@@ -183,18 +183,18 @@ def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _probe(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    found = [(row["step"], row["probe"]) for row in rows if row["probe"].get("point") is not None]
+    scored = [(row["step"], row["probe"]) for row in rows if row["probe"].get("point") is not None]
     axes.set_title(f"probe: {rows[-1]['probe']['task']}, {rows[-1]['probe']['mode']}", fontsize=9, loc="left")
-    if not found:
+    if not scored:
         axes.text(0.5, 0.5, "no probe has a score", ha="center", va="center", transform=axes.transAxes, fontsize=8)
         return
-    steps = [step for step, _ in found]
-    points = np.array([probe["point"] for _, probe in found])
+    steps = [step for step, _ in scored]
+    points = np.array([probe["point"] for _, probe in scored])
     ends = [
-        np.array([probe["point"] if probe[end] is None else probe[end] for _, probe in found])
+        np.array([probe["point"] if probe[end] is None else probe[end] for _, probe in scored])
         for end in ("low", "high")
     ]
     axes.errorbar(
         steps, points, yerr=np.abs(np.array(ends) - points), color=colour(0), marker="o", markersize=4, capsize=2
     )
-    axes.set_ylabel(f"{title_of(found[-1][1]['metric'])}, 95 % interval", fontsize=7)
+    axes.set_ylabel(f"{title_of(scored[-1][1]['metric'])}, 95 % interval", fontsize=7)

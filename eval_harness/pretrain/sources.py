@@ -70,9 +70,6 @@ class RecordSource(Protocol):
     def read(self, unit: int, start: int, stop: int) -> RecordBatch:
         """Return rows `start` to `stop` of a unit."""
 
-    def place(self, unit: int) -> str:
-        """Return where a unit lies, for messages."""
-
 
 class StoreSource:
     """The record store of a prepared dataset, mapped into memory: views of the samples, nothing is copied."""
@@ -109,10 +106,6 @@ class StoreSource:
             baseline=baseline,
             rates=np.full(end - begin, self._rate, dtype=np.float64),
         )
-
-    def place(self, unit: int) -> str:
-        """Return the dataset's name and the records of a unit."""
-        return f"{self.corpus}, records from {self._units[unit][1]}"
 
 
 def other_split(rows: RecordBatch, split: str | None) -> dict[int, Fault]:
@@ -179,12 +172,12 @@ class FileSource:
     split: str | None = "train"
     filesystem: Any = None
     counts: NDArray[np.int64] = field(init=False)
-    _places: NDArray[np.int64] = field(init=False, repr=False)
+    _locations: NDArray[np.int64] = field(init=False, repr=False)
     _opened: OrderedDict[str, Any] = field(init=False, repr=False, default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        places = [(number, group) for number, file in enumerate(self.files) for group in range(len(file.groups))]
-        self._places = np.array(places, dtype=np.int64).reshape(-1, 2)
+        locations = [(number, group) for number, file in enumerate(self.files) for group in range(len(file.groups))]
+        self._locations = np.array(locations, dtype=np.int64).reshape(-1, 2)
         self.counts = np.array([rows for file in self.files for rows in file.groups], dtype=np.int64)
 
     @property
@@ -200,29 +193,29 @@ class FileSource:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": OrderedDict()}
 
-    def place(self, unit: int) -> str:
-        """Return file and row group of a unit."""
-        number, group = self._places[unit]
-        return f"{self.files[number].path}, row group {group}"
-
     def read(self, unit: int, start: int, stop: int) -> RecordBatch:
         """Return rows of a row group or batch."""
-        number, group = (int(value) for value in self._places[unit])
+        number, group = (int(value) for value in self._locations[unit])
         path = self.files[number].path
         try:
             table = self._batch(path, group) if self.mapped else self._row_group(path, group)
         except pa.ArrowInvalid as error:
-            raise DamagedUnit(f"{self.place(unit)} cannot be decoded: {_first_line(error)}") from error
+            raise DamagedUnit(f"{self._location(unit)} cannot be decoded: {_first_line(error)}") from error
         except (OSError, httpx2.HTTPError) as error:
             # Arrow reports damaged pages as OSError without a number.
             if isinstance(error, OSError) and error.errno is None and not self.remote:
-                raise DamagedUnit(f"{self.place(unit)} cannot be decoded: {_first_line(error)}") from error
+                raise DamagedUnit(f"{self._location(unit)} cannot be decoded: {_first_line(error)}") from error
             raise DataError(
                 f"{path!r} cannot be read: {error}. The same command continues where it stopped."
             ) from error
         if len(table) != self.counts[unit]:
             raise DataError(f"{path!r} was changed: row group {group} holds {len(table)} records. {AGAIN}")
         return record_batch(table.slice(start, stop - start))
+
+    def _location(self, unit: int) -> str:
+        """File and row group of a unit."""
+        number, group = self._locations[unit]
+        return f"{self.files[number].path}, row group {group}"
 
     def _row_group(self, path: str, group: int) -> pa.Table:
         metadata = self._opened.get(path)

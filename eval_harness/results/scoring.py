@@ -195,9 +195,9 @@ def score_task(
         cut = choose_thresholds(validation.y_true[:, columns], validation.y_prob[:, columns])
         metrics, per_label = _classification(sample, doubt, cut)
     parts = [
-        Subgroup(name=name, value=value, records=rows.size, metrics=found)
+        Subgroup(name=name, value=value, records=rows.size, metrics=main)
         for name, value, rows in subgroups(test)
-        if (found := _main_metrics(sample.rows(rows), doubt.rows(rows), task.kind))
+        if (main := _main_metrics(sample.rows(rows), doubt.rows(rows), task.kind))
     ]
     return Score(metrics, per_label, coverage, records, parts)
 

@@ -81,6 +81,7 @@ class RunContext:
         """The encoder of a job and the cache of its features; one is held at a time."""
         redraw = job.mode == POST_TRAIN and not self.options.post_training.pretrained
         key = (job.model, job.seed, job.mode == "scratch", redraw)
+        # Jobs come model by model, so one encoder suffices; the old one goes first, or two would be in memory at once.
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None
             loaded = self._load(job)
@@ -105,12 +106,14 @@ class RunContext:
     def _cache(self, loaded: LoadedModel) -> FeatureCache:
         """The features of an encoder; on disk they are shared with other runs."""
         options = self.options
+        # Whatever may change a feature in its last digits, so that a table never serves a run of other numbers.
         settings: tuple[str, ...] = (
             loaded.weights_sha256,
             extractor_digest(loaded),
             options.dtype,
             str(self.accelerator.device.type),
         )
+        # What an object without parameters computes may change without a trace: its features serve this call alone.
         settings += (PACKAGE_VERSION,) if features_may_be_kept(loaded.encoder) else (uuid.uuid4().hex,)
         store = open_store(options.cache_dir / "features", options.cache_size)
         return FeatureCache(store, settings, options.feature_dtype)
@@ -178,6 +181,7 @@ def open_job(job: Job, context: RunContext) -> OpenJob:
     loaded, cache = context.model(job)
     if context.options.save_model and loaded.is_trivial:
         raise InputError(f"--save-model keeps an encoder with its head; the baseline {loaded.id!r} has neither.")
+    # Only now, with the model's window length: which records are long enough depends on it.
     data = open_run(job.run, context.datasets, loaded.extractor.spec().input_seconds)
     if context.options.train_subset is not None:
         data = subset_of(data, context.options.train_subset)
@@ -187,10 +191,12 @@ def open_job(job: Job, context: RunContext) -> OpenJob:
 def run_job(job: Job, context: RunContext) -> list[Result]:
     """Do a job, or what is left of it."""
     opened = open_job(job, context)
+    # The lock belongs to a process, not to a run: the others of the same run would be refused.
     with locked_folder(job.folder) if context.is_main else nullcontext():
         asked = run_file(opened)
         if context.is_main:
             claim(job.folder, asked, context.options.overwrite)
+        # Nobody may look for finished tasks before the first process has cleared or refused the folder.
         context.accelerator.wait_for_everyone()
         done = {task.name: result for task in job.tasks if (result := finished(task, job)) is not None}
         if len(done) == len(job.tasks):
@@ -216,6 +222,7 @@ def run_file(opened: OpenJob) -> RunFile:
         data={"mock": options.data_root == "mock", "limit": options.limit, "separate": options.separate},
         post_training=options.post_training.as_dict() if job.mode == POST_TRAIN else None,
         train_subset=None if options.train_subset is None else options.train_subset.as_dict(),
+        # None rather than False where it does not apply: run files of earlier versions keep their fingerprint.
         released=True if loaded.released and job.mode not in FROZEN_MODES else None,
     )
     return RunFile(
@@ -255,6 +262,8 @@ def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, A
     job, options = opened.job, opened.options
     file, notes_file = predictions_path(job), job.folder / "history" / f"{job.run.name}.json"
     whole = file.is_file() and notes_file.is_file()
+    # The model is written before the predictions, but an earlier call may not have asked for it: then the run is
+    # trained again.
     if whole and (model_path(job).is_dir() or not options.save_model):
         say(f"{job.title}: predictions are there, only metrics are computed")
         return read_predictions(file), read_json(notes_file)
@@ -268,8 +277,11 @@ def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, A
         outputs = {part.name: predictor.predict(model, part) for part in (opened.data.validation, opened.data.test)}
     predictions = to_predictions(job, opened.data, outputs)
     notes = training_notes(trainer, progress, options, opened.cache)
+    # The accelerator holds on to every model that it has prepared; the next job prepares another.
     opened.context.accelerator.free_memory()
     if opened.context.is_main:
+        # This order decides what a kill leaves: the checkpoint goes last, so until all is written the run can still end
+        # from it.
         if options.save_model:
             save_model(opened, model, outputs["validation"])
         keep(job, predictions, notes)
@@ -282,6 +294,7 @@ def trainer_of(
 ) -> Trainer | PostTrainer:
     """What trains the model of a job, and continues from a checkpoint of the same run."""
     job, options, labels = opened.job, opened.options, opened.data.labels
+    # Beyond the settings the checkpoint depends on the records and on the outputs of the head.
     marker = hashlib.sha256(f"{asked.fingerprint}|{opened.data.fingerprint}|{job.run.name}|{labels}".encode())
     checkpoint = Checkpoint(job.folder / "checkpoints" / f"{job.run.name}.pt", marker.hexdigest())
     one_stage = Trainer(
@@ -313,6 +326,7 @@ def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
     """The model with its new head, the windows it is fed, and what predicts with it."""
     options, accelerator = opened.options, opened.context.accelerator
     loaded, data = opened.loaded, opened.data
+    # "head" in ASCII: a stream of its own, so that the head's start does not depend on what was drawn while loading.
     seed_everything(opened.job.seed, 0x68656164)
     model = adapt(loaded.encoder, opened.job.mode, data.labels, data.problem_type, options.protocol, data.classes)
     model.to(accelerator.device)
@@ -331,6 +345,7 @@ def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
 
 def gatherer(accelerator: Any) -> Any:
     """A function that joins the lists of all processes, in the order of the processes."""
+    # Gathering pickles what it is given, which for one process would only cost memory.
     if accelerator.num_processes == 1:
         return lambda items: items
     from accelerate.utils import gather_object
@@ -368,6 +383,7 @@ def training_notes(
 def to_predictions(job: Job, data: RunData, outputs: dict[str, Any]) -> Predictions:
     """The predictions of validation and test in the form that is written."""
     parts = (data.validation, data.test)
+    # A split writes "" for an unknown patient; in a file of predictions unknown is null.
     patients = [patient or None for part in parts for patient in part.patient_ids]
     return Predictions(
         run=job.run.name,
@@ -400,12 +416,14 @@ def scored(task: Any, opened: OpenJob, predictions: Predictions, notes: dict[str
     score = score_task(task, predictions, protocol.resamples, RESAMPLE_SEED, unit, protocol.confidence)
     timings = {**opened.timings_s, "score": time.perf_counter() - started}
     deviations = {**protocol.deviations(), **data.deviations, **notes["deviations"]}
+    # A task that shares its run with others was trained by itself: another model than the published one.
     if task.run != get_task(task.name, opened.options.include).run:
         deviations["separate"] = True
     if score.labels.scored != score.labels.published:
         deviations["labels"] = f"{score.labels.scored}/{score.labels.published}"
     counts = RecordCounts(train=len(data.train), validation=len(data.validation), test=len(data.test))
     deviations |= compare(data.dataset, data.copy, counts.model_dump(), deviations).differences
+    # Mode scratch begins at random weights whatever the name says, so nothing can have been seen.
     corpora = [] if loaded.is_random or job.mode == "scratch" else loaded.corpora
     result = Result(
         task=task.name,
@@ -448,6 +466,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
     """
     job, loaded, data = opened.job, opened.loaded, opened.data
     target = model_path(job)
+    # Filled aside and renamed: a folder of that name is taken as proof that the model was kept.
     aside = target.with_name(f".{target.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     classifier: Any = model.classifier
@@ -458,8 +477,11 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
         save_custom_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
     else:
         if chosen is not None:
+            # A label without both outcomes has no threshold (NaN), and JSON has no NaN; 0.5 is what it would mean by
+            # default.
             classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]
         classifier.head_is_new = False
+        # A fixed encoder has seen nothing of this dataset: only its head has.
         if not model.frozen:
             note_training(classifier.config, job, loaded, data)
         with torch.no_grad():

@@ -39,6 +39,7 @@ class Job:
 def plan(options: RunOptions) -> list[Job]:
     """The jobs in the order they are done: model, mode, seed, run."""
     wanted = runs(expand(options.tasks, options.include), options.include, options.separate)
+    # Model outermost: the runner holds one encoder at a time.
     jobs = []
     for model in options.models:
         entry = entry_for(model)
@@ -47,6 +48,7 @@ def plan(options: RunOptions) -> list[Job]:
                 folder = result_folder(options, model, mode, seed)
                 skip = reason_to_skip(model, entry, mode)
                 jobs += [Job(model, mode, seed, run, tuple(run.tasks), folder, skip) for run in wanted]
+    # Every N-th job, not a block of them: each shard gets its part of the costly modes.
     return jobs if options.shard is None else jobs[options.shard[0] - 1 :: options.shard[1]]
 
 
@@ -55,6 +57,7 @@ def entry_for(model: str) -> Any:
     from ecg_hub.catalog import get, models
 
     name = model.removeprefix("random:").removeprefix(UNVERIFIED)
+    # A tiny model is an architecture of the catalogue that only `random:` names.
     alias = name.removesuffix("-tiny") if model.startswith("random:") else name
     if alias in models():
         return models()[alias]
@@ -90,8 +93,10 @@ def reason_to_skip(model: str, entry: Any, mode: str) -> str | None:
 
 def model_slug(model: str) -> str:
     """Folder name of a model: `org__name`, `random__ecg-cpc`; a local folder's last part."""
+    # The name of what the path leads to: "." and a link are no names of models.
     if not model.startswith("random:") and Path(model).expanduser().is_dir():
         return Path(model).expanduser().resolve().name
+    # A colon is no file name on Windows, and a slash would make a folder of each organisation.
     return model.replace(":", "__").replace("/", "__").replace(os.sep, "__")
 
 

@@ -62,6 +62,7 @@ def options_of(run: RunFile, data_root: str, output: Path, **others: Any) -> Run
         post_training = PostTraining(**stages)
         part: Any = settings.train_subset
         subset = None if part is None else TrainSubset(**part)
+    # A field that this version does not know, from a run file of a newer one.
     except TypeError as error:
         raise InputError(f"The run was made with protocol settings that this version does not know: {error}.") from None
     limit = settings.data.get("limit")
@@ -100,6 +101,7 @@ def _compare(task: str, stored: ResultFolder, again: ResultFolder) -> Repeat:
     old, new = stored.results[task], again.results[task]
     metric = main_of(old.metrics) or MACRO_AUROC
     points = (old.metrics[metric].point, new.metrics[metric].point)
+    # The same bytes of predictions: only the statistics can still differ.
     if old.predictions == new.predictions:
         same = old.metrics == new.metrics
         return Repeat(task, "identical" if same else "differs", 0.0, *points, "" if same else "metrics differ")
@@ -109,6 +111,7 @@ def _compare(task: str, stored: ResultFolder, again: ResultFolder) -> Repeat:
         return Repeat(task, "differs", None, *points, str(error))
     if list(first.record_id) != list(second.record_id) or first.labels != second.labels:
         return Repeat(task, "differs", None, *points, "other records or labels were scored")
+    # Targets are data, so they have no tolerance.
     if not np.array_equal(first.y_true, second.y_true, equal_nan=True):
         return Repeat(task, "differs", None, *points, "the targets differ")
     largest = float(np.abs(first.y_prob - second.y_prob).max(initial=0.0))

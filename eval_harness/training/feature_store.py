@@ -53,6 +53,7 @@ class FeatureStore:
         """Hold a table while it is written; released when the process ends, however it ends."""
         lock = self._lock(key)
         try:
+            # A second in silence, so that only a wait worth mentioning is mentioned.
             lock.acquire(timeout=1)
         except Timeout:
             tqdm.write(f"Another process encodes {key}: waiting for it", file=sys.stderr)
@@ -73,6 +74,7 @@ class FeatureStore:
                 return None
             self._opened[key] = table
         with suppress(OSError):
+            # The time of the file says when it was last used: `make_room` goes by it.
             os.utime(self.path(key))
         return self._opened[key]
 
@@ -80,17 +82,20 @@ class FeatureStore:
         """Remove what was not used for longest until `size` bytes fit; why they do not, or None if they do."""
         if size > self.limit_gib * GIB:
             return f"{size / GIB:.1f} GiB are more than --cache-size {self.limit_gib:g}"
+        # What a killed process left half written counts for nobody and may be as large as a table.
         self._remove_abandoned()
         tables = sorted((path for path in self.folder.glob("*.npy")), key=lambda path: path.stat().st_mtime)
         used = sum(path.stat().st_size for path in tables)
         for path in tables:
             if used + size <= self.limit_gib * GIB:
                 break
+            # Tables of this run stay. One that another process has open is only unlinked: its map stays valid there.
             if path.stem not in self._opened:
                 used -= path.stat().st_size
                 self.remove(path.stem)
         if used + size > self.limit_gib * GIB:
             return f"the tables in use fill --cache-size {self.limit_gib:g}"
+        # The limit is the user's wish, the disk may hold less.
         free = shutil.disk_usage(self.folder).free
         return f"{size / GIB:.1f} GiB are wanted, {free / GIB:.1f} GiB are free on the disk" if size > free else None
 
@@ -112,8 +117,10 @@ class FeatureStore:
     def finish(self, key: str) -> None:
         """Put a filled table in its place, its checksum first."""
         partial = self.partial(key)
+        # Not brought to the disk by fsync: what a power cut damages fails its checksum and is encoded again.
         about = {"layout": LAYOUT, "bytes": partial.stat().st_size, "crc32": checksum(partial)}
         write_text(self._about(key), json.dumps(about) + "\n")
+        # Last: a description without its table is no table, a table without its description would be a damaged one.
         os.replace(partial, self.path(key))
 
     def remove(self, key: str) -> None:
@@ -126,6 +133,7 @@ class FeatureStore:
     def _remove_abandoned(self) -> None:
         """Remove what killed processes left half written."""
         for path in self.folder.glob("*.partial"):
+            # Who writes holds the lock: a file whose lock is free belongs to nobody.
             with suppress(Timeout), self._lock(path.stem).acquire(timeout=0):
                 path.unlink(missing_ok=True)
         for path in self.folder.glob(".*.json.*.tmp"):
@@ -140,10 +148,12 @@ class FeatureStore:
         try:
             about = json.loads(self._about(key).read_text(encoding="utf-8"))
             whole = about["layout"] == LAYOUT and about["bytes"] == path.stat().st_size
+            # Read in full once per process: a damaged page of a map would be wrong numbers later, or SIGBUS.
             if whole and about["crc32"] == checksum(path):
                 table: NDArray[Any] = np.load(path, mmap_mode="r")
                 return table
         except FileNotFoundError:
+            # Absent altogether, which is the usual case; a table without its description goes on to be removed.
             if not path.exists():
                 return None
         except (OSError, ValueError, KeyError, TypeError):

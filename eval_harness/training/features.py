@@ -37,6 +37,7 @@ class Table:
 
     def take(self, numbers: Any) -> torch.Tensor:
         """The features of some windows by their number (an index array or a slice), float32."""
+        # A copy: torch warns about an array that cannot be written to, and a map opened for reading is one.
         return torch.from_numpy(np.array(self.rows[numbers], dtype=np.float32))
 
 
@@ -110,6 +111,7 @@ class Predictor:
             outputs.append(torch.cat([logits[:, :classes].sigmoid(), logits[:, classes:]], dim=1).cpu())
         width = len(self.windows.data.labels)
         mine = torch.cat(outputs).numpy() if outputs else np.zeros((0, width), dtype=np.float32)
+        # Processes share windows, not records: the mean of a record may need windows of two of them.
         everywhere = self.gather([(mine, positions[block.start : block.stop])])
         values = np.concatenate([part for part, _ in everywhere])
         return mean_by_record(values, np.concatenate([part for _, part in everywhere]), len(split))
@@ -122,6 +124,7 @@ class Predictor:
         kept = self.cache.get(key)
         if kept is not None or self.cache.refused(key):
             return kept
+        # Training asks for tables too, in the middle of an epoch.
         was_training = model.training
         model.eval()
         try:
@@ -143,6 +146,7 @@ class Predictor:
         """What decides the rows of a table; equal keys mean equal features."""
         positions, starts = consecutive_windows(split, self.windows.length)
         data = self.windows.data
+        # The chosen windows belong in it: `--limit` and subsets keep dataset and split, and change the rows.
         parts = [*self.cache.key, self.cache.dtype, LAYOUT, data.fingerprint, data.rate, self.windows.length]
         parts += [split.name, model.expects, hashlib.sha256("\n".join(split.record_ids).encode()).hexdigest()]
         parts.append(hashlib.sha256(positions.tobytes() + starts.tobytes()).hexdigest())
@@ -152,6 +156,7 @@ class Predictor:
         """Encode a split into a new table, unless another process did so meanwhile."""
         store, main = self.cache.store, self.windows.rank == 0
         with store.held(key) if store is not None and main else nullcontext():
+            # One process decides for all: a gather that only some of them reach would wait for ever.
             if self._from_main(store is not None and main and store.open(key) is not None):
                 return self.cache.get(key)
             if model.expects == "pooled":
@@ -161,6 +166,7 @@ class Predictor:
     def _fill_pooled(self, model: AdaptedModel, split: Split, key: str) -> Table:
         """Encode to memory, and put a copy into the store where it takes it."""
         parts = [features.numpy().astype(self.cache.dtype) for features in self._encoded(model, split)]
+        # Blocks follow each other in the order of the processes, so joining them gives the order of the windows.
         everywhere = [part for process in self.gather([parts]) for part in process]
         rows = np.concatenate(everywhere) if everywhere else np.zeros((0, 0), dtype=self.cache.dtype)
         store = self.cache.store
@@ -181,7 +187,9 @@ class Predictor:
             return None
         count = len(consecutive_windows(split, self.windows.length)[0])
         batches = self._encoded(model, split)
+        # The first batch says how many tokens of which width there are: without it the table has no size.
         ahead = next(batches, None)
+        # A process may have no window at all; it learns the shape from the others, and writes nothing.
         widths = [width for width in self.gather([None if ahead is None else tuple(ahead.shape[1:])]) if width]
         if not widths:
             return None
@@ -191,6 +199,7 @@ class Predictor:
             reason = next((text for text in self.gather([written]) if text), "")
         if not reason:
             reason = self._from_main(self._finish(store, key) if main else "")
+        # Where writing stopped half way, the loader and its bar are still open.
         batches.close()
         if not reason:
             return self.cache.get(key)
@@ -218,6 +227,7 @@ class Predictor:
         if not store.partial(key).is_file():
             return "the cache folder is not shared by all processes"
         try:
+            # Each process maps the file for itself and fills its own rows; there is nothing to lock.
             table = np.lib.format.open_memmap(store.partial(key), mode="r+")
             row = self.windows.share(len(table)).start
             for features in batches:
@@ -252,6 +262,8 @@ class Predictor:
         except Exception as error:
             if len(values) < 2 or not should_reduce_batch_size(error):
                 raise
+        # After the except clause, not in it: until then the traceback holds the tensors that did not fit.
         clear_device_cache(garbage_collection=True)
         self.batch_size = max(1, len(values) // 2)  # of the loaders to come
+        # In halves of halves, as often as it takes; a window by itself that does not fit is an error.
         return torch.cat([self._encode(model, half) for half in values.tensor_split(2)])

@@ -68,6 +68,7 @@ class PostTrainer:
         done: list[Progress] = []
         for stage in self.stages:
             head_only = stage.plan.stage == 1
+            # Before the stage's run, which may put kept weights back: those of stage 1 are the head's alone.
             self.model.freeze(head_only)
             self.model.dropout = self.settings.stage1_dropout if head_only else self.settings.stage2_dropout
             with stochastic_depth(self.model, None if head_only else self.settings):
@@ -85,6 +86,7 @@ class PostTrainer:
     def _stage(self, recipe: Recipe) -> Trainer:
         shared = self.trainer
         path = shared.checkpoint.path
+        # A marker of its own: a checkpoint of stage 1 holds a head, one of stage 2 the whole model.
         marker = hashlib.sha256(f"{shared.checkpoint.fingerprint}|stage {recipe.stage}".encode()).hexdigest()
         return dataclasses.replace(
             shared,
@@ -157,21 +159,24 @@ def stage2_groups(model: AdaptedModel, settings: PostTraining) -> list[dict[str,
     groups = [
         {"params": list(model.head.parameters()), "lr": rate * settings.stage2_head_rate_scale, "name": "head"},
     ]
+    # What the published fine-tuning leaves fixed stays fixed and is in no group.
     trained = [(name, p) for name, p in model.encoder.named_parameters() if p.requires_grad]
     if settings.stage2_layer_decay != 1:
         depths, last = block_depths(model.encoder), len(residual_blocks(model.encoder)) + 1
-        places = {
+        group_and_scale = {
             name: (f"layer {depths[name]}", settings.stage2_layer_decay ** (last - depths[name])) for name in depths
         }
     elif settings.stage2_group_factor != 1:
         power = {"late": 1, "early": 2}
         group_of = {name: layer_group(model.encoder, name) for name, _ in trained}
-        places = {name: (group, settings.stage2_group_factor ** power[group]) for name, group in group_of.items()}
+        group_and_scale = {
+            name: (group, settings.stage2_group_factor ** power[group]) for name, group in group_of.items()
+        }
     else:
-        places = {name: ("encoder", 1.0) for name, _ in trained}
+        group_and_scale = {name: ("encoder", 1.0) for name, _ in trained}
     by_name: dict[str, dict[str, Any]] = {}
     for name, parameter in trained:
-        title, scale = places[name]
+        title, scale = group_and_scale[name]
         group = by_name.setdefault(title, {"params": [], "lr": rate * scale, "name": title})
         group["params"].append(parameter)
     return [*groups, *by_name.values()]
@@ -182,6 +187,7 @@ def residual_blocks(encoder: nn.Module) -> list[str]:
 
     Of the modules around each `DropPath` the innermost that has parameters; a block may have several branches.
     """
+    # A dict keeps the order of the forward pass and takes a block with two branches once.
     blocks: dict[str, None] = {}
     for path, module in encoder.named_modules():
         if isinstance(module, DropPath):
@@ -189,6 +195,7 @@ def residual_blocks(encoder: nn.Module) -> list[str]:
             while name and next(encoder.get_submodule(name).parameters(), None) is None:
                 name = name.rpartition(".")[0]
             blocks[name] = None
+    # A block within a block (a stage of blocks with a branch of its own) counts as part of the outer one.
     return [name for name in blocks if not any(name.startswith(f"{other}.") for other in blocks)]
 
 
@@ -208,6 +215,7 @@ def block_depths(encoder: nn.Module) -> dict[str, int]:
     inside = {name: k for name in names for k, block in enumerate(blocks, start=1) if name.startswith(f"{block}.")}
     last = max(index for index, name in enumerate(names) if name in inside)
     depths, present = {}, 0
+    # Between two blocks a parameter (a pooling, a norm) belongs to the block before it.
     for index, name in enumerate(names):
         present = inside.get(name, present)
         if name in inside or (present > 0 and index < last):
@@ -238,6 +246,7 @@ def stochastic_depth(model: AdaptedModel, settings: PostTraining | None) -> Iter
         return
     config: Any = model.encoder.config
     before = [(path.rate, path.mode) for path in paths]
+    # Rates stand in the modules and in the configuration; both are put back.
     configured = config.drop_path_rate, config.drop_path_schedule
     set_drop_path(model.encoder, settings.depth_rate, settings.depth_schedule, settings.depth_mode)
     try:

@@ -66,6 +66,7 @@ def cosine(epoch: int, epochs: int, least: float, warmup: int = 0) -> float:
 
     As PyTorch's CosineAnnealingLR, `least` is what an epoch after the last would have.
     """
+    # The first epoch has a rate above 0 and the first after the warm-up the full one.
     if epoch < warmup:
         return (epoch + 1) / (warmup + 1)
     return least + (1 - least) * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup))) / 2
@@ -80,6 +81,7 @@ def plateau(history: History, factor: float, patience: int, least: float) -> flo
     best, waited, rate = -math.inf, 0, 1.0
     for step in history:
         score = step["validation"]
+        # An epoch without a score counts as one that brought nothing better.
         if score is not None and score > best:
             best, waited = score, 0
         else:

@@ -64,6 +64,7 @@ class Progress:
     ) -> None:
         """Record an epoch; the first of equal scores stays the best. Without any score the latest epoch is kept."""
         self.epoch += 1
+        # None, because the history is written as JSON, which has no NaN.
         defined = None if math.isnan(score) else score
         step = {"epoch": self.epoch, "loss": loss, "validation": defined, "seconds": round(seconds, 3)}
         self.history.append({**step, **more})
@@ -94,6 +95,7 @@ class Checkpoint:
         try:
             with atomic_path(self.path) as aside:
                 torch.save(content, aside)
+        # torch's own writer reports a full disk as RuntimeError, not as OSError.
         except RuntimeError as error:
             raise ResultError(
                 f"The checkpoint {str(self.path)!r} cannot be written ({error}). The disk may be full: free space, or "
@@ -105,15 +107,18 @@ class Checkpoint:
         if not self.path.is_file():
             return Progress()
         try:
+            # weights_only: a checkpoint may come from another machine, and nothing in it may run.
             content = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise ResultError(
                 f"The checkpoint {str(self.path)!r} cannot be read ({error}). Delete it to train this run anew."
             ) from error
+        # Of other settings, records or outputs: to go on from it would mix two runs.
         if content["fingerprint"] != self.fingerprint:
             return Progress()
         model.load_trained_state(content["state"])
         optimizer.load_state_dict(content["optimizer"])
+        # Checkpoints written before weights were averaged lack that key and must still continue.
         keys = ("epoch", "best_epoch", "best_score", "history", "best_state", "averaged")
         return Progress(**{key: content[key] for key in keys if key in content})
 
@@ -177,6 +182,7 @@ class Trainer:
             )
         recipe = self.plan
         optimizer = torch.optim.AdamW(recipe.groups(self.model), weight_decay=recipe.weight_decay)
+        # Taken before the checkpoint is loaded, which brings the rates of the epoch that it was written in.
         full_rates = [group["lr"] for group in optimizer.param_groups]
         wrapped, optimizer = self.accelerator.prepare(self.model, optimizer)
         progress = self.checkpoint.load(self.model, optimizer)
@@ -185,6 +191,7 @@ class Trainer:
         total, done = recipe.epochs * self.steps, progress.epoch * self.steps
         with tqdm(total=total, initial=done, desc=self.label, unit="step", disable=self.quiet) as bar:
             while progress.epoch < recipe.epochs:
+                # No scheduler of torch: the factor follows from the history, so there is no state of it to be restored.
                 factor = recipe.rate_factor(progress.history)
                 for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                     group["lr"] = rate * factor
@@ -212,22 +219,27 @@ class Trainer:
             if recipe.average is not None:
                 average(progress.averaged, self.model.trained_state(), recipe.average)
             bar.update()
+        # Once per epoch: to look at the loss of every step would make the processor wait for the GPU each time.
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
             raise InputError(
                 f"{self.label}: the training loss became {loss!r} in epoch {progress.epoch + 1}. {recipe.remedy}"
             )
+        # The averaged weights are scored and kept, training goes on with the others: put in for validation, then out
+        # again.
         own = self.model.trained_state()
         if progress.averaged:
             self.model.load_trained_state(progress.averaged)
         score, more = self._validate(self.data.validation)
         if recipe.stage:
             more = {**more, "stage": recipe.stage, "learning_rate": optimizer.param_groups[0]["lr"]}
+        # A copy, because the averages are updated in place.
         kept = {name: tensor.clone() for name, tensor in progress.averaged.items()} or own
         progress.note(loss, score, time.perf_counter() - started, kept, more)
         if progress.averaged:
             self.model.load_trained_state(own)
         bar.set_postfix(loss=f"{loss:.4f}", validation=f"{score:.4f}", best=progress.best_epoch)
+        # Only now, with the training weights back in the model: a run that continues must not begin from averaged ones.
         if self.accelerator.is_main_process:
             self.checkpoint.save(progress, self.model, optimizer)
         self.accelerator.wait_for_everyone()
@@ -254,6 +266,7 @@ class Trainer:
                 loss = self._backward(wrapped, values, targets, encoded)
                 break
             except Exception as error:
+                # Some pieces may have fitted: their gradients would count twice when the batch is done again.
                 optimizer.zero_grad(set_to_none=True)
                 self._shrink(error, len(values))
         if self.plan.grad_clip is not None:
@@ -270,10 +283,13 @@ class Trainer:
         for first in range(0, len(values), size):
             piece, wanted = values[first : first + size], targets[first : first + size]
             last = first + size >= len(values)
+            # Processes exchange gradients once per step, with the last piece, not once per piece.
             with nullcontext() if last else self.accelerator.no_sync(wrapped):
                 with self.accelerator.autocast():
                     logits = wrapped(piece, encoded=encoded)
+                # Outside autocast and in float32: 16 bit hold two to three digits, too few for sums over a batch.
                 loss = classification_loss(logits.float(), wanted, kind, classes, self._pos_weight)
+                # Weighed by size, as the last piece may be smaller.
                 loss = loss * (len(piece) / len(values))
                 self.accelerator.backward(loss)
             total += loss.detach()
@@ -300,6 +316,7 @@ class Trainer:
         """Weight of the positives of each class (classes,); 1 where the training records lack one outcome."""
         if not self.plan.balanced or not self.data.classes:
             return None
+        # Counted among the training records alone; NaN (no target) is neither positive nor negative.
         targets = self.data.train.targets[:, : self.data.classes]
         positives, negatives = (targets == 1).sum(axis=0), (targets == 0).sum(axis=0)
         has_both = (positives > 0) & (negatives > 0)
@@ -319,6 +336,7 @@ class Trainer:
 def average(averaged: dict[str, torch.Tensor], state: dict[str, torch.Tensor], decay: float) -> None:
     """Move averaged tensors towards the present ones, in place; counters and the first ones are taken over."""
     for name, tensor in state.items():
+        # Batch norm counts its batches in an integer, of which there is no average.
         if name in averaged and tensor.is_floating_point():
             averaged[name].mul_(decay).add_(tensor, alpha=1 - decay)
         else:
@@ -327,4 +345,5 @@ def average(averaged: dict[str, torch.Tensor], state: dict[str, torch.Tensor], d
 
 def seed_everything(*numbers: int) -> None:
     """Seed torch's global generator from several numbers (run seed, epoch, process)."""
+    # SeedSequence mixes: seed 1 epoch 0 and seed 0 epoch 1 have nothing in common. 63 bits fit a signed integer.
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1)))

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     merged = gather(args)
     options = options_from(merged)
     if merged.get("dry_run"):
-        from eval_harness.runner.dryrun import describe_run
+        from eval_harness.runner.run import describe_run
 
         print(describe_run(options))
         return 0

@@ -134,7 +134,7 @@ def run_pretrain(args: argparse.Namespace) -> int:
 def _probe(args: argparse.Namespace, data_root: str) -> Any:
     if args.probe_task is None:
         return None
-    from eval_harness.pretrain.probe import Probe
+    from eval_harness.pretrain.run import Probe
 
     return Probe(
         task=args.probe_task,

@@ -17,8 +17,7 @@ from eval_harness.cli.hub.main import main as hub_main
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import protocol
 from eval_harness.results.contamination import state
-from eval_harness.runner.dryrun import describe_run
-from eval_harness.runner.run import evaluate
+from eval_harness.runner.run import describe_run, evaluate
 from eval_harness.tasks.registry import custom_datasets, datasets, get_task, tasks, validate
 from tests.support.own_files import RATE_TASK, TASK, write_archive, write_description
 

@@ -16,8 +16,8 @@ from ecg_hub.hub.package import TRAINING_LOG, pack
 from ecg_hub.models.ecg_cpc.convert_ecg_cpc import HEAD
 from eval_harness.config.options import RunOptions
 from eval_harness.pretrain.log import read_log
-from eval_harness.pretrain.models import from_weights
-from eval_harness.pretrain.probe import Probe
+from eval_harness.pretrain.run import Probe
+from eval_harness.pretrain.weights import from_weights
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.runner.run import evaluate
 from tests.support.fill import published_state, read_case

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from eval_harness.pretrain.randomness import LaneDropout1d, LaneRandom, install_dropout
+from eval_harness.pretrain.loop import LaneDropout1d, LaneRandom, install_dropout
 from tests.support.models import tiny
 
 CPU = torch.device("cpu")

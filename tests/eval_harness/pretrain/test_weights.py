@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ecg_hub.errors import ResultError
-from eval_harness.pretrain import checkpoint as checkpoint_module
+from eval_harness.pretrain import weights as weights_module
 from tests.support.pretraining import curve, run
 
 
@@ -69,7 +69,7 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_is_whole(
 ) -> None:
     expected = run(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module.torch, "save", second_call(error, checkpoint_module.torch.save))
+        patch.setattr(weights_module.torch, "save", second_call(error, weights_module.torch.save))
         with pytest.raises(ResultError, match=r"disk.*free space.*checkpoint of step 2 is whole"):
             run(tmp_path / "full")
     assert names(tmp_path / "full") == ["step_00000002"]
