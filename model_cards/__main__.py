@@ -10,16 +10,11 @@ import yaml
 
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
-from model_cards.card import complete_card
-from model_cards.facts import MEASURED, measured
+from model_cards.card import MEASURED, complete_card, measured
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the cards.
-
-    Args:
-        arguments: command line; by default that of the process.
-    """
+    """Write the cards."""
     parser = argparse.ArgumentParser(prog="python -m model_cards", description="Write all model cards.")
     parser.add_argument("--measure", action="store_true", help="count multiply-accumulates and tokens again (a minute)")
     parser.add_argument("--output", type=Path, help="write ALIAS.md there instead of the models' folders")
@@ -33,11 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write_measured(path: Path) -> None:
-    """Count multiply-accumulates and tokens of all models, and write them beside the bounds of parity.
-
-    Args:
-        path: measured.yaml.
-    """
+    """Count multiply-accumulates and tokens of all models, and write them beside the bounds of parity."""
     text = path.read_text(encoding="utf-8")
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     before = yaml.safe_load(text)

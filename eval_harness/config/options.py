@@ -13,8 +13,16 @@ from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.names import home
 from ecg_hub.renamed import renamed_argument
 from eval_harness.config.fields import option, wrong_choice
-from eval_harness.config.post_training import KNOBS, PostTraining, parse_post_training
-from eval_harness.config.protocol import MODES, NOT_OF_POST_TRAIN, POST_TRAIN, Protocol, check_mode
+from eval_harness.config.protocol import (
+    KNOBS,
+    MODES,
+    NOT_OF_POST_TRAIN,
+    POST_TRAIN,
+    PostTraining,
+    Protocol,
+    check_mode,
+    parse_post_training,
+)
 
 PREFIX = "python:"
 TRIVIAL = "trivial"

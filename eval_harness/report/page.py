@@ -17,7 +17,7 @@ from eval_harness.report.analyses import chosen as chosen_analyses
 from eval_harness.report.calibration import calibration_part
 from eval_harness.report.content import ReportRun, TaskContent, entries, gather, task_names, without_folders
 from eval_harness.report.ecgs import EcgSource
-from eval_harness.report.labels import label_order, label_table, metric_tables, subgroup_part
+from eval_harness.report.scores import label_order, label_table, metric_tables, subgroup_part
 from eval_harness.results.folders import ResultFolder
 from eval_harness.tasks.registry import datasets as known_datasets
 from eval_harness.tasks.registry import tasks as known_tasks

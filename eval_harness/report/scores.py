@@ -1,16 +1,24 @@
-"""The scores: a matrix of tasks and runs, and of each task the table with everything to know about each score."""
+"""The scores: a matrix of tasks and runs, and of each task the tables by run, by label, and by sex and age band."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from eval_harness.figures.charts import Forest, Line, forest
 from eval_harness.figures.markup import Html, anchor, details, join, scroller, state, table, tag
-from eval_harness.metrics.registry import MACRO_AUROC_PAPER, MACRO_MAE, chance_of, title_of
+from eval_harness.metrics.registry import MACRO_AUROC_PAPER, MACRO_MAE, chance_of, metrics, title_of
 from eval_harness.report.content import ReportRun, Scored, TaskContent, main_estimate
 from eval_harness.results.comparison import p_text
-from eval_harness.results.schema import Result
+from eval_harness.results.schema import Estimate, LabelResult, Result
 from eval_harness.results.summary import deviations_text, score_text, seed_rows
+
+NO_SKILL_MAE = 0.7979
+"""Mean absolute deviation of the normal distribution: what the mean as prediction gives for z-scores."""
+
+DECISIONS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "brier", "calibration_rms")
 
 
 def matrix(contents: Sequence[TaskContent], entries: Sequence[ReportRun]) -> Html:
@@ -167,3 +175,228 @@ def _row(content: TaskContent, item: Scored) -> list[object]:
         "-" if data is None else state(data.contamination),
         f"{result.protocol.name}: {deviations_text(result)}",
     ]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of one label: positives and records with a target in each split; None where predictions cannot be read."""
+
+    validation: tuple[int, int] | None
+    test: tuple[int, int]
+
+    @property
+    def shares(self) -> list[float]:
+        """Positives as a share of the records, of each split that is known."""
+        return [pair[0] / pair[1] for pair in (self.validation, self.test) if pair is not None and pair[1]]
+
+
+def label_order(content: TaskContent, most: int) -> tuple[list[str], int]:
+    """Return the labels to show, in the order of the task, and how many are left out: those with fewest positives."""
+    by_name: dict[str, LabelResult] = {}
+    for item in content.scored:
+        for entry in item.result.per_label:
+            by_name.setdefault(entry.label, entry)
+    if most == 0 or len(by_name) <= most:
+        return list(by_name), 0
+    size = {name: entry.records if entry.positives is None else entry.positives for name, entry in by_name.items()}
+    kept = set(sorted(by_name, key=lambda name: -size[name])[:most])
+    return [name for name in by_name if name in kept], len(by_name) - most
+
+
+def label_table(content: TaskContent, names: Sequence[str]) -> Html:
+    """Return the heat map: one row per label, one column per run."""
+    counts = label_counts(content, names)
+    head = [tag("th", "target" if content.regression else "label", scope="col"), *_count_heads(content)]
+    head += [tag("th", item.entry.name, scope="col") for item in content.scored]
+    largest = max((share for name in names for share in counts[name].shares), default=0.0)
+    body = [_label_row(content, name, counts[name], largest) for name in names]
+    what = "MAE in standard deviations of each target" if content.regression else "AUROC of each label"
+    caption = f"{content.title}: {what}, below it the interval; and how often it occurs"
+    heat_map = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body), class_="heat")
+    return join([scroller(heat_map, caption), _key(content)])
+
+
+def label_counts(content: TaskContent, names: Sequence[str]) -> dict[str, Counts]:
+    """Count positives and records of labels in validation and test."""
+    counts: dict[str, Counts] = {}
+    readable = [item.predictions for item in content.scored if item.predictions is not None]
+    for name in names:
+        entry = next(e for item in content.scored for e in item.result.per_label if e.label == name)
+        test = (entry.positives or 0, entry.records)
+        source = next((p for p in readable if name in p.labels), None)
+        if source is None:
+            counts[name] = Counts(None, test)
+            continue
+        rows = np.array([split == "validation" for split in source.split], dtype=bool)
+        column = source.y_true[rows, source.labels.index(name)]
+        counts[name] = Counts((int((column == 1).sum()), int((~np.isnan(column)).sum())), test)
+    return counts
+
+
+def metric_tables(content: TaskContent, names: Sequence[str]) -> Html | None:
+    """Return, folded away, all metrics of each label: one table per run; None for regression."""
+    if content.regression:
+        return None
+    parts = []
+    for item in content.scored:
+        rows = [
+            [label.label, _threshold(label), *(score_text(getattr(label, name)) for name in DECISIONS)]
+            for label in item.result.per_label
+            if label.label in set(names)
+        ]
+        caption = f"{item.entry.name}: all metrics of each label; F1, sensitivity and specificity at the threshold"
+        head = ["label", "threshold", *(metrics()[f"macro_{name}"].heading for name in DECISIONS)]
+        numbers = table(head, rows, caption=caption, class_="figures")
+        parts.append(details(f"All metrics of each label: {item.entry.name}", numbers))
+    return join(parts)
+
+
+def _label_row(content: TaskContent, name: str, counts: Counts, largest: float) -> Html:
+    title = content.label_title(name)
+    heading = [name] if title == name else [name, tag("span", f" {title}", class_="soft small")]
+    cells = [tag("th", heading, scope="row"), *_count_cells(content, counts, largest)]
+    cells += [_label_cell(content, item, name) for item in content.scored]
+    return tag("tr", cells)
+
+
+def _label_cell(content: TaskContent, item: Scored, name: str) -> Html:
+    entry = next((entry for entry in item.result.per_label if entry.label == name), None)
+    if entry is None:
+        return tag("td", "no output", class_="soft")
+    estimate = entry.mae if content.regression else entry.auroc
+    if estimate is None or estimate.point is None:
+        return tag("td", "undefined", class_="soft", title=f"{name}, {item.entry.name}: {_why(entry)}")
+    worth = (NO_SKILL_MAE - estimate.point) / NO_SKILL_MAE if content.regression else 2 * estimate.point - 1
+    clinical = entry.mae_clinical
+    in_units = None
+    if clinical is not None and clinical.point is not None:
+        in_units = tag("span", f"{clinical.point:.3g} {entry.unit or ''} {_ends(clinical, 3)}".strip())
+    return tag(
+        "td",
+        f"{estimate.point:.2f}",
+        tag("span", _ends(estimate, None)),
+        in_units,
+        class_="cell" if estimate.low is not None else "cell soft",
+        style=_colour(worth) if estimate.low is not None else None,
+        title=f"{name}, {item.entry.name}: {score_text(estimate)}; {_size(entry)}",
+    )
+
+
+def _colour(worth: float) -> str:
+    """Background for a worth of -1 (worse than chance) over 0 (no skill) to 1 (perfect)."""
+    kind = "better" if worth >= 0 else "worse"
+    return f"background:rgba(var(--{kind}),{0.75 * min(abs(worth), 1.0):.2f})"
+
+
+def _key(content: TaskContent) -> Html:
+    ramp = tag(
+        "span",
+        class_="ramp",
+        aria_hidden="true",
+        style="background:linear-gradient(90deg,rgba(var(--worse),.75),transparent,rgba(var(--better),.75))",
+    )
+    if content.regression:
+        text = (
+            " orange: larger error than predicting the mean of normally distributed values "
+            f"({NO_SKILL_MAE:.2f}); blue: smaller. Third line of a cell: in clinical units."
+        )
+    else:
+        text = (
+            " orange: below 0.5 (chance); blue: above. “no interval”: too few positives for one (below about four), "
+            "so without colour."
+        )
+    return tag("p", ramp, text, class_="soft small")
+
+
+def _count_heads(content: TaskContent) -> list[Html]:
+    what = "values" if content.regression else "positives"
+    return [tag("th", f"{what}, {split}", scope="col", class_="num") for split in ("validation", "test")]
+
+
+def _count_cells(content: TaskContent, counts: Counts, largest: float) -> list[Html]:
+    if content.regression:
+        validation = "-" if counts.validation is None else f"{counts.validation[1]:,}"
+        return [tag("td", validation, class_="num"), tag("td", f"{counts.test[1]:,}", class_="num")]
+    cells = []
+    for pair in (counts.validation, counts.test):
+        if pair is None:
+            cells.append(tag("td", "-", class_="num"))
+            continue
+        share = pair[0] / pair[1] if pair[1] else 0.0
+        bar = tag("span", class_="share", style=f"width:{5 * share / (largest or 1.0):.2f}em", aria_hidden="true")
+        text = f"{pair[0]:,} ({100 * share:.1f} %)"
+        cells.append(tag("td", text, bar, class_="num", title=f"{pair[0]:,} of {pair[1]:,} records"))
+    return cells
+
+
+def _ends(estimate: Estimate, digits: int | None) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "no interval"
+    if digits is None:
+        return f"{estimate.low:.2f}-{estimate.high:.2f}"
+    return f"({estimate.low:.{digits}g}-{estimate.high:.{digits}g})"
+
+
+def _size(entry: LabelResult) -> str:
+    return (
+        f"{entry.records:,} records"
+        if entry.positives is None
+        else f"{entry.positives:,} of {entry.records:,} positive"
+    )
+
+
+def _why(entry: LabelResult) -> str:
+    return "one of the two outcomes is absent from the test split" if entry.positives is not None else "no values"
+
+
+def _threshold(label: LabelResult) -> str:
+    return "-" if label.threshold is None else f"{label.threshold:.3f}"
+
+
+def subgroup_part(content: TaskContent) -> Html:
+    """Return forest plot and table of the subgroups; a sentence where there are none."""
+    order: dict[tuple[str, str], int] = {}
+    for item in content.scored:
+        for part in item.result.subgroups:
+            order.setdefault((part.name, part.value), part.records)
+    if not order:
+        text = "No subgroups: the data hold neither sex nor age of two groups of ten or more test records."
+        return tag("p", text, class_="soft")
+    metric = title_of(content.metric)
+    head = ["subgroup", "run", "test records", metric, *([] if content.regression else ["labels in the mean"])]
+    groups, rows = [], []
+    for (name, value), records in order.items():
+        text = subgroup_words(name, value)
+        heading = f"{text} ({records:,} test records)"
+        lines = []
+        for item in content.scored:
+            part_of_run = next((p for p in item.result.subgroups if (p.name, p.value) == (name, value)), None)
+            estimate = (part_of_run.metrics.get(content.metric) if part_of_run else None) or Estimate(point=None)
+            lines.append(Line(item.entry.name, estimate, item.entry.index))
+            classes = "-" if estimate.classes is None or content.regression else str(estimate.classes)
+            rows.append([text, item.entry.name, f"{records:,}", score_text(estimate), classes][: len(head)])
+        groups.append((heading, lines))
+    title = f"{content.title}: {metric} by sex and age"
+    drawn = forest(Forest(title, metric, groups, chance_of(content.metric)))
+    caption = (
+        "Each subgroup is resampled by itself. Its mean goes over the labels that have both outcomes within it, so "
+        "subgroups may differ in their labels."
+        if not content.regression
+        else "Each subgroup is resampled by itself."
+    )
+    numbers = table(head, rows, caption=title, class_="figures")
+    return join(
+        [
+            tag("figure", scroller(drawn, title), tag("figcaption", caption), class_="wide"),
+            details("Subgroups as a table", numbers),
+        ]
+    )
+
+
+def subgroup_words(name: str, value: str) -> str:
+    """Return "sex: female", "age: 18-39 years", "age: under 1 year", "age: 80 years and over"."""
+    if name != "age":
+        return f"{name}: {value}"
+    if value.endswith(" and over"):
+        return f"age: {value.removesuffix(' and over')} years and over"
+    return f"age: {value} year{'' if value == 'under 1' else 's'}"

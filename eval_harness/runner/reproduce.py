@@ -11,8 +11,7 @@ import numpy as np
 
 from ecg_hub.errors import InputError, ResultError
 from eval_harness.config.options import RunOptions, TrainSubset
-from eval_harness.config.post_training import PostTraining
-from eval_harness.config.protocol import Protocol
+from eval_harness.config.protocol import PostTraining, Protocol
 from eval_harness.metrics.registry import MACRO_AUROC, main_of
 from eval_harness.results.folders import ResultFolder
 from eval_harness.results.runfile import RunFile

@@ -15,8 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ecg_hub.errors import InputError, did_you_mean, unknown_name
-from eval_harness.tasks.suites import SUITES_FILE, Suite, read_suites
-from eval_harness.tasks.task import CATEGORIES, TARGETS, TargetSelector, Task, read_task
+from eval_harness.tasks.task import (
+    CATEGORIES,
+    SUITES_FILE,
+    TARGETS,
+    Suite,
+    TargetSelector,
+    Task,
+    read_suites,
+    read_task,
+)
 
 if TYPE_CHECKING:
     from dataset_scripts.core.spec import ECGDataset

@@ -17,7 +17,7 @@ from torch import nn
 
 from ecg_hub.errors import InputError
 from ecg_hub.modeling.layers import DropPath, set_drop_path
-from eval_harness.config.post_training import PostTraining
+from eval_harness.config.protocol import PostTraining
 from eval_harness.models.adapting import AdaptedModel, layer_group
 from eval_harness.training.recipe import History, Recipe, cosine, plateau
 from eval_harness.training.trainer import Checkpoint, Progress, Trainer

@@ -10,8 +10,7 @@ import torch
 from torch.nn import functional
 
 from ecg_hub import AutoFeatureExtractor, AutoModel, catalog
-from eval_harness.config.post_training import PostTraining
-from eval_harness.config.protocol import Protocol
+from eval_harness.config.protocol import PostTraining, Protocol
 from eval_harness.models.adapting import AdaptedModel, adapt, parameter_groups
 from eval_harness.models.loading import LoadedModel, load_model, with_random_weights
 from eval_harness.training.post_training import stage2_groups

@@ -19,8 +19,7 @@ from eval_harness.cli.eval import main as evaluate
 from eval_harness.cli.hub import main as hub
 from eval_harness.results.published import scores
 from model_cards.__main__ import count
-from model_cards.card import complete_card
-from model_cards.facts import corpora, hand_written, measured, pretraining
+from model_cards.card import complete_card, corpora, hand_written, measured, pretraining
 from tests.support.models import tiny
 
 # Identifiers that the Hub knows; anything else is `other` with a name and a link.

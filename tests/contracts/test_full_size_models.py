@@ -10,7 +10,7 @@ import torch
 import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.input.windows import eval_starts, window_length
-from model_cards.facts import measured
+from model_cards.card import measured
 
 RECORD = "data/ptbxl/mini/records500/00000/00001_hr"
 

@@ -14,7 +14,7 @@ import torch
 import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.weights.conversion import convert
-from model_cards.facts import measured
+from model_cards.card import measured
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import write_lightning_checkpoint
 

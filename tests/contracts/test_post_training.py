@@ -10,8 +10,7 @@ import torch
 from ecg_hub import AutoModel, catalog
 from ecg_hub.modeling.layers import DropPath, set_drop_path
 from eval_harness.cli.eval.main import main
-from eval_harness.config.post_training import PostTraining
-from eval_harness.config.protocol import Protocol
+from eval_harness.config.protocol import PostTraining, Protocol
 from eval_harness.models.adapting import adapt
 from eval_harness.results.runfile import read_run
 from eval_harness.results.schema import read_result

@@ -13,7 +13,7 @@ from dataset_scripts.catalog import datasets
 from eval_harness.metrics.ranking import macro_auroc
 from eval_harness.metrics.regression import pooled_mae
 from eval_harness.tasks.registry import TASKS_FOLDER, Task, expand, runs, suites, tasks
-from eval_harness.tasks.suites import SUITES_FILE
+from eval_harness.tasks.task import SUITES_FILE
 from tests.support.results import predictions
 
 TASKS = list(tasks().values())

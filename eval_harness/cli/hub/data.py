@@ -1,6 +1,6 @@
 """`ecg-hub data`: list, describe, prepare, verify, draw and publish datasets.
 
-Listings read metadata alone; the other verbs live in modules that are imported when they run.
+Listings read metadata alone; the other verbs are in `data_verbs`, which is imported when one of them runs.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _add_prepare(verbs: Any) -> None:
     )
     prepare.add_argument("--report", metavar="FILE.csv", help="write the line of every record there")
     add_json_flag(prepare)
-    prepare.set_defaults(run=_later("data_prepare", "run_prepare"))
+    prepare.set_defaults(run=_later("run_prepare"))
 
 
 def _add_verify(verbs: Any) -> None:
@@ -92,7 +92,7 @@ def _add_verify(verbs: Any) -> None:
     verify.add_argument("--signals", action="store_true", help="also read every record and every listed checksum")
     verify.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes that read records (default: 1)")
     add_json_flag(verify)
-    verify.set_defaults(run=_later("data_verify", "run_verify"))
+    verify.set_defaults(run=_later("run_verify"))
 
 
 def _add_push(verbs: Any) -> None:
@@ -108,7 +108,7 @@ def _add_push(verbs: Any) -> None:
     push.add_argument("--private", action="store_true", help="make the repository private")
     push.add_argument("--dry-run", action="store_true", help="write the folder, name its files, send nothing")
     push.add_argument("--output", metavar="DIR", help="folder to write (default: $ECG_HUB_HOME/push/NAME)")
-    push.set_defaults(run=_later("data_push", "run_push"))
+    push.set_defaults(run=_later("run_push"))
 
 
 def _add_plot(verbs: Any) -> None:
@@ -123,7 +123,7 @@ def _add_plot(verbs: Any) -> None:
     plot.add_argument("-o", "--output", metavar="FILE", help=".png, .pdf or .svg (default: NAME-RECORD.png)")
     plot.add_argument("--start", type=float, default=0.0, metavar="S", help="first second (default: 0)")
     plot.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how much to draw (default: 10)")
-    plot.set_defaults(run=_later("data_plot", "run_plot"))
+    plot.set_defaults(run=_later("run_plot"))
 
 
 def _where(parser: argparse.ArgumentParser) -> None:
@@ -135,11 +135,12 @@ def _where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampling-rate", type=int, metavar="HZ", help="where the data come at several rates")
 
 
-def _later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
-    """Return a verb whose module is imported when it runs."""
+def _later(function: str) -> Callable[[argparse.Namespace], int]:
+    """Return a verb of `data_verbs`, which is imported when it runs."""
 
     def run(args: argparse.Namespace) -> int:
-        return int(getattr(import_module(f"eval_harness.cli.hub.{module}"), function)(args))
+        # By name, since that module takes its folders from this one: a plain import would close a circle.
+        return int(getattr(import_module("eval_harness.cli.hub.data_verbs"), function)(args))
 
     return run
 

@@ -13,8 +13,7 @@ from eval_harness.cli.eval.main import build_parser, main
 from eval_harness.cli.eval.run import gather, options_from
 from eval_harness.config.fields import options_of
 from eval_harness.config.options import RunOptions, TrainSubset
-from eval_harness.config.post_training import PostTraining
-from eval_harness.config.protocol import protocol
+from eval_harness.config.protocol import PostTraining, protocol
 
 
 def parse(*words: str) -> RunOptions:

@@ -20,8 +20,7 @@ from eval_harness.analyses.trained import find_one, open_trained
 from eval_harness.analyses.transfer.run import TransferOptions, run_transfer
 from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
-from eval_harness.config.post_training import PostTraining
-from eval_harness.config.protocol import protocol
+from eval_harness.config.protocol import PostTraining, protocol
 from eval_harness.models.custom_heads import read_head
 from eval_harness.runner.run import evaluate
 

@@ -19,8 +19,7 @@ from eval_harness.report.about import notices, read_history
 from eval_harness.report.calibration import label_bins, pooled_bins, rows, wilson
 from eval_harness.report.content import ReportRun, Scored, TaskContent, entries, gather
 from eval_harness.report.ecgs import choose
-from eval_harness.report.labels import label_counts, label_order, label_table, subgroup_words
-from eval_harness.report.scores import score_table
+from eval_harness.report.scores import label_counts, label_order, label_table, score_table, subgroup_words
 from eval_harness.results.folders import read_found
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate

@@ -10,7 +10,7 @@ import pytest
 from ecg_hub.errors import InputError, UnknownNameError
 from eval_harness.tasks import registry
 from eval_harness.tasks.registry import expand, get_task, runs, suites, tasks, validate
-from eval_harness.tasks.suites import read_suites
+from eval_harness.tasks.task import read_suites
 from tests.support.tasks import GOOD
 
 PTBXL = ["ptbxl_all", "ptbxl_diag", "ptbxl_form", "ptbxl_rhythm", "ptbxl_sub", "ptbxl_super"]

@@ -20,8 +20,7 @@ import eval_harness.runner.job as job_module
 import eval_harness.training.post_training as post_module
 from ecg_hub import AutoFeatureExtractor, AutoModel
 from eval_harness.config.options import RunOptions, TrainSubset
-from eval_harness.config.post_training import PostTraining
-from eval_harness.config.protocol import protocol
+from eval_harness.config.protocol import PostTraining, protocol
 from eval_harness.results.schema import Result
 from eval_harness.runner.run import evaluate
 

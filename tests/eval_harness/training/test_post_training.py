@@ -12,7 +12,7 @@ from torch import nn
 
 from ecg_hub.errors import InputError
 from ecg_hub.modeling.layers import DropPath
-from eval_harness.config.post_training import PostTraining, parse_post_training
+from eval_harness.config.protocol import PostTraining, parse_post_training
 from eval_harness.models.adapting import AdaptedModel
 from eval_harness.models.custom_models import CustomClassifier
 from eval_harness.training.post_training import (

@@ -17,8 +17,7 @@ from ecg_hub.modeling.heads import binary_loss
 from ecg_hub.modeling.layers import DropPath, set_drop_path
 from eval_harness.cli.eval.run import options_from
 from eval_harness.config.options import RunOptions
-from eval_harness.config.post_training import KNOBS, PostTraining, parse_post_training
-from eval_harness.config.protocol import NOT_OF_POST_TRAIN, Protocol, protocol
+from eval_harness.config.protocol import KNOBS, NOT_OF_POST_TRAIN, PostTraining, Protocol, parse_post_training, protocol
 from eval_harness.models.adapting import AdaptedModel, adapt
 from eval_harness.training.post_training import (
     block_depths,

@@ -13,7 +13,7 @@ import yaml
 from ecg_hub import catalog
 from ecg_hub.errors import EcgHubError
 from ecg_hub.weights.conversion import model_card
-from model_cards import facts
+from model_cards import card
 from model_cards.__main__ import main
 
 GOOD = "## What it is\n\na\n\n## What differs from the published code\n\nb\n\n## Limits\n\nc\n\n## Citation\n\nd\n"
@@ -27,7 +27,7 @@ def part(tmp_path: Path) -> Path:
 
 def test_sections_of_a_hand_written_part(part: Path) -> None:
     part.write_text(GOOD)
-    assert facts.hand_written(part) == {
+    assert card.hand_written(part) == {
         "What it is": "a",
         "What differs from the published code": "b",
         "Limits": "c",
@@ -48,12 +48,12 @@ def test_sections_of_a_hand_written_part(part: Path) -> None:
 def test_a_wrong_hand_written_part(part: Path, text: str) -> None:
     part.write_text(text)
     with pytest.raises(EcgHubError, match=r"mine/card_part\.md needs the sections What it is, .*Limits"):
-        facts.hand_written(part)
+        card.hand_written(part)
 
 
 def test_a_missing_hand_written_part_and_card(part: Path) -> None:
     with pytest.raises(EcgHubError, match=r"Write mine/card_part\.md"):
-        facts.hand_written(part)
+        card.hand_written(part)
     entry = catalog.get("ecg-cpc")
     object.__setattr__(other := type(entry)(**vars(entry)), "model_type", "mine")
     with pytest.raises(EcgHubError, match="run `python -m model_cards`"):
@@ -65,16 +65,16 @@ def test_nothing_is_left_over() -> None:
     texts = sorted(catalog.MODELS_FOLDER.glob("*/*.md"))
     folders = [entry.card.parent for entry in catalog.models().values()]
     assert texts == sorted(folder / name for folder in folders for name in ("card.md", "card_part.md"))
-    assert list(facts.FOLDER.glob("*.md")) == []
-    assert set(facts.measured()) == aliases
+    assert list(card.FOLDER.glob("*.md")) == []
+    assert set(card.measured()) == aliases
     declared = {corpus for entry in catalog.models().values() for corpus in entry.pretraining_corpora}
-    assert set(facts.corpora()) == declared
-    assert set(facts.pretraining()) == {entry.alias for entry in catalog.models().values() if entry.pretraining_corpora}
+    assert set(card.corpora()) == declared
+    assert set(card.pretraining()) == {entry.alias for entry in catalog.models().values() if entry.pretraining_corpora}
 
 
 def test_corpora_of_the_benchmark_have_the_size_of_their_data_set() -> None:
     known = {"chapman": 10646, "ningbo": 34905, "code-15": 345779, "mimic-iv-ecg": 800035}
-    assert {name: facts.corpora()[name].records for name in known} == known
+    assert {name: card.corpora()[name].records for name in known} == known
 
 
 def test_all_cards_are_written(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_all_cards_are_written(tmp_path: Path) -> None:
 
 
 def test_measured_numbers_keep_their_form() -> None:
-    text = facts.MEASURED.read_text(encoding="utf-8")
+    text = card.MEASURED.read_text(encoding="utf-8")
     assert text.startswith("# What was measured")
     assert list(yaml.safe_load(text)) == list(catalog.models())
 

@@ -1,11 +1,13 @@
-"""`ecg-hub data prepare`: download on request, prepare, and say what came of it."""
+"""What `ecg-hub data prepare`, `verify`, `push` and `plot` do, imported when one of them runs."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +15,28 @@ import yaml
 
 from dataset_scripts.catalog import get
 from dataset_scripts.core.spec import SPLITS, ECGDataset
+from dataset_scripts.tools.plot import Record, plot_ecg, read_one
+from dataset_scripts.tools.publish import Level, level, push, write_publication
+from dataset_scripts.tools.verify import FAULTS, Verification, verify
 from ecg_hub.errors import InputError
-from ecg_hub.utils.files import write_text
+from ecg_hub.hub.client import check_id
+from ecg_hub.names import home
+from ecg_hub.utils.files import atomic_path, write_text
 from ecg_hub.utils.text import print_pairs, print_table
-from eval_harness.cli.hub.data import raw_folder, refuse_own
+from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
 
 if TYPE_CHECKING:
     from dataset_scripts.load import Prepared
 
-
 SHOWN_LOSSES = 5
+VERDICTS = {"ok": "ok", "missing": "missing", "differs": "differs", "open": "not compared", "note": "note"}
+PUBLISHED_PARTS: dict[Level, str] = {
+    "full": "records, labels and splits",
+    "ids": "record names with their splits, and label counts; the licence keeps signals and labels back",
+    "card": "the card alone; the terms keep everything else back",
+}
+PLOT_FORMATS = (".png", ".pdf", ".svg")
+NOTICE = "research software, not a medical device"
 
 
 def run_prepare(args: argparse.Namespace) -> int:
@@ -53,7 +67,7 @@ def run_prepare(args: argparse.Namespace) -> int:
         facts = {**summary(prepared), "shards": shards, "seconds": round(seconds, 2)}
         print(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
     else:
-        _print(prepared, seconds, args.report, shards)
+        _print_prepared(prepared, seconds, args.report, shards)
     return 0
 
 
@@ -130,7 +144,7 @@ def summary(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _print(prepared: Prepared, seconds: float, report: str | None, shards: dict[str, Any] | None) -> None:
+def _print_prepared(prepared: Prepared, seconds: float, report: str | None, shards: dict[str, Any] | None) -> None:
     facts = summary(prepared)
     dataset: ECGDataset = prepared.dataset
     release = f", release {prepared.version}" if prepared.version else ""
@@ -169,3 +183,111 @@ def _shards_text(shards: dict[str, Any]) -> str:
     """Say how much a folder of shards holds."""
     records = ", ".join(f"{split} {number:,}" for split, number in shards["records"].items())
     return f"{shards['folder']}: {shards['files']:,} files, {shards['bytes'] / 1e6:,.1f} MB ({records})"
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Print every comparison; exit code 0 only if all known facts hold."""
+    dataset = get(args.name, args.data_dir)
+    result = verify(
+        dataset,
+        require_folder(args, dataset),
+        signals=args.signals,
+        release=args.release,
+        sampling_rate=args.sampling_rate,
+        num_proc=args.num_proc,
+    )
+    if args.json:
+        print(json.dumps({**asdict(result), "holds": result.holds}, indent=1, ensure_ascii=False))
+    else:
+        _print_verified(dataset, result)
+    return 0 if result.holds else 1
+
+
+def _print_verified(dataset: ECGDataset, result: Verification) -> None:
+    against = f"release {result.release}" if result.release else "no known release"
+    print(f"{dataset.title} in {result.folder}, compared with {against}")
+    width = max(len(VERDICTS[finding.verdict]) for finding in result.findings) if result.findings else 0
+    for finding in result.findings:
+        print(f"  {VERDICTS[finding.verdict].ljust(width)}  {finding.text}")
+    print(conclusion(dataset, result))
+
+
+def conclusion(dataset: ECGDataset, result: Verification) -> str:
+    """Return what all comparisons come to in one sentence."""
+    holding = sum(finding.verdict == "ok" for finding in result.findings)
+    faults = sum(finding.verdict in FAULTS for finding in result.findings)
+    if result.synthetic:
+        return f"This is a synthetic tree, not {dataset.title}."
+    if faults:
+        return f"{faults} of {holding + faults} facts do not hold or were not compared. The data are at {dataset.page}"
+    if result.release is None:
+        return "Nothing is wrong with the files; whether they are the release is not known."
+    depth = "" if result.thorough else " Signals were not read: --signals does."
+    return f"All {holding} facts hold.{depth}"
+
+
+def run_push(args: argparse.Namespace) -> int:
+    """Write the folder, and send it unless it is a dry run."""
+    check_id(args.repo)
+    refuse_own(args.name, "push")
+    dataset = get(args.name, args.data_dir)
+    allowed = level(dataset)
+    print(f"{dataset.title} is {dataset.access}, {dataset.licence}: {PUBLISHED_PARTS[allowed]}")
+    if args.output is None:
+        target = home() / "push" / dataset.name
+        shutil.rmtree(target, ignore_errors=True)
+    else:
+        target = Path(args.output).expanduser()
+    prepared = None
+    if allowed != "card":
+        from dataset_scripts.load import prepare
+
+        folder = raw_folder(args, dataset)
+        prepared = prepare(args.name, folder, cache_dir=args.cache_dir, sampling_rate=args.sampling_rate)
+    publication = write_publication(dataset, target, prepared)
+    for name, size in publication.files.items():
+        print(f"  {name}  {size:,} bytes")
+    if args.dry_run:
+        print(f"nothing was sent: {target}")
+        return 0
+    print(push(dataset, publication, args.repo, private=args.private))
+    return 0
+
+
+def run_plot(args: argparse.Namespace) -> int:
+    """Draw a record and print the name of the file."""
+    dataset = get(args.name, args.data_dir)
+    default = f"{dataset.name}-{args.record.replace('/', '_')}.png"
+    target = Path(args.output or default).expanduser()
+    if target.suffix.lower() not in PLOT_FORMATS:
+        raise InputError(f"--output {str(target)!r}: the file must end in {', '.join(PLOT_FORMATS)}.")
+    folder = require_folder(args, dataset)
+    record = read_one(dataset, folder, args.record, args.sampling_rate)
+    try:
+        figure = plot_ecg(
+            record.values,
+            record.sampling_rate,
+            title=f"{dataset.title}, record {record.record_id}",
+            lines=heading(dataset, record),
+            start=args.start,
+            seconds=args.seconds,
+            unit=record.unit,
+            footnote=NOTICE,
+        )
+    except ImportError as error:
+        raise InputError(str(error)) from error
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format=target.suffix.lower().lstrip("."))
+    print(target)
+    return 0
+
+
+def heading(dataset: ECGDataset, record: Record) -> list[str]:
+    """Return the lines above the paper: who, and the labels of the published target list."""
+    age = None if record.age is None or record.age != record.age else f"{record.age:.3g} years"
+    person = ", ".join(part for part in (age, record.sex) if part) or "age and sex unknown"
+    patient = f"   patient {record.patient_id}" if record.patient_id else ""
+    synthetic = "   SYNTHETIC: simulated signal, invented patient" if record.synthetic else ""
+    column = dataset.label_columns[0] if dataset.label_columns else ""
+    labels = "; ".join(record.labels.get(column, ())) or "none"
+    return [f"{person}{patient}{synthetic}", f"labels: {labels}"]
