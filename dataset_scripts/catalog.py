@@ -1,4 +1,4 @@
-"""The registered datasets: every file of `dataset_scripts/published/` that holds an instance named `DATASET`.
+"""The registered datasets: the `DATASET` of every file of `dataset_scripts/published/`, or its `DATASETS`.
 
 Files whose name begins with an underscore hold what several datasets share.
 
@@ -24,25 +24,32 @@ def datasets() -> Mapping[str, ECGDataset]:
     """Return the datasets by name, sorted by name.
 
     Raises:
-        TypeError: a file in the folder holds no `DATASET`, or two files use one name.
+        TypeError: a file in the folder holds no `DATASET` (or `DATASETS`), or two datasets use one name.
 
     Example:
         >>> list(datasets())[:4]
         ['chapman', 'code-15', 'cpsc-extra', 'cpsc2018']
     """
-    found: dict[str, ECGDataset] = {}
+    by_name: dict[str, ECGDataset] = {}
     for module in pkgutil.iter_modules(sets.__path__):
         if module.name.startswith("_"):
             continue
-        dataset = getattr(importlib.import_module(f"{sets.__name__}.{module.name}"), "DATASET", None)
-        if not isinstance(dataset, ECGDataset):
-            raise TypeError(
-                f"dataset_scripts/published/{module.name}.py must define DATASET, an instance of ECGDataset."
-            )
-        if dataset.name in found:
-            raise TypeError(f"dataset_scripts/published/{module.name}.py uses the name {dataset.name!r} a second time.")
-        found[dataset.name] = dataset
-    return MappingProxyType(dict(sorted(found.items())))
+        for dataset in _declared(module.name):
+            if dataset.name in by_name:
+                raise TypeError(
+                    f"dataset_scripts/published/{module.name}.py uses the name {dataset.name!r} a second time."
+                )
+            by_name[dataset.name] = dataset
+    return MappingProxyType(dict(sorted(by_name.items())))
+
+
+def _declared(module: str) -> tuple[ECGDataset, ...]:
+    """Return the datasets of one file: `DATASETS` where one factory makes several, else `DATASET`."""
+    declaring = importlib.import_module(f"{sets.__name__}.{module}")
+    declared = getattr(declaring, "DATASETS", None) or (getattr(declaring, "DATASET", None),)
+    if not all(isinstance(dataset, ECGDataset) for dataset in declared):
+        raise TypeError(f"dataset_scripts/published/{module}.py must define DATASET, an instance of ECGDataset.")
+    return tuple(declared)
 
 
 def is_path(name: PathLike) -> bool:

@@ -133,13 +133,16 @@ def prepare(
     _check_options(dataset, given, max_unreadable, num_proc)
     folder = dataset.check_folder(data_dir, rate)
     mock = read_mock(folder, dataset)
+    # Later ones win: what was published, what suits a mock tree of that size, what the user asks for.
     in_force = {**dataset.thresholds, **mock.get("thresholds", {}), **given}
 
     builder = ECGBuilder(dataset, folder, default_cache(cache_dir), rate)
     builder.download_and_prepare(num_proc=num_proc)
     report = read_report(builder.store)
+    # By the store's report and not by this run: a store that was made with more tolerance is judged anew.
     check_unreadable(dataset, report, max_unreadable)
     store = builder.as_dataset(split="records")
+    # Beside the stores: one derivation serves every store of the dataset.
     work = builder.store.parents[1] / DERIVED_FOLDER
     table = dataset.full_label_table(_metadata(store, report), folder, in_force, work)
     return _join(builder, store, report, table, in_force, mock)
@@ -181,6 +184,7 @@ def _check_options(dataset: ECGDataset, given: Mapping[str, Any], max_unreadable
 def _metadata(store: Dataset, report: pd.DataFrame) -> pd.DataFrame:
     """Return the store's columns without the signals, and the length of each record as `samples`."""
     names = [name for name in store.column_names if name not in ("signal", "gain_uv", "baseline")]
+    # Without the signals, which would be the whole dataset in memory.
     frame = store.data.table.select(names).to_pandas()
     frame["samples"] = report.loc[report["status"] == "ok", "samples"].to_numpy()
     return frame
@@ -199,15 +203,18 @@ def _join(
     counted, kept = _masks(table, len(ids))
     names, hashes, encoded = {}, {}, {}
     for column, lists in table.labels.items():
+        # Counted over all folds and before any length rule, as published; only rules marked `counted=False` come first.
         of_counted = [labels for labels, use in zip(lists, counted, strict=True) if use]
         names[column] = list(table.fixed.get(column) or vocabulary(of_counted, in_force["min_count"]))
         hashes[column] = canonical_sha256(ids[counted], of_counted)
         encoded[column] = encode(lists, names[column])
     split = np.where(kept, table.split, "")
     stored: list[Any] = [store_fingerprint(builder.dataset.name, report), builder.sampling_rate]
+    # A repair changes what readers return and not what is stored, so the fingerprint has to name it.
     if builder.dataset.repair is not None:
         stored.append(dataclasses.asdict(builder.dataset.repair))
     print_ = content_fingerprint([*stored, dict(in_force), names, hashes, split.tolist(), _digest(table)])
+    # Beside the store and not in it: other thresholds give other labels for the same signals on the disk.
     full = concatenate_datasets([store, label_dataset(table, split, names, encoded, print_)], axis=1)
     full.info.dataset_name = builder.dataset.name  # tells SignalReader which repair the dataset declares
     copy = Copy(
@@ -257,6 +264,7 @@ def label_dataset(
         arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1]))
     features = Features(columns)
     content = pa.Table.from_arrays(arrays, schema=features.arrow_schema)
+    # `datasets` names the caches of `map` and `filter` by this fingerprint: other labels, other caches.
     return Dataset(content, info=DatasetInfo(features=features), fingerprint=fingerprint)
 
 
@@ -276,6 +284,7 @@ def _digest(table: LabelTable) -> list[Any]:
     if table.targets is None:
         return [np.asarray(table.fold).tolist()]
     names, values = table.targets
+    # Little-endian, so that every machine gives the same fingerprint.
     content = hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").data).hexdigest()
     return [np.asarray(table.fold).tolist(), list(names), content]
 
@@ -306,6 +315,7 @@ def _deviations(
     found |= {name: value for name, value in in_force.items() if value != dataset.thresholds[name]}
     if builder.sampling_rate != dataset.sampling_rate:
         found["sampling_rate"] = builder.sampling_rate
+    # An unknown release is no deviation: of most tables nobody can tell which one they are of.
     if version is not None and version != dataset.versions[0]:
         found["version"] = version
     if mock:

@@ -67,6 +67,8 @@ class SignalReader:
         self._split = split
         table = split.data.table
         self._chunks, self._chunk, self._start, lengths = _locate(table.column("signal"))
+        # `select`, `shuffle` and `filter` leave the table as it is and put indices over it; `datasets` has no public
+        # way to them.
         rows = np.arange(len(lengths)) if split._indices is None else _numbers(split._indices.column(0))
         self._chunk, self._start, self.lengths = self._chunk[rows], self._start[rows], lengths[rows]
         self._gain_uv = _fixed_lists(table.column("gain_uv"), np.float32)[rows]
@@ -79,6 +81,7 @@ class SignalReader:
         return len(self.lengths)
 
     def __reduce__(self) -> tuple[type[SignalReader], tuple[Dataset, bool]]:
+        # To a worker goes the split alone, which is a path and some indices; positions are found again there.
         return SignalReader, (self._split, self._repaired)
 
     def raw(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -94,6 +97,7 @@ class SignalReader:
         if not 0 <= start <= end <= length:
             raise InputError(f"The window {start!r} to {end!r} leaves record {index}, which has {length} samples.")
         begin = int(self._start[index])
+        # A view of the memory map: only the pages of this window are read.
         values = self._chunks[self._chunk[index]][begin + start * _LEADS : begin + end * _LEADS]
         return values.reshape(-1, _LEADS)
 
@@ -156,8 +160,10 @@ def to_millivolt(raw: np.ndarray, gain_uv: np.ndarray, baseline: np.ndarray) -> 
     out = raw.astype(np.float32)
     if baseline.any():
         out -= baseline.astype(np.float32)
+    # Skipped where it changes nothing: this runs for every window of every epoch.
     if (gain_uv != 1.0).any():
         out *= gain_uv
+    # Division: 0.001 is no exact float, so multiplying by it would round a second time.
     out /= np.float32(1000.0)
     absent = raw == MISSING
     if absent.any():
@@ -171,11 +177,14 @@ def _locate(column: pa.ChunkedArray) -> tuple[list[np.ndarray], np.ndarray, np.n
     for number, chunk in enumerate(column.chunks):
         records = chunk.storage
         rows = records.values
+        # Offsets have 32 bits; times twelve leads they may leave that range.
         ends = records.offsets.to_numpy().astype(np.int64)
         if rows.offsets[-1].as_py() - rows.offsets[0].as_py() != _LEADS * len(rows):
             raise InputError(f"The column signal holds rows of other than {_LEADS} leads.")
+        # An error, should Arrow have to copy: the copy would be the whole dataset in memory.
         flat.append(rows.values.to_numpy(zero_copy_only=True))
         chunks.append(np.full(len(records), number, dtype=np.int64))
+        # The inner array may itself be a slice, whose first offset is not 0.
         starts.append(ends[:-1] * _LEADS + rows.offsets[0].as_py())
         lengths.append(np.diff(ends))
     return flat, np.concatenate(chunks), np.concatenate(starts), np.concatenate(lengths)

@@ -75,6 +75,7 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         self.folder = folder
         self.sampling_rate = sampling_rate
         self._scan: Scan | None = None
+        # The store is found by content: a moved folder keeps it, a changed one gets another beside it.
         name = f"{sampling_rate}hz-{raw_fingerprint(dataset, folder, sampling_rate)}"
         version = f"{STORE_VERSION}.{dataset.store_version}.0"
         try:
@@ -132,6 +133,8 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         max_shard_size: int | str | None = None,
     ) -> None:
         """Write the shards, keep those that an earlier run finished, and put them together with the report."""
+        # Only Arrow is written shard by shard; other formats go the way of the base class, through
+        # `_generate_examples`.
         if file_format != "arrow":
             super()._prepare_split(split_generator, file_format, num_proc, max_shard_size)
             return
@@ -140,6 +143,8 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         files = [ShardFiles(workshop, f"{number:05d}-of-{len(spans):05d}") for number in range(len(spans))]
         try:
             workshop.mkdir(parents=True, exist_ok=True)
+            # Finished shards stay; whatever a killed run left half-written goes, in the store's unfinished folder
+            # everything.
             _remove_partial_files(workshop, Path(self._output_dir))
             states = self._write_shards(spans, files, num_proc)
             self._assemble(split_generator, files, states)
@@ -153,6 +158,7 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
                 f"A process that read {self.dataset.title} was ended from outside, most likely for want of memory. "
                 "The same command continues where it stopped; pass a smaller num_proc."
             ) from error
+        # Not before they are linked into the store: until then the shards are what an interrupted run continues from.
         shutil.rmtree(workshop, ignore_errors=True)
 
     def _shard(self, span: tuple[int, int]) -> Shard:
@@ -166,6 +172,7 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         states = {number: state for number, file in enumerate(files) if (state := file.finished()) is not None}
         missing = [number for number in range(len(spans)) if number not in states]
         processes = min(_processes(len(self.scan())) if num_proc is None else num_proc, len(missing))
+        # A generator: the records of a shard are listed when its turn comes, and not those of all shards at once.
         tasks = ((number, self._shard(spans[number]), files[number]) for number in missing)
         sizes = [stop - start for start, stop in spans]
         done = sum(sizes[number] for number in states)
@@ -182,6 +189,7 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         parts = (file.report.read_text(encoding="utf-8") for file in files)
         write_report(output, itertools.chain(parts, [report_text(rejected)]))
         (output / self._version_file.name).write_text(self.scan().version or "", encoding="utf-8")
+        # Nothing could be read: the error says why, where an empty store would only be found later.
         if not any(state["rows"] for state in states):
             check_unreadable(self.dataset, read_report(output), max_unreadable=1.0)
         for number, file in enumerate(files):
@@ -189,6 +197,8 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         info = split_generator.split_info
         info.num_examples = sum(state["rows"] for state in states)
         info.num_bytes = sum(state["num_bytes"] for state in states)
+        # `datasets` looks for numbered files where there are lengths, and for one without a number where there are
+        # none.
         if len(files) > 1:
             info.shard_lengths = [state["rows"] for state in states]
 
@@ -221,6 +231,7 @@ def _remove_partial_files(workshop: Path, output: Path) -> None:
 def _place(source: Path, target: Path) -> None:
     """Link a finished shard into the store; where the file system has no links, move it."""
     try:
+        # A link costs no room and leaves the shard where a killed run finds it.
         os.link(source, target)
     except OSError:
         os.replace(source, target)

@@ -57,12 +57,14 @@ def extent(release: Release | None, copy: Copy | None, used: Mapping[str, int] |
     if release is None or taken is None:
         return Extent("unknown")
     expected = release.split_sizes
+    # The number of records is all that is known of this release: a whole copy then vouches for its own splits.
     if not expected:
         if copy is None:
             return Extent("unknown")
         if copy.read != release.records:
             return Extent("partial", {RECORDS: f"{copy.read}/{release.records} in all"})
         expected = copy.records
+    # With other records the labels and folds must differ as well, which would only repeat what `records` says.
     differences = {} if copy is None or dict(copy.records) != dict(expected) else _other_content(release, copy)
     short = [f"{taken[split]}/{expected[split]} {split}" for split in SPLITS if taken[split] != expected[split]]
     if short:

@@ -28,8 +28,11 @@ def raw_fingerprint(dataset: ECGDataset, folder: Path, sampling_rate: int) -> st
     """Return 16 hexadecimal digits over the raw files that a store at this rate is made of."""
     tables = (*dataset.table_files, *dataset.optional_files)
     try:
+        # Tables by content, since one edited cell changes labels; signals by size and time, since reading all of them
+        # would take as long as writing the store.
         lines = [f"{name}\t{file_sha256(folder / name)}\n" for name in tables if (folder / name).is_file()]
         for root in dataset.signal_folders(sampling_rate):
+            # Sorted: the order of `scandir` is the file system's own.
             lines += sorted(_signal_lines(folder, root, dataset.signal_suffixes, set(tables)))
     except OSError as error:
         raise DataError(f"The folder of {dataset.name!r} cannot be read: {error}.") from error
@@ -46,6 +49,7 @@ def _signal_lines(folder: Path, root: str, suffixes: tuple[str, ...], tables: se
                     pending.append(Path(entry.path))
                 elif entry.name.endswith(suffixes):
                     name = os.path.relpath(entry.path, folder).replace(os.sep, "/")
+                    # A table that lies among the signals is in already, by content.
                     if name not in tables:
                         yield f"{name}\t{_size_and_time(entry)}\n"
 
@@ -64,6 +68,7 @@ def record_digest(record: RawRecord, signal: Signal) -> str:
     identity = [record.record_id, record.patient_id, record.age, record.sex, signal.sampling_rate]
     digest.update(canonical_json([identity, {**record.metadata, **signal.metadata}]).encode())
     for array in (signal.gain_uv, signal.baseline, signal.samples):
+        # Type and shape as well: the same bytes could be another array.
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
@@ -71,6 +76,8 @@ def record_digest(record: RawRecord, signal: Signal) -> str:
 
 def store_fingerprint(name: str, report: pd.DataFrame) -> str:
     """Return 16 hexadecimal digits over the records of a store, from the digests in its report."""
+    # From the report and not from the signals: a store of hundreds of gigabytes is identified by reading one small
+    # file.
     kept = report.loc[report["status"] == "ok", "digest"]
     return content_fingerprint([name, *kept])
 

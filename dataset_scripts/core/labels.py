@@ -91,6 +91,7 @@ def label_matrix(split: Dataset, column: str) -> np.ndarray:
                [0., 0., 0.]], dtype=float32)
     """
     classes = len(split.features[column].feature.names)
+    # `[:]` follows `select` and `shuffle`, which the table underneath does not.
     lists = split.with_format("arrow").select_columns([column])[:][column].combine_chunks()
     columns = lists.flatten().to_numpy(zero_copy_only=False)
     lengths = np.diff(lists.offsets.to_numpy(zero_copy_only=False))
@@ -182,6 +183,7 @@ def label_frame(
         values = [sampling_rate] * len(table) if name == "sampling_rate" else _values(table, name)
         if seen is not None:
             values = [item.metadata.get(name, value) for item, value in zip(seen, values, strict=True)]
+        # Through Arrow's types, so that label functions see the very values that a record store would give them.
         arrays.append(pa.array(values, type=_arrow_type(kind)))
     frame: pd.DataFrame = pa.table(arrays, names=list(types)).to_pandas()
     frame["samples"] = [LONG_SAMPLES] * len(table) if seen is None else [item.samples for item in seen]

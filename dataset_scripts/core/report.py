@@ -43,6 +43,7 @@ def rejected_rows(rejected: Iterable[Rejected], status: str) -> list[dict[str, A
 def report_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return report lines as CSV without the header."""
     buffer = io.StringIO()
+    # The csv module would end lines with a carriage return; the report is the same bytes on every machine.
     csv.DictWriter(buffer, COLUMNS, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
 
@@ -57,6 +58,7 @@ def write_report(folder: Path, parts: Iterable[str]) -> None:
 def read_report(folder: Path) -> pd.DataFrame:
     """Read the report of a store: columns record_id, file, status, reason, samples, digest; text is never NaN."""
     types = {name: "int64" if name == "samples" else "str" for name in COLUMNS}
+    # A record may be named 00012, NA or null: names stay text, and nothing becomes NaN.
     return pd.read_csv(folder / REPORT_FILE, dtype=types, keep_default_na=False)
 
 
@@ -64,6 +66,7 @@ def check_unreadable(dataset: ECGDataset, report: pd.DataFrame, max_unreadable: 
     """Stop where too many records are lost; records that a rule excludes are not counted on either side."""
     lost = report[report["status"] == "lost"]
     total = len(lost) + int((report["status"] == "ok").sum())
+    # All of them lost is refused whatever is tolerated: nothing would be left to work with.
     if total and len(lost) <= max_unreadable * total and len(lost) < total:
         return
     if not total:
@@ -89,6 +92,7 @@ def first_reasons(lost: pd.DataFrame, number: int = 5) -> str:
 
 def _round_up(fraction: float) -> float:
     """Return the fraction rounded up to a thousandth, so that passing it on lets the same records through."""
+    # Rounded to the nearest, the advice in the error could be too small by a hair and fail again.
     return min(1.0, int(fraction * 1000 + 1) / 1000)
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.spec import ECGDataset, Exclusion, LabelTable, PathLike, RawRecord, Rejected, Scan, Signal
-from dataset_scripts.custom.description import Description, read_description
-from dataset_scripts.custom.files import (
+from dataset_scripts.custom.description import (
+    Description,
     FileIndex,
     list_files,
     listed_file,
+    read_description,
     signals_folder,
     suffixes,
     without_ending,
@@ -76,6 +77,7 @@ class CustomDataset(ECGDataset):
         """
         beside = self.source.parent
         if self.about.folder is not None:
+            # Relative to the description and not to the working directory, so that a command works from anywhere.
             return Path(os.path.normpath(beside / Path(self.about.folder).expanduser()))
         if data_root is not None and (data_root / self.name).is_dir():
             return data_root / self.name
@@ -94,6 +96,7 @@ class CustomDataset(ECGDataset):
         """
         folder = self.find_folder() if data_dir is None else Path(data_dir).expanduser()
         bound = replace(self, folder=folder)
+        # A rate of 0 stands for "not known yet"; no check of the folder depends on it.
         if self.about.sampling_rate is None:
             bound.check_folder(folder, 0)
             return replace(bound, sampling_rates=(_common_rate(bound, folder),))
@@ -226,6 +229,7 @@ def record_readers(path: PathLike) -> Iterator[tuple[str, Callable[[], Signal]]]
 
 
 @dataclass(frozen=True)
+# A class and not a closure, which could not be pickled for another process.
 class _Reader:
     path: Path
     about: Description
@@ -284,6 +288,7 @@ def _store_row(row: Row, file: str) -> dict[str, Any]:
         "patient_id": row.patient,
         "age": row.age,
         "sex": row.sex,
+        # As JSON in columns of text: the store has the same columns whatever the table holds.
         "table_labels": json.dumps(row.labels, ensure_ascii=False),
         "table_targets": json.dumps(row.targets),
         "table_fold": row.fold,
@@ -292,6 +297,7 @@ def _store_row(row: Row, file: str) -> dict[str, Any]:
 
 def _store_version(about: Description) -> int:
     """Return a number that changes with everything in the description that decides what is read."""
+    # Title, licence and the like are not in it: correcting them must not write the store anew.
     reading = json.dumps([READER_VERSION, about.model_dump(mode="json", include=_READING)], sort_keys=True)
     return int(hashlib.sha256(reading.encode()).hexdigest()[:7], 16) + 1
 
@@ -305,6 +311,7 @@ def _common_rate(dataset: CustomDataset, folder: Path) -> int:
             f"{dataset.title}: none of {len(scan.lost)} rows of the table can be used. "
             f"{scan.lost[0].record_id}: {scan.lost[0].reason}. Correct the table or {str(dataset.source)!r}."
         )
+    # Spread over the archive: its beginning may come from another recorder than the rest.
     chosen = [files[k] for k in sorted({round(k) for k in np.linspace(0, len(files) - 1, _PROBED)})]
     rates: Counter[int] = Counter()
     reasons = []

@@ -164,6 +164,7 @@ def _text_table(path: Path) -> tuple[list[str], TextTable]:
     rows: list[tuple[int, Mapping[str, str]]] = []
     damaged: list[tuple[int, str]] = []
     try:
+        # Excel writes a byte order mark, which would become part of the first column's name.
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             separator = separator_of(handle.readline())
             handle.seek(0)
@@ -191,6 +192,7 @@ def _typed_table(path: Path, ending: str, separator: str) -> tuple[list[str], Te
             frame = pd.read_parquet(path)
     except (ValueError, OSError, KeyError) as error:
         raise DataError(f"The table {str(path)!r} cannot be read: {' '.join(str(error).split())}") from None
+    # Column names of a workbook may be numbers or dates.
     names = [str(name).strip() for name in frame.columns]
     columns = [[_cell(value, separator) for value in frame.iloc[:, k]] for k in range(len(names))]
     first = 2 if ending == ".xlsx" else 1
@@ -202,10 +204,12 @@ def _cell(value: Any, separator: str) -> str:
     """Return a typed cell as text: whole numbers without decimals, nothing for missing, lists joined."""
     if isinstance(value, list | tuple | np.ndarray):
         return separator.join(_cell(item, separator) for item in value)
+    # NaN is not equal to itself; pandas' other marks for "nothing" refuse comparison and show by their text.
     if value is None or value != value or str(value) in ("<NA>", "NaT"):
         return ""
     if isinstance(value, bool | np.bool_):
         return str(int(value))
+    # A column of whole numbers with a gap holds floats: record 101.0 is record 101.
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
@@ -232,6 +236,7 @@ def folds_and_splits(
         # Records without a label are a stratum too; by the published rule alone they would have no fold.
         fold = stratify_groups(groups, [row or [""] for row in labels], rule.number, rule.seed)
         return fold, split_by_fold(fold, last=rule.number - 1)
+    # Checked where folds come from the table; those made above are by patient anyway.
     _refuse_shared_patients(groups, split)
     return fold, split
 
@@ -278,6 +283,7 @@ def standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, lis
     out = np.full(values.shape, np.nan, dtype=np.float32)
     deviations = [1.0] * values.shape[1]
     for column in range(values.shape[1]):
+        # Of training records alone: mean and deviation must not know the test set.
         measured = values[train & np.isfinite(values[:, column]), column]
         if len(measured):
             deviations[column] = float(measured.std()) or 1.0

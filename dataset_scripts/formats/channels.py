@@ -54,6 +54,7 @@ def to_signal(channels: Channels, lead_names: Mapping[str, str]) -> Signal:
     gain, zero = channels.gain_uv[used], channels.zero[used]
     if not (np.isfinite(gain).all() and np.isfinite(zero).all() and (gain != 0).all()):
         raise DataError(f"the gain of {channels.names[used[0]]!r} or another lead is 0 or not a number")
+    # The twelve leads alone: another channel of the file must not decide whether the record is stored as integers.
     values = channels.values[:, used]
     absent = np.isnan(values) if values.dtype.kind == "f" else None
     if channels.missing is not None:
@@ -122,6 +123,7 @@ def _combine(signal: Signal, factors: tuple[float, float], gone: np.ndarray) -> 
     first, second = (signal.samples[:, k].astype(np.int64) - int(signal.baseline[k]) for k in (0, 1))
     gain = float(signal.gain_uv[0])
     if gain == float(signal.gain_uv[1]):
+        # Half of a unit is no integer; with half the gain the same sum is one again.
         step = 1 if all(factor == int(factor) for factor in factors) else 2
         values = int(factors[0] * step) * first + int(factors[1] * step) * second
         kept = _as_stored(values[:, None], gone[:, None], np.zeros(1))
@@ -140,14 +142,17 @@ def _as_stored(values: np.ndarray, absent: np.ndarray | None, zero: np.ndarray) 
     whole = np.rint(zero)
     if values.dtype.kind not in "iu" or (np.abs(zero - whole) > _WHOLE).any() or not len(values):
         return None
+    # Neither unsigned 16 bits nor a shift may wrap around.
     wide = values.astype(np.int64)
     if absent is not None and absent.any():
+        # What is missing takes part neither in the lowest nor in the highest value.
         low = np.where(absent, np.iinfo(np.int64).max, wide).min(axis=0)
         high = np.where(absent, np.iinfo(np.int64).min, wide).max(axis=0)
         nothing = absent.all(axis=0)
         low[nothing], high[nothing] = 0, 0
     else:
         low, high = wide.min(axis=0), wide.max(axis=0)
+    # By the middle of the range, and only where it must: integers that fit are stored as the file holds them.
     shift = np.where((low < -LARGEST) | (high > LARGEST), (low + high) // 2, 0)
     baseline = whole.astype(np.int64) - shift
     fits = ((low - shift >= -LARGEST) & (high - shift <= LARGEST)).all()
@@ -185,6 +190,7 @@ def need(module: str) -> Any:
 MICROVOLT = {"v": 1e6, "mv": 1e3, "uv": 1.0, "nv": 1e-3}
 
 
+# Two signs for micro, U+00B5 and U+03BC, look the same, and files hold either.
 _UNIT = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?)\s*)?(?P<unit>[munµμ]?V)", re.IGNORECASE)
 
 

@@ -37,6 +37,7 @@ def read_dicom(path: Path, lead_names: Mapping[str, str]) -> Channels:
         if not groups:
             raise DataError(f"{path.name} holds no waveform (SOP class {content.get('SOPClassUID', 'not stated')})")
         number = _rhythm(path, groups)
+        # As stored: pydicom's own scaling gives floats, which would have to be quantised anew.
         stored = need("pydicom").waveforms.multiplex_array(content, number, as_raw=True)
         return _channels(path, groups[number], stored, lead_names)
 
@@ -52,11 +53,13 @@ def _rhythm(path: Path, groups: list[Any]) -> int:
             rhythms.append((seconds, int(group.NumberOfWaveformChannels), -number))
     if not rhythms:
         raise DataError(f"{path.name} holds derived waveforms only (median beats), no rhythm strip")
+    # Of equally long groups the first, whose negative number is the greatest.
     return -max(rhythms)[2]
 
 
 def _channels(path: Path, group: Any, stored: np.ndarray, lead_names: Mapping[str, str]) -> Channels:
     coding = str(group.WaveformSampleInterpretation)
+    # mu-law and A-law: the steps between their codes grow with the amplitude, so no single gain is right.
     if coding in ("MB", "AB"):
         raise DataError(f"{path.name}: samples of interpretation {coding!r} are companded, integers are expected")
     definitions = list(group.ChannelDefinitionSequence)
@@ -107,6 +110,7 @@ def _scale(path: Path, definition: Any) -> tuple[float, float]:
     step = float(sensitivity) * float(definition.get("ChannelSensitivityCorrectionFactor") or 1.0)
     if step == 0:
         raise DataError(f"{path.name}: lead {lead_name(definition)!r} has the sensitivity 0")
+    # The baseline is given in the channel's unit and not in samples.
     return step * unit, -float(definition.get("ChannelBaseline") or 0.0) / step
 
 

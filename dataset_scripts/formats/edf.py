@@ -23,13 +23,17 @@ def read_edf(path: Path, lead_names: Mapping[str, str]) -> Channels:
     microvolt = ((digital - digital_min) * gain + physical_min) * unit, with the gain from the two ranges of a signal.
     """
     with warnings.catch_warnings():
+        # Oddities of the header, in fields that nothing here uses.
         warnings.simplefilter("ignore")
+        # The standard allows ASCII; labels with umlauts or µ occur all the same, and in Latin-1 every byte is a letter.
+        # Read at once, a file that was cut off fails here and not at the first use.
         recording = need("edfio").read_edf(path, lazy_load_data=False, header_encoding="latin-1")
     if not recording.is_continuous:
         raise DataError(f"{path.name} is an EDF+D file with gaps between its data records; export it without gaps")
     signals = list(recording.signals)
     leads = [signals[k] for k in lead_channels([signal.label for signal in signals], lead_names)]
     rates = sorted({float(lead.sampling_frequency) for lead in leads})
+    # Rates of other channels (breathing, pressure) do not matter, so this looks at the leads alone.
     if len(rates) > 1:
         raise DataError(f"{path.name}: its leads are sampled at {rates} Hz, one rate is expected")
     scale = [_scale(path, lead) for lead in leads]
@@ -53,4 +57,5 @@ def _scale(path: Path, signal: Any) -> tuple[float, float]:
     except ValueError as error:
         raise DataError(f"{path.name}: lead {signal.label!r}: {error}") from None
     gain = (physical_high - physical_low) / (high - low)
+    # Not rounded: a zero between two units is part of the format, and `to_signal` decides what to do with it.
     return gain * unit, low - physical_low / gain

@@ -22,6 +22,7 @@ _UNITS = {"MICROVOLTS": 1.0, "MILLIVOLTS": 1000.0, "UV": 1.0, "MV": 1000.0}
 
 def read_muse(path: Path) -> Channels:
     """Read the rhythm strip of a MUSE export."""
+    # Exports come from other people's systems: entities that expand or point elsewhere are refused.
     parser, hostile = need("defusedxml.ElementTree"), need("defusedxml").DefusedXmlException
     try:
         root = parser.parse(path).getroot()
@@ -42,6 +43,7 @@ def read_muse(path: Path) -> Channels:
         values=np.stack([samples for _, samples, _, _ in leads], axis=1),
         gain_uv=np.array([gain for _, _, gain, _ in leads]),
         zero=np.zeros(len(leads)),
+        # 500 with exponent 0 is 500 Hz; 5 with exponent 2 is the same.
         sampling_rate=_number(path, waveforms[0], "SampleBase") * 10.0 ** _exponent(waveforms[0]),
         remark=f"the samples of {', '.join(wrong)} do not fit their checksum" if wrong else "",
     )
@@ -57,6 +59,7 @@ def _lead(path: Path, lead: Any) -> tuple[str, np.ndarray, float, bool]:
     if units not in _UNITS:
         raise DataError(f"{where} is in {units!r}; known: {', '.join(_UNITS)}")
     try:
+        # Line breaks are part of every export; any other stray character means damage.
         data = base64.b64decode("".join(_text(lead, "WaveFormData").split()), validate=True)
         samples = np.frombuffer(data, dtype="<i2")
     except (binascii.Error, ValueError) as error:
@@ -65,6 +68,7 @@ def _lead(path: Path, lead: Any) -> tuple[str, np.ndarray, float, bool]:
     if announced and int(announced) != len(samples):
         raise DataError(f"{where} holds {len(samples)} samples, {announced} are announced")
     checksum = _text(lead, "LeadDataCRC32")
+    # The file may state the same 32 bits as a negative number.
     sound = not checksum or int(checksum) & 0xFFFFFFFF == zlib.crc32(data)
     return name, samples, _number(path, lead, "LeadAmplitudeUnitsPerBit") * _UNITS[units], sound
 

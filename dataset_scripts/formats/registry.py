@@ -59,6 +59,7 @@ def read_signal(path: Path, about: Description) -> Signal:
     """Read one signal file."""
     form = format_of(path, about)
     try:
+        # Each reader is imported where it is used: every format needs a package of its own, and none is compulsory.
         if form == "wfdb":
             from dataset_scripts.formats.wfdb import read_wfdb
 
@@ -66,6 +67,7 @@ def read_signal(path: Path, about: Description) -> Signal:
         return to_signal(_read_channels(path, form, about), about.lead_names)
     except (DataError, InputError, MemoryError):
         raise
+    # Named apart from damage: the file may only have been forgotten while copying.
     except FileNotFoundError:
         raise DataError(f"{path.name} is missing") from None
     except Exception as error:  # a damaged file may provoke anything in the library that reads it

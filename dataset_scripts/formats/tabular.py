@@ -30,9 +30,11 @@ def read_columns(path: Path, form: str, unit: str, sampling_rate: int, lead_name
     names = [str(name) for name in frame.columns]
     used = lead_channels(names, lead_names)
     odd = [names[k] for k in used if getattr(frame.dtypes.iloc[k], "kind", "O") not in "iuf"]
+    # Made numbers by force, text would become NaN and a damaged file would pass for one with missing samples.
     if odd:
         raise DataError(f"{path.name}: the column {odd[0]!r} holds cells that are no numbers")
     leads = frame.iloc[:, used]
+    # Integers stay integers, which the store keeps exactly.
     whole = all(kind.kind in "iu" for kind in leads.dtypes) and not leads.isna().to_numpy().any()
     return Channels(
         names=[names[k] for k in used],
@@ -54,9 +56,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
         header, first = handle.readline(), handle.readline()
     separator = separator_of(header)
+    # A comma in a cell is a decimal one where something else separates the cells.
     decimal = "," if separator != "," and "," in first else "."
     with warnings.catch_warnings():  # rows longer than the header would be cut
         warnings.simplefilter("error", pd.errors.ParserWarning)
+        # Without index_col=False pandas takes the first column for names where rows are longer than the header.
         return pd.read_csv(path, sep=separator, decimal=decimal, encoding="utf-8-sig", index_col=False, engine="c")
 
 

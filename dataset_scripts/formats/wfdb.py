@@ -19,7 +19,9 @@ def read_wfdb(path: Path, lead_names: Mapping[str, str]) -> Signal:
     header = read_header(path)
     if not header.simple:
         return to_signal(_with_wfdb(header, lead_names), lead_names)
+    # For its error alone, which names the key of the description that helps.
     find_leads([line.name for line in header.signals], lead_names)
+    # Renamed before reading, so that the project's own reader orders the leads.
     lines = [replace(line, name=lead_names.get(line.name, line.name)) for line in header.signals]
     signal = signal_of(replace(header, signals=lines))
     # What is absent is named once, after the derivation.
@@ -38,6 +40,7 @@ def _with_wfdb(header: Header, lead_names: Mapping[str, str]) -> Channels:
     used = lead_channels(names, lead_names)
     gain = np.asarray(record.adc_gain, dtype=np.float64)[used]
     zero = np.asarray(record.baseline, dtype=np.float64)[used]
+    # Back from physical values: multiplied and rounded they are the record's integers, and NaN shows what is missing.
     digital = record.p_signal[:, used] * gain + zero
     missing = np.isnan(digital)
     return Channels(

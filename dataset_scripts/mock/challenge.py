@@ -17,8 +17,8 @@ import numpy as np
 
 from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import digitise, draw_anatomy, simulate
-from dataset_scripts.published import cpsc2018, cpsc_extra, georgia, ningbo
 from dataset_scripts.published._challenge import FOLDS, SAMPLING_RATE, ChallengeDataset, first_rows
+from dataset_scripts.published.challenge import CPSC2018, CPSC_EXTRA, GEORGIA, NINGBO
 from ecg_hub.errors import InputError
 from ecg_hub.input.samples import MISSING
 
@@ -116,8 +116,8 @@ def parse_cases(text: str) -> tuple[Case, ...]:
 
 
 PARTS: Mapping[str, Part] = {
-    cpsc2018.DATASET.name: Part(
-        dataset=cpsc2018.DATASET,
+    CPSC2018.name: Part(
+        dataset=CPSC2018,
         long=(0.35, 30),
         cut=True,
         mean_age=60,
@@ -128,8 +128,8 @@ PARTS: Mapping[str, Part] = {
             55 PAC RBBB | 607 VEB | 51 VEB RBBB | 784 STD | 30 STD AF | 185 STE | 20 STE RBBB | 12 RBBB PAC VEB
         """),
     ),
-    cpsc_extra.DATASET.name: Part(
-        dataset=cpsc_extra.DATASET,
+    CPSC_EXTRA.name: Part(
+        dataset=CPSC_EXTRA,
         long=(0.35, 30),
         cut=True,
         mean_age=63,
@@ -144,8 +144,8 @@ PARTS: Mapping[str, Part] = {
             5 RAH NSSTTA | 4 ATach PAC NSSTTA | 3 SA NSSTTA | 3 VF
         """),
     ),
-    georgia.DATASET.name: Part(
-        dataset=georgia.DATASET,
+    GEORGIA.name: Part(
+        dataset=GEORGIA,
         cut=True,
         mean_age=61,
         written=datetime(2020, 5, 5, 14, 50, 55),
@@ -162,8 +162,8 @@ PARTS: Mapping[str, Part] = {
             2 RAb TAb
         """),
     ),
-    ningbo.DATASET.name: Part(
-        dataset=ningbo.DATASET,
+    NINGBO.name: Part(
+        dataset=NINGBO,
         mean_age=58,
         written=datetime(2021, 3, 25, 14, 20, 37),
         other="JS00001",

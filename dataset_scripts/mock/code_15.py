@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.mock.cases import awkward_cases, check_rates
+from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
 from dataset_scripts.published.code_15 import LABELS
 
@@ -98,7 +98,8 @@ def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: 
 def plan(records: int, seed: int) -> list[Exam]:
     """Draw the exams: cases, patients, lengths, parts, in the order of the files."""
     rng = np.random.default_rng([seed, 1])
-    cases = rng.permutation([case for case, count in enumerate(_case_counts(records)) for _ in range(count)])
+    counts = case_counts(records, [weight for weight, _, _ in CASES], floor=0)
+    cases = rng.permutation([case for case, count in enumerate(counts) for _ in range(count)])
     exam_ids = rng.choice(4_500_000, size=records, replace=False) + 1
     new_patients = iter((rng.choice(1_700_000, size=records, replace=False) + 1).tolist())
     parts = min(18, 2 + records // 500, records)
@@ -124,15 +125,6 @@ def plan(records: int, seed: int) -> list[Exam]:
             )
         )
     return exams
-
-
-def _case_counts(records: int) -> list[int]:
-    """Return how many exams each case gets, by weight; the largest remainders get what is left."""
-    weights = np.array([case[0] for case in CASES], dtype=float)
-    shares = weights / weights.sum() * records
-    counts = np.floor(shares).astype(int)
-    counts[np.argsort(counts - shares, kind="stable")[: records - int(counts.sum())]] += 1
-    return [int(count) for count in counts]
 
 
 def _write_part(folder: Path, exams: Sequence[Exam], part: int, seed: int) -> None:

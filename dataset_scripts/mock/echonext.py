@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.mock.cases import awkward_cases, check_rates
+from dataset_scripts.mock.cases import awkward_cases, case_counts, check_rates
 from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
 from dataset_scripts.published.echonext import LABELS, METADATA, OTHER_SPELLING, SPLITS
 
@@ -103,7 +103,7 @@ def plan(records: int, seed: int) -> list[EchoNextRecord]:
     earlier = records * 6 // 100
     drawn: list[tuple[int, str, int]] = []
     patient = 0
-    for case, count in enumerate(_case_counts(records - earlier)):
+    for case, count in enumerate(case_counts(records - earlier, [weight for weight, _, _ in CASES], floor=0)):
         own: list[int] = []
         for number in range(count):
             split = {1: "test", 2: "val"}.get(number % 8, "train")
@@ -131,15 +131,6 @@ def _entry(key: int, drawn: tuple[int, str, int], names: np.ndarray, seed: int) 
     own = np.random.default_rng([seed, 2, patient])
     age = int(np.clip(own.normal(62 if CASES[case][1] else 54, 15), 18, 90))
     return EchoNextRecord(key, patient, age, bool(own.random() < 0.5), case, split, recent=split != "no_split")
-
-
-def _case_counts(records: int) -> list[int]:
-    """Return how many records each case gets, by weight; the largest remainders get what is left."""
-    weights = np.array([case[0] for case in CASES])
-    shares = weights / weights.sum() * records
-    counts = np.floor(shares).astype(int)
-    counts[np.argsort(counts - shares, kind="stable")[: records - int(counts.sum())]] += 1
-    return [int(count) for count in counts]
 
 
 def _write_arrays(folder: Path, entries: Sequence[EchoNextRecord], split: str, seed: int) -> None:

@@ -36,8 +36,7 @@ from dataset_scripts.core.spec import (
     Signal,
     Source,
 )
-from dataset_scripts.readers.arrays import find_parts, read_tracing
-from dataset_scripts.readers.exam_tables import EXAMS_FILE, FLAGS, ExamTables, read_tables
+from dataset_scripts.readers.exams import EXAMS_FILE, FLAGS, ExamTables, find_parts, read_tables, read_tracing
 from dataset_scripts.readers.signal_files import float_signal
 from ecg_hub.errors import DataError
 

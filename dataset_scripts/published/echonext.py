@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,6 @@ from dataset_scripts.core.spec import (
     Signal,
     split_sizes,
 )
-from dataset_scripts.readers.arrays import check_array, read_record
 from dataset_scripts.readers.tables import CellError, age_years, flag, iterate_rows, short, whole_number
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
@@ -206,6 +206,55 @@ def _parse(cells: Mapping[str, str], seen: set[str]) -> dict[str, Any]:
     }
     seen.add(record)
     return values
+
+
+ROWS_PER_MAP = 512
+
+
+def check_array(path: Path, shape: tuple[int, ...], reason: str, page: str) -> None:
+    """Check that a file holds a float array of a shape, without reading its values.
+
+    Args:
+        path: the .npy file.
+        shape: what it must be.
+        reason: why it must have that many rows, for the error text.
+        page: where to get the data.
+    """
+    expected = f"an array {list(shape)} of float64 was expected, because {reason} of that split"
+    try:
+        array = _open_memory_map(path)
+    except FileNotFoundError:
+        raise DataError(f"{str(path)!r} is missing; {expected}. Get it from {page}.") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(
+            f"{str(path)!r} is no whole .npy file ({error}); {expected}. Get it again from {page}."
+        ) from None
+    if array.shape != shape or array.dtype not in (np.float64, np.float32):
+        raise DataError(
+            f"{str(path)!r} holds {list(array.shape)} of {array.dtype}; {expected}. The rows of the table and of the "
+            f"array belong together one by one. Get both again from {page}."
+        )
+
+
+def read_record(path: Path, row: int) -> np.ndarray:
+    """Return one row of an array as a view of the file."""
+    try:
+        state = path.stat()
+        array = _mapped(str(path), (state.st_size, state.st_mtime_ns), row // ROWS_PER_MAP)
+        return np.asarray(array[row])
+    except (ValueError, OSError, EOFError, IndexError) as error:
+        raise DataError(f"row {row} of {path.name} cannot be read ({error})") from None
+
+
+def _open_memory_map(path: Path) -> np.ndarray:
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+@lru_cache(maxsize=1)
+def _mapped(path: str, stamp: tuple[int, int], part: int) -> np.ndarray:
+    """Map a file; a new map every few hundred rows, because pages of a map count as memory until it is closed."""
+    del stamp, part
+    return _open_memory_map(Path(path))
 
 
 DATASET = EchoNext(

@@ -21,6 +21,7 @@ SHARD_BYTES = 500 * 10**6
 """Bytes of the records in one file, before packing."""
 
 _SAMPLES = "signal.list.element.list.element"
+# Neighbouring samples differ by little; the bytes of floats pack better when each kind stands together.
 _ENCODINGS = {"int16": "DELTA_BINARY_PACKED", "float32": "BYTE_STREAM_SPLIT"}
 
 
@@ -42,11 +43,13 @@ def write_parquet(
         target,
         part.features.arrow_schema,
         compression="zstd",
+        # pyarrow refuses column encodings beside a dictionary, which would be as large as the samples anyway.
         use_dictionary=False,
         column_encoding={_SAMPLES: _ENCODINGS[signal]},
         write_page_checksum=True,
     ) as writer:
         for table in part.with_format("arrow").iter(batch_size=group_records):
+            # One call, one row group.
             writer.write_table(table)
             groups.append(len(table))
             if written is not None:

@@ -82,6 +82,7 @@ def download(
 ) -> Downloaded:
     """Fetch what is missing of a dataset's raw files; the same call again continues."""
     folder = Path(data_dir).expanduser()
+    # First of all: nothing is asked of a host, and no folder made, for data that nobody may fetch unseen.
     _check_may(dataset, folder)
     state = folder / STATE_FOLDER
     with _local_errors(folder), _alone(state):
@@ -102,6 +103,8 @@ def download(
                 _fetch_all([file], folder, transport, quiet)
                 unpacked[file.path] = unpack(folder / file.path, (folder / file.path).parent, quiet)
                 done[file.path] = _identity(file)
+                # Remembered before the archive goes: killed in between, it stays as a surplus file; the other way round
+                # it would be fetched again.
                 _write_state(state, done)
                 (folder / file.path).unlink()
     return Downloaded(folder, len(wanted), unpacked, tuple(file.path for file in wanted if file.checksum is None))
@@ -120,6 +123,7 @@ def _check_may(dataset: ECGDataset, folder: Path) -> None:
 
 def _wget(source: Source, folder: str) -> str:
     project, below = physionet_parts(source.ref)
+    # The command keeps the user's password out of this program altogether.
     path = "/".join(part for part in ("files", project, below) if part)
     target = folder if source.folder == "." else f"{folder}/{source.folder}"
     cut = len(path.split("/"))
@@ -145,6 +149,7 @@ def _keep_sums(chosen: Sequence[RemoteFile], listing: Path, folder: Path, below:
     every = parse_sums(listing.read_text(encoding="utf-8"))
     sums = {PurePosixPath(file.path).relative_to(PurePosixPath(below)).as_posix(): file.checksum for file in chosen}
     if sums == every:
+        # Word for word where no file was left out, so that it can be compared with the host's.
         shutil.copyfile(listing, target)
     else:
         target.write_text(sums_text({name: checksum for name, checksum in sums.items() if checksum}), encoding="utf-8")
@@ -153,6 +158,7 @@ def _keep_sums(chosen: Sequence[RemoteFile], listing: Path, folder: Path, below:
 def _check_space(files: Sequence[RemoteFile], folder: Path) -> None:
     """Refuse where the stated sizes do not fit, an archive counting once for itself while it is unpacked."""
     absent = [file for file in files if not (folder / file.path).is_file()]
+    # Checked before the first byte: a disk that fills after hours helps nobody.
     needed = sum(file.size or 0 for file in absent) + max((file.size or 0 for file in absent if file.unpack), default=0)
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -202,6 +208,7 @@ def _outcomes(
         for future in as_completed([pool.submit(attempt, file) for file in files]):
             yield future.result()
     finally:
+        # Reached also when the caller stops after too many failures, which closes this generator.
         pool.shutdown(cancel_futures=True)
 
 

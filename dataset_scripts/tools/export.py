@@ -155,6 +155,7 @@ def write_shards(
         entries = _write_all(prepared, target, begun, num_proc)
         manifest = begun.model_copy(update={"complete": True, "files": tuple(entries)})
         _write(target / CARD_FILE, _card(prepared, manifest))
+        # Last: `complete` means that card and shards are there.
         _write(target / MANIFEST_FILE, manifest.model_dump_json(indent=1) + "\n")
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -193,6 +194,7 @@ def _begin(prepared: Prepared, target: Path, shard_bytes: int) -> Manifest:
         (target / DATA_FOLDER).mkdir(parents=True, exist_ok=True)
         for partial in (target / DATA_FOLDER).glob("*.partial"):
             partial.unlink()
+        # Before the first shard: what a killed run leaves then says which data its shards are of.
         if stored is None:
             _write(target / MANIFEST_FILE, begun.model_dump_json(indent=1) + "\n")
     except OSError as error:
@@ -220,6 +222,7 @@ def _write_all(prepared: Prepared, target: Path, begun: Manifest, num_proc: int 
 
         def write(shard: _Shard) -> ShardEntry:
             path = target / DATA_FOLDER / shard.name
+            # In the shard itself, because files get copied without their folder.
             mark = json.dumps({**about, "shard": shard.name})
             groups = _finished(path, mark, shard.stop - shard.start)
             if groups is None:
@@ -243,6 +246,7 @@ def _write_all(prepared: Prepared, target: Path, begun: Manifest, num_proc: int 
                 return [future.result() for future in pending]
             finally:
                 for future in pending:
+                    # After an error (a full disk, mostly) shards that were not begun would only fail again.
                     future.cancel()
 
 
@@ -271,6 +275,7 @@ def _finished(path: Path, mark: str, records: int) -> list[int] | None:
             metadata = file.metadata
     except (OSError, pa.ArrowInvalid):
         return None
+    # The mark inside decides, not the name: a shard of other data may be named alike. A cut file has no footer to read.
     stored_mark = (metadata.metadata or {}).get(_ABOUT.encode(), b"").decode()
     if stored_mark != mark or metadata.num_rows != records:
         return None

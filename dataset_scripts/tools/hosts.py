@@ -43,6 +43,7 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
         number = 0
         with tqdm(desc=f"Unpacking {archive.name}", unit=" files", disable=True if quiet else None) as bar:
             for name, size, opened in _members(archive):
+                # A name such as ../../x would write anywhere on the disk.
                 if not is_inside(name):
                     raise DataError(
                         f"{archive.name} holds {name!r}, which lies outside its folder; it is not unpacked."
@@ -62,6 +63,7 @@ def _members(archive: Path) -> Iterator[Member]:
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
             for entry in opened.infolist():
+                # macOS packs attributes of each file beside it, under the same name.
                 if not entry.is_dir() and not entry.filename.startswith("__MACOSX/"):
                     yield entry.filename, entry.file_size, lambda entry=entry: opened.open(entry)  # type: ignore[misc]
         return
@@ -75,6 +77,8 @@ def _extract(target: Path, size: int, opened: Callable[[], IO[bytes] | None]) ->
     if target.is_file() and target.stat().st_size == size:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Not flushed one by one, which would take minutes for tens of thousands of small files: one that a crash cuts off
+    # has the wrong size and is unpacked again.
     with replacing(target, target.with_name(f".{target.name}.partial"), flush=False) as partial:
         with partial.open("wb") as sink:
             source = opened()
@@ -157,11 +161,13 @@ def list_files(source: Source, transport: Transport, hosts: Hosts, scratch: Path
     try:
         files = list(_LISTINGS[source.host](source, transport, hosts, scratch))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # Both are kinds of ValueError; their texts already say what to do.
         if isinstance(error, DataError | InputError):
             raise
         raise DataError(
             f"{source.host} lists the files of {source.ref!r} in a form that is not known: {error!r}."
         ) from None
+    # Each pattern must hit: a renamed file must not pass for one that is not wanted.
     for pattern in source.files:
         if not any(fits(file.path, pattern) for file in files):
             raise DataError(f"{source.host} has no file {pattern!r} in {source.ref!r}: it was moved or withdrawn.")
@@ -231,6 +237,7 @@ def _collection(number: int, transport: Transport, hosts: Hosts) -> Iterator[int
             f"{hosts.figshare}/collections/{number}/articles?{query}"
         )
         yield from (int(article["id"]) for article in articles)
+        # figshare states no total, so a page that is not full is the last.
         if len(articles) < PAGE_ARTICLES:
             return
         page += 1

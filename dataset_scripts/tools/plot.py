@@ -70,6 +70,7 @@ def read_one(dataset: ECGDataset, data_dir: PathLike, record_id: str, sampling_r
     row = _find(dataset, scan, record_id)
     record = next(scan.records(row, row + 1))
     signal = _read(dataset, folder, record)
+    # What the record's own file says wins over the table, as in the store.
     person = {"patient_id": record.patient_id, "age": record.age, "sex": record.sex, **signal.metadata}
     return Record(
         record_id=record.record_id,
@@ -88,6 +89,7 @@ def to_physical(signal: Signal, unit: str) -> np.ndarray:
     """Return samples (samples, 12) as float32 millivolt with NaN where missing; z-scored ones as they are."""
     if unit == "zscore":
         return np.asarray(signal.samples, dtype=np.float32)
+    # In 64 bits: int16 minus its baseline could wrap around.
     millivolt = (signal.samples.astype(np.float64) - signal.baseline) * signal.gain_uv / 1000.0
     millivolt[signal.samples == MISSING] = np.nan
     return millivolt.astype(np.float32)
@@ -234,6 +236,7 @@ def plot_ecg(
     sheet = _sheet(section, sampling_rate, seconds)
     figure = figure_class(figsize=(sheet.width / MM_PER_INCH, sheet.height / MM_PER_INCH), dpi=DPI)
     figure.set_facecolor("white")
+    # The axes fill the page and count in mm, so that paper and signals share one scale.
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_xlim(0, sheet.width)
     axes.set_ylim(0, sheet.height)
@@ -293,6 +296,7 @@ def _sheet(section: np.ndarray, sampling_rate: float, seconds: float) -> Sheet:
     top = bottom + sum(heights)
     baselines, edge = [], top
     for (above, below), height in zip(extents, heights, strict=True):
+        # In whole large squares, so that each zero line lies on a thick line of the grid.
         baselines.append(edge - above - 5 * math.floor((height - above - below) / 10))
         edge -= height
     left = MARGIN_MM + PULSE_ROOM_MM
@@ -403,6 +407,7 @@ def _write(axes: Any, sheet: Sheet, title: str, lines: Sequence[str], footer: st
 
 def _fit(text: str, room_mm: float, points: float) -> str:
     """Cut a line that is wider than the paper, by the usual width of letters."""
+    # An estimate by the mean width of a letter: measuring needs a renderer, and the figure may be saved by any.
     letters = int(room_mm / (points / 72 * MM_PER_INCH * 0.52))
     return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
 

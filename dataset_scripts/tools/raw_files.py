@@ -33,6 +33,7 @@ def list_folder(folder: Path) -> set[str]:
         with os.scandir(parent) as entries:
             for entry in entries:
                 if entry.is_dir():
+                    # Half-fetched files and lists of `ecg-hub data prepare --download` are no data.
                     if entry.name != STATE_FOLDER:
                         pending.append((Path(entry.path), f"{prefix}{entry.name}/"))
                 elif entry.is_file():  # not a link that leads nowhere
@@ -100,12 +101,14 @@ def damaged(folder: Path, sums: Mapping[str, str], names: Iterable[str]) -> list
         try:
             if not file_matches(folder / PurePosixPath(name), sums[name]):
                 wrong.append(name)
+        # A file that cannot be read is no reason to leave the others uncompared.
         except OSError:
             wrong.append(name)
     return wrong
 
 
 def _stem(file: str, suffixes: Sequence[str]) -> str:
+    # The longest first, where one ending is the end of another.
     for suffix in sorted(suffixes, key=len, reverse=True):
         if file.endswith(suffix):
             return file.removesuffix(suffix)
@@ -147,6 +150,7 @@ def read_records(dataset: ECGDataset, folder: Path, scan: Scan, sampling_rate: i
         for number, chunk in run(_read_chunk, _tasks(dataset, folder, scan, sampling_rate), num_proc):
             outcomes[number] = chunk
             bar.update(len(chunk))
+    # Processes finish in any order; outcomes stand in that of the scan.
     return list(itertools.chain.from_iterable(outcomes[number] for number in sorted(outcomes)))
 
 
@@ -161,6 +165,7 @@ def _read_chunk(task: tuple[int, Shard]) -> tuple[int, list[Outcome]]:
     number, shard = task
     outcomes = []
     for line, _, signal in read_all(shard):
+        # Length and metadata only: the signals of a whole archive would not fit into memory.
         seen = None if signal is None else Seen(len(signal.samples), dict(signal.metadata))
         outcomes.append(Outcome(line["status"], line["reason"], seen))
     return number, outcomes

@@ -128,6 +128,7 @@ def compare_labels(
         if column in release.label_counts:
             _compare_counts(result, column, count_occurrences(lists), release.label_counts[column])
         if column in release.label_numbers:
+            # With the published count, whatever a mock tree or the user would set: the facts are of the release.
             names = table.fixed.get(column) or vocabulary(lists, dataset.thresholds["min_count"])
             result.compare(column, len(names), release.label_numbers[column], f"{column}: {len(names)} labels")
         if column in release.label_hashes:
@@ -155,6 +156,7 @@ def _compare_folds(result: Verification, table: LabelTable, record_ids: Sequence
     fold = np.asarray(table.fold)
     if release.fold_sizes:
         inside = fold[fold >= 0]
+        # Folds count from 0 or from 1, as each dataset publishes them; -1 is none.
         lowest = int(inside.min()) if len(inside) else 0
         sizes = np.bincount(inside - lowest).tolist() if len(inside) else []
         if sizes == list(release.fold_sizes):
@@ -201,6 +203,7 @@ def verify(
         result.add("folder", "missing", f"{error}{_other_owner(dataset, folder)}")
         return result
     facts = wanted or (None if result.synthetic else _matching_release(dataset, scan))
+    # The report names what it compared with even where nothing holds.
     result.release = facts.version if facts else None
     _describe(result, dataset, scan, facts)
     _compare_records(result, dataset, scan, facts)
@@ -249,6 +252,7 @@ def _rate(dataset: ECGDataset, folder: Path, asked: int | None) -> int:
         except DataError:
             continue
         return rate
+    # Nothing is there at any rate: the error then names what the published one needs.
     dataset.check_folder(folder, dataset.sampling_rate)
     return dataset.sampling_rate
 
@@ -272,6 +276,7 @@ def _describe(result: Verification, dataset: ECGDataset, scan: Scan, release: Re
     if result.synthetic:
         text = f"the folder is synthetic, written by ecg-hub ({MOCK_FILE}): it is not {dataset.title}"
         result.add("origin", "note", text)
+    # Not a fault: of an archive that nobody published facts of, the files can still be compared with their own list.
     if release is None and not result.synthetic:
         result.add("release", "note", f"no facts are known of any release of {dataset.title}: only files are compared")
     elif release is not None and scan.version is not None and scan.version != release.version:
@@ -337,6 +342,7 @@ def _compare_sums(result: Verification, dataset: ECGDataset, folder: Path, rate:
     else:
         result.add("listed files", "ok", "every file that the checksum list names is there, folders left out aside")
     tables = {*dataset.table_files, *dataset.optional_files}
+    # Tables always, signals only on request: their checksums take as long as reading the whole disk.
     facts = {name: sums[name] for name in sums if name in present and (result.thorough or name in tables)}
     _compare_content(result, "checksum list", folder, facts)
 
@@ -388,6 +394,7 @@ def _compare_labels(
 ) -> None:
     """Derive labels and folds and compare them."""
     if seen is None and from_headers(dataset, scan):
+        # Open and not "ok": a fact that was not looked at must not pass as one that holds.
         text = "labels and folds were not compared: they come from the records' own files; read those with --signals"
         result.add("labels", "open", text)
         return

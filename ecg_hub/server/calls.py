@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ecg_hub.server.auth import Caller, Signer, TokenFile, token_needed
-from ecg_hub.server.boards import Boards, PageCommand
 from ecg_hub.server.discussions import Discussions
 from ecg_hub.server.history import Commit, History, TreeStore
 from ecg_hub.server.info import Catalog
 from ecg_hub.server.naming import Address, RequestError, repo_not_found, revision_and_rest
+from ecg_hub.server.pages import Boards, PageCommand
 from ecg_hub.server.repos import Repo, RepoStore, State, split_id
 from ecg_hub.server.storage import BlobStore, Disk
 

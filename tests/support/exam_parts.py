@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from dataset_scripts.mock.code_15 import COLUMNS
-from dataset_scripts.readers.exam_tables import FLAGS
+from dataset_scripts.readers.exams import FLAGS
 
 SAMPLES = 50
 

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 from dataset_scripts.published.mimic_iv_ecg import sources
 from dataset_scripts.published.mimic_iv_ecg.derive import Derived, derive
 from dataset_scripts.published.mimic_iv_ecg.engine import Engine, Result, Settings
-from dataset_scripts.published.mimic_iv_ecg.matching import nearest_by_day, nearest_by_time
 from dataset_scripts.published.mimic_iv_ecg.names import EVENTS
 from dataset_scripts.published.mimic_iv_ecg.selection import read_records
 from dataset_scripts.published.mimic_iv_ecg.values import (
     biometrics,
     lab_values,
+    nearest_by_day,
+    nearest_by_time,
     read_chart,
     read_labs,
     read_omr,

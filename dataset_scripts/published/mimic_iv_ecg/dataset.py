@@ -76,6 +76,7 @@ class MIMICIVECG(ECGDataset):
 
         del sampling_rate
         table = sources.open_table(sources.RECORDS, sources.find_tables(data_dir)[sources.RECORDS])
+        # In a folder that goes again: what was selected is kept by the record store.
         with TemporaryDirectory() as work:
             records = pd.read_parquet(read_records(Engine(Path(work), Settings.from_environment()), table).path)
         where = find_waveforms(data_dir, self.page)
@@ -181,6 +182,7 @@ def _rows_of(derived: Derived, studies: np.ndarray) -> tuple[list[list[str]], np
     values = np.empty((len(rows), len(derived.names)), dtype=np.float32)
     codes = len(derived.codes)
     column = {code: number for number, (code, _) in enumerate(derived.codes)}
+    # A code that is not named is absent; of all other targets nothing said is nothing known (NaN).
     values[:, :codes] = 0.0
     for row, labels in enumerate(lists):
         values[row, [column[label] for label in labels]] = 1.0

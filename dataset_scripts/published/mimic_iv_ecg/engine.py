@@ -113,6 +113,7 @@ class Work:
     def scan(self, source: Source, sql: str) -> tuple[int | None, int]:
         """Write a query over one table of the raw folder; return the rows of that table and those written."""
         self.source = source
+        # DuckDB counts the rows it reads; counting them ourselves would be a second pass over the largest tables.
         profile = self.target.with_suffix(".profile.json")
         self.connection.execute(f"PRAGMA enable_profiling='json'; SET profiling_output={literal(profile)}")
         try:
@@ -183,6 +184,7 @@ class Engine:
             import duckdb
         except ImportError:
             raise DataError("Deriving the MIMIC-IV-ECG tasks needs DuckDB: pip install 'duckdb>=2.0'.") from None
+        # In the work folder, which has room for the data; the system's temporary folder may be memory.
         spill = self.work / f"spill-{os.getpid()}"
         threads = self.settings.threads or min(os.cpu_count() or 1, 8)
         config: Any = {"memory_limit": self.settings.memory_limit, "threads": threads, "temp_directory": str(spill)}
@@ -191,7 +193,9 @@ class Engine:
         except duckdb.Error as error:
             raise InputError(f"DuckDB refuses memory_limit={self.settings.memory_limit!r}: {error}.") from None
         try:
+            # `query_progress` answers only while the bar is on; its own drawing would go between our lines.
             connection.execute("SET enable_progress_bar=true; SET enable_progress_bar_print=false")
+            # Times of the tables carry no zone, and that of the machine must decide nothing.
             connection.execute("SET TimeZone='UTC'")
             yield connection
         finally:
@@ -267,6 +271,7 @@ def _progress(connection: Any, title: str, quiet: bool) -> Iterator[None]:
 
         def watch() -> None:
             while not done.wait(0.5):
+                # The estimate may go back, and is -1 where DuckDB cannot tell.
                 bar.n = max(bar.n, min(float(connection.query_progress()), 100.0))
                 bar.refresh()
 

@@ -21,8 +21,7 @@ from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.mock.code_15 import AWKWARD, COLUMNS, plan
 from dataset_scripts.published.code_15 import LABELS, fold_classes, make_folds, trim
 from dataset_scripts.reader import SignalReader
-from dataset_scripts.readers.arrays import find_parts, read_tracing
-from dataset_scripts.readers.exam_tables import FLAGS
+from dataset_scripts.readers.exams import FLAGS, find_parts, read_tracing
 from ecg_hub.errors import DataError
 from tests.support.exam_parts import SAMPLES, exam, write_part, write_table
 

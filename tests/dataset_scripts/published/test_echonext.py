@@ -21,9 +21,8 @@ from dataset_scripts.catalog import get
 from dataset_scripts.core.labels import label_matrix
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.mock.echonext import AWKWARD, COLUMNS
-from dataset_scripts.published.echonext import LABELS, METADATA, OTHER_SPELLING
+from dataset_scripts.published.echonext import LABELS, METADATA, OTHER_SPELLING, read_record
 from dataset_scripts.reader import SignalReader
-from dataset_scripts.readers.arrays import read_record
 from ecg_hub.errors import DataError
 
 DATASET = get("echonext")

@@ -97,12 +97,12 @@ def test_a_damaged_entry_is_refused_on_the_page_and_the_rest_is_shown(hub: TestH
 def test_a_page_that_cannot_be_made_says_so(
     hub: TestHub, results: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from ecg_hub.server import boards
+    from ecg_hub.server.pages import Boards
 
-    def nothing(self: boards.Boards, tree: str, folder: Path) -> None:
+    def nothing(self: Boards, tree: str, folder: Path) -> None:
         folder.mkdir(parents=True)
 
-    monkeypatch.setattr(boards.Boards, "_export", nothing)
+    monkeypatch.setattr(Boards, "_export", nothing)
     answer = made(hub)
     assert answer.status_code == 500
     assert "log says why" in answer.text

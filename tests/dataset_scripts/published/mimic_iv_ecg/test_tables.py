@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dataset_scripts.published.mimic_iv_ecg import sources
+from dataset_scripts.published.mimic_iv_ecg.derive import read_deterioration, read_measurements, z_scores
 from dataset_scripts.published.mimic_iv_ecg.names import EVENTS
-from dataset_scripts.published.mimic_iv_ecg.targets import read_deterioration, read_measurements, z_scores
 from ecg_hub.errors import DataError
 from tests.support.mimic_tables import Row, Tree, ecg, machine, rows, stay, targets
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dataset_scripts.readers.arrays import find_parts, read_index, read_tracing
+from dataset_scripts.readers.exams import find_parts, read_index, read_tracing
 from ecg_hub.errors import DataError
 from tests.support.exam_parts import SAMPLES, write_part
 

@@ -1,4 +1,4 @@
-"""The tables of a CODE folder: exams.csv joined with the exam_ids of the HDF5 parts.
+"""A CODE folder: exams.csv joined with HDF5 parts of many tracings each.
 
 Every exam ends in one place: in `rows` if a part holds its tracing, in `lost` if its row is damaged, its tracing occurs
 a second time, or no part at hand holds it.
@@ -7,6 +7,7 @@ a second time, or no part at hand holds it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.spec import Rejected
-from dataset_scripts.readers.arrays import PartIndex, find_parts, read_index
 from dataset_scripts.readers.tables import CellError, age_years, flag, iterate_rows, whole_number
 from ecg_hub.errors import DataError
+from ecg_hub.leads import LEADS
 
 if TYPE_CHECKING:
+    import h5py
     import pandas as pd
 
 
@@ -99,6 +101,7 @@ def _read_exams(path: Path, page: str) -> tuple[pd.DataFrame, list[Rejected], se
             values[exam] = _parse(cells)
         except CellError as fault:
             lost.append(Rejected(cells["exam_id"] or f"line {line}", EXAMS_FILE, str(fault)))
+            # Otherwise a tracing would find no row and pass for one that the table never listed.
             if exam is not None and exam not in values:
                 damaged.add(exam)
     columns = list(zip(*values.values(), strict=True)) or [()] * len(VALUES)
@@ -144,6 +147,7 @@ def _join(parts: Sequence[PartIndex], exams: pd.DataFrame, damaged: set[int]) ->
             "key": np.concatenate([np.empty(0, np.int64), *map(np.arange, sizes)]),
         }
     )
+    # The first one counts, in the order of the parts.
     second = rows["exam_id"].duplicated().to_numpy()
     repeated = [
         Rejected(str(row.exam_id), str(row.file), f"exam_id {row.exam_id} occurs a second time, in row {row.key}")
@@ -153,8 +157,10 @@ def _join(parts: Sequence[PartIndex], exams: pd.DataFrame, damaged: set[int]) ->
     exam_row = exams.index.get_indexer(pd.Index(rows["exam_id"]))
     for name in VALUES:
         values = (
+            # Objects, so that a value can be None: with gaps pandas would make floats of flags and patient numbers.
             exams[name].astype(object).to_numpy()[exam_row] if len(exams) else np.full(len(rows), None, dtype=object)
         )
+        # An exam without a row has the index -1, which numpy takes for the last row.
         values[exam_row < 0] = None
         rows[name] = pd.Series(values, dtype=object)
     return rows, repeated
@@ -174,3 +180,121 @@ def _without_tracing(exams: pd.DataFrame, with_tracing: set[int], missing: Mappi
         Rejected(str(exam), file or EXAMS_FILE, reasons.get(file, "no part at hand holds a tracing of this exam"))
         for exam, file in zip(lost.index, lost["trace_file"], strict=True)
     ]
+
+
+Stamp = tuple[int, int, int]
+
+# Records come shard by shard in the order of the scan, which is the order of the file. So a block of rows is read at
+# once and kept until the next one is wanted: compressed chunks are unpacked once, and memory stays at one block.
+BLOCK_ROWS = 64
+BLOCK_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class PartIndex:
+    """Which exams a part holds.
+
+    Attributes:
+        file: its name in the raw folder.
+        exam_ids: (rows,) int64, in file order; rows that only end the file are left out.
+        end_rows: rows of exam_id 0 without a signal, with which every part ends; no records.
+    """
+
+    file: str
+    exam_ids: np.ndarray
+    end_rows: int
+
+
+def find_parts(folder: Path) -> list[str]:
+    """Return the names of the HDF5 files of a folder, sorted by the number in the name."""
+    names = [path.name for path in folder.glob("*.hdf5") if path.is_file()]
+    return sorted(names, key=lambda name: ([int(digits) for digits in re.findall(r"\d+", name)], name))
+
+
+def read_index(path: Path) -> PartIndex:
+    """Read which exams a part holds, without its tracings."""
+    try:
+        with _open(path) as part:
+            fault = _fault(part)
+            if fault:
+                raise DataError(f"{path.name} {fault}")
+            exam_ids = np.asarray(part["exam_id"], dtype=np.int64)
+            ends = len(exam_ids) > 0 and exam_ids[-1] == 0 and not part["tracings"][len(exam_ids) - 1].any()
+    except OSError as error:
+        raise DataError(f"{path.name} is no whole HDF5 file ({_reason(error)})") from None
+    return PartIndex(path.name, exam_ids[:-1] if ends else exam_ids, int(ends))
+
+
+def read_tracing(path: Path, row: int) -> np.ndarray:
+    """Return one tracing, (samples, 12) float."""
+    try:
+        stamp = _stamp(path)
+        size = _block_rows(str(path), stamp)
+        try:
+            # A copy: a view would keep the whole block in memory.
+            return np.array(_block(str(path), stamp, row // size, size)[row % size])
+        except OSError:  # one damaged chunk must not cost the rows around it
+            with _open(path) as part:
+                return np.asarray(part["tracings"][row])
+    except FileNotFoundError:
+        raise DataError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise DataError(f"row {row} of {path.name} cannot be read ({_reason(error)})") from None
+
+
+def _open(path: Path) -> h5py.File:
+    """Open a part for one look: a handle that is kept would keep others from opening the file in their own way."""
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "lock" not in str(error):
+            raise
+        return h5py.File(path, "r", locking=False)  # some read-only and network file systems have no locks
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return what changes when a file is replaced, so that no block outlives the file it was read from."""
+    state = os.stat(path)
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _fault(part: h5py.File) -> str:
+    """Return what is wrong with the layout of a part, or ""."""
+    absent = [name for name in ("exam_id", "tracings") if not hasattr(part.get(name), "shape")]
+    if absent:
+        return f"lacks {' and '.join(absent)}; it holds {', '.join(part) or 'nothing'}"
+    ids, tracings = part["exam_id"], part["tracings"]
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        return f"has exam_id of shape {ids.shape} and type {ids.dtype}, not whole numbers [rows]"
+    if tracings.ndim != 3 or tracings.shape[2] != len(LEADS) or tracings.dtype.kind != "f":
+        return f"has tracings of shape {tracings.shape} and type {tracings.dtype}, not float [rows, samples, 12]"
+    if len(ids) != len(tracings):
+        return f"has {len(ids)} rows in exam_id and {len(tracings)} in tracings"
+    return ""
+
+
+@lru_cache(maxsize=2)
+def _block_rows(path: str, stamp: Stamp) -> int:
+    """Return how many rows are read at once: whole chunks, about 64 rows, and no more than fit into 256 MiB."""
+    del stamp
+    with _open(Path(path)) as part:
+        tracings = part["tracings"]
+        row_bytes = max(1, tracings.dtype.itemsize * int(np.prod(tracings.shape[1:])))
+        chunk = tracings.chunks[0] if tracings.chunks else 1
+    # Whole chunks: HDF5 unpacks a chunk as a whole, so half of one would cost it twice.
+    rows = chunk * max(1, BLOCK_ROWS // chunk)
+    return int(min(rows, max(1, BLOCK_BYTES // row_bytes)))
+
+
+@lru_cache(maxsize=1)
+def _block(path: str, stamp: Stamp, number: int, size: int) -> np.ndarray:
+    del stamp
+    with _open(Path(path)) as part:
+        return np.asarray(part["tracings"][number * size : (number + 1) * size])
+
+
+def _reason(error: OSError) -> str:
+    """Return the text of an HDF5 error on one line."""
+    return " ".join(str(error).split())
