@@ -6,6 +6,7 @@ positives that is most of it. The squared error can be freed of this bias (`debi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ def mean_squares(true: Values, prob: Values) -> NDArray[np.float64]:
     """The Brier score of every class, of arrays that were checked before."""
     has_target = ~np.isnan(true)
     # Added up in float64: outputs are float32, whose sums over many records lose digits.
-    squares = np.where(has_target, (prob - np.where(has_target, true, 0)) ** 2, 0.0).sum(axis=0, dtype=np.float64)
+    squares = np.where(has_target, (prob - true) ** 2, 0.0).sum(axis=0, dtype=np.float64)
     return ratio(squares, has_target.sum(axis=0))
 
 
@@ -71,11 +72,11 @@ def calibration_error(y_true: ArrayLike, y_prob: ArrayLike) -> NDArray[np.float6
 def binned_errors(true: Values, prob: Values) -> NDArray[np.float64]:
     """The calibration error of every class, of arrays that were checked before."""
     has_target = ~np.isnan(true)
-    gap = np.where(has_target, prob - np.where(has_target, true, 0), 0.0).astype(np.float64)
+    gap = np.where(has_target, prob - true, 0.0).astype(np.float64)
     which = probability_bins(prob)
     # The sum of a bin is its size times the distance of its two means; the sizes cancel in the mean over records.
     errors = [np.abs(np.bincount(which[:, k], gap[:, k], BINS)).sum() for k in range(true.shape[1])]
-    return ratio(np.array(errors, dtype=np.float64), has_target.sum(axis=0))
+    return ratio(np.array(errors), has_target.sum(axis=0))
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def overall_calibration_rms(y_true: ArrayLike, y_prob: ArrayLike) -> float:
     """
     squares = debiased_squares(y_true, y_prob).point
     observed = squares[~np.isnan(squares)]
-    return float(np.sqrt(np.clip(observed.mean(), 0, 1))) if observed.size else float("nan")
+    return float(np.sqrt(np.clip(observed.mean(), 0, 1))) if observed.size else math.nan
 
 
 def debiased_squares(y_true: ArrayLike, y_prob: ArrayLike) -> SquaredCalibration:

@@ -7,6 +7,8 @@ such a class as 0.5 (`macro_auroc_paper`); `macro_auroc` is the mean over the cl
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -39,7 +41,7 @@ def auroc(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:
 
 def class_areas(true: Values, score: Values) -> NDArray[np.float64]:
     """The AUROC of every class, of arrays that were checked before."""
-    return np.array([_area(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)
+    return np.array([_area(true[:, k], score[:, k]) for k in range(true.shape[1])])
 
 
 def macro_auroc(y_true: ArrayLike, y_score: ArrayLike) -> float:
@@ -97,13 +99,13 @@ def evaluable_mean(values: NDArray[np.float64]) -> float:
     """
     defined = values[~np.isnan(values)]
     # Not np.nanmean, which warns where all are NaN.
-    return float(defined.mean()) if defined.size else float("nan")
+    return float(defined.mean()) if defined.size else math.nan
 
 
 def paper_mean(values: NDArray[np.float64]) -> float:
     """Return the mean with NaN counted as 0.5, NaN for no classes at all; shape (classes,)."""
     # As in the published code: many rare labels pull this mean towards 0.5, whatever the model does.
-    return float(np.where(np.isnan(values), 0.5, values).mean()) if values.size else float("nan")
+    return float(np.where(np.isnan(values), 0.5, values).mean()) if values.size else math.nan
 
 
 def _area(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
@@ -114,7 +116,7 @@ def _area(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
     positive = true[has_target] == 1
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if positives == 0 or negatives == 0:
-        return float("nan")
+        return math.nan
     # Mid-ranks are multiples of one half, exact in float64: the order of the records does not change the sum.
     ranks = rankdata(score[has_target])
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
@@ -143,7 +145,7 @@ def average_precision(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float
 
 def class_precisions(true: Values, score: Values) -> NDArray[np.float64]:
     """The average precision of every class, of arrays that were checked before."""
-    return np.array([_class_ap(true[:, k], score[:, k]) for k in range(true.shape[1])], dtype=np.float64)
+    return np.array([_class_ap(true[:, k], score[:, k]) for k in range(true.shape[1])])
 
 
 def macro_average_precision(y_true: ArrayLike, y_score: ArrayLike) -> float:
@@ -175,7 +177,7 @@ def _class_ap(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
     ranked = descending(true, score)
     if ranked is None:
         # scikit-learn gives 0 without positives and 1 without negatives, which says nothing about the model.
-        return float("nan")
+        return math.nan
     _, positive, last = ranked
     hits = np.cumsum(positive)[last]
     precision = hits / (last + 1)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval_harness.metrics.checks import Values, checked_pair
+from eval_harness.metrics.checks import Values, checked_pair, ratio
 from eval_harness.metrics.ranking import evaluable_mean
 from eval_harness.metrics.registry import MACRO_MAE, MAE, Metric
 
@@ -37,9 +37,7 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
 def target_errors(true: Values, predicted: Values) -> NDArray[np.float64]:
     """The mean absolute error of every target, of arrays that were checked before."""
     error, has_target = _absolute_errors(true, predicted)
-    observations = has_target.sum(axis=0)
-    # np.where evaluates both sides: a divisor of at least 1 keeps numpy from warning.
-    return np.where(observations > 0, error.sum(axis=0) / np.maximum(observations, 1), np.nan)
+    return ratio(error.sum(axis=0), has_target.sum(axis=0))
 
 
 def pooled_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -62,7 +60,7 @@ def pooled_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 def pooled_error(true: Values, predicted: Values) -> float:
     """The pooled mean absolute error, of arrays that were checked before."""
     error, has_target = _absolute_errors(true, predicted)
-    return float(error.sum() / has_target.sum()) if has_target.any() else float("nan")
+    return float(error.sum() / has_target.sum()) if has_target.any() else math.nan
 
 
 def mean_mae(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -78,7 +76,7 @@ def _absolute_errors(true: Values, predicted: Values) -> tuple[NDArray[np.float6
     """Absolute errors with 0 where the target is NaN, and the mask of known targets."""
     has_target = ~np.isnan(true)
     # float64 before the difference: of two float32 numbers that are close it has few digits left.
-    error = np.abs(np.where(has_target, true, 0).astype(np.float64) - predicted)
+    error = np.abs(true.astype(np.float64) - predicted)
     return np.where(has_target, error, 0.0), has_target
 
 

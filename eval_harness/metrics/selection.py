@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ecg_hub.errors import InputError
 from eval_harness.metrics.ranking import macro_auroc, macro_auroc_paper
 from eval_harness.metrics.regression import pooled_mae
@@ -68,4 +66,4 @@ def selection_score(targets: Any, outputs: Any, classes: int) -> float:
         return -error
     # The published code takes its own reading here, in which labels without both outcomes weigh too.
     area = float(macro_auroc_paper(targets[:, :classes], outputs[:, :classes]))
-    return -composite(area, error) if np.isfinite(error) else float("nan")
+    return -composite(area, error) if math.isfinite(error) else math.nan

@@ -6,6 +6,7 @@ another; choosing them on the test split would make the numbers optimistic.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,7 +58,7 @@ def choose_thresholds(y_true: ArrayLike, y_score: ArrayLike, by: Criterion = "f1
     if by not in ("f1", "youden"):
         raise InputError(f"Unknown criterion {by!r}; allowed: 'f1', 'youden'.")
     true, score = checked_pair(y_true, y_score, binary=True)
-    return np.array([_best(true[:, k], score[:, k], by) for k in range(true.shape[1])], dtype=np.float64)
+    return np.array([_best(true[:, k], score[:, k], by) for k in range(true.shape[1])])
 
 
 def threshold_metrics(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLike) -> ThresholdMetrics:
@@ -98,7 +99,7 @@ def decided(true: Values, score: Values, thresholds: ArrayLike) -> ThresholdMetr
 def _best(true: NDArray[np.floating], score: NDArray[np.floating], by: Criterion) -> float:
     ranked = descending(true, score)
     if ranked is None:
-        return float("nan")
+        return math.nan
     order, positive, last = ranked
     hits, called = np.cumsum(positive)[last], last + 1
     positives, negatives = hits[-1], order.size - hits[-1]

@@ -123,7 +123,7 @@ def micro_auroc_replicates(y_true: ArrayLike, y_score: ArrayLike, counts: NDArra
     Arguments and errors as `auroc_replicates`.
     """
     true, score = checked_pair(y_true, y_score, binary=True)
-    chunks = _chunks(counts, true.shape[0], wide=_is_wide(counts, entries=true.shape[1]))
+    chunks = _chunks(counts, true.shape[0], entries=true.shape[1])
     entry_record = np.repeat(np.arange(true.shape[0]), true.shape[1])
     areas, _ = _class_replicates(true.ravel(), score.ravel(), entry_record, chunks, with_precision=False)
     return areas
@@ -144,7 +144,7 @@ def mae_replicates(
     true, predicted = checked_pair(y_true, y_pred, binary=False)
     _check_counts(counts, true.shape[0])
     has_target = ~np.isnan(true)
-    error = np.where(has_target, np.abs(np.where(has_target, true, 0).astype(np.float64) - predicted), 0.0)
+    error = np.where(has_target, np.abs(true.astype(np.float64) - predicted), 0.0)
     # Side by side, so that one pass over the counts gives both sums.
     table = np.concatenate([error, has_target], axis=1)
     sums = np.concatenate([piece.T.astype(np.float64) @ table for piece in _pieces(counts)])
@@ -156,7 +156,7 @@ def class_replicates(
     true: Values, score: Values, counts: NDArray[np.uint16], with_precision: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The AUROC and, where asked for, the average precision of every class, of arrays that were checked before."""
-    chunks = _chunks(counts, true.shape[0], wide=_is_wide(counts))
+    chunks = _chunks(counts, true.shape[0])
     shape = (counts.shape[1], true.shape[1])
     areas, precisions = np.empty(shape), np.empty(shape)
     records = np.arange(true.shape[0])
@@ -173,7 +173,8 @@ def _class_replicates(
     with_precision: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     resamples = sum(chunk.shape[1] for chunk in chunks)
-    areas, precisions = np.full(resamples, np.nan), np.full(resamples, np.nan)
+    areas = np.full(resamples, np.nan)
+    precisions = areas.copy()
     has_target = ~np.isnan(true)
     positive = true[has_target] == 1
     if not positive.any() or positive.all():
@@ -192,15 +193,12 @@ def _class_replicates(
     return areas, precisions
 
 
-def _is_wide(counts: NDArray[np.uint16], entries: int = 1) -> bool:
-    """Whether a replicate's total weight (times the entries per record) leaves 16 bits."""
-    heaviest = max((int(piece.sum(axis=0, dtype=np.int64).max()) for piece in _pieces(counts)), default=0)
-    return heaviest * entries >= ranking.NARROW_LIMIT
-
-
-def _chunks(counts: NDArray[np.uint16], records: int, wide: bool) -> list[ranking.Counts]:
+def _chunks(counts: NDArray[np.uint16], records: int, entries: int = 1) -> list[ranking.Counts]:
+    """The counts in pieces, 32 bit wide where a replicate's weight times the entries per record leaves 16."""
     _check_counts(counts, records)
-    return [np.ascontiguousarray(piece, dtype=np.uint32 if wide else np.uint16) for piece in _pieces(counts)]
+    heaviest = max(int(piece.sum(axis=0).max()) for piece in _pieces(counts))
+    dtype = np.uint32 if heaviest * entries >= ranking.NARROW_LIMIT else np.uint16
+    return [np.ascontiguousarray(piece, dtype=dtype) for piece in _pieces(counts)]
 
 
 def _pieces(counts: NDArray[np.uint16]) -> Iterator[NDArray[np.uint16]]:

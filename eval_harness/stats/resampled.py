@@ -10,6 +10,7 @@ outcomes on the test split and, in each replicate, the mean over those of them t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,7 @@ def interval(
     tail = (1 - confidence) / 2
     undefined = np.isnan(replicates)
     if np.isnan(point) or replicates.size == 0 or undefined.mean() > (0 if paper else tail):
-        return Interval(point, float("nan"), float("nan"))
+        return Interval(point, math.nan, math.nan)
     values = replicates[~undefined]
     if paper:
         # The published code keeps its replicates in float32, and the percentiles show it.
@@ -115,10 +116,8 @@ def macro(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
     evaluable = ~np.isnan(resampled.point)
     replicates = resampled.replicates[:, evaluable]
     present = ~np.isnan(replicates)
-    number = present.sum(axis=1)
     sums = np.where(present, replicates, 0.0).sum(axis=1)
-    means = np.divide(sums, number, out=np.full(number.shape, np.nan), where=number > 0)
-    return evaluable_mean(resampled.point), means
+    return evaluable_mean(resampled.point), ratio(sums, present.sum(axis=1))
 
 
 def macro_paper(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
@@ -132,7 +131,7 @@ def macro_paper(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
         (0.9, [0.8, nan])
     """
     if resampled.point.size == 0:
-        return float("nan"), np.full(resampled.replicates.shape[0], np.nan)
+        return math.nan, np.full(resampled.replicates.shape[0], np.nan)
     return paper_mean(resampled.point), np.where(np.isnan(resampled.replicates), 0.5, resampled.replicates).mean(axis=1)
 
 
@@ -190,7 +189,7 @@ def resample_decisions(
 
 def _weighted_sums(parts: list[NDArray[np.bool_]], counts: Counts) -> list[NDArray[np.float64]]:
     """Weighted sums of several 0/1 tables (records, classes), each (resamples, classes), exact."""
-    dtype = np.float32 if int(counts.sum(axis=0, dtype=np.int64).max(initial=0)) <= EXACT_FLOAT32 else np.float64
+    dtype = np.float32 if counts.sum(axis=0).max(initial=0) <= EXACT_FLOAT32 else np.float64
     table: NDArray[Any] = np.concatenate(parts, axis=1).astype(dtype)
     weights: NDArray[Any] = np.ascontiguousarray(counts.T, dtype=dtype)
     return np.split((weights @ table).astype(np.float64), len(parts), axis=1)

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from eval_harness.metrics.checks import ratio
+
 Counts = NDArray[np.unsignedinteger[Any]]  # uint16, or uint32 where sums need it
 NARROW_LIMIT = 2**16  # total weight of a replicate from which 16-bit sums could overflow
 
@@ -29,7 +31,7 @@ class RankedClass:
 
     negatives: csr_array  # (groups + 1, records): negatives up to and including a group since the one before; the rest
     positives: csr_array  # (groups, records)
-    tied: csr_array | None  # (groups with ties, records): negatives that share the score of the group's positives
+    tied: csr_array  # (groups with ties, records): negatives that share the score of the group's positives
     tied_groups: NDArray[np.intp]
     blocks: int
     size: int
@@ -41,15 +43,15 @@ class WeightedRanking:
 
     hits: Counts  # weight of the positives of each group
     alarms: Counts  # weight of the negatives with a score at least the group's
-    ties: NDArray[np.unsignedinteger] | None  # twice the tie correction, (replicates,)
+    ties: NDArray[np.unsignedinteger]  # twice the tie correction, (replicates,)
     remaining: Counts  # weight of the negatives below every positive, (replicates,)
 
 
 def rank_class(
     positive: NDArray[np.bool_], score: NDArray[np.floating], records: NDArray[np.intp], total: int, wide: bool
 ) -> RankedClass:
-    """Sort one class and build its bags."""
-    order = np.argsort(-score, kind="stable")
+    """Sort one class, which holds a positive at least, and build its bags."""
+    order = np.argsort(-score)  # equal scores in any order: they share a bag
     positive, score, records = positive[order], score[order], records[order]
     starts = np.append(0, np.flatnonzero(np.diff(score)) + 1)
     ends = np.append(starts[1:], score.size)
@@ -57,7 +59,7 @@ def rank_class(
     holds_positive = hits[ends] > hits[starts]
     starts, ends = starts[holds_positive], ends[holds_positive]
     groups = starts.size
-    size = max(1, math.isqrt(groups))
+    size = math.isqrt(groups)
     blocks = -(-groups // size)
     padding = blocks * size - groups
 
@@ -87,11 +89,9 @@ def weigh(ranked: RankedClass, counts: Counts) -> WeightedRanking:
     bags = ranked.negatives @ counts
     hits = ranked.positives @ counts
     alarms = _running(bags[:-1].reshape(ranked.blocks, ranked.size, replicates)).reshape(-1, replicates)
-    ties = None
-    if ranked.tied is not None:
-        accumulator = _accumulator(counts)
-        products = np.multiply(ranked.tied @ counts, hits[ranked.tied_groups], dtype=accumulator)
-        ties = products.sum(axis=0, dtype=accumulator)
+    accumulator = _accumulator(counts)
+    products = np.multiply(ranked.tied @ counts, hits[ranked.tied_groups], dtype=accumulator)
+    ties = products.sum(axis=0, dtype=accumulator)
     return WeightedRanking(hits=hits, alarms=alarms, ties=ties, remaining=bags[-1])
 
 
@@ -102,12 +102,10 @@ def weighted_auroc(ranking: WeightedRanking) -> NDArray[np.float64]:
     """
     accumulator = _accumulator(ranking.hits)
     positives = ranking.hits.sum(axis=0, dtype=accumulator)
-    negatives = ranking.alarms[-1].astype(accumulator) + ranking.remaining
+    negatives = ranking.alarms[-1] + ranking.remaining
     inversions = 2 * np.multiply(ranking.hits, ranking.alarms, dtype=accumulator).sum(axis=0, dtype=accumulator)
-    if ranking.ties is not None:
-        inversions -= ranking.ties
     pairs = 2 * positives * negatives
-    return np.divide(pairs - inversions, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
+    return ratio(pairs - (inversions - ranking.ties), pairs)
 
 
 def weighted_average_precision(ranking: WeightedRanking) -> NDArray[np.float64]:
@@ -115,15 +113,12 @@ def weighted_average_precision(ranking: WeightedRanking) -> NDArray[np.float64]:
 
     AP = sum over groups of hits x (hits so far / (hits + alarms so far)) / W+.
     """
-    accumulator = _accumulator(ranking.hits)
     hits = np.cumsum(ranking.hits, axis=0, dtype=ranking.hits.dtype)
     called = np.maximum(hits + ranking.alarms, 1)  # nothing called yet: no hits either, so 1 only avoids 0 / 0
-    terms = np.divide(hits, called, dtype=np.float64)
+    terms = hits / called
     terms *= ranking.hits
-    positives = hits[-1].astype(accumulator)
-    negatives = ranking.alarms[-1].astype(accumulator) + ranking.remaining
-    evaluable = (positives > 0) & (negatives > 0)
-    return np.divide(terms.sum(axis=0), positives, out=np.full(positives.shape, np.nan), where=evaluable)
+    negatives = ranking.alarms[-1] + ranking.remaining
+    return ratio(terms.sum(axis=0), np.where(negatives > 0, hits[-1], 0))
 
 
 def _accumulator(counts: Counts) -> type[np.uint32] | type[np.uint64]:
@@ -148,11 +143,9 @@ def _tied_bags(
     ends: NDArray[np.intp],
     total: int,
     dtype: type[np.unsignedinteger],
-) -> csr_array | None:
-    if starts.size == 0:
-        return None
+) -> csr_array:
     pieces = [records[start:end] for start, end in zip(starts, ends, strict=True)]
-    return _bags(np.concatenate(pieces), np.cumsum(ends - starts), total, dtype)
+    return _bags(np.concatenate([records[:0], *pieces]), np.cumsum(ends - starts), total, dtype)
 
 
 def _running(bags: Counts) -> Counts:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from ecg_hub.errors import InputError
-from eval_harness.metrics.ranking import average_precision, macro_average_precision
+from eval_harness.metrics.ranking import average_precision, descending, macro_average_precision
 from tests.support.scores import scored
 
 
@@ -39,3 +39,12 @@ def test_bad_input_is_refused() -> None:
         average_precision(np.zeros((1, 1)), np.array([[np.nan]]))
     with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
         average_precision(np.array([[0.5]]), np.zeros((1, 1)))
+
+
+def test_tied_records_stay_in_their_order() -> None:
+    ranked = descending(np.arange(100) % 2.0, np.repeat([0.1, 0.9], 50))
+    assert ranked is not None
+    order, positive, last = ranked
+    assert order.tolist() == [*range(50, 100), *range(50)]
+    assert positive.tolist() == [False, True] * 50
+    assert last.tolist() == [49, 99]
