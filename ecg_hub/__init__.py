@@ -165,7 +165,7 @@ def load_dataset(
         >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-cpc-tiny")
         >>> model = AutoModel.from_pretrained("random:ecg-cpc-tiny")
         >>> model(**extractor(train[0], return_tensors="pt")).pooler_output.shape
-        torch.Size([1, 16])
+        torch.Size([1, 32])
         >>> train.map(extractor, batched=True, batch_size=32).column_names[-2:]
         ['input_values', 'record_index']
         >>> folder.cleanup()

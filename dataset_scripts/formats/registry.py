@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from dataset_scripts.custom.description import Description
 from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError, InputError
-from ecg_hub.input.amplitude import not_millivolt
-from ecg_hub.input.samples import to_millivolt
+from ecg_hub.input.amplitude import stored_not_millivolt
 
 BARE_FORMATS = ("csv", "parquet")
 """Formats whose files state neither unit nor sampling rate."""
@@ -62,8 +61,7 @@ def read_signal(path: Path, about: Description) -> Signal:
     """Read one signal file, and refuse one that cannot be in the unit that it, or its description, states."""
     form = format_of(path, about)
     signal = _read(path, form, about)
-    reason = not_millivolt(to_millivolt(signal.samples, signal.gain_uv, signal.baseline).T)
-    if reason:
+    if reason := stored_not_millivolt(signal):
         stated = f"The description says unit: {about.unit}; say" if form in BARE_FORMATS else _CORRECT_FILE
         raise DataError(f"{path.name}: {reason} {stated} unit: uV if the samples are in microvolts")
     return signal

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import DataError, InputError, unknown_name
-from ecg_hub.input.amplitude import not_millivolt
+from ecg_hub.input.amplitude import lead_spans, not_millivolt
 from ecg_hub.input.wfdb import load_wfdb, physical_values, read_header
 from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_leads, plan_leads
 
@@ -133,9 +133,10 @@ def canonical_record(
         raise InputError(_missing_text(zeroed, recording.lead_names, "zscore" in units.values()))
     signal = _fill(recording.values, plan, units)
     _settle_samples(signal, needed, nan)
-    if "zscore" not in units.values() and (reason := not_millivolt(signal)):
+    spans = lead_spans(signal)
+    if "zscore" not in units.values() and (reason := not_millivolt(signal, spans)):
         raise InputError(f"{reason} {recording.remedy}")
-    flat = tuple(lead for lead in needed if lead not in zeroed and np.ptp(signal[LEADS.index(lead)]) == 0)
+    flat = tuple(lead for lead in needed if lead not in zeroed and spans[LEADS.index(lead)] == 0)
     return CanonicalRecord(signal, flat, zeroed)
 
 
