@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, List, Value, concatenate_datasets
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    DatasetInfo,
+    Features,
+    List,
+    ReadInstruction,
+    Value,
+    concatenate_datasets,
+)
 
 from dataset_scripts import catalog
 from dataset_scripts.core.builder import ECGBuilder
@@ -22,11 +34,13 @@ from dataset_scripts.core.fingerprint import content_fingerprint, store_fingerpr
 from dataset_scripts.core.labels import canonical_sha256, encode, fold_sha256, vocabulary
 from dataset_scripts.core.report import check_unreadable, read_report
 from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
-from ecg_hub.errors import DataError, InputError, did_you_mean
-from ecg_hub.names import home
+from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
+from ecg_hub.names import data_root, home
 from ecg_hub.renamed import renamed_argument
 
 MOCK_FILE = "mock.json"
+MOCK_PREFIX = "mock/"
+MOCK_RECORDS = 1000
 DERIVED_FOLDER = "derived"
 """Beside the record stores of a dataset: what its label layer derives from large tables and keeps."""
 
@@ -75,26 +89,54 @@ class Prepared:
 
 
 @renamed_argument("max_loss", "max_unreadable")
-def load_dataset(name: PathLike, data_dir: PathLike | None = None, **options: Any) -> DatasetDict:
-    """Return train, validation and test of a dataset; options and errors as in `prepare`.
+def load_dataset(
+    name: PathLike,
+    data_dir: PathLike | None = None,
+    *,
+    split: Any = None,
+    mock: bool | int = False,
+    **options: Any,
+) -> Any:
+    """Return train, validation and test of a dataset, or what `split` asks for; further options as in `prepare`.
+
+    Args:
+        name: as in `prepare`, or "mock/" and the name of a registered dataset.
+        data_dir: as in `prepare`.
+        split: None for a DatasetDict of all; "train", "test[:10%]", "train+validation", "all" for a Dataset, a list of
+            these for a list, as `datasets.load_dataset` has it.
+        mock: take simulated records, as "mock/NAME" does; a number says how many. They are written once, to the cache.
+        options: `cache_dir`, `sampling_rate`, `min_count` and so on.
+
+    Raises:
+        UnknownNameError: no such dataset, split or option.
+        InputError: a value that does not fit.
+        DataError: the folder or a needed file is missing, a table is damaged, or too many records are.
 
     Example:
         >>> import tempfile
-        >>> from dataset_scripts import mock
         >>> folder = tempfile.TemporaryDirectory()
-        >>> raw = mock.write("ptb-xl", Path(folder.name) / "ptb-xl", records=40)
-        >>> splits = load_dataset("ptb-xl", raw, cache_dir=folder.name)
+        >>> splits = load_dataset("ptb-xl", mock=40, cache_dir=folder.name)
         >>> {name: len(split) for name, split in splits.items()}
         {'train': 38, 'validation': 1, 'test': 1}
-        >>> splits["train"].column_names[:4]
-        ['record_id', 'patient_id', 'signal', 'gain_uv']
+        >>> train = load_dataset("mock/ptb-xl", split="train[:50%]", mock=40, cache_dir=folder.name)
+        >>> len(train), train.column_names[:4]
+        (19, ['record_id', 'patient_id', 'signal', 'gain_uv'])
         >>> load_dataset("ptb-xl", folder.name)  # no archive of the dataset
         Traceback (most recent call last):
             ...
         ecg_hub.errors.DataError: '...' lacks ptbxl_database.csv, scp_statements.csv, records500. ...
+        >>> load_dataset("ptb-xl", splits="train")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown argument of load_dataset 'splits'. Did you mean 'split'? Known: ...
         >>> folder.cleanup()
     """
-    return prepare(name, data_dir, **options).splits
+    name, mock = _mock_name(name, data_dir, mock)
+    _check_keywords(name, options)
+    if mock:
+        data_dir = _mock_folder(name, data_dir, mock, options.get("cache_dir"))
+    splits = prepare(name, data_dir, **options).splits
+    return splits if split is None else _chosen(splits, split)
 
 
 @renamed_argument("max_loss", "max_unreadable")
@@ -113,7 +155,8 @@ def prepare(
 
     Args:
         name: a registered dataset, e.g. "ptb-xl", or the path of the YAML file that describes a user's own archive.
-        data_dir: its raw folder; may be left out for an archive whose description names it.
+        data_dir: its raw folder; None takes $ECG_DATA_ROOT/NAME, without that variable $ECG_HUB_HOME/data/NAME, and for
+            a user's own archive the folder that its description names.
         cache_dir: where stores are kept; default `$ECG_HUB_HOME/datasets`, else the user's cache folder.
         sampling_rate: Hz, where the raw data come at several; default the published one.
         min_count: labels with fewer occurrences are dropped; default what the raw folder's mock.json says, else the
@@ -131,6 +174,8 @@ def prepare(
     rate = dataset.check_rate(sampling_rate)
     given = thresholds if min_count is None else {**thresholds, "min_count": min_count}
     _check_options(dataset, given, max_unreadable, num_proc)
+    if data_dir is None and not catalog.is_path(name):
+        data_dir = data_root() / dataset.name
     folder = dataset.check_folder(data_dir, rate)
     mock = read_mock(folder, dataset)
     # Later ones win: what was published, what suits a mock tree of that size, what the user asks for.
@@ -146,6 +191,53 @@ def prepare(
     work = builder.store.parents[1] / DERIVED_FOLDER
     table = dataset.full_label_table(_metadata(store, report), folder, in_force, work)
     return _join(builder, store, report, table, in_force, mock)
+
+
+def _mock_name(name: PathLike, data_dir: PathLike | None, mock: bool | int) -> tuple[PathLike, bool | int]:
+    """Return the name without "mock/", and whether or how many simulated records are asked for."""
+    if isinstance(name, str) and name.startswith(MOCK_PREFIX):
+        return name.removeprefix(MOCK_PREFIX), mock or True
+    asked = data_dir is None and os.environ.get("ECG_DATA_ROOT") == "mock" and not catalog.is_path(name)
+    return name, mock or asked
+
+
+def _mock_folder(name: PathLike, data_dir: PathLike | None, mock: bool | int, cache_dir: PathLike | None) -> Path:
+    """Return the folder of simulated records, written on first use: the same that `ecg-hub data prepare --mock` has."""
+    from dataset_scripts.mock import mock_root
+
+    if data_dir is not None:
+        raise InputError(f"mock={mock!r} and data_dir={os.fspath(data_dir)!r} were given: leave one of the two out.")
+    if catalog.is_path(name):
+        raise InputError(f"There are no simulated records of {os.fspath(name)!r}, only of the published datasets.")
+    dataset = catalog.get(name).name
+    records = MOCK_RECORDS if mock is True else mock
+    return mock_root(home() if cache_dir is None else cache_dir, dataset, records) / dataset
+
+
+def _check_keywords(name: PathLike, options: Mapping[str, Any]) -> None:
+    """Refuse a keyword that neither `load_dataset` nor the dataset's label layer has."""
+    known = {*inspect.signature(load_dataset).parameters, *inspect.signature(prepare).parameters}
+    known -= {"options", "thresholds"}
+    if options.keys() <= known:
+        return
+    dataset = catalog.get(name)
+    for keyword in options:
+        if keyword not in known | set(dataset.thresholds):
+            raise unknown_name("argument of load_dataset", keyword, {*known, *dataset.thresholds})
+
+
+def _chosen(splits: DatasetDict, wanted: Any) -> Any:
+    """Return what `split=` asks for, in the words of `datasets.load_dataset`."""
+    if isinstance(wanted, (list, tuple)):
+        return [_chosen(splits, one) for one in wanted]
+    text = "+".join(splits) if str(wanted) == "all" else str(wanted)
+    try:
+        cuts = ReadInstruction.from_spec(text).to_absolute({name: len(part) for name, part in splits.items()})
+    except (ValueError, AssertionError):  # datasets has both, and names no way out
+        remedy = "Parts are written 'test[:10%]', sums 'train+validation'."
+        raise unknown_name("split", str(wanted), [*splits, "all"], remedy) from None
+    parts = [splits[cut.splitname].select(range(cut.from_, cut.to)) for cut in cuts]
+    return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
 
 
 def default_cache(cache_dir: PathLike | None) -> Path:
@@ -215,7 +307,9 @@ def _join(
         stored.append(dataclasses.asdict(builder.dataset.repair))
     print_ = content_fingerprint([*stored, dict(in_force), names, hashes, split.tolist(), _digest(table)])
     # Beside the store and not in it: other thresholds give other labels for the same signals on the disk.
-    full = concatenate_datasets([store, label_dataset(table, split, names, encoded, print_)], axis=1)
+    repair = builder.dataset.repair
+    labels = label_dataset(table, split, names, encoded, print_, None if repair is None else repair.clip_mv)
+    full = concatenate_datasets([store, labels], axis=1)
     full.info.dataset_name = builder.dataset.name  # tells SignalReader which repair the dataset declares
     copy = Copy(
         version=builder.version(),
@@ -251,8 +345,12 @@ def label_dataset(
     names: Mapping[str, Sequence[str]],
     encoded: Mapping[str, Sequence[Sequence[int]]],
     fingerprint: str,
+    clip_mv: float | None = None,
 ) -> Dataset:
-    """Return the label table as a dataset: fold, split, label columns as lists of ClassLabel, and targets."""
+    """Return the label table as a dataset: fold, split, label columns as lists of ClassLabel, and targets.
+
+    With `clip_mv` also that, in every row: a row is then read as the dataset's repair has it, wherever it goes.
+    """
     columns: dict[str, Any] = {"fold": Value("int32"), "split": Value("string")}
     arrays = [pa.array(np.asarray(table.fold), pa.int32()), pa.array(split.tolist(), pa.string())]
     for column, vocabulary_ in names.items():
@@ -262,6 +360,9 @@ def label_dataset(
         values = np.ascontiguousarray(table.targets[1], dtype=np.float32)
         columns["targets"] = List(Value("float32"), length=values.shape[1])
         arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1]))
+    if clip_mv is not None:
+        columns["clip_mv"] = Value("float32")
+        arrays.append(pa.array(np.full(len(split), clip_mv, dtype=np.float32)))
     features = Features(columns)
     content = pa.Table.from_arrays(arrays, schema=features.arrow_schema)
     # `datasets` names the caches of `map` and `filter` by this fingerprint: other labels, other caches.

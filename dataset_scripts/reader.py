@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ecg_hub.errors import InputError
-from ecg_hub.input.samples import MISSING, Repair
+from ecg_hub.input.samples import Repair, to_millivolt
 from ecg_hub.leads import LEADS
 
 if TYPE_CHECKING:
@@ -147,28 +147,6 @@ def _declared_repair(split: Dataset) -> Repair | None:
 
     known = datasets().get(split.info.dataset_name or "")
     return known.repair if known is not None else None
-
-
-def to_millivolt(raw: np.ndarray, gain_uv: np.ndarray, baseline: np.ndarray) -> np.ndarray:
-    """Convert with one rounding where gain and baseline are whole: multiply by microvolt, then divide by 1000.
-
-    Example:
-        >>> raw = np.array([[200, MISSING]], np.int16)
-        >>> to_millivolt(raw, np.array([[4.88]], np.float32), np.array([[0]], np.int32)).round(3)
-        array([[0.976,   nan]], dtype=float32)
-    """
-    out = raw.astype(np.float32)
-    if baseline.any():
-        out -= baseline.astype(np.float32)
-    # Skipped where it changes nothing: this runs for every window of every epoch.
-    if (gain_uv != 1.0).any():
-        out *= gain_uv
-    # Division: 0.001 is no exact float, so multiplying by it would round a second time.
-    out /= np.float32(1000.0)
-    absent = raw == MISSING
-    if absent.any():
-        out[absent] = np.nan
-    return out
 
 
 def _locate(column: pa.ChunkedArray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:

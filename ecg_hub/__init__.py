@@ -129,29 +129,46 @@ def load_dataset(
     cache_dir: str | _os.PathLike[str] | None = None,
     min_count: int | None = None,
     max_unreadable: float = 0.01,
+    *,
+    split: _Any = None,
+    mock: bool | int = False,
     **thresholds: _Any,
 ) -> _Any:
     """Load a dataset from the folder of its published files.
 
     Args:
-        name: dataset, for example "ptb-xl"; `ecg-eval ls datasets` lists them. Or the path of the YAML file that
-            describes an archive of your own.
-        data_dir: the dataset's folder; a description names its own.
+        name: dataset, for example "ptb-xl"; `ecg-eval ls datasets` lists them. "mock/ptb-xl" takes simulated records.
+            Or the path of the YAML file that describes an archive of your own.
+        data_dir: the dataset's folder; None takes $ECG_DATA_ROOT/NAME, without that variable $ECG_HUB_HOME/data/NAME,
+            where `ecg-hub data prepare NAME --download` puts it. A description names its own.
         cache_dir: where the record store is written; None is the default cache.
         min_count: labels with fewer occurrences are dropped; None is the published 10, or what a mock tree brings.
         max_unreadable: share of unreadable records that is tolerated.
-        **thresholds: further thresholds of the dataset's label rules.
+        split: "train", "test[:10%]", "train+validation", "all", or a list of these, as `datasets.load_dataset` has it.
+        mock: take simulated records, as "mock/NAME" does; a number says how many.
+        **thresholds: `sampling_rate`, `num_proc`, and further thresholds of the dataset's label rules.
 
     Returns:
-        A DatasetDict with train, validation and test. A signal is (samples, 12) int16, of which (signal - baseline) *
-        gain_uv are microvolts; -32768 is a missing sample.
+        A DatasetDict with train, validation and test; with `split` a Dataset. A signal is (samples, 12) int16, of which
+        (signal - baseline) * gain_uv are microvolts; -32768 is a missing sample. A feature extractor takes its rows.
 
     Raises:
-        UnknownNameError: no such dataset.
-        InputError: a threshold that the dataset does not have.
+        UnknownNameError: no such dataset, split or argument.
+        InputError: a value that does not fit.
         DataError: the folder or a needed file is missing, a table is damaged, or too many records are.
 
     Example:
+        >>> import tempfile
+        >>> from ecg_hub import AutoFeatureExtractor, AutoModel
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> train = load_dataset("mock/ptb-xl", split="train", mock=40, cache_dir=folder.name)
+        >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-cpc-tiny")
+        >>> model = AutoModel.from_pretrained("random:ecg-cpc-tiny")
+        >>> model(**extractor(train[0], return_tensors="pt")).pooler_output.shape
+        torch.Size([1, 32])
+        >>> train.map(extractor, batched=True, batch_size=32).column_names[-2:]
+        ['input_values', 'record_index']
+        >>> folder.cleanup()
         >>> load_dataset("ptbxl")
         Traceback (most recent call last):
             ...
@@ -160,7 +177,14 @@ def load_dataset(
     # By name: data stand on models, so no import statement may point the other way.
     load = _import_module("dataset_scripts.load").load_dataset
     return load(
-        name, data_dir=data_dir, cache_dir=cache_dir, min_count=min_count, max_unreadable=max_unreadable, **thresholds
+        name,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        min_count=min_count,
+        max_unreadable=max_unreadable,
+        split=split,
+        mock=mock,
+        **thresholds,
     )
 
 

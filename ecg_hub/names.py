@@ -63,6 +63,12 @@ def home() -> Path:
     return user_cache_path("ecg_hub", appauthor=False)
 
 
+def data_root() -> Path:
+    """Return the folder that holds one folder of raw files per dataset: $ECG_DATA_ROOT, else `data` in `home()`."""
+    configured = os.environ.get("ECG_DATA_ROOT")
+    return Path(configured).expanduser() if configured else home() / "data"
+
+
 def model_folder(alias: str, root: Path | None = None) -> Path:
     """Return where `ecg-hub convert` and `ecg-hub pull` put a model; `root` stands in for $ECG_HUB_HOME."""
     return (root or home()) / "models" / alias

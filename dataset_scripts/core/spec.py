@@ -281,6 +281,13 @@ class ECGDataset(ABC):
         """The published sampling rate in Hz."""
         return self.sampling_rates[0]
 
+    @property
+    def remedy(self) -> str:
+        """What to do without its raw files, in a sentence or two."""
+        fetch = self.access == "open" and self.sources
+        command = f"`ecg-hub data prepare {self.name} --download` does that; " if fetch else ""
+        return f"Get {self.title} from {self.page}. {command}mock=True (--mock) takes simulated records instead."
+
     def check_rate(self, sampling_rate: int | None) -> int:
         """Return the sampling rate to use; None means the published one."""
         rate = self.sampling_rate if sampling_rate is None else sampling_rate
@@ -291,16 +298,15 @@ class ECGDataset(ABC):
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
         """Return the raw folder after checking that what is needed is there."""
-        source = f"Get {self.title} from {self.page}"
         if data_dir is None:
-            raise DataError(f"No folder given for {self.name!r}: pass data_dir. {source}.")
+            raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.remedy}")
         folder = Path(data_dir).expanduser()
         if not folder.is_dir():
-            raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {source}.")
+            raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.remedy}")
         needed = [*self.table_files, *self.signal_folders(sampling_rate)]
         missing = [name for name in needed if not (folder / name).exists()]
         if missing:
-            raise DataError(f"{str(folder)!r} lacks {', '.join(missing)}. {source}.")
+            raise DataError(f"{str(folder)!r} lacks {', '.join(missing)}. {self.remedy}")
         return folder
 
     def label_title(self, column: str, label: str) -> str:

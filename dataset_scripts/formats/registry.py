@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dataset_scripts.custom.description import Description
 from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.amplitude import stored_not_millivolt
 
 BARE_FORMATS = ("csv", "parquet")
 """Formats whose files state neither unit nor sampling rate."""
@@ -28,6 +29,7 @@ ENDINGS = {
 }
 """Ending of a signal file (a WFDB record is found by its header) -> its format."""
 
+_CORRECT_FILE = "Correct gain and unit in the file, or write its samples as CSV and describe them with"
 _BESIDE = {"wfdb": (".dat", ".mat")}
 
 
@@ -56,8 +58,16 @@ def format_of(path: Path, about: Description) -> str:
 
 
 def read_signal(path: Path, about: Description) -> Signal:
-    """Read one signal file."""
+    """Read one signal file, and refuse one that cannot be in the unit that it, or its description, states."""
     form = format_of(path, about)
+    signal = _read(path, form, about)
+    if reason := stored_not_millivolt(signal):
+        stated = f"The description says unit: {about.unit}; say" if form in BARE_FORMATS else _CORRECT_FILE
+        raise DataError(f"{path.name}: {reason} {stated} unit: uV if the samples are in microvolts")
+    return signal
+
+
+def _read(path: Path, form: str, about: Description) -> Signal:
     try:
         # Each reader is imported where it is used: every format needs a package of its own, and none is compulsory.
         if form == "wfdb":

@@ -20,8 +20,9 @@ class ECGClassificationPipeline(Pipeline):
     """Scores ECGs with a classifier whose head was trained.
 
     Inputs: the path of a WFDB record, an array (leads, samples), a dict with `signal` and the keys `sampling_rate` in
-    Hz, `lead_names`, `unit` ("mV" if not given), or a list of these. A record is cut into consecutive windows; their
-    probabilities (or regression outputs) are averaged, as the published protocol does (arXiv 2509.25095).
+    Hz, `lead_names`, `unit` ("mV" if not given), a row of `load_dataset`, or a list of these. A record is cut into
+    consecutive windows; their probabilities (or regression outputs) are averaged, as the published protocol does
+    (arXiv 2509.25095).
 
     Raises:
         CheckpointError: the model is an encoder, or its head has random weights.
@@ -85,7 +86,7 @@ class ECGClassificationPipeline(Pipeline):
 
     def preprocess(self, inputs: Any, **prepare: Any) -> dict[str, Any]:
         """Cut and prepare all windows of one ECG."""
-        if isinstance(inputs, dict):
+        if isinstance(inputs, dict) and "gain_uv" not in inputs:  # with it, a row of load_dataset
             unknown = sorted(set(inputs) - set(_INPUT_KEYS))
             if unknown or "signal" not in inputs:
                 raise InputError(f"An ECG as a dict has the keys {', '.join(_INPUT_KEYS)}, not {sorted(inputs)!r}.")

@@ -32,6 +32,7 @@ from ecg_hub.input.recordings import (
     wfdb_recording,
 )
 from ecg_hub.input.resampling import as_rate, resample
+from ecg_hub.input.rows import is_batch, row_recording, rows_of
 from ecg_hub.input.windows import PLACEMENTS, window_length, window_starts
 from ecg_hub.leads import LEADS
 
@@ -176,7 +177,7 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
         unit: str = "mV",
         window: str = "first",
         missing_leads: str = "raise",
-        nan: str = "raise",
+        nan: str | None = None,
         preset: str | None = None,
         seed: int | np.random.Generator | None = None,
         return_tensors: Any = None,
@@ -184,21 +185,24 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
         """Prepare one or many signals.
 
         Args:
-            signals: an array (leads, samples), the path of a WFDB record, or a list of either.
-            sampling_rate: rate of the arrays in Hz. A WFDB record brings its own; one given must agree with it.
+            signals: an array (leads, samples), the path of a WFDB record, a row `ds[0]` of `load_dataset`, or a list
+                of these; or a batch of rows `ds[:8]`, so that `ds.map(extractor, batched=True)` works.
+            sampling_rate: rate of the arrays in Hz. A WFDB record or a row brings its own; one given must agree.
             lead_names: one name per row of the arrays, matched without case; vx, vy, vz are ignored, absent III, aVR,
-                aVL, aVF derived from I and II. A WFDB record brings its own; those given replace them.
-            unit: of the arrays: "mV", "uV", "V", or "zscore", which passes unchanged. WFDB records bring their own.
+                aVL, aVF derived from I and II. A WFDB record brings its own; those given replace them. A row has the
+                twelve.
+            unit: of the arrays: "mV", "uV", "V", or "zscore", which passes unchanged. Records and rows bring their own.
             window: "first", "center", "random" or "all" (consecutive windows; a shorter rest is dropped).
             missing_leads: "raise", or "zero" to feed zeros for leads that are neither there nor derivable.
-            nan: "raise", or "zero" to set NaN samples to 0 as the published protocol does.
+            nan: "raise", or "zero" to set NaN samples to 0 as the published protocol does. If None, "zero" for rows,
+                whose missing samples are marked as such and which a run reads so, and "raise" for everything else.
             preset: the preset to follow; the default preset if None.
             seed: seed or generator for window="random".
             return_tensors: "pt" for torch, "np" or None for numpy.
 
         Returns:
-            `input_values` (windows, leads, samples) float32. For a list of signals the windows of all, concatenated,
-            and `record_index` (windows,) int64, the position of each window's signal in the list. The leads that are
+            `input_values` (windows, leads, samples) float32. For a list or a batch the windows of all, concatenated,
+            and `record_index` (windows,) int64, the position of each window's signal in it. The leads that are
             flat or were set to zero are in the attributes `flat_leads` and `zeroed_leads`, per record.
 
         Raises:
@@ -213,11 +217,22 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
             >>> given = extractor(millivolts * 1000, **call, unit="uV")["input_values"]
             >>> bool(abs(given - expected).max() < 1e-5)  # without `unit` they are 1,000 times too large
             True
+
+            A row of a dataset has everything in it.
+
+            >>> import tempfile
+            >>> from ecg_hub import load_dataset
+            >>> folder = tempfile.TemporaryDirectory()
+            >>> ds = load_dataset("mock/ptb-xl", split="train", mock=40, cache_dir=folder.name)
+            >>> extractor(ds[0])["input_values"].shape, extractor(ds[:8], window="all")["input_values"].shape
+            ((1, 12, 600), (32, 12, 600))
+            >>> folder.cleanup()
         """
         spec = self.spec(preset)
         canonical_unit(unit)
         if window not in PLACEMENTS:
             raise unknown_name("window", str(window), PLACEMENTS)
+        signals = rows_of(signals) if is_batch(signals) else signals
         several = isinstance(signals, (list, tuple))
         items = list(signals) if several else [signals]
         if not items:
@@ -229,7 +244,8 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
         for index, item in enumerate(items):
             with _named(item, index if several else None):
                 recording = _recording(item, sampling_rate, lead_names, unit)
-                records.append(canonical_record(recording, spec.lead_names, missing_leads, nan))
+                on_nan = nan or ("zero" if isinstance(item, Mapping) else "raise")
+                records.append(canonical_record(recording, spec.lead_names, missing_leads, on_nan))
                 cut = self._cut(records[-1].signal, recording.sampling_rate, spec, window, rng)
                 windows.append(self.prepare_windows(cut, recording.sampling_rate, spec.preset))
         data: dict[str, Any] = {"input_values": np.concatenate(windows)}
@@ -338,18 +354,27 @@ def _check_agrees(name: str, given: int | None, allowed: set[int]) -> None:
 
 
 def _recording(item: Any, sampling_rate: Any, lead_names: Sequence[str] | None, unit: str) -> Recording:
-    """Read one signal, array or path, and reconcile what the user said with what a header says."""
-    if not isinstance(item, (str, os.PathLike)):
+    """Read one signal, array, path or row, and reconcile what the user said with what a header or a row says."""
+    row = isinstance(item, Mapping)
+    if not row and not isinstance(item, (str, os.PathLike)):
         return array_recording(item, sampling_rate, lead_names, unit)
+    source = "row of load_dataset" if row else "WFDB record"
     if canonical_unit(unit) != "mV":
-        raise InputError(f"unit={unit!r} was given, but a WFDB record states its own units. Leave `unit` out.")
-    stored = wfdb_recording(item)
+        raise InputError(f"unit={unit!r} was given, but a {source} states its own units. Leave `unit` out.")
+    if row and lead_names is not None:
+        raise InputError(f"lead_names={lead_names!r} was given, but a {source} has the twelve leads. Leave it out.")
+    stored = row_recording(item) if row else wfdb_recording(item)
     # A header may leave its rate out; what it says, no argument overrides.
     rate = sampling_rate if stored.sampling_rate is None else stored.sampling_rate
     if sampling_rate is not None and as_rate(sampling_rate) != as_rate(rate):
-        raise InputError(f"sampling_rate={sampling_rate!r} was given, but the header says {rate!r} Hz. Leave it out.")
+        raise InputError(
+            f"sampling_rate={sampling_rate!r} was given, but the {'row' if row else 'header'} says {rate!r} Hz. "
+            "Leave it out."
+        )
+    if row:
+        return stored
     checked = array_recording(stored.values, rate, stored.lead_names if lead_names is None else lead_names, "mV")
-    return Recording(checked.values, rate, checked.lead_names, stored.units)
+    return Recording(checked.values, rate, checked.lead_names, stored.units, stored.remedy)
 
 
 @contextmanager
@@ -361,6 +386,8 @@ def _named(item: Any, index: int | None) -> Iterator[None]:
         where = f"signals[{index}]: " if index is not None else ""
         if isinstance(item, (str, os.PathLike)) and repr(os.fspath(item)) not in str(error):
             where += f"record {os.fspath(item)!r}: "
+        if isinstance(item, Mapping) and "record_id" in item:
+            where += f"record {str(item['record_id'])!r}: "
         if not where:
             raise
         raise type(error)(f"{where}{error}") from error

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import DataError, InputError, unknown_name
+from ecg_hub.input.amplitude import lead_spans, not_millivolt
 from ecg_hub.input.wfdb import load_wfdb, physical_values, read_header
 from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_leads, plan_leads
 
@@ -24,6 +25,7 @@ UNITS: dict[str, float] = {"mV": 1.0, "uV": 1e-3, "V": 1e3, "zscore": 1.0}
 _UNIT_SPELLINGS = {**{unit.lower(): unit for unit in UNITS}, "µv": "uV", "μv": "uV"}
 _HEADER_SUFFIXES = (".hea", ".dat", ".mat", ".xyz")
 ON_MISSING: tuple[str, ...] = ("raise", "zero")
+WFDB_REMEDY = "Correct gain and unit in its header, or pass its samples as an array with unit='uV'."
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Recording:
         sampling_rate: rate in Hz as given, None if unknown.
         lead_names: one name per row, in any accepted spelling.
         units: one unit per row (a key of UNITS or another spelling of it).
+        remedy: what to do where the values cannot be in millivolts.
     """
 
     values: NDArray[Any]
     sampling_rate: Any
     lead_names: Sequence[str]
     units: Sequence[str]
+    remedy: str = "Convert the signal to millivolts."
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def canonical_unit(unit: str) -> str:
 
 def array_recording(signal: Any, sampling_rate: Any, lead_names: Sequence[str] | None, unit: str) -> Recording:
     """Check an array of the user, (leads, samples), with its rate in Hz, one name per row and one unit for all rows."""
-    values = _real_matrix(signal)
+    values = real_matrix(signal)
     if sampling_rate is None:
         raise InputError("sampling_rate is missing: pass the rate of the signal in Hz, for example sampling_rate=500.")
     if lead_names is None:
@@ -83,7 +87,8 @@ def array_recording(signal: Any, sampling_rate: Any, lead_names: Sequence[str] |
             f"{len(names)} lead names for a signal of shape {values.shape}; a signal is (leads, samples) "
             f"with one name per lead.{transposed}"
         )
-    return Recording(values, sampling_rate, names, [unit] * len(names))
+    remedy = Recording.remedy if canonical_unit(unit) == "uV" else "Pass unit='uV' if the signal is in microvolts."
+    return Recording(values, sampling_rate, names, [unit] * len(names), remedy)
 
 
 def wfdb_recording(path: str | os.PathLike[str]) -> Recording:
@@ -107,7 +112,8 @@ def wfdb_recording(path: str | os.PathLike[str]) -> Recording:
     if record.p_signal is None or not record.sig_name:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {str(header)!r} lists no signal.")
     names = [str(name) for name in record.sig_name]
-    return Recording(record.p_signal.T, _stated_rate(header, record.fs), names, [str(unit) for unit in record.units])
+    units = [str(unit) for unit in record.units]
+    return Recording(record.p_signal.T, _stated_rate(header, record.fs), names, units, WFDB_REMEDY)
 
 
 def canonical_record(
@@ -127,11 +133,15 @@ def canonical_record(
         raise InputError(_missing_text(zeroed, recording.lead_names, "zscore" in units.values()))
     signal = _fill(recording.values, plan, units)
     _settle_samples(signal, needed, nan)
-    flat = tuple(lead for lead in needed if lead not in zeroed and np.ptp(signal[LEADS.index(lead)]) == 0)
+    spans = lead_spans(signal)
+    if "zscore" not in units.values() and (reason := not_millivolt(signal, spans)):
+        raise InputError(f"{reason} {recording.remedy}")
+    flat = tuple(lead for lead in needed if lead not in zeroed and spans[LEADS.index(lead)] == 0)
     return CanonicalRecord(signal, flat, zeroed)
 
 
-def _real_matrix(signal: Any) -> NDArray[Any]:
+def real_matrix(signal: Any) -> NDArray[Any]:
+    """Return an array, tensor or list of lists as matrix of real numbers."""
     if hasattr(signal, "detach"):  # a tensor, known without importing torch
         signal = signal.detach().cpu()
     try:
@@ -162,9 +172,8 @@ def _format_16_recording(path: Path) -> Recording | None:
         return None
     rate = header.sampling_rate
     stated = _stated_rate(path, int(rate) if rate == int(rate) else rate)
-    return Recording(
-        values, stated, [signal.name for signal in header.signals], [signal.unit for signal in header.signals]
-    )
+    names, units = [signal.name for signal in header.signals], [signal.unit for signal in header.signals]
+    return Recording(values, stated, names, units, WFDB_REMEDY)
 
 
 def _record_stem(path: str | os.PathLike[str]) -> Path:

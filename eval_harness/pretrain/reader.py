@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dataset_scripts.reader import to_millivolt
 from ecg_hub.errors import EcgHubError, InputError
+from ecg_hub.input.samples import to_millivolt
 from ecg_hub.utils.workers import end_with_parent
 from eval_harness.pretrain.order import LANES, Batch, Stream, check_batch, divide, lanes_of_process
 from eval_harness.pretrain.record_batch import LEAD_COUNT, Counted, SkippedRecords

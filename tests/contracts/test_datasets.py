@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Array2D, ClassLabel, List, Value
+from datasets import Array2D, ClassLabel, Dataset, List, Value
 
 from dataset_scripts import mock
 from dataset_scripts.catalog import datasets, get
@@ -18,7 +18,11 @@ from dataset_scripts.core.spec import OWN_COLUMNS, SPLITS, ECGDataset
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.reader import SignalReader
 from dataset_scripts.tools.export import write_shards
+from ecg_hub import AutoFeatureExtractor, ECGFeatureExtractor, catalog
 from ecg_hub.errors import DataError
+from ecg_hub.input.samples import MISSING
+from ecg_hub.input.windows import window_length
+from eval_harness.data.windows import RunData, Split, Windows, make_split
 from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.sources import RecordSource, StoreSource
 
@@ -124,6 +128,7 @@ def test_columns_and_types_are_as_designed(dataset: ECGDataset, found: Prepared)
         "split": Value("string"),
         **{name: Value(kind) for name, kind in dataset.metadata_columns.items()},
         **{column: List(ClassLabel(names=found.labels[column])) for column in dataset.label_columns},
+        **({} if dataset.repair is None else {"clip_mv": Value("float32")}),
     }
     assert tuple(found.splits) == SPLITS
     for split in found.splits.values():
@@ -164,6 +169,44 @@ def test_signals_read_as_plausible_millivolts(dataset: ECGDataset, found: Prepar
             assert window.shape == (reader.lengths[index], 12)
             assert np.nanmax(np.abs(window)) < 40
             assert np.nanmax(np.abs(window)) > 0.05
+
+
+def run_input(part: Dataset, extractor: ECGFeatureExtractor, found: Prepared) -> tuple[Split, np.ndarray]:
+    """The windows of all records of a split that a run feeds a model, by the run's own loaders."""
+    width = window_length(extractor.spec().input_seconds, found.sampling_rate)
+    table = {name: list(part[name]) for name in ("record_id", "patient_id", "age", "sex")}
+    split = make_split("test", SignalReader(part), table, np.zeros((len(part), 1), np.float32), width, None)
+    data = RunData(split, split, split, ["label"], 1, found.sampling_rate, "", found.dataset.name, {})
+    batches, _ = Windows(data, extractor).eval_batches(split, batch_size=4)
+    return split, np.concatenate([batch.input_values.numpy() for batch in batches])
+
+
+@pytest.fixture(scope="module")
+def extractors() -> list[ECGFeatureExtractor]:
+    """One for every preset of every registered model; several models share theirs."""
+    found = [AutoFeatureExtractor.from_pretrained(f"random:{alias}-tiny") for alias in catalog.models()]
+    each = [extractor.with_preset(preset) for extractor in found for preset in extractor.presets]
+    return list({str(extractor.presets[extractor.preset]): extractor for extractor in each}.values())
+
+
+def test_rows_feed_every_model_as_a_run_does(
+    dataset: ECGDataset, found: Prepared, extractors: list[ECGFeatureExtractor]
+) -> None:
+    part = found.splits["train"]
+    gaps = [row for row in range(len(part)) if (SignalReader(part).raw(row) == MISSING).any()]
+    part = part.select([*gaps[:2], *(row for row in range(4) if row not in gaps[:2])])
+    assert len(gaps) > 0 or dataset.repair is None
+    plain, arrays = part, part.with_format("numpy")
+    for extractor in extractors:
+        split, expected = run_input(part, extractor, found)
+        rows = [int(row) for row in split.rows]
+        assert len(expected) >= len(rows) > 2
+        one_by_one = [extractor(plain[row], window="all")["input_values"] for row in rows]
+        np.testing.assert_allclose(np.concatenate(one_by_one), expected, rtol=0, atol=1e-6)
+        batch = extractor(arrays.select(rows)[:], window="all")
+        np.testing.assert_array_equal(batch["input_values"], np.concatenate(one_by_one))
+        counts = [len(windows) for windows in one_by_one]
+        assert batch["record_index"].tolist() == np.repeat(np.arange(len(rows)), counts).tolist()
 
 
 def test_labels_are_counted_and_encoded(dataset: ECGDataset, found: Prepared) -> None:

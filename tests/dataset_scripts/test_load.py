@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from datasets import ClassLabel, DatasetDict, List
@@ -88,6 +89,71 @@ def test_load_dataset_returns_the_splits(mock_ptb_xl: Path, cache: Path, prepare
     splits = load_dataset("ptb-xl", mock_ptb_xl, cache_dir=cache)
     assert isinstance(splits, DatasetDict)
     assert splits["test"]["record_id"] == prepared.splits["test"]["record_id"]
+
+
+@pytest.mark.parametrize("load", [load_dataset, ecg_hub.load_dataset])
+def test_one_split_parts_and_sums_are_asked_for_as_in_datasets(
+    mock_ptb_xl: Path, cache: Path, prepared: Prepared, load: Any
+) -> None:
+    ids = {name: list(part["record_id"]) for name, part in prepared.splits.items()}
+
+    def loaded(split: Any) -> Any:
+        return load("ptb-xl", mock_ptb_xl, cache_dir=cache, split=split)
+
+    assert list(loaded("train")["record_id"]) == ids["train"]
+    assert list(loaded(datasets.Split.TEST)["record_id"]) == ids["test"]
+    assert list(loaded("train[2:5]")["record_id"]) == ids["train"][2:5]
+    half = round(len(ids["train"]) / 2)
+    assert list(loaded("test+train[:50%]")["record_id"]) == ids["test"] + ids["train"][:half]
+    assert list(loaded("all")["record_id"]) == [name for part in ids.values() for name in part]
+    one, other = loaded(["validation", "test"])
+    assert (len(one), len(other)) == (len(ids["validation"]), len(ids["test"]))
+    assert loaded("test+train").info.dataset_name == "ptb-xl", "the reader knows the dataset's repair by it"
+    for wrong in ("trian", "train[", ""):
+        with pytest.raises(UnknownNameError, match=r"^Unknown split .*Known: all, test, train, validation\."):
+            loaded(wrong)
+
+
+@pytest.mark.parametrize("load", [load_dataset, ecg_hub.load_dataset])
+def test_simulated_records_need_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Any) -> None:
+    first = load("mock/ptb-xl", mock=20, cache_dir=tmp_path)
+    again = load("ptb-xl", mock=20, cache_dir=tmp_path, split="train")
+    assert sum(map(len, first.values())) == 20
+    assert list(again["record_id"]) == list(first["train"]["record_id"])
+    with pytest.raises(InputError, match="mock=20 and data_dir='x' were given"):
+        load("ptb-xl", "x", mock=20)
+    with pytest.raises(InputError, match=r"no simulated records of 'own\.yaml'"):
+        load("own.yaml", mock=True)
+    with pytest.raises(UnknownNameError, match="Unknown dataset 'ptbxl'"):
+        load("mock/ptbxl")
+    monkeypatch.setattr("dataset_scripts.load.MOCK_RECORDS", 20)
+    monkeypatch.setenv("ECG_DATA_ROOT", "mock")
+    assert len(load("ptb-xl", cache_dir=tmp_path, split="train")) == len(again)
+    assert len(load("mock/ptb-xl", cache_dir=tmp_path, split="train")) == len(again)
+
+
+def test_the_folder_of_a_dataset_lies_in_the_data_root(
+    mock_ptb_xl: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=r"`ecg-hub data prepare ptb-xl --download` does that; mock=True"):
+        load_dataset("ptb-xl")
+    with pytest.raises(DataError) as caught:
+        load_dataset("mimic-iv-ecg")
+    assert "--download" not in str(caught.value), "no program may fetch it"
+    monkeypatch.setenv("ECG_DATA_ROOT", str(mock_ptb_xl.parent))
+    assert len(load_dataset("ptb-xl", cache_dir=cache, split="all")) == 150
+
+
+@pytest.mark.parametrize("load", [load_dataset, ecg_hub.load_dataset])
+def test_unknown_keywords_are_called_that(load: Any, mock_ptb_xl: Path, cache: Path) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        load("ptb-xl", splits="train")
+    text = str(caught.value)
+    assert text.startswith("Unknown argument of load_dataset 'splits'. Did you mean 'split'?")
+    assert all(name in text for name in ("cache_dir", "data_dir", "mock", "min_count", "exclude_removed"))
+    with pytest.raises(UnknownNameError, match="'streaming'"):
+        load("ptb-xl", mock_ptb_xl, streaming=True)
+    assert len(load("ptb-xl", mock_ptb_xl, cache_dir=cache, sampling_rate=500, num_proc=1, exclude_removed=False)) == 3
 
 
 @pytest.mark.parametrize("load", [load_dataset, ecg_hub.load_dataset])

@@ -129,7 +129,7 @@ def _add_plot(verbs: Any) -> None:
 def _where(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where records come from."""
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--data-dir", metavar="DIR", help="the raw folder")
+    source.add_argument("--data-dir", metavar="DIR", help="the raw folder (default: NAME in $ECG_DATA_ROOT)")
     source.add_argument("--mock", action="store_true", help=f"a synthetic tree of {MOCK_RECORDS:,} records instead")
     parser.add_argument("--cache-dir", metavar="DIR", help="where stores and synthetic trees are kept")
     parser.add_argument("--sampling-rate", type=int, metavar="HZ", help="where the data come at several rates")
@@ -155,7 +155,12 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
         cache = Path(args.cache_dir).expanduser() if args.cache_dir else home()
         return mock_root(cache, [dataset.name], records=MOCK_RECORDS) / dataset.name
     given = args.data_dir if args.data_dir is not None else getattr(dataset, "folder", None)
-    return None if given is None else Path(given).expanduser()
+    if given is None:
+        from ecg_hub.names import data_root
+
+        given = data_root() / dataset.name
+        return given if given.is_dir() else None
+    return Path(given).expanduser()
 
 
 def refuse_own(name: str, what: str) -> None:
@@ -170,8 +175,7 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
     """Return the raw folder that the options name."""
     folder = raw_folder(args, dataset)
     if folder is None:
-        remedy = f"pass --data-dir DIR. Get {dataset.title} from {dataset.page}"
-        raise DataError(f"No folder given for {dataset.name!r}: {remedy}")
+        raise DataError(f"No folder given for {dataset.name!r}: pass --data-dir DIR. {dataset.remedy}")
     return folder
 
 

@@ -20,7 +20,7 @@ from dataset_scripts.tools.publish import Level, level, push, write_publication
 from dataset_scripts.tools.verify import FAULTS, Verification, verify
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import check_id
-from ecg_hub.names import home
+from ecg_hub.names import data_root, home
 from ecg_hub.utils.files import atomic_path, write_text
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
@@ -92,9 +92,11 @@ def fetch(args: argparse.Namespace) -> None:
     from dataset_scripts.tools.hosts import Transport
 
     refuse_own(args.name, "--download")
-    if args.mock or args.data_dir is None:
-        raise InputError("--download needs --data-dir DIR: the folder that the raw files go to.")
+    if args.mock:
+        raise InputError("--download fetches real records and --mock simulates them: leave one of the two out.")
     dataset = get(args.name)
+    if args.data_dir is None:
+        args.data_dir = str(data_root() / dataset.name)
     if dataset.access == "open":
         print(f"licence of {dataset.title}: {dataset.licence}", file=sys.stderr)
     with Transport(remedy=f"The data are at {dataset.page}") as transport:

@@ -108,8 +108,7 @@ def gather(files: Sequence[str]) -> list[RecordInput]:
 
 def _millivolt(read: Callable[[], Any]) -> tuple[Any, int, list[str]]:
     """The leads of a record that hold a sample, in millivolts."""
-    from dataset_scripts.reader import to_millivolt
-    from ecg_hub.input.samples import MISSING
+    from ecg_hub.input.samples import MISSING, to_millivolt
     from ecg_hub.leads import LEADS
 
     signal = read()

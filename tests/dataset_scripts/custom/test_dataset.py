@@ -335,12 +335,24 @@ def test_a_change_of_unit_writes_a_new_store(archive: Make) -> None:
     path = archive(form="csv", sampling_rate=250, unit="uV")
     first = load(path)
     again = load(write_description(path, min_count=3, sampling_rate=250, unit="uV"))
-    other = load(write_description(path, min_count=1, sampling_rate=250, unit="mV"))
+    other = load(write_description(path, min_count=1, sampling_rate=250, unit="2 uV"))
     assert again.store == first.store
     assert other.store != first.store
     assert np.allclose(
-        SignalReader(other.splits["train"]).window_mv(0), 1000 * SignalReader(first.splits["train"]).window_mv(0)
+        SignalReader(other.splits["train"]).window_mv(0), 2 * SignalReader(first.splits["train"]).window_mv(0)
     )
+
+
+def test_microvolts_described_as_millivolts_are_refused_with_the_way_out(archive: Make) -> None:
+    path = archive(form="csv", sampling_rate=250, unit="mV")
+    with pytest.raises(DataError, match=rf"{RECORDS} of {RECORDS} records") as caught:
+        load(path)
+    text = str(caught.value)
+    assert "r00.csv: Its leads span 5,9" in text
+    assert "The description says unit: mV; say unit: uV if the samples are in microvolts" in text
+    with pytest.raises(DataError, match="say unit: uV"):
+        next(iter(record_readers(path)))[1]()
+    assert len(load(write_description(path, min_count=1, sampling_rate=250, unit="uV")).report) == RECORDS
 
 
 def test_files_are_read_in_parallel(archive: Make) -> None:

@@ -275,8 +275,10 @@ def test_missing_columns_are_named(tmp_path: Path, mock_ptb_xl: Path) -> None:
 
 def test_missing_folders_files_and_rates_are_one_sentence_with_the_page(tmp_path: Path, mock_ptb_xl: Path) -> None:
     page = r"Get PTB-XL from https://physionet\.org/content/ptb-xl/1\.0\.3/\."
-    with pytest.raises(DataError, match=r"No folder given for 'ptb-xl': pass data_dir\. " + page):
+    with pytest.raises(DataError, match=r"data/ptb-xl' of 'ptb-xl' does not exist\. " + page):
         prepare("ptb-xl")
+    with pytest.raises(DataError, match=r"No folder given for 'ptb-xl': pass data_dir\. " + page):
+        DATASET.check_folder(None, 500)
     with pytest.raises(DataError, match=r"nowhere' of 'ptb-xl' does not exist\. " + page):
         prepare("ptb-xl", tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"lacks ptbxl_database\.csv, scp_statements\.csv, records500\. " + page):

@@ -16,9 +16,11 @@ import pytest
 from dataset_scripts import catalog
 from dataset_scripts.catalog import datasets, get
 from dataset_scripts.core.spec import ECGDataset, Source
+from dataset_scripts.load import load_dataset
 from dataset_scripts.mock import write
 from dataset_scripts.tools import download as download_module
 from dataset_scripts.tools.hosts import Hosts
+from ecg_hub.names import home
 from eval_harness.cli.hub.main import main
 from tests.support.hosts import Host, md5, running
 
@@ -176,7 +178,7 @@ class TestPrepare:
             (["ptb-xl", "--data-dir", "FOLDER", "--threshold", "wrong"], 1, "write NAME=VALUE"),
             (["ptb-xl", "--data-dir", "FOLDER", "--threshold", "min_count=3"], 1, "--min-count"),
             (["ptb-xl", "--data-dir", "FOLDER", "--sampling-rate", "250"], 1, "500, 100"),
-            (["ptb-xl", "--download"], 1, "--download needs --data-dir"),
+            (["ptb-xl", "--download", "--mock"], 1, "leave one of the two out"),
         ],
     )
     def test_errors_are_one_message(
@@ -219,6 +221,14 @@ class TestDownload:
         assert f"{len(files):,} files in " in captured.err
         assert "licence of PTB-XL: CC-BY-4.0" in captured.err
         assert "synthetic" not in captured.out
+        assert main(["data", "prepare", "ptb-xl", "--download", "--min-count", "1"]) == 0
+        default = home() / "data" / "ptb-xl"
+        assert f"{len(files):,} files in {default}" in capsys.readouterr().err
+        found = load_dataset("ptb-xl", split="train", min_count=1)
+        assert found["record_id"] == load_dataset("ptb-xl", tmp_path / "raw", split="train")["record_id"]
+        for verb in ("prepare", "verify"):
+            assert main(["data", verb, "ptb-xl"]) in (0, 1)
+            assert "No folder" not in capsys.readouterr().err
 
     def test_data_behind_an_agreement(
         self, host: Host, registered: dict[str, ECGDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
