@@ -176,16 +176,8 @@ def load_dataset(
     """
     # By name: data stand on models, so no import statement may point the other way.
     load = _import_module("dataset_scripts.load").load_dataset
-    return load(
-        name,
-        data_dir=data_dir,
-        cache_dir=cache_dir,
-        min_count=min_count,
-        max_unreadable=max_unreadable,
-        split=split,
-        mock=mock,
-        **thresholds,
-    )
+    options = {"cache_dir": cache_dir, "min_count": min_count, "max_unreadable": max_unreadable, **thresholds}
+    return load(name, data_dir, split=split, mock=mock, **options)
 
 
 def __getattr__(name: str) -> _Any:
