@@ -25,9 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataset_scripts.core.shards import appearing
 from dataset_scripts.core.spec import OWN_COLUMNS, SPLITS, PathLike
-from dataset_scripts.readers.parquet import SHARD_BYTES, records_per_group, shard_spans, write_parquet
 from dataset_scripts.tools.card import front_matter, table
-from dataset_scripts.tools.publish import facts
+from dataset_scripts.tools.publish import SHARD_BYTES, facts, records_per_group, shard_spans, write_parquet
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import resumed
 from ecg_hub.utils.workers import usable_processors

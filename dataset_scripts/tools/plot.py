@@ -56,14 +56,7 @@ class Record:
 
 
 def read_one(dataset: ECGDataset, data_dir: PathLike, record_id: str, sampling_rate: int | None = None) -> Record:
-    """Read one record of a raw folder.
-
-    Args:
-        dataset: whose folder it is.
-        data_dir: the folder.
-        record_id: the dataset's own name of the record.
-        sampling_rate: Hz, where the raw data come at several; default the published one.
-    """
+    """Read one record of a raw folder by its name; without a sampling rate (Hz) at the published one."""
     rate = dataset.check_rate(sampling_rate)
     folder = dataset.check_folder(data_dir, rate)
     scan = dataset.scan(folder, rate)
