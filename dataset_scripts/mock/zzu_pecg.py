@@ -95,6 +95,7 @@ class ZzuRecord:
     @property
     def seconds(self) -> int:
         """Its length: five or thirty seconds now and then, else ten."""
+        # By row and not by chance: any tree of some size has records on both sides of the length rule.
         return 5 if self.row % 25 == 7 else 30 if self.row % 33 == 5 else 10
 
 
@@ -162,6 +163,7 @@ def _state(entries: Sequence[ZzuRecord], records: int, rng: np.random.Generator)
     counts = case_counts(len(counted), weights, records // RECORDS_PER_FLOOR)
     for (entry, _), case in zip(counted, deal(counts, [fold for _, fold in counted], rng), strict=True):
         entry.statements = _together(CASES[case], entry.person, rng)
+    # Records that take part in nothing (nine leads, too short) get theirs by weight alone.
     share = np.array(weights) / np.sum(weights)
     for entry in entries:
         if not entry.statements:

@@ -300,6 +300,7 @@ def _sheet(section: np.ndarray, sampling_rate: float, seconds: float) -> Sheet:
 def _fit_paper(extents: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Take room from the tallest deflections until the page fits A4; they then reach into the next row."""
     rows = [list(extent) for extent in extents]
+    # Room is taken and not the scale: 10 mm/mV must hold on every page, or nothing can be read off it.
     while sum(max(sum(row), ROW_MM) for row in rows) > MOST_GRID_MM:
         tallest = max(rows, key=sum)
         side = 0 if tallest[0] >= tallest[1] else 1
@@ -364,6 +365,7 @@ def _draw_row(
             solid_joinstyle="round",
             zorder=4,
         )
+        # Tall deflections may reach into the next row, but not over heading and margin.
         line.set_clip_path(paper)
         if number:
             axes.plot([x0, x0], [baseline + 2.5, baseline + 6.0], color=INK, linewidth=0.9, zorder=4)
