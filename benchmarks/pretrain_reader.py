@@ -42,8 +42,8 @@ import ecg_hub
 from dataset_scripts.load import prepare
 from dataset_scripts.mock import write
 from dataset_scripts.reader import SignalReader
-from dataset_scripts.readers.parquet import write_parquet
 from dataset_scripts.tools.export import COLUMNS
+from dataset_scripts.tools.publish import write_parquet
 from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.reader import SHUFFLE_RECORDS, ReaderOptions, StreamingReader, pretraining_extractor
 

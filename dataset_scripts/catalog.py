@@ -40,6 +40,7 @@ def datasets() -> Mapping[str, ECGDataset]:
                     f"dataset_scripts/published/{module.name}.py uses the name {dataset.name!r} a second time."
                 )
             by_name[dataset.name] = dataset
+    # Cached and shared by all callers, so nobody may change it.
     return MappingProxyType(dict(sorted(by_name.items())))
 
 
@@ -83,6 +84,7 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
         ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxl'. Did you mean 'ptb-xl' or 'ptb'? ...
     """
     if is_path(name):
+        # Imported here: describing an archive needs pydantic, listing the published datasets does not.
         from dataset_scripts.custom import open_custom
 
         own = open_custom(name)

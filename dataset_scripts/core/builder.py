@@ -59,14 +59,7 @@ def store_features(dataset: ECGDataset) -> Features:
 
 
 class ECGBuilder(datasets.GeneratorBasedBuilder):
-    """Writes and opens the record store of one dataset.
-
-    Args:
-        dataset: what to write.
-        folder: its raw folder, checked by `ECGDataset.check_folder`.
-        cache_dir: where stores are kept.
-        sampling_rate: Hz.
-    """
+    """Writes and opens the record store of one dataset, from a raw folder that `ECGDataset.check_folder` returned."""
 
     DEFAULT_WRITER_BATCH_SIZE = BATCH_RECORDS
 

@@ -167,14 +167,7 @@ def from_headers(dataset: ECGDataset, scan: Scan) -> list[str]:
 def label_frame(
     dataset: ECGDataset, table: pd.DataFrame, sampling_rate: int, seen: Sequence[Seen] | None = None
 ) -> pd.DataFrame:
-    """Return the metadata that `ECGDataset.label_table` takes, in the types that the store gives them.
-
-    Args:
-        dataset: whose columns to make.
-        table: rows of `Scan.table`.
-        sampling_rate: Hz.
-        seen: one per row; None takes every record for long enough.
-    """
+    """Return the metadata that `ECGDataset.label_table` takes, in the store's types; without `seen` none is short."""
     import pyarrow as pa
 
     types = {**_OWN, **dataset.metadata_columns}

@@ -22,16 +22,7 @@ REPORT_FILE = "report.csv"
 
 
 def row(record_id: str, file: str, status: str, reason: str = "", samples: int = 0, digest: str = "") -> dict[str, Any]:
-    """Return one line of the report.
-
-    Args:
-        record_id: the dataset's own name of the record.
-        file: its file below the raw folder.
-        status: "ok", "lost" or "excluded".
-        reason: why it is lost or excluded; for "ok" a remark, mostly empty.
-        samples: samples per lead.
-        digest: what the store holds of it, hashed.
-    """
+    """Return one line of the report; `status` is "ok" (the reason is then a remark), "lost" or "excluded"."""
     return dict(zip(COLUMNS, (record_id, file, status, reason, samples, digest), strict=True))
 
 

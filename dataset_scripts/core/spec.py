@@ -90,6 +90,7 @@ SPLITS = ("train", "validation", "test")
 OWN_COLUMNS = ("record_id", "patient_id", "signal", "gain_uv", "baseline", "sampling_rate", "age", "sex")
 
 
+# Not one of the package's errors: those are for users, and nothing here is wrong.
 class RecordExcluded(Exception):  # noqa: N818 - not an error: a rule of the dataset at work
     """Raised by `ECGDataset.read` for a record that a rule leaves out (nine leads, NaN); the text is the rule."""
 
@@ -151,6 +152,7 @@ class Scan:
         own = [name for name in ("record_id", "file", "key", "patient_id", "age", "sex") if name in self.table]
         rest = [name for name in self.table.columns if name not in own]
         rows = self.table.iloc[start:stop]
+        # Objects first: where a column is of numbers, None would turn into NaN again.
         for values in rows.astype(object).where(rows.notna(), None).to_dict("records"):
             yield RawRecord(**{str(n): values[n] for n in own}, metadata={str(n): values[n] for n in rest})
 
@@ -318,6 +320,8 @@ class ECGDataset(ABC):
         """Return what a copy is compared with; the published release where its version is unknown."""
         del thresholds
         named = [release for release in self.releases if release.version == version]
+        # A copy whose release nobody can tell is compared with the published one, so that part of it does not pass
+        # unseen.
         return next(iter([*named, *self.releases]), None)
 
     def belongs(self, record_id: str) -> bool:

@@ -317,6 +317,7 @@ def _common_rate(dataset: CustomDataset, folder: Path) -> int:
     reasons = []
     for file in chosen:
         try:
+            # Read as a whole, not only the header: a record that cannot be used has no vote.
             rates[read_signal(folder / file, dataset.about).sampling_rate] += 1
         except DataError as error:
             reasons.append(f"{file}: {error}")

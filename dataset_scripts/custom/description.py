@@ -25,6 +25,7 @@ DEFAULT_SEXES: dict[str, Literal["male", "female"] | None] = {
     "f": "female",
 }
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+# A misspelt field must not be passed over: with `extra` allowed its default would be taken in silence.
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -72,6 +73,7 @@ class Columns(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        # Two sources of one fact may contradict each other, and nobody would notice which one was used.
         if self.fold is not None and self.split is not None:
             raise ValueError(f"'fold' ({self.fold!r}) and 'split' ({self.split!r}) are both given; keep one of them")
         for what, names in (("labels", self.label_columns()), ("targets", self.target_columns())):
@@ -92,6 +94,7 @@ class Columns(BaseModel):
 
     def sexes(self) -> dict[str, Literal["male", "female"] | None]:
         """Return what the cells of the column `sex` mean."""
+        # The user's own words win over the usual ones.
         return {**DEFAULT_SEXES, **{name.lower(): value for name, value in self.sex_values.items()}}
 
     def needed(self) -> list[str]:
@@ -149,6 +152,7 @@ class Description(BaseModel):
     folds: Folds | None = None
     min_seconds: Annotated[float, Field(ge=0, strict=False)] = 0.0
     min_count: Annotated[int, Field(ge=1)] = 10
+    # The careful answer is the default: nothing leaves the machine unless the description says that it may.
     access: Literal["open", "restricted", "credentialed"] = "restricted"
     redistribution: bool = False
     licence: Text = "not stated"
@@ -186,6 +190,7 @@ class Description(BaseModel):
             raise ValueError(f"format {self.format!r} needs {absent}: such files state neither")
         if self.folds is not None and self.columns is not None and (self.columns.fold or self.columns.split):
             raise ValueError("'folds' is given, and the table has folds already; keep one of the two")
+        # Both fields decide what is published; a contradiction must not be settled by whichever is looked at first.
         if self.redistribution and self.access != "open":
             raise ValueError(f"access {self.access!r} with redistribution true: only open data may be passed on")
         return self
@@ -203,6 +208,7 @@ def read_description(path: Path) -> Description:
     except ValidationError as error:
         fields = {"": list(Description.model_fields), "columns": list(Columns.model_fields)}
         fields["folds"] = list(Folds.model_fields)
+        # All problems at once, each told once: a union of forms may report the same one several times.
         problems = dict.fromkeys(sentences(_without_union_branches(error, content), fields))
         raise InputError("\n".join(f"{path}: {problem}" for problem in problems)) from error
 
@@ -213,6 +219,7 @@ def is_description(path: Path) -> bool:
         content = read_mapping(path)
     except InputError:
         return False
+    # A task file and a description both end in .yaml, and users mistake one for the other.
     return bool({"signals", "table", "columns"} & set(content)) and not {"kind", "run"} & set(content)
 
 

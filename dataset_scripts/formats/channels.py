@@ -110,7 +110,7 @@ def derive_limb_leads(signal: Signal) -> Signal:
                 samples[:, row], gain[row], baseline[row] = _combine(signal, factors, gone)
                 there[row] = True
                 derived.append(lead)
-    absent = missing_leads([0 if found else None for found in there])
+    absent = missing_leads([0 if recorded else None for recorded in there])
     remarks = [signal.remark, f"{', '.join(derived)} derived from I and II" if derived else ""]
     if absent and there.any():
         remarks.append(f"no lead {', '.join(absent)}")

@@ -17,15 +17,7 @@ if TYPE_CHECKING:
 
 
 def read_columns(path: Path, form: str, unit: str, sampling_rate: int, lead_names: Mapping[str, str]) -> Channels:
-    """Read one record: a header with lead names, one row per sample; other columns (time) are left out by name.
-
-    Args:
-        path: the file.
-        form: "csv" (comma, semicolon or tab; a decimal comma is recognised) or "parquet".
-        unit: of the samples, e.g. "mV".
-        sampling_rate: Hz.
-        lead_names: name in the file -> standard lead.
-    """
+    """Read one "csv" or "parquet" file: a header with lead names, a row per sample; other columns are left out."""
     frame = _read_csv(path) if form == "csv" else _read_parquet(path)
     names = [str(name) for name in frame.columns]
     used = lead_channels(names, lead_names)

@@ -84,6 +84,7 @@ def write(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{str(target)!r} exists and is not an empty folder; choose another one.")
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Named by process: two that write the same tree do not mix their files.
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -92,6 +93,7 @@ def write(
         about = {"synthetic": True, "dataset": dataset.name, "records": records, "seed": seed, "thresholds": thresholds}
         about["simulator_version"] = SIMULATOR_VERSION
         (unfinished / "mock.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        # A tree that a kill left half-written never has the final name.
         os.replace(unfinished, target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -113,6 +115,7 @@ def mock_root(cache_dir: PathLike, names: Sequence[str] | str, records: int = 10
     root = Path(cache_dir).expanduser() / "mock" / f"v{SIMULATOR_VERSION}-{records}-records-seed-{seed}"
     root.mkdir(parents=True, exist_ok=True)
     for name in [names] if isinstance(names, str) else names:
+        # Several workers of one test run ask for the same tree at once.
         with FileLock(root / f"{get(name).name}.lock"):
             if not (root / name / "mock.json").is_file():
                 write(name, root / name, records, seed)

@@ -13,13 +13,7 @@ T = TypeVar("T")
 
 
 def check_rates(title: str, offered: Sequence[int], asked: Sequence[int] | None) -> None:
-    """Refuse sampling rates that a dataset does not have; None asks for the published one.
-
-    Args:
-        title: of the dataset.
-        offered: Hz.
-        asked: Hz.
-    """
+    """Refuse sampling rates (Hz) that a dataset does not have; None asks for the published one."""
     if set(asked or ()) - set(offered):
         rates = " and ".join(map(str, offered))
         raise InputError(f"sampling_rates={asked!r}: {title} comes at {rates} Hz only.")
@@ -31,6 +25,7 @@ def awkward_cases(entries: Sequence[T], kinds: Sequence[str], awkward: bool, rec
         return iter(())
     if len(entries) <= len(kinds):
         raise InputError(f"records={records!r} is too few for the {len(kinds)} awkward cases.")
+    # The last ones: what comes before is the same tree as without awkward cases.
     return zip(entries[-len(kinds) :], kinds, strict=True)
 
 
@@ -39,10 +34,12 @@ def case_counts(records: int, weights: Sequence[float], floor: int) -> list[int]
 
     Where there are too few records for the floor, only the weights count.
     """
+    # In small trees a floor would leave nothing for the frequent cases.
     base = floor if floor * len(weights) <= records else 0
     share = np.asarray(weights, dtype=float) / float(np.sum(weights)) * (records - base * len(weights))
     counts = np.floor(share).astype(int)
     rest = records - base * len(weights) - int(counts.sum())
+    # Largest remainders; stable, so that equal ones go by their order on every machine.
     counts[np.argsort(counts - share, kind="stable")[:rest]] += 1
     return [int(count) + base for count in counts]
 
@@ -58,6 +55,7 @@ def deal(counts: Sequence[int], folds: Sequence[int], rng: np.random.Generator) 
     pools: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for record in rng.permutation(len(folds)):
         pools[_part(folds[record], last)].append(int(record))
+    # As often as the smallest part of the split allows.
     turn = max(3, round(len(folds) / max(1, min(map(len, pools.values())))))
     dealt = [0] * len(folds)
     wanted = sorted((number, -counts[case], case) for case in range(len(counts)) for number in range(counts[case]))

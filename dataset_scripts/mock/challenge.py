@@ -211,6 +211,7 @@ def plan(part: Part, records: int, seed: int) -> list[ChallengeRecord]:
     if records > most:
         raise InputError(f"records={records!r}: {part.dataset.title} has names for {most} records; pass that or fewer.")
     rng = np.random.default_rng([seed, 1])
+    # Names must not be taken for positions.
     gaps = min(most - records, records // 30)  # some numbers are not given, as in CPSC-Extra
     skipped = {int(number) for number in rng.choice(records + gaps, size=gaps, replace=False)}
     numbers = [names.first + number for number in range(records + gaps) if number not in skipped]
@@ -232,6 +233,7 @@ def plan(part: Part, records: int, seed: int) -> list[ChallengeRecord]:
 def _entry(
     part: Part, name: str, position: int, abbreviations: tuple[str, ...], rng: np.random.Generator
 ) -> ChallengeRecord:
+    # Reversed, so that the first code of an abbreviation wins, as in reading.
     code_of = {row["abbreviation"]: row["code"] for row in reversed(first_rows(part.dataset.code_table))}
     share, longest = part.long
     seconds = 10.0 if rng.random() >= share else float(rng.uniform(10, longest))
@@ -265,11 +267,13 @@ def _spoil(entry: ChallengeRecord, kind: str, part: Part) -> None:
 
 
 def _write_record(part_folder: Path, entry: ChallengeRecord, seed: int) -> None:
+    # By the record's own number: its signal stays the same when others are added or left out.
     rng = np.random.default_rng([seed, 3, int(entry.name.lstrip("AEJQS"))])
     findings = {finding for abbreviation in entry.abbreviations for finding in FINDINGS_OF[abbreviation]}
     anatomy = draw_anatomy(rng, entry.age, entry.female)
     eight = simulate(sorted(findings), rng, anatomy, seconds=entry.samples / SAMPLING_RATE)
     if "ALR" in entry.abbreviations:
+        # Arms exchanged: lead I turns over, and II becomes what III was.
         eight[:, :2] = np.stack([-eight[:, 0], eight[:, 1] - eight[:, 0]], axis=1)
     values = digitise(eight)
     if entry.awkward == "missing samples":
@@ -280,6 +284,7 @@ def _write_record(part_folder: Path, entry: ChallengeRecord, seed: int) -> None:
     if entry.awkward != "missing header":
         stem.with_suffix(".hea").write_text(header_text(entry, values), encoding="ascii")
     if entry.awkward != "missing signal":
+        # 40,000 bytes are a third of ten seconds: enough for a header and not for the samples it announces.
         content = matlab_bytes(values)
         stem.with_suffix(".mat").write_bytes(content[:40_000] if entry.awkward == "truncated file" else content)
     if entry.awkward == "occurs twice":

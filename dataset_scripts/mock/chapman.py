@@ -44,6 +44,7 @@ def write_workbook(path: Path, rows: Iterable[Sequence[Any]]) -> None:
         for name in source.namelist():
             content = source.read(name)
             if name == "docProps/core.xml":
+                # The same seed has to give the same bytes.
                 content = _STAMPS.sub(rb"\g<1>1980-01-01T00:00:00Z", content)
             target.writestr(zipfile.ZipInfo(name, _MOMENT), content, zipfile.ZIP_DEFLATED)
 
@@ -123,18 +124,7 @@ class ChapmanRecord:
 
 
 def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None) -> dict[str, Any]:
-    """Write the tree and return the thresholds that suit its size.
-
-    Args:
-        folder: an empty folder.
-        records: rows of the table.
-        seed: the source of all chance.
-        awkward: damage the last records, one each as in `AWKWARD`.
-        sampling_rates: 500 only.
-
-    Raises:
-        InputError: another rate, or fewer records than awkward cases.
-    """
+    """Write the tree and return the thresholds that suit its size."""
     check_rates("Chapman-Shaoxing", (500,), sampling_rates)
     entries = plan(records, seed)
     for entry, kind in awkward_cases(entries, AWKWARD, awkward, records):
@@ -176,6 +166,7 @@ def _write_signal(path: Path, entry: ChapmanRecord, seed: int) -> None:
     findings = [finding for label in entry.labels for finding in FINDINGS[label]]
     rng = np.random.default_rng([seed, 3, entry.number])
     anatomy = draw_anatomy(rng, entry.age, entry.female)
+    # In whole units of the recorder, so that reading finds the multiples again.
     steps = digitise(simulate(findings, rng, anatomy), 1000.0 / STEP_UV)
     content = _HEADER + _csv(np.round(steps * STEP_UV, 2) * (entry.awkward != "all zero"))
     path.write_bytes(_damage(content, entry.awkward))
@@ -215,11 +206,13 @@ def _write_tables(folder: Path, entries: Sequence[ChapmanRecord], seed: int) -> 
         if entry.awkward == "repeated name":
             row[0] = rows[0][0]
         elif entry.awkward == "damaged row":
+            # A cell too many at the front, as a slip of the hand leaves it in a spreadsheet.
             row[1:] = [None, *row[1:-1]]
     write_workbook(folder / TABLE, [COLUMNS, *rows])
     names = {
         kind: [(r["code"], r["description"]) for r in read_codes("chapman") if r["kind"] == kind] for kind in _KINDS
     }
+    # The release writes SI here and SA in the table of diagnoses, and pads the names.
     rhythms = [(f"{'SI' if code == 'SA' else code:<5}", name) for code, name in names["rhythm"]]
     header = ("Acronym Name", "Full Name")
     write_workbook(folder / "RhythmNames.xlsx", [header, *rhythms])

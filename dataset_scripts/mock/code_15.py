@@ -71,23 +71,13 @@ class Exam:
 
 
 def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None) -> dict[str, Any]:
-    """Write the tree and return the thresholds that suit its size.
-
-    Args:
-        folder: an empty folder.
-        records: exams.
-        seed: the source of all chance.
-        awkward: damage the last ten exams, one each as in `AWKWARD`.
-        sampling_rates: 400 or None.
-
-    Raises:
-        InputError: a rate that CODE-15% does not have, or fewer records than awkward cases.
-    """
+    """Write the tree and return the thresholds that suit its size."""
     check_rates("CODE-15%", (RATE,), sampling_rates)
     exams = plan(records, seed)
     for exam, kind in awkward_cases(exams, AWKWARD, awkward, records):
         exam.awkward = kind
         if kind == "damaged part":
+            # In a part of its own, so that the damage takes no other exam along.
             exam.part = 1 + max(other.part for other in exams)
     for part in sorted({exam.part for exam in exams}):
         _write_part(folder, [exam for exam in exams if exam.part == part], part, seed)
@@ -111,6 +101,7 @@ def plan(records: int, seed: int) -> list[Exam]:
         patients.append(patients[int(rng.integers(len(patients)))] if again else next(new_patients))
         person = np.random.default_rng([seed, 2, patients[-1]])
         age = int(np.clip(person.normal(53, 17), 17, 100))
+        # By case, so that the length rule leaves records of every label.
         short = seen[case] % 5 == 4
         seen[case] += 1
         exams.append(
@@ -153,6 +144,7 @@ def _tracing(exam: Exam, seed: int) -> np.ndarray:
     out = np.zeros((SAMPLES, 12), dtype=np.float32)
     if exam.awkward == "all-zero tracing":
         return out
+    # The release pads shorter recordings by zeros on both sides.
     start = (SAMPLES - len(signal)) // 2
     out[start : start + len(signal)] = signal
     if exam.awkward == "interior flat stretch":
@@ -170,6 +162,7 @@ def _write_table(folder: Path, exams: Sequence[Exam], seed: int) -> None:
     with (folder / "exams.csv").open("w", encoding="utf-8", newline="") as handle:
         table = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
         table.writeheader()
+        # As in the release: whoever joins by position labels nearly every exam wrongly.
         for position in rng.permutation(len(exams)):
             exam = exams[position]
             row = _row(exam, rng)

@@ -74,18 +74,7 @@ class EchoNextRecord:
 
 
 def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None) -> dict[str, Any]:
-    """Write the tree and return the thresholds that suit its size: none differ, because the label list is fixed.
-
-    Args:
-        folder: an empty folder.
-        records: rows of the table, those of no_split included.
-        seed: the source of all chance.
-        awkward: damage the last five training records, one each as in `AWKWARD`.
-        sampling_rates: 250 or None.
-
-    Raises:
-        InputError: a rate that EchoNext does not have, or fewer records than awkward cases.
-    """
+    """Write the tree; no threshold depends on its size, because the label list is fixed."""
     check_rates("EchoNext", (RATE,), sampling_rates)
     entries = plan(records, seed)
     training = [entry for entry in entries if entry.split == "train"]
@@ -114,6 +103,7 @@ def plan(records: int, seed: int) -> list[EchoNextRecord]:
             if split == "train":
                 own.append(person)
             drawn.append((case, split, person))
+    # no_split holds earlier records of validation and test patients.
     held = [item for item in drawn if item[1] in ("val", "test")] or drawn
     drawn += [(case, "no_split", person) for case, _, person in (held[n % len(held)] for n in range(earlier))]
     keys = rng.choice(9_000_000, size=records, replace=False) + 100_000
@@ -137,6 +127,7 @@ def _write_arrays(folder: Path, entries: Sequence[EchoNextRecord], split: str, s
     """Write waveforms [n, 1, 2500, 12] and tabular features [n, 7], both float64."""
     header = {"descr": "<f8", "fortran_order": False, "shape": (len(entries), 1, SAMPLES, 12)}
     with (folder / f"EchoNext_{split}_waveforms.npy").open("wb") as handle:
+        # Header first, then record by record: the whole array would not fit into memory.
         np.lib.format.write_array_header_1_0(handle, header)
         handle.writelines(_waveform(entry, seed).astype("<f8").tobytes() for entry in entries)
     features = np.array([_features(entry, seed) for entry in entries], dtype="<f8").reshape(-1, 7)

@@ -123,18 +123,7 @@ class Ecg:
 
 
 def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None) -> dict[str, Any]:
-    """Write the tree and return the thresholds that suit its size.
-
-    Args:
-        folder: an empty folder.
-        records: ECGs that the selection keeps; about a quarter more are written that it leaves out.
-        seed: the source of all chance.
-        awkward: damage the waveforms of the last five kept ECGs, one each as in `AWKWARD`.
-        sampling_rates: 500 only.
-
-    Raises:
-        InputError: another sampling rate, or fewer records than awkward cases.
-    """
+    """Write the tree, with `records` kept ECGs and a quarter more that rules leave out; return its thresholds."""
     check_rates("MIMIC-IV-ECG", (RATE,), sampling_rates)
     if awkward and records <= len(AWKWARD):
         raise InputError(f"records={records!r} is too few for the {len(AWKWARD)} awkward cases.")
@@ -159,13 +148,14 @@ def plan(records: int, seed: int) -> list[Ecg]:
     kept = patient = 0
     while kept < records:
         case = int(rng.choice(len(CASES), p=weights / weights.sum()))
-        place = (of_case[case] + case) % 8
-        strat_fold = FOLDS + 0 - place if place in (1, 2) else int(rng.integers(0, FOLDS - 2))
+        turn = (of_case[case] + case) % 8
+        strat_fold = FOLDS - turn if turn in (1, 2) else int(rng.integers(0, FOLDS - 2))
         # The column for selection has validation and test patients of its own.
         fold = {3: FOLDS - 1, 7: FOLDS - 2}.get(patient % 10, int(rng.integers(0, FOLDS - 2)))
         of_case[case] += 1
         for ecg in _patient(rng, patient, case, fold, strat_fold):
             ecg.selected = ecg.in_ed and bool(ecg.codes) and (fold < FOLDS - 2 or ecg.number == 0)
+            # Not one kept ECG more than asked for, also where a patient would have another.
             if ecg.selected and kept == records:
                 continue
             kept += ecg.selected
@@ -173,6 +163,7 @@ def plan(records: int, seed: int) -> list[Ecg]:
         patient += 1
     ecgs.sort(key=lambda ecg: (ecg.subject, ecg.time))
     for number, ecg in enumerate(ecgs):
+        # After sorting: study numbers rise with the rows, and are no row numbers.
         ecg.study = 40_000_007 + 3 * number
     return ecgs
 
@@ -218,6 +209,7 @@ def _patient(rng: np.random.Generator, patient: int, case: int, fold: int, strat
 
 def _spelled(codes: list[str], rng: np.random.Generator) -> list[str]:
     """Return codes in the spellings of the original: here and there with blanks, or listed twice."""
+    # Real lists hold both, and the label rule has to undo them.
     written = [f"{code}  " if rng.random() < 0.02 else code for code in codes]
     return [*written, written[0]] if rng.random() < 0.05 else written
 
@@ -253,6 +245,7 @@ def _write_signal(folder: Path, ecg: Ecg, seed: int) -> None:
 def _write_wfdb(stem: Path, ecg: Ecg, values: np.ndarray) -> None:
     """Write one record as the original does: format 16, 200 units per mV."""
     stem.parent.mkdir(parents=True, exist_ok=True)
+    # WFDB's checksum: the sum in 16 bits.
     sums = values.sum(axis=0, dtype=np.int64) % 65536
     lines = [f"{stem.name} 12 {RATE} {len(values)} {ecg.time:%H:%M:%S} {ecg.time:%d/%m/%Y}"]
     lines += [
@@ -293,6 +286,7 @@ def measure(eight: np.ndarray, findings: Sequence[str], rng: np.random.Generator
 def _r_peaks(eight: np.ndarray) -> np.ndarray:
     """Return the samples with the steepest slopes over all leads, 250 ms apart or more."""
     slope = np.convolve((np.diff(eight, axis=0) ** 2).sum(axis=1), np.ones(20) / 20, mode="same")
+    # A share of a high quantile and not of the maximum, which one artefact would set.
     order = np.flatnonzero(slope > 0.3 * np.quantile(slope, 0.995))
     peaks: list[int] = []
     for sample in order:

@@ -103,6 +103,7 @@ def write_tables(folder: Path, ecgs: Sequence[Ecg], seed: int, min_chart_count: 
     """Write the nine tables."""
     rng = np.random.default_rng([seed, 5])
     people = {ecg.subject: _person(ecg.subject, ecg.female, seed) for ecg in ecgs}
+    # Subjects without an ECG: their values count for some percentiles and not for others.
     strangers = [19_999_000 + number for number in range(max(3, len(people) // 10))]
     people |= {subject: _person(subject, subject % 2 == 0, seed) for subject in strangers}
     _write(folder / "records_w_diag_icd10.csv", RECORD_COLUMNS, (_record(n, ecg) for n, ecg in enumerate(ecgs)))
@@ -126,6 +127,7 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
     table.writeheader()
     table.writerows(rows)
     content = buffer.getvalue().encode()
+    # The time of writing would be part of a gzip header.
     path.write_bytes(gzip.compress(content, compresslevel=1, mtime=0) if path.suffix == ".gz" else content)
 
 
@@ -182,6 +184,8 @@ def _stays(ecgs: Sequence[Ecg], rng: np.random.Generator) -> Iterator[dict[str, 
             "diagnoses_labels": "[]",
         }
         if number % 13 == 3:
+            # The later stay comes first in the file: whoever takes the first row instead of the earliest arrival gets
+            # other outcomes.
             later = (ecg.arrival + timedelta(minutes=45)).strftime(TIME)
             yield {**row, "general_intime": later, **dict.fromkeys(EVENTS, "-999.0")}
         yield row
@@ -194,6 +198,7 @@ def _events(ecg: Ecg, rng: np.random.Generator) -> dict[str, str]:
     days = rng.exponential(200 / (risk + 0.05))
     outcomes: dict[str, str] = {}
     for name in EVENTS:
+        # One draw for all horizons: whoever dies within a day does so within a week.
         horizon = name.rpartition("_")[2]
         if "mortality" in name:
             happened = days < (float(horizon[:-1]) if horizon != "stay" else 10) * 4
@@ -209,6 +214,7 @@ def _machine(ecg: Ecg, rng: np.random.Generator) -> dict[str, Any]:
     """Return one row of the machine's table: now and then a value at or beyond its bounds, or an RR interval of 0."""
     values: dict[str, Any] = dict(ecg.measured)
     odd = ecg.study % 97
+    # At the bounds themselves and just beyond: rules that differ by one sign differ here.
     values |= {
         11: {"qrs_axis": 360, "t_axis": -360},
         13: {"qrs_axis": 361, "t_axis": -361},
@@ -321,6 +327,7 @@ def _labs(
                     yield _lab(number, ecg.subject, moment, lab, people[ecg.subject].female, ecg.codes, rng)
             number += 1
             row = {"labevent_id": number, "subject_id": ecg.subject, "itemid": OTHER_LAB[0], "valuenum": 4.1}
+            # Quotes, commas and a line break inside a cell, as in the comments of the original.
             yield row | {"storetime": moment.strftime(TIME), "valueuom": "mEq/L", "comments": 'text, "quoted"\nline'}
     for subject in strangers:
         for lab in LABS:
@@ -376,6 +383,7 @@ def _chart(
             for label in CHART:
                 if label == "Admission Weight (Kg)":
                     heights += 1
+                    # One label stays just below the minimum, so that the count rule has something to leave out.
                     if heights >= min_chart_count:
                         continue
                 if rng.random() < 0.75:

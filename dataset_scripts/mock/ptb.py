@@ -144,18 +144,7 @@ class PtbRecord:
 
 
 def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None) -> dict[str, Any]:
-    """Write the tree and return the thresholds that suit its size.
-
-    Args:
-        folder: an empty folder.
-        records: number of records; the folds need five people, so five records at least.
-        seed: the source of all chance.
-        awkward: damage the last eleven records, one each as in `AWKWARD`.
-        sampling_rates: 1000 only; None writes it.
-
-    Raises:
-        InputError: another rate, or fewer records than awkward cases.
-    """
+    """Write the tree and return the thresholds that suit its size."""
     check_rates("PTB", (SAMPLING_RATE,), sampling_rates)
     entries = plan(records, seed)
     # One patient for each fold stays as it is.
@@ -230,6 +219,7 @@ def _write_record(folder: Path, entry: PtbRecord, seed: int) -> None:
     anatomy = draw_anatomy(person, age, female)
     eight = simulate(shown(entry), np.random.default_rng([seed, 3, entry.number]), anatomy, SECONDS, SAMPLING_RATE)
     values = digitise(eight, UNITS_PER_MV)
+    # Back to the heart's vector, of which the leads are projections.
     frank = np.clip(np.rint(eight @ np.linalg.pinv(DOWER).T * UNITS_PER_MV), -20_000, 20_000).astype(np.int16)
     if entry.awkward == "missing samples":
         values[2000:2600, 7] = MISSING
@@ -237,10 +227,12 @@ def _write_record(folder: Path, entry: PtbRecord, seed: int) -> None:
     lines = [f"{stem.name} {len(LEADS) + len(FRANK_LEADS)} {SAMPLING_RATE} {len(values)}"]
     lines += _signal_lines(f"{stem.name}.dat", values, LEADS) + _signal_lines(f"{stem.name}.xyz", frank, FRANK_LEADS)
     lines += _comments(entry, age, female)
+    # Lines end as in the release, with a carriage return.
     stem.with_suffix(".hea").write_bytes("".join(f"{line}\r\n" for line in lines).encode("ascii"))
     if entry.awkward != "no .dat":
         content = values.astype("<i2").tobytes()
         stem.with_suffix(".dat").write_bytes(content[: len(content) // 3] if entry.awkward == "cut .dat" else content)
+    # Mostly left out: nothing reads these files, and they are a fifth of the bytes.
     if (entry.number - 1) % XYZ_EVERY == 0:
         stem.with_suffix(".xyz").write_bytes(frank.astype("<i2").tobytes())
 

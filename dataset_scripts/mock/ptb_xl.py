@@ -112,18 +112,7 @@ class PtbXlRecord:
 
 
 def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None) -> dict[str, Any]:
-    """Write the tree and return the thresholds that suit its size.
-
-    Args:
-        folder: an empty folder.
-        records: rows of the table.
-        seed: the source of all chance.
-        awkward: damage the last five records, one each as in `AWKWARD`.
-        sampling_rates: 500, 100 or both; None writes 500 only (100 costs a quarter more time).
-
-    Raises:
-        InputError: a rate that PTB-XL does not have, or fewer records than awkward cases.
-    """
+    """Write the tree (at 500 Hz unless 100 is asked for too) and return the thresholds that suit its size."""
     rates = tuple(sampling_rates or (500,))
     check_rates("PTB-XL", (500, 100), sampling_rates)
     entries = plan(records, seed)
@@ -145,10 +134,12 @@ def plan(records: int, seed: int) -> list[PtbXlRecord]:
     for case, count in enumerate(case_counts(records, [weight for weight, _ in CASES], records // RECORDS_PER_FLOOR)):
         for number in range(count):
             shared = number >= FOLDS and rng.random() < 0.35
+            # Ten records earlier in the same case stands the same fold, so a patient stays in one fold.
             patient = patients[case, number - FOLDS] if shared else 10_001 + len(drawn)
             patients[case, number] = patient
             drawn.append((patient, _fold(case, number), CASES[case][1]))
     order = rng.permutation(len(drawn))
+    # The numbers that release 1.0.3 lacks tell a reader which release it is.
     ids = (number for number in range(1, 22_000 + records) if number not in REMOVED_IN_1_0_3)
     return [_entry(next(ids), drawn[position], seed) for position in order]
 
@@ -178,6 +169,7 @@ def _write_signals(folder: Path, entry: PtbXlRecord, seed: int, rates: Sequence[
         if entry.awkward == "missing samples":
             values[200:260, 7] = MISSING
             values[:, 11] = MISSING
+        # 100 Hz by means of five samples each: one draw gives both rates, so they show the same ECG.
         _write_wfdb(folder / entry.file(rate), values, rate, entry.awkward)
 
 
@@ -220,6 +212,7 @@ def _row(entry: PtbXlRecord, rng: np.random.Generator) -> dict[str, Any]:
     infarction = any(STATEMENTS[code].superclass == "MI" for code in entry.statements)
     return {
         "ecg_id": entry.ecg_id,
+        # A float, as in the release.
         "patient_id": f"{entry.patient}.0",
         "age": "" if entry.ecg_id % 120 == 7 else "300.0" if entry.age > 89 else f"{entry.age}.0",
         "sex": int(entry.female),
@@ -229,6 +222,7 @@ def _row(entry: PtbXlRecord, rng: np.random.Generator) -> dict[str, Any]:
         "site": f"{rng.integers(0, 4)}.0",
         "device": ("CS-12   E", "CS100    3", "AT-6 C 5.5", "AT-6     6")[int(rng.integers(0, 4))],
         "recording_date": recorded.isoformat(sep=" "),
+        # Reports are German in the release; the umlaut shows a reader that takes the table for ASCII.
         "report": f"synthetisch, keine Überwachung: {text}",
         "scp_codes": "{'NORM': 100.0, 'SR'" if entry.awkward == "damaged codes" else repr(codes),
         "infarction_stadium1": "unknown" if infarction and chance[3] < 0.5 else "",

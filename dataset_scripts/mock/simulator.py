@@ -82,8 +82,11 @@ def _peaks(heart: Driver, interval: float, seconds: float, rng: np.random.Genera
     count = int((seconds + 4.0) / interval) + 4
     factors = 1.0 + heart.irregularity * rng.standard_normal(count)
     if heart.rhythm == "fibrillation":
+        # Skewed, as the intervals of fibrillation are: long pauses, but none that is negative.
         factors = np.exp(1.15 * heart.irregularity * rng.standard_normal(count))
+    # From before the record on, so that it does not begin with a beat at a fixed place.
     start = -1.0 - rng.uniform(0.0, interval)
+    # No heart beats again at once: a draw from the tail would put two complexes on top of each other.
     gaps = np.maximum(interval * factors, REFRACTORY)
     if heart.pattern == "respiratory":
         breath = rng.uniform(3.4, 4.6)
@@ -121,12 +124,14 @@ def _insert(
     """Make single beats premature: atrial ones shift the rest of the rhythm, ventricular ones do not."""
     peaks, atrial = peaks.copy(), atrial.copy()
     inside = np.flatnonzero((peaks > 0.8) & (peaks < seconds - 0.8))
+    # Every second beat at most, so that two premature ones never follow each other.
     chosen = rng.permutation(inside[::2])[: heart.atrial + heart.ventricular]
     interval = float(np.diff(peaks).mean())
     for beat in chosen[: heart.atrial]:
         early = interval * rng.uniform(0.28, 0.38)
         peaks[beat:] -= early
         atrial[beat:] -= early
+        # The pause after an atrial extrasystole is not fully compensatory: the sinus node was reset.
         peaks[beat + 1 :] += early * 0.4
         atrial[beat + 1 :] += early * 0.4
     ectopic = np.zeros(len(peaks), dtype=bool)
@@ -194,6 +199,7 @@ class Heart:
         self.pattern = finding.pattern or self.pattern
         self.atrial += finding.premature[0]
         self.ventricular += finding.premature[1]
+        # One strength for all waves of a finding: they belong to one cause.
         strength = rng.uniform(0.8, 1.2)
         scaled = ((wave, np.multiply(wave.vector, strength)) for wave in finding.waves)
         self.waves += [Wave(w.part, w.centre, w.width, (float(v[0]), float(v[1]), float(v[2]))) for w, v in scaled]
@@ -219,15 +225,7 @@ def simulate(
     seconds: float = 10.0,
     sampling_rate: int = 500,
 ) -> np.ndarray:
-    """Return the eight independent leads I, II, V1 to V6 of one record, (samples, 8) float32 in millivolt.
-
-    Args:
-        findings: names of `FINDINGS`, in any order.
-        rng: the source of all chance; the same state gives the same record.
-        anatomy: the patient; drawn where None.
-        seconds: length of the record.
-        sampling_rate: Hz.
-    """
+    """Return I, II, V1 to V6 of one record, (samples, 8) float32 in mV; all chance comes from `rng`."""
     for name in findings:
         if name not in FINDINGS:
             raise unknown_name("finding", name, FINDINGS)
@@ -257,18 +255,23 @@ def digitise(eight: np.ndarray, units_per_mv: float = 1000.0) -> np.ndarray:
     I and II are rounded to even units, so that the halves in aVR, aVL and aVF are whole.
     """
     units = eight * np.float32(units_per_mv)
+    # Leads I and II first: what is derived from them must come out whole.
     units[:, :2] = 2.0 * np.rint(units[:, :2] / 2.0)
     return twelve_leads(np.clip(np.rint(units), -10_000, 10_000)).astype(np.int16)
 
 
 def _render(heart: Heart, beats: Beats, rng: np.random.Generator, seconds: float, sampling_rate: int) -> np.ndarray:
     """Place the templates of P wave, beat and ventricular extrasystole into a record."""
+    # Eight leads and not twelve: the other four follow from I and II, in float exactly and after digitising by
+    # `digitise`.
     out = np.zeros((round(seconds * sampling_rate), 8), dtype=np.float32)
+    # After Bazett, and bounded: the root of extreme intervals would give QT times that no heart has.
     stretch = heart.factor("qt") * float(np.clip(math.sqrt(beats.interval / 0.85), 0.68, 1.15))
     own = [wave for name, waves in NORMAL.items() if name != "p" for wave in _scaled(waves, heart.factor(name))]
     complex_ = own + [wave for wave in heart.waves if wave.part != "P"]
     p_waves = _scaled(NORMAL["p"], heart.factor("p")) + [wave for wave in heart.waves if wave.part == "P"]
     if heart.rhythm == "paced":
+        # The pacemaker's spike, before the wide complex that it causes.
         complex_ = [*complex_, Wave("Q", -44.0, 1.2, (-0.3, 0.6, 0.2))]
     beat = _template(_timed(complex_, heart, stretch), sampling_rate, heart.axis)
     gain = np.exp(rng.normal(0.0, 0.025, size=len(beats.ventricular)))
@@ -322,6 +325,7 @@ def _turned(wave: Wave, axis: float) -> tuple[float, float, float]:
     x, y, z = wave.vector
     if wave.part != "Q":
         return x, y, z
+    # The T wave keeps its direction: axis deviation is of the QRS complex.
     cosine, sine = math.cos(math.radians(axis)), math.sin(math.radians(axis))
     return x * cosine - y * sine, x * sine + y * cosine, z
 
@@ -366,6 +370,7 @@ def _noise(samples: int, sampling_rate: int, rng: np.random.Generator) -> np.nda
         phase = np.float32(2 * np.pi * rng.uniform(low, high)) * time + np.float32(rng.uniform(0, 6.28))
         wander += np.sin(phase) * rng.normal(0.0, size, size=8).astype(np.float32)
     muscle = rng.standard_normal((samples + 1, 8), dtype=np.float32)
+    # Neighbours added: muscle noise has less of the highest frequencies than white noise.
     muscle = (muscle[1:] + muscle[:-1]) * np.float32(0.7 * np.exp(rng.normal(math.log(0.008), 0.5)))
     hum = np.sin(np.float32(2 * np.pi * 50.0) * time) * np.float32(abs(rng.normal(0.0, 0.004)))
     return wander + muscle + hum

@@ -89,18 +89,7 @@ class SphRecord:
 
 
 def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None) -> dict[str, Any]:
-    """Write the tree and return the thresholds that suit its size.
-
-    Args:
-        folder: an empty folder.
-        records: rows of the table.
-        seed: the source of all chance.
-        awkward: damage the last records, one each as in `AWKWARD`.
-        sampling_rates: 500 only.
-
-    Raises:
-        InputError: another rate, or fewer records than awkward cases.
-    """
+    """Write the tree and return the thresholds that suit its size."""
     check_rates("SPH", (500,), sampling_rates)
     entries = plan(records, seed)
     for entry, kind in awkward_cases(entries, AWKWARD, awkward, records):
@@ -142,6 +131,7 @@ def plan(records: int, seed: int) -> list[SphRecord]:
 def findings_of(code: str) -> list[str]:
     """Return the simulator's findings for an AHA_Code cell; sinus rhythm where it names no other rhythm."""
     findings = [f for text in code.split(";") for f in FINDINGS.get(text, FINDINGS[text.split("+")[0]])]
+    # Statements name a rhythm only where it is not sinus rhythm.
     return findings if _RHYTHMS & set(findings) else [*findings, "SR"]
 
 
@@ -165,6 +155,7 @@ def _write_signal(path: Path, entry: SphRecord, seed: int) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset(
             "signal" if entry.awkward == "no array" else "ecg",
+            # Half precision, as published; beyond 32 mV its steps are coarser than a microvolt by far.
             data=millivolt.astype(np.float16),
             chunks=(3, samples // 4),
             compression="gzip",
@@ -182,6 +173,7 @@ def _write_tables(folder: Path, entries: Sequence[SphRecord], seed: int) -> None
         table.writerow(COLUMNS)
         table.writerows(_row(entry, rng) for entry in entries)
     with (folder / CODES).open("w", encoding="utf-8", newline="") as handle:
+        # Other line ends than those of metadata.csv, so that readers meet both.
         table = csv.writer(handle, lineterminator="\r\n")
         table.writerow(("Category", "Code", "Description"))
         table.writerows((row["category"] or "Modifier", row["code"], row["description"]) for row in read_codes("aha"))

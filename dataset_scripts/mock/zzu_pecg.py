@@ -95,22 +95,12 @@ class ZzuRecord:
     @property
     def seconds(self) -> int:
         """Its length: five or thirty seconds now and then, else ten."""
+        # By row and not by chance: any tree of some size has records on both sides of the length rule.
         return 5 if self.row % 25 == 7 else 30 if self.row % 33 == 5 else 10
 
 
 def write(folder: Path, records: int, seed: int, awkward: bool, sampling_rates: Sequence[int] | None) -> dict[str, Any]:
-    """Write the tree and return the thresholds that suit its size.
-
-    Args:
-        folder: an empty folder.
-        records: rows of AttributesDictionary.csv.
-        seed: the source of all chance.
-        awkward: damage the last ten records, one each as in `AWKWARD`.
-        sampling_rates: 500 only; None writes it.
-
-    Raises:
-        InputError: another rate, or fewer records than awkward cases.
-    """
+    """Write the tree and return the thresholds that suit its size."""
     check_rates("ZZU pECG", (SAMPLING_RATE,), sampling_rates)
     entries = plan(records, seed)
     for entry, kind in awkward_cases(entries, AWKWARD, awkward, records):
@@ -147,6 +137,7 @@ def _draw_age(rng: np.random.Generator) -> int:
 
 def _make_ill(entries: Sequence[ZzuRecord], records: int, rng: np.random.Generator) -> None:
     """Give a quarter of the children whose first record has twelve leads a disease, some of them two."""
+    # A child seen with nine leads only never counts, so a disease given to it would be lost.
     children = [entry.person for entry in entries if entry.visit == 1 and entry.leads == LEADS]
     ill = [children[position] for position in rng.permutation(len(children))[: round(ILL * len(children))]]
     counts = case_counts(len(ill), [disease.weight for disease in DISEASES], records // RECORDS_PER_FLOOR)
@@ -159,6 +150,7 @@ def _make_ill(entries: Sequence[ZzuRecord], records: int, rng: np.random.Generat
 def _state(entries: Sequence[ZzuRecord], records: int, rng: np.random.Generator) -> None:
     """Deal the statements: those records that count get every statement, in all parts of the split."""
     standard = [entry for entry in entries if entry.leads == LEADS]
+    # Statements steer no folds here, so they can be dealt over folds that are known already.
     folds = stratified_folds(
         [entry.person.name for entry in standard],
         [[disease.category for disease in entry.person.diseases] for entry in standard],
@@ -171,6 +163,7 @@ def _state(entries: Sequence[ZzuRecord], records: int, rng: np.random.Generator)
     counts = case_counts(len(counted), weights, records // RECORDS_PER_FLOOR)
     for (entry, _), case in zip(counted, deal(counts, [fold for _, fold in counted], rng), strict=True):
         entry.statements = _together(CASES[case], entry.person, rng)
+    # Records that take part in nothing (nine leads, too short) get theirs by weight alone.
     share = np.array(weights) / np.sum(weights)
     for entry in entries:
         if not entry.statements:
@@ -198,6 +191,7 @@ def _write_record(stem: Path, entry: ZzuRecord, seed: int) -> None:
     millivolt = twelve_leads(simulate(findings, rng, anatomy, float(entry.seconds), SAMPLING_RATE)).astype(np.float64)
     millivolt = millivolt[:, [LEADS.index(lead) for lead in entry.leads]]
     low, high = millivolt.min(axis=0), millivolt.max(axis=0)
+    # Gain and baseline of each lead follow from its own range, as in the release.
     gain = 65_534.0 / (high - low)
     baseline = np.rint(-32_767.0 - gain * low)
     values = np.clip(np.rint(millivolt * gain + baseline), -32_767, 32_767).astype(np.int16)
@@ -227,6 +221,7 @@ def _write_tables(folder: Path, entries: Sequence[ZzuRecord], seed: int) -> None
     _write_csv(folder / ATTRIBUTES, COLUMNS, (list(_row(entry, rng).values()) for entry in entries))
     statements = [(s.description, s.aha or "N/A", s.chn or "N/A") for s in STATEMENTS]
     _write_csv(folder / STATEMENT_FILE, STATEMENT_COLUMNS, [*statements, *PLAIN_ROWS])
+    # The release breaks this line inside the cell.
     diseases = [(d.kind.replace("Congenital ", "Congenital \n"), d.category, d.code, d.category) for d in DISEASES]
     other = ("Other diseases(OD)", "Other diseases(OD)", "See attribute dictionary file", "Other diseases")
     _write_csv(folder / DISEASE_FILE, DISEASE_COLUMNS, [*diseases, other])

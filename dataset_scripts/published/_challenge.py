@@ -160,6 +160,7 @@ class ChallengeDataset(ECGDataset):
                 f"{str(folder)!r} holds no record of {self.title}: no .hea file lies there, in g1, g2, ... below it, "
                 f"or in training/{self.part}. {source}."
             )
+        # All parts have the same layout, so only the names of the records show that a folder is another part's.
         if not any(name in self.names for name in names):
             raise DataError(
                 f"{str(folder)!r} holds {len(names)} records, {min(names)} to {max(names)}{_whose(names)}, and none of "
@@ -286,6 +287,7 @@ def _whose(record_ids: Sequence[str]) -> str:
 def _check_record_name(path: Path) -> None:
     """Refuse the headers of an early edition, as WFDB software does; some of them state a gain that is wrong."""
     with path.open(encoding="utf-8", errors="replace") as handle:
+        # The first line that is no comment: headers may begin with some.
         fields = next((line.split() for line in handle if line.strip() and not line.startswith("#")), [""])
     if "." in fields[0]:
         raise DataError(
@@ -336,6 +338,7 @@ def first_rows(table: str) -> list[Mapping[str, str]]:
     """Return the rows of a code table without those whose code has a row before: the first one wins."""
     rows: dict[str, Mapping[str, str]] = {}
     for row in read_codes(table):
+        # As in the published preparation; a code with several labels keeps the first.
         rows.setdefault(row["code"], row)
     return list(rows.values())
 

@@ -81,6 +81,7 @@ GEORGIA = challenge_part(
     labels=50,
 )
 
+# No length rule: all records last ten seconds. Labels are abbreviations, as in the published table of this part.
 NINGBO = challenge_part(
     "ningbo",
     "ningbo",

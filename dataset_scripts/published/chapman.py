@@ -90,6 +90,7 @@ class Chapman(ECGDataset):
     def read(self, data_dir: Path, record: RawRecord) -> Signal:
         """Read one CSV file of microvolts."""
         microvolt = read_csv(data_dir / record.file)
+        # More rows than 5,000 are a remark, fewer a loss: what is missing cannot be distinguished from damage.
         if len(microvolt) < SAMPLES:
             raise DataError(f"the file is cut short: {len(microvolt)} rows instead of {SAMPLES}")
         remark = f"{len(microvolt)} rows instead of {SAMPLES}" if len(microvolt) > SAMPLES else ""
@@ -130,12 +131,14 @@ def read_csv(path: Path) -> np.ndarray:
     try:
         table = csv.read_csv(
             path,
+            # The processes that prepare a store keep all processors busy already.
             read_options=csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
             convert_options=csv.ConvertOptions(
                 column_types=dict.fromkeys(kept, pa.float64()), include_columns=kept, null_values=["", "NaN", "nan"]
             ),
         )
     except (pa.ArrowException, OSError) as error:
+        # The library's message repeats the damaged row: samples do not belong into a report.
         reason = re.sub(r"(got \d+): .*", r"\1", str(error), flags=re.DOTALL)  # without the row's samples
         raise DataError(f"the file cannot be read as a table of numbers: {_short(reason)}") from None
     leads = [table.column(name).to_numpy() for name in kept]

@@ -100,6 +100,7 @@ class CODE15(ECGDataset):
         kept, remark = trim(read_tracing(data_dir / record.file, record.key))
         if not len(kept):
             raise RecordExcluded("no sample is left when the zero padding is cut")
+        # Millivolt, whatever the README of the release says (1e-4 V).
         return float_signal(kept.astype(np.float64) * 1000.0, self.sampling_rate, remark=remark)
 
     def label_table(self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any]) -> LabelTable:
@@ -138,14 +139,7 @@ class CODE15(ECGDataset):
 
 
 def trim(tracing: np.ndarray) -> tuple[np.ndarray, str]:
-    """Cut the zero padding by the published rule.
-
-    Args:
-        tracing: (samples, 12).
-
-    Returns:
-        What is left, and a remark where the rule cuts rows that are not zero, else "".
-    """
+    """Cut the zero padding of a tracing (samples, 12) as published; a remark says where that costs signal."""
     # Zero rows are counted wherever they stand, and half of them cut from each end: a flat stretch inside costs signal.
     zero: np.ndarray = np.logical_not(tracing.any(axis=1))
     cut = int(zero.sum()) // 2

@@ -95,12 +95,14 @@ class EchoNext(ECGDataset):
                 check_array(data_dir / waveform_file(split), (size, *SHAPE), f"{path.name} has {size} rows", self.page)
         columns = ["record_id", "file", "key", "patient_id", "age", "sex", *self.metadata_columns]
         table = pd.DataFrame(rows, columns=columns, dtype=object)
+        # No file of the release states its version, so the table's checksum does.
         version = "1.1.0" if file_sha256(path) == METADATA_SHA256 else None
         return Scan(table, lost=rejected["lost"], excluded=rejected["excluded"], version=version)
 
     def read(self, data_dir: Path, record: RawRecord) -> Signal:
         """Read one record as float32 z-scores."""
         samples = read_record(data_dir / record.file, record.key)[0].astype(np.float32)
+        # Infinity cannot be stored in a way that models survive; NaN is a missing sample and stays.
         if np.isinf(samples).any():
             raise DataError("a sample is infinite")
         empty = [name for name in LABELS if record.metadata[name] is None]
@@ -212,14 +214,7 @@ ROWS_PER_MAP = 512
 
 
 def check_array(path: Path, shape: tuple[int, ...], reason: str, page: str) -> None:
-    """Check that a file holds a float array of a shape, without reading its values.
-
-    Args:
-        path: the .npy file.
-        shape: what it must be.
-        reason: why it must have that many rows, for the error text.
-        page: where to get the data.
-    """
+    """Check that a .npy file holds a float array of a shape, without reading its values; `reason` is for the error."""
     expected = f"an array {list(shape)} of float64 was expected, because {reason} of that split"
     try:
         array = _open_memory_map(path)

@@ -93,6 +93,7 @@ class PTB(ECGDataset):
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
         """Return the raw folder; see `ECGDataset.check_folder`."""
+        # Before the usual check, whose error would say only what is missing and not that it is another edition.
         if data_dir is not None:
             _refuse_challenge_form(Path(data_dir).expanduser(), self.page)
         folder = super().check_folder(data_dir, sampling_rate)
@@ -108,6 +109,7 @@ class PTB(ECGDataset):
         import pandas as pd
 
         list_file = data_dir / RECORDS
+        # RECORDS may be absent, as in a copy of single folders.
         listed = list_file.read_text(encoding="utf-8", errors="replace").split() if list_file.is_file() else []
         names = {name for name in listed if _RECORD.fullmatch(name)}
         lost = [

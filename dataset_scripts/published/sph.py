@@ -166,11 +166,11 @@ def _parse_row(cells: Mapping[str, str]) -> dict[str, Any]:
 
 def parse_statements(cell: str) -> list[str]:
     """Parse an AHA_Code cell such as "60+310;147" into its statements, repeats kept."""
-    known = known_codes()
+    described = known_codes()
     statements = []
     for text in cell.split(";"):
         codes = [code.strip() for code in text.split("+")]
-        kinds = [known.get(code, ("",))[0] for code in codes]
+        kinds = [described.get(code, ("",))[0] for code in codes]
         if kinds != ["primary"] + ["modifier"] * (len(codes) - 1):
             raise ValueError(f"AHA_Code {_short(cell)}: {text.strip()!r} is not a primary code with its modifiers")
         statements.append("+".join(codes))

@@ -153,6 +153,7 @@ def split_codes(cell: str) -> list[str]:
     """Return the codes of a cell such as "'C21';'L147'"; [] where it holds none."""
     if cell in _EMPTY:
         return []
+    # Quotes go after the blanks, as in the published code: "' C21'" keeps its blank and is no code.
     return [part.strip().replace("'", "") for part in cell.split(";") if part.strip()]
 
 

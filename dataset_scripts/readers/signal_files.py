@@ -50,17 +50,7 @@ def find_files(data_dir: Path, folder: str, suffix: str) -> dict[str, str]:
 
 
 def float_signal(microvolt: np.ndarray, sampling_rate: int, step_uv: float | None = None, remark: str = "") -> Signal:
-    """Return a record of floats as 16-bit samples, with a remark on what is missing or coarse.
-
-    A record in whole multiples of `step_uv` is stored in these, exactly. Any other one is quantised lead by lead, with
-    an error of at most half a microvolt where the lead stays below 32.767 mV.
-
-    Args:
-        microvolt: (samples, 12) float, leads in canonical order; NaN is missing.
-        sampling_rate: Hz.
-        step_uv: the device's unit in microvolt, where it is known.
-        remark: what else is odd about the record.
-    """
+    """Return (samples, 12) microvolt as 16-bit samples: exact in multiples of `step_uv`, else quantised by lead."""
     values = np.asarray(microvolt, dtype=np.float64)
     stored = _in_steps(values, step_uv) if step_uv else None
     samples, gain = stored if stored is not None else _lead_by_lead(values)

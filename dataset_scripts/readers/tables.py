@@ -1,7 +1,7 @@
 """Tables of raw folders, delimited or Excel: a damaged row is one lost record and not a stopped program.
 
-`tables.read_text_table` keeps a whole table as text, which is right for some ten thousand rows; a table with several
-hundred thousand would take gigabytes. Here a row lives as long as its caller looks at it.
+`read_text_table` keeps a whole table as text, which is right for some ten thousand rows; a table with several hundred
+thousand would take gigabytes. In `iterate_rows` a row lives as long as its caller looks at it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class TextTable:
 def read_text_table(path: Path, needed: Sequence[str], page: str) -> TextTable:
     """Read a comma-separated file with a header line."""
     try:
+        # A stray byte in some comment must not cost the table; a damaged name shows as a record without a file.
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             return _read((line.replace("\0", "") for line in handle), path, needed, page)
     except FileNotFoundError:
@@ -44,6 +45,19 @@ def read_text_table(path: Path, needed: Sequence[str], page: str) -> TextTable:
 
 def _read(lines: Iterator[str], path: Path, needed: Sequence[str], page: str) -> TextTable:
     reader = csv.reader(lines)
+    header = _header(reader, path, needed, page)
+    rows: list[tuple[int, dict[str, str]]] = []
+    damaged: list[tuple[int, str]] = []
+    for first, cells in _numbered(reader, len(header)):
+        if isinstance(cells, str):
+            damaged.append((first, cells))
+        else:
+            rows.append((first, dict(zip(header, cells, strict=True))))
+    return TextTable(rows, damaged)
+
+
+def _header(reader: Iterator[list[str]], path: Path, needed: Sequence[str], page: str) -> list[str]:
+    """Return the first line of a table after checking that it names the needed columns."""
     header: list[str] = next(reader, [])
     absent = [name for name in needed if name not in header]
     if absent:
@@ -51,17 +65,21 @@ def _read(lines: Iterator[str], path: Path, needed: Sequence[str], page: str) ->
             f"{str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}; it has "
             f"{', '.join(map(repr, header)) or 'no columns'}. Get it again from {page}."
         )
-    rows: list[tuple[int, dict[str, str]]] = []
-    damaged: list[tuple[int, str]] = []
+    return header
+
+
+def _numbered(reader: Any, columns: int) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the first line of every row with its cells, or with the reason why they do not fit the header."""
+    # `line_num` counts lines and not rows: a cell in quotation marks may run over several.
     first = reader.line_num + 1
     for cells in reader:
-        if len(cells) == len(header):
-            rows.append((first, dict(zip(header, cells, strict=True))))
+        if len(cells) == columns:
+            yield first, cells
+        # An empty line, as at the end of many files, is no row.
         elif cells:
             where = f"line {first}" if reader.line_num == first else f"lines {first} to {reader.line_num}"
-            damaged.append((first, f"{where}: {len(cells)} cells in a table of {len(header)} columns"))
+            yield first, f"{where}: {len(cells)} cells in a table of {columns} columns"
         first = reader.line_num + 1
-    return TextTable(rows, damaged)
 
 
 TRUE_WORDS = frozenset({"true", "1", "1.0"})
@@ -90,28 +108,20 @@ def _iterate(
     lines: Iterator[str], path: Path, needed: Sequence[str], page: str, optional: Sequence[str]
 ) -> Iterator[tuple[int, Mapping[str, str] | str]]:
     reader = csv.reader(lines)
-    header: list[str] = next(reader, [])
-    absent = [name for name in needed if name not in header]
-    if absent:
-        raise DataError(
-            f"{str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}; it has "
-            f"{', '.join(map(repr, header)) or 'no columns'}. Get it again from {page}."
-        )
-    places = [(name, header.index(name)) for name in (*needed, *optional) if name in header]
+    header = _header(reader, path, needed, page)
+    columns = [(name, header.index(name)) for name in (*needed, *optional) if name in header]
     empty = {name: "" for name in optional if name not in header}
-    first = reader.line_num + 1
-    for cells in reader:
-        if len(cells) == len(header):
-            yield first, {**empty, **{name: cells[place].strip() for name, place in places}}
-        elif cells:
-            where = f"line {first}" if reader.line_num == first else f"lines {first} to {reader.line_num}"
-            yield first, f"{where}: {len(cells)} cells in a table of {len(header)} columns"
-        first = reader.line_num + 1
+    for first, cells in _numbered(reader, len(header)):
+        if isinstance(cells, str):
+            yield first, cells
+        else:
+            yield first, {**empty, **{name: cells[column].strip() for name, column in columns}}
 
 
 def whole_number(cells: Mapping[str, str], name: str) -> int:
     """Return a cell as a whole number, also where it is written as "12.0"."""
     text = cells[name]
+    # Not by way of float, which would round numbers beyond 2**53.
     try:
         return int(text)
     except ValueError:
@@ -202,10 +212,10 @@ def _rows(
             f"{str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}; it has "
             f"{names or 'no columns'}. Get it again from {page}."
         )
-    places = [(name, header.index(name)) for name in needed]
+    columns = [(name, header.index(name)) for name in needed]
     rows: list[tuple[int, Mapping[str, Any]]] = []
     for number, row in enumerate(values, start=2):
-        cells = {name: _clean(row[place]) if place < len(row) else None for name, place in places}
+        cells = {name: _clean(row[column]) if column < len(row) else None for name, column in columns}
         if any(value is not None for value in cells.values()):
             rows.append((number, cells))
     return rows

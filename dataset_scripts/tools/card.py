@@ -54,6 +54,7 @@ BEGIN, END = "<!-- table: begin (python -m dataset_scripts.tools.card docs) -->"
 
 def dataset_card(dataset: ECGDataset) -> str:
     """Return the card of a dataset as Markdown with YAML front matter."""
+    # The hub reads the front matter in this order, and people do too: not sorted.
     front = yaml.safe_dump(front_matter(dataset), sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{front}---\n\n{card_body(dataset)}"
 
@@ -73,6 +74,7 @@ def front_matter(dataset: ECGDataset) -> dict[str, Any]:
 
 
 def _other_licence(dataset: ECGDataset) -> dict[str, str]:
+    # The hub takes such a name only in lower case and without blanks.
     name = re.sub(r"[^a-z0-9.]+", "-", short_licence(dataset).lower()).strip("-.")
     return {"license": "other", "license_name": name, "license_link": dataset.page}
 
@@ -212,6 +214,7 @@ def _label_number(dataset: ECGDataset, release: Release | None, column: str, cou
 
 def _label_table(dataset: ECGDataset, column: str, counts: Mapping[str, int]) -> str:
     titles = {label: dataset.label_title(column, label) for label in counts}
+    # Ties by name, so that a page written anew shows no difference.
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     if all(title == label for label, title in titles.items()):
         return table(("label", "count"), [(f"`{label}`", f"{count:,}") for label, count in ordered])
@@ -246,6 +249,7 @@ def _licence(dataset: ECGDataset) -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; bars inside cells are escaped."""
+    # A bar in a cell would begin a new one.
     lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -25,9 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataset_scripts.core.shards import appearing
 from dataset_scripts.core.spec import OWN_COLUMNS, SPLITS, PathLike
-from dataset_scripts.readers.parquet import SHARD_BYTES, records_per_group, shard_spans, write_parquet
 from dataset_scripts.tools.card import front_matter, table
-from dataset_scripts.tools.publish import facts
+from dataset_scripts.tools.publish import SHARD_BYTES, facts, records_per_group, shard_spans, write_parquet
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import resumed
 from ecg_hub.utils.workers import usable_processors
@@ -193,6 +192,7 @@ def _begin(prepared: Prepared, target: Path, shard_bytes: int) -> Manifest:
     try:
         (target / DATA_FOLDER).mkdir(parents=True, exist_ok=True)
         for partial in (target / DATA_FOLDER).glob("*.partial"):
+            # Of a killed run: half a shard has no use, and its name would stay for ever.
             partial.unlink()
         # Before the first shard: what a killed run leaves then says which data its shards are of.
         if stored is None:
@@ -265,6 +265,7 @@ def _plan(prepared: Prepared, record_bytes: float, shard_bytes: int) -> Iterator
 def _record_bytes(prepared: Prepared) -> float:
     """Return the mean bytes of a record's samples."""
     samples = prepared.report.loc[prepared.report["status"] == "ok", "samples"]
+    # From the report: lengths read from the signals would cost a pass over all of them.
     return float(samples.mean()) * 12 * (4 if prepared.dataset.unit == "zscore" else 2)
 
 

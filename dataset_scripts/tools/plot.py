@@ -56,14 +56,7 @@ class Record:
 
 
 def read_one(dataset: ECGDataset, data_dir: PathLike, record_id: str, sampling_rate: int | None = None) -> Record:
-    """Read one record of a raw folder.
-
-    Args:
-        dataset: whose folder it is.
-        data_dir: the folder.
-        record_id: the dataset's own name of the record.
-        sampling_rate: Hz, where the raw data come at several; default the published one.
-    """
+    """Read one record of a raw folder by its name; without a sampling rate (Hz) at the published one."""
     rate = dataset.check_rate(sampling_rate)
     folder = dataset.check_folder(data_dir, rate)
     scan = dataset.scan(folder, rate)
@@ -307,6 +300,7 @@ def _sheet(section: np.ndarray, sampling_rate: float, seconds: float) -> Sheet:
 def _fit_paper(extents: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Take room from the tallest deflections until the page fits A4; they then reach into the next row."""
     rows = [list(extent) for extent in extents]
+    # Room is taken and not the scale: 10 mm/mV must hold on every page, or nothing can be read off it.
     while sum(max(sum(row), ROW_MM) for row in rows) > MOST_GRID_MM:
         tallest = max(rows, key=sum)
         side = 0 if tallest[0] >= tallest[1] else 1
@@ -371,6 +365,7 @@ def _draw_row(
             solid_joinstyle="round",
             zorder=4,
         )
+        # Tall deflections may reach into the next row, but not over heading and margin.
         line.set_clip_path(paper)
         if number:
             axes.plot([x0, x0], [baseline + 2.5, baseline + 6.0], color=INK, linewidth=0.9, zorder=4)

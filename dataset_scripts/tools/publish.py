@@ -4,28 +4,32 @@ Three levels. "full" (the licence allows passing on): records, labels and splits
 standard licence, but not to be passed on): record names with split and fold, and label counts. "card" (behind an
 agreement, or under terms of its own): the card and nothing that comes from the user's folder. What is written is
 looked at again, file by file, before it is sent.
+
+Records become Parquet: row groups that are read one at a time, samples packed tightly, pages with checksums.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import yaml
 
 from dataset_scripts.core.spec import SPLITS, ECGDataset, PathLike
-from dataset_scripts.readers.parquet import SHARD_BYTES, shard_spans, write_parquet
 from dataset_scripts.tools.card import HUB_LICENCES, card_body, dataset_card, front_matter, table
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import HubRepository, check_id
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from dataset_scripts.load import Prepared
 
 
@@ -64,6 +68,7 @@ def level(dataset: ECGDataset) -> Level:
         return "card"
     if dataset.redistribution:
         return "full"
+    # Terms of its own may forbid even names and counts, so nothing that comes from the user's folder leaves.
     return "ids" if dataset.licence in HUB_LICENCES else "card"
 
 
@@ -107,12 +112,14 @@ def check_publication(dataset: ECGDataset, folder: PathLike) -> Publication:
 def _fits(name: str, pattern: str) -> bool:
     """Tell whether a file is what a pattern names, in the same folder."""
     path, wanted = PurePosixPath(name), PurePosixPath(pattern)
+    # fnmatch's * matches a slash too, so the folder is compared by itself.
     return path.parent == wanted.parent and fnmatchcase(path.name, wanted.name)
 
 
 def push(dataset: ECGDataset, publication: Publication, repo: str, *, private: bool = False, api: Any = None) -> str:
     """Send a publication to a hub and return the address of the commit."""
     remote = HubRepository(check_id(repo), "dataset", api)
+    # Looked at again right before sending: the folder may have changed since it was written.
     checked = check_publication(dataset, publication.folder)
     remote.create(private=private)
     return remote.upload(checked.folder, f"{dataset.title}, by ecg-hub")
@@ -155,6 +162,7 @@ def _write_parquet(prepared: Prepared, folder: Path) -> None:
     folder.mkdir()
     for name in SPLITS:
         part = prepared.splits[name]
+        # `data` is the table underneath, the same for every split: the mean is over all records.
         spans = shard_spans(len(part), part.data.nbytes / max(1, part.data.num_rows), SHARD_BYTES)
         for number, (start, stop) in enumerate(spans):
             path = folder / f"{name}-{number:05d}-of-{len(spans):05d}.parquet"
@@ -198,6 +206,66 @@ def facts(prepared: Prepared) -> dict[str, str]:
         "fingerprint": f"`{prepared.fingerprint}`",
         "differs from the published run": deviations or "nothing",
     }
+
+
+GROUP_RECORDS = 64
+GROUP_BYTES = 32 * 2**20
+"""Bounds of a row group: what a reader that shuffles has to read for one record."""
+
+SHARD_BYTES = 500 * 10**6
+"""Bytes of the records in one file, before packing."""
+
+_SAMPLES = "signal.list.element.list.element"
+# Neighbouring samples differ by little; the bytes of floats pack better when each kind stands together.
+_ENCODINGS = {"int16": "DELTA_BINARY_PACKED", "float32": "BYTE_STREAM_SPLIT"}
+
+
+def write_parquet(
+    part: Dataset,
+    target: Path | BinaryIO,
+    *,
+    group_records: int = GROUP_RECORDS,
+    about: Mapping[str, str] | None = None,
+    written: Callable[[int], Any] | None = None,
+) -> list[int]:
+    """Write a dataset with the column `signal` as one Parquet file.
+
+    Parquet holds int16 as 32 bits; packed as differences and by zstd, a record takes half the bytes of its samples.
+    """
+    import pyarrow.parquet as pq
+
+    signal = part.features["signal"].dtype
+    groups = []
+    with pq.ParquetWriter(
+        target,
+        part.features.arrow_schema,
+        compression="zstd",
+        # pyarrow refuses column encodings beside a dictionary, which would be as large as the samples anyway.
+        use_dictionary=False,
+        column_encoding={_SAMPLES: _ENCODINGS[signal]},
+        write_page_checksum=True,
+    ) as writer:
+        for table in part.with_format("arrow").iter(batch_size=group_records):
+            # One call, one row group.
+            writer.write_table(table)
+            groups.append(len(table))
+            if written is not None:
+                written(len(table))
+        writer.add_key_value_metadata(dict(about or {}))
+    return groups
+
+
+def shard_spans(records: int, record_bytes: float, shard_bytes: int = SHARD_BYTES) -> list[tuple[int, int]]:
+    """Divide records into files of bounded size."""
+    most = max(1, int(shard_bytes / max(record_bytes, 1.0)))
+    files = max(1, -(-records // most))
+    bounds = [records * number // files for number in range(files + 1)]
+    return list(itertools.pairwise(bounds))
+
+
+def records_per_group(record_bytes: float) -> int:
+    """Return how many records a row group holds: 64, fewer where records are long."""
+    return max(1, min(GROUP_RECORDS, int(GROUP_BYTES / max(record_bytes, 1.0))))
 
 
 def discard(publication: Publication) -> None:

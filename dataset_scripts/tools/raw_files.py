@@ -134,15 +134,7 @@ class Outcome:
 
 
 def read_records(dataset: ECGDataset, folder: Path, scan: Scan, sampling_rate: int, num_proc: int = 1) -> list[Outcome]:
-    """Read the records of a scan and return one outcome per record, in order.
-
-    Args:
-        dataset: how to read.
-        folder: the raw folder.
-        scan: what its tables hold.
-        sampling_rate: Hz.
-        num_proc: processes that read.
-    """
+    """Read the records of a scan at a sampling rate in Hz and return one outcome per record, in order."""
     if num_proc < 1:
         raise InputError(f"num_proc={num_proc!r} is not a number of processes; pass 1 or more.")
     outcomes: dict[int, list[Outcome]] = {}

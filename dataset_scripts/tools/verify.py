@@ -158,6 +158,7 @@ def _compare_folds(result: Verification, table: LabelTable, record_ids: Sequence
         inside = fold[fold >= 0]
         # Folds count from 0 or from 1, as each dataset publishes them; -1 is none.
         lowest = int(inside.min()) if len(inside) else 0
+        # -1 (no fold) is left out above, since bincount takes no negative numbers.
         sizes = np.bincount(inside - lowest).tolist() if len(inside) else []
         if sizes == list(release.fold_sizes):
             result.add("folds", "ok", f"the sizes of all {len(sizes)} folds agree")
@@ -261,6 +262,7 @@ def _other_owner(dataset: ECGDataset, folder: Path) -> str:
     """Return a hint where the folder looks like another dataset's."""
     from dataset_scripts.catalog import datasets
 
+    # Only by the names of files: a hint must not take longer than the error it stands beside.
     def fits(other: ECGDataset) -> bool:
         try:
             other.check_folder(folder, other.sampling_rate)
@@ -378,6 +380,7 @@ def _read_all(
     if left_out:
         text = f"{share(len(left_out), len(outcomes), 'records')} left out by rule on reading: {reasons(left_out)}"
         result.add("rules", "note", text)
+    # Labels are derived of those that can be read, as a record store would have them.
     kept = [outcome.seen is not None for outcome in outcomes]
     return scan.table[kept], [outcome.seen for outcome in outcomes if outcome.seen is not None]
 

@@ -41,7 +41,7 @@ class Caller:
     write: bool = False
 
     @property
-    def known(self) -> bool:
+    def authenticated(self) -> bool:
         """Whether a token came along, or none is needed."""
         return self.name is not None
 
@@ -153,12 +153,7 @@ def new_token(path: Path, name: str, write: bool) -> str:
 
 
 def bearer(header: str | None, basic: bool) -> str | None:
-    """Return the token of an Authorization header, or None without one.
-
-    Args:
-        header: "Bearer TOKEN", or "Basic ..." with the token as password.
-        basic: whether the second form, which browsers send on their own, is accepted.
-    """
+    """Return the token of an Authorization header, or None without one; "Basic" is what browsers send on their own."""
     if not header:
         return None
     scheme, _, value = header.partition(" ")

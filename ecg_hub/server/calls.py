@@ -96,7 +96,7 @@ class Call:
         repo_id = split_id(self.address.repo, self.hub.options.namespace)
         repo = self.hub.repos.get(self.address.kind, repo_id)
         # Not 403: whoever may not see it is not told that it exists.
-        if repo.state().private and not self.caller.known:
+        if repo.state().private and not self.caller.authenticated:
             raise repo_not_found(repo_id)
         return repo
 
@@ -117,12 +117,12 @@ class Call:
 
     def require_read(self) -> None:
         """Refuse callers without a token on a hub that asks for one."""
-        if not self.caller.known and not self.hub.options.open_read:
+        if not self.caller.authenticated and not self.hub.options.open_read:
             raise token_needed("read from this hub")
 
     def require_write(self) -> None:
         """Refuse callers who may only read."""
-        if not self.caller.known:
+        if not self.caller.authenticated:
             raise token_needed("change anything on this hub")
         if not self.caller.write:
             raise RequestError(403, f"The token of {self.caller.name!r} may only read")

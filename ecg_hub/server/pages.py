@@ -83,9 +83,9 @@ def link(href: str, text: str) -> str:
     return f'<a href="{escape(href)}">{escape(text)}</a>'
 
 
-def tags(words: Iterable[str]) -> str:
+def tags(names: Iterable[str]) -> str:
     """Return tags as a line."""
-    return f'<p class="tags">{"".join(f"<span>{escape(word)}</span> " for word in words)}</p>'
+    return f'<p class="tags">{"".join(f"<span>{escape(name)}</span> " for name in names)}</p>'
 
 
 def size_text(size: int) -> str:

@@ -119,7 +119,7 @@ def _entries(
 
 def _file(call: Call, default: str = "") -> tuple[Repo, Commit, str, File]:
     repo, state, commit, path = call.commit()
-    if state.gated and not call.caller.known:
+    if state.gated and not call.caller.authenticated:
         raise gated(repo.id)
     path = check_path(path or default)
     node = call.hub.catalog.trees.find(commit.tree, path)

@@ -90,7 +90,9 @@ def list_repos(call: Call) -> Response:
     start, size = _number(params.get("skip"), 0), min(_number(params.get("limit"), MAX_PAGE) or MAX_PAGE, MAX_PAGE)
     expand = params.getlist("expand") + params.getlist("expand[]")
     full, card, config = call.flag("full"), call.flag("cardData"), call.flag("config")
-    infos = call.hub.catalog.search(call.address.kind, query, call.caller.known, files=full or "siblings" in expand)
+    infos = call.hub.catalog.search(
+        call.address.kind, query, call.caller.authenticated, files=full or "siblings" in expand
+    )
     shown = [shorten(one, expand, full, card, config) for one in infos[start : start + size]]
     return answer_json(shown, headers=_next_page(call, start, size, len(infos)))
 
@@ -179,7 +181,7 @@ def squash(call: Call) -> Response:
 def auth_check(call: Call) -> Response:
     """GET /api/{kind}/{repo}/auth-check and .../auth-check/write."""
     state = call.repo().state()
-    if state.gated and not call.caller.known:
+    if state.gated and not call.caller.authenticated:
         raise gated(call.address.repo or "")
     if call.address.tail == ("write",):
         call.require_write()
@@ -191,7 +193,7 @@ def leaderboard(call: Call) -> Response:
     if call.address.kind != "datasets":
         raise RequestError(404, "Only datasets have a leaderboard.")
     derived = call.request.query_params.get("base_model", "").lower() == "false"
-    return answer_json(call.hub.catalog.leaderboard(call.repo().id, call.caller.known, derived))
+    return answer_json(call.hub.catalog.leaderboard(call.repo().id, call.caller.authenticated, derived))
 
 
 def gated(repo_id: str) -> RequestError:

@@ -38,7 +38,7 @@ _WAIT = {"Refresh": "3", "Retry-After": "3", "Cache-Control": "no-store"}
 
 def whoami(call: Call) -> Response:
     """GET /api/whoami-v2."""
-    if not call.caller.known:
+    if not call.caller.authenticated:
         raise token_needed("be known")
     role = "write" if call.caller.write else "read"
     names = {repo.namespace for kind in KINDS for repo in call.hub.repos.all(kind)} | {call.hub.options.namespace}
@@ -193,7 +193,7 @@ def discussions_page(call: Call) -> Response:
 
 
 def _repo_table(call: Call, kind: str, query: Query) -> str:
-    infos = call.hub.catalog.search(kind, query, call.caller.known)
+    infos = call.hub.catalog.search(kind, query, call.caller.authenticated)
     front = "" if kind == "models" else f"{kind}/"
     rows = [
         [
@@ -267,7 +267,7 @@ def leaderboard(call: Call) -> Response:
             f"{row['value']:.6g}",
             link(f"/{row['modelId']}/blob/main/{encode(row['filename'])}", "reported"),
         ]
-        for row in call.hub.catalog.leaderboard(repo.id, call.caller.known, derived=True)
+        for row in call.hub.catalog.leaderboard(repo.id, call.caller.authenticated, derived=True)
     ]
     body = f"<h1>{link(f'/{repo.web_path}', repo.id)}: leaderboard</h1>"
     if call.hub.boards.holds_results(_tree(call, repo)):
@@ -280,7 +280,7 @@ def leaderboard(call: Call) -> Response:
 def board_list(call: Call) -> str:
     """Return a list of the leaderboards as HTML, with a heading; empty where there are none."""
     items = []
-    for info in call.hub.catalog.search("datasets", Query(sort="lastModified"), call.caller.known):
+    for info in call.hub.catalog.search("datasets", Query(sort="lastModified"), call.caller.authenticated):
         repo = call.hub.repos.get("datasets", info["id"])
         if call.hub.boards.holds_results(_tree(call, repo)):
             items.append(f"<li>{link(page_address(repo), repo.id)}</li>")

@@ -173,11 +173,13 @@ def _rows_of(derived: Derived, studies: np.ndarray) -> tuple[list[list[str]], np
     table = pq.read_table(derived.path)
     row_of = {int(study): row for row, study in enumerate(table["study_id"].to_numpy())}
     absent = [int(study) for study in studies if int(study) not in row_of]
+    # The tables were exchanged after the store was written: labels would belong to other records.
     if absent:
         raise DataError(
             f"{RECORDS} no longer holds study {absent[0]}, which the record store was made from; prepare it again."
         )
     rows = np.array([row_of[int(study)] for study in studies], dtype=np.int64)
+    # In the order of the store, which may hold fewer records than were derived.
     lists = table["labels"].take(rows).to_pylist()
     values = np.empty((len(rows), len(derived.names)), dtype=np.float32)
     codes = len(derived.codes)

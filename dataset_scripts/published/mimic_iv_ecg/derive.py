@@ -154,6 +154,7 @@ def read_deterioration(engine: Engine, source: Source, records: Result) -> Resul
             f"{whole('general_data')} AS data, TRY_CAST(general_intime AS TIMESTAMP) AS intime, "
             f"general_intime AS intime_text, {values} FROM {rows}"
         )
+        # Before anything is joined: one shifted row would give outcomes to the wrong ECG.
         _refuse_damaged(work, source, events)
         total = work.one("SELECT count(*) FROM stays")
         kept = ", ".join(f'CASE WHEN "{name}" <> {MISSING_EVENT} THEN "{name}" END AS "{name}"' for name in events)
@@ -310,14 +311,7 @@ def _all(*results: Any) -> list[Result]:
 
 
 def z_scores(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, tuple[float, float, int]]:
-    """Return z-scores by mean and population standard deviation of the training values, and these with their number.
-
-    Args:
-        values: (records,) float64, NaN for no value.
-        train: (records,) boolean.
-
-    A constant column is only centred; one without training values has no z-scores.
-    """
+    """Return z-scores by mean and population deviation of the training values, and (mean, deviation, their number)."""
     measured = values[train & np.isfinite(values)]
     if not measured.size:
         return np.full_like(values, np.nan), (float("nan"), float("nan"), 0)

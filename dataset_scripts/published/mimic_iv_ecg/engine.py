@@ -186,6 +186,7 @@ class Engine:
             raise DataError("Deriving the MIMIC-IV-ECG tasks needs DuckDB: pip install 'duckdb>=2.0'.") from None
         # In the work folder, which has room for the data; the system's temporary folder may be memory.
         spill = self.work / f"spill-{os.getpid()}"
+        # More threads need more memory each, and the longest steps read one gzip file in one thread.
         threads = self.settings.threads or min(os.cpu_count() or 1, 8)
         config: Any = {"memory_limit": self.settings.memory_limit, "threads": threads, "temp_directory": str(spill)}
         try:
@@ -210,6 +211,7 @@ def _finished(path: Path, marker: Path, fingerprint: str) -> Result | None:
         steps = tuple(Step(**step) for step in state["steps"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    # By size: a file that was cut or replaced since is made again.
     return Result(path, fingerprint, steps, state["facts"]) if whole else None
 
 

@@ -42,6 +42,8 @@ LAB_ITEMS = frozenset(
 )
 
 # Label of a chart event -> (target, factor applied to its value).
+# The published factors, cut as they are there: more digits would give other values. Weights charted in pounds are not
+# among them, as published.
 CHART_WEIGHTS: Mapping[str, float] = MappingProxyType({"Daily Weight": 2.20462, "Admission Weight (Kg)": 2.20462})
 CHART_HEIGHTS: Mapping[str, float] = MappingProxyType({"Height (cm)": 0.393701, "Height": 1.0})
 CHART_VITALS: Mapping[str, str] = MappingProxyType(
@@ -77,6 +79,7 @@ UNITS: Mapping[str, str] = MappingProxyType(
 )
 """The unit of each measured target but lab values, whose unit the data tell."""
 
+# A number in the file, which any statistic would take for a value.
 MISSING_EVENT = -999.0
 FOLDS = 20
 

@@ -53,6 +53,7 @@ def read_records(engine: Engine, source: Source) -> Result:
         work.connection.execute(f"CREATE TEMP TABLE records AS {_parsed(source.rows(*columns))}")
         work.source = source
         _refuse_damaged(work, source)
+        # Of all records and not of those in use, as published: the two highest folds are the ones for evaluation.
         limit = work.one("SELECT max(fold) - 1 FROM records")
         rule = f"in_ed AND codes > 0 AND (fold < {limit} OR first_of_stay)"
         total = work.write(
@@ -66,11 +67,13 @@ def read_records(engine: Engine, source: Source) -> Result:
 
 
 def _parsed(rows: str) -> str:
+    # Stripped first, then cut, then the X: in another order "W19XXXA" would not become "W19".
     cleaned = (
         f"list_transform(regexp_extract_all(all_diag_all, '{_ITEM.replace(chr(39), chr(39) * 2)}'), "
         f"lambda x: rtrim(left(trim(substring(x, 2, length(x) - 2), e'{_BLANK}'), {CODE_LENGTH}), 'X'))"
     )
     beginnings = (
+        # Sorted and distinct, so that neither the order nor repeats in a cell show in the result.
         f"list_sort(list_distinct(flatten(list_transform({cleaned}, "
         f"lambda c: list_transform(range({SHORTEST}, length(c) + 1), lambda i: c[1:i])))))"
     )
@@ -91,6 +94,7 @@ def _parsed(rows: str) -> str:
 
 def whole(column: str) -> str:
     """Return SQL that reads a text column as BIGINT, NULL where it is no whole number."""
+    # "12.0" is how pandas writes whole numbers of a column with gaps.
     return f"CASE WHEN regexp_full_match({column}, '\\s*[0-9]+(\\.0*)?\\s*') THEN TRY_CAST({column} AS BIGINT) END"
 
 
@@ -148,5 +152,6 @@ def read_dictionary(work: Work, source: Source, wanted: str) -> None:
     twice = work.all("SELECT itemid, count(*) FROM dictionary GROUP BY itemid HAVING count(*) > 1 ORDER BY 1 LIMIT 1")
     if twice:
         raise DataError(f"{str(source.path)!r} lists item {twice[0][0]} {twice[0][1]} times, not once; {page}.")
+    # A table that stands in for a missing one is empty by nature.
     if not source.absent and not work.one("SELECT count(*) FROM dictionary"):
         raise DataError(f"{str(source.path)!r} holds none of the needed items. It may be of another release: {page}.")

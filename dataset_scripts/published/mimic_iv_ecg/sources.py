@@ -120,6 +120,7 @@ class Source:
     @property
     def identity(self) -> str:
         """Name, size and time: what decides whether a step is done again."""
+        # No time: the stand-in is written anew for each run, and that must not do a step again.
         if self.absent:
             return f"{self.path.name}\tabsent"
         state = self.path.stat()
@@ -127,7 +128,8 @@ class Source:
 
     def rows(self, *columns: str) -> str:
         """Return SQL that yields `row` (0 for the first row of the file) and columns as text, NULL for no value."""
-        declared = {name if name in columns else f"{name}#{place}": "VARCHAR" for place, name in enumerate(self.header)}
+        # Columns that nobody reads get names of their own: a header may hold one twice, which DuckDB refuses.
+        declared = {name if name in columns else f"{name}#{n}": "VARCHAR" for n, name in enumerate(self.header)}
         listed = ", ".join(f"{literal(name)}: '{kind}'" for name, kind in declared.items())
         absent = ", ".join(map(literal, NO_VALUE))
         taken = ", ".join(f'"{name}"' for name in columns)
@@ -146,6 +148,7 @@ def literal(value: object) -> str:
 
 def number(column: str) -> str:
     """Return SQL that reads a text column as DOUBLE, NULL where it is no plain decimal number."""
+    # By pattern first: DuckDB's cast takes words such as "inf" and "nan" too.
     pattern = r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*"
     return f"CASE WHEN regexp_full_match({column}, '{pattern}') THEN TRY_CAST(trim({column}) AS DOUBLE) END"
 
@@ -158,8 +161,8 @@ def find_tables(folder: Path) -> dict[TableSpec, Path]:
     """
     tables: dict[TableSpec, Path] = {}
     for spec in TABLES:
-        places = [folder / home / (spec.stem + end) for home in ("", "data", spec.home) for end in ("", ".gz")]
-        path = next((place for place in places if place.is_file()), None)
+        candidates = [folder / home / (spec.stem + end) for home in ("", "data", spec.home) for end in ("", ".gz")]
+        path = next((candidate for candidate in candidates if candidate.is_file()), None)
         if path is not None:
             tables[spec] = path
     if RECORDS not in tables:
@@ -203,6 +206,7 @@ def open_tables(folder: Path, work: Path) -> Mapping[TableSpec, Source]:
 def _stand_in(spec: TableSpec, work: Path) -> Source:
     work.mkdir(parents=True, exist_ok=True)
     path = work / f"absent-{spec.stem}"
+    # A header without rows: every step runs as usual and finds nothing.
     path.write_text(",".join(spec.columns) + "\n", encoding="utf-8")
     return Source(spec, path, spec.columns, absent=True)
 

@@ -21,9 +21,9 @@ from dataset_scripts import SignalReader
 from dataset_scripts.core.spec import SPLITS
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.mock import write
-from dataset_scripts.readers.parquet import records_per_group, shard_spans
 from dataset_scripts.tools import export as shard_folder
 from dataset_scripts.tools.export import COLUMNS, MANIFEST_FILE, read_manifest, write_shards
+from dataset_scripts.tools.publish import records_per_group, shard_spans
 from ecg_hub.errors import DataError, InputError
 
 MB = 10**6
