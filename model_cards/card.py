@@ -178,9 +178,11 @@ def front_matter(entry: ModelEntry) -> dict[str, Any]:
 
 def _licence_fields(entry: ModelEntry) -> dict[str, str]:
     if entry.weights.kind == "none":
+        # No weights, so no licence of theirs; the Hub takes this field from its list alone.
         return {"license": "unknown"}
     if entry.licence.spdx is not None:
         return {"license": entry.licence.spdx.lower()}
+    # The Hub takes its own identifiers, or "other" with a name of lower-case letters and a link.
     name = re.sub(r"[^a-z0-9]+", "-", entry.licence.name.lower().replace("'", "")).strip("-")
     return {"license": "other", "license_name": name, "license_link": entry.weights.page or entry.repository}
 
@@ -339,6 +341,7 @@ def published_section(entry: ModelEntry) -> str:
     if not own:
         return ""
     modes = [mode for mode in MODES if any(score.mode == mode for score in own)]
+    # What holds for every row is said once below, without a letter in each cell.
     common = [flag for flag in _flags(own) if all(flag in score.flags for score in own)]
     letters = {flag.name: _LETTERS[k] for k, flag in enumerate(flag for flag in _flags(own) if flag not in common)}
     cells = {(score.task, score.mode): _cell(score, letters) for score in own}

@@ -57,6 +57,7 @@ def kinds() -> Mapping[str, AnalysisKind]:
     names = {item.name for item in pkgutil.iter_modules(folder.__path__) if item.ispkg}
     ordered = (*ORDER, *sorted(names - {*ORDER}))
     return MappingProxyType(
+        # Modules of reports alone: they bring neither torch nor the runs of their analyses.
         {name: importlib.import_module(f"{folder.__name__}.{name}.report").ANALYSIS for name in ordered}
     )
 

@@ -51,18 +51,7 @@ def data_options(
 def open_split(
     datasets: Datasets, dataset: str, split: str, seconds: float, records: int | None
 ) -> tuple[RunData, Any]:
-    """Open one split of a dataset without targets.
-
-    Args:
-        datasets: the prepared datasets.
-        dataset: its name.
-        split: train, validation or test.
-        seconds: records must hold a window of this length.
-        records: at most this many, evenly spaced.
-
-    Returns:
-        The data, in all three places the same split, and the prepared dataset.
-    """
+    """One split of a dataset without targets, records of a window or more, evenly spaced; and the prepared dataset."""
     from dataset_scripts.reader import SignalReader
 
     if split not in SPLITS:
@@ -116,7 +105,7 @@ class Trained:
     """One training run of a result folder.
 
     Attributes:
-        found: the result folder.
+        result_folder: where it lies.
         run: the training run.
         tasks: the tasks that were scored from it.
         classifier: encoder and head, in eval mode, on the device.
@@ -127,7 +116,7 @@ class Trained:
         accelerator: device and precision.
     """
 
-    found: ResultFolder
+    result_folder: ResultFolder
     run: Run
     tasks: tuple[Task, ...]
     classifier: Any
@@ -198,16 +187,7 @@ def open_trained(
     model: str | None = None,
     **others: Any,
 ) -> Trained:
-    """Load the head of one training run.
-
-    Args:
-        run_folder: the result folder.
-        name: of the training run, one of `stored_runs`.
-        data_root: the folder of the datasets; not needed for a run on mock data.
-        include: task files and descriptions of own archives.
-        model: where the encoder is, of a run whose encoder is not the hub's.
-        others: further fields of `RunOptions` that decide no score (device, workers, cache).
-    """
+    """Load the head of one of the `stored_runs`; `model` says where an encoder is that is not the hub's."""
     from ecg_hub import ECGFeatureExtractor
 
     options = options_of(run_folder.run, data_root, run_folder.folder, include=include, **others)
@@ -222,11 +202,12 @@ def open_trained(
     folder = run_folder.folder / MODEL_FOLDER / name
     classifier, labels = _open_head(folder, run_folder.run.settings.model, model)
     predictions = run_folder.predictions(results[0])
+    # A head is read by position: in another order every score would be of a wrong label, and look plausible.
     if labels != list(predictions.labels):
         raise ResultError(f"{str(folder)!r} is the head of other labels than the predictions of {name!r}.")
     accelerator = make_accelerator(options)
     return Trained(
-        found=run_folder,
+        result_folder=run_folder,
         run=run,
         tasks=tuple(task.read_from(name) for task in scored),
         classifier=classifier.to(accelerator.device).eval(),
@@ -251,6 +232,7 @@ def _open_head(folder: Path, run_model: ModelInfo, model: str | None) -> tuple[A
             f"--model names an encoder that is not the hub's; {str(folder)!r} holds the encoder {run_model.id!r} with "
             "its head. Leave it out."
         )
+    # transformers keeps the precision of the file; a run is scored in float32 and casts where it was asked to.
     classifier = AutoModelForECGClassification.from_pretrained(folder, dtype=torch.float32)
     return classifier, [classifier.config.id2label[k] for k in range(classifier.config.num_labels)]
 
@@ -258,7 +240,8 @@ def _open_head(folder: Path, run_model: ModelInfo, model: str | None) -> tuple[A
 def open_its_data(trained: Trained) -> RunData:
     """Open the data that the run was trained and scored on."""
     data = open_run(trained.run, Datasets(trained.options), trained.seconds)
-    stored = trained.found.run.datasets.get(data.dataset)
+    stored = trained.result_folder.run.datasets.get(data.dataset)
+    # Other records or labels under the same name would pass for robustness, or the lack of it.
     if stored != data.fingerprint:
         raise DataError(
             f"{data.dataset} here is not what the run was scored on: fingerprint {data.fingerprint}, the run has "
@@ -276,6 +259,7 @@ def check_head(trained: Trained, split: Split, outputs: NDArray[np.float32]) -> 
         raise ResultError(f"The run has no prediction of record {absent[0]!r} and {len(absent) - 1} more.")
     stored = test.y_prob[[row_of[record] for record in split.record_ids]]
     largest = float(np.abs(stored - outputs).max(initial=0.0))
+    # Not `>`, which would let NaN pass.
     if not largest <= LARGEST_DIFFERENCE:
         raise ResultError(
             f"The stored head of {trained.run.name!r} differs from the stored predictions by {largest:.3g}: they are "

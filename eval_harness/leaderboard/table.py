@@ -121,6 +121,7 @@ def _row(
             cells.append(tag("td", tag("span", "–", class_="gap"), class_=style, title="not scored"))
             continue
         pairing = view.ranks.pairings.get((tab.mode, column.name), Pairing())
+        # A score on part of a release gets no shade: it would be read against scores on other records.
         share = _share(cell.point, scales[column.name], column.task.higher_is_better) if cell.whole else 0.0
         own = not row.published and row.mode == tab.mode and cell.whole
         marked = " best" if own and best[column.name] is not None and cell.point == best[column.name] else ""
@@ -134,6 +135,7 @@ def _row(
         data_name=row.name,
         data_size="" if row.parameters is None else str(row.parameters),
         data_licence=row.licence,
+        # Of every set of tasks, so that the script ranks nothing itself and cannot disagree with the JSON.
         data_sets=json.dumps(_sets(view, tab, row), separators=(",", ":")),
     )
 
@@ -230,6 +232,7 @@ def _best(view: View, tab: Tab, column: Column) -> float | None:
     own = [row for row in tab.rows if not row.published and row.synthetic == view.board.synthetic]
     cells = [row.cells[column.name] for row in own if column.name in row.cells]
     points = [cell.point for cell in cells if cell.whole]
+    # Alone in its column nothing is the best.
     if len(points) < 2:
         return None
     return max(points) if column.task.higher_is_better else min(points)

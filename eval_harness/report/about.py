@@ -243,6 +243,7 @@ def read_history(entry: ReportRun, training_run: str) -> History | None:
             tuple(_value(step.get("validation")) for step in steps),
             best if isinstance(best, int) else None,
         )
+    # Curves only illustrate: a history that is damaged or of another version must not stop the report.
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -257,6 +258,7 @@ def training_charts(name: str, histories: Sequence[History], score_title: str) -
         [h.entry.name, f"{epoch}{' (kept)' if epoch == h.best else ''}", _text(loss), _text(value)]
         for h in histories
         for epoch, loss, value in zip(h.epochs, h.loss, h.validation, strict=True)
+        # A hundred epochs of ten models would be a thousand rows; the curve shows the others.
         if len(h.epochs) <= 10 or epoch in (1, h.best, h.epochs[-1]) or epoch % 10 == 0
     ]
     numbers = table(["model, mode", "epoch", "training loss", score_title], rows, caption=f"Training of {name}")

@@ -199,6 +199,7 @@ def label_order(content: TaskContent, most: int) -> tuple[list[str], int]:
     if most == 0 or len(by_name) <= most:
         return list(by_name), 0
     size = {name: entry.records if entry.positives is None else entry.positives for name, entry in by_name.items()}
+    # sorted is stable: equally frequent labels stay in the order of the task.
     kept = set(sorted(by_name, key=lambda name: -size[name])[:most])
     return [name for name in by_name if name in kept], len(by_name) - most
 
@@ -266,6 +267,7 @@ def _label_cell(content: TaskContent, item: Scored, name: str) -> Html:
     estimate = entry.mae if content.regression else entry.auroc
     if estimate is None or estimate.point is None:
         return tag("td", "undefined", class_="soft", title=f"{name}, {item.entry.name}: {_why(entry)}")
+    # On one scale: 0 is no skill and 1 perfect, for errors as for areas.
     worth = (NO_SKILL_MAE - estimate.point) / NO_SKILL_MAE if content.regression else 2 * estimate.point - 1
     clinical = entry.mae_clinical
     in_units = None
@@ -277,6 +279,7 @@ def _label_cell(content: TaskContent, item: Scored, name: str) -> Html:
         tag("span", _ends(estimate, None)),
         in_units,
         class_="cell" if estimate.low is not None else "cell soft",
+        # Without an interval no colour: a handful of positives can give an AUROC of 1.
         style=_colour(worth) if estimate.low is not None else None,
         title=f"{name}, {item.entry.name}: {score_text(estimate)}; {_size(entry)}",
     )

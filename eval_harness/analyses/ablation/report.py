@@ -8,7 +8,7 @@ from typing import Any
 
 from eval_harness.analyses.ablation.schema import RESULT_FILE, AblationResult, AblationRow, ablation_rows
 from eval_harness.analyses.registry import AnalysisKind
-from eval_harness.analyses.studies import METRICS, Interval, fraction_name, reasons, short_name, told_apart
+from eval_harness.analyses.studies import METRICS, Interval, distinct_names, fraction_name, reasons, short_name
 from eval_harness.figures.charts import LEFT, Chart, Forest, Line, Trace, forest, names_legend, trace_chart
 from eval_harness.figures.markup import Html, details, scroller, table, tag
 from eval_harness.figures.plots import draw_chart, new_figure, write_figure
@@ -28,7 +28,7 @@ RIGHT = 372.0
 def ablation_part(result: AblationResult, tasks: Collection[str] | None) -> list[Html]:
     """Return the charts and tables of every task and model of an ablation."""
     keys = list(dict.fromkeys((row.task, row.model) for row in result.rows if tasks is None or row.task in tasks))
-    names = told_apart(list(dict.fromkeys(row.model for row in result.rows)))
+    names = distinct_names(list(dict.fromkeys(row.model for row in result.rows)))
     why = reasons([row.model_dump(exclude_unset=True) for row in result.rows])
     parts: list[Html | None] = [tag("p", text, class_="soft") for text in (WORDS, *why)]
     parts.append(tag("p", _settings(result), class_="soft small"))
@@ -102,7 +102,7 @@ def _traces(rows: Sequence[AblationRow], metric: str, fractions: Sequence[float]
         aside = 0.06 * (k - (len(arms) - 1) / 2)
         points = [(fractions.index(row.fraction) + aside, estimate(getattr(row, metric))) for row in mine]
         names = [fraction_name(row.fraction) for row in mine]
-        traces.append(Trace(_name(mine[0]), _index(mine[0]), points, dashed=not mine[0].pretrained, words=names))
+        traces.append(Trace(_name(mine[0]), _index(mine[0]), points, dashed=not mine[0].pretrained, point_names=names))
     return traces
 
 
@@ -122,7 +122,7 @@ def curves(name: str, rows: Sequence[AblationRow], fraction: float) -> Chart:
         second = [step for step in steps if step.stage == 2][:1] if row.preview else []
         begins = [(float(step.epoch), Estimate(point=step.validation_auprc)) for step in second]
         said = [f"stage 2 from epoch {step.epoch}" for step in second]
-        traces.append(Trace(_name(row), _index(row), begins, path, dashed=not row.pretrained, words=said))
+        traces.append(Trace(_name(row), _index(row), begins, path, dashed=not row.pretrained, point_names=said))
     values = [value for trace in traces for _, value in trace.path or ()]
     across = axis([1.0, float(max(most, 2))], LEFT, RIGHT, room=0.0, whole=True)
     title = f"{name}: macro AUPRC of validation by epoch, fraction {fraction_name(fraction)}"

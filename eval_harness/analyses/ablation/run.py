@@ -123,6 +123,7 @@ def planned(study: Ablation) -> Iterator[Planned]:
         output = study.options.output / "runs" / arm.name / fraction_folder(fraction) / f"seed_{seed}"
         yield Planned(arm, fraction, seed, replace(
             study.options, models=(model,), modes=(POST_TRAIN,), seeds=(seed,), output=output, post_training=switches,
+            # All records are no subset: it would stand among the deviations of a run that does not deviate.
             train_subset=None if fraction == 1 else subset,
         ))  # fmt: skip
 
@@ -186,6 +187,7 @@ def summary(study: Ablation, collected: Collected) -> dict[str, Any]:
     rows = []
     for key, value in joints.items():
         task, model, fraction, arm = key
+        # From the same weights, so that the gain of the method is not mixed with that of pre-training.
         plain = joints.get((task, model, fraction, Arm(False, False, arm.pretrained)))
         rows.append(
             {
@@ -226,6 +228,7 @@ def minus(value: SeedAverage, plain: SeedAverage | None, confidence: float) -> d
     Its interval is that of the mean of the paired differences. None for plain fine-tuning itself, and where the two
     were not done with the same seeds.
     """
+    # Pairs by seed: a missing one on either side would pair runs of different draws.
     if plain is None or plain is value or plain.seeds != value.seeds:
         return None
     differences = {}

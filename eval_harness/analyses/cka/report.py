@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eval_harness.analyses.cka.schema import CKA_FILE, CkaResult, Form, matrix, stage_rows
 from eval_harness.analyses.registry import AnalysisKind
-from eval_harness.analyses.studies import told_apart
+from eval_harness.analyses.studies import distinct_names
 from eval_harness.figures.markup import Html, details, scroller, table, tag
 from eval_harness.figures.plots import new_figure, write_figure
 from eval_harness.figures.svg import chart, label, line, shortened
@@ -133,7 +133,7 @@ def _neighbours(result: CkaResult) -> Html:
 
 
 def _names(result: CkaResult) -> dict[str, str]:
-    return told_apart([encoder.model.id for encoder in result.encoders])
+    return distinct_names([encoder.model.id for encoder in result.encoders])
 
 
 def _numbers(result: CkaResult, stages: list[tuple[str, str]], values: NDArray[np.float64]) -> Html:

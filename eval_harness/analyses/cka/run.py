@@ -69,14 +69,7 @@ class Stages:
         self.ours = hasattr(encoder.config, "output_hidden_states")
 
     def __call__(self, values: Tensor) -> dict[str, Tensor]:
-        """Encode windows.
-
-        Args:
-            values: (windows, leads, samples).
-
-        Returns:
-            Stage -> (windows, width) float32, means over tokens; the stages in their order.
-        """
+        """Encode windows (windows, leads, samples): stage -> means over tokens (windows, width) float32, in order."""
         with torch.inference_mode():
             if not self.ours:
                 return {"output": self.encoder(values).pooler_output.float()}
@@ -84,9 +77,11 @@ class Stages:
             with early:
                 output = self.encoder(values, output_hidden_states=True, return_dict=True)
             means = early.means()
+            # The first hidden state is what the last watched convolution gave, and so is in the table already.
             states = output.hidden_states[1:] if means else output.hidden_states
             means |= dict(zip(self._names(len(states), bool(means)), map(self._mean, states), strict=True))
             if self.kind in NORMED:
+                # Not among the hidden states, and what the heads are given: it differs from the last block.
                 means["norm"] = output.pooler_output
             return {name: value.float() for name, value in means.items()}
 
@@ -215,6 +210,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
             environment=environment(str(device)), created=utc_now(),
         )  # fmt: skip
         result = continued(path, asked, options.overwrite)
+        # A new result: features that lie here are of other settings, whose result was removed or discarded.
         if result is asked:
             shutil.rmtree(options.output / FEATURES, ignore_errors=True)
             write_analysis(path, result)
@@ -242,6 +238,7 @@ def _features(
     name: str, loaded: LoadedModel, data: RunData, device: torch.device, options: CkaOptions
 ) -> dict[str, NDArray[Any]]:
     """Stage -> features (records, width) float32, memory-mapped; encoded as far as they are not there yet."""
+    # Of a local folder the slug is its last part alone: the digest keeps two of one name apart.
     short = hashlib.sha256(name.encode()).hexdigest()[:8]
     folder = options.output / FEATURES / f"{model_slug(name)}-{short}"
     notes = folder / "progress.json"
@@ -257,8 +254,10 @@ def _features(
                 _write(folder, progress["stages"], block, first)
                 size = len(next(iter(block.values())))
                 progress["done"] = first + size
+                # After the tables are flushed: a crash in between costs this block once more and loses nothing.
                 write_text(notes, json.dumps(progress) + "\n")
                 bar.update(size)
+        # One encoder at a time on the device: several may not fit.
         loaded.encoder.to("cpu")
     return {stage: np.load(folder / f"{k}.npy", mmap_mode="r") for k, stage in enumerate(progress["stages"])}
 
@@ -320,6 +319,7 @@ def _pairs(path: Path, result: CkaResult, tables: Mapping[tuple[str, str], NDArr
             continue
         for stage in (a, b):
             if stage not in own:
+                # Every stage with itself once, not once for each pair that it stands in.
                 own[stage] = _own(tables[stage])
         between = own[a] if a == b else hsic(tables[a], tables[b])
         cka = similarity(between, own[a], own[b])

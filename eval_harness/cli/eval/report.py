@@ -40,7 +40,7 @@ def register(verbs: Any) -> None:
 
 def run_report(args: argparse.Namespace) -> int:
     """Write the page; prints the file, its size and what it shows."""
-    from eval_harness.report.analyses import find_content
+    from eval_harness.report.content import find_content
     from eval_harness.report.page import ReportOptions, write_report
     from eval_harness.tasks.registry import expand
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from eval_harness.cli.common import add_old_name, split_commas
-from eval_harness.cli.options import add_arguments, read_values
+from eval_harness.cli.common import add_arguments, add_old_name, read_values, split_commas
 from eval_harness.pretrain.config import PretrainConfig
 
 DESCRIPTION = """\
