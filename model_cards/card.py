@@ -77,6 +77,7 @@ class Bound:
     @property
     def tolerance(self) -> float:
         """What the test of parity allows: 1e-4, or 1e-4 of the size of large features."""
+        # An absolute bound would fail large features for rounding alone, a relative one small features.
         return 1e-4 * max(1.0, self.rms)
 
 
@@ -126,6 +127,7 @@ def hand_written(path: Path) -> dict[str, str]:
     sections = dict(zip(titles, texts, strict=True))
     wrong = [title for title in titles if title not in (*REQUIRED_SECTIONS, *OPTIONAL_SECTIONS)]
     missing = [title for title in REQUIRED_SECTIONS if not sections.get(title)]
+    # Text before the first heading, or a second section of one name, would silently be missing from the card.
     if head.strip() or wrong or missing or len(sections) < len(titles):
         raise EcgHubError(
             f"{path.parent.name}/{path.name} needs the sections {', '.join(REQUIRED_SECTIONS)}, may have "
@@ -189,6 +191,7 @@ def _licence_fields(entry: ModelEntry) -> dict[str, str]:
 
 def _overview(entry: ModelEntry) -> str:
     numbers = measured()[entry.alias]
+    # Costs are of 10 s as well as of a window: encoders with short windows look cheap otherwise.
     windows = {name: _windows(preset) for name, preset in entry.presets.items()}
     rows: list[Sequence[str]] = [
         ("encoder", f"{entry.parameters:,} parameters"),

@@ -73,6 +73,7 @@ def continued(path: Path, asked: A, overwrite: bool = False) -> A:
             "Choose another --output, or --overwrite to discard what is there."
         )
 
+    # Settings alone decide; command, machine and date of the first call stay in the file.
     result = resumed(stored, lambda old: changed(old.settings, asked.settings), refusal, overwrite=overwrite)
     return asked if result is None else result
 

@@ -117,6 +117,7 @@ def joint(runs: Sequence[RunScore]) -> SeedAverage:
     Runs on one draw of the training records resemble each other, so where there are several draws their means are the
     repetitions. Drawing repetitions with replacement instead would give (n - 1)/n of their variance: none for n = 1.
     """
+    # With one draw the runs are the repetitions, which differ in their seeds.
     draws = sorted({run.draw for run in runs})
     parts = [[run for run in runs if run.draw == draw] for draw in draws] if len(draws) > 1 else [[run] for run in runs]
     points, replicates, by_run = {}, {}, {}
@@ -172,6 +173,7 @@ def numbers_of(
     reason: str | None = None,
 ) -> dict[str, Any]:
     """Point and ends of the percentile interval of replicates (resamples,), within bounds; without ends, the reason."""
+    # Percentiles and no normal approximation: scores near 1 have crooked distributions.
     percentiles = interval(point, replicates, confidence=confidence)
     if reason is None and math.isfinite(point) and not math.isfinite(percentiles.low):
         share = float(np.mean(np.isnan(replicates)))
@@ -200,6 +202,7 @@ def shown(estimate: dict[str, Any], digits: int = 3) -> str:
 
 def fraction_name(fraction: float) -> str:
     """A fraction as people write it: "1", "1/8", "0.3"."""
+    # 1/8 in names of folders and tables, not 0.125: folders of earlier studies are called so.
     inverse = round(1 / fraction)
     if inverse > 1 and math.isclose(1 / inverse, fraction, rel_tol=1e-9):
         return f"1/{inverse}"
@@ -214,6 +217,7 @@ def fraction_folder(fraction: float) -> str:
 def distinct_names(models: Sequence[str]) -> dict[str, str]:
     """Names for figures and pages: of paths the last parts, as few as tell them apart."""
     parts = {model: model.rstrip("/").split("/") for model in models}
+    # From the last part on, since it says most and no page should show more of a path than it must.
     for count in range(1, max((len(split) for split in parts.values()), default=1) + 1):
         names = {model: "/".join(split[-count:]) for model, split in parts.items()}
         if len(set(names.values())) == len(names):

@@ -5,8 +5,8 @@ Opening datasets, splits and devices outside of a training run.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import DataError, InputError, ResultError
 from ecg_hub.input.windows import window_length
 from ecg_hub.names import home
@@ -26,7 +27,8 @@ from eval_harness.models.adapting import AdaptedModel
 from eval_harness.models.custom_heads import HEAD_FILE, open_custom_head
 from eval_harness.results.folders import ResultFolder, find_runs
 from eval_harness.results.predictions import Predictions
-from eval_harness.results.schema import ModelInfo
+from eval_harness.results.runfile import environment
+from eval_harness.results.schema import ModelInfo, utc_now
 from eval_harness.runner.reproduce import options_of
 from eval_harness.runner.run import make_accelerator
 from eval_harness.tasks.registry import Run, runs, tasks
@@ -59,6 +61,7 @@ def open_split(
     prepared = datasets.open(dataset)
     part = prepared.splits[split]
     table = {column: part[column][:] for column in ("record_id", "patient_id", "age", "sex")}
+    # No columns instead of none at all: splits are built and cut as those of a run.
     targets = np.zeros((len(part), 0), dtype=np.float32)
     length = window_length(seconds, prepared.sampling_rate)
     chosen = make_split(split, SignalReader(part), table, targets, length, records)
@@ -72,22 +75,15 @@ def open_split(
     return data, prepared
 
 
-def part_of(split: Split, positions: Any) -> Split:
-    """Return some records of a split, by position."""
-    chosen = np.asarray(positions, dtype=np.int64)
-
-    def pick(values: list[Any]) -> list[Any]:
-        return [values[int(k)] for k in chosen]
-
-    return dataclasses.replace(
-        split,
-        rows=split.rows[chosen],
-        record_ids=pick(split.record_ids),
-        patient_ids=pick(split.patient_ids),
-        ages=pick(split.ages),
-        sexes=pick(split.sexes),
-        targets=split.targets[chosen],
-    )
+def head_of_result(data: RunData, device: Any) -> dict[str, Any]:
+    """What every analysis of records says first: whether and of which release they are, and how it was made."""
+    return {
+        "synthetic": bool(data.deviations.get("synthetic")),
+        "part_of_release": data.deviations.get(RECORDS),
+        "command": ["ecg-eval", *sys.argv[1:]],
+        "environment": environment(str(device)),
+        "created": utc_now(),
+    }
 
 
 def ids_digest(ids: Sequence[str]) -> str:
@@ -149,6 +145,7 @@ class Trained:
 
 def find_one(path: Path) -> ResultFolder:
     """Return the run of a result folder."""
+    # A path above several runs is refused and not guessed: analyses write into the folder of the run.
     run_folders = find_runs([path])
     if len(run_folders) > 1:
         listed = ", ".join(str(run.folder) for run in run_folders)

@@ -51,6 +51,7 @@ def start(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
 def add_verbs(parser: argparse.ArgumentParser, folder: ModuleType, order: Sequence[str]) -> None:
     """Add the verbs of a command: one for each file of its folder, but VERB_PART.py, which belongs to VERB.py."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    # Found by listing, so that a new verb is a new file and nothing else.
     names = {item.name for item in pkgutil.iter_modules(folder.__path__)} - {"main", "__main__"}
     # Parts of a verb are imported when it runs: they bring libraries that the help must start without.
     parts = {name for name in names if any(name.startswith(f"{verb}_") for verb in names)}
@@ -189,6 +190,7 @@ def read_config(path: Path, *owners: type, others: tuple[str, ...] = ()) -> dict
     for name, value in ((_plain(str(key)), value) for key, value in content.items()):
         if name in renamed:
             tell_renamed(name, renamed[name])
+        # A misspelt option in a file would silently be the default.
         elif name not in keys:
             raise InputError(f"{str(path)!r}: unknown option {name!r}.{did_you_mean(name, keys)}")
         options[renamed.get(name) or keys[name]] = value

@@ -220,6 +220,7 @@ def task_sets(columns: Sequence[Column]) -> list[TaskSet]:
             sets.append(TaskSet(name, titles[name].format(n=len(members)), members))
         elif name.startswith("category:"):
             sets.append(TaskSet(name, f"{suite.title} ({len(members)})", members))
+    # The first set is what the page opens with: the tasks of the paper's count.
     order = [*titles, *(f"category:{name}" for name in CATEGORIES)]
     return sorted((entry for entry in sets if entry.tasks), key=lambda entry: order.index(entry.name))
 

@@ -77,6 +77,7 @@ def places_chart(board: Board, tab: Tab, ranks: Ranks, published: bool) -> Html 
     """Return the place of the best rows in every category; None where fewer than two can be placed in two."""
     sets = [tasks for tasks in board.sets if tasks.name.startswith("category:")]
     places = {row.key: [ranks.get(tab, tasks, row) for tasks in sets] for row in tab.rows if row.published == published}
+    # A category in which one row alone is complete would give it first place for nothing.
     used = [k for k, _ in enumerate(sets) if sum(ranks_of_row[k] is not None for ranks_of_row in places.values()) > 1]
     rows = [row for row in tab.rows if row.key in places and any(places[row.key][k] for k in used)]
     if len(rows) < 2 or len(used) < 2:

@@ -198,6 +198,7 @@ def confirm_revisions(contents: Contents, models: Models) -> list[str]:
                 asked[key] = None
                 notes.append(f"Not confirmed: commit {revision} of {model} ({error}).")
         problem = asked[key]
+        # A revision that does not exist cannot be what was scored; one that could not be asked for stays, with a note.
         if problem is not None:
             del contents.entries[path]
             contents.problems[path] = problem
@@ -263,4 +264,5 @@ def _beside(folder: Path, output: Path) -> Callable[[str], str]:
 
 def _is_inside(folder: Path, output: Path) -> bool:
     """Whether the page can reach the folder: it is the folder, or the folder lies in it."""
+    # Resolved, since a link among the parts would make a relative address lead elsewhere.
     return folder.resolve().is_relative_to(output.resolve())

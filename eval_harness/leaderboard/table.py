@@ -39,6 +39,7 @@ class View:
     @property
     def extra(self) -> frozenset[str]:
         """Columns that the paper's count leaves out."""
+        # A repository may hold no task of the count at all.
         counted = next((tasks.tasks for tasks in self.board.sets if tasks.name == COUNTED), ())
         return frozenset(column.name for column in self.board.columns) - set(counted)
 
@@ -66,6 +67,7 @@ def _ordered(view: View, tab: Tab) -> list[Row]:
 
     def place(row: Row) -> tuple[bool, bool, float, int, str]:
         standing = view.ranks.get(tab, counted, row)
+        # Rows without a place after those with one, the fullest first.
         mean = standing.mean_rank if standing else float("inf")
         return row.published, row.mode != tab.mode, mean, -len(row.cells), row.name.lower()
 

@@ -68,6 +68,7 @@ def notices(entries: Sequence[ReportRun]) -> list[Html]:
         shown = dict.fromkeys(f"{r.task} {deviations_of(r).get(RECORDS, 'other labels or folds')}" for r in parts)
         paragraphs.append(tag("p", tag("strong", "Part of a dataset. "), f"{text}{', '.join(shown)}.", class_="notice"))
     runs = [entry.run.run.settings for entry in entries]
+    # Trained from scratch is what the mode says; a random encoder in any other mode is what a reader must know.
     models = [run.model for run in runs if run.mode != "scratch" or run.model.id.startswith("random:")]
     untrained = dict.fromkeys(model.id for model in models if "random" in (model.id.partition(":")[0], model.origin))
     if untrained:
@@ -138,6 +139,7 @@ def data_table(entries: Sequence[ReportRun], datasets: Mapping[str, ECGDataset])
     for result in results_of(entries):
         if result.data is not None:
             by_data.setdefault((result.data.name, result.data.fingerprint), []).append(result)
+    # By fingerprint as well: two copies of one dataset are two sets of records.
     for (name, print_), results in by_data.items():
         dataset = datasets.get(name)
         states: dict[str, list[str]] = {}

@@ -216,6 +216,7 @@ def calibration_part(content: TaskContent, names: Sequence[str]) -> Html:
 def _pooled(item: Scored) -> list[Bin]:
     assert item.predictions is not None
     test = item.predictions.part("test")
+    # By name: a task may score some of the outputs of its run, in an order of its own.
     columns = [test.labels.index(entry.label) for entry in item.result.per_label]
     number, unit, confidence = resampling([item])
     return pooled_bins(test, columns, number, unit, confidence)

@@ -275,6 +275,7 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
         if not below:
             raise InputError(f"{str(path)!r} holds no analysis, nor does a folder below: no {', '.join(_names())}.")
         files.update(dict.fromkeys(below))
+    # A run that is named and lies below a named folder is shown once.
     once = {run.folder: run for run in runs}
     analyses, remarks = [], []
     order = list(kinds().values())
@@ -282,6 +283,7 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
         try:
             analyses.append(FoundAnalysis(file, read_analysis(file, kind_of(file.name).result)))
         except ResultError as error:
+            # Without the folder: a report is passed on. One damaged file is no reason to show nothing.
             remarks.append(f"{file.name} is not shown: {str(error).replace(f'{file.parent}/', '')}")
     return Content(list(once.values()), analyses, remarks)
 

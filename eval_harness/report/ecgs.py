@@ -28,14 +28,14 @@ class Example:
     Attributes:
         record_id: the dataset's own name.
         label: label or target that was scored wrongly.
-        words: what was predicted and what is true, in a sentence.
+        sentence: what was predicted and what is true.
         true_labels: the record's labels of this task; () for regression.
         age, sex: None where unknown.
     """
 
     record_id: str
     label: str
-    words: str
+    sentence: str
     true_labels: tuple[str, ...]
     age: float | None
     sex: str | None
@@ -73,6 +73,7 @@ def choose(content: TaskContent, item: Scored, most: int) -> list[Example]:
 
 def _worst(content: TaskContent, item: Scored) -> list[str]:
     """Labels with an interval (all that have a point where none has one), worst first."""
+    # The worst AUROC is often one of two positives by chance: labels with an interval say more.
     points, certain = {}, set()
     for entry in item.result.per_label:
         estimate = entry.mae if content.regression else entry.auroc
@@ -269,7 +270,7 @@ def _figure(content: TaskContent, example: Example, signal: Any, rate: float, un
     alternative = f"Twelve-lead ECG on paper, 25 mm/s, 10 mm/mV. {title}. {lines[0]}. {labels}"
     image = tag("img", src=picture, alt=alternative, loading="lazy", decoding="async")
     frame = tag("div", image, class_="scroll ecg", tabindex="0", role="region", aria_label=title)
-    return tag("figure", tag("figcaption", tag("b", f"Record {example.record_id}. "), example.words), frame)
+    return tag("figure", tag("figcaption", tag("b", f"Record {example.record_id}. "), example.sentence), frame)
 
 
 def picture_data(signal: Any, rate: float, title: str, lines: Sequence[str], unit: str) -> str:

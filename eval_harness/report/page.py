@@ -120,6 +120,7 @@ def write_report(
         asked = ", ".join(sorted(options.tasks or ())) or "any task"
         others = f" and {len(content.analyses)} analyses" if content.analyses else ""
         raise InputError(f"None of these {len(runs)} runs{others} was asked for {asked}.")
+    # Runs without any shown task are left out; the others keep number, and so colour and mark.
     chosen = [entry for entry in run_entries if any(name in entry.run.run.tasks for name in names)]
     ecgs = EcgSource(
         options.data_root,

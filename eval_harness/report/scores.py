@@ -134,6 +134,7 @@ def _cell(content: TaskContent, item: Scored | None, reason: str | None) -> Html
     if estimate.low is not None and estimate.high is not None:
         ends = f"{estimate.low:.3f}-{estimate.high:.3f}"
     badge = _badge(content, item.entry)
+    # Whatever is not known to be clean carries its warning in the table that people quote.
     seen = item.result.data is not None and item.result.data.contamination != "clean"
     warning = tag("span", state(item.result.data.contamination)) if seen and item.result.data else None
     return tag("td", f"{estimate.point:.3f}", badge, tag("span", ends), warning, class_="ci best" if badge else "ci")
@@ -228,6 +229,7 @@ def label_counts(content: TaskContent, names: Sequence[str]) -> dict[str, Counts
         if source is None:
             counts[name] = Counts(None, test)
             continue
+        # Labels are counted in the predictions, for a result lists those of the test records alone.
         rows = np.array([split == "validation" for split in source.split], dtype=bool)
         column = source.y_true[rows, source.labels.index(name)]
         counts[name] = Counts((int((column == 1).sum()), int((~np.isnan(column)).sum())), test)
@@ -361,6 +363,7 @@ def subgroup_part(content: TaskContent) -> Html:
     order: dict[tuple[str, str], int] = {}
     for item in content.scored:
         for part in item.result.subgroups:
+            # In the order of the first run; others may lack groups that are too small in their part of the data.
             order.setdefault((part.name, part.value), part.records)
     if not order:
         text = "No subgroups: the data hold neither sex nor age of two groups of ten or more test records."

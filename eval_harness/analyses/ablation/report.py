@@ -16,7 +16,7 @@ from eval_harness.figures.svg import NamedAxis, axis
 from eval_harness.metrics.registry import MACRO_AUPRC, title_of
 from eval_harness.results.schema import Estimate
 
-WORDS = (
+INTRODUCTION = (
     "Mode post_train with and without its parts: the preview (a linear head is trained first, on the fixed encoder), "
     "and stochastic depth in fine-tuning. Both off is plain fine-tuning from a fresh head. Scores are means over runs "
     "with other seeds; intervals are over test records and runs together, differences are paired."
@@ -29,8 +29,9 @@ def ablation_part(result: AblationResult, tasks: Collection[str] | None) -> list
     """Return the charts and tables of every task and model of an ablation."""
     keys = list(dict.fromkeys((row.task, row.model) for row in result.rows if tasks is None or row.task in tasks))
     names = distinct_names(list(dict.fromkeys(row.model for row in result.rows)))
+    # Unset fields stay away: `reason` is there only where an interval is missing.
     why = reasons([row.model_dump(exclude_unset=True) for row in result.rows])
-    parts: list[Html | None] = [tag("p", text, class_="soft") for text in (WORDS, *why)]
+    parts: list[Html | None] = [tag("p", text, class_="soft") for text in (INTRODUCTION, *why)]
     parts.append(tag("p", _settings(result), class_="soft small"))
     for task, model in keys:
         rows = [row for row in result.rows if (row.task, row.model) == (task, model)]
@@ -119,6 +120,7 @@ def curves(name: str, rows: Sequence[AblationRow], fraction: float) -> Chart:
     for row in (row for row in rows if row.fraction == fraction):
         steps = [step for step in row.curve if step.validation_auprc is not None]
         path = [(float(step.epoch), float(step.validation_auprc or 0.0)) for step in steps]
+        # Without the preview all epochs are of stage 2, and nothing begins there.
         second = [step for step in steps if step.stage == 2][:1] if row.preview else []
         begins = [(float(step.epoch), Estimate(point=step.validation_auprc)) for step in second]
         said = [f"stage 2 from epoch {step.epoch}" for step in second]

@@ -82,6 +82,7 @@ class Ablation:
         """Refuse what cannot be distinguished."""
         if any(self.depths) and not self.options.post_training.depth_rate:
             raise InputError("depth_rate is 0: with stochastic depth on and off the runs would be the same.")
+        # Two arms of equal runs would show a difference of chance as one of pre-training.
         named = [model for model in self.options.models if model.startswith("random:")]
         if named and len(self.weights) > 1:
             raise InputError(
@@ -118,6 +119,7 @@ def planned(study: Ablation) -> Iterator[Planned]:
         study.options.models, sorted(study.fractions, reverse=True), study.options.seeds, study.arms
     ):
         subset = TrainSubset(fraction, seed, nested=True, one_record_per_patient=False, validation=False)
+        # Off is a rate of 0 and not another code path, so that arms differ in this alone.
         rate = full.depth_rate if arm.depth else 0.0
         switches = replace(full, preview=arm.preview, pretrained=arm.pretrained, depth_rate=rate)
         output = study.options.output / "runs" / arm.name / fraction_folder(fraction) / f"seed_{seed}"

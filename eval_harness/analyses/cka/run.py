@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,20 +28,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.names import home
 from ecg_hub.utils.files import write_error, write_text
 from eval_harness.analyses.cka.cka import FEWEST, Hsic, hsic, similarity
 from eval_harness.analyses.cka.schema import CKA_FILE, CkaResult, DataUsed, EncoderInfo, Pair, StageInfo
 from eval_harness.analyses.files import continued, read_analysis, write_analysis
-from eval_harness.analyses.trained import data_options, ids_digest, open_split, part_of
+from eval_harness.analyses.trained import data_options, head_of_result, ids_digest, open_split
 from eval_harness.data.records import Datasets
+from eval_harness.data.subsets import pick
 from eval_harness.data.windows import RunData, Windows, consecutive_windows, mean_by_record
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice
 from eval_harness.results.folders import locked_folder
-from eval_harness.results.runfile import environment
-from eval_harness.results.schema import read_json, utc_now
+from eval_harness.results.schema import read_json
 from eval_harness.runner.job import extractor_digest, model_info, say
 from eval_harness.runner.plan import model_slug
 from eval_harness.runner.run import make_accelerator
@@ -184,8 +182,10 @@ def run_cka(options: CkaOptions) -> CkaResult:
     device = make_accelerator(opened).device
     loaded = {name: load_model(name, "linear", options.preset, options.seed) for name in options.models}
     for name, model in loaded.items():
+        # Random weights must not be compared unnoticed.
         if (notice := origin_notice(model, name, "linear", options.seed)) is not None:
             say(notice)
+    # Of the longest window, so that every encoder sees the same records.
     seconds = max(model.extractor.spec().input_seconds for model in loaded.values())
     if any(model.is_trivial for model in loaded.values()):
         raise InputError("The baseline 'trivial' has no encoder whose stages could be compared.")
@@ -196,6 +196,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
         dataset=options.dataset, fingerprint=prepared.fingerprint, split=options.split, records=len(data.test)
     )
     settings: dict[str, Any] = {
+        # By digest and not by name: a folder may hold other weights by the time the command is given again.
         "models": {name: [model.weights_sha256, extractor_digest(model)] for name, model in loaded.items()},
         "preset": options.preset,
         "data": [used.dataset, used.fingerprint, used.split],
@@ -203,12 +204,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
     }
     path = options.output / CKA_FILE
     with locked_folder(options.output):
-        asked = CkaResult(
-            settings=settings, synthetic=bool(data.deviations.get("synthetic")),
-            part_of_release=data.deviations.get(RECORDS), data=used,
-            command=["ecg-eval", *sys.argv[1:]],
-            environment=environment(str(device)), created=utc_now(),
-        )  # fmt: skip
+        asked = CkaResult(settings=settings, data=used, **head_of_result(data, device))
         result = continued(path, asked, options.overwrite)
         # A new result: features that lie here are of other settings, whose result was removed or discarded.
         if result is asked:
@@ -268,7 +264,7 @@ def _blocks(
     """Yield the first record and the features of each block of records: means over tokens, then over windows."""
     windows = Windows(data, loaded.extractor, options.num_workers)
     for first in range(done, len(data.test), BLOCK):
-        part = part_of(data.test, range(first, min(first + BLOCK, len(data.test))))
+        part = pick(data.test, np.arange(first, min(first + BLOCK, len(data.test))))
         positions, _ = consecutive_windows(part, windows.length)
         parts: dict[str, list[NDArray[np.float32]]] = {}
         loader, _ = windows.eval_batches(part, options.batch_size)

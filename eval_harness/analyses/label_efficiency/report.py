@@ -29,7 +29,7 @@ from eval_harness.figures.plots import draw_chart, new_figure, say, write_figure
 from eval_harness.figures.svg import log_axis
 from eval_harness.results.schema import Estimate
 
-WORDS = (
+INTRODUCTION = (
     "The loss, 1 - macro AUROC, against the number of training records N, and the curve C N^-alpha + L0 through its "
     "points. r(N) is the number of records that a model needs for the score of the baseline at N records, over N: "
     "below 1 it needs fewer. Intervals are over test records and runs together. Beyond the measured sizes (open marks) "
@@ -43,7 +43,7 @@ PLACES = 24
 def efficiency_part(result: EfficiencyResult, tasks: Collection[str] | None) -> list[Html]:
     """Return the charts and tables of every task of a study."""
     content = result.model_dump(exclude_unset=True)
-    parts = [tag("p", text, class_="soft") for text in (WORDS, *reasons(content["entries"] + content["ratios"]))]
+    parts = [tag("p", text, class_="soft") for text in (INTRODUCTION, *reasons(content["entries"] + content["ratios"]))]
     names = distinct_names(list(dict.fromkeys(entry.model for entry in result.entries)))
     for task in dict.fromkeys(entry.task for entry in result.entries if tasks is None or entry.task in tasks):
         losses, ratios = losses_chart(result, task, names), ratios_chart(result, task, names)
@@ -89,6 +89,7 @@ def _loss(entry: EfficiencyEntry, k: int, names: Mapping[str, str]) -> Trace:
     points = []
     for point in sorted(entry.points, key=lambda point: point.records):
         score = point.macro_auroc
+        # The loss is 1 - score: the upper end of the score is the lower end of the loss.
         low, high = (None if end is None else 1 - end for end in (score.high, score.low))
         loss = Estimate(point=None if score.point is None else 1 - score.point, low=low, high=high)
         points.append((math.log10(point.records), loss))
@@ -102,6 +103,7 @@ def _loss(entry: EfficiencyEntry, k: int, names: Mapping[str, str]) -> Trace:
 
 
 def _ratio(ratios: EfficiencyRatios, k: int, names: Mapping[str, str]) -> Trace:
+    # The axis is logarithmic: a ratio of 0, or of no defined number of records, has no place on it.
     rows = [row for row in ratios.at if row.r is not None and row.r.point and row.records]
     points, names_of_points = [], []
     for row in rows:
@@ -114,6 +116,7 @@ def _ratio(ratios: EfficiencyRatios, k: int, names: Mapping[str, str]) -> Trace:
 
 
 def _log(value: float | None) -> float | None:
+    # An end at 0 or below is open: it would lie infinitely far down.
     return math.log10(value) if value is not None and value > 0 else None
 
 

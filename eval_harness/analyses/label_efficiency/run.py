@@ -97,6 +97,7 @@ SETS: Mapping[str, LabelSet] = {
 def write_set(name: str, folder: Path) -> Path:
     """Write the task file of a published set and return its path."""
     chosen, parent = SETS[name], get_task(SETS[name].parent)
+    # From the parent, so that dataset, column and metric cannot drift from the published task.
     task = Task(
         **{
             **parent.model_dump(exclude={"targets"}),

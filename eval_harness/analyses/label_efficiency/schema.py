@@ -136,6 +136,7 @@ def curve_rows(content: dict[str, Any]) -> list[dict[str, str]]:
             rows.append({**_about(entry), "C": "-", "alpha": "-", "L0": "-", "note": curve["reason"]})
             continue
         note = "" if curve["falls"] else "the loss does not fall with more records"
+        # The graver of two notes: at the end of its range alpha says nothing, whether the loss falls or not.
         note = "alpha is at the end of its range" if curve["alpha_at_bound"] else note
         rows.append({**_about(entry), **{name: shown(curve[name]) for name in ("C", "alpha", "L0")}, "note": note})
     return rows
@@ -179,6 +180,7 @@ class Curve:
     def records(self, loss: ArrayLike) -> Float:
         """The number of records that a loss needs; NaN at the floor and below, where no number is enough."""
         above = np.asarray(loss, dtype=np.float64) - self.floor
+        # Where no number is enough nothing is computed: the power of a negative number would be NaN with a warning.
         reached = (above > 0) & (self.scale > 0) & np.isfinite(self.alpha)
         ratio = np.divide(above, self.scale, out=np.ones_like(above), where=reached)
         power = np.divide(-1.0, self.alpha, out=np.ones_like(above), where=reached)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import InputError, unknown_name
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.robustness.corruptions import VERSION, Corruption, NotApplicableError, corruptions, generator
@@ -23,21 +21,21 @@ from eval_harness.analyses.trained import (
     Trained,
     check_head,
     find_one,
+    head_of_result,
     ids_digest,
     open_its_data,
     open_trained,
-    part_of,
     stored_runs,
 )
 from eval_harness.config.options import ReopenOptions
+from eval_harness.data.subsets import pick
 from eval_harness.data.windows import Float, Reader, RunData, Split, evenly_spaced
 from eval_harness.metrics.checks import checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MAE
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.comparison import repeated_patients
 from eval_harness.results.folders import locked_folder
-from eval_harness.results.runfile import environment
-from eval_harness.results.schema import Estimate, utc_now
+from eval_harness.results.schema import Estimate
 from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, ResampleUnit, patient_groups
 from eval_harness.stats import estimates
 from eval_harness.stats.bootstrap import bootstrap_counts
@@ -94,6 +92,7 @@ class CorruptedReader:
 
 def corrupted(split: Split, rate: float, corruption: Corruption, strength: float, seed: int) -> Split:
     """Return the split with every record corrupted."""
+    # By name and not by row: a record is disturbed alike whichever part of the split is scored.
     names = {int(row): record for row, record in zip(split.rows, split.record_ids, strict=True)}
     return dataclasses.replace(split, reader=CorruptedReader(split.reader, names, rate, corruption, strength, seed))
 
@@ -132,7 +131,7 @@ def _analyse(
 ) -> RobustnessResult:
     """The result of one training run, saved after every condition."""
     data = open_its_data(trained)
-    split = part_of(data.test, evenly_spaced(len(data.test), options.records))
+    split = pick(data.test, evenly_spaced(len(data.test), options.records))
     scorer = Scorer.of(trained, split, options.resamples)
     result = continued(path, _empty(trained, data, split, options, scorer), options.overwrite)
     there = {(c.corruption, c.strength) for c in result.conditions}
@@ -199,11 +198,7 @@ def _empty(
     }
     return RobustnessResult(
         settings=decides,
-        synthetic=bool(data.deviations.get("synthetic")),
-        part_of_release=data.deviations.get(RECORDS),
-        command=["ecg-eval", *sys.argv[1:]],
-        environment=environment(str(trained.accelerator.device)),
-        created=utc_now(),
+        **head_of_result(data, trained.accelerator.device),
         run=trained.run.name,
         model=settings.model,
         mode=settings.mode,
@@ -254,6 +249,7 @@ class Scorer:
             row_of = {record: row for row, record in enumerate(test.record_id)}
             groups = patient_groups(test)[[row_of[record] for record in split.record_ids]]
         drawn = repeated_patients(split.patient_ids, split.record_ids) if groups is None else groups
+        # The same resamples for every condition: only so is a change the difference of one patient sample.
         paired = bootstrap_counts(len(split), resamples or protocol.resamples, RESAMPLE_SEED, drawn)
         columns = {
             task.name: [stored.labels.index(label) for label in task.labels_among(stored.labels, stored.groups)]

@@ -131,6 +131,7 @@ def map_labels(
 ) -> LabelMap:
     """Link the labels of two datasets by the tables."""
     for dataset in (source, target):
+        # Without any code nothing could be linked, which would look like two datasets without common labels.
         if not coded_labels(dataset):
             datasets = ", ".join(sorted({*CHALLENGE, *(row["dataset"] for row in read_codes("harmonised_labels"))}))
             raise InputError(

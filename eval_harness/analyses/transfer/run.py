@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_scripts.core.extent import RECORDS
 from dataset_scripts.core.labels import label_matrix
 from ecg_hub.catalog import by_model_type
 from ecg_hub.errors import DataError, EcgHubError, InputError, unknown_name
 from eval_harness.analyses.files import continued, write_analysis
-from eval_harness.analyses.trained import Trained, find_one, ids_digest, open_split, open_trained, part_of, stored_runs
+from eval_harness.analyses.trained import (
+    Trained,
+    find_one,
+    head_of_result,
+    ids_digest,
+    open_split,
+    open_trained,
+    stored_runs,
+)
 from eval_harness.analyses.transfer.harmonise import LabelMap, map_labels, prevalence_flag, read_map
 from eval_harness.analyses.transfer.schema import MappedLabel, TransferResult, TransferTask
 from eval_harness.config.options import ReopenOptions
 from eval_harness.data.records import Datasets
+from eval_harness.data.subsets import pick
 from eval_harness.data.windows import Split, evenly_spaced
 from eval_harness.results.contamination import config_train_only, declared, state
 from eval_harness.results.folders import locked_folder
 from eval_harness.results.predictions import Predictions, read_predictions, write_predictions
-from eval_harness.results.runfile import environment
-from eval_harness.results.schema import LabelResult, PredictionsFile, utc_now
+from eval_harness.results.schema import LabelResult, PredictionsFile
 from eval_harness.results.scoring import RESAMPLE_SEED, score_task
 from eval_harness.tasks.registry import datasets as known_datasets
 from eval_harness.tasks.task import Task
@@ -135,7 +141,7 @@ def open_target(trained: Trained, options: TransferOptions) -> Target:
     whole = data.test
     matrix = label_matrix(prepared.splits[options.split], options.column)[whole.rows]
     chosen = evenly_spaced(len(whole), options.records)
-    return Target(data, part_of(whole, chosen), labels, matrix[chosen])
+    return Target(data, pick(whole, chosen), labels, matrix[chosen])
 
 
 def _map(trained: Trained, task: Task, target: Target, options: TransferOptions) -> LabelMap:
@@ -296,11 +302,7 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
     }
     return TransferResult(
         settings=decides,
-        synthetic=bool(target.data.deviations.get("synthetic")),
-        part_of_release=target.data.deviations.get(RECORDS),
-        command=["ecg-eval", *sys.argv[1:]],
-        environment=environment(str(trained.accelerator.device)),
-        created=utc_now(),
+        **head_of_result(target.data, trained.accelerator.device),
         run=trained.run.name,
         model=settings.model,
         mode=settings.mode,

@@ -169,6 +169,7 @@ def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
     accuracy = ", ".join(f"{value:.3f} at {ahead} tokens" for ahead, value in last["accuracy"].items())
     print(f"{last['step']} steps: loss {last['loss']:.3f}, accuracy {accuracy}")
     probes = [row for row in log if row.get("probe", {}).get("point") is not None]
+    # The first and the last: whether the encoder became better is what the probe is for.
     for row in probes[:1] + probes[1:][-1:]:
         probe = row["probe"]
         print(
