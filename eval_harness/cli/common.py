@@ -111,6 +111,7 @@ def add_arguments(parser: Any, owner: type, group: str | None = None, suffix: st
     for item in options_of(owner, group):
         more = suffix if item.default not in (None, MISSING) else ""
         flags = item.metadata["flags"] or (_flag(item.name),)
+        # What was not given stays absent: a default here would win over the file of --config.
         about = {"dest": keys_of(item)[0], "default": argparse.SUPPRESS}
         form = _form(owner, item)
         # argparse formats help texts by %, so a plain one is doubled.

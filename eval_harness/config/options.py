@@ -201,7 +201,7 @@ class RunOptions:
             raise InputError(f"micro_batch is {self.micro_batch!r}: it must be at least 1 window.")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise InputError(f"shard is {self.shard!r}: write I/N with I from 1 to N, for example --shard 1/4.")
-        # numpy and torch take no negative seeds; the same seed twice would be the same folder twice.
+        # numpy takes no negative seed; the same seed twice would be the same folder twice.
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise InputError(f"seeds are {self.seeds!r}: give one or several different numbers from 0 up.")
         if not self.data_root and not self.include:  # a description among the included files names its own folder

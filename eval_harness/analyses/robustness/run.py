@@ -249,7 +249,7 @@ class Scorer:
             row_of = {record: row for row, record in enumerate(test.record_id)}
             groups = patient_groups(test)[[row_of[record] for record in split.record_ids]]
         drawn = repeated_patients(split.patient_ids, split.record_ids) if groups is None else groups
-        # The same resamples for every condition: only so is a change the difference of one patient sample.
+        # The same resamples for every condition, so that changes are paired.
         paired = bootstrap_counts(len(split), resamples or protocol.resamples, RESAMPLE_SEED, drawn)
         columns = {
             task.name: [stored.labels.index(label) for label in task.labels_among(stored.labels, stored.groups)]

@@ -55,6 +55,7 @@ def run_report(args: argparse.Namespace) -> int:
         others={} if args.cache_dir is None else {"cache_dir": args.cache_dir},
     )
     analyses = split_commas(args.analyses)
+    # Analyses may be named without runs, so argparse cannot ask for one of the two.
     if not args.runs and not analyses:
         raise InputError("Nothing was named: give result folders, or --analyses DIR.")
     written = write_report(find_content(args.runs, analyses), args.output.expanduser(), options, quiet=args.json)

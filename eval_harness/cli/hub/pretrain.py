@@ -95,6 +95,7 @@ def _watch(group: Any) -> None:
 def run_pretrain(args: argparse.Namespace) -> int:
     """Train; prints where the model is."""
     config = PretrainConfig(**read_values(PretrainConfig, vars(args)))
+    # Everything that can be wrong on the command line is found before torch is imported, which takes seconds.
     settings = parse_settings(args.set or ())
     if args.init is None:
         from eval_harness.pretrain.config import architecture
