@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval_harness.analyses.ablation.run import minus
-from eval_harness.analyses.label_efficiency.curve import Curve, ratio
 from eval_harness.analyses.label_efficiency.run import curve_of, fitted, ratios_at
+from eval_harness.analyses.label_efficiency.schema import Curve, ratio
 from eval_harness.analyses.studies import METRICS, RunScore, SeedAverage, joint
 
 SIZES = 17000 / 2.0 ** np.arange(8)

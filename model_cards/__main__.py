@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.measure:
         write_measured(MEASURED)
+        # The cards below are made of what was just written.
         measured.cache_clear()
     for entry in catalog.models().values():
         path = options.output / f"{entry.alias}.md" if options.output else entry.card
@@ -31,6 +32,7 @@ def write_measured(path: Path) -> None:
     """Count multiply-accumulates and tokens of all models, and write them beside the bounds of parity."""
     text = path.read_text(encoding="utf-8")
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    # Bounds of parity are measured elsewhere, and the comments at the head are written by hand: both stay.
     before = yaml.safe_load(text)
     lines = [head]
     for entry in catalog.models().values():
@@ -55,6 +57,7 @@ def count(entry: ModelEntry) -> tuple[dict[str, int], dict[str, int]]:
     macs, tokens = {}, {}
     for preset in entry.presets:
         spec = extractor.spec(preset)
+        # Seeded and of the size of an ECG in mV; the numbers of operations do not depend on values.
         x = 0.3 * torch.randn(1, len(spec.lead_names), spec.samples, generator=torch.Generator().manual_seed(0))
         macs[preset] = count_macs(model, x)
         with torch.no_grad():

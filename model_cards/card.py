@@ -76,6 +76,7 @@ class Bound:
     @property
     def tolerance(self) -> float:
         """What the test of parity allows: 1e-4, or 1e-4 of the size of large features."""
+        # An absolute bound would fail large features for rounding alone, a relative one small features.
         return 1e-4 * max(1.0, self.rms)
 
 
@@ -125,6 +126,7 @@ def hand_written(path: Path) -> dict[str, str]:
     sections = dict(zip(titles, texts, strict=True))
     wrong = [title for title in titles if title not in (*REQUIRED_SECTIONS, *OPTIONAL_SECTIONS)]
     missing = [title for title in REQUIRED_SECTIONS if not sections.get(title)]
+    # Text before the first heading, or a second section of one name, would silently be missing from the card.
     if head.strip() or wrong or missing or len(sections) < len(titles):
         raise EcgHubError(
             f"{path.parent.name}/{path.name} needs the sections {', '.join(REQUIRED_SECTIONS)}, may have "
@@ -177,15 +179,18 @@ def front_matter(entry: ModelEntry) -> dict[str, Any]:
 
 def _licence_fields(entry: ModelEntry) -> dict[str, str]:
     if entry.weights.kind == "none":
+        # No weights, so no licence of theirs; the Hub takes this field from its list alone.
         return {"license": "unknown"}
     if entry.licence.spdx is not None:
         return {"license": entry.licence.spdx.lower()}
+    # The Hub takes its own identifiers, or "other" with a name of lower-case letters and a link.
     name = re.sub(r"[^a-z0-9]+", "-", entry.licence.name.lower().replace("'", "")).strip("-")
     return {"license": "other", "license_name": name, "license_link": entry.weights.page or entry.repository}
 
 
 def _overview(entry: ModelEntry) -> str:
     numbers = measured()[entry.alias]
+    # Costs are of 10 s as well as of a window: encoders with short windows look cheap otherwise.
     windows = {name: _windows(preset) for name, preset in entry.presets.items()}
     rows: list[Sequence[str]] = [
         ("encoder", f"{entry.parameters:,} parameters"),
@@ -339,6 +344,7 @@ def published_section(entry: ModelEntry) -> str:
     if not own:
         return ""
     modes = [mode for mode in MODES if any(score.mode == mode for score in own)]
+    # What holds for every row is said once below, without a letter in each cell.
     common = [flag for flag in _flags(own) if all(flag in score.flags for score in own)]
     letters = {flag.name: _LETTERS[k] for k, flag in enumerate(flag for flag in _flags(own) if flag not in common)}
     cells = {(score.task, score.mode): _cell(score, letters) for score in own}

@@ -59,6 +59,7 @@ def read_analysis(path: Path, kind: type[A]) -> A:
 def continued(path: Path, asked: A, overwrite: bool = False) -> A:
     """Return the result to go on with: the one in the file where its settings are those asked for, else the new one."""
     try:
+        # With --overwrite a file that cannot be read is no obstacle: it is discarded anyway.
         stored = read_analysis(path, type(asked)) if path.is_file() else None
     except ResultError:
         if not overwrite:
@@ -72,6 +73,7 @@ def continued(path: Path, asked: A, overwrite: bool = False) -> A:
             "Choose another --output, or --overwrite to discard what is there."
         )
 
+    # Settings alone decide; command, machine and date of the first call stay in the file.
     result = resumed(stored, lambda old: changed(old.settings, asked.settings), refusal, overwrite=overwrite)
     return asked if result is None else result
 

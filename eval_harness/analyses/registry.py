@@ -55,8 +55,10 @@ def kinds() -> Mapping[str, AnalysisKind]:
     import eval_harness.analyses as folder
 
     names = {item.name for item in pkgutil.iter_modules(folder.__path__) if item.ispkg}
+    # Folders that are not in ORDER follow, so that a new analysis is shown without being listed anywhere.
     ordered = (*ORDER, *sorted(names - {*ORDER}))
     return MappingProxyType(
+        # Modules of reports alone: they bring neither torch nor the runs of their analyses.
         {name: importlib.import_module(f"{folder.__name__}.{name}.report").ANALYSIS for name in ordered}
     )
 

@@ -79,7 +79,7 @@ class SeedAverage:
     def content(self, confidence: float) -> dict[str, Any]:
         """The estimate of each metric, and its points by run."""
         estimates = {metric: self.estimate(metric, confidence) for metric in METRICS}
-        by_run = {f"{metric}_by_run": [known(point) for point in self.by_run[metric]] for metric in METRICS}
+        by_run = {f"{metric}_by_run": [finite(point) for point in self.by_run[metric]] for metric in METRICS}
         return estimates | by_run
 
 
@@ -101,6 +101,7 @@ def score_run(folder: Path, result: Result, task: Task, resamples: int) -> RunSc
     test = predictions.part("test")
     names = task.labels_among(predictions.labels, predictions.groups)
     columns = [predictions.labels.index(name) for name in names]
+    # Records of one patient resemble each other: drawn singly, the interval would be too narrow.
     groups = repeated_patients(test.patient_id, test.record_id)
     counts = bootstrap_counts(len(test.record_id), resamples, RESAMPLE_SEED, groups)
     areas, precisions = resample_ranking(test.y_true[:, columns], test.y_prob[:, columns], counts)
@@ -116,6 +117,7 @@ def joint(runs: Sequence[RunScore]) -> SeedAverage:
     Runs on one draw of the training records resemble each other, so where there are several draws their means are the
     repetitions. Drawing repetitions with replacement instead would give (n - 1)/n of their variance: none for n = 1.
     """
+    # With one draw the runs are the repetitions, which differ in their seeds.
     draws = sorted({run.draw for run in runs})
     parts = [[run for run in runs if run.draw == draw] for draw in draws] if len(draws) > 1 else [[run] for run in runs]
     points, replicates, by_run = {}, {}, {}
@@ -143,9 +145,11 @@ def error_weights(repetitions: int, resamples: int) -> NDArray[np.float64]:
     # Ends of intervals rest on the outermost draws of a heavy tail. So that these lie neither too near nor too far by
     # chance, in no direction, the points are of a Sobol sequence and each has its opposite.
     points = Sobol(repetitions + 1, rng=RUN_SEED).random_base2(math.ceil(math.log2(max(half, 2))))[:half]
+    # Normal vectors less their mean, of length 1: all directions that sum to 0 are alike.
     towards = ndtri(points[:, :-1])
     towards -= towards.mean(axis=1, keepdims=True)
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    # Ranks, not the points themselves: the lengths then are exactly the quantiles at equal distances.
     levels = (np.argsort(np.argsort(points[:, -1])) + 0.5) / half
     lengths = np.sqrt(fdtri(repetitions - 1, repetitions - 1, levels) / repetitions)
     weights = towards * lengths[:, None]
@@ -168,26 +172,20 @@ def numbers_of(
     bounds: tuple[float, float] = (-math.inf, math.inf),
     reason: str | None = None,
 ) -> dict[str, Any]:
-    """Point and ends of the percentile interval as JSON holds them; without ends `reason` says why.
-
-    Args:
-        point: NaN where undefined.
-        replicates: (resamples,).
-        confidence: coverage.
-        bounds: between which the number lies by its definition.
-        reason: why no interval is given.
-    """
+    """Point and ends of the percentile interval of replicates (resamples,), within bounds; without ends, the reason."""
+    # Percentiles and no normal approximation: scores near 1 have crooked distributions.
     percentiles = interval(point, replicates, confidence=confidence)
     if reason is None and math.isfinite(point) and not math.isfinite(percentiles.low):
         share = float(np.mean(np.isnan(replicates)))
         reason = f"no interval: undefined in {100 * share:.0f} % of the resamples, where an end of it may lie"
     if reason is not None:
-        return {"point": known(point), "low": None, "high": None, "reason": reason}
+        return {"point": finite(point), "low": None, "high": None, "reason": reason}
+    # The error of a mean over repetitions is added to replicates, and may carry them beyond what a score can be.
     ends = (float(np.clip(end, *bounds)) for end in (percentiles.low, percentiles.high))
-    return {"point": known(point), **dict(zip(("low", "high"), map(known, ends), strict=True))}
+    return {"point": finite(point), **dict(zip(("low", "high"), map(finite, ends), strict=True))}
 
 
-def known(value: float) -> float | None:
+def finite(value: float) -> float | None:
     """The value, None where it is not finite."""
     return float(value) if math.isfinite(value) else None
 
@@ -204,6 +202,7 @@ def shown(estimate: dict[str, Any], digits: int = 3) -> str:
 
 def fraction_name(fraction: float) -> str:
     """A fraction as people write it: "1", "1/8", "0.3"."""
+    # 1/8 in names of folders and tables, not 0.125: folders of earlier studies are called so.
     inverse = round(1 / fraction)
     if inverse > 1 and math.isclose(1 / inverse, fraction, rel_tol=1e-9):
         return f"1/{inverse}"
@@ -215,9 +214,10 @@ def fraction_folder(fraction: float) -> str:
     return "fraction_" + fraction_name(fraction).replace("/", "-")
 
 
-def told_apart(models: Sequence[str]) -> dict[str, str]:
+def distinct_names(models: Sequence[str]) -> dict[str, str]:
     """Names for figures and pages: of paths the last parts, as few as tell them apart."""
     parts = {model: model.rstrip("/").split("/") for model in models}
+    # From the last part on, since it says most and no page should show more of a path than it must.
     for count in range(1, max((len(split) for split in parts.values()), default=1) + 1):
         names = {model: "/".join(split[-count:]) for model, split in parts.items()}
         if len(set(names.values())) == len(names):
@@ -267,6 +267,7 @@ def without_intervals(content: Any) -> Any:
     if not isinstance(content, dict):
         return content
     if {"point", "low", "high"} == content.keys():
+        # Without an interval before there is none to take away, and so no reason to give.
         told = {} if content["low"] is None else {"reason": TOO_NARROW}
         return {"point": content["point"], "low": None, "high": None, **told}
     return {name: without_intervals(part) for name, part in content.items()}

@@ -5,8 +5,8 @@ Opening datasets, splits and devices outside of a training run.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import DataError, InputError, ResultError
 from ecg_hub.input.windows import window_length
 from ecg_hub.names import home
@@ -26,7 +27,8 @@ from eval_harness.models.adapting import AdaptedModel
 from eval_harness.models.custom_heads import HEAD_FILE, open_custom_head
 from eval_harness.results.folders import ResultFolder, find_runs
 from eval_harness.results.predictions import Predictions
-from eval_harness.results.schema import ModelInfo
+from eval_harness.results.runfile import environment
+from eval_harness.results.schema import ModelInfo, utc_now
 from eval_harness.runner.reproduce import options_of
 from eval_harness.runner.run import make_accelerator
 from eval_harness.tasks.registry import Run, runs, tasks
@@ -51,18 +53,7 @@ def data_options(
 def open_split(
     datasets: Datasets, dataset: str, split: str, seconds: float, records: int | None
 ) -> tuple[RunData, Any]:
-    """Open one split of a dataset without targets.
-
-    Args:
-        datasets: the prepared datasets.
-        dataset: its name.
-        split: train, validation or test.
-        seconds: records must hold a window of this length.
-        records: at most this many, evenly spaced.
-
-    Returns:
-        The data, in all three places the same split, and the prepared dataset.
-    """
+    """One split of a dataset without targets, records of a window or more, evenly spaced; and the prepared dataset."""
     from dataset_scripts.reader import SignalReader
 
     if split not in SPLITS:
@@ -70,6 +61,7 @@ def open_split(
     prepared = datasets.open(dataset)
     part = prepared.splits[split]
     table = {column: part[column][:] for column in ("record_id", "patient_id", "age", "sex")}
+    # No columns instead of none at all: splits are built and cut as those of a run.
     targets = np.zeros((len(part), 0), dtype=np.float32)
     length = window_length(seconds, prepared.sampling_rate)
     chosen = make_split(split, SignalReader(part), table, targets, length, records)
@@ -83,22 +75,15 @@ def open_split(
     return data, prepared
 
 
-def part_of(split: Split, positions: Any) -> Split:
-    """Return some records of a split, by position."""
-    chosen = np.asarray(positions, dtype=np.int64)
-
-    def pick(values: list[Any]) -> list[Any]:
-        return [values[int(k)] for k in chosen]
-
-    return dataclasses.replace(
-        split,
-        rows=split.rows[chosen],
-        record_ids=pick(split.record_ids),
-        patient_ids=pick(split.patient_ids),
-        ages=pick(split.ages),
-        sexes=pick(split.sexes),
-        targets=split.targets[chosen],
-    )
+def head_of_result(data: RunData, device: Any) -> dict[str, Any]:
+    """What every analysis of records says first: whether and of which release they are, and how it was made."""
+    return {
+        "synthetic": bool(data.deviations.get("synthetic")),
+        "part_of_release": data.deviations.get(RECORDS),
+        "command": ["ecg-eval", *sys.argv[1:]],
+        "environment": environment(str(device)),
+        "created": utc_now(),
+    }
 
 
 def ids_digest(ids: Sequence[str]) -> str:
@@ -116,7 +101,7 @@ class Trained:
     """One training run of a result folder.
 
     Attributes:
-        found: the result folder.
+        result_folder: where it lies.
         run: the training run.
         tasks: the tasks that were scored from it.
         classifier: encoder and head, in eval mode, on the device.
@@ -127,7 +112,7 @@ class Trained:
         accelerator: device and precision.
     """
 
-    found: ResultFolder
+    result_folder: ResultFolder
     run: Run
     tasks: tuple[Task, ...]
     classifier: Any
@@ -160,6 +145,7 @@ class Trained:
 
 def find_one(path: Path) -> ResultFolder:
     """Return the run of a result folder."""
+    # A path above several runs is refused and not guessed: analyses write into the folder of the run.
     run_folders = find_runs([path])
     if len(run_folders) > 1:
         listed = ", ".join(str(run.folder) for run in run_folders)
@@ -198,16 +184,7 @@ def open_trained(
     model: str | None = None,
     **others: Any,
 ) -> Trained:
-    """Load the head of one training run.
-
-    Args:
-        run_folder: the result folder.
-        name: of the training run, one of `stored_runs`.
-        data_root: the folder of the datasets; not needed for a run on mock data.
-        include: task files and descriptions of own archives.
-        model: where the encoder is, of a run whose encoder is not the hub's.
-        others: further fields of `RunOptions` that decide no score (device, workers, cache).
-    """
+    """Load the head of one of the `stored_runs`; `model` says where an encoder is that is not the hub's."""
     from ecg_hub import ECGFeatureExtractor
 
     options = options_of(run_folder.run, data_root, run_folder.folder, include=include, **others)
@@ -222,11 +199,12 @@ def open_trained(
     folder = run_folder.folder / MODEL_FOLDER / name
     classifier, labels = _open_head(folder, run_folder.run.settings.model, model)
     predictions = run_folder.predictions(results[0])
+    # A head is read by position: in another order every score would be of a wrong label, and look plausible.
     if labels != list(predictions.labels):
         raise ResultError(f"{str(folder)!r} is the head of other labels than the predictions of {name!r}.")
     accelerator = make_accelerator(options)
     return Trained(
-        found=run_folder,
+        result_folder=run_folder,
         run=run,
         tasks=tuple(task.read_from(name) for task in scored),
         classifier=classifier.to(accelerator.device).eval(),
@@ -251,6 +229,7 @@ def _open_head(folder: Path, run_model: ModelInfo, model: str | None) -> tuple[A
             f"--model names an encoder that is not the hub's; {str(folder)!r} holds the encoder {run_model.id!r} with "
             "its head. Leave it out."
         )
+    # transformers keeps the precision of the file; a run is scored in float32 and casts where it was asked to.
     classifier = AutoModelForECGClassification.from_pretrained(folder, dtype=torch.float32)
     return classifier, [classifier.config.id2label[k] for k in range(classifier.config.num_labels)]
 
@@ -258,7 +237,8 @@ def _open_head(folder: Path, run_model: ModelInfo, model: str | None) -> tuple[A
 def open_its_data(trained: Trained) -> RunData:
     """Open the data that the run was trained and scored on."""
     data = open_run(trained.run, Datasets(trained.options), trained.seconds)
-    stored = trained.found.run.datasets.get(data.dataset)
+    stored = trained.result_folder.run.datasets.get(data.dataset)
+    # Other records or labels under the same name would pass for robustness, or the lack of it.
     if stored != data.fingerprint:
         raise DataError(
             f"{data.dataset} here is not what the run was scored on: fingerprint {data.fingerprint}, the run has "
@@ -276,6 +256,7 @@ def check_head(trained: Trained, split: Split, outputs: NDArray[np.float32]) -> 
         raise ResultError(f"The run has no prediction of record {absent[0]!r} and {len(absent) - 1} more.")
     stored = test.y_prob[[row_of[record] for record in split.record_ids]]
     largest = float(np.abs(stored - outputs).max(initial=0.0))
+    # Not `>`, which would let NaN pass.
     if not largest <= LARGEST_DIFFERENCE:
         raise ResultError(
             f"The stored head of {trained.run.name!r} differs from the stored predictions by {largest:.3g}: they are "

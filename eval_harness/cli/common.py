@@ -1,4 +1,7 @@
-"""What both command lines share: errors as one sentence, comma lists, exit codes."""
+"""What both command lines share: errors as one sentence, exit codes, comma lists, and options from dataclasses.
+
+Arguments and values of a configuration file are made of dataclasses by their fields (`eval_harness.config.fields`).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,17 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ecg_hub.errors import EcgHubError, UnknownNameError
+import yaml
+
+from ecg_hub.errors import EcgHubError, InputError, UnknownNameError, did_you_mean
 from ecg_hub.renamed import tell_renamed
+from eval_harness.config.fields import kind_of, options_of
 
 
 def guarded(action: Callable[[], int]) -> int:
@@ -20,12 +28,14 @@ def guarded(action: Callable[[], int]) -> int:
     try:
         return action()
     except (EcgHubError, OSError) as error:
+        # Only our own errors and those of the system are sentences; a fault of the program keeps its traceback.
         if os.environ.get("ECG_HUB_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UnknownNameError) else 1
     except KeyboardInterrupt:
         print("interrupted: give the same command again to continue.", file=sys.stderr)
+        # As a shell reports a process that SIGINT ended: 128 + 2.
         return 130
 
 
@@ -41,6 +51,7 @@ def start(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
 def add_verbs(parser: argparse.ArgumentParser, folder: ModuleType, order: Sequence[str]) -> None:
     """Add the verbs of a command: one for each file of its folder, but VERB_PART.py, which belongs to VERB.py."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    # Found by listing, so that a new verb is a new file and nothing else.
     names = {item.name for item in pkgutil.iter_modules(folder.__path__)} - {"main", "__main__"}
     # Parts of a verb are imported when it runs: they bring libraries that the help must start without.
     parts = {name for name in names if any(name.startswith(f"{verb}_") for verb in names)}
@@ -54,6 +65,7 @@ def split_commas(values: Iterable[str] | str | None) -> tuple[str, ...]:
         return ()
     parts = [values] if isinstance(values, str) else values
     names = [name.strip() for part in parts for name in str(part).split(",")]
+    # fromkeys and not a set: the order decides the order of runs and rows.
     return tuple(dict.fromkeys(name for name in names if name))
 
 
@@ -83,3 +95,109 @@ def add_old_name(parser: Any, flag: str, option: argparse.Action) -> None:
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Add `--json`: machine-readable output."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def add_arguments(parser: Any, owner: type, group: str | None = None, suffix: str = "") -> None:
+    """Add the options of a dataclass to a parser or a group of one.
+
+    What is not given is absent afterwards, so that a file or the dataclass decides it.
+
+    Args:
+        parser: where they go.
+        owner: the dataclass.
+        group: only the options of this heading.
+        suffix: ends the help text of every option that has a default; `{default}` stands for it.
+    """
+    for item in options_of(owner, group):
+        more = suffix if item.default not in (None, MISSING) else ""
+        flags = item.metadata["flags"] or (_flag(item.name),)
+        # What was not given stays absent: a default here would win over the file of --config.
+        about = {"dest": keys_of(item)[0], "default": argparse.SUPPRESS}
+        form = _form(owner, item)
+        # argparse formats help texts by %, so a plain one is doubled.
+        parser.add_argument(*flags, **about, **form, help=help_text(item, more).replace("%", "%%"))
+        if item.metadata["old_flag"]:
+            form = {"type": form.get("type"), "action": RenamedOption}
+            parser.add_argument(item.metadata["old_flag"], **about, **form, help=argparse.SUPPRESS)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _form(owner: type, item: Field[Any]) -> dict[str, Any]:
+    """How the value of an option is written: a switch, one of some choices, or a value of some type."""
+    kind, about = kind_of(owner, item.name), item.metadata
+    if kind.type is bool and not about["parse"]:
+        return {"action": "store_true"}
+    if about["choices"]:
+        return {"choices": about["choices"]}
+    metavar = about["metavar"] or kind.type.__name__.upper()
+    if kind.many or about["repeated"]:
+        return {"action": "append", "metavar": metavar}
+    return {"metavar": metavar} if about["parse"] else {"metavar": metavar, "type": kind.type}
+
+
+def help_text(item: Field[Any], suffix: str = "") -> str:
+    """What the help says of an option."""
+    return (str(item.metadata["help"]) + suffix).format(default=item.default)
+
+
+def keys_of(item: Field[Any]) -> list[str]:
+    """The names of an option in a file; the first is that of the parsed argument."""
+    return [flag.removeprefix("--").replace("-", "_") for flag in item.metadata["flags"]] or [item.name]
+
+
+def read_values(owner: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass among the names and values of a command line or a file."""
+    values = {}
+    for item in options_of(owner):
+        for key in keys_of(item):
+            # `limit: null` in a file leaves an option out; a number that must be one is refused.
+            if key in given and (given[key] is not None or isinstance(item.default, int | float)):
+                values[item.name] = _value(owner, item, given[key])
+    return values
+
+
+def _value(owner: type, item: Field[Any], value: Any) -> Any:
+    kind, parse = kind_of(owner, item.name), item.metadata["parse"]
+    if kind.many:
+        value = split_commas([str(part) for part in value] if isinstance(value, list | tuple) else str(value))
+    if parse is not None:
+        return parse(value)
+    try:
+        # bool("no") is True: a switch in a file is true or false, not a word.
+        if kind.type is bool and not isinstance(value, bool | int):
+            raise ValueError(value)
+        return tuple(kind.type(part) for part in value) if kind.many else kind.type(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{item.name} is {value!r}: it must be of type {kind.type.__name__} ({help_text(item)})."
+        ) from error
+
+
+def read_config(path: Path, *owners: type, others: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Options from a YAML file; names as on the command line, with - or _."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"The configuration {str(path)!r} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"The configuration {str(path)!r} must be a YAML mapping such as `model: ecg-cpc`.")
+    items = [item for owner in owners for item in options_of(owner)]
+    keys = {key: keys_of(item)[0] for item in items for key in keys_of(item)} | {name: name for name in others}
+    renamed = {_plain(item.metadata["old_flag"]): keys_of(item)[0] for item in items if item.metadata["old_flag"]}
+    options = {}
+    for name, value in ((_plain(str(key)), value) for key, value in content.items()):
+        if name in renamed:
+            tell_renamed(name, renamed[name])
+        # A misspelt option in a file would silently be the default.
+        elif name not in keys:
+            raise InputError(f"{str(path)!r}: unknown option {name!r}.{did_you_mean(name, keys)}")
+        options[renamed.get(name) or keys[name]] = value
+    return options
+
+
+def _plain(name: str) -> str:
+    """A flag or a key of a file as the name of an argument."""
+    return name.removeprefix("--").replace("-", "_")

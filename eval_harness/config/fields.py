@@ -1,6 +1,6 @@
 """Options as fields of dataclasses: one line says name, type, default, help text and how the value is written.
 
-`eval_harness.cli.options` makes arguments of a command line of them and reads their values from files.
+`eval_harness.cli.common` makes arguments of a command line of them and reads their values from files.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def kind_of(owner: type, name: str) -> Kind:
         >>> kind_of(Options, "seeds"), kind_of(Options, "limit")  # doctest: +NORMALIZE_WHITESPACE
         (Kind(type=<class 'int'>, many=True, optional=False), Kind(type=<class 'int'>, many=False, optional=True))
     """
+    # Annotations are texts here (`from __future__ import annotations`); this makes types of them.
     hint = typing.get_type_hints(owner)[name]
     members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     optional = types.NoneType in members

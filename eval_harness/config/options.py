@@ -69,6 +69,7 @@ class TrainSubset:
 
     def deviations(self) -> dict[str, Any]:
         """How a result lists them: the fraction always, the rest where it is not as published."""
+        # Its share is always a deviation: the published rows are of all training records.
         plain = {f.name: f.default for f in dataclasses.fields(self) if f.name != "fraction"}
         changed = {f"subset_{name}": value for name, value in self.as_dict().items() if plain.get(name, value) != value}
         return {"train_fraction": self.fraction, **changed}
@@ -200,6 +201,7 @@ class RunOptions:
             raise InputError(f"micro_batch is {self.micro_batch!r}: it must be at least 1 window.")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise InputError(f"shard is {self.shard!r}: write I/N with I from 1 to N, for example --shard 1/4.")
+        # numpy takes no negative seed; the same seed twice would be the same folder twice.
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise InputError(f"seeds are {self.seeds!r}: give one or several different numbers from 0 up.")
         if not self.data_root and not self.include:  # a description among the included files names its own folder

@@ -167,6 +167,7 @@ class PostTraining:
             self._demand(name, getattr(self, name) > 0, "must be above 0")
         for name in ("stage1_weight_decay", "stage2_weight_decay", "stage2_warmup_epochs"):
             self._demand(name, getattr(self, name) >= 0, "must not be negative")
+        # A least rate above the full one would make the schedule rise.
         for stage in (1, 2):
             least, rate = f"stage{stage}_min_learning_rate", getattr(self, f"stage{stage}_learning_rate")
             self._demand(least, 0 <= getattr(self, least) <= rate, f"must lie between 0 and the rate {rate!r}")
@@ -177,6 +178,7 @@ class PostTraining:
         clip, decay = self.stage2_grad_clip, self.stage2_ema
         self._demand("stage2_grad_clip", clip is None or clip > 0, "must be above 0, or none")
         self._demand("stage2_ema", decay is None or 0 < decay < 1, "must lie between 0 and 1, or be none")
+        # Warm-up over all epochs would never reach the rate that the result states.
         late = self.stage2_warmup_epochs >= self.stage2_epochs
         self._demand("stage2_warmup_epochs", not late, f"must be fewer than the {self.stage2_epochs} epochs of stage 2")
         both = self.stage2_layer_decay != 1 and self.stage2_group_factor != 1
@@ -216,6 +218,7 @@ def parse_post_training(written: str | Iterable[Any] | Mapping[str, Any]) -> Pos
         if sign:
             given[key.strip().replace(".", "_").replace("-", "_")] = value.strip()
         else:
+            # In the order given, so that what follows a file changes what it says.
             given |= _flat(_read(Path(key)))
     return post_training(given)
 
@@ -246,7 +249,9 @@ def _value(name: str, value: Any) -> Any:
         return None
     try:
         if kind.type is bool:
+            # bool("false") is True; index raises ValueError for any other word.
             return (YES + NO).index(text.lower()) < len(YES)
+        # Through float, since YAML and people write whole numbers as 1e2 or 30.0.
         if kind.type is int and float(text) != int(float(text)):
             raise ValueError(text)
         return int(float(text)) if kind.type is int else kind.type(text)

@@ -74,9 +74,11 @@ def forest(described: Forest) -> Html:
     lines = [row for _, rows in groups for row in rows]
     left = min(max(len(row.name) for row in lines) * LETTER + 26, MOST_NAME)
     values = [v for row in lines for v in (row.estimate.point, row.estimate.low, row.estimate.high) if v is not None]
+    # A chance level far from all scores would press them into a corner of the axis; then it is not drawn.
     if chance is not None and values and min(values) - 0.1 < chance < max(values) + 0.1:
         values.append(chance)
     scale = axis(values, left, WIDTH - VALUES - 12)
+    # Round ends must not show what the number cannot be, such as an AUROC above 1.
     if scale.low < limits[0] or scale.high > limits[1]:
         scale = axis(values, left, WIDTH - VALUES - 12, room=0.0)
     headings = sum(bool(heading) for heading, _ in groups)
@@ -93,6 +95,7 @@ def forest(described: Forest) -> Html:
             parts += _row(row, scale, y, left)
             y += ROW
     said = "; ".join(f"{row.name}: {score_text(row.estimate)}" for row in lines[:12])
+    # The description is read aloud by screen readers, so it has to end.
     more = f"; and {len(lines) - 12} more rows" if len(lines) > 12 else ""
     return chart(WIDTH, bottom + BOTTOM, described.title, f"Points with intervals. {said}{more}.", *parts)
 
@@ -130,7 +133,7 @@ class Trace:
         dashed: whether the line is.
         shaded: draw intervals as a band instead of whiskers.
         open_: places whose marks are open.
-        words: what the points are called in the description; default the places.
+        point_names: what the points are called in the description; default the places.
     """
 
     name: str
@@ -140,7 +143,7 @@ class Trace:
     dashed: bool = False
     shaded: bool = False
     open_: frozenset[float] = frozenset()
-    words: Sequence[str] = field(default_factory=tuple)
+    point_names: Sequence[str] = field(default_factory=tuple)
 
 
 def values_of(traces: Sequence[Trace]) -> list[float]:
@@ -205,27 +208,27 @@ def names_legend(traces: Sequence[Trace]) -> Html:
 
 def _drawn(trace: Trace, across: Axis, scale: Axis) -> list[Html]:
     style = series(trace.index)
-    defined = [(place, estimate) for place, estimate in trace.points if estimate.point is not None]
+    defined = [(x, estimate) for x, estimate in trace.points if estimate.point is not None]
     parts = []
-    whole = [(place, e.low, e.high) for place, e in defined if e.low is not None and e.high is not None]
+    whole = [(x, e.low, e.high) for x, e in defined if e.low is not None and e.high is not None]
     if trace.shaded and len(whole) > 1:
-        edge = [(place, low) for place, low, _ in whole] + [(place, high) for place, _, high in reversed(whole)]
+        edge = [(x, low) for x, low, _ in whole] + [(x, high) for x, _, high in reversed(whole)]
         corners = " ".join(f"{across(x):.1f},{scale(y):.1f}" for x, y in edge if y is not None)
         parts.append(tag("polygon", points=corners, class_=f"shade {style}"))
-    path = [(place, e.point) for place, e in defined if e.point is not None] if trace.path == () else trace.path
+    path = [(x, e.point) for x, e in defined if e.point is not None] if trace.path == () else trace.path
     if path is not None and len(path) > 1:
         dashed = " dashed" if trace.dashed else ""
         parts.append(curve([(across(x), scale(y)) for x, y in path], f"curve {style}{dashed}"))
     if not trace.shaded:
-        for place, low, high in whole:
-            x, a, b = across(place), scale(low or 0.0), scale(high or 0.0)
-            caps = f"M{x:.1f} {a:.1f}V{b:.1f}M{x - 3:.1f} {a:.1f}h6M{x - 3:.1f} {b:.1f}h6"
+        for x, low, high in whole:
+            middle, a, b = across(x), scale(low or 0.0), scale(high or 0.0)
+            caps = f"M{middle:.1f} {a:.1f}V{b:.1f}M{middle - 3:.1f} {a:.1f}h6M{middle - 3:.1f} {b:.1f}h6"
             parts.append(tag("path", d=caps, class_=f"whisker {style}"))
-    for number, (place, estimate) in enumerate(trace.points):
+    for number, (x, estimate) in enumerate(trace.points):
         if estimate.point is not None:
             hint = f"{trace.name}, {_place(trace, number)}: {score_text(estimate)}"
-            x, y = across(place), scale(estimate.point)
-            parts.append(mark(trace.index, x, y, size=4, title=hint, open_=place in trace.open_))
+            spot = across(x), scale(estimate.point)
+            parts.append(mark(trace.index, *spot, size=4, title=hint, open_=x in trace.open_))
     return parts
 
 
@@ -235,4 +238,4 @@ def _said(trace: Trace) -> str:
 
 
 def _place(trace: Trace, number: int) -> str:
-    return trace.words[number] if trace.words else f"{trace.points[number][0]:g}"
+    return trace.point_names[number] if trace.point_names else f"{trace.points[number][0]:g}"

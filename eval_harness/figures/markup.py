@@ -45,6 +45,7 @@ def join(parts: Iterable[object]) -> Html:
 
 def tag(name: str, *children: object, **attributes: object) -> Html:
     """Return an element."""
+    # Values are escaped, a name is written as it is: so nothing else than a name may come in here.
     if not TAG_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of an element.")
     written = [
@@ -70,6 +71,7 @@ def table(
         tag("tbody", body),
         class_=class_,
     )
+    # An attribute holds no elements: markup of a caption is taken out of the label, its escapes stay.
     name = re.sub(r"<[^>]*>", "", str(text(caption))) if caption is not None else "table"
     return scroller(content, Html(name))
 
@@ -103,6 +105,7 @@ def _flat(children: Iterable[object]) -> Iterator[object]:
 
 
 def _cell(cell: object, number: int) -> Html:
+    # A caller that needs classes or a span of columns hands over the whole cell.
     if isinstance(cell, Html) and cell.startswith(("<td", "<th")):
         return cell
     return tag("th", cell, scope="row") if number == 0 else tag("td", cell)
@@ -211,5 +214,6 @@ def style_sheet() -> str:
     )
     return (
         f":root{{color-scheme:light dark;{LIGHT}}}"
+        # On screen alone: printed, the dark style would be a page of ink.
         f"@media screen and (prefers-color-scheme:dark){{:root{{{DARK}}}}}{RULES}{series}"
     )

@@ -72,6 +72,7 @@ def _draw_trace(axes: Any, trace: Trace) -> None:
     for x, e in defined:
         face = "white" if x in trace.open_ else shade
         axes.plot([x], [e.point], mark(trace.index), color=shade, markerfacecolor=face, markersize=5)
+    # For the legend alone: the marks are drawn one by one above, since open and filled ones differ.
     axes.plot([], [], color=shade, linestyle=line, marker=mark(trace.index), label=trace.name)
 
 
@@ -92,6 +93,7 @@ def draw_forest(axes: Any, forest: Forest) -> None:
             axes.plot([], [], mark(index), color=colour(index), markersize=4, label=name)
         axes.legend(fontsize=SMALL)
     axes.set_yticks(range(len(names)), names)
+    # Upside down: the first row stands on top, as on the page.
     axes.set_ylim(len(names) - 0.5, -0.5)
     _frame(axes, forest.title, forest.axis_title, "")
 

@@ -40,6 +40,7 @@ class Axis:
     def label(self, tick: float) -> str:
         """Return the text of a tick, with the decimals that the distance between ticks needs."""
         step = abs(self.ticks[1] - self.ticks[0]) if len(self.ticks) > 1 else 1.0
+        # log10(0.01) may come out just below -2, which without the 1e-9 would ask for a third decimal.
         decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1 else 0
         return f"{tick:.{decimals}f}"
 
@@ -48,6 +49,7 @@ def axis(
     values: Iterable[float], start: float, end: float, *, count: int = 6, room: float = 0.04, whole: bool = False
 ) -> Axis:
     """Return an axis that holds all values, its ends at round numbers."""
+    # A chart without any value still has axes.
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     margin = (high - low) * room if high > low else max(abs(high), 1.0) * 0.05
@@ -55,6 +57,7 @@ def axis(
     if whole:
         step = max(step, 1.0)
     first, last = math.floor((low - margin) / step), math.ceil((high + margin) / step)
+    # 3 * 0.1 is 0.30000000000000004, and ticks are compared and written.
     ticks = tuple(round(number * step, 12) for number in range(first, last + 1))
     return Axis(ticks[0], ticks[-1], start, end, ticks)
 
@@ -81,6 +84,7 @@ def log_axis(values: Iterable[float], start: float, end: float, *, most: int = 7
     Ticks are 1, 2 and 5 times powers of ten within the range, or powers alone where those are more than `most`.
     """
     logs = [math.log10(value) for value in values if math.isfinite(value) and value > 0] or [0.0, 1.0]
+    # Some room even for a single value, or the axis would have no length.
     room = max(0.04 * (max(logs) - min(logs)), 0.05)
     low, high = min(logs) - room, max(logs) + room
     for steps in ((1, 2, 5), (1,)):
@@ -97,6 +101,7 @@ def log_axis(values: Iterable[float], start: float, end: float, *, most: int = 7
 def nice_step(rough: float) -> float:
     """Return the next of 1, 2, 5 times a power of ten."""
     power: float = 10.0 ** math.floor(math.log10(rough))
+    # A step that is round already may have lost its last digit, and would be taken for a little too large.
     return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= rough * (1 - 1e-9))
 
 

@@ -199,6 +199,7 @@ class Board:
             for row in tab.rows
             if row.published == published
             and row.complete(tasks.tasks)
+            # On a page of simulated data alone rows are ranked, so that a trial shows what a real page would.
             and (published or row.synthetic == self.synthetic)
         ]
 
@@ -219,6 +220,7 @@ def task_sets(columns: Sequence[Column]) -> list[TaskSet]:
             sets.append(TaskSet(name, titles[name].format(n=len(members)), members))
         elif name.startswith("category:"):
             sets.append(TaskSet(name, f"{suite.title} ({len(members)})", members))
+    # The first set is what the page opens with: the tasks of the paper's count.
     order = [*titles, *(f"category:{name}" for name in CATEGORIES)]
     return sorted((entry for entry in sets if entry.tasks), key=lambda entry: order.index(entry.name))
 
@@ -227,6 +229,7 @@ def rows_of(entries: Iterable[LeaderboardEntry]) -> list[Row]:
     """Return a row for every model, revision and mode, by name."""
     groups: dict[tuple[str, str], list[LeaderboardEntry]] = {}
     for entry in entries:
+        # The folder holds model, revision and settings: scores of other settings make another row.
         groups.setdefault((entry.row, entry.result.mode), []).append(entry)
     rows = []
     for (name, mode), members in groups.items():
@@ -262,6 +265,7 @@ def published_rows() -> list[Row]:
         if score.task not in registry:
             continue
         entry = models().get(score.model)
+        # The supervised baselines began at random weights, and so have seen nothing.
         corpora = None if entry is None else [] if score.mode == "scratch" else list(entry.pretraining_corpora)
         cells.setdefault((score.model, score.mode), {})[score.task] = Cell(
             point=score.point,
@@ -301,6 +305,7 @@ def tabs_of(rows: Sequence[Row]) -> list[Tab]:
     for mode, title in MODES.items():
         own = [row for row in rows if row.mode == mode]
         if own:
+            # What has no pre-training is a yardstick for every mode.
             others = [row for row in rows if row.mode != mode and row.kind in ("supervised", "trivial")]
             tabs.append(Tab(mode, title, own, others))
     return tabs

@@ -142,6 +142,7 @@ def _read_model(
             contents.entries[path] = _read_entry(folder, file, path, meta, registry, memory, told)
         except EcgHubError as error:
             contents.problems[path] = str(error)
+    # An entry cannot be removed without a trace because its score was disliked.
     for missing in sorted(set(meta.entries) - paths):
         contents.problems[f"{name}/{missing}.json"] = f"{META_FILE} lists it, and it is not there"
     for file in sorted(model_folder.glob("*/predictions/*")):
@@ -159,6 +160,7 @@ def _read_entry(
     memory: RecomputeCache,
     told: Progress,
 ) -> LeaderboardEntry:
+    # The names of folders end up in addresses and on the page.
     if ENTRY.fullmatch(path) is None:
         raise ResultError("its name is none of an entry: results/MODEL/REVISION/MODE/TASK.json")
     content = _content(file)
@@ -173,6 +175,7 @@ def _read_entry(
     if predictions is None or not predictions.is_file() or _predictions_problem(_below(predictions, folder), registry):
         return LeaderboardEntry(path, _light(result), meta, "self-reported")
     assert result.predictions is not None
+    # Everything that the outcome depends on is in the key, so that a stale outcome cannot be found.
     key = memory.key("check", digest(content), digest(predictions.read_bytes()), str(registry[result.task].version))
     wrong = memory.checks.get(key)
     if wrong is None:
@@ -189,6 +192,7 @@ def _read_entry(
 def parse(content: bytes, file: Path) -> Result:
     """Read an entry of this or an older schema version."""
     try:
+        # The present schema first, straight from the bytes: nearly all entries are of it.
         return Result.model_validate_json(content)
     except ValidationError as error:
         first = error
@@ -199,6 +203,7 @@ def parse(content: bytes, file: Path) -> Result:
         return Result.model_validate(upgraded(raw, file))
     except ValidationError as error:
         raise ResultError(f"it does not fit the schema of results: {in_words(error)}") from error
+    # RecursionError: JSON of thousands of nested brackets.
     except (ValueError, RecursionError) as error:
         raise ResultError(f"it is not JSON ({error})") from error
 
@@ -235,8 +240,10 @@ def _predictions_problem(path: str, registry: Mapping[str, Task]) -> str | None:
 
 
 def _content(file: Path) -> bytes:
+    # A link in a repository of strangers could lead to any file of the machine that builds the page.
     if file.is_symlink() or not file.is_file():
         raise ResultError("it is not there, or it is a link")
+    # The size before the content: reading is what a huge file would harm.
     if file.stat().st_size > MAX_ENTRY_BYTES:
         raise ResultError(f"it has {file.stat().st_size:,} bytes; at most {MAX_ENTRY_BYTES:,} are read")
     return file.read_bytes()

@@ -29,6 +29,7 @@ def page(board: Board, ranks: Ranks, link: Callable[[str], str], title: str = "E
         tag("meta", name_="description", content=f"{title}. {NOT_A_DEVICE}"),
         tag("title", title),
         tag("style", Html(_asset("page.css"))),
+        # In the head: what works only with the script is hidden or shown before anything is drawn.
         tag("script", Html("document.documentElement.className='js'")),
     )
     body = tag(
@@ -240,7 +241,9 @@ def _problems(board: Board) -> Html | None:
     if not board.problems and not board.notes:
         return None
     refused = [
-        join([tag("dt", tag("code", path)), tag("dd", problem)]) for path, problem in list(board.problems.items())[:200]
+        # A repository full of damaged files must not make a page of many megabytes.
+        join([tag("dt", tag("code", path)), tag("dd", problem)])
+        for path, problem in list(board.problems.items())[:200]
     ]
     more = len(board.problems) - len(refused)
     return tag(

@@ -122,6 +122,7 @@ def tie_line(row: Row, pairing: Pairing, names: Mapping[str, str]) -> str:
     if row.key not in pairing.rows or not others:
         return "Ties: not known, there are no predictions to pair (overlapping intervals would not show one)"
     tied = [names.get(key, key) for key in pairing.tied(row.key)]
+    # Said beside the ties: a row that could not be paired may tie as well.
     missing = len(names) - len(pairing.rows)
     rest = f"; {missing} further rows cannot be paired" if missing > 0 else ""
     said = f"not distinguished from {', '.join(tied)}" if tied else f"differs from all {len(others)} others"

@@ -44,6 +44,7 @@ def size_chart(tab: Tab, tasks: TaskSet, ranks: Ranks) -> Html | None:
     """Return mean score against number of parameters, or None where fewer than two rows are complete."""
     ranked = [(row, ranks.get(tab, tasks, row)) for row in tab.rows]
     complete = [(row, standing) for row, standing in ranked if standing is not None]
+    # One kind of score on the axis: where a set has classes, regression alone would not be comparable.
     classes = any(standing.auroc is not None for _, standing in complete)
     scored = [(row, _mean(standing, classes)) for row, standing in complete]
     sized = [(row, value) for row, value in scored if row.parameters]
@@ -76,13 +77,14 @@ def places_chart(board: Board, tab: Tab, ranks: Ranks, published: bool) -> Html 
     """Return the place of the best rows in every category; None where fewer than two can be placed in two."""
     sets = [tasks for tasks in board.sets if tasks.name.startswith("category:")]
     places = {row.key: [ranks.get(tab, tasks, row) for tasks in sets] for row in tab.rows if row.published == published}
-    used = [k for k, _ in enumerate(sets) if sum(found[k] is not None for found in places.values()) > 1]
+    # A category in which one row alone is complete would give it first place for nothing.
+    used = [k for k, _ in enumerate(sets) if sum(ranks_of_row[k] is not None for ranks_of_row in places.values()) > 1]
     rows = [row for row in tab.rows if row.key in places and any(places[row.key][k] for k in used)]
     if len(rows) < 2 or len(used) < 2:
         return None
     rows = sorted(rows, key=lambda row: _mean_place([places[row.key][k] for k in used]))
     chosen = rows[:LINES]
-    deepest = max(found.place for row in chosen for k in used if (found := places[row.key][k]))
+    deepest = max(rank.place for row in chosen for k in used if (rank := places[row.key][k]))
     height = 60 + 26 * max(deepest - 1, 1)
     down = Axis(1.0, float(max(deepest, 2)), 20.0, height - 40.0, tuple(float(n) for n in range(1, deepest + 1)))
     xs = [60 + (600 / max(len(used) - 1, 1)) * number for number in range(len(used))]
@@ -144,6 +146,7 @@ def _labels(spots: Sequence[Spot]) -> list[Html]:
     """Names beside their marks where there is room; the others show theirs when pointed at."""
     taken = [(spot.x - 6, spot.y - 6, spot.x + 6, spot.y + 6) for spot in spots]
     parts = []
+    # Rows computed here get room for their names before published ones.
     for spot in sorted(spots, key=lambda spot: (spot.row.published, spot.y)):
         text = shortened(spot.row.name, 150)
         width = len(text) * LETTER * 0.95
@@ -186,6 +189,7 @@ def _names_at_end(rows: Sequence[Row], standings_of: Sequence[Sequence[Rank | No
             ends.append((down(last.place), index, row))
     parts, lowest = [], -math.inf
     for y, index, row in sorted(ends, key=lambda end: (end[0], end[1])):
+        # Never closer than a line of text to the name above.
         lowest = max(y, lowest + 14)
         parts += [mark(index, 692, lowest), label(702, lowest + 4, shortened(row.name, 155), "", title=row.name)]
     return parts

@@ -109,6 +109,7 @@ def rank_all(
 
 def task_ranks(points: Mapping[str, float], higher: bool, pairing: Pairing) -> tuple[dict[str, int], bool]:
     """Return the rank of each row on one task, and whether ranks are by tie groups."""
+    # By key where points are equal, so that the page does not depend on the order of files.
     ordered = sorted(points, key=lambda row: (-points[row] if higher else points[row], row))
     ranks: dict[str, int] = {}
     if len(points) < 2 or not pairing.rows.issuperset(points):
@@ -119,6 +120,7 @@ def task_ranks(points: Mapping[str, float], higher: bool, pairing: Pairing) -> t
         return ranks, False
     left = ordered
     while left:
+        # Ties with the best of those left, not with any of the group: being tied is not transitive.
         group = [row for row in left if row == left[0] or frozenset((left[0], row)) in pairing.ties]
         ranks |= dict.fromkeys(group, len(ranks) + 1)
         left = [row for row in left if row not in ranks]
@@ -142,6 +144,7 @@ def pair_rows(
     if len(files) < 2:
         return Pairing()
     parts = [f"{row} {digest}" for row, (_, digest) in sorted(files.items())]
+    # The method among it: another way to compare must not find ties of the former one.
     key = memory.key("pairing", METHOD, task.name, str(task.version), str(RESAMPLES), *parts)
     if key not in memory.pairings:
         told(f"{tab.mode} {task.name}: {len(files)} rows in pairs")
@@ -157,6 +160,7 @@ def _compare(task: Task, predictions: Mapping[str, Predictions]) -> Pairing:
     groups: dict[str, list[str]] = {}
     for row, content in predictions.items():
         test = content.part("test")
+        # Records sorted, since runs may have written them in another order.
         seen = "|".join([*sorted(test.record_id), *test.labels])
         groups.setdefault(hashlib.sha256(seen.encode()).hexdigest(), []).append(row)
     chosen = max(groups.values(), key=len)
@@ -184,6 +188,7 @@ def _standings(
     means = {key: statistics.fmean(values) for key, values in collected.items()}
     return {
         row.key: Rank(
+            # Means of the same ranks summed in another order may differ in the last digit, and are equal.
             place=1 + sum(other < means[row.key] - 1e-12 for other in means.values()),
             mean_rank=means[row.key],
             paired=paired,

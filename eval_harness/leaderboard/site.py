@@ -161,8 +161,10 @@ def build(
     notes = confirm_revisions(contents, models) if models is not None else []
     board = make_board(contents, source or folder.resolve().name, published, notes)
     ranks = rank_all(board, contents.entries, kept, told)
+    # Before the page: what took minutes stays, should writing the page fail.
     kept.save()
     write_text(output / PAGE, page(board, ranks, link or _beside(folder, output), title))
+    # NaN is no JSON: it would break every reader but Python, so it raises here.
     text = json.dumps(content(board, ranks), indent=1, ensure_ascii=False, allow_nan=False)
     write_text(output / DATA, text + "\n")
     write_text(output / README, readme(title, board))
@@ -183,6 +185,7 @@ def make_board(contents: Contents, source: str, published: bool, notes: list[str
 def confirm_revisions(contents: Contents, models: Models) -> list[str]:
     """Ask for the revision of every hub model; entries of one that does not exist are moved to the problems."""
     notes, asked = list[str](), dict[tuple[str, str], str | None]()
+    # A list, since entries are removed on the way.
     for path, entry in list(contents.entries.items()):
         model, revision = entry.meta.id, entry.meta.revision
         if revision is None:
@@ -195,6 +198,7 @@ def confirm_revisions(contents: Contents, models: Models) -> list[str]:
                 asked[key] = None
                 notes.append(f"Not confirmed: commit {revision} of {model} ({error}).")
         problem = asked[key]
+        # A revision that does not exist cannot be what was scored; one that could not be asked for stays, with a note.
         if problem is not None:
             del contents.entries[path]
             contents.problems[path] = problem
@@ -229,6 +233,7 @@ def copy_entries(entries: Mapping[str, LeaderboardEntry], folder: Path, output: 
         return
     for path in entries:
         target = output / path
+        # Equal files keep their date, so that a web server or rsync sees only what changed.
         if not target.is_file() or target.read_bytes() != (folder / path).read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / path, target)
@@ -259,4 +264,5 @@ def _beside(folder: Path, output: Path) -> Callable[[str], str]:
 
 def _is_inside(folder: Path, output: Path) -> bool:
     """Whether the page can reach the folder: it is the folder, or the folder lies in it."""
+    # Resolved, since a link among the parts would make a relative address lead elsewhere.
     return folder.resolve().is_relative_to(output.resolve())

@@ -39,6 +39,7 @@ class View:
     @property
     def extra(self) -> frozenset[str]:
         """Columns that the paper's count leaves out."""
+        # A repository may hold no task of the count at all.
         counted = next((tasks.tasks for tasks in self.board.sets if tasks.name == COUNTED), ())
         return frozenset(column.name for column in self.board.columns) - set(counted)
 
@@ -66,6 +67,7 @@ def _ordered(view: View, tab: Tab) -> list[Row]:
 
     def place(row: Row) -> tuple[bool, bool, float, int, str]:
         standing = view.ranks.get(tab, counted, row)
+        # Rows without a place after those with one, the fullest first.
         mean = standing.mean_rank if standing else float("inf")
         return row.published, row.mode != tab.mode, mean, -len(row.cells), row.name.lower()
 
@@ -121,6 +123,7 @@ def _row(
             cells.append(tag("td", tag("span", "–", class_="gap"), class_=style, title="not scored"))
             continue
         pairing = view.ranks.pairings.get((tab.mode, column.name), Pairing())
+        # A score on part of a release gets no shade: it would be read against scores on other records.
         share = _share(cell.point, scales[column.name], column.task.higher_is_better) if cell.whole else 0.0
         own = not row.published and row.mode == tab.mode and cell.whole
         marked = " best" if own and best[column.name] is not None and cell.point == best[column.name] else ""
@@ -134,6 +137,7 @@ def _row(
         data_name=row.name,
         data_size="" if row.parameters is None else str(row.parameters),
         data_licence=row.licence,
+        # Of every set of tasks, so that the script ranks nothing itself and cannot disagree with the JSON.
         data_sets=json.dumps(_sets(view, tab, row), separators=(",", ":")),
     )
 
@@ -230,6 +234,7 @@ def _best(view: View, tab: Tab, column: Column) -> float | None:
     own = [row for row in tab.rows if not row.published and row.synthetic == view.board.synthetic]
     cells = [row.cells[column.name] for row in own if column.name in row.cells]
     points = [cell.point for cell in cells if cell.whole]
+    # Alone in its column nothing is the best.
     if len(points) < 2:
         return None
     return max(points) if column.task.higher_is_better else min(points)

@@ -60,6 +60,7 @@ def check_run(run: ResultFolder, tasks: Mapping[str, Task]) -> tuple[list[Result
 def _problems(run: ResultFolder, name: str, result: Result, tasks: Mapping[str, Task]) -> Iterator[str]:
     wrong = [*content_problems(result, tasks), *_differs_from_run(run, name, result)]
     yield from wrong
+    # Predictions are read only where everything else fits: they take seconds, and a wrong task has none to compare.
     if not wrong:
         yield from recompute(result, tasks[result.task], lambda: run.predictions(result))
 
@@ -128,6 +129,7 @@ def _extent_problems(result: Result) -> Iterator[str]:
     if data is None or extent.state == "not compared":
         return
     silent = [f"{name}={text}" for name, text in extent.differences.items() if name not in result.protocol.deviations]
+    # Results of older schemas name no release: what they left unsaid is not held against them.
     if data.release is not None and silent:
         yield f"against the release its data have {', '.join(silent)}, and its deviations do not say so"
     if data.release is not None and said and RECORDS not in extent.differences:
@@ -153,6 +155,7 @@ def _borrowed_name(result: Result) -> Iterator[str]:
             f"its model says that it was pre-trained on {seen}, so it is not the {entry.title} that "
             f"{result.model.id!r} stands for: score it under a name of its own, ORG/NAME or its folder"
         )
+    # Where the run drew new weights the name stands for the architecture alone, and anyone may use it.
     elif not draws_anew(result) and model.origin != "catalogue":
         said = "it does not say where its weights come from" if model.origin is None else f"{model.origin} weights"
         yield (
@@ -199,6 +202,7 @@ def _differs_from_run(run: ResultFolder, name: str, result: Result) -> Iterator[
     values = base.as_dict()
     for field, value in settings.protocol_values.items():
         said = result.protocol.deviations.get(field, values.get(field))
+        # A small train set forces a smaller batch, other thresholds fewer labels: nobody asked for these.
         if field not in FORCED and said != value:
             yield f"{field} was {value!r}, and the result says {said!r}"
 
@@ -207,6 +211,7 @@ def recompute(result: Result, task: Task, read: Callable[[], Predictions]) -> li
     """Compute every metric of a result again from its predictions and return what differs."""
     numbers = {key: value for key, value in result.protocol.deviations.items() if key in PROTOCOL_FIELDS}
     try:
+        # With the numbers of its own deviations: a result that says 100 resamples is recomputed with 100.
         protocol = PROTOCOLS[result.protocol.name].as_dict() | numbers
         return list(compare_with(result, task, read(), protocol))
     except EcgHubError as error:

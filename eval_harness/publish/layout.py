@@ -60,10 +60,12 @@ def public_id(model: str, revision: str | None = None, origin: str | None = None
         return f"{PYTHON}{_last(source).removesuffix('.py')}:{name}"
     if model.startswith("random:"):
         return model
+    # With a revision ORG/NAME is a model of the hub; the same text without one can only be a folder.
     is_path = model.startswith((".", "~", "/", os.sep)) or "\\" in model or ("/" in model and revision is None)
     if not is_path:
         return model
     name = _last(model)
+    # A folder called ecg-cpc is not ecg-cpc unless its weights were shown to be.
     return f"{UNVERIFIED}{name}" if name in models() and origin != "catalogue" else name
 
 
@@ -122,6 +124,7 @@ def predictions_path(result: Result) -> str:
 
 
 def _last(path: str) -> str:
+    # A run may have been made on another system than the one that publishes it.
     windows = "\\" in path
     return (PureWindowsPath(path) if windows else PurePosixPath(path)).name
 
@@ -194,6 +197,7 @@ def describe(result: Result, licence: str | None = None) -> ModelMeta:
         title = f"{name.removeprefix(UNVERIFIED)}, unverified weights" if model.origin == "unverified" else name
         return ModelMeta(**common, kind="other", title=title, licence=stated, pretraining_corpora=corpora)
     links: dict[str, Any] = {"paper": entry.paper, "repository": entry.repository}
+    # Trained from scratch is no random encoder: all its weights were trained on the task.
     if model.id.startswith("random:") or (begins_at_random(result) and result.mode != "scratch"):
         small = ", tiny" if model.id.endswith("-tiny") else ""
         return ModelMeta(

@@ -60,6 +60,7 @@ def _by_file(results: Sequence[Result], leaderboard: str) -> dict[str, list[Resu
     files: dict[str, list[Result]] = {}
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", leaderboard.rpartition("/")[2])
     for result in results:
+        # Scores of other settings must not replace those of the published protocol.
         asked = "".join(
             f"_{key}-{re.sub(r'[^A-Za-z0-9.-]+', '-', str(value))}" for key, value in sorted(settings(result).items())
         )
@@ -112,6 +113,7 @@ def with_model_index(
     from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
     try:
+        # Errors in the metadata are raised: ignored, the card would be written back without what could not be read.
         model_card: Any = ModelCard(card.decode() if card else "---\n{}\n---\n", ignore_metadata_errors=False)
         data: dict[str, Any] = model_card.data.to_dict()
         name, old = model_index_to_eval_results(data["model-index"]) if data.get("model-index") else (None, [])
@@ -120,6 +122,7 @@ def with_model_index(
     new = [_index_entry(result, tasks[result.task], link, EvalResult) for result in results]
     ids = {entry.unique_identifier for entry in new}
     kept = [entry for entry in old if entry.unique_identifier not in ids]
+    # In a fixed order, so that equal scores give an equal card and no commit.
     listed = sorted([*kept, *new], key=lambda entry: (entry.dataset_name, str(entry.dataset_config), entry.metric_type))
     data["model-index"] = eval_results_to_model_index(name or results[0].model.id, listed)
     front = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)

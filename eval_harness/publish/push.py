@@ -86,21 +86,11 @@ def prepare(
     predictions: bool = False,
     models: Models | None = None,
 ) -> Submission:
-    """Check runs and lay out what is to be published.
-
-    Args:
-        runs: result folders.
-        tasks: the built-in ones by name.
-        synthetic: whether results of simulated data are taken; they stay marked.
-        predictions: whether predictions go along, where the licence of the data allows it.
-        models: who knows the revisions of hub models; default the hub.
-
-    Raises:
-        PublishError: a result that does not pass; lists all problems, and nothing is published.
-    """
+    """Check runs and lay out what is to be published; one result that does not pass refuses all of it."""
     submission, problems = Submission(), list[Finding]()
     for run in runs:
         passed, wrong, absent = check_run(run, tasks)
+        # All problems of all runs are collected first: one refusal that names everything, not one at a time.
         problems += wrong
         submission.notes += [f"not published, {finding}" for finding in absent]
         facts = _facts(run, passed, problems, submission, models or HubModels())
@@ -130,27 +120,19 @@ def push(
     dry_run: bool = False,
     pause: Callable[[float], None] = time.sleep,
 ) -> Outcome:
-    """Send what is not there yet in one commit; when somebody else was faster, look again and send what is left.
-
-    Args:
-        submission: from `prepare`.
-        repository: of the results.
-        tasks: the built-in tasks.
-        replace: whether entries with another score may be replaced.
-        request: propose a pull request.
-        dry_run: send nothing.
-        pause: waits so many seconds.
-    """
+    """Send what is not there yet in one commit; when somebody else was faster, look again and send what is left."""
     all_tasks = list(tasks)
 
     def attempt(number: int) -> Outcome:
         head = repository.head()
         files, unchanged = _missing(submission, repository, head, replace)
+        # A repository that has every entry gets no commit for the sake of its card.
         files |= _root(repository, head, all_tasks) if files else {}
         refuse_withheld(files, all_tasks)
         if not files or dry_run:
             return Outcome(sorted(files), unchanged, None, number)
         title = _title(submission, files)
+        # The title carries a digest of the files, so the same proposal again is the open pull request.
         if request and (address := repository.open_request(title)) is not None:
             return Outcome([], sorted(submission.results), address, number)
         commit = repository.commit(files, title, head, request=request)
@@ -182,6 +164,7 @@ def _facts(
         return None
     try:
         problem, facts = revision_problem(model.id, model.revision, models)
+    # No network is no fault of the result: it is published with a note, and the leaderboard asks again.
     except UnreachableError as error:
         submission.notes.append(f"not confirmed, {run.name}: commit {model.revision} of the model; {error}")
         return None
@@ -200,6 +183,7 @@ def _add(
         problems.append(Finding(run.name, result.task, str(error)))
         return
     content = entry_bytes(result)
+    # Two runs of one model, revision, mode and task in one call: nobody can say which of them is meant.
     if submission.files.get(path, content) != content:
         text = f"another run among these gives another result for {path}; publish one of them"
         problems.append(Finding(run.name, result.task, text))
@@ -231,6 +215,7 @@ def _missing(
     """What has to be written on top of a commit, and what is there already."""
     there: dict[str, Stored] = {}
     for folder in submission.metas:
+        # Only the folders that would be written: a leaderboard may hold thousands of others.
         there |= repository.files(head, folder)
     files, unchanged, others = dict[str, bytes](), list[str](), list[str]()
     for path, content in submission.files.items():
@@ -271,6 +256,7 @@ def _merged(meta: ModelMeta, old: bytes | None, path: str, files: Mapping[str, b
         return meta
     stored = read_meta(old, path)
     folder = path.removesuffix(f"/{META_FILE}")
+    # The newest digest for what is written now; an entry that stays as it is keeps the digest of its own bytes.
     written = {key: value for key, value in meta.entries.items() if f"{folder}/{key}.json" in files}
     entries = {**meta.entries, **stored.entries, **written}
     licence = meta.licence or stored.licence

@@ -73,6 +73,7 @@ class FolderRepository:
             for path, content in files.items():
                 with atomic_path(self.folder / path) as temporary:
                     temporary.write_bytes(content)
+            # The mark last: a crash before it leaves the old one, so that the same push finds its files and goes on.
             mark = uuid.uuid4().hex
             write_text(self.folder / HEAD_FILE, mark + "\n")
         return Commit(mark, str(self.folder))
@@ -85,6 +86,7 @@ class FolderRepository:
     def _held(self) -> Iterator[None]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            # Checked and written under one lock, or two writers could both see the parent that they expect.
             with FileLock(self.folder / LOCK_FILE, timeout=60):
                 yield
         except (OSError, Timeout) as error:
@@ -119,6 +121,7 @@ def root_files(tasks: Iterable[Task], public_hub: bool = False) -> dict[str, byt
     lower = [task_id(task.name, mode) for task in all_tasks if not task.higher_is_better for mode in MODES]
     front = yaml.safe_dump({"lower_is_better": lower}, width=120) if lower else ""
     files = {CARD: _CARD.replace("{lower}", front).encode()}
+    # The public Hub refuses an eval.yaml with a framework that it does not list, and the whole commit with it.
     if public_hub and not FRAMEWORK_REGISTERED:
         return files
     listed = [
@@ -158,6 +161,7 @@ def refuse_withheld(paths: Iterable[str], tasks: Iterable[Task]) -> None:
             raise InputError(f"{path!r} is no file of a results repository.")
         if path.endswith(".parquet"):
             match = PREDICTIONS.fullmatch(path)
+            # By the path and not by what the caller says of it: this is the last look before data leave the machine.
             run = match[4] if match else path
             reason = withheld(datasets[run]) if run in datasets else f"{run!r} is no run of the benchmark"
             if reason:

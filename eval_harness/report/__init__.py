@@ -1,6 +1,6 @@
 """One self-contained HTML page from result folders: scores, charts, analyses, the ECGs that were scored most wrongly.
 
-    from eval_harness.report.analyses import find_content
+    from eval_harness.report.content import find_content
     from eval_harness.report.page import ReportOptions, write_report
     write_report(find_content(["results"]), Path("report.html"), ReportOptions())
 

@@ -68,6 +68,7 @@ def notices(entries: Sequence[ReportRun]) -> list[Html]:
         shown = dict.fromkeys(f"{r.task} {deviations_of(r).get(RECORDS, 'other labels or folds')}" for r in parts)
         paragraphs.append(tag("p", tag("strong", "Part of a dataset. "), f"{text}{', '.join(shown)}.", class_="notice"))
     runs = [entry.run.run.settings for entry in entries]
+    # Trained from scratch is what the mode says; a random encoder in any other mode is what a reader must know.
     models = [run.model for run in runs if run.mode != "scratch" or run.model.id.startswith("random:")]
     untrained = dict.fromkeys(model.id for model in models if "random" in (model.id.partition(":")[0], model.origin))
     if untrained:
@@ -138,6 +139,7 @@ def data_table(entries: Sequence[ReportRun], datasets: Mapping[str, ECGDataset])
     for result in results_of(entries):
         if result.data is not None:
             by_data.setdefault((result.data.name, result.data.fingerprint), []).append(result)
+    # By fingerprint as well: two copies of one dataset are two sets of records.
     for (name, print_), results in by_data.items():
         dataset = datasets.get(name)
         states: dict[str, list[str]] = {}
@@ -243,6 +245,7 @@ def read_history(entry: ReportRun, training_run: str) -> History | None:
             tuple(_value(step.get("validation")) for step in steps),
             best if isinstance(best, int) else None,
         )
+    # Curves only illustrate: a history that is damaged or of another version must not stop the report.
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -257,6 +260,7 @@ def training_charts(name: str, histories: Sequence[History], score_title: str) -
         [h.entry.name, f"{epoch}{' (kept)' if epoch == h.best else ''}", _text(loss), _text(value)]
         for h in histories
         for epoch, loss, value in zip(h.epochs, h.loss, h.validation, strict=True)
+        # A hundred epochs of ten models would be a thousand rows; the curve shows the others.
         if len(h.epochs) <= 10 or epoch in (1, h.best, h.epochs[-1]) or epoch % 10 == 0
     ]
     numbers = table(["model, mode", "epoch", "training loss", score_title], rows, caption=f"Training of {name}")

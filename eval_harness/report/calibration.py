@@ -70,6 +70,7 @@ def pooled_bins(
     true, prob = test.y_true[:, columns], test.y_prob[:, columns]
     tables = _per_record(true, prob)
     counts = bootstrap_counts(len(true), resamples, RESAMPLE_SEED, patient_groups(test) if unit == "patient" else None)
+    # Two matrix products over all resamples; one by one this would take a thousand passes.
     weights = np.ascontiguousarray(counts.T, dtype=np.float64)
     entries, positives = weights @ tables[0], weights @ tables[1]
     rates = np.divide(positives, entries, out=np.full(entries.shape, np.nan), where=entries > 0)
@@ -79,17 +80,13 @@ def pooled_bins(
     for b in range(BINS):
         drawn = interval(float(points[b]), rates[:, b], confidence=confidence)
         low, high = wilson(int(totals[1][b]), int(totals[0][b]))
+        # fmin and fmax, which ignore the NaN of a bin that many resamples leave empty.
         ends.append((float(np.fmin(drawn.low, low)), float(np.fmax(drawn.high, high))))
     return [_bin(b, totals, ends[b]) for b in range(BINS)]
 
 
 def label_bins(true: NDArray[np.float32], prob: NDArray[np.float32]) -> list[Bin]:
-    """Return the bins of one label, with Wilson's intervals (Journal of the American Statistical Association 22, 1927).
-
-    Args:
-        true: (records,) 0, 1 or NaN (left out).
-        prob: (records,) probabilities.
-    """
+    """The bins of one label with Wilson's intervals (JASA 22, 1927); true (records,) 0, 1 or NaN (left out)."""
     totals = [part.sum(axis=0) for part in _per_record(true[:, None], prob[:, None])]
     return [_bin(b, totals, wilson(int(totals[1][b]), int(totals[0][b]))) for b in range(BINS)]
 
@@ -162,6 +159,7 @@ def _per_record(true: NDArray[np.float32], prob: NDArray[np.float32]) -> list[ND
     for first in range(0, true.shape[1], BLOCK):
         part, scores = true[:, first : first + BLOCK], prob[:, first : first + BLOCK]
         has_target = ~np.isnan(part)
+        # Record and bin as one number, so that one bincount fills the whole table.
         cells = (np.arange(len(true))[:, None] * BINS + probability_bins(scores))[has_target]
         weights = (None, part[has_target].astype(np.float64), scores[has_target].astype(np.float64))
         for total, weight in zip(totals, weights, strict=True):
@@ -218,6 +216,7 @@ def calibration_part(content: TaskContent, names: Sequence[str]) -> Html:
 def _pooled(item: Scored) -> list[Bin]:
     assert item.predictions is not None
     test = item.predictions.part("test")
+    # By name: a task may score some of the outputs of its run, in an order of its own.
     columns = [test.labels.index(entry.label) for entry in item.result.per_label]
     number, unit, confidence = resampling([item])
     return pooled_bins(test, columns, number, unit, confidence)

@@ -1,25 +1,34 @@
-"""What a report is made of: the runs, and of each task its results, their comparison and their predictions."""
+"""What a report is made of: runs, of each task its results, comparison and predictions, and analyses beside the runs.
+
+Analyses are found by the names of their files and read through their models; each kind shows its own part.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecg_hub.errors import EcgHubError
-from eval_harness.analyses.studies import told_apart
+from ecg_hub.errors import EcgHubError, InputError, ResultError
+from eval_harness.analyses.files import Analysis, read_analysis
+from eval_harness.analyses.registry import AnalysisKind, kind_of, kinds
+from eval_harness.analyses.studies import StudyResult, distinct_names
 from eval_harness.config.options import PREFIX
+from eval_harness.figures.markup import Html, details, tag
 from eval_harness.metrics.registry import MACRO_AUROC, MAE, main_of
 from eval_harness.results.comparison import Comparison, compare_models
-from eval_harness.results.folders import ResultFolder
+from eval_harness.results.folders import ResultFolder, find_runs
 from eval_harness.results.predictions import Predictions
-from eval_harness.results.schema import Estimate, Result
+from eval_harness.results.runfile import RUN_FILE
+from eval_harness.results.schema import Estimate, Result, read_json
 from eval_harness.results.scoring import ResampleUnit
 from eval_harness.tasks.task import Task
 
 if TYPE_CHECKING:
     from dataset_scripts.core.spec import ECGDataset
+
+SYNTHETIC = "Simulated ECGs of invented patients: these numbers say nothing about any model."
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,7 @@ class TaskContent:
 def without_folders(runs: Sequence[ResultFolder]) -> list[ResultFolder]:
     """Return runs whose models are not called by a folder of the machine but by its last parts: a page is passed on."""
     ids = list(dict.fromkeys(run.run.settings.model.id for run in runs))
-    names = told_apart([model for model in ids if model.removeprefix(PREFIX).startswith(("/", "~", "."))])
+    names = distinct_names([model for model in ids if model.removeprefix(PREFIX).startswith(("/", "~", "."))])
     return [_renamed(run, names[model]) if (model := run.run.settings.model.id) in names else run for run in runs]
 
 
@@ -124,13 +133,14 @@ def entries(runs: Sequence[ResultFolder]) -> list[ReportRun]:
     numbered: list[ReportRun] = []
     for index, run in enumerate(runs):
         alike = [other.folder for other in runs if other.name == run.name]
-        told_apart = f" ({_own_part(run.folder, alike) or f'run {index + 1}'})" if len(alike) > 1 else ""
-        numbered.append(ReportRun(index, f"{run.name}{told_apart}", run))
+        suffix = f" ({_own_part(run.folder, alike) or f'run {index + 1}'})" if len(alike) > 1 else ""
+        numbered.append(ReportRun(index, f"{run.name}{suffix}", run))
     return numbered
 
 
 def _own_part(folder: Path, alike: Sequence[Path]) -> str:
     """The nearest part of a path in which all of some folders differ; "" where there is none."""
+    # From the end, since the last parts say most; paths of one machine begin alike.
     for depth in range(1, min(len(path.parts) for path in alike)):
         parts = [path.parts[-depth] for path in alike]
         if len(set(parts)) == len(parts):
@@ -152,15 +162,7 @@ def gather(
     datasets: Mapping[str, ECGDataset],
     resamples: int | None = None,
 ) -> Iterator[TaskContent]:
-    """Yield the tasks one by one, so that the predictions of one task are held at a time.
-
-    Args:
-        names: of the tasks.
-        entries: the runs.
-        registry: tasks by name.
-        datasets: datasets by name.
-        resamples: of the comparison; default those of the first run.
-    """
+    """Yield the tasks one by one, so that the predictions of one task are held at a time."""
     for name in names:
         task = registry.get(name)
         scored, unscored, remarks = [], [], []
@@ -215,6 +217,7 @@ def _compare(
         return None, ""
     if task is None:
         return None, f"Not compared: task {name!r} is not known here; pass its file by --include."
+    # Leaving one out would crown the best of the others without a word.
     if len(readable) < len(scored):
         return None, "Not compared: a comparison needs the predictions of all runs."
     number, _, _ = resampling(scored)
@@ -222,3 +225,131 @@ def _compare(
         return compare_models(task, readable, resamples=resamples or number), ""
     except EcgHubError as error:
         return None, f"Not compared: {error}"
+
+
+@dataclass(frozen=True)
+class FoundAnalysis:
+    """One analysis: its file, and what it holds."""
+
+    path: Path
+    result: Analysis
+
+    @property
+    def kind(self) -> AnalysisKind:
+        """How its kind is shown."""
+        return next(kind for kind in kinds().values() if isinstance(self.result, kind.result))
+
+    @property
+    def title(self) -> str:
+        """What it is about, in a few words."""
+        return self.kind.title(self.result)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report is about: runs, analyses, and what could not be read, in sentences."""
+
+    runs: Sequence[ResultFolder]
+    analyses: Sequence[FoundAnalysis] = ()
+    remarks: Sequence[str] = ()
+
+
+def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -> Content:
+    """Find the runs in and below some folders, and the analyses in and below them and others.
+
+    The runs of a study (its folder `runs`) are in the part of the study and are no runs of the report, unless a folder
+    within is named.
+    """
+    runs: list[ResultFolder] = []
+    files: dict[Path, None] = {}
+    for entry in paths:
+        path = Path(entry).expanduser()
+        below = files_below(path)
+        folders = [file.parent for file in sorted(path.rglob(RUN_FILE)) if not _in_a_study(file.parent, path)]
+        # Without either, `find_runs` says what is missing.
+        runs += find_runs(folders if folders else [] if below else [path])
+        files.update(dict.fromkeys(below))
+    for entry in more:
+        path = Path(entry).expanduser()
+        below = files_below(path)
+        if not below:
+            raise InputError(f"{str(path)!r} holds no analysis, nor does a folder below: no {', '.join(_names())}.")
+        files.update(dict.fromkeys(below))
+    # A run that is named and lies below a named folder is shown once.
+    once = {run.folder: run for run in runs}
+    analyses, remarks = [], []
+    order = list(kinds().values())
+    for file in sorted(files, key=lambda file: (order.index(kind_of(file.name)), str(file))):
+        try:
+            analyses.append(FoundAnalysis(file, read_analysis(file, kind_of(file.name).result)))
+        except ResultError as error:
+            # Without the folder: a report is passed on. One damaged file is no reason to show nothing.
+            remarks.append(f"{file.name} is not shown: {str(error).replace(f'{file.parent}/', '')}")
+    return Content(list(once.values()), analyses, remarks)
+
+
+def files_below(path: Path) -> list[Path]:
+    """Return the files of analyses in a folder and below it; of other files with such a name nothing."""
+    # Resolved, so that a folder that is named twice, or by a link, shows its analyses once.
+    files = [file.resolve() for pattern in _names() for file in sorted(path.rglob(pattern))]
+    return [file for file in dict.fromkeys(files) if _says_analysis(file)]
+
+
+def analysis_part(analysis: FoundAnalysis, name: str, tasks: Collection[str] | None) -> Html:
+    """Return the part of one analysis."""
+    result = analysis.result
+    remarks = [SYNTHETIC] if result.synthetic else []
+    if result.part_of_release:
+        remarks.append(f"Part of a dataset's release: {result.part_of_release}.")
+    if not result.complete:
+        remarks.append("Not complete: give its command again to continue it.")
+    return tag(
+        "section",
+        tag("h2", analysis.title, id=name),
+        [tag("p", remark, class_="notice") for remark in remarks],
+        analysis.kind.part(result, tasks),
+        _not_done(result),
+        tag("p", f"Begun {result.created[:10]} (UTC).", class_="soft small"),
+    )
+
+
+def chosen_analyses(analyses: Iterable[FoundAnalysis], tasks: Collection[str] | None) -> list[FoundAnalysis]:
+    """Return the analyses that are about any of some tasks, or about none; all for None."""
+    return [item for item in analyses if tasks is None or not (own := item.kind.tasks(item.result)) or own & set(tasks)]
+
+
+def _not_done(result: Analysis) -> Html | None:
+    if not isinstance(result, StudyResult) or not result.not_done:
+        return None
+    models = [str(model) for model in result.settings.get("models") or ()]  # type: ignore[union-attr]
+    names = distinct_names(models)
+    faults = [fault.splitlines()[0] for fault in result.not_done]
+    for model, name in names.items():  # a page is passed on: no folders of the machine
+        faults = [fault.replace(model, name) for fault in faults]
+    listed = tag("ul", [tag("li", fault) for fault in faults])
+    return details(f"{len(result.not_done)} runs were not done", listed, open_=True)
+
+
+def _names() -> list[str]:
+    """Names of the files of all analyses."""
+    return [kind.file for kind in kinds().values()]
+
+
+def _says_analysis(file: Path) -> bool:
+    """Whether a file says that it is an analysis: a task may be named like one. One that cannot be read is reported."""
+    try:
+        return "analysis" in read_json(file)
+    except ResultError:
+        return True
+
+
+def _in_a_study(folder: Path, top: Path) -> bool:
+    """Whether a run lies in the folder `runs` of a study at or below a path."""
+    # A study keeps its runs below itself; a user may have a folder `runs` without any study beside it.
+    studies = [kind.file for kind in kinds().values() if issubclass(kind.result, StudyResult)]
+    return any(
+        parent.name == "runs"
+        and parent.parent.is_relative_to(top)
+        and any((parent.parent / name).is_file() for name in studies)
+        for parent in folder.parents
+    )

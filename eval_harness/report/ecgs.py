@@ -28,14 +28,14 @@ class Example:
     Attributes:
         record_id: the dataset's own name.
         label: label or target that was scored wrongly.
-        words: what was predicted and what is true, in a sentence.
+        sentence: what was predicted and what is true.
         true_labels: the record's labels of this task; () for regression.
         age, sex: None where unknown.
     """
 
     record_id: str
     label: str
-    words: str
+    sentence: str
     true_labels: tuple[str, ...]
     age: float | None
     sex: str | None
@@ -56,6 +56,7 @@ def choose(content: TaskContent, item: Scored, most: int) -> list[Example]:
         for label in _worst(content, item)
         for rows in _errors(content, test, test.labels.index(label))
     ]
+    # Queues in turn, so that one bad label does not fill all places, and no record is shown twice.
     by_row: dict[int, Example] = {}
     while queues and len(by_row) < most:
         left = []
@@ -72,6 +73,7 @@ def choose(content: TaskContent, item: Scored, most: int) -> list[Example]:
 
 def _worst(content: TaskContent, item: Scored) -> list[str]:
     """Labels with an interval (all that have a point where none has one), worst first."""
+    # The worst AUROC is often one of two positives by chance: labels with an interval say more.
     points, certain = {}, set()
     for entry in item.result.per_label:
         estimate = entry.mae if content.regression else entry.auroc
@@ -94,6 +96,7 @@ def _errors(content: TaskContent, test: Predictions, column: int) -> tuple[list[
 
 
 def _sorted(rows: NDArray[np.intp], by: NDArray[np.float64]) -> list[int]:
+    # Stable: equal scores keep the order of the records, and the same report shows the same ECGs.
     return [int(row) for row in rows[np.argsort(by[rows], kind="stable")]]
 
 
@@ -210,6 +213,7 @@ class EcgSource:
         assert content.dataset is not None
         name = best.result.data.name
         prepared = self._datasets(best).open(name)
+        # Under the same name other records would be drawn beside scores that are not theirs.
         if prepared.fingerprint != best.result.data.fingerprint:
             return [
                 tag(
@@ -223,6 +227,7 @@ class EcgSource:
         if id(prepared) not in self._rows:
             self._rows[id(prepared)] = {record: row for row, record in enumerate(split["record_id"])}
         rows = self._rows[id(prepared)]
+        # As recorded: what the protocol repairs at reading is what a reader of the ECG may want to see.
         reader = SignalReader(split, repaired=False)
         synthetic = bool(prepared.deviations.get("synthetic"))
         figures = []
@@ -241,6 +246,7 @@ class EcgSource:
 
         run = best.entry.run.run
         mock = bool(run.settings.data.get("mock"))
+        # Labels and folds depend on it, so runs with another value need the data opened once more.
         key = (str(run.settings.protocol_values.get("min_count")), mock)
         if key not in self._opened:
             options = options_of(run, self.data_root, Path(), **self.options)
@@ -264,19 +270,11 @@ def _figure(content: TaskContent, example: Example, signal: Any, rate: float, un
     alternative = f"Twelve-lead ECG on paper, 25 mm/s, 10 mm/mV. {title}. {lines[0]}. {labels}"
     image = tag("img", src=picture, alt=alternative, loading="lazy", decoding="async")
     frame = tag("div", image, class_="scroll ecg", tabindex="0", role="region", aria_label=title)
-    return tag("figure", tag("figcaption", tag("b", f"Record {example.record_id}. "), example.words), frame)
+    return tag("figure", tag("figcaption", tag("b", f"Record {example.record_id}. "), example.sentence), frame)
 
 
 def picture_data(signal: Any, rate: float, title: str, lines: Sequence[str], unit: str) -> str:
-    """Draw a recording on ECG paper and return it as the data URL of a PNG of few colours.
-
-    Args:
-        signal: (samples, 12) millivolt, NaN = missing.
-        rate: Hz.
-        title: first line of the heading.
-        lines: further lines.
-        unit: "mV" or "zscore".
-    """
+    """A recording (samples, 12) in mV or z-scores, NaN = missing, on ECG paper: data URL of a PNG of few colours."""
     from PIL import Image
 
     from dataset_scripts.tools.plot import plot_ecg

@@ -12,10 +12,19 @@ from ecg_hub.errors import InputError
 from ecg_hub.utils.files import write_text
 from eval_harness.figures.markup import Html, anchor, join, style_sheet, tag
 from eval_harness.report import about, scores
-from eval_harness.report.analyses import Content, Found, analysis_part
-from eval_harness.report.analyses import chosen as chosen_analyses
 from eval_harness.report.calibration import calibration_part
-from eval_harness.report.content import ReportRun, TaskContent, entries, gather, task_names, without_folders
+from eval_harness.report.content import (
+    Content,
+    FoundAnalysis,
+    ReportRun,
+    TaskContent,
+    analysis_part,
+    chosen_analyses,
+    entries,
+    gather,
+    task_names,
+    without_folders,
+)
 from eval_harness.report.ecgs import EcgSource
 from eval_harness.report.scores import label_order, label_table, metric_tables, subgroup_part
 from eval_harness.results.folders import ResultFolder
@@ -78,21 +87,21 @@ class Written:
 class Studies:
     """The analyses of a page, what could not be read, and the tasks that are shown (None: all)."""
 
-    found: Sequence[Found]
+    analyses: Sequence[FoundAnalysis]
     remarks: Sequence[str]
     tasks: frozenset[str] | None
 
     @property
     def links(self) -> list[tuple[str, str]]:
         """Id and title of every part."""
-        return [(f"analysis-{number}", item.title) for number, item in enumerate(self.found, 1)]
+        return [(f"analysis-{number}", item.title) for number, item in enumerate(self.analyses, 1)]
 
     def parts(self) -> list[Html]:
         """Sentences on what could not be read, and the part of every analysis."""
         said = [tag("p", remark, class_="notice") for remark in self.remarks]
         return [
             *said,
-            *(analysis_part(item, link[0], self.tasks) for item, link in zip(self.found, self.links, strict=True)),
+            *(analysis_part(item, link[0], self.tasks) for item, link in zip(self.analyses, self.links, strict=True)),
         ]
 
 
@@ -101,6 +110,7 @@ def write_report(
 ) -> Written:
     """Write the report of some runs and analyses as one HTML file."""
     content = content if isinstance(content, Content) else Content(content)
+    # First of all, so that no path of this machine can reach any part of the page.
     runs = without_folders(content.runs)
     run_entries = entries(runs)
     tasks, datasets = known_tasks(options.include), known_datasets(options.include)
@@ -110,6 +120,7 @@ def write_report(
         asked = ", ".join(sorted(options.tasks or ())) or "any task"
         others = f" and {len(content.analyses)} analyses" if content.analyses else ""
         raise InputError(f"None of these {len(runs)} runs{others} was asked for {asked}.")
+    # Runs without any shown task are left out; the others keep number, and so colour and mark.
     chosen = [entry for entry in run_entries if any(name in entry.run.run.tasks for name in names)]
     ecgs = EcgSource(
         options.data_root,
@@ -119,6 +130,7 @@ def write_report(
     shells, parts = [], []
     for of_task in _progress(gather(names, chosen, tasks, datasets, options.resamples), len(names), quiet):
         parts.append(_task_part(of_task, options, ecgs))
+        # The page needs scores of all tasks at once, but predictions of one at a time.
         shells.append(_without_predictions(of_task))
     studies = Studies(analyses, content.remarks, options.tasks)
     body = _body(chosen, shells, parts, studies, datasets, tasks)
@@ -154,8 +166,8 @@ def _body(
     created = max((result.created for result in about.results_of(run_entries)), default="")
     when = f"Last result of {created[:10]} (UTC). " if created else ""
     counts = [_count(len(run_entries), "run"), _count(len(contents), "task")] if run_entries else []
-    if studies.found:
-        counts.append(_count(len(studies.found), "analysis", "analyses"))
+    if studies.analyses:
+        counts.append(_count(len(studies.analyses), "analysis", "analyses"))
     summary = f"{when}{', '.join(counts)}."
     head = tag(
         "header",
@@ -277,6 +289,7 @@ def _document(title: str, body: Html) -> str:
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
+        # Names of labels and models come from files of strangers: should an escape fail, nothing would run.
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
         tag("title", title),

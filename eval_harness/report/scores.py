@@ -134,6 +134,7 @@ def _cell(content: TaskContent, item: Scored | None, reason: str | None) -> Html
     if estimate.low is not None and estimate.high is not None:
         ends = f"{estimate.low:.3f}-{estimate.high:.3f}"
     badge = _badge(content, item.entry)
+    # Whatever is not known to be clean carries its warning in the table that people quote.
     seen = item.result.data is not None and item.result.data.contamination != "clean"
     warning = tag("span", state(item.result.data.contamination)) if seen and item.result.data else None
     return tag("td", f"{estimate.point:.3f}", badge, tag("span", ends), warning, class_="ci best" if badge else "ci")
@@ -199,6 +200,7 @@ def label_order(content: TaskContent, most: int) -> tuple[list[str], int]:
     if most == 0 or len(by_name) <= most:
         return list(by_name), 0
     size = {name: entry.records if entry.positives is None else entry.positives for name, entry in by_name.items()}
+    # sorted is stable: equally frequent labels stay in the order of the task.
     kept = set(sorted(by_name, key=lambda name: -size[name])[:most])
     return [name for name in by_name if name in kept], len(by_name) - most
 
@@ -227,6 +229,7 @@ def label_counts(content: TaskContent, names: Sequence[str]) -> dict[str, Counts
         if source is None:
             counts[name] = Counts(None, test)
             continue
+        # Labels are counted in the predictions, for a result lists those of the test records alone.
         rows = np.array([split == "validation" for split in source.split], dtype=bool)
         column = source.y_true[rows, source.labels.index(name)]
         counts[name] = Counts((int((column == 1).sum()), int((~np.isnan(column)).sum())), test)
@@ -266,6 +269,7 @@ def _label_cell(content: TaskContent, item: Scored, name: str) -> Html:
     estimate = entry.mae if content.regression else entry.auroc
     if estimate is None or estimate.point is None:
         return tag("td", "undefined", class_="soft", title=f"{name}, {item.entry.name}: {_why(entry)}")
+    # On one scale: 0 is no skill and 1 perfect, for errors as for areas.
     worth = (NO_SKILL_MAE - estimate.point) / NO_SKILL_MAE if content.regression else 2 * estimate.point - 1
     clinical = entry.mae_clinical
     in_units = None
@@ -277,6 +281,7 @@ def _label_cell(content: TaskContent, item: Scored, name: str) -> Html:
         tag("span", _ends(estimate, None)),
         in_units,
         class_="cell" if estimate.low is not None else "cell soft",
+        # Without an interval no colour: a handful of positives can give an AUROC of 1.
         style=_colour(worth) if estimate.low is not None else None,
         title=f"{name}, {item.entry.name}: {score_text(estimate)}; {_size(entry)}",
     )
@@ -358,6 +363,7 @@ def subgroup_part(content: TaskContent) -> Html:
     order: dict[tuple[str, str], int] = {}
     for item in content.scored:
         for part in item.result.subgroups:
+            # In the order of the first run; others may lack groups that are too small in their part of the data.
             order.setdefault((part.name, part.value), part.records)
     if not order:
         text = "No subgroups: the data hold neither sex nor age of two groups of ten or more test records."

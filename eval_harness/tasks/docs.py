@@ -15,10 +15,10 @@ Made from `eval_harness/tasks/*.yaml` by `python -m eval_harness.tasks.docs > do
 
 def tasks_page() -> str:
     """Return docs/tasks.md: the tasks by category with their datasets, runs and labels, then the suites."""
-    found = list(tasks().values())
+    by_category = list(tasks().values())
     lines = [HEAD]
     for category, title in CATEGORIES.items():
-        rows = [task for task in found if task.category == category]
+        rows = [task for task in by_category if task.category == category]
         if rows:
             lines += [f"## {title[0].upper()}{title[1:]}\n", *_table(rows), ""]
     lines += ["## Suites\n", "| suite | holds | tasks |", "|---|---|---|"]

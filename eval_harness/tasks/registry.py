@@ -92,6 +92,7 @@ def tasks(include: Iterable[Path | str] = ()) -> dict[str, Task]:
         (28, ['chapman', 'chapman_rhythm', 'code15'])
     """
     own = _read_all(include)
+    # A copy: the mapping is cached, and callers may change theirs.
     return _joined(own) if own.tasks else dict(_built_in())
 
 
@@ -127,10 +128,10 @@ def get_task(name: str, include: Iterable[Path | str] = ()) -> Task:
             ...
         ecg_hub.errors.UnknownNameError: Unknown task 'ptbxl_supr'. ...
     """
-    known = tasks(include)
-    if name not in known:
-        raise unknown_name("task", name, known, REMEDY)
-    return known[name]
+    by_name = tasks(include)
+    if name not in by_name:
+        raise unknown_name("task", name, by_name, REMEDY)
+    return by_name[name]
 
 
 def suites() -> dict[str, Suite]:
@@ -166,11 +167,11 @@ def expand(names: str | Iterable[str], include: Iterable[Path | str] = ()) -> li
     wanted = [name.strip() for part in parts for name in part.split(",") if name.strip()]
     if not wanted:
         raise InputError(f"No task was named. {REMEDY}")
-    known, known_suites = tasks(include), suites()
-    found: dict[str, Task] = {}
+    by_name, known_suites = tasks(include), suites()
+    chosen: dict[str, Task] = {}
     for name in wanted:
-        found.update({member: known[member] for member in _members(name, known, known_suites)})
-    return list(found.values())
+        chosen.update({member: by_name[member] for member in _members(name, by_name, known_suites)})
+    return list(chosen.values())
 
 
 def runs(wanted: Sequence[Task], include: Iterable[Path | str] = (), separate: bool = False) -> list[Run]:
@@ -192,8 +193,9 @@ def runs(wanted: Sequence[Task], include: Iterable[Path | str] = (), separate: b
         >>> runs(expand("mimic_sex"))[0].count, runs(expand("mimic_sex"), separate=True)[0].count
         (1127, 1)
     """
-    known = tasks(include)
-    unknown = [task.name for task in wanted if known.get(task.name) != task]
+    by_name = tasks(include)
+    # Compared as a whole: a task of the same name from another file is another task.
+    unknown = [task.name for task in wanted if by_name.get(task.name) != task]
     if unknown:
         raise InputError(
             f"Tasks {', '.join(map(repr, unknown))} are not in the registry; pass their files as `include`."
@@ -201,7 +203,7 @@ def runs(wanted: Sequence[Task], include: Iterable[Path | str] = (), separate: b
     if separate:
         wanted = [task.alone for task in wanted]
     return [
-        _run(name, [task for task in wanted if task.run == name], known)
+        _run(name, [task for task in wanted if task.run == name], by_name)
         for name in dict.fromkeys(task.run for task in wanted)
     ]
 
@@ -231,16 +233,16 @@ class Included:
 def _built_in() -> Mapping[str, Task]:
     paths = sorted(path for path in TASKS_FOLDER.glob("*.yaml") if path.name != SUITES_FILE)
     order = list(CATEGORIES)
-    found = sorted((read_task(path) for path in paths), key=lambda task: (order.index(task.category), task.name))
-    known = {task.name: task for task in found}
-    _check_references(known, known)
-    return known
+    ordered = sorted((read_task(path) for path in paths), key=lambda task: (order.index(task.category), task.name))
+    by_name = {task.name: task for task in ordered}
+    _check_references(by_name, by_name)
+    return by_name
 
 
 def _joined(own: Included) -> dict[str, Task]:
     """The built-in tasks and a user's own, checked against each other."""
     built_in = _built_in()
-    known, origin = dict(built_in), dict[str, Path]()
+    by_name, origin = dict(built_in), dict[str, Path]()
     for path, task in own.tasks:
         if task.name in built_in:
             raise InputError(
@@ -249,12 +251,13 @@ def _joined(own: Included) -> dict[str, Task]:
             )
         if task.name in origin:
             raise InputError(f"{path}: task {task.name!r} is already defined in {origin[task.name]}; names are unique.")
+        # Published rows are ranked beside the paper's; a user's own must not pass for one.
         if task.published:
             raise InputError(f"{path}: field 'published': true is reserved for rows of the paper; leave it out.")
         _check_dataset(path, task, own.datasets)
-        known[task.name], origin[task.name] = task, path
-    _check_references(known, built_in)
-    return known
+        by_name[task.name], origin[task.name] = task, path
+    _check_references(by_name, built_in)
+    return by_name
 
 
 def _read_all(include: Iterable[Path | str]) -> Included:
@@ -265,7 +268,7 @@ def _read_all(include: Iterable[Path | str]) -> Included:
     from dataset_scripts.catalog import is_path
     from dataset_scripts.custom import is_description
 
-    found: list[tuple[Path, Task]] = []
+    own_tasks: list[tuple[Path, Task]] = []
     described: dict[str, CustomDataset] = {}
     problems = []
     for path in files:
@@ -277,12 +280,13 @@ def _read_all(include: Iterable[Path | str]) -> Included:
             if is_path(task.dataset):
                 name = _add_own(described, path.parent / Path(task.dataset).expanduser())
                 task = task.model_copy(update={"dataset": name})
-            found.append((path, task))
+            own_tasks.append((path, task))
         except InputError as error:
+            # All files are read before anything is refused, so that one call shows every fault.
             problems.append(str(error))
     if problems:
         raise InputError("\n".join(problems))
-    return Included(found, described)
+    return Included(own_tasks, described)
 
 
 def _add_own(described: dict[str, CustomDataset], path: Path) -> str:
@@ -292,44 +296,45 @@ def _add_own(described: dict[str, CustomDataset], path: Path) -> str:
 
     own = open_custom(path)
     refuse_published_name(own.name, path)
-    known = described.setdefault(own.name, own)
-    if known.source.resolve() != own.source.resolve():
-        raise InputError(f"{path}: dataset {own.name!r} is already described in {known.source}; names are unique.")
+    first = described.setdefault(own.name, own)
+    if first.source.resolve() != own.source.resolve():
+        raise InputError(f"{path}: dataset {own.name!r} is already described in {first.source}; names are unique.")
     return own.name
 
 
 def _files(include: Iterable[Path | str]) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for entry in include:
         path = Path(entry).expanduser()
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
             if not inside:
                 raise InputError(f"{path}: the folder holds no task file (*.yaml).")
-            found += [file for file in inside if file.resolve() != TASKS_FOLDER / SUITES_FILE]
+            files += [file for file in inside if file.resolve() != TASKS_FOLDER / SUITES_FILE]
         elif path.is_file():
-            found.append(path)
+            files.append(path)
         else:
             raise InputError(f"{path}: no such task file or folder.")
-    return list(dict.fromkeys(found))
+    # A file that is named itself and lies in a named folder is one task, not two of one name.
+    return list(dict.fromkeys(files))
 
 
-def _check_references(known: Mapping[str, Task], built_in: Mapping[str, Task]) -> None:
+def _check_references(by_name: Mapping[str, Task], built_in: Mapping[str, Task]) -> None:
     """Runs and successors must exist, and tasks of one run must agree on what is trained."""
-    for task in known.values():
-        if task.superseded_by is not None and task.superseded_by not in known:
-            hint = did_you_mean(task.superseded_by, known)
+    for task in by_name.values():
+        if task.superseded_by is not None and task.superseded_by not in by_name:
+            hint = did_you_mean(task.superseded_by, by_name)
             raise InputError(f"Task {task.name!r}: superseded_by names the unknown task {task.superseded_by!r}.{hint}")
-        sharing = [other for other in known.values() if other.run == task.run]
-        home = known.get(task.run)
+        sharing = [other for other in by_name.values() if other.run == task.run]
+        home = by_name.get(task.run)
         if home is None and len(sharing) == 1:
             raise InputError(
                 f"Task {task.name!r}: run {task.run!r} is no task and no other task is read from it."
-                f"{did_you_mean(task.run, known)} Write run: {task.name} to train for it alone."
+                f"{did_you_mean(task.run, by_name)} Write run: {task.name} to train for it alone."
             )
         if home is not None and home.run != home.name:
             raise InputError(f"Task {task.name!r}: {task.run!r} is itself read from run {home.run!r}; write that run.")
-        _check_agrees(task, home or sharing[0], _definition(task.run, known, built_in))
+        _check_agrees(task, home or sharing[0], _definition(task.run, by_name, built_in))
 
 
 def _check_agrees(task: Task, reference: Task, definition: Sequence[Task]) -> None:
@@ -359,16 +364,17 @@ def _covers(trained: Task, wanted: Task) -> bool:
     return whole.pattern in (None, part.pattern)
 
 
-def _definition(run: str, known: Mapping[str, Task], built_in: Mapping[str, Task]) -> list[Task]:
+def _definition(run: str, by_name: Mapping[str, Task], built_in: Mapping[str, Task]) -> list[Task]:
     """The tasks whose labels a run trains: the task of its name, else the built-in ones, else all that share it."""
-    if run in known:
-        return [known[run]]
-    sharing = [task for task in known.values() if task.run == run]
+    if run in by_name:
+        return [by_name[run]]
+    sharing = [task for task in by_name.values() if task.run == run]
+    # A user's task that joins a published run must not change what that run trains.
     return [task for task in sharing if task.name in built_in] or sharing
 
 
-def _run(name: str, asked: Sequence[Task], known: Mapping[str, Task]) -> Run:
-    definition = _definition(name, known, _built_in())
+def _run(name: str, asked: Sequence[Task], by_name: Mapping[str, Task]) -> Run:
+    definition = _definition(name, by_name, _built_in())
     classes = _union(task for task in definition if task.kind != "regression")
     targets = _union(task for task in definition if task.kind == "regression")
     kinds = {task.kind for task in definition}
@@ -382,41 +388,42 @@ def _union(definition: Iterable[Task]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label for task in definition for label in task.labels))
 
 
-def _members(name: str, known: Mapping[str, Task], known_suites: Mapping[str, Suite]) -> list[str]:
-    if name in known:
+def _members(name: str, by_name: Mapping[str, Task], known_suites: Mapping[str, Suite]) -> list[str]:
+    if name in by_name:
         return [name]
     if name in known_suites:
         return known_suites[name].members()
     if any(character in name for character in "*?["):
-        matched = fnmatch.filter(known, name)
+        # Tasks alone: a pattern that matched suites too would bring tasks whose names do not fit it.
+        matched = fnmatch.filter(by_name, name)
         if not matched:
-            raise unknown_name("task pattern", name, known, REMEDY)
+            raise unknown_name("task pattern", name, by_name, REMEDY)
         return matched
     family = [suite for suite in known_suites if suite.partition(":")[2] == name]
     remedy = f"Write {family[0]!r} for all its tasks. {REMEDY}" if family else REMEDY
-    raise unknown_name("task or suite", name, [*known, *known_suites], remedy)
+    raise unknown_name("task or suite", name, [*by_name, *known_suites], remedy)
 
 
 def _check_dataset(path: Path, task: Task, own: Mapping[str, CustomDataset]) -> None:
     from dataset_scripts import catalog
 
-    known = {**catalog.datasets(), **own}
-    if task.dataset not in known:
-        hint = did_you_mean(task.dataset, known)
+    available = {**catalog.datasets(), **own}
+    if task.dataset not in available:
+        hint = did_you_mean(task.dataset, available)
         raise InputError(
-            f"{path}: field 'dataset': {task.dataset!r} is no dataset.{hint} Known: {', '.join(sorted(known))}. "
+            f"{path}: field 'dataset': {task.dataset!r} is no dataset.{hint} Known: {', '.join(sorted(available))}. "
             "Include the YAML file that describes an archive of your own, or give its path here."
         )
-    columns = list(known[task.dataset].label_columns)
+    columns = list(available[task.dataset].label_columns)
     regression_alone = task.kind == "regression" and (task.dataset not in own or own[task.dataset].targets)
-    if known[task.dataset].target_groups or regression_alone:
+    if available[task.dataset].target_groups or regression_alone:
         columns.append(TARGETS)
     if task.label_column not in columns:
         raise InputError(
             f"{path}: field 'label_column': dataset {task.dataset!r} has no {task.label_column!r}."
             f"{did_you_mean(task.label_column, columns)} Known: {', '.join(columns) or 'none'}."
         )
-    groups = [*known[task.dataset].target_groups, *known[task.dataset].label_columns]
+    groups = [*available[task.dataset].target_groups, *available[task.dataset].label_columns]
     if task.targets is not None and task.targets.group not in groups:
         raise InputError(
             f"{path}: field 'targets.group': dataset {task.dataset!r} has no group {task.targets.group!r}."
@@ -428,10 +435,10 @@ def _check_dataset(path: Path, task: Task, own: Mapping[str, CustomDataset]) -> 
 
 def _check_labels(path: Path, task: Task, dataset: CustomDataset) -> None:
     """Labels of an archive whose description lists them all must be among them."""
-    known = dataset.targets if task.kind == "regression" else dataset.labels
-    unknown = [label for label in task.labels if label not in known] if known is not None else []
+    listed = dataset.targets if task.kind == "regression" else dataset.labels
+    unknown = [label for label in task.labels if label not in listed] if listed is not None else []
     if unknown:
         raise InputError(
             f"{path}: field 'labels': dataset {task.dataset!r} has no {', '.join(map(repr, unknown))}."
-            f"{did_you_mean(unknown[0], known or ())} Known: {', '.join(known or ()) or 'none'}."
+            f"{did_you_mean(unknown[0], listed or ())} Known: {', '.join(listed or ()) or 'none'}."
         )

@@ -119,6 +119,7 @@ class Task(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        # Exactly one of the two: names that the files list, or names that only the data have.
         if bool(self.labels) == (self.targets is not None):
             given = "both are given" if self.labels else "neither is"
             raise ValueError(f"labels: a task lists its labels, or selects them by a group under targets; {given}")
@@ -165,8 +166,8 @@ class Task(BaseModel):
     def labels_among(self, outputs: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
         """Return the task's labels that a run has outputs for, in the order of the task."""
         names = self.labels if self.targets is None else self.targets.among(groups)
-        known = set(outputs)
-        return [name for name in names if name in known]
+        available = set(outputs)
+        return [name for name in names if name in available]
 
 
 def read_task(path: Path) -> Task:
@@ -181,25 +182,26 @@ def read_task(path: Path) -> Task:
 
 def _sentence(error: dict[str, Any]) -> str:
     """One pydantic error in words."""
-    place, value, kind = _place(error["loc"]), error["input"], error["type"]
+    field_name, value, kind = _field_name(error["loc"]), error["input"], error["type"]
     if kind == "missing":
-        return f"field {place} is missing."
+        return f"field {field_name} is missing."
     if kind == "extra_forbidden":
         name = str(error["loc"][-1])
-        known = Task.model_fields if len(error["loc"]) == 1 else TargetSelector.model_fields
-        return f"unknown field {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
+        allowed = Task.model_fields if len(error["loc"]) == 1 else TargetSelector.model_fields
+        return f"unknown field {name!r}.{did_you_mean(name, allowed)} Known: {', '.join(allowed)}."
     if kind == "value_error":
         return f"{error['ctx']['error']}."
     if kind == "literal_error":
-        return f"field {place}: {value!r} is not allowed.{_suggestion(error)} Allowed: {error['ctx']['expected']}."
+        return f"field {field_name}: {value!r} is not allowed.{_suggestion(error)} Allowed: {error['ctx']['expected']}."
+    # The label NO of a list without quotes is False in YAML 1.1; the message of pydantic would not say so.
     if kind == "string_type" and isinstance(value, bool | int | float):
-        return f"field {place}: YAML reads {value!r} here, text is expected; put it in quotes."
+        return f"field {field_name}: YAML reads {value!r} here, text is expected; put it in quotes."
     if kind == "string_pattern_mismatch":
-        return f"field {place}: {value!r} is not allowed; use lower-case letters, digits and underscores."
-    return f"field {place}: {value!r} is not allowed: {error['msg'].lower()}."
+        return f"field {field_name}: {value!r} is not allowed; use lower-case letters, digits and underscores."
+    return f"field {field_name}: {value!r} is not allowed: {error['msg'].lower()}."
 
 
-def _place(loc: tuple[int | str, ...]) -> str:
+def _field_name(loc: tuple[int | str, ...]) -> str:
     name = ".".join(part for part in loc if isinstance(part, str))
     return f"{name!r}" + "".join(f", entry {part + 1}" for part in loc if isinstance(part, int))
 
@@ -248,6 +250,7 @@ def read_suites(path: Path, tasks: Mapping[str, Task]) -> dict[str, Suite]:
 def _suite(
     name: str, rules: Mapping[str, dict[str, Any]], tasks: Mapping[str, Task], path: Path, above: tuple[str, ...]
 ) -> Suite:
+    # `above` are the suites on the way here: one that starts from itself would never end.
     if name in above or name not in rules:
         raise InputError(f"{path}: suite {name!r} {'starts from itself' if name in above else 'is not defined'}.")
     rule = rules[name]
@@ -259,6 +262,7 @@ def _suite(
             raise InputError(f"{path}: suite {name!r} lists {missing[0]!r}, which is no task.")
         candidates = [tasks[task] for task in rule["tasks"]]
     else:
+        # A superseded task stays runnable by its name, and leaves the suites.
         candidates = [task for task in tasks.values() if task.superseded_by is None]
     where = dict(rule.get("where", {}))
     if "from" in rule:
@@ -271,6 +275,7 @@ def _suite(
 
 def _has(task: Task, field_name: str, value: Any) -> bool:
     if field_name == "access":
+        # Only when a rule asks for access: listing tasks reads no catalogue of datasets.
         from dataset_scripts.catalog import get
 
         return bool(get(task.dataset).access == value)

@@ -8,7 +8,7 @@ from typing import Any
 
 from eval_harness.analyses.ablation.schema import RESULT_FILE, AblationResult, AblationRow, ablation_rows
 from eval_harness.analyses.registry import AnalysisKind
-from eval_harness.analyses.studies import METRICS, Interval, fraction_name, reasons, short_name, told_apart
+from eval_harness.analyses.studies import METRICS, Interval, distinct_names, fraction_name, reasons, short_name
 from eval_harness.figures.charts import LEFT, Chart, Forest, Line, Trace, forest, names_legend, trace_chart
 from eval_harness.figures.markup import Html, details, scroller, table, tag
 from eval_harness.figures.plots import draw_chart, new_figure, write_figure
@@ -16,7 +16,7 @@ from eval_harness.figures.svg import NamedAxis, axis
 from eval_harness.metrics.registry import MACRO_AUPRC, title_of
 from eval_harness.results.schema import Estimate
 
-WORDS = (
+INTRODUCTION = (
     "Mode post_train with and without its parts: the preview (a linear head is trained first, on the fixed encoder), "
     "and stochastic depth in fine-tuning. Both off is plain fine-tuning from a fresh head. Scores are means over runs "
     "with other seeds; intervals are over test records and runs together, differences are paired."
@@ -28,9 +28,10 @@ RIGHT = 372.0
 def ablation_part(result: AblationResult, tasks: Collection[str] | None) -> list[Html]:
     """Return the charts and tables of every task and model of an ablation."""
     keys = list(dict.fromkeys((row.task, row.model) for row in result.rows if tasks is None or row.task in tasks))
-    names = told_apart(list(dict.fromkeys(row.model for row in result.rows)))
+    names = distinct_names(list(dict.fromkeys(row.model for row in result.rows)))
+    # Unset fields stay away: `reason` is there only where an interval is missing.
     why = reasons([row.model_dump(exclude_unset=True) for row in result.rows])
-    parts: list[Html | None] = [tag("p", text, class_="soft") for text in (WORDS, *why)]
+    parts: list[Html | None] = [tag("p", text, class_="soft") for text in (INTRODUCTION, *why)]
     parts.append(tag("p", _settings(result), class_="soft small"))
     for task, model in keys:
         rows = [row for row in result.rows if (row.task, row.model) == (task, model)]
@@ -102,7 +103,7 @@ def _traces(rows: Sequence[AblationRow], metric: str, fractions: Sequence[float]
         aside = 0.06 * (k - (len(arms) - 1) / 2)
         points = [(fractions.index(row.fraction) + aside, estimate(getattr(row, metric))) for row in mine]
         names = [fraction_name(row.fraction) for row in mine]
-        traces.append(Trace(_name(mine[0]), _index(mine[0]), points, dashed=not mine[0].pretrained, words=names))
+        traces.append(Trace(_name(mine[0]), _index(mine[0]), points, dashed=not mine[0].pretrained, point_names=names))
     return traces
 
 
@@ -119,10 +120,11 @@ def curves(name: str, rows: Sequence[AblationRow], fraction: float) -> Chart:
     for row in (row for row in rows if row.fraction == fraction):
         steps = [step for step in row.curve if step.validation_auprc is not None]
         path = [(float(step.epoch), float(step.validation_auprc or 0.0)) for step in steps]
+        # Without the preview all epochs are of stage 2, and nothing begins there.
         second = [step for step in steps if step.stage == 2][:1] if row.preview else []
         begins = [(float(step.epoch), Estimate(point=step.validation_auprc)) for step in second]
         said = [f"stage 2 from epoch {step.epoch}" for step in second]
-        traces.append(Trace(_name(row), _index(row), begins, path, dashed=not row.pretrained, words=said))
+        traces.append(Trace(_name(row), _index(row), begins, path, dashed=not row.pretrained, point_names=said))
     values = [value for trace in traces for _, value in trace.path or ()]
     across = axis([1.0, float(max(most, 2))], LEFT, RIGHT, room=0.0, whole=True)
     title = f"{name}: macro AUPRC of validation by epoch, fraction {fraction_name(fraction)}"

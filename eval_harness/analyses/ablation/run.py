@@ -82,6 +82,7 @@ class Ablation:
         """Refuse what cannot be distinguished."""
         if any(self.depths) and not self.options.post_training.depth_rate:
             raise InputError("depth_rate is 0: with stochastic depth on and off the runs would be the same.")
+        # Two arms of equal runs would show a difference of chance as one of pre-training.
         named = [model for model in self.options.models if model.startswith("random:")]
         if named and len(self.weights) > 1:
             raise InputError(
@@ -118,11 +119,13 @@ def planned(study: Ablation) -> Iterator[Planned]:
         study.options.models, sorted(study.fractions, reverse=True), study.options.seeds, study.arms
     ):
         subset = TrainSubset(fraction, seed, nested=True, one_record_per_patient=False, validation=False)
+        # Off is a rate of 0 and not another code path, so that arms differ in this alone.
         rate = full.depth_rate if arm.depth else 0.0
         switches = replace(full, preview=arm.preview, pretrained=arm.pretrained, depth_rate=rate)
         output = study.options.output / "runs" / arm.name / fraction_folder(fraction) / f"seed_{seed}"
         yield Planned(arm, fraction, seed, replace(
             study.options, models=(model,), modes=(POST_TRAIN,), seeds=(seed,), output=output, post_training=switches,
+            # All records are no subset: it would stand among the deviations of a run that does not deviate.
             train_subset=None if fraction == 1 else subset,
         ))  # fmt: skip
 
@@ -186,6 +189,7 @@ def summary(study: Ablation, collected: Collected) -> dict[str, Any]:
     rows = []
     for key, value in joints.items():
         task, model, fraction, arm = key
+        # From the same weights, so that the gain of the method is not mixed with that of pre-training.
         plain = joints.get((task, model, fraction, Arm(False, False, arm.pretrained)))
         rows.append(
             {
@@ -226,6 +230,7 @@ def minus(value: SeedAverage, plain: SeedAverage | None, confidence: float) -> d
     Its interval is that of the mean of the paired differences. None for plain fine-tuning itself, and where the two
     were not done with the same seeds.
     """
+    # Pairs by seed: a missing one on either side would pair runs of different draws.
     if plain is None or plain is value or plain.seeds != value.seeds:
         return None
     differences = {}

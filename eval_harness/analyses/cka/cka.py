@@ -49,14 +49,10 @@ class Similarity:
 
 
 class Moments:
-    """Sums over records from which HSIC follows; records are added in any number of pieces.
+    """Sums over records from which HSIC of features of widths p and q follows; added in any number of pieces.
 
     The first piece gives a shift that is taken off every column: HSIC does not depend on it, and large means would
     otherwise cost digits.
-
-    Args:
-        p: width of the first features.
-        q: width of the second.
     """
 
     def __init__(self, p: int, q: int) -> None:
@@ -68,12 +64,7 @@ class Moments:
         self._traces = np.zeros(3)  # sums of |x|^2, |y|^2 and |x|^2 |y|^2
 
     def add(self, x: NDArray[Any], y: NDArray[Any]) -> None:
-        """Add records.
-
-        Args:
-            x: (records, p).
-            y: (records, q), the same records in the same order.
-        """
+        """Add records: x (records, p) and y (records, q), in the same order."""
         p, q = self._cross.shape
         if x.ndim != 2 or y.ndim != 2 or (x.shape[1], y.shape[1]) != (p, q) or len(x) != len(y):
             raise InputError(
@@ -101,7 +92,9 @@ class Moments:
         n = _enough(self.records)
         cross, (sum_x, sum_y), (by_y, by_x) = self._cross, self._sums, self._weighted
         trace_k, trace_l, trace_kl = self._traces
+        # Centred afterwards: the means are known only when the last piece was added.
         centred = cross - np.outer(sum_x, sum_y) / n
+        # Row sums of both Gram matrices without their diagonals |x|^2 and |y|^2, multiplied and summed over records.
         rows = sum_x @ cross @ sum_y - by_y @ sum_x - by_x @ sum_y + trace_kl
         totals = (sum_x @ sum_x - trace_k) * (sum_y @ sum_y - trace_l)
         return _hsic(n, float((centred**2).sum()), float((cross**2).sum() - trace_kl), float(totals), float(rows))
@@ -127,6 +120,7 @@ def hsic_from_grams(x: NDArray[Any], y: NDArray[Any], rows: int = ROWS) -> Hsic:
         k, m = first[part] @ first.T, second[part] @ second.T
         biased += float((k * m).sum())
         own = np.arange(part.stop - part.start), np.arange(part.start, part.stop)
+        # The unbiased estimator leaves the diagonals out; the biased sum above has them.
         k[own] = m[own] = 0.0
         by_row_k, by_row_l = k.sum(axis=1), m.sum(axis=1)
         trace += float((k * m).sum())
@@ -136,14 +130,9 @@ def hsic_from_grams(x: NDArray[Any], y: NDArray[Any], rows: int = ROWS) -> Hsic:
 
 
 def hsic(x: NDArray[Any], y: NDArray[Any], rows: int = ROWS) -> Hsic:
-    """HSIC of features of the same records, by the cheaper of the two ways.
-
-    Args:
-        x: (n, p), also memory-mapped.
-        y: (n, q).
-        rows: records read at once.
-    """
+    """HSIC of features (n, p) and (n, q) of the same records, also memory-mapped, by the cheaper of the two ways."""
     n, p, q = len(x), x.shape[-1], y.shape[-1]
+    # Multiplications: n^2 (p + q) by Gram matrices, n p q by moments.
     return hsic_from_grams(x, y, rows) if n * (p + q) < p * q else hsic_from_moments(x, y, rows)
 
 
@@ -168,6 +157,7 @@ def _hsic(n: int, biased: float, trace: float, totals: float, rows: float) -> Hs
 def _ratio(between: float, first: float, second: float) -> float:
     if not (first > 0 and second > 0):
         return math.nan
+    # Two roots instead of the root of the product, which could leave the range of float64.
     return min(1.0, between / (math.sqrt(first) * math.sqrt(second)))
 
 

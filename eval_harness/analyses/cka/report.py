@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eval_harness.analyses.cka.schema import CKA_FILE, CkaResult, Form, matrix, stage_rows
 from eval_harness.analyses.registry import AnalysisKind
-from eval_harness.analyses.studies import told_apart
+from eval_harness.analyses.studies import distinct_names
 from eval_harness.figures.markup import Html, details, scroller, table, tag
 from eval_harness.figures.plots import new_figure, write_figure
 from eval_harness.figures.svg import chart, label, line, shortened
@@ -21,7 +21,7 @@ from eval_harness.figures.svg import chart, label, line, shortened
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WORDS = (
+INTRODUCTION = (
     "Linear CKA of every two stages on the same records: 1 where features agree up to rotation and scale. The debiased "
     "form is 0 on average for independent features and can be slightly negative; it has no interval here."
 )
@@ -42,7 +42,7 @@ def cka_part(result: CkaResult, tasks: Collection[str] | None = None) -> list[Ht
     """Return heat map and tables of a CKA analysis."""
     data = result.data
     about = f"{data.dataset}, {data.records:,} records of its split {data.split}."
-    parts = [tag("p", WORDS, class_="soft"), tag("p", about, class_="soft small")]
+    parts = [tag("p", INTRODUCTION, class_="soft"), tag("p", about, class_="soft small")]
     if not result.encoders:
         return parts
     stages, values = matrix(result, "debiased")
@@ -97,6 +97,7 @@ def _cells(values: NDArray[np.float64], side: float) -> Html:
     """One path for all cells of a level, neighbours joined: of many stages they would else be most of the page."""
     by_level: dict[int, list[str]] = {}
     for i, row in enumerate(values):
+        # The debiased form may be a little below 0, which is drawn as 0.
         levels = [-1 if np.isnan(value) else round(LEVELS * min(max(float(value), 0.0), 1.0)) for value in row]
         start = 0
         for level, cells in itertools.groupby(levels):
@@ -133,7 +134,7 @@ def _neighbours(result: CkaResult) -> Html:
 
 
 def _names(result: CkaResult) -> dict[str, str]:
-    return told_apart([encoder.model.id for encoder in result.encoders])
+    return distinct_names([encoder.model.id for encoder in result.encoders])
 
 
 def _numbers(result: CkaResult, stages: list[tuple[str, str]], values: NDArray[np.float64]) -> Html:
@@ -156,6 +157,7 @@ def heat_map(result: CkaResult, form: Form = "debiased") -> Figure:
     side = max(3.0, CELL_INCH * count * (1.6 if count <= WRITE_UP_TO else 1.0))
     figure = new_figure(side + 2.4, side + 1.6)
     axes = figure.add_subplot()
+    # From 0 to 1 whatever the values, so that heat maps of two results can be laid side by side.
     image = axes.imshow(np.ma.masked_invalid(values), vmin=0.0, vmax=1.0, cmap=colours, interpolation="nearest")
     axes.set_xticks(range(count), [stage for _, stage in stages], rotation=90, fontsize=7)
     axes.set_yticks(range(count), [stage for _, stage in stages], fontsize=7)

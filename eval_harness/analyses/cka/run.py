@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,20 +28,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.names import home
 from ecg_hub.utils.files import write_error, write_text
 from eval_harness.analyses.cka.cka import FEWEST, Hsic, hsic, similarity
 from eval_harness.analyses.cka.schema import CKA_FILE, CkaResult, DataUsed, EncoderInfo, Pair, StageInfo
 from eval_harness.analyses.files import continued, read_analysis, write_analysis
-from eval_harness.analyses.trained import data_options, ids_digest, open_split, part_of
+from eval_harness.analyses.trained import data_options, head_of_result, ids_digest, open_split
 from eval_harness.data.records import Datasets
+from eval_harness.data.subsets import pick
 from eval_harness.data.windows import RunData, Windows, consecutive_windows, mean_by_record
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice
 from eval_harness.results.folders import locked_folder
-from eval_harness.results.runfile import environment
-from eval_harness.results.schema import read_json, utc_now
+from eval_harness.results.schema import read_json
 from eval_harness.runner.job import extractor_digest, model_info, say
 from eval_harness.runner.plan import model_slug
 from eval_harness.runner.run import make_accelerator
@@ -69,14 +67,7 @@ class Stages:
         self.ours = hasattr(encoder.config, "output_hidden_states")
 
     def __call__(self, values: Tensor) -> dict[str, Tensor]:
-        """Encode windows.
-
-        Args:
-            values: (windows, leads, samples).
-
-        Returns:
-            Stage -> (windows, width) float32, means over tokens; the stages in their order.
-        """
+        """Encode windows (windows, leads, samples): stage -> means over tokens (windows, width) float32, in order."""
         with torch.inference_mode():
             if not self.ours:
                 return {"output": self.encoder(values).pooler_output.float()}
@@ -84,9 +75,11 @@ class Stages:
             with early:
                 output = self.encoder(values, output_hidden_states=True, return_dict=True)
             means = early.means()
+            # The first hidden state is what the last watched convolution gave, and so is in the table already.
             states = output.hidden_states[1:] if means else output.hidden_states
             means |= dict(zip(self._names(len(states), bool(means)), map(self._mean, states), strict=True))
             if self.kind in NORMED:
+                # Not among the hidden states, and what the heads are given: it differs from the last block.
                 means["norm"] = output.pooler_output
             return {name: value.float() for name, value in means.items()}
 
@@ -189,8 +182,10 @@ def run_cka(options: CkaOptions) -> CkaResult:
     device = make_accelerator(opened).device
     loaded = {name: load_model(name, "linear", options.preset, options.seed) for name in options.models}
     for name, model in loaded.items():
+        # Random weights must not be compared unnoticed.
         if (notice := origin_notice(model, name, "linear", options.seed)) is not None:
             say(notice)
+    # Of the longest window, so that every encoder sees the same records.
     seconds = max(model.extractor.spec().input_seconds for model in loaded.values())
     if any(model.is_trivial for model in loaded.values()):
         raise InputError("The baseline 'trivial' has no encoder whose stages could be compared.")
@@ -201,6 +196,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
         dataset=options.dataset, fingerprint=prepared.fingerprint, split=options.split, records=len(data.test)
     )
     settings: dict[str, Any] = {
+        # By digest and not by name: a folder may hold other weights by the time the command is given again.
         "models": {name: [model.weights_sha256, extractor_digest(model)] for name, model in loaded.items()},
         "preset": options.preset,
         "data": [used.dataset, used.fingerprint, used.split],
@@ -208,13 +204,9 @@ def run_cka(options: CkaOptions) -> CkaResult:
     }
     path = options.output / CKA_FILE
     with locked_folder(options.output):
-        asked = CkaResult(
-            settings=settings, synthetic=bool(data.deviations.get("synthetic")),
-            part_of_release=data.deviations.get(RECORDS), data=used,
-            command=["ecg-eval", *sys.argv[1:]],
-            environment=environment(str(device)), created=utc_now(),
-        )  # fmt: skip
+        asked = CkaResult(settings=settings, data=used, **head_of_result(data, device))
         result = continued(path, asked, options.overwrite)
+        # A new result: features that lie here are of other settings, whose result was removed or discarded.
         if result is asked:
             shutil.rmtree(options.output / FEATURES, ignore_errors=True)
             write_analysis(path, result)
@@ -242,6 +234,7 @@ def _features(
     name: str, loaded: LoadedModel, data: RunData, device: torch.device, options: CkaOptions
 ) -> dict[str, NDArray[Any]]:
     """Stage -> features (records, width) float32, memory-mapped; encoded as far as they are not there yet."""
+    # Of a local folder the slug is its last part alone: the digest keeps two of one name apart.
     short = hashlib.sha256(name.encode()).hexdigest()[:8]
     folder = options.output / FEATURES / f"{model_slug(name)}-{short}"
     notes = folder / "progress.json"
@@ -257,8 +250,10 @@ def _features(
                 _write(folder, progress["stages"], block, first)
                 size = len(next(iter(block.values())))
                 progress["done"] = first + size
+                # After the tables are flushed: a crash in between costs this block once more and loses nothing.
                 write_text(notes, json.dumps(progress) + "\n")
                 bar.update(size)
+        # One encoder at a time on the device: several may not fit.
         loaded.encoder.to("cpu")
     return {stage: np.load(folder / f"{k}.npy", mmap_mode="r") for k, stage in enumerate(progress["stages"])}
 
@@ -269,7 +264,7 @@ def _blocks(
     """Yield the first record and the features of each block of records: means over tokens, then over windows."""
     windows = Windows(data, loaded.extractor, options.num_workers)
     for first in range(done, len(data.test), BLOCK):
-        part = part_of(data.test, range(first, min(first + BLOCK, len(data.test))))
+        part = pick(data.test, np.arange(first, min(first + BLOCK, len(data.test))))
         positions, _ = consecutive_windows(part, windows.length)
         parts: dict[str, list[NDArray[np.float32]]] = {}
         loader, _ = windows.eval_batches(part, options.batch_size)
@@ -320,6 +315,7 @@ def _pairs(path: Path, result: CkaResult, tables: Mapping[tuple[str, str], NDArr
             continue
         for stage in (a, b):
             if stage not in own:
+                # Every stage with itself once, not once for each pair that it stands in.
                 own[stage] = _own(tables[stage])
         between = own[a] if a == b else hsic(tables[a], tables[b])
         cka = similarity(between, own[a], own[b])

@@ -70,6 +70,7 @@ def matrix(result: CkaResult, form: Form) -> tuple[list[tuple[str, str]], NDArra
     values = np.full((len(stages), len(stages)), np.nan)
     for pair in result.pairs:
         i, j, value = row_of[pair.first], row_of[pair.second], getattr(pair, form)
+        # Each pair is kept once: CKA is symmetric, and the file half as long.
         values[i, j] = values[j, i] = np.nan if value is None else value
     return stages, values
 
@@ -83,6 +84,7 @@ def stage_rows(result: CkaResult, names: Mapping[str, str] | None = None) -> lis
     rows: list[dict[str, object]] = []
     for k, (model, stage) in enumerate(stages):
         follows = k > 0 and stages[k - 1][0] == model
+        # `values == values` leaves out NaN, of which max would make anything.
         others = [j for j, (name, _) in enumerate(stages) if name != model and values[k, j] == values[k, j]]
         best = max(others, key=lambda j: values[k, j], default=None)
         rows.append(

@@ -9,26 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from eval_harness.analyses.label_efficiency.curve import Curve, Float
 from eval_harness.analyses.label_efficiency.schema import (
     RESULT_FILE,
+    Curve,
     EfficiencyEntry,
     EfficiencyRatios,
     EfficiencyResult,
     FittedCurve,
+    Float,
     curve_rows,
     point_rows,
     ratio_rows,
 )
 from eval_harness.analyses.registry import AnalysisKind
-from eval_harness.analyses.studies import reasons, short_name, told_apart
+from eval_harness.analyses.studies import distinct_names, reasons, short_name
 from eval_harness.figures.charts import LEFT, TRACE_TOP, Chart, Trace, names_legend, trace_chart, values_of
 from eval_harness.figures.markup import Html, details, table, tag
 from eval_harness.figures.plots import draw_chart, new_figure, say, write_figure
 from eval_harness.figures.svg import log_axis
 from eval_harness.results.schema import Estimate
 
-WORDS = (
+INTRODUCTION = (
     "The loss, 1 - macro AUROC, against the number of training records N, and the curve C N^-alpha + L0 through its "
     "points. r(N) is the number of records that a model needs for the score of the baseline at N records, over N: "
     "below 1 it needs fewer. Intervals are over test records and runs together. Beyond the measured sizes (open marks) "
@@ -42,8 +43,8 @@ PLACES = 24
 def efficiency_part(result: EfficiencyResult, tasks: Collection[str] | None) -> list[Html]:
     """Return the charts and tables of every task of a study."""
     content = result.model_dump(exclude_unset=True)
-    parts = [tag("p", text, class_="soft") for text in (WORDS, *reasons(content["entries"] + content["ratios"]))]
-    names = told_apart(list(dict.fromkeys(entry.model for entry in result.entries)))
+    parts = [tag("p", text, class_="soft") for text in (INTRODUCTION, *reasons(content["entries"] + content["ratios"]))]
+    names = distinct_names(list(dict.fromkeys(entry.model for entry in result.entries)))
     for task in dict.fromkeys(entry.task for entry in result.entries if tasks is None or entry.task in tasks):
         losses, ratios = losses_chart(result, task, names), ratios_chart(result, task, names)
         charts = [_figure(losses, "Points with intervals, and fitted curves")]
@@ -74,7 +75,7 @@ def ratios_chart(result: EfficiencyResult, task: str, names: Mapping[str, str]) 
     """Return the records needed over those of the baseline; None where no ratio is defined."""
     entries = [entry for entry in result.entries if entry.task == task]
     index = {(entry.model, entry.mode): k for k, entry in enumerate(entries)}
-    ratios = [_ratio(found, index[found.model, found.mode], names) for found in result.ratios if found.task == task]
+    ratios = [_ratio(entry, index[entry.model, entry.mode], names) for entry in result.ratios if entry.task == task]
     traces = [ratio for ratio in ratios if values_of([ratio])]
     if not traces:
         return None
@@ -88,6 +89,7 @@ def _loss(entry: EfficiencyEntry, k: int, names: Mapping[str, str]) -> Trace:
     points = []
     for point in sorted(entry.points, key=lambda point: point.records):
         score = point.macro_auroc
+        # The loss is 1 - score: the upper end of the score is the lower end of the loss.
         low, high = (None if end is None else 1 - end for end in (score.high, score.low))
         loss = Estimate(point=None if score.point is None else 1 - score.point, low=low, high=high)
         points.append((math.log10(point.records), loss))
@@ -97,10 +99,11 @@ def _loss(entry: EfficiencyEntry, k: int, names: Mapping[str, str]) -> Trace:
         path = [(math.log10(x), float(y)) for x, y in zip(across, values, strict=True)]
     name = f"{names[entry.model]} {entry.mode}{' (baseline)' if entry.baseline else ''}"
     sizes = [f"{point.records:,.0f} records" for point in sorted(entry.points, key=lambda point: point.records)]
-    return Trace(name, k, points, path, words=sizes)
+    return Trace(name, k, points, path, point_names=sizes)
 
 
 def _ratio(ratios: EfficiencyRatios, k: int, names: Mapping[str, str]) -> Trace:
+    # The axis is logarithmic: a ratio of 0, or of no defined number of records, has no place on it.
     rows = [row for row in ratios.at if row.r is not None and row.r.point and row.records]
     points, names_of_points = [], []
     for row in rows:
@@ -109,10 +112,11 @@ def _ratio(ratios: EfficiencyRatios, k: int, names: Mapping[str, str]) -> Trace:
         points.append((math.log10(row.records or 1.0), logs))
         names_of_points.append(f"log10 of r at N = {row.records:g}")
     open_ = frozenset(math.log10(row.records or 1.0) for row in rows if not row.within_measured)
-    return Trace(f"{names[ratios.model]} {ratios.mode}", k, points, None, open_=open_, words=names_of_points)
+    return Trace(f"{names[ratios.model]} {ratios.mode}", k, points, None, open_=open_, point_names=names_of_points)
 
 
 def _log(value: float | None) -> float | None:
+    # An end at 0 or below is open: it would lie infinitely far down.
     return math.log10(value) if value is not None and value > 0 else None
 
 

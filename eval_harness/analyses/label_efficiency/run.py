@@ -23,20 +23,19 @@ import yaml
 
 from ecg_hub.errors import InputError
 from ecg_hub.utils.files import write_text
-from eval_harness.analyses.label_efficiency.curve import LEAST_SIZES, Curve, fit, ratio
 from eval_harness.analyses.label_efficiency.report import write_plot
-from eval_harness.analyses.label_efficiency.schema import RESULT_FILE, EfficiencyResult
+from eval_harness.analyses.label_efficiency.schema import LEAST_SIZES, RESULT_FILE, Curve, EfficiencyResult, fit, ratio
 from eval_harness.analyses.studies import (
     LEAST_OF_CURVES,
     RunScore,
     SeedAverage,
     checked,
+    finite,
     fraction_folder,
     fraction_name,
     head_of,
     is_synthetic,
     joint,
-    known,
     numbers_of,
     part_of_release,
     score_run,
@@ -98,6 +97,7 @@ SETS: Mapping[str, LabelSet] = {
 def write_set(name: str, folder: Path) -> Path:
     """Write the task file of a published set and return its path."""
     chosen, parent = SETS[name], get_task(SETS[name].parent)
+    # From the parent, so that dataset, column and metric cannot drift from the published task.
     task = Task(
         **{
             **parent.model_dump(exclude={"targets"}),
@@ -176,9 +176,11 @@ def planned(study: Study) -> Iterator[Planned]:
     include = [*study.options.include]
     include += [write_set(name, output / "tasks") for name in study.options.tasks if name in SETS]
     for name in study.options.tasks:
+        # Published so: records with none of the thirteen statements are left out of this set alone.
         subset = replace(study.subset, labelled_only=SETS[name].labelled_only) if name in SETS else study.subset
         task = get_task(name, include)
         if task.kind != "multi_label_classification":
+            # The curve is fitted to 1 - macro AUROC, which a regression does not have.
             raise InputError(f"Task {name!r} is a regression; label efficiency is measured on classes.")
         for model, mode in study.entries:
             for fraction in sorted(study.fractions, reverse=True):
@@ -338,11 +340,13 @@ def ratios_at(
         replicates = ratio(fitted_curve[1], base[1], number)
         why = few if np.isfinite(point) else None
         row: dict[str, Any] = {"records": number, "r": numbers_of(point, replicates, confidence, reason=why)}
-        row["baseline_loss"] = known(float(base[0].loss(number)))
+        row["baseline_loss"] = finite(float(base[0].loss(number)))
         row["undefined_replicates"] = None if few else float(np.mean(~np.isfinite(replicates)))
         if not np.isfinite(point):
             row["reason"] = "the baseline's loss lies at the model's floor or below: no number of records is enough"
         else:
+            # r(N) is read from two curves, so both places must lie among measured sizes: the model's at r N, the
+            # baseline's at N.
             within = smallest <= point * number <= largest and sizes.min() <= number <= sizes.max()
             row["within_measured"] = bool(within)
         rows.append(row)

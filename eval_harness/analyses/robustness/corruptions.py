@@ -103,6 +103,7 @@ class Corruption:
 def generator(seed: int, corruption: str, record_id: str) -> np.random.Generator:
     """The generator of one record under one corruption; equal on every machine."""
     digest = hashlib.sha256(f"{seed}|{corruption}|{record_id}".encode()).digest()
+    # Little-endian by name, so that machines of the other order draw the same.
     return np.random.default_rng(np.frombuffer(digest, dtype="<u4"))
 
 
@@ -160,6 +161,7 @@ def flatten(record: Float, rate: float, count: float, rng: np.random.Generator) 
     del rate
     out = record.copy()
     for lead in _drawn(record, count, rng):
+        # A lead that the record lacks stays missing: it has no level to hold.
         measured = record[:, lead][~np.isnan(record[:, lead])]
         if measured.size:
             out[:, lead] = np.median(measured)
@@ -169,6 +171,7 @@ def flatten(record: Float, rate: float, count: float, rng: np.random.Generator) 
 def exchange(record: Float, rate: float, share: float, rng: np.random.Generator, *, name: str) -> Float:
     """Two electrodes are exchanged in a share of the records, drawn for each; `name` is a key of EXCHANGES."""
     del rate
+    # The same number at every share: a record exchanged at a small share is exchanged at each larger one.
     if rng.random() >= share:
         return record
     out = record.copy()
@@ -190,6 +193,7 @@ def lower_rate(record: Float, rate: float, factor: float, rng: np.random.Generat
     full, times = Fraction(rate).limit_denominator(1000), Fraction(factor).limit_denominator(1000)
     more = times.numerator * math.ceil(REACH / times.denominator)  # a whole number of samples at the lower rate
     wide = np.pad(_bridged(record), ((more, more), (0, 0)), mode="reflect", reflect_type="odd")
+    # Back to a stated length: rounding on both ways could cost or add a sample.
     low = full / times
     out = resample(resample(wide, full, low, axis=0), low, full, axis=0, length=len(wide))[more : more + len(record)]
     out[np.isnan(record)] = np.nan
@@ -214,6 +218,7 @@ def wander(record: Float, rate: float, millivolt: float, rng: np.random.Generato
 
 def hum(record: Float, rate: float, millivolt: float, rng: np.random.Generator, *, hz: float) -> Float:
     """A sine of the mains frequency, one phase for all electrodes, each with a strength of its own."""
+    # At exactly twice the frequency the samples of a sine may all be zero, so that is too low as well.
     if rate <= 2 * hz:
         raise NotApplicableError(f"{rate:g} Hz does not hold a hum of {hz:g} Hz")
     strength = rng.normal(size=len(ELECTRODES))
@@ -233,11 +238,7 @@ def muscle(record: Float, rate: float, millivolt: float, rng: np.random.Generato
 
 
 def leads_of_electrodes(potential: Double) -> Double:
-    """Lead voltages (samples, 12) after Einthoven, Goldberger and Wilson.
-
-    Args:
-        potential: (samples, 9) of the electrodes RA, LA, LL, V1 to V6.
-    """
+    """Leads (samples, 12) after Einthoven, Goldberger, Wilson, of potentials (samples, 9) of RA, LA, LL, V1 to V6."""
     right, left, foot = potential[:, 0], potential[:, 1], potential[:, 2]
     limb = [left - right, foot - right, foot - left]
     limb += [right - (left + foot) / 2, left - (right + foot) / 2, foot - (right + left) / 2]
@@ -270,6 +271,7 @@ def _bridged(record: Float) -> Float:
 
 def _stretch(samples: int, share: float, rng: np.random.Generator) -> tuple[int, int]:
     length = round(share * samples)
+    # One number whatever the share, so that a longer gap lies at about the same part of the record.
     start = int(rng.random() * (samples - length + 1))
     return start, start + length
 
@@ -277,6 +279,7 @@ def _stretch(samples: int, share: float, rng: np.random.Generator) -> tuple[int,
 def _drawn(record: Float, count: float, rng: np.random.Generator) -> list[int]:
     """Columns of `count` leads at random; those that the record lacks come last, or fewer than `count` would change."""
     lacking = np.asarray(np.isnan(record).all(axis=0))
+    # The whole order is drawn, whatever the count: fewer leads are the beginning of it.
     return sorted(rng.permutation(len(LEADS)).tolist(), key=lambda lead: bool(lacking[lead]))[: _whole(count)]
 
 

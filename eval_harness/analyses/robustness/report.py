@@ -19,7 +19,7 @@ from eval_harness.results.schema import Estimate
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WORDS = (
+INTRODUCTION = (
     "The trained head scored again on the same test records, corrupted before the model's own preparation; nothing was "
     "trained. Changes are paired with the clean records. Many conditions are tested and no interval is adjusted for "
     "that: read curves, not single intervals."
@@ -40,7 +40,7 @@ def robustness_part(result: RobustnessResult, tasks: Collection[str] | None) -> 
         f"{result.dataset}, {result.records:,} test records at {result.rate_hz} Hz. Clean outputs differ from the "
         f"stored predictions by at most {result.largest_difference or 0.0:.1g}.{unit}"
     )
-    parts = [tag("p", WORDS, class_="soft"), tag("p", about, class_="soft small")]
+    parts = [tag("p", INTRODUCTION, class_="soft"), tag("p", about, class_="soft small")]
     if result.schema_version == "1.0":
         parts.append(tag("p", OLDER, class_="notice"))
     for task, metric in result.main.items():
@@ -61,6 +61,7 @@ def _changes(result: RobustnessResult, task: str, metric: str) -> Html | None:
         done = [c for c in conditions if c.status == "done"]
         if group == SINGLE or not done:
             continue
+        # Conditions of a corruption are in ascending strength.
         last = done[-1]
         change = last.scores[task][metric].change
         estimate = Estimate(point=change.point, low=change.low, high=change.high)
@@ -168,6 +169,7 @@ def score_range(result: RobustnessResult, task: str, metric: str) -> tuple[float
         value for s in [*scores, result.clean[task][metric]] for value in (s.low, s.point, s.high) if value is not None
     ]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
+    # All scores equal, or none at all: the axis still needs a length.
     room = 0.05 * (high - low) or 0.05
     return low - room, high + room
 
@@ -204,6 +206,7 @@ def curves(result: RobustnessResult, task: str) -> Figure:
             draw_chart(axes, of_strength)
         else:
             say(axes, conditions[0].reason or "skipped", conditions[0].title)
+    # The grid has whole rows, so its last places may be empty.
     for axes in panels[len(groups) :]:
         axes.set_axis_off()
     title = f"{result.model.id}, {result.mode}, {task}: {result.dataset}, {result.records:,} test records"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import InputError, unknown_name
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.robustness.corruptions import VERSION, Corruption, NotApplicableError, corruptions, generator
@@ -23,21 +21,21 @@ from eval_harness.analyses.trained import (
     Trained,
     check_head,
     find_one,
+    head_of_result,
     ids_digest,
     open_its_data,
     open_trained,
-    part_of,
     stored_runs,
 )
 from eval_harness.config.options import ReopenOptions
+from eval_harness.data.subsets import pick
 from eval_harness.data.windows import Float, Reader, RunData, Split, evenly_spaced
 from eval_harness.metrics.checks import checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MAE
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.comparison import repeated_patients
 from eval_harness.results.folders import locked_folder
-from eval_harness.results.runfile import environment
-from eval_harness.results.schema import Estimate, utc_now
+from eval_harness.results.schema import Estimate
 from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, ResampleUnit, patient_groups
 from eval_harness.stats import estimates
 from eval_harness.stats.bootstrap import bootstrap_counts
@@ -72,16 +70,7 @@ class RobustnessOptions(ReopenOptions):
 
 
 class CorruptedReader:
-    """Reads windows of corrupted records; a record is corrupted as a whole, and the last one is kept.
-
-    Args:
-        reader: gives the records.
-        names: row of the reader -> record name, which seeds the corruption.
-        rate: Hz.
-        corruption: what is done.
-        strength: how much of it.
-        seed: of the analysis.
-    """
+    """Reads windows of corrupted records: as a whole, seeded by seed, corruption and name of the record."""
 
     def __init__(
         self, reader: Reader, names: Mapping[int, str], rate: float, corruption: Corruption, strength: float, seed: int
@@ -93,6 +82,7 @@ class CorruptedReader:
 
     def window_mv(self, i: int, start: int, stop: int) -> Float:
         """Samples start to stop of corrupted record i, float32 (samples, 12), mV, missing as NaN."""
+        # Windows of a record are read one after another, so that keeping one spares corrupting it for each of them.
         if self._last is None or self._last[0] != i:
             record = self.reader.window_mv(i, 0, int(self.lengths[i]))
             rng = generator(self.seed, self.corruption.name, self.names[i])
@@ -102,6 +92,7 @@ class CorruptedReader:
 
 def corrupted(split: Split, rate: float, corruption: Corruption, strength: float, seed: int) -> Split:
     """Return the split with every record corrupted."""
+    # By name and not by row: a record is disturbed alike whichever part of the split is scored.
     names = {int(row): record for row, record in zip(split.rows, split.record_ids, strict=True)}
     return dataclasses.replace(split, reader=CorruptedReader(split.reader, names, rate, corruption, strength, seed))
 
@@ -140,18 +131,20 @@ def _analyse(
 ) -> RobustnessResult:
     """The result of one training run, saved after every condition."""
     data = open_its_data(trained)
-    split = part_of(data.test, evenly_spaced(len(data.test), options.records))
+    split = pick(data.test, evenly_spaced(len(data.test), options.records))
     scorer = Scorer.of(trained, split, options.resamples)
     result = continued(path, _empty(trained, data, split, options, scorer), options.overwrite)
     there = {(c.corruption, c.strength) for c in result.conditions}
     missing = [(c, strength) for c in chosen for strength in c.strengths if (c.name, strength) not in there]
     if not missing and result.complete:
         return result
+    # Made again and not read from the run: the comparison with its stored predictions proves head and data.
     outputs = trained.predict(data, split, options.quiet)
     result = result.model_copy(
         update={
             "largest_difference": check_head(trained, split, outputs),
             "clean": scorer.set_clean(outputs),
+            # A finished result that is asked for more conditions is unfinished until they are there.
             "complete": False,
         }
     )
@@ -160,6 +153,7 @@ def _analyse(
         condition = _condition(trained, data, part, corruption, strength, scorer)
         result = result.model_copy(update={"conditions": [*result.conditions, condition]})
         write_analysis(path, result)
+    # Later calls may have added conditions in between: the file always has them in the order of the list.
     order = {name: k for k, name in enumerate(corruptions())}
     conditions = sorted(result.conditions, key=lambda c: (order[c.corruption], c.strength))
     result = result.model_copy(update={"conditions": conditions, "complete": True})
@@ -187,15 +181,16 @@ def _condition(
 def _empty(
     trained: Trained, data: RunData, split: Split, options: RobustnessOptions, scorer: Scorer
 ) -> RobustnessResult:
-    settings = trained.found.run.settings
+    settings = trained.result_folder.run.settings
     decides: dict[str, Any] = {
-        "run": trained.found.run.fingerprint,
+        "run": trained.result_folder.run.fingerprint,
         "head": trained.weights_sha256,
         "data": data.fingerprint,
         "records": ids_digest(split.record_ids),
         "tasks": [task.name for task in trained.tasks],
         "seed": options.seed,
         "mains_hz": options.mains_hz,
+        # A curve must not go on with points of a corruption that does something else by now.
         "corruptions": VERSION,
         "resamples": scorer.paired.shape[1],
         "changes_resampled_by": scorer.paired_by,
@@ -203,11 +198,7 @@ def _empty(
     }
     return RobustnessResult(
         settings=decides,
-        synthetic=bool(data.deviations.get("synthetic")),
-        part_of_release=data.deviations.get(RECORDS),
-        command=["ecg-eval", *sys.argv[1:]],
-        environment=environment(str(trained.accelerator.device)),
-        created=utc_now(),
+        **head_of_result(data, trained.accelerator.device),
         run=trained.run.name,
         model=settings.model,
         mode=settings.mode,
@@ -248,14 +239,17 @@ class Scorer:
         stored, protocol = trained.predictions, trained.options.protocol
         classes = [label not in stored.regression_targets for label in stored.labels]
         validation = stored.part("validation")
+        # Of clean validation records: nobody chooses new thresholds when a cable comes loose.
         cut = np.full(len(classes), np.nan)
         cut[classes] = choose_thresholds(validation.y_true[:, classes], validation.y_prob[:, classes])
         groups = None
         if protocol.resample_unit == "patient":
             test = stored.part("test")
+            # The split may be a part of the stored test records, and groups follow its order.
             row_of = {record: row for row, record in enumerate(test.record_id)}
             groups = patient_groups(test)[[row_of[record] for record in split.record_ids]]
         drawn = repeated_patients(split.patient_ids, split.record_ids) if groups is None else groups
+        # The same resamples for every condition, so that changes are paired.
         paired = bootstrap_counts(len(split), resamples or protocol.resamples, RESAMPLE_SEED, drawn)
         columns = {
             task.name: [stored.labels.index(label) for label in task.labels_among(stored.labels, stored.groups)]
@@ -295,6 +289,7 @@ class Scorer:
     def _estimates(self, task: str, outputs: Float) -> dict[str, Estimate]:
         """Scores with intervals made as those of a result."""
         columns, regression = self.columns[task], self.kinds[task] == "regression"
+        # Once, here at the door: the estimates below take pairs as given.
         true, prob = checked_pair(self.targets[:, columns], outputs[:, columns], binary=not regression)
         if regression:
             return {MAE: _estimate(estimates.errors(true, prob, self.units, self.confidence)[1])}

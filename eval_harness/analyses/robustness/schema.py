@@ -88,6 +88,7 @@ def condition_rows(result: RobustnessResult, task: str) -> list[dict[str, object
             "strength": condition.strength,
             "unit": condition.unit,
         }
+        # Skipped conditions stay in the table: left out, they would look as if nobody had tried.
         if condition.status == "skipped":
             rows.append(row | {metric: f"skipped: {condition.reason}", "change": "-", "significant": "-"})
             continue

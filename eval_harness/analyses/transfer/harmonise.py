@@ -85,6 +85,8 @@ def concepts() -> dict[str, str]:
     for table in tables():
         if table.startswith("snomed_"):
             for row in read_codes(table):
+                # The first table that names a code decides its words, so that a concept is called the same in every
+                # report.
                 by_code.setdefault(row["code"], row["meaning"] or row["name"])
     for row in read_codes("harmonised_labels"):
         by_code.setdefault(row["code"], row["concept"])
@@ -110,6 +112,7 @@ def coded_labels(dataset: str) -> tuple[Coded, ...]:
     rows = [(r["label"], r["code"], r["source"]) for r in read_codes("harmonised_labels") if r["dataset"] == dataset]
     if dataset in CHALLENGE:
         official = [(row["name"], row["code"], "challenge2021") for row in read_codes(CHALLENGE[dataset])]
+        # What was taken away may come back under another code: the tables of labels are added after it.
         taken = {(label, code) for label, (code, _) in withheld(dataset).items()}
         rows = [row for row in official if row[:2] not in taken] + rows
     coded = []
@@ -128,6 +131,7 @@ def map_labels(
 ) -> LabelMap:
     """Link the labels of two datasets by the tables."""
     for dataset in (source, target):
+        # Without any code nothing could be linked, which would look like two datasets without common labels.
         if not coded_labels(dataset):
             datasets = ", ".join(sorted({*CHALLENGE, *(row["dataset"] for row in read_codes("harmonised_labels"))}))
             raise InputError(
@@ -144,7 +148,7 @@ def map_labels(
             code=concept,
             source=tuple(dict.fromkeys(coded.label for coded in first[concept])),
             target=tuple(dict.fromkeys(coded.label for coded in second[concept])),
-            origins=tuple(_origin(s, c) for s, found in ((source, first), (target, second)) for c in found[concept]),
+            origins=tuple(_origin(s, c) for s, labels in ((source, first), (target, second)) for c in labels[concept]),
         )
         for concept in first
         if concept in second
@@ -191,11 +195,11 @@ def read_map(path: Path, source_labels: Sequence[str], target_labels: Sequence[s
         Link(
             name=concepts().get(code, f"SNOMED CT {code}"),
             code=code,
-            source=tuple(dict.fromkeys(row["source"] for row in found)),
-            target=tuple(dict.fromkeys(row["target"] for row in found)),
-            origins=tuple(f"{row['source']} = {row['target']}: {code}, {row['origin']}" for row in found),
+            source=tuple(dict.fromkeys(row["source"] for row in rows_of_code)),
+            target=tuple(dict.fromkeys(row["target"] for row in rows_of_code)),
+            origins=tuple(f"{row['source']} = {row['target']}: {code}, {row['origin']}" for row in rows_of_code),
         )
-        for code, found in grouped.items()
+        for code, rows_of_code in grouped.items()
     ]
     reason = "not in the given map"
     return LabelMap(
@@ -213,6 +217,7 @@ def _check_row(path: Path, line: int, row: dict[str, str], source: Sequence[str]
         if row[side] not in labels:
             raise InputError(f"{where}: {side} label {row[side]!r} does not exist; there are {', '.join(labels)}.")
     code = row["code"]
+    # isdigit alone takes digits of other scripts, and superscripts.
     if not (code.isascii() and code.isdigit()):
         raise InputError(f"{where}: code {code!r} is no SNOMED CT code, which is a number.")
     if code not in concepts() and (row.get(OUTSIDE) or "").strip().lower() != "yes":

@@ -13,7 +13,7 @@ from eval_harness.figures.plots import draw_forest, new_figure, write_figure
 from eval_harness.metrics.registry import MACRO_AUROC, metrics
 from eval_harness.results.schema import Estimate
 
-WORDS = (
+INTRODUCTION = (
     "The trained head scored as it is on another dataset, through a map of labels; thresholds are those of the run's "
     "own validation records. A label that means something slightly different in two hospitals looks like a weaker "
     "model; the figure cannot tell the two apart."
@@ -25,7 +25,7 @@ ROW_INCH = 0.3
 def transfer_part(result: TransferResult, tasks: Collection[str] | None) -> list[Html]:
     """Return the chart and tables of every task of a transfer."""
     about = [f"From {result.source} to {result.target}, {result.records:,} records of its split {result.split}. "]
-    parts = [tag("p", WORDS, class_="soft"), tag("p", *about, "Test set: ", state(result.contamination), ".")]
+    parts = [tag("p", INTRODUCTION, class_="soft"), tag("p", *about, "Test set: ", state(result.contamination), ".")]
     for name, task in result.tasks.items():
         if tasks is not None and name not in tasks:
             continue
@@ -55,6 +55,7 @@ def concepts(result: TransferResult, name: str, task: TransferTask) -> Forest:
     heading = f"macro mean over {there.classes} concepts ({here.classes} at home)"
     groups: list[tuple[str, list[Line]]] = [(heading, [Line(away, there, 0), Line(home, here, 1)])]
     for label, own in zip(task.per_label, task.per_label_at_home, strict=True):
+        # Of the other dataset: it is there that few positives make a wide interval.
         positives = "" if label.positives is None else f" ({label.positives:,} positive on {result.target})"
         lines = [Line(away, label.auroc or NONE, 0), Line(home, own.auroc or NONE, 1)]
         groups.append((f"{label.label}{positives}", lines))

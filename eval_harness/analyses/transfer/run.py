@@ -5,38 +5,40 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_scripts.core.extent import RECORDS
 from dataset_scripts.core.labels import label_matrix
 from ecg_hub.catalog import by_model_type
 from ecg_hub.errors import DataError, EcgHubError, InputError, unknown_name
 from eval_harness.analyses.files import continued, write_analysis
-from eval_harness.analyses.trained import Trained, find_one, ids_digest, open_split, open_trained, part_of, stored_runs
+from eval_harness.analyses.trained import (
+    Trained,
+    find_one,
+    head_of_result,
+    ids_digest,
+    open_split,
+    open_trained,
+    stored_runs,
+)
 from eval_harness.analyses.transfer.harmonise import LabelMap, map_labels, prevalence_flag, read_map
 from eval_harness.analyses.transfer.schema import MappedLabel, TransferResult, TransferTask
 from eval_harness.config.options import ReopenOptions
 from eval_harness.data.records import Datasets
+from eval_harness.data.subsets import pick
 from eval_harness.data.windows import Split, evenly_spaced
 from eval_harness.results.contamination import config_train_only, declared, state
 from eval_harness.results.folders import locked_folder
 from eval_harness.results.predictions import Predictions, read_predictions, write_predictions
-from eval_harness.results.runfile import environment
-from eval_harness.results.schema import LabelResult, PredictionsFile, utc_now
+from eval_harness.results.schema import LabelResult, PredictionsFile
 from eval_harness.results.scoring import RESAMPLE_SEED, score_task
 from eval_harness.tasks.registry import datasets as known_datasets
 from eval_harness.tasks.task import Task
-
-if TYPE_CHECKING:
-    pass
-
 
 FOLDER = "transfer"
 Float = NDArray[np.float32]
@@ -108,6 +110,7 @@ def _analyse(trained: Trained, tasks: Sequence[Task], options: TransferOptions, 
     missing = [task for task in classes if task.name not in result.tasks]
     if not missing and result.complete:
         return result
+    # Predictions first, in a file of their own: they cost the time, and scores can be made from them again.
     store = path.with_suffix(".parquet")
     if result.predictions is None:
         predictions = _predicted(trained, target, options.quiet)
@@ -138,7 +141,7 @@ def open_target(trained: Trained, options: TransferOptions) -> Target:
     whole = data.test
     matrix = label_matrix(prepared.splits[options.split], options.column)[whole.rows]
     chosen = evenly_spaced(len(whole), options.records)
-    return Target(data, part_of(whole, chosen), labels, matrix[chosen])
+    return Target(data, pick(whole, chosen), labels, matrix[chosen])
 
 
 def _map(trained: Trained, task: Task, target: Target, options: TransferOptions) -> LabelMap:
@@ -156,6 +159,7 @@ def _map(trained: Trained, task: Task, target: Target, options: TransferOptions)
 
 def _predicted(trained: Trained, target: Target, quiet: bool) -> Predictions:
     """Outputs of the head on the target; targets are unknown (NaN) in terms of its own labels."""
+    # All outputs of the head, mapped or not: another map needs no second pass over the records.
     outputs = trained.predict(target.data, target.split, quiet)
     split = target.split
     return Predictions(
@@ -178,14 +182,9 @@ def _known(values: list[Any]) -> list[Any] | None:
 
 
 def joined(values: Float, names: Sequence[str], groups: Sequence[Sequence[str]]) -> Float:
-    """Columns (records, groups): the largest of each group's columns.
-
-    Args:
-        values: (records, names).
-        names: of the columns.
-        groups: names of the columns of each group.
-    """
+    """The largest of each group's columns, (records, groups), of values (records, names) with the columns' names."""
     column_of = {name: column for column, name in enumerate(names)}
+    # The largest: a concept is there when any of its labels says so.
     return np.stack([values[:, [column_of[name] for name in group]].max(axis=1) for group in groups], axis=1)
 
 
@@ -225,6 +224,7 @@ def _scored(
             regression_targets=(),
         ),
     )
+    # The labels are concepts now; scoring finds them by name among both sets of predictions.
     mapped_task = task.model_copy(update={"labels": names, "targets": None})
     unit: Any = protocol.resample_unit
     try:
@@ -280,15 +280,19 @@ def _as_lists(link: Any) -> dict[str, Any]:
 
 
 def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Mapping[str, LabelMap]) -> TransferResult:
-    settings = trained.found.run.settings
+    settings = trained.result_folder.run.settings
     entry = by_model_type(trained.classifier.config.model_type)
+    # Random weights have seen nothing, whatever the published weights of their architecture have seen.
     untrained = "random" in (settings.model.id.partition(":")[0], settings.model.origin) or settings.mode == "scratch"
     unnamed = settings.model.origin in ("own", "unverified")
+    # What the catalogue says is of its own weights; of others only what the run itself states.
     stated = settings.model.pretraining_corpora if unnamed else declared(trained.classifier.config, entry)
     corpora = [] if untrained else stated
-    links = sorted({(link.code, *link.source, "=", *link.target) for found in maps.values() for link in found.links})
+    links = sorted(
+        {(link.code, *link.source, "=", *link.target) for label_map in maps.values() for link in label_map.links}
+    )
     decides: dict[str, Any] = {
-        "run": trained.found.run.fingerprint,
+        "run": trained.result_folder.run.fingerprint,
         "head": trained.weights_sha256,
         "data": [options.to, target.data.fingerprint, options.column, options.split],
         "records": ids_digest(target.split.record_ids),
@@ -298,11 +302,7 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
     }
     return TransferResult(
         settings=decides,
-        synthetic=bool(target.data.deviations.get("synthetic")),
-        part_of_release=target.data.deviations.get(RECORDS),
-        command=["ecg-eval", *sys.argv[1:]],
-        environment=environment(str(trained.accelerator.device)),
-        created=utc_now(),
+        **head_of_result(target.data, trained.accelerator.device),
         run=trained.run.name,
         model=settings.model,
         mode=settings.mode,

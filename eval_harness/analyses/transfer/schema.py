@@ -100,6 +100,7 @@ def concept_rows(result: TransferResult, task: str) -> list[dict[str, object]]:
             }
         )
     means = {"AUROC": MACRO_AUROC, "sensitivity": "macro_sensitivity", "specificity": "macro_specificity"}
+    # With the columns of the rows above, in their order, also where the mean has nothing to say.
     last: dict[str, object] = dict.fromkeys(rows[0]) | {"concept": "macro mean"}
     last |= {column: interval_text(scored.metrics[metric]) for column, metric in means.items()}
     return [*rows, last | {"at home": interval_text(scored.at_home[MACRO_AUROC])}]

@@ -98,8 +98,10 @@ def _comparisons(runs: list[ResultFolder], args: argparse.Namespace) -> Any:
     for run in runs:
         for task, result in run.results.items():
             if result.status == "done" and (wanted is None or task in wanted):
+                # Two folders of one model, mode and seed are compared as well: the second is called by its folder.
                 name = run.name if run.name not in by_task[task] else f"{run.name} ({run.folder})"
                 by_task[task][name] = run
+    # Tasks that only one run has done are left out in silence where others can be compared.
     shared = {task: group for task, group in by_task.items() if len(group) > 1}
     if not shared:
         there = ", ".join(sorted(by_task)) or "none"

@@ -66,6 +66,7 @@ def _build(args: argparse.Namespace, scratch: Path) -> Site:
     from eval_harness.publish.repository import HubModels
 
     path = args.memory or home() / "leaderboard" / "computed.json"
+    # With the path: --again forgets what was computed, and keeps what it computes for the next build.
     memory = RecomputeCache(path) if args.again else open_recompute_cache(path)
     options: dict[str, Any] = {"published": not args.no_published, "memory": memory, "title": args.title, "told": _told}
     output = args.output.expanduser() if args.output else scratch / "page"

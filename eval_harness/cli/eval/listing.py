@@ -61,6 +61,7 @@ def run_describe(args: argparse.Namespace) -> int:
 
     include = split_commas(args.include)
     alias = args.name.removeprefix("random:").removesuffix("-tiny")
+    # Models first, and by their own listing: `ecg-eval describe` and `ecg-hub info` say the same.
     if alias in _model_names():
         return hub_listing.run_info(argparse.Namespace(name=args.name, json=args.json))
     if args.name == TRIVIAL:

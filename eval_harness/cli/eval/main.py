@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 all rows done, 1 a row failed or was skipped, 2 wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # `ecg-eval --model ...` is `ecg-eval run --model ...`: argparse knows no default for a verb.
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
         arguments.insert(0, "run")
     return start(build_parser(), arguments)

@@ -47,6 +47,7 @@ def register(verbs: Any) -> None:
 
 def run_push(args: argparse.Namespace) -> int:
     """Check, then send."""
+    # Before anything is computed again: a wrong option must not cost minutes.
     if args.model_index and not args.model_repo:
         raise InputError("--model-index goes with --model-repo ORG/MODEL.")
     from ecg_hub.hub.client import HubRepository, check_id
@@ -69,6 +70,7 @@ def run_push(args: argparse.Namespace) -> int:
         request=args.create_pr,
         dry_run=args.dry_run,
     )
+    # After the leaderboard, to whose entries the scores in the model's repository link.
     of_model = _to_model(args, submission, repository, tasks_by_name) if args.model_repo else None
     if args.json:
         print(json.dumps(_content(submission, sent, of_model, args.dry_run), indent=1, ensure_ascii=False))

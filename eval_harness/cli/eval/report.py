@@ -40,7 +40,7 @@ def register(verbs: Any) -> None:
 
 def run_report(args: argparse.Namespace) -> int:
     """Write the page; prints the file, its size and what it shows."""
-    from eval_harness.report.analyses import find_content
+    from eval_harness.report.content import find_content
     from eval_harness.report.page import ReportOptions, write_report
     from eval_harness.tasks.registry import expand
 
@@ -55,6 +55,7 @@ def run_report(args: argparse.Namespace) -> int:
         others={} if args.cache_dir is None else {"cache_dir": args.cache_dir},
     )
     analyses = split_commas(args.analyses)
+    # Analyses may be named without runs, so argparse cannot ask for one of the two.
     if not args.runs and not analyses:
         raise InputError("Nothing was named: give result folders, or --analyses DIR.")
     written = write_report(find_content(args.runs, analyses), args.output.expanduser(), options, quiet=args.json)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.utils.text import print_table
-from eval_harness.cli.common import add_json_flag, split_commas
-from eval_harness.cli.options import add_arguments, read_values
+from eval_harness.cli.common import add_arguments, add_json_flag, read_values, split_commas
 from eval_harness.config.options import ReopenOptions
 
 
@@ -50,6 +49,7 @@ def reopening(args: argparse.Namespace) -> dict[str, Any]:
         "resamples": args.resamples,
         "quiet": args.json,
         "data_root": os.environ.get("ECG_DATA_ROOT", ""),
+        # After the environment, which what was given on the command line overrides.
         **read_values(ReopenOptions, vars(args)),
     }
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eval_harness.cli.common import split_commas
-from eval_harness.cli.options import add_arguments, read_config, read_values
+from eval_harness.cli.common import add_arguments, read_config, read_values, split_commas
 from eval_harness.config.options import HOW, NUMBERS, WHAT, RunOptions, parse_fraction
 from eval_harness.config.protocol import PROTOCOLS, Protocol, protocol
 
@@ -41,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def gather(args: argparse.Namespace) -> dict[str, Any]:
     """Merge the file given by --config with the command line, which wins."""
+    # Nothing has a default in the parser, so what stands here was given, and may win over the file.
     given = {key: value for key, value in vars(args).items() if key not in ("run", "verb", "config")}
     if "config" not in args:
         return given
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     merged = gather(args)
     options = options_from(merged)
     if merged.get("dry_run"):
+        # Imported here, as everywhere in the verbs: the help must start without torch.
         from eval_harness.runner.run import describe_run
 
         print(describe_run(options))

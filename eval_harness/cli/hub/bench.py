@@ -89,6 +89,7 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
 
     names = split_commas([",".join(models()) if name == "all" else name for name in split_commas(given)])
     for name in names:
+        # A wrong name in second place must not be told after minutes of measuring the first.
         if name not in models():
             resolve(name)
     return names

@@ -153,6 +153,7 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
         from ecg_hub.names import home
 
         cache = Path(args.cache_dir).expanduser() if args.cache_dir else home()
+        # The same folder at every call, so that `prepare --mock` continues and `plot --mock` sees its records.
         return mock_root(cache, [dataset.name], records=MOCK_RECORDS) / dataset.name
     given = args.data_dir if args.data_dir is not None else getattr(dataset, "folder", None)
     if given is None:

@@ -237,10 +237,12 @@ def run_push(args: argparse.Namespace) -> int:
     print(f"{dataset.title} is {dataset.access}, {dataset.licence}: {PUBLISHED_PARTS[allowed]}")
     if args.output is None:
         target = home() / "push" / dataset.name
+        # This folder is ours: files of an earlier release must not go along. One that was named is left as it is.
         shutil.rmtree(target, ignore_errors=True)
     else:
         target = Path(args.output).expanduser()
     prepared = None
+    # A card needs no data: it can be published by who has none.
     if allowed != "card":
         from dataset_scripts.load import prepare
 
@@ -259,6 +261,7 @@ def run_push(args: argparse.Namespace) -> int:
 def run_plot(args: argparse.Namespace) -> int:
     """Draw a record and print the name of the file."""
     dataset = get(args.name, args.data_dir)
+    # A record's own name is a path in some archives.
     default = f"{dataset.name}-{args.record.replace('/', '_')}.png"
     target = Path(args.output or default).expanduser()
     if target.suffix.lower() not in PLOT_FORMATS:
@@ -278,6 +281,7 @@ def run_plot(args: argparse.Namespace) -> int:
         )
     except ImportError as error:
         raise InputError(str(error)) from error
+    # matplotlib takes the kind from the ending, which the temporary file does not have, so it is named.
     with atomic_path(target) as temporary:
         figure.savefig(temporary, format=target.suffix.lower().lstrip("."))
     print(target)
@@ -286,6 +290,7 @@ def run_plot(args: argparse.Namespace) -> int:
 
 def heading(dataset: ECGDataset, record: Record) -> list[str]:
     """Return the lines above the paper: who, and the labels of the published target list."""
+    # NaN, as tables write what is missing, is the one number that differs from itself.
     age = None if record.age is None or record.age != record.age else f"{record.age:.3g} years"
     person = ", ".join(part for part in (age, record.sex) if part) or "age and sex unknown"
     patient = f"   patient {record.patient_id}" if record.patient_id else ""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from eval_harness.cli import hub as verbs_folder
 from eval_harness.cli.common import add_verbs, start
 
-ORDER = ("listing", "models", "use", "bench", "pretrain", "data", "repositories", "serve")
+ORDER = ("listing", "models", "bench", "pretrain", "data", "repositories", "serve")
 """Files whose verbs come first in the help."""
 
 EPILOG = """\

@@ -1,13 +1,27 @@
-"""`ecg-hub pull` and `ecg-hub convert`: from the authors' file to a model folder."""
+"""`ecg-hub pull`, `convert`, `predict` and `embed`: from the authors' file to a model folder, and to its outputs."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecg_hub.utils.files import write_text
+
+if TYPE_CHECKING:
+    from ecg_hub.inference.records import RecordInput
 
 
 def register(verbs: Any) -> None:
     """Add the verbs."""
+    _add_conversion(verbs)
+    _add_use(verbs)
+
+
+def _add_conversion(verbs: Any) -> None:
     pull = verbs.add_parser(
         "pull",
         help="fetch the authors' weights and convert them",
@@ -33,6 +47,34 @@ def register(verbs: Any) -> None:
     convert.set_defaults(run=run_convert)
 
 
+def _add_use(verbs: Any) -> None:
+    predict = verbs.add_parser("predict", help="labelled scores of records, by a trained classifier")
+    _common(predict)
+    predict.add_argument("--top-k", type=int, metavar="K", help="only the K best labels of each record")
+    predict.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
+    predict.add_argument("-o", "--output", metavar="FILE", help="write there instead of printing (.json or .csv)")
+    predict.set_defaults(run=run_predict)
+    embed = verbs.add_parser("embed", help="feature vectors of records in one Parquet file")
+    _common(embed)
+    embed.add_argument("-o", "--output", required=True, metavar="FILE.parquet", help="file to write")
+    embed.add_argument("--seed", type=int, default=0, help="of a random: model")
+    embed.set_defaults(run=run_embed)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="folder, short name or hub id")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="WFDB records, or a YAML file that describes an archive"
+    )
+    parser.add_argument("--preset", choices=("benchmark", "native"), help="default: benchmark")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="windows per batch (default: 64)")
+    parser.add_argument("--nan", choices=("raise", "zero"), default="raise", help="missing samples (default: raise)")
+    parser.add_argument(
+        "--missing-leads", choices=("raise", "zero"), default="raise", help="absent leads (default: raise)"
+    )
+
+
 def run_pull(args: argparse.Namespace) -> int:
     """Fetch, convert and print the summary."""
     from ecg_hub.catalog import get
@@ -55,3 +97,87 @@ def run_convert(args: argparse.Namespace) -> int:
     summary = convert(args.alias, args.checkpoint, args.output, overwrite=args.overwrite)
     print("\n".join(summary.lines()))
     return 0
+
+
+def run_predict(args: argparse.Namespace) -> int:
+    """Print or write labelled scores; a record that cannot be used is a row with its reason and exit code 1."""
+    from ecg_hub.inference.predict import predict
+
+    records = gather(args.files)
+    result = predict(
+        args.model,
+        records,
+        preset=args.preset,
+        top_k=args.top_k,
+        batch_size=args.batch_size,
+        device=args.device,
+        nan=args.nan,
+        missing_leads=args.missing_leads,
+    )
+    # The ending of the file wins over --format: nobody wants CSV in a .json.
+    kind = Path(args.output).suffix.lstrip(".") if args.output else args.format
+    if args.output:
+        write_text(Path(args.output), result.to_csv() if kind == "csv" else result.to_json() + "\n")
+    elif kind == "table":
+        from rich.console import Console
+
+        Console().print(result.to_table())
+    else:
+        print(result.to_csv() if kind == "csv" else result.to_json(), end="")
+    return report(result.failures, len(records))
+
+
+def run_embed(args: argparse.Namespace) -> int:
+    """Write feature vectors; a record that cannot be used is a row with its reason and exit code 1."""
+    from ecg_hub.inference.predict import embed
+
+    records = gather(args.files)
+    result = embed(
+        args.model,
+        records,
+        args.output,
+        preset=args.preset,
+        batch_size=args.batch_size,
+        device=args.device,
+        seed=args.seed,
+        nan=args.nan,
+        missing_leads=args.missing_leads,
+    )
+    print(f"{result.output}: {result.rows} records, {result.dim} features each")
+    return report(result.failures, len(records))
+
+
+def gather(files: Sequence[str]) -> list[RecordInput]:
+    """The records that a command line names: those of a described archive in its order, everything else as it is."""
+    from dataset_scripts.catalog import is_path
+    from dataset_scripts.custom import record_readers
+    from ecg_hub.inference.records import RecordSource
+
+    records: list[RecordInput] = []
+    for file in files:
+        if is_path(file):
+            records += [RecordSource(name, partial(_millivolt, read)) for name, read in record_readers(file)]
+        else:
+            records.append(file)
+    return records
+
+
+def _millivolt(read: Callable[[], Any]) -> tuple[Any, int, list[str]]:
+    """The leads of a record that hold a sample, in millivolts."""
+    from ecg_hub.input.samples import MISSING, to_millivolt
+    from ecg_hub.leads import LEADS
+
+    signal = read()
+    values = to_millivolt(signal.samples, signal.gain_uv, signal.baseline).T
+    # Leads without any sample are absent, which --missing-leads decides; gaps are decided by --nan.
+    there = [row for row in range(len(LEADS)) if (signal.samples[:, row] != MISSING).any()]
+    return values[there], signal.sampling_rate, [LEADS[row] for row in there]
+
+
+def report(failures: Sequence[tuple[str, str]], records: int) -> int:
+    """Name the records that could not be used on standard error; the exit code."""
+    for record, reason in failures:
+        print(f"failed: {record}: {reason}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} of {records} records failed", file=sys.stderr)
+    return int(bool(failures))

@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from eval_harness.cli.common import add_old_name, split_commas
-from eval_harness.cli.options import add_arguments, read_values
+from eval_harness.cli.common import add_arguments, add_old_name, read_values, split_commas
 from eval_harness.pretrain.config import PretrainConfig
 
 DESCRIPTION = """\
@@ -96,6 +95,7 @@ def _watch(group: Any) -> None:
 def run_pretrain(args: argparse.Namespace) -> int:
     """Train; prints where the model is."""
     config = PretrainConfig(**read_values(PretrainConfig, vars(args)))
+    # Everything that can be wrong on the command line is found before torch is imported, which takes seconds.
     settings = parse_settings(args.set or ())
     if args.init is None:
         from eval_harness.pretrain.config import architecture
@@ -170,6 +170,7 @@ def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
     accuracy = ", ".join(f"{value:.3f} at {ahead} tokens" for ahead, value in last["accuracy"].items())
     print(f"{last['step']} steps: loss {last['loss']:.3f}, accuracy {accuracy}")
     probes = [row for row in log if row.get("probe", {}).get("point") is not None]
+    # The first and the last: whether the encoder became better is what the probe is for.
     for row in probes[:1] + probes[1:][-1:]:
         probe = row["probe"]
         print(

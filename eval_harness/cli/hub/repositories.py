@@ -86,6 +86,7 @@ def run_push(args: argparse.Namespace) -> int:
     from ecg_hub.names import endpoint
 
     plan = Plan(args.repo, args.revision, args.create_pr, args.private, args.tag, args.message)
+    # Loaded and run before anything is sent, also in a dry run: a folder that does not load helps nobody.
     with packed(args.name, internal=args.internal) as package:
         print("\n".join(package.lines()), flush=True)
         if args.dry_run:
@@ -110,6 +111,7 @@ def run_import(args: argparse.Namespace) -> int:
     from ecg_hub.names import endpoint
 
     folder = args.folder.expanduser()
+    # All files before the first upload: a damaged disk is found while nothing has been sent.
     chosen = check_mirror(folder, tuple(args.only or ()))
     check_terms(folder, chosen, internal=args.internal)
     for repo, one in targets(chosen, args.namespace).items():

@@ -61,6 +61,7 @@ def run_serve(args: argparse.Namespace) -> int:
     if args.check or args.collect:
         with open_hub(root, options) as hub:
             return _check(hub) if args.check else _collect(hub)
+    # The socket would raise OverflowError, which says nothing of the option.
     if not 0 <= args.port < 65536:
         raise InputError(f"--port takes 0 to 65535, not {args.port}.")
     with log_to_standard_error():
@@ -127,7 +128,9 @@ def _collect(hub: Any) -> int:
     from ecg_hub.errors import DataError
     from ecg_hub.server.serve import audit, collect
 
+    # Without reading content: the references alone decide what may go.
     if problems := audit(hub, content=False).problems:
+        # What refers to a damaged revision cannot be known, and removing is for good.
         raise DataError("Nothing was removed, since the hub is not whole:\n  " + "\n  ".join(problems))
     count, size = collect(hub)
     print(f"removed {count:,} files, {size:,} bytes")

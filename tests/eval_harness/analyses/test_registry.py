@@ -13,7 +13,7 @@ import pytest
 import eval_harness.analyses
 from eval_harness.analyses.files import Analysis, write_analysis
 from eval_harness.analyses.registry import kind_of, kinds
-from eval_harness.report.analyses import find_content
+from eval_harness.report.content import find_content
 from eval_harness.report.page import ReportOptions, write_report
 from tests.conftest import ROOT
 

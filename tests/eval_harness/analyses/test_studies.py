@@ -18,7 +18,7 @@ from eval_harness.analyses.label_efficiency.report import write_plot
 from eval_harness.analyses.label_efficiency.run import Study, summary
 from eval_harness.analyses.label_efficiency.schema import EfficiencyResult, point_rows
 from eval_harness.analyses.studies import METRICS, TOO_NARROW, RunScore, SeedAverage, error_weights, joint, reasons
-from eval_harness.report.analyses import Found, analysis_part
+from eval_harness.report.content import FoundAnalysis, analysis_part
 from tests.eval_harness.conftest import RunOptions
 from tests.support.analyses import ablation, efficiency
 
@@ -136,7 +136,7 @@ def test_a_curve_of_too_few_runs_has_points_without_intervals_and_says_why(
     assert any(words in reason for reason in reasons(found))
     assert ("[" in point_rows(found)[0]["macro AUROC"]) == (count > 1)
     result = EfficiencyResult.model_validate(found)
-    assert words in str(analysis_part(Found(tmp_path, result), "x", None)), "the report says it too"
+    assert words in str(analysis_part(FoundAnalysis(tmp_path, result), "x", None)), "the report says it too"
     write_plot(result, tmp_path / "plot.png")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ecg_hub.errors import InputError
-from eval_harness.cli.options import add_arguments, read_config, read_values
+from eval_harness.cli.common import add_arguments, read_config, read_values
 from eval_harness.config.fields import Kind, kind_of, option, options_of, wrong_choice
 
 

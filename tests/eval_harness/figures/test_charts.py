@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from eval_harness.analyses.studies import told_apart
+from eval_harness.analyses.studies import distinct_names
 from eval_harness.figures.charts import LEFT, TRACE_TOP, Chart, Forest, Line, Trace, forest, names_legend, trace_chart
 from eval_harness.figures.svg import NamedAxis, axis, log_axis
 from eval_harness.results.schema import Estimate
@@ -42,7 +42,7 @@ def test_a_band_a_given_path_and_a_level() -> None:
 
 def test_undefined_points_are_left_out_and_open_marks_are_open() -> None:
     points = [(0.0, Estimate(point=None)), (1.0, Estimate(point=0.5)), (2.0, Estimate(point=0.6))]
-    found = drawn(Trace("a", 0, points, open_=frozenset({2.0}), words=("first", "second", "third")))
+    found = drawn(Trace("a", 0, points, open_=frozenset({2.0}), point_names=("first", "second", "third")))
     assert found.count("<circle") == 2
     assert re.findall(r'class="mark s0( open)?"', found) == ["", " open"]
     assert "first" not in found
@@ -78,10 +78,10 @@ def test_a_forest_of_aurocs_does_not_go_beyond_1() -> None:
 
 
 def test_models_of_one_name_are_told_apart() -> None:
-    assert told_apart(["/x/a/model", "/x/b/model", "ecg-cpc"]) == {
+    assert distinct_names(["/x/a/model", "/x/b/model", "ecg-cpc"]) == {
         "/x/a/model": "a/model",
         "/x/b/model": "b/model",
         "ecg-cpc": "ecg-cpc",
     }
-    assert told_apart(["/x/one", "random:two"]) == {"/x/one": "one", "random:two": "random:two"}
-    assert told_apart([]) == {}
+    assert distinct_names(["/x/one", "random:two"]) == {"/x/one": "one", "random:two": "random:two"}
+    assert distinct_names([]) == {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eval_harness.leaderboard.site import build
-from eval_harness.report.analyses import find_content
+from eval_harness.report.content import find_content
 from eval_harness.report.page import ReportOptions, write_report
 from eval_harness.tasks.registry import get_task
 from tests.support import chromium

@@ -12,7 +12,7 @@ import pytest
 from ecg_hub.errors import InputError
 from eval_harness.analyses.files import write_analysis
 from eval_harness.cli.eval.main import main
-from eval_harness.report.analyses import find_content
+from eval_harness.report.content import find_content
 from eval_harness.report.page import ReportOptions, write_report
 from eval_harness.tasks.registry import get_task
 from tests.eval_harness.report.test_report import HOSTILE, Page

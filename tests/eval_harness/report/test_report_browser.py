@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from eval_harness.report.analyses import find_content
+from eval_harness.report.content import find_content
 from eval_harness.report.page import ReportOptions, write_report
 from eval_harness.results.folders import find_runs
 from eval_harness.tasks.registry import get_task

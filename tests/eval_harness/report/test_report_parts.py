@@ -184,7 +184,7 @@ def test_examples_are_the_strongest_false_alarm_and_miss_of_the_worst_label(tmp_
     assert examples[0].record_id == test.record_id[negatives[np.argmax(test.y_prob[negatives, column])]]
     assert worst not in examples[0].true_labels
     assert worst in examples[1].true_labels
-    assert "not labelled so" in examples[0].words
+    assert "not labelled so" in examples[0].sentence
     assert choose(shown, shown.scored[0], 0) == []
     assert len(choose(shown, shown.scored[0], 1000)) == 40  # every test record once, then an end
 
@@ -194,11 +194,11 @@ def test_examples_of_values_are_the_largest_errors_in_clinical_units(tmp_path: P
     shown = content(write_folder(tmp_path, task, found), found, task)
     examples = choose(shown, shown.scored[0], 4)
     assert {example.label for example in examples} == {"age", "height"}
-    of_age = next(e for e in examples if e.label == "age" and "too high" in e.words)
+    of_age = next(e for e in examples if e.label == "age" and "too high" in e.sentence)
     test = found.part("test")
     error = test.y_prob[:, 0] - test.y_true[:, 0]
     assert of_age.record_id == test.record_id[int(np.argmax(error))]
-    assert f"{17 * error.max():.3g} years" in of_age.words
+    assert f"{17 * error.max():.3g} years" in of_age.sentence
 
 
 def test_of_values_the_smallest_error_is_best(tmp_path: Path) -> None:

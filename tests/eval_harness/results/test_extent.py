@@ -19,7 +19,7 @@ from eval_harness.analyses.studies import part_of_release
 from eval_harness.config.options import RunOptions
 from eval_harness.publish.checks import check_run
 from eval_harness.publish.push import prepare
-from eval_harness.report.analyses import find_content
+from eval_harness.report.content import find_content
 from eval_harness.report.page import ReportOptions, write_report
 from eval_harness.results.extent import deviations_of, extent_of, partial_words
 from eval_harness.results.folders import read_found

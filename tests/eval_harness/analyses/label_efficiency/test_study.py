@@ -18,7 +18,7 @@ from eval_harness.analyses.studies import METRICS, RunScore, SeedAverage, fracti
 from eval_harness.cli.eval.ablation import ablation_of
 from eval_harness.cli.eval.label_efficiency import study_of
 from eval_harness.cli.eval.main import build_parser, main
-from eval_harness.report.analyses import find_content
+from eval_harness.report.content import find_content
 from eval_harness.results.schema import read_result
 from eval_harness.tasks.registry import get_task, validate
 from eval_harness.tasks.task import read_task

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from ecg_hub.errors import InputError
-from eval_harness.analyses.label_efficiency.curve import ALPHAS, Curve, fit, ratio
+from eval_harness.analyses.label_efficiency.schema import ALPHAS, Curve, fit, ratio
 from eval_harness.stats.resampled import interval
 
 SIZES = np.array([50, 100, 200, 400, 800, 1600, 3200, 6400.0])
