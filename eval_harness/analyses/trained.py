@@ -5,7 +5,6 @@ Opening datasets, splits and devices outside of a training run.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,24 +80,6 @@ def open_split(
         fingerprint=prepared.fingerprint, dataset=dataset, deviations=dict(prepared.deviations),
     )  # fmt: skip
     return data, prepared
-
-
-def part_of(split: Split, positions: Any) -> Split:
-    """Return some records of a split, by position."""
-    chosen = np.asarray(positions, dtype=np.int64)
-
-    def pick(values: list[Any]) -> list[Any]:
-        return [values[int(k)] for k in chosen]
-
-    return dataclasses.replace(
-        split,
-        rows=split.rows[chosen],
-        record_ids=pick(split.record_ids),
-        patient_ids=pick(split.patient_ids),
-        ages=pick(split.ages),
-        sexes=pick(split.sexes),
-        targets=split.targets[chosen],
-    )
 
 
 def ids_digest(ids: Sequence[str]) -> str:

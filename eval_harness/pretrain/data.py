@@ -271,12 +271,7 @@ class DataOptions:
 
 
 def window_extractor(model: Any, seconds: float) -> Any:
-    """What prepares windows: the preset `native` of the architecture, with windows of another length where asked for.
-
-    Args:
-        model: configuration of the model.
-        seconds: length of a window.
-    """
+    """What prepares windows: the preset `native` of the model's architecture, with windows of `seconds`."""
     from ecg_hub import ECGFeatureExtractor
     from ecg_hub.catalog import by_model_type
 

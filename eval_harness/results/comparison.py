@@ -157,11 +157,8 @@ def compare_models(
 def repeated_patients(patients: Sequence[str | None] | None, records: Sequence[str]) -> NDArray[Any] | None:
     """Return the patient of every record, to be drawn in place of the records; None where no patient has two of them.
 
-    Everything that decides on a difference resamples by this. A record whose patient is not known is one of its own.
-
-    Args:
-        patients: (records,), None or "" where not known; None when the dataset names none.
-        records: (records,) their names.
+    Everything that decides on a difference resamples by this. A record whose patient is not known (None or "") is one
+    of its own.
     """
     named = [patient for patient in patients or () if patient]
     if patients is None or len(set(named)) == len(named):
@@ -227,11 +224,9 @@ def p_value(point: float, replicates: NDArray[np.float64]) -> float:
     pairs of eight models no data could bring the adjusted value below 0.05. The normal one has no such floor, and
     two equal models differ by it in 5 % of trials, also where a label has only ten positives (docs/statistics.md).
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13.
+    `replicates` are differences (resamples,), two defined or more; undefined ones are left out.
 
-    Args:
-        point: the difference on all records.
-        replicates: (resamples,) differences, two defined or more; undefined ones are left out.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13.
     """
     values = replicates[~np.isnan(replicates)]
     if point == 0 or values.size < 2:
@@ -278,9 +273,7 @@ def _standings(
 def _tie_groups(ranked: Sequence[str], differ: AbstractSet[tuple[str, str]]) -> list[tuple[int, list[str]]]:
     """Ranks and tie groups as the paper reads them: the best of what is left, and all that do not differ from it.
 
-    Args:
-        ranked: models, best first.
-        differ: pairs (better, worse) that differ.
+    `ranked` is best first, `differ` holds pairs (better, worse).
     """
     groups: list[tuple[int, list[str]]] = []
     left = list(ranked)

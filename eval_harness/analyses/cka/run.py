@@ -36,7 +36,7 @@ from ecg_hub.utils.files import write_error, write_text
 from eval_harness.analyses.cka.cka import FEWEST, Hsic, hsic, similarity
 from eval_harness.analyses.cka.schema import CKA_FILE, CkaResult, DataUsed, EncoderInfo, Pair, StageInfo
 from eval_harness.analyses.files import continued, read_analysis, write_analysis
-from eval_harness.analyses.trained import data_options, ids_digest, open_split, part_of
+from eval_harness.analyses.trained import data_options, ids_digest, open_split
 from eval_harness.data.records import Datasets
 from eval_harness.data.windows import RunData, Windows, consecutive_windows, mean_by_record
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice
@@ -269,7 +269,7 @@ def _blocks(
     """Yield the first record and the features of each block of records: means over tokens, then over windows."""
     windows = Windows(data, loaded.extractor, options.num_workers)
     for first in range(done, len(data.test), BLOCK):
-        part = part_of(data.test, range(first, min(first + BLOCK, len(data.test))))
+        part = data.test.select(range(first, min(first + BLOCK, len(data.test))))
         positions, _ = consecutive_windows(part, windows.length)
         parts: dict[str, list[NDArray[np.float32]]] = {}
         loader, _ = windows.eval_batches(part, options.batch_size)

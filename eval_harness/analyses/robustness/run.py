@@ -26,7 +26,6 @@ from eval_harness.analyses.trained import (
     ids_digest,
     open_its_data,
     open_trained,
-    part_of,
     stored_runs,
 )
 from eval_harness.config.options import ReopenOptions
@@ -140,7 +139,7 @@ def _analyse(
 ) -> RobustnessResult:
     """The result of one training run, saved after every condition."""
     data = open_its_data(trained)
-    split = part_of(data.test, evenly_spaced(len(data.test), options.records))
+    split = data.test.select(evenly_spaced(len(data.test), options.records))
     scorer = Scorer.of(trained, split, options.resamples)
     result = continued(path, _empty(trained, data, split, options, scorer), options.overwrite)
     there = {(c.corruption, c.strength) for c in result.conditions}

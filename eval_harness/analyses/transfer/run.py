@@ -19,7 +19,7 @@ from dataset_scripts.core.labels import label_matrix
 from ecg_hub.catalog import by_model_type
 from ecg_hub.errors import DataError, EcgHubError, InputError, unknown_name
 from eval_harness.analyses.files import continued, write_analysis
-from eval_harness.analyses.trained import Trained, find_one, ids_digest, open_split, open_trained, part_of, stored_runs
+from eval_harness.analyses.trained import Trained, find_one, ids_digest, open_split, open_trained, stored_runs
 from eval_harness.analyses.transfer.harmonise import LabelMap, map_labels, prevalence_flag, read_map
 from eval_harness.analyses.transfer.schema import MappedLabel, TransferResult, TransferTask
 from eval_harness.config.options import ReopenOptions
@@ -138,7 +138,7 @@ def open_target(trained: Trained, options: TransferOptions) -> Target:
     whole = data.test
     matrix = label_matrix(prepared.splits[options.split], options.column)[whole.rows]
     chosen = evenly_spaced(len(whole), options.records)
-    return Target(data, part_of(whole, chosen), labels, matrix[chosen])
+    return Target(data, whole.select(chosen), labels, matrix[chosen])
 
 
 def _map(trained: Trained, task: Task, target: Target, options: TransferOptions) -> LabelMap:
