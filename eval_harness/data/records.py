@@ -69,13 +69,7 @@ def data_root(options: RunOptions, name: str) -> Path:
 
 
 def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
-    """The records and targets of one training run.
-
-    Args:
-        run: what is trained.
-        datasets: the prepared datasets.
-        seconds: window length of the model; shorter records are left out.
-    """
+    """The records and targets of one training run; records shorter than a window of `seconds` are left out."""
     from dataset_scripts.reader import SignalReader
 
     options, prepared = datasets.options, datasets.open(run.dataset)

@@ -37,9 +37,10 @@ def subset_of(data: RunData, subset: TrainSubset) -> RunData:
         for split in (data.train, data.validation, data.test)
     )
     whole = len(train)
-    train = pick(train, chosen_rows(train, data.labels, subset))
+    # Sorted: rows of a split ascend, and the order of the draw decides nothing after it.
+    train = train.select(np.sort(chosen_rows(train, data.labels, subset)))
     if subset.validation:
-        validation = pick(validation, chosen_rows(validation, data.labels, subset))
+        validation = validation.select(np.sort(chosen_rows(validation, data.labels, subset)))
     for split in (train, validation, test):
         if not len(split):
             raise DataError(
@@ -56,26 +57,7 @@ def subset_of(data: RunData, subset: TrainSubset) -> RunData:
 
 def labelled(split: Split) -> Split:
     """The records of a split that have a label."""
-    return pick(split, np.flatnonzero((split.targets == 1).any(axis=1)))
-
-
-def pick(split: Split, positions: NDArray[Any]) -> Split:
-    """Some records of a split, in the order of the split."""
-    # Ascending, as `Split` promises, whatever order they were chosen in.
-    rows = np.sort(np.asarray(positions, dtype=np.int64))
-
-    def of(values: Sequence[Any]) -> list[Any]:
-        return [values[int(row)] for row in rows]
-
-    return dataclasses.replace(
-        split,
-        rows=split.rows[rows],
-        record_ids=of(split.record_ids),
-        patient_ids=of(split.patient_ids),
-        ages=of(split.ages),
-        sexes=of(split.sexes),
-        targets=split.targets[rows],
-    )
+    return split.select(np.flatnonzero((split.targets == 1).any(axis=1)))
 
 
 def chosen_rows(split: Split, labels: Sequence[str], subset: TrainSubset) -> NDArray[np.int64]:

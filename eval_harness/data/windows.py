@@ -7,7 +7,7 @@ random window per record and epoch; validation and test use consecutive windows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,6 +59,23 @@ class Split:
     def __len__(self) -> int:
         """Number of records."""
         return len(self.rows)
+
+    def select(self, positions: Index | range) -> Split:
+        """The records at some positions, in that order."""
+        chosen = np.asarray(positions, dtype=np.int64)
+
+        def pick(values: list[Any]) -> list[Any]:
+            return [values[int(position)] for position in chosen]
+
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            record_ids=pick(self.record_ids),
+            patient_ids=pick(self.patient_ids),
+            ages=pick(self.ages),
+            sexes=pick(self.sexes),
+            targets=self.targets[chosen],
+        )
 
 
 @dataclass(frozen=True)
@@ -284,15 +301,9 @@ def evenly_spaced(count: int, limit: int | None) -> Index:
 def make_split(
     name: str, reader: Reader, table: dict[str, list[Any]], targets: Float, length: int, limit: int | None
 ) -> Split:
-    """Select the records of a split: long enough for a window, at most `limit`.
+    """Select the records of a split that hold a window of `length` samples at the source rate, at most `limit`.
 
-    Args:
-        name: train, validation or test.
-        reader: gives the signals.
-        table: columns record_id, patient_id, age and sex.
-        targets: (records, outputs).
-        length: window length in samples at the source rate.
-        limit: at most this many records.
+    `table` has the columns record_id, patient_id, age and sex; `targets` is (records, outputs).
     """
     lengths = np.asarray(reader.lengths)
     long_enough = np.flatnonzero(lengths >= length)

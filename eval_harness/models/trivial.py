@@ -81,14 +81,7 @@ def features(split: Split, rate: float, quiet: bool = False) -> Float:
 
 
 def record_features(signal: NDArray[np.float32], rate: float, age: float | None, sex: str | None) -> Float:
-    """The features of one record.
-
-    Args:
-        signal: (samples, 12) in mV, NaN where missing.
-        rate: Hz.
-        age: years, or None.
-        sex: "female", "male" or None.
-    """
+    """The features of one record (samples, 12) in mV, NaN where missing; rate in Hz, age in years."""
     clean = np.nan_to_num(signal, nan=0.0)
     # Not the extremes: one spike of an electrode would be the amplitude of the lead.
     low, high = np.percentile(clean, (1, 99), axis=0)
@@ -100,11 +93,8 @@ def record_features(signal: NDArray[np.float32], rate: float, age: float | None,
 def heart_rate(signal: NDArray[np.float32], rate: float) -> tuple[float, float]:
     """Beats per minute and the irregularity of the beats (deviation over mean of the intervals); NaN under 3 beats.
 
-    Beats are peaks of the summed slope of all leads, at least 0.25 s apart and a third as high as the highest ones.
-
-    Args:
-        signal: (samples, 12) in mV.
-        rate: Hz.
+    Beats are peaks of the summed slope of all leads of a signal (samples, 12) in mV, at least 0.25 s apart and a third
+    as high as the highest ones.
     """
     # Over all leads, because a beat may be flat in any one of them.
     slope = np.abs(np.diff(signal, axis=0)).sum(axis=1)

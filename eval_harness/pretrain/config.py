@@ -105,10 +105,12 @@ class PretrainConfig:
         """Optimiser steps of the run; the last partial batch of an epoch is dropped, as published."""
         if self.steps is not None:
             return self.steps
+        # 200 is no default of the field: with `steps` given it would be one epoch count too many.
         return max(1, int((200 if self.epochs is None else self.epochs) * (records // self.batch_size)))
 
     def rate(self, step: int, total: int) -> float:
         """The learning rate of a step."""
+        # From 1 on: a rate of 0 would waste the first step.
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.schedule == "constant":
             return self.learning_rate * warm
@@ -118,6 +120,7 @@ class PretrainConfig:
     def decisive(self, total: int) -> dict[str, Any]:
         """Values that decide the weights after `total` steps; the end counts where the rate falls towards it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]}
+        # A constant rate leaves the end open: the same run may be continued to a later one.
         return {**values, "steps": total} if self.schedule == "cosine" else values
 
     def changes(self) -> dict[str, Any]:

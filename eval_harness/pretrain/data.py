@@ -102,6 +102,7 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
     if listed.is_file():
         manifest = parse_manifest(listed.read_text(encoding="utf-8"), str(listed))
         for entry in manifest.files:
+            # Sizes tell a copy that was cut off without opening a file; pages carry checksums of their own.
             _check_size(str(folder / entry.file), local_size(folder / entry.file), entry.size)
         return _listed(manifest, str(folder), all_records)
     parquet = sorted(folder.rglob("*.parquet"))
@@ -113,6 +114,7 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
     paths = _of_split([str(path) for path in parquet or arrow], all_records)
     files, named = _index_all(paths, None)
     _require_split(str(folder), paths, named, all_records)
+    # Relative: a folder that was moved holds the same data.
     content = [[Path(f.path).relative_to(folder).as_posix(), Path(f.path).stat().st_size, f.groups] for f in files]
     return _source(folder.resolve().name, content_fingerprint(content), files, all_records, None)
 
@@ -131,6 +133,7 @@ def open_hub(name: str, *, all_records: bool = False, filesystem: Any = None) ->
         raise InputError(
             f"The hub at {hub.endpoint} has no dataset {repo!r} for you: {first} Run `hf auth login` if it is private."
         ) from error
+    # The commit of this moment: a repository that changes under a run would change its order.
     root = f"datasets/{repo}@{info.sha}"
     names = [file.rfilename for file in info.siblings or []]
     if MANIFEST_FILE in names:
@@ -192,6 +195,7 @@ def _require_split(where: str, paths: Iterable[str], named: bool, all_records: b
 
 def _index_all(paths: list[str], filesystem: Any) -> tuple[list[ShardFile], bool]:
     """Read what files say of their row groups, several at once; also tells whether all have a column `split`."""
+    # Footers over a network: waiting for them one after the other would be most of the start.
     with ThreadPoolExecutor(_READERS) as pool:
         indexed = list(pool.map(lambda path: _index(path, filesystem), paths))
     return [file for file, _ in indexed], all("split" in schema.names for _, schema in indexed)
@@ -267,12 +271,7 @@ class DataOptions:
 
 
 def window_extractor(model: Any, seconds: float) -> Any:
-    """What prepares windows: the preset `native` of the architecture, with windows of another length where asked for.
-
-    Args:
-        model: configuration of the model.
-        seconds: length of a window.
-    """
+    """What prepares windows: the preset `native` of the model's architecture, with windows of `seconds`."""
     from ecg_hub import ECGFeatureExtractor
     from ecg_hub.catalog import by_model_type
 

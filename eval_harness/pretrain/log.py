@@ -46,6 +46,7 @@ class TrainingLog:
             if self._file is None:
                 self._file = self.path.open("a", encoding="utf-8")
             self._file.write(f"{json.dumps(dict(row))}\n")
+            # To the system after every line, so that the log can be watched; to the disk only at checkpoints (`sync`).
             self._file.flush()
         except OSError as error:
             raise write_error(self.path, error) from error
@@ -74,6 +75,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except ValueError:
+            # A kill can break the last line only: whatever stands behind a broken one is not trusted.
             break
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             break
@@ -106,7 +108,9 @@ def tracked(accelerator: Any, names: tuple[str, ...], settings: Mapping[str, Any
         yield
         return
     flat = {
-        name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in settings.items()
+        # TensorBoard takes numbers, texts and truth values alone as settings.
+        name: value if isinstance(value, int | float | str | bool) else str(value)
+        for name, value in settings.items()
     }
     accelerator.init_trackers(PROJECT, config=flat)
     try:

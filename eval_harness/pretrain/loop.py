@@ -136,6 +136,7 @@ class Pretrainer:
     def run(self) -> None:
         """Train to the last step."""
         self.random = LaneRandom(self.config.seed)
+        # Before the model is wrapped for several processes, which holds the modules that it has then.
         install_dropout(self.model, self.random)
         if self.config.batch_norm == "sync":
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
@@ -178,6 +179,7 @@ class Pretrainer:
 
         main = self.accelerator.is_main_process
         newest = self.checkpoints.latest() if main else None
+        # The first process checks digests and puts damaged folders aside; two at once would trip over each other.
         (path,) = broadcast_object_list([None if newest is None else str(newest)])
         done = 0
         if path is not None:
@@ -190,7 +192,9 @@ class Pretrainer:
             done = restore(Path(path), self.model, load)
             self.report(f"continues after step {done} of {self.total}")
         if main:
+            # Steps after the checkpoint are done again and would stand in the log twice.
             self.log.cut(done)
+        # A kill may have come between a checkpoint and what follows it: publishing and the probe are made up for.
         self.at_step(done, None if newest is None else newest)
         return done
 
@@ -223,14 +227,18 @@ class Pretrainer:
         pieces = list(self._pieces(batch))
         losses, hits = [], []
         for k, (values, lanes) in enumerate(pieces):
+            # Before the forward pass, in which dropout asks for its masks.
             self.random.move(batch.step, lanes, batch.per_lane)
             last = k == len(pieces) - 1
             with nullcontext() if last else accelerator.no_sync(wrapped):
                 output = wrapped(values, sampled_negative_indices=self._negatives(values))
                 accelerator.backward(output.loss / len(pieces))
+            # Per sequence, so that a loss that is not finite can be traced to its records.
             losses.append(output.sequence_loss.detach().float())
             hits.append(output.accuracy.float())
+        # Here the loss is looked at, in all processes, before any of them changes its weights.
         loss, accuracy = self._everywhere(torch.cat(losses), torch.cat(hits), batch)
+        # fp16 scales the loss against underflow: the norm is meant of the gradients themselves.
         accelerator.unscale_gradients()
         norm = self._gradient_norm()
         optimizer.step()
@@ -240,6 +248,7 @@ class Pretrainer:
             "loss": loss,
             "accuracy": {str(ahead): value for ahead, value in zip(steps, accuracy, strict=True)},
             "learning_rate": rate,
+            # With fp16 a step of infinite gradients is skipped by the scaler; JSON has no infinity.
             "grad_norm": norm if math.isfinite(norm) else None,
         }
 
@@ -271,6 +280,7 @@ class Pretrainer:
         samples = [not np.isfinite(values).all() for values in batch.input_values]
         bad = [not bool(torch.isfinite(values).all()) for values in losses]
         mine = list(zip(batch.record_ids, samples, bad, strict=True))
+        # Every process knows only its own part of the batch, and all of them end with the same message.
         everywhere = gather_object(mine)
         named, why = (
             [record for record, with_nan, _ in everywhere if with_nan],
@@ -288,6 +298,7 @@ class Pretrainer:
     def _gradient_norm(self) -> float:
         """The norm of all gradients together, before they are clipped."""
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        # The norm is logged whether or not it clips; clip_grad_norm_ would compute it a second time.
         norm = nn.utils.get_total_norm(gradients)
         if self.config.grad_clip is not None:
             nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.grad_clip, norm)
@@ -310,6 +321,7 @@ class Pretrainer:
         """Write a checkpoint in the main process, after the log that belongs to it."""
         path = None
         if self.accelerator.is_main_process:
+            # First the log: a run that continues cuts it to the checkpoint and cannot make up lines that were lost.
             self.log.sync()
             content = {"optimizer": optimizer.state_dict()}
             if self.accelerator.scaler is not None:

@@ -73,12 +73,14 @@ def divide(counts: Index, lanes: int) -> list[Pieces]:
     total = int(ends[-1]) if len(ends) else 0
     if total < lanes:
         raise InputError(f"{total} records cannot be divided among {lanes} lanes: add --data, or choose fewer lanes.")
+    # In whole numbers, so that lanes differ by one record at most and leave none out.
     bounds = [total * lane // lanes for lane in range(lanes + 1)]
     return [_between(counts, ends, low, high) for low, high in itertools.pairwise(bounds)]
 
 
 def _between(counts: Index, ends: Index, low: int, high: int) -> Pieces:
     """The pieces that hold records `low` to `high` of the line."""
+    # A unit that a bound cuts is read by both lanes, each its rows of it.
     units = np.arange(np.searchsorted(ends, low, "right"), np.searchsorted(ends, high, "left") + 1)
     begins = ends[units] - counts[units]
     start, stop = np.maximum(low - begins, 0), np.minimum(high - begins, counts[units])
@@ -91,6 +93,7 @@ class Stream:
 
     def __init__(self, number: int, pieces: Pieces, seed: int, shuffle_records: int, phase: float = 0.0) -> None:
         self.number, self.seed = number, seed
+        # Each lane begins its blocks at another phase: not all of them have to fill a new one at the same step.
         self._pieces, self._size, self._shift = pieces, shuffle_records, int(phase * shuffle_records)
         self.records = int(pieces.sizes.sum())
         self._layout: tuple[int, Pieces, Index, Index] | None = None
@@ -107,6 +110,7 @@ class Stream:
         _, pieces, firsts, edges = self._pass(passed)
         chosen = pieces.select(np.arange(edges[number], edges[number + 1]))
         records = int(chosen.sizes.sum())
+        # A generator per block: any of them is drawn without the ones before it, which is how a run finds its place.
         rng = np.random.default_rng([self.seed, _BLOCK, self.number, passed, number])
         return Block(number, chosen, int(firsts[number]), rng.permutation(records), rng.random((records, 2)))
 

@@ -39,6 +39,7 @@ def in_background(batches: Iterator[Batch], depth: int) -> Iterator[Batch]:
     stop = threading.Event()
 
     def put(item: Batch | BaseException) -> None:
+        # With a timeout: a thread that waits for room in the queue would never see that nobody reads it any more.
         while not stop.is_set():
             try:
                 ready.put(item, timeout=_WAIT_S)
@@ -73,9 +74,11 @@ def in_processes(reader: StreamingReader, start_step: int, workers: int, depth: 
     loader = DataLoader(
         _Parts(reader, start_step, workers),
         batch_size=None,
+        # Without it the loader turns arrays into tensors; of module level, because spawn pickles it.
         collate_fn=_as_it_is,
         num_workers=workers,
         prefetch_factor=max(depth, 1),
+        # A fork would copy locks that threads of torch and Arrow may hold just then.
         multiprocessing_context="spawn",
         # A worker of torch waits for ever, after a kill of this process, to get rid of the batches that it has ready.
         worker_init_fn=partial(_end_with, os.getpid()),
@@ -85,6 +88,7 @@ def in_processes(reader: StreamingReader, start_step: int, workers: int, depth: 
         # The loader takes from its workers in turn, so that consecutive parts are those of one step.
         received = [next(parts) for _ in range(workers)]
         for number, (part, counted) in enumerate(received):
+            # Before an error is raised, so that the counts that explain it are there.
             reader.unusable.take_over(number, counted)
             if isinstance(part, EcgHubError):
                 raise part
@@ -236,6 +240,7 @@ class StreamingReader:
 
     def _streams(self, lanes: tuple[int, ...]) -> list[LaneStream]:
         options, spec = self.options, self.extractor.spec()
+        # Over all lanes, whichever this process has: the division must be the same everywhere.
         pieces = divide(self._counts, options.lanes)
         begins = np.cumsum(self._counts) - self._counts
         cutting = Cutting(spec.input_seconds, spec.sampling_rate)
@@ -249,6 +254,7 @@ class StreamingReader:
         out = np.empty((len(picks), len(spec.lead_names), spec.samples), dtype=np.float32)
         kinds: dict[tuple[float, np.dtype[Any]], list[int]] = {}
         for row, pick in enumerate(picks):
+            # Records of one rate and type go through gain, filter and resampling in one call.
             kinds.setdefault((pick.rate, pick.window.dtype), []).append(row)
         for (rate, _), rows in kinds.items():
             out[rows] = self.extractor.prepare_windows(_millivolt([picks[row] for row in rows]), sampling_rate=rate)

@@ -54,6 +54,7 @@ class SkippedRecords:
 
     def add(self, positions: NDArray[np.int64], faults: dict[int, Fault], names: list[str], corpora: list[str]) -> None:
         """Count the records of a block."""
+        # A record comes again in every pass, and blocks are read for substitutes too.
         fresh = ~self._seen[positions]
         self._seen[positions] = True
         for row, fault in faults.items():
@@ -82,6 +83,7 @@ class SkippedRecords:
 
     def take_over(self, worker: int, counted: Counted) -> None:
         """Note what a worker has counted so far."""
+        # In place of the last one: a worker sends its totals.
         self._workers[worker] = counted
 
     @property
@@ -193,6 +195,7 @@ def record_batch(table: pa.Table) -> RecordBatch:
         record_ids=ids,
         signals=[None if isinstance(signal, str) else signal for signal in signals],
         gain_uv=gains,
+        # NaN has no integer; such a record is among the faults and never read with this 0.
         baseline=np.nan_to_num(baselines).astype(np.int32),
         rates=rates.reshape(count),
         splits=table.column("split").to_pylist() if "split" in table.column_names else None,
@@ -213,6 +216,7 @@ def _emptiness(window: NDArray[Any]) -> str:
     present = window != MISSING if whole else ~np.isnan(window)
     if not present.any():
         return "every sample is missing"
+    # Missing samples take no part: as the largest they are no minimum, as the smallest no maximum.
     limits = np.iinfo(np.int16) if whole else np.finfo(np.float32)
     low = np.where(present, window, limits.max).min(axis=0)
     high = np.where(present, window, limits.min).max(axis=0)
@@ -238,9 +242,11 @@ def _is_signal(kind: Any) -> bool:
 def _signals(chunk: pa.Array) -> list[NDArray[Any] | str]:
     """Return each record of a chunk as a view (samples, 12), or the reason why it is none."""
     records = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
+    # values, not flatten(): offsets count from the beginning of the values, also where the array is a slice.
     ends, rows = records.offsets.to_numpy(), records.values
     cells = rows.offsets.to_numpy()
     values = _samples(rows.values)
+    # One check for the chunk; record by record only where some row is not of twelve leads.
     sound = bool((np.diff(cells) == LEAD_COUNT).all())
     absent = np.flatnonzero(records.is_null().to_numpy(zero_copy_only=False))
     signals: list[NDArray[Any] | str] = []
@@ -265,6 +271,7 @@ def _checked(values: NDArray[Any], cells: NDArray[Any]) -> NDArray[Any] | str:
 def _samples(values: pa.Array) -> NDArray[Any]:
     if values.null_count:
         values = values.fill_null(MISSING if pa.types.is_int16(values.type) else np.nan)
+    # zero_copy_only: should Arrow ever have to copy the samples here, it is to fail, not to cost memory unseen.
     return np.asarray(values.to_numpy(zero_copy_only=True))
 
 
@@ -274,6 +281,7 @@ def _twelve(column: pa.ChunkedArray, dtype: type[np.generic], fill: float) -> ND
     flat = column.combine_chunks()
     flat = flat.chunk(0) if isinstance(flat, pa.ChunkedArray) and flat.num_chunks == 1 else flat
     if pa.types.is_fixed_size_list(flat.type) and flat.type.list_size == LEAD_COUNT and not flat.null_count:
+        # The usual case without a Python object; a null anywhere takes the slow way below.
         inner = flat.flatten()
         if not inner.null_count:
             out[:] = inner.to_numpy().reshape(-1, LEAD_COUNT)

@@ -98,6 +98,7 @@ class Probe:
             raise InputError(f"A probe every {self.every} steps with {self.epochs} epochs: both must be 1 or more.")
         if len(tasks := expand((self.task,), self.include)) != 1:
             raise InputError(f"{self.task!r} stands for {len(tasks)} tasks; probe one.")
+        # Built once for its checks, so that a probe that cannot run is refused before the first step.
         self.options(Path("encoder"), Path("results"))
 
     def due(self, step: int) -> bool:
@@ -115,6 +116,7 @@ class Probe:
             "protocol": protocol("fast", epochs=self.epochs),
             "limit": self.limit,
             "include": self.include,
+            # No tables on disk: the encoder of a probe is scored once and gone.
             "cache_size": 0.0,
             **more,
         }
@@ -222,6 +224,7 @@ def _run_file(
     }
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     return PretrainFile(
+        # As they will be read again, with lists for tuples: else the first comparison would find a difference.
         settings=json.loads(text),
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         corpora=sorted({*start.corpora, *source.corpora}),
@@ -251,6 +254,7 @@ def claim(folder: Path, asked: PretrainFile, overwrite: bool) -> None:
 
     stored = resumed(None if overwrite else read_run_file(path), lambda run: _differences(run, asked), refusal)
     if stored is None:
+        # The run file first: while anything is left without it, the next call clears the folder again.
         for name in (RUN_FILE, LOG_FILE, f"{CURVES}.png", f"{CURVES}.svg"):
             (folder / name).unlink(missing_ok=True)
         for name in (CHECKPOINTS, MODEL, PROBES):
@@ -330,9 +334,11 @@ class _Run:
 
     def _probe(self, probe: Probe, step: int) -> None:
         main, path = self.accelerator.is_main_process, self.options.output / LOG_FILE
+        # A run that continues comes to a step whose probe may be in the log already.
         there = main and any(row["step"] == step and "probe" in row for row in read_log(path))
         from accelerate.utils import broadcast_object_list
 
+        # One process reads the log for all: scoring waits for every process, so all must do it or none.
         if broadcast_object_list([there])[0]:
             return
         folder = self.options.output / PROBES / f"step_{step:08d}"
@@ -345,6 +351,7 @@ class _Run:
             self.say(f"step {step}: probe {probe.task} {probe.mode}: {score}")
 
     def _draw(self, last: bool) -> None:
+        # Drawing costs time, which would add up where checkpoints are frequent.
         if not last and time.monotonic() - self.drawn < DRAW_SECONDS:
             return
         chance = 1 / (1 + self.start.model.config.num_negatives)
@@ -383,6 +390,7 @@ def run_probe(
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return None
+    # Of a probe the result files are enough: weights are what checkpoints are for.
     shutil.rmtree(encoder, ignore_errors=True)
     (result,) = results
     row = {"task": probe.task, "mode": probe.mode, "epochs": probe.epochs}

@@ -191,6 +191,7 @@ class FileSource:
         return self.filesystem is not None
 
     def __getstate__(self) -> dict[str, Any]:
+        # Goes to spawned workers, to which neither an open file nor a memory map can be pickled.
         return {**self.__dict__, "_opened": OrderedDict()}
 
     def read(self, unit: int, start: int, stop: int) -> RecordBatch:
@@ -223,6 +224,7 @@ class FileSource:
             if metadata is None:
                 check_schema(file.schema_arrow, path)
                 self._keep(path, file.metadata)
+            # Parquet keeps columns apart: others that a user's files have are not even read.
             names = [name for name in (*REQUIRED, *OPTIONAL) if name in file.schema_arrow.names]
             return file.read_row_group(group, columns=names, use_threads=False)
 
@@ -237,6 +239,7 @@ class FileSource:
 
     def _keep(self, path: str, opened: Any) -> None:
         self._opened[path] = opened
+        # Footers and maps add up: a corpus of ten million records has some 2,400 files.
         if len(self._opened) > _OPEN_FILES:
             self._opened.popitem(last=False)
 
@@ -245,10 +248,15 @@ class FileSource:
 def opened_parquet(path: str, filesystem: Any = None, metadata: Any = None) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file, here or on a hub; pages are compared with their checksums where they have them."""
     with ExitStack() as stack:
+        # No cache of fsspec: it reads ahead, and a row group is asked for whole and once.
         source = path if filesystem is None else stack.enter_context(filesystem.open(path, "rb", cache_type="none"))
         yield stack.enter_context(
             pq.ParquetFile(
-                source, metadata=metadata, pre_buffer=filesystem is not None, page_checksum_verification=True
+                # pre_buffer joins the columns of a row group into one request, which over a network is what costs.
+                source,
+                metadata=metadata,
+                pre_buffer=filesystem is not None,
+                page_checksum_verification=True,
             )
         )
 
@@ -257,6 +265,7 @@ def map_arrow(path: str) -> pa.Table:
     """Return an Arrow file, stream or random access, mapped into memory."""
     with pa.memory_map(path) as mapped:
         try:
+            # `datasets` writes the stream format; the other one is what most other tools call an Arrow file.
             reader = pa.ipc.open_stream(mapped)
         except pa.ArrowInvalid:
             mapped.seek(0)
@@ -281,6 +290,7 @@ def index_parquet(path: str, filesystem: Any = None) -> tuple[ShardFile, Any]:
     """Return a Parquet file with the records of its row groups, and its Arrow schema."""
     try:
         with opened_parquet(path, filesystem) as file:
+            # The footer alone is read.
             metadata, schema = file.metadata, file.schema_arrow
     except pa.ArrowInvalid as error:
         raise _cut_off(path, error) from error

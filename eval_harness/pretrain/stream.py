@@ -49,6 +49,7 @@ class Cutting:
 
     def length(self, rate: float) -> int:
         """Samples of a window at a rate."""
+        # Asked only so that a rate without a filter is found here, record by record, not in the middle of a batch.
         filter_bank(as_rate(self.model_rate) / as_rate(rate))
         return window_length(self.seconds, rate)
 
@@ -85,6 +86,7 @@ class LaneStream:
         """Return the records of a block in its order, the unusable ones replaced by others."""
         picks = self._picks(block)
         good = [pick for pick in picks if pick is not None]
+        # The rest of the pass, in order: every process and every repetition finds the same substitute.
         following = (block.number + step for step in range(1, self.lane.blocks(passed)))
         while not good:
             number = next(following, None)
@@ -93,6 +95,7 @@ class LaneStream:
                 raise DataError(f"Lane {self.lane.number} of the data holds no usable record. {reasons}.")
             other = self.lane.block(passed, number % self.lane.blocks(passed))
             good = [pick for pick in self._picks(other) if pick is not None]
+        # Drawn for every row, used for the unusable ones: what one record is does not shift what another one gets.
         substitutes = (block.draws[:, 1] * len(good)).astype(np.int64)
         whole = [good[substitutes[row]] if pick is None else pick for row, pick in enumerate(picks)]
         return [whole[row] for row in block.order]
@@ -130,6 +133,7 @@ class LaneStream:
         source = self.sources[owner]
         try:
             return source.read(unit, start, stop)
+        # Its records count as damaged; whether that is too much is decided over all of them.
         except DamagedUnit as error:
             return unreadable([f"row {row}" for row in range(start, stop)], str(error))
 
@@ -143,6 +147,7 @@ class LaneStream:
         for row, signal in enumerate(rows.signals):
             picks.append(None)
             rate = float(rows.rates[row])
+            # NaN is the one number that differs from itself.
             length = lengths[rate] if rate == rate else "the sampling rate is missing"
             if row in faults or signal is None:
                 continue
@@ -153,10 +158,12 @@ class LaneStream:
             else:
                 start = int(draws[row] * (len(signal) - length))
                 window = signal[start : start + length]
+                # Of the window, not of the record: a long record may be flat in one hour and good in the next.
                 reason = emptiness(window)
                 if reason:
                     faults[row] = Fault("damaged", reason)
                     continue
+                # A view would hold the whole row group in memory for the sake of one window.
                 kept = window if source.mapped else window.copy()
                 picks[row] = Pick(rows.record_ids[row], kept, rows.gain_uv[row], rows.baseline[row], rate)
         return picks, faults

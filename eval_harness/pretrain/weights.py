@@ -95,6 +95,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
             f"--init {name!r} is of type {config.model_type!r}, which cannot be pre-trained here. Known: "
             f"{', '.join(trainable())}."
         )
+    # Projections that the weights lack are drawn here, from the seed of the run and from nothing else.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model = ecg_hub.AutoModelForPreTraining.from_pretrained(name, dtype=torch.float32, new_head=True)
@@ -166,6 +167,7 @@ class Checkpoints:
                 (aside / MODEL).mkdir()
                 fill_model(aside / MODEL)
                 torch.save(optimizer, aside / OPTIMIZER)
+                # Digests of what is written: only a folder that can prove that it is whole is continued from.
                 files = {str(p.relative_to(aside)): file_sha256(p) for p in sorted(aside.rglob("*")) if p.is_file()}
                 state = CheckpointState(step=step, fingerprint=self.fingerprint, files=files)
                 (aside / STATE).write_text(state.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -176,6 +178,7 @@ class Checkpoints:
                 f"The checkpoint {str(target)!r} cannot be written ({error}). The disk may be full: free space, then "
                 f"give the same command again. {self._what_stays()}"
             ) from error
+        # After the new one stands: a kill before leaves one too many, never one too few.
         for step_there in self.steps()[: -self.keep]:
             shutil.rmtree(self.path(step_there), ignore_errors=True)
         return target
@@ -195,6 +198,7 @@ class Checkpoints:
                 return path
             aside = path.with_name(f"{path.name}.damaged")
             shutil.rmtree(aside, ignore_errors=True)
+            # Not deleted: who has a copy of one file may still repair it.
             path.rename(aside)
             self.report(f"checkpoint {str(path)!r} is damaged ({fault}); put aside as {aside.name!r}")
         if there:
@@ -249,6 +253,7 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log:
     versions = {name: installed[name] for name in VERSIONS}
 
     def fill(folder: Path, steps: int) -> None:
+        # The weights were trained: what drew them at first says no longer what they are.
         model.config.random_weights = None
         model.config.pretraining = {**facts, "steps": steps, "versions": versions}
         with _no_bar():

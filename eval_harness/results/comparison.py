@@ -130,6 +130,7 @@ def compare_models(
     if len(runs) < 2:
         raise InputError(f"{task.name}: a comparison needs two models or more, here is {', '.join(runs) or 'none'}.")
     tests = {name: predictions.part("test") for name, predictions in runs.items()}
+    # Of the labels that all have: a mean over other labels is another metric.
     common = [label for label in next(iter(tests.values())).labels if all(label in t.labels for t in tests.values())]
     labels = tuple(task.labels_among(common, next(iter(tests.values())).groups))
     if not labels:
@@ -139,6 +140,7 @@ def compare_models(
     name = metric or task.metric
     paper = name == MACRO_AUROC_PAPER
     groups = _drawn(first, "record" if paper and by == "auto" else by)
+    # One table of draws for all models: that alone makes the differences paired, and much narrower than two intervals.
     counts = bootstrap_counts(len(true), resamples, seed, groups)
     scores = {}
     for model, test in tests.items():
@@ -155,15 +157,13 @@ def compare_models(
 def repeated_patients(patients: Sequence[str | None] | None, records: Sequence[str]) -> NDArray[Any] | None:
     """Return the patient of every record, to be drawn in place of the records; None where no patient has two of them.
 
-    Everything that decides on a difference resamples by this. A record whose patient is not known is one of its own.
-
-    Args:
-        patients: (records,), None or "" where not known; None when the dataset names none.
-        records: (records,) their names.
+    Everything that decides on a difference resamples by this. A record whose patient is not known (None or "") is one
+    of its own.
     """
     named = [patient for patient in patients or () if patient]
     if patients is None or len(set(named)) == len(named):
         return None
+    # Prefixed, as a patient may bear the name of another's record.
     return np.array([f"patient {p}" if p else f"record {r}" for p, r in zip(patients, records, strict=True)])
 
 
@@ -190,6 +190,7 @@ def _targets(
     order = {}
     for model, test in tests.items():
         row_of = {record: row for row, record in enumerate(test.record_id)}
+        # In both directions: a model that skipped the hard records must not win by it.
         missing = set(first.record_id) ^ set(row_of)
         if missing:
             raise InputError(
@@ -198,6 +199,7 @@ def _targets(
             )
         order[model] = np.array([row_of[record] for record in first.record_id], dtype=np.intp)
         own = test.y_true[order[model]][:, [test.labels.index(label) for label in labels]]
+        # The same records can have other targets where the label thresholds of two copies differ.
         if not np.array_equal(own, true, equal_nan=True):
             raise InputError(f"{task.name}: {model} and {reference} have other targets for the same records.")
     return true, order
@@ -222,16 +224,15 @@ def p_value(point: float, replicates: NDArray[np.float64]) -> float:
     pairs of eight models no data could bring the adjusted value below 0.05. The normal one has no such floor, and
     two equal models differ by it in 5 % of trials, also where a label has only ten positives (docs/statistics.md).
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13.
+    `replicates` are differences (resamples,), two defined or more; undefined ones are left out.
 
-    Args:
-        point: the difference on all records.
-        replicates: (resamples,) differences, two defined or more; undefined ones are left out.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13.
     """
     values = replicates[~np.isnan(replicates)]
     if point == 0 or values.size < 2:
         return 1.0
     error = float(values.std(ddof=1))
+    # sf, not 1 - cdf, which is 0 from about 8 standard errors on.
     return float(2 * norm.sf(abs(point) / error)) if error > 0 else 0.0
 
 
@@ -251,6 +252,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(p_values))
     running = 0.0
     for position, index in enumerate(order):
+        # Step down: no hypothesis may have a smaller adjusted value than one with a smaller p.
         running = max(running, min(1.0, (len(p_values) - position) * p_values[index]))
         adjusted[index] = p_values[index] if np.isnan(p_values[index]) else running
     return [float(value) for value in adjusted]
@@ -271,13 +273,12 @@ def _standings(
 def _tie_groups(ranked: Sequence[str], differ: AbstractSet[tuple[str, str]]) -> list[tuple[int, list[str]]]:
     """Ranks and tie groups as the paper reads them: the best of what is left, and all that do not differ from it.
 
-    Args:
-        ranked: models, best first.
-        differ: pairs (better, worse) that differ.
+    `ranked` is best first, `differ` holds pairs (better, worse).
     """
     groups: list[tuple[int, list[str]]] = []
     left = list(ranked)
     while left:
+        # Against the best of the group alone: "does not differ" is not transitive, and chains of ties would join all.
         group = [model for model in left if model == left[0] or (left[0], model) not in differ]
         groups.append((1 + len(ranked) - len(left), group))
         left = [model for model in left if model not in group]

@@ -45,14 +45,17 @@ def state(
     fingerprint: str | None = None,
 ) -> State:
     """Say whether a dataset was part of pre-training."""
+    # A user's own dataset: nobody has listed which corpora hold its records.
     if pretraining is None or (pretraining and dataset not in known_datasets()):
         return "unknown"
     names = [corpus.lower() for corpus in pretraining]
     listed = [corpora()[name] for name in names if name in corpora()]
+    # A corpus that is not listed may hold anything, so "clean" takes all of them to be known.
     unsure = len(listed) < len(names) or any(dataset in contents.may_hold for contents in listed)
     holding = [name for name in names if name in corpora() and dataset in corpora()[name].holds]
     if not holding:
         return "unknown" if unsure else "clean"
+    # Only by the same splits: with other folds a training record of theirs may be a test record here.
     same = fingerprint is not None and (train_only or {}).get(dataset) == fingerprint
     return "seen-train" if same and not unsure and set(holding) == {dataset} else "seen"
 
@@ -74,6 +77,7 @@ def config_corpora(config: Any) -> list[str] | None:
 def config_train_only(config: Any) -> dict[str, str] | None:
     """The corpora of which a model's own configuration says that only training records were read, or None."""
     own = getattr(config, "pretraining", None) or {}
+    # Fine-tuned on later: validation records have then chosen the epoch, so more than training records were read.
     later = {step["dataset"] for step in getattr(config, "training", None) or ()}
     return {name: digest for name, digest in (own.get("train_only") or {}).items() if name not in later} or None
 

@@ -35,6 +35,7 @@ def compare(name: str, copy: Copy | None, used: Mapping[str, int], deviations: M
     dataset = datasets().get(name)
     if dataset is None or deviations.get("synthetic"):
         return NOT_COMPARED
+    # Results before schema 1.3 name the release only where it deviates.
     version = copy.version if copy is not None else deviations.get("version")
     return extent(dataset.known_release(version, deviations), copy, used)
 
@@ -42,6 +43,7 @@ def compare(name: str, copy: Copy | None, used: Mapping[str, int], deviations: M
 def deviations_of(result: Result) -> dict[str, JsonValue]:
     """Return the deviations of a result; of an older one with the records that it does not say are missing."""
     extent = extent_of(result)
+    # An older result may be of all records or of some: unknown is shown, rather than taken for complete.
     unknown: dict[str, JsonValue] = {RECORDS: "unknown"} if extent.state == "unknown" else {}
     return {**result.protocol.deviations, **extent.differences, **unknown}
 
@@ -67,6 +69,7 @@ def release_info(copy: Copy | None, column: str) -> ReleaseInfo | None:
     """Return what a result keeps of a copy: of the labels those of its own column."""
     if copy is None:
         return None
+    # Labels of other columns may differ between copies without touching this score.
     labels = {name: digest for name, digest in copy.label_sha256.items() if name == column}
     return ReleaseInfo(
         version=copy.version,

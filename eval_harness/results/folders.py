@@ -40,10 +40,13 @@ def claim(folder: Path, asked: RunFile, overwrite: bool) -> None:
     """Write run.json, or refuse a folder of other settings; `overwrite` discards what such a folder holds."""
     stored = check_continues(folder, asked, overwrite)
     if stored is None and (folder / RUN_FILE).exists():
-        for entry in folder.iterdir():
+        # run.json last: while it is there, a kill in between leaves a folder that is refused or cleared again, not one
+        # in which a new run takes old results for its own.
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == RUN_FILE):
             # Removing the lock's file would let a second process lock a new one of that name.
             if entry.name != LOCK_FILE:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    # The subfolders by name: below OUTPUT/MODEL/MODE lie other seeds, in which another process may be writing.
     for part in (folder, *(folder / name for name in SUBFOLDERS)):
         remove_abandoned(part, keep=SPREAD_FILE)
     write_run(folder, merged(stored, asked))
@@ -101,6 +104,7 @@ def find_runs(paths: Iterable[Path | str]) -> list[ResultFolder]:
         below = sorted(file.parent for file in path.rglob(RUN_FILE))
         if not below:
             raise InputError(f"There is no {RUN_FILE} in {str(path)!r} or below it: no run was made there.")
+        # Resolved: the same run named twice would count as two in a comparison.
         folders.update(dict.fromkeys(folder.resolve() for folder in below))
     return [read_found(folder) for folder in folders]
 

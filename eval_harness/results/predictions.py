@@ -127,6 +127,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
         "scales": {name: list(scale) for name, scale in predictions.scales.items()},
         "groups": {name: list(members) for name, members in predictions.groups.items()},
     }
+    # In the file itself: predictions that are copied without their folder still say what they are.
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False).encode()})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -151,6 +152,7 @@ def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
             y_true=_matrix(table["y_true"], len(about["labels"])),
             y_prob=_matrix(table["y_prob"], len(about["labels"])),
             regression_targets=tuple(about["regression_targets"]),
+            # Files written before there were scales and groups lack them.
             scales={name: (float(scale), str(unit)) for name, (scale, unit) in about.get("scales", {}).items()},
             groups=about.get("groups", {}),
             **{name: table[name].to_pylist() for name in OPTIONAL if name in table.column_names},
@@ -168,6 +170,7 @@ def predictions_sha256(path: Path) -> str:
 
 
 def _fixed_lists(matrix: NDArray[np.float32]) -> Any:
+    # One flat buffer with a fixed width: neither writing nor reading makes a Python object of every number.
     values = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).ravel(), pa.float32())
     return pa.FixedSizeListArray.from_arrays(values, matrix.shape[1])
 

@@ -100,6 +100,7 @@ def fingerprint(settings: RunSettings) -> str:
     Settings that came later count only where they are used, so that older run files keep their fingerprint.
     """
     content = _decisive(settings)
+    # Also what pydantic fills in for an old file is left out, so that both give one digest.
     content = {name: value for name, value in content.items() if name not in LATER or value is not None}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -111,6 +112,7 @@ def differences(stored: RunFile, asked: RunFile) -> list[str]:
     Settings must be equal; a dataset or task that both name must have the same fingerprint or version. Further
     datasets and tasks are no difference: they are added.
     """
+    # In words from the settings, not from the fingerprints, which would only say that something differs.
     lines = list(walk("", _decisive(stored.settings), _decisive(asked.settings)))
     lines += [
         f"dataset {name}: the raw folder or its labels changed (fingerprint {old[:12]} in the folder, {new[:12]} now)"
@@ -132,6 +134,7 @@ def merged(stored: RunFile | None, asked: RunFile) -> RunFile:
     """Return the run file to write: of a continued run the begin, with the datasets and tasks of both."""
     if stored is None:
         return asked
+    # Command and environment are those of the last call; each result carries the environment that it was made in.
     return asked.model_copy(
         update={
             "created": stored.created,
@@ -152,6 +155,7 @@ def read_run(path: Path) -> RunFile:
         run = RunFile.model_validate(read_json(path))
     except ValidationError as error:
         raise ResultError(f"{str(path)!r} is not a run file of this version: {in_words(error)}.") from error
+    # A changed setting beside old results would be believed by everything that reads the folder.
     if run.fingerprint != fingerprint(run.settings):
         raise ResultError(f"{str(path)!r} was changed by hand: its settings do not match its fingerprint.")
     return run

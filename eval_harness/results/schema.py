@@ -261,6 +261,7 @@ def read_result(path: Path) -> Result:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that must hold one object and no NaN."""
     try:
+        # Python's parser takes NaN and Infinity, which JSON does not have, unless it is told otherwise.
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise ResultError(f"{str(path)!r} cannot be read ({error.strerror or error}).") from error
@@ -276,6 +277,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def upgraded(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """Bring the content of an older schema version up to the present one, step by step."""
     version = content.get("schema_version")
+    # A step that forgets to raise the version would go round for ever.
     seen: set[str] = set()
     while version != SCHEMA_VERSION:
         if version not in UPGRADES or version in seen:

@@ -192,6 +192,7 @@ def score_task(
         metrics, per_label = _regression(sample, doubt, predictions.scales)
     else:
         validation = predictions.part("validation")
+        # On validation alone: a threshold chosen on the test records would flatter every decision at it.
         cut = choose_thresholds(validation.y_true[:, columns], validation.y_prob[:, columns])
         metrics, per_label = _classification(sample, doubt, cut)
     parts = [

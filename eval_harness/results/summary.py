@@ -20,6 +20,7 @@ SPREAD_FILE = "seeds.json"
 def write_spread(folders: Mapping[tuple[str, str], Path], results: Sequence[Result]) -> None:
     """Write `seeds.json` beside the seed folders: mean, standard deviation and range of each metric over the seeds."""
     for (model, mode), folder in folders.items():
+        # A failed seed is no score of 0: it is left out, and the seeds that count are listed.
         chosen = [r for r in results if r.model.id == model and r.mode == mode and r.status == "done"]
         if chosen:
             write_text(folder / SPREAD_FILE, json.dumps(spread(chosen), indent=1) + "\n")
@@ -78,6 +79,7 @@ def summary_rows(results: Sequence[Result]) -> list[dict[str, str]]:
     scored of those published, whether the data were seen in pre-training, deviations from the protocol, and status with
     the reason where the row is not done.
     """
+    # A column that says the same in every row only makes the table too wide for a terminal.
     varies = {name: len({_varying(result, name) for result in results}) > 1 for name in VARYING}
     return [_row(result, varies) for result in results]
 

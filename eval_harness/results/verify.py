@@ -84,6 +84,7 @@ def compare_with(
         return
     values: Any = protocol
     unit, version = values["resample_unit"], result.statistics_version
+    # With the methods of its time: an older result is right if it is what they gave.
     again = score_task(task, predictions, values["resamples"], RESAMPLE_SEED, unit, values["confidence"], version)
     if result.data is not None and again.records != result.data.records.test:
         yield f"test records: {result.data.records.test} in the result, {again.records} in the predictions"
@@ -109,6 +110,7 @@ def differences(path: str, stored: JsonValue, computed: JsonValue) -> Iterator[s
     elif isinstance(stored, list) and isinstance(computed, list):
         if len(stored) != len(computed):
             yield f"{path}: {len(stored)} entries in the result, {len(computed)} computed"
+        # Unequal lengths were yielded above; the entries that both have are still worth comparing.
         for old, new in zip(stored, computed, strict=False):
             yield from differences(f"{path}.{_name(old)}", old, new)
     elif not _same(stored, computed) and stored is not None:

@@ -40,13 +40,9 @@ class Repeat:
 
 
 def options_of(run: RunFile, data_root: str, output: Path, **others: Any) -> RunOptions:
-    """Return the options that make a run again.
+    """Return the options that make a run again; `others` are fields that decide no score (device, workers, cache).
 
-    Args:
-        run: its run file.
-        data_root: the folder of the datasets; not needed for a run on mock data.
-        output: where the new run goes.
-        others: further fields of `RunOptions` that decide no score (device, workers, cache).
+    A run on mock data needs no `data_root`.
     """
     settings = run.settings
     mock = bool(settings.data.get("mock"))

@@ -36,7 +36,6 @@ from eval_harness.analyses.cka.schema import CKA_FILE, CkaResult, DataUsed, Enco
 from eval_harness.analyses.files import continued, read_analysis, write_analysis
 from eval_harness.analyses.trained import data_options, head_of_result, ids_digest, open_split
 from eval_harness.data.records import Datasets
-from eval_harness.data.subsets import pick
 from eval_harness.data.windows import RunData, Windows, consecutive_windows, mean_by_record
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice
 from eval_harness.results.folders import locked_folder
@@ -264,7 +263,7 @@ def _blocks(
     """Yield the first record and the features of each block of records: means over tokens, then over windows."""
     windows = Windows(data, loaded.extractor, options.num_workers)
     for first in range(done, len(data.test), BLOCK):
-        part = pick(data.test, np.arange(first, min(first + BLOCK, len(data.test))))
+        part = data.test.select(range(first, min(first + BLOCK, len(data.test))))
         positions, _ = consecutive_windows(part, windows.length)
         parts: dict[str, list[NDArray[np.float32]]] = {}
         loader, _ = windows.eval_batches(part, options.batch_size)

@@ -28,7 +28,6 @@ from eval_harness.analyses.trained import (
     stored_runs,
 )
 from eval_harness.config.options import ReopenOptions
-from eval_harness.data.subsets import pick
 from eval_harness.data.windows import Float, Reader, RunData, Split, evenly_spaced
 from eval_harness.metrics.checks import checked_pair
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MAE
@@ -131,7 +130,7 @@ def _analyse(
 ) -> RobustnessResult:
     """The result of one training run, saved after every condition."""
     data = open_its_data(trained)
-    split = pick(data.test, evenly_spaced(len(data.test), options.records))
+    split = data.test.select(evenly_spaced(len(data.test), options.records))
     scorer = Scorer.of(trained, split, options.resamples)
     result = continued(path, _empty(trained, data, split, options, scorer), options.overwrite)
     there = {(c.corruption, c.strength) for c in result.conditions}

@@ -30,7 +30,6 @@ from eval_harness.analyses.transfer.harmonise import LabelMap, map_labels, preva
 from eval_harness.analyses.transfer.schema import MappedLabel, TransferResult, TransferTask
 from eval_harness.config.options import ReopenOptions
 from eval_harness.data.records import Datasets
-from eval_harness.data.subsets import pick
 from eval_harness.data.windows import Split, evenly_spaced
 from eval_harness.results.contamination import config_train_only, declared, state
 from eval_harness.results.folders import locked_folder
@@ -141,7 +140,7 @@ def open_target(trained: Trained, options: TransferOptions) -> Target:
     whole = data.test
     matrix = label_matrix(prepared.splits[options.split], options.column)[whole.rows]
     chosen = evenly_spaced(len(whole), options.records)
-    return Target(data, pick(whole, chosen), labels, matrix[chosen])
+    return Target(data, whole.select(chosen), labels, matrix[chosen])
 
 
 def _map(trained: Trained, task: Task, target: Target, options: TransferOptions) -> LabelMap:

@@ -122,6 +122,7 @@ def study() -> Study:
     """Return what is known about the published tables as a whole."""
     raw: dict[str, Any] = yaml.safe_load((_FOLDER / f"{_STUDY}.yaml").read_text(encoding="utf-8"))
     flags = [_flag(name, fields) for name, fields in raw.pop("flags").items()]
+    # The file lists flags by subject; who shows only one of a row shows the worst.
     flags.sort(key=lambda flag: _SEVERITIES.index(flag.severity))
     return Study(
         **{name: raw[name] for name in ("title", "authors", "venue", "paper", "source")},

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ecg_hub.utils.files import remove_abandoned
 from eval_harness.config.options import RunOptions
+from eval_harness.results import folders
+from eval_harness.results.folders import FolderRefusedError
 from eval_harness.runner.run import evaluate
 from eval_harness.training.feature_store import FeatureStore
 
@@ -51,3 +55,22 @@ def test_the_store_removes_what_nobody_holds(tmp_path: Path) -> None:
         assert [path.exists() for path in free + held] == [False, False, True, True]
     assert store.make_room(1) is None
     assert not any(path.exists() for path in held)
+
+
+def test_an_overwrite_that_is_killed_leaves_no_results_for_a_run_of_other_settings(
+    options: Callable[..., RunOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (result,) = evaluate(options(limit=16), quiet=True)
+    assert result.status == "done", result.reason
+    listed = Path.iterdir
+
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", lambda folder: iter(sorted(listed(folder), key=lambda p: p.name != "run.json")))
+        patch.setattr(folders.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(options(limit=16, epochs=3, overwrite=True), quiet=True)
+    with pytest.raises(FolderRefusedError, match="epochs"):
+        evaluate(options(limit=16, epochs=3), quiet=True)
