@@ -175,6 +175,11 @@ class TestCounts:
         with pytest.raises(InputError, match="2 patients are given for 3 records"):
             bootstrap_counts(3, 5, groups=["a", "b"])
 
+    def test_are_small_integers(self) -> None:
+        counts = counts_from_indices(np.array([[0, 0, 2]]), 3)
+        assert counts.dtype == np.uint16
+        assert counts.tolist() == [[2], [0], [1]]
+
     def test_indices_out_of_range_are_refused(self) -> None:
         with pytest.raises(InputError, match="run from 0 to 4; 0 to 3 are allowed"):
             counts_from_indices(np.array([[0, 4]]), 4)
