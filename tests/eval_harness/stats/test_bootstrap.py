@@ -124,14 +124,14 @@ def test_sums_beyond_16_bit_are_exact() -> None:
         assert precisions[r, 0] == pytest.approx(expected, abs=1e-10)
 
 
-@pytest.mark.parametrize(("weight", "width"), [(163, np.uint16), (164, np.uint32)])
+@pytest.mark.parametrize(("weight", "width"), [(255, np.uint16), (256, np.uint32)])
 def test_what_a_single_replicate_weighs_decides_the_width(
     weight: int, width: type[np.unsignedinteger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """400 records of weight 163 weigh 65,200; not all replicates together, which would always be too much."""
+    """256 records of weight 256 weigh 65,536, one more than 16 bits hold; replicates are not added up."""
     widths, weigh = [], ranking.weigh
     monkeypatch.setattr(ranking, "weigh", lambda ranked, counts: widths.append(counts.dtype) or weigh(ranked, counts))
-    auroc_replicates([[0.0], [1.0]] * 200, [[0.1], [0.9]] * 200, np.full((400, 2), weight, dtype=np.uint16))
+    auroc_replicates([[0.0], [1.0]] * 128, [[0.1], [0.9]] * 128, np.full((256, 2), weight, dtype=np.uint16))
     assert widths == [width]
 
 
