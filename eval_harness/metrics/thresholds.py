@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -108,31 +109,30 @@ def _best(true: NDArray[np.floating], score: NDArray[np.floating], by: Criterion
     return float(score[order[last[int(np.argmax(gain))]]])
 
 
-def _at_thresholds(name: str, title: str, description: str) -> Metric:
-    """The entry of one field of `ThresholdMetrics`."""
+def _values(name: str, y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
+    """One field of `ThresholdMetrics`."""
+    values: NDArray[np.float64] = getattr(threshold_metrics(y_true, y_score, thresholds), name)
+    return values
 
-    def function(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
-        values: NDArray[np.float64] = getattr(threshold_metrics(y_true, y_score, thresholds), name)
-        return values
 
-    return Metric(
+METRICS = tuple(
+    Metric(
         f"macro_{name}",
         f"macro {title}",
         "multi_label_classification",
         higher_is_better=True,
-        function=function,
+        function=partial(_values, name),
         description=description,
         heading=title,
         thresholds=True,
     )
-
-
-METRICS = (
-    _at_thresholds(
-        "f1",
-        "F1",
-        "mean over labels of F1 at each label's threshold: the score with the best F1 on the validation records",
-    ),
-    _at_thresholds("sensitivity", "sensitivity", "mean over labels of the sensitivity at those thresholds"),
-    _at_thresholds("specificity", "specificity", "mean over labels of the specificity at those thresholds"),
+    for name, title, description in (
+        (
+            "f1",
+            "F1",
+            "mean over labels of F1 at each label's threshold: the score with the best F1 on the validation records",
+        ),
+        ("sensitivity", "sensitivity", "mean over labels of the sensitivity at those thresholds"),
+        ("specificity", "specificity", "mean over labels of the specificity at those thresholds"),
+    )
 )

@@ -179,9 +179,7 @@ def _class_replicates(
     positive = true[has_target] == 1
     if not positive.any() or positive.all():
         return areas, precisions
-    ranked = ranking.rank_class(
-        positive, score[has_target], records[has_target], chunks[0].shape[0], wide=chunks[0].dtype == np.uint32
-    )
+    ranked = ranking.rank_class(positive, score[has_target], records[has_target], chunks[0].shape[0])
     start = 0
     for chunk in chunks:
         part = slice(start, start + chunk.shape[1])

@@ -22,7 +22,7 @@ from eval_harness.metrics.checks import checked_pair, ratio
 from eval_harness.metrics.ranking import auroc, average_precision, evaluable_mean, paper_mean
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, MAE
 from eval_harness.metrics.regression import mae, pooled_mae
-from eval_harness.metrics.thresholds import threshold_metrics
+from eval_harness.metrics.thresholds import decided
 from eval_harness.stats.bootstrap import mae_replicates, ranking_replicates
 
 Counts = NDArray[np.uint16]
@@ -173,7 +173,7 @@ def resample_decisions(
         "f1", "sensitivity" and "specificity"; NaN where undefined.
     """
     true, prob = checked_pair(y_true, y_prob, binary=True)
-    at = threshold_metrics(true, prob, thresholds)
+    at = decided(true, prob, thresholds)
     cut = np.asarray(thresholds, dtype=np.float64)
     usable = ~np.isnan(cut)
     called, positive, negative = prob >= cut, (true == 1) & usable, (true == 0) & usable

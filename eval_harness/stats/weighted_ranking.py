@@ -48,7 +48,7 @@ class WeightedRanking:
 
 
 def rank_class(
-    positive: NDArray[np.bool_], score: NDArray[np.floating], records: NDArray[np.intp], total: int, wide: bool
+    positive: NDArray[np.bool_], score: NDArray[np.floating], records: NDArray[np.intp], total: int
 ) -> RankedClass:
     """Sort one class, which holds a positive at least, and build its bags."""
     order = np.argsort(-score)  # equal scores in any order: they share a bag
@@ -66,12 +66,11 @@ def rank_class(
     alarms = np.arange(score.size + 1) - hits  # negatives before row i
     negative_records, positive_records = records[~positive], records[positive]
     tied_groups = np.flatnonzero(alarms[ends] > alarms[starts])
-    dtype = np.uint32 if wide else np.uint16
     negative_ends = np.concatenate([_padded(alarms[ends], padding), [negative_records.size]])
     return RankedClass(
-        negatives=_bags(negative_records, negative_ends, total, dtype),
-        positives=_bags(positive_records, _padded(hits[ends], padding), total, dtype),
-        tied=_tied_bags(negative_records, alarms[starts[tied_groups]], alarms[ends[tied_groups]], total, dtype),
+        negatives=_bags(negative_records, negative_ends, total),
+        positives=_bags(positive_records, _padded(hits[ends], padding), total),
+        tied=_tied_bags(negative_records, alarms[starts[tied_groups]], alarms[ends[tied_groups]], total),
         tied_groups=tied_groups,
         blocks=blocks,
         size=size,
@@ -83,7 +82,7 @@ def weigh(ranked: RankedClass, counts: Counts) -> WeightedRanking:
 
     Args:
         ranked: the class.
-        counts: (records, replicates), C-contiguous, of the width that the class was ranked with.
+        counts: (records, replicates), C-contiguous; the sums are as wide as they are.
     """
     replicates = counts.shape[1]
     bags = ranked.negatives @ counts
@@ -130,10 +129,10 @@ def _padded(ends: NDArray[np.intp], padding: int) -> NDArray[np.intp]:
     return np.concatenate([ends, np.full(padding, ends[-1])])
 
 
-def _bags(records: NDArray[np.intp], ends: NDArray[np.intp], total: int, dtype: type[np.unsignedinteger]) -> csr_array:
+def _bags(records: NDArray[np.intp], ends: NDArray[np.intp], total: int) -> csr_array:
     """A (bags, total) matrix of ones: bag i holds records[ends[i - 1] : ends[i]]."""
     starts = np.append(0, ends)
-    ones = np.ones(records.size, dtype=dtype)
+    ones = np.ones(records.size, dtype=np.uint16)
     return csr_array((ones, records.astype(np.int32), starts.astype(np.int32)), shape=(ends.size, total))
 
 
@@ -142,10 +141,9 @@ def _tied_bags(
     starts: NDArray[np.intp],
     ends: NDArray[np.intp],
     total: int,
-    dtype: type[np.unsignedinteger],
 ) -> csr_array:
     pieces = [records[start:end] for start, end in zip(starts, ends, strict=True)]
-    return _bags(np.concatenate([records[:0], *pieces]), np.cumsum(ends - starts), total, dtype)
+    return _bags(np.concatenate([records[:0], *pieces]), np.cumsum(ends - starts), total)
 
 
 def _running(bags: Counts) -> Counts:

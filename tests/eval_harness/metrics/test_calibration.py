@@ -11,6 +11,7 @@ from eval_harness.metrics.calibration import (
     calibration_error,
     calibration_rms,
     debiased_squares,
+    overall_calibration_rms,
     probability_bins,
 )
 
@@ -145,3 +146,15 @@ def test_a_bin_of_one_record_varies_by_its_probability() -> None:
     prob = np.array([0.2] * 19 + [0.7])[:, None]
     found = debiased_squares(np.zeros((20, 1)), prob)
     assert found.chance[0] == pytest.approx(2 * ((0.95 * 0.16 / 19) ** 2 + (0.05 * 0.21) ** 2))
+
+
+def test_the_root_over_all_labels_is_taken_once_and_is_0_below_it() -> None:
+    """Of squares, so that a label whose square is below 0 by chance balances another; none without a target."""
+    generator = np.random.default_rng(0)
+    prob = generator.random((300, 3))
+    true = (generator.random((300, 3)) < [0.9, 0.5, 0.2]).astype(float)
+    true[:, 2] = np.nan
+    squares = debiased_squares(true, prob).point[:2]
+    assert overall_calibration_rms(true, prob) == pytest.approx(np.sqrt(squares.mean()), abs=1e-12)
+    assert overall_calibration_rms(np.arange(20)[:, None] % 2, np.full((20, 1), 0.5)) == 0.0
+    assert np.isnan(overall_calibration_rms(true[:, 2:], prob[:, 2:]))

@@ -17,8 +17,10 @@ from eval_harness.metrics.ranking import (
     macro_auroc_paper,
     macro_average_precision,
 )
+from eval_harness.metrics.registry import Metric
 from eval_harness.metrics.regression import mae, mean_mae, pooled_mae
 from eval_harness.metrics.thresholds import choose_thresholds, threshold_metrics
+from eval_harness.results import scoring
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.scoring import (
     ResampleUnit,
@@ -78,6 +80,23 @@ class TestClassification:
             average_precision(y_true, y_prob).tolist()
         )
         assert [label.positives for label in found.per_label] == (y_true == 1).sum(axis=0).tolist()
+
+    def test_a_listed_metric_without_a_formula_is_a_point_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It gets targets, outputs and the thresholds of validation, and only if it is of this kind of task."""
+
+        def function(true: np.ndarray, prob: np.ndarray, cut: np.ndarray) -> np.ndarray:
+            return np.where(np.arange(5) == 1, np.nan, true.mean(axis=0) + (prob >= cut).mean(axis=0))
+
+        kind = "multi_label_classification"
+        own = Metric("own", "own", kind, higher_is_better=True, function=function, description="", thresholds=True)
+        monkeypatch.setattr(scoring, "of_kind", lambda asked: [own] if asked == kind else [])
+        given = predictions()
+        expected = function(
+            given.y_true[10:], given.y_prob[10:], choose_thresholds(given.y_true[:10], given.y_prob[:10])
+        )
+        found = score_task(SUPER, given, RESAMPLES).metrics["own"]
+        assert found.point == pytest.approx(np.nanmean(expected))
+        assert (found.low, found.high, found.classes) == (None, None, 4)
 
     def test_intervals_are_those_of_the_estimates(self) -> None:
         given = predictions()

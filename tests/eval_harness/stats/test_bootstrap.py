@@ -124,6 +124,17 @@ def test_sums_beyond_16_bit_are_exact() -> None:
         assert precisions[r, 0] == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.parametrize(("weight", "width"), [(255, np.uint16), (256, np.uint32)])
+def test_what_a_single_replicate_weighs_decides_the_width(
+    weight: int, width: type[np.unsignedinteger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 records of weight 256 weigh 65,536, one more than 16 bits hold; replicates are not added up."""
+    widths, weigh = [], ranking.weigh
+    monkeypatch.setattr(ranking, "weigh", lambda ranked, counts: widths.append(counts.dtype) or weigh(ranked, counts))
+    auroc_replicates([[0.0], [1.0]] * 128, [[0.1], [0.9]] * 128, np.full((256, 2), weight, dtype=np.uint16))
+    assert widths == [width]
+
+
 def test_a_patient_with_many_records_can_leave_16_bit() -> None:
     # 400 records, but the replicate that draws the big patient 300 times weighs far more than 65,535
     counts = np.ones((400, 1), dtype=np.uint16)
@@ -174,6 +185,11 @@ class TestCounts:
     def test_groups_must_match(self) -> None:
         with pytest.raises(InputError, match="2 patients are given for 3 records"):
             bootstrap_counts(3, 5, groups=["a", "b"])
+
+    def test_are_small_integers(self) -> None:
+        counts = counts_from_indices(np.array([[0, 0, 2]]), 3)
+        assert counts.dtype == np.uint16
+        assert counts.tolist() == [[2], [0], [1]]
 
     def test_indices_out_of_range_are_refused(self) -> None:
         with pytest.raises(InputError, match="run from 0 to 4; 0 to 3 are allowed"):

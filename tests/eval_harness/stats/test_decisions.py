@@ -92,3 +92,20 @@ def test_equal_probabilities_share_a_bin() -> None:
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError):
         brier(np.zeros((3, 1)), np.zeros((2, 1)))
+
+
+def test_weights_that_single_precision_cannot_hold_are_added_exactly() -> None:
+    """300 records of weight 65,535 weigh more than 2^24, from where float32 holds every other integer only."""
+    counts = np.full((601, 1), 65_535, dtype=np.uint16)
+    counts[-1] = 1
+    true = np.ones((601, 1))
+    true[:2] = 0
+    prob = np.full((601, 1), 0.9)
+    prob[300:600] = 0.1
+    found = resample_decisions(true, prob, [0.5], counts)["sensitivity"].replicates
+    assert found.tolist() == [[(298 * 65_535 + 1) / (598 * 65_535 + 1)]]
+
+
+def test_decisions_on_what_is_no_outcome_are_refused() -> None:
+    with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
+        resample_decisions([[0.5]], [[0.5]], [0.5], np.ones((1, 1), dtype=np.uint16))

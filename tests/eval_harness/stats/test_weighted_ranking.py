@@ -15,10 +15,10 @@ SCORES = {3: 0.9, 1: 0.9, 5: 0.8, 0: 0.7, 7: 0.6, 2: 0.5, 6: 0.5, 4: 0.5, 8: 0.4
 POSITIVES = {3, 0, 7, 6, 4, 8}
 
 
-def ranked_example(wide: bool) -> ranking.RankedClass:
+def ranked_example() -> ranking.RankedClass:
     records = np.random.default_rng(0).permutation(list(SCORES))
     positive = np.array([record in POSITIVES for record in records])
-    return ranking.rank_class(positive, np.array([SCORES[record] for record in records]), records, TOTAL, wide)
+    return ranking.rank_class(positive, np.array([SCORES[record] for record in records]), records, TOTAL)
 
 
 def members(bags: csr_array) -> list[list[int]]:
@@ -27,26 +27,24 @@ def members(bags: csr_array) -> list[list[int]]:
     return [np.flatnonzero(row).tolist() for row in dense]
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["16 bit", "32 bit"])
-class TestWidth:
-    """Bags and sums are as wide as asked for and no wider: a pass over a large release stays in half of the memory."""
+@pytest.mark.parametrize(("width", "products"), [(np.uint16, np.uint32), (np.uint32, np.uint64)])
+def test_sums_are_as_wide_as_the_counts(width: type[np.unsignedinteger], products: type[np.unsignedinteger]) -> None:
+    """And no wider: a pass over a release with fewer than 65,536 records needs half of the memory."""
+    weighed = ranking.weigh(ranked_example(), np.ones((TOTAL, 3), dtype=width))
+    assert {weighed.hits.dtype, weighed.alarms.dtype, weighed.remaining.dtype} == {np.dtype(width)}
+    assert weighed.ties.dtype == products
 
-    def test_of_bags(self, wide: bool) -> None:
-        ranked = ranked_example(wide)
-        for bags in (ranked.negatives, ranked.positives, ranked.tied):
-            assert bags.dtype == (np.uint32 if wide else np.uint16)
-            assert bags.indices.dtype == bags.indptr.dtype == np.int32
-            assert bags.shape[1] == TOTAL
 
-    def test_of_sums(self, wide: bool) -> None:
-        counts = np.ones((TOTAL, 3), dtype=np.uint32 if wide else np.uint16)
-        weighed = ranking.weigh(ranked_example(wide), counts)
-        assert {weighed.hits.dtype, weighed.alarms.dtype, weighed.remaining.dtype} == {counts.dtype}
-        assert weighed.ties.dtype == (np.uint64 if wide else np.uint32)
+def test_bags_are_kept_in_small_integers() -> None:
+    ranked = ranked_example()
+    for bags in (ranked.negatives, ranked.positives, ranked.tied):
+        assert bags.dtype == np.uint16
+        assert bags.indices.dtype == bags.indptr.dtype == np.int32
+        assert bags.shape[1] == TOTAL
 
 
 def test_a_class_is_cut_into_bags() -> None:
-    ranked = ranked_example(wide=False)
+    ranked = ranked_example()
     # Five groups on a grid of 3 x 2: the sixth is empty, and the last row holds the negatives below every positive.
     assert (ranked.blocks, ranked.size) == (3, 2)
     assert members(ranked.positives) == [[3], [0], [7], [4, 6], [8], []]
@@ -56,7 +54,7 @@ def test_a_class_is_cut_into_bags() -> None:
 
 
 def test_one_group_is_one_block() -> None:
-    ranked = ranking.rank_class(np.array([True, False]), np.array([0.9, 0.1]), np.array([0, 1]), 2, wide=False)
+    ranked = ranking.rank_class(np.array([True, False]), np.array([0.9, 0.1]), np.array([0, 1]), 2)
     assert (ranked.blocks, ranked.size) == (1, 1)
     assert members(ranked.positives) == [[0]]
     assert members(ranked.negatives) == [[], [1]]
@@ -65,7 +63,7 @@ def test_one_group_is_one_block() -> None:
 
 def test_weights_are_summed_by_bag() -> None:
     counts = np.random.default_rng(1).integers(0, 9, (TOTAL, 4)).astype(np.uint16)
-    weighed = ranking.weigh(ranked_example(wide=False), counts)
+    weighed = ranking.weigh(ranked_example(), counts)
 
     def weights(*records: int) -> NDArray[np.int64]:
         return counts[list(records)].sum(axis=0, dtype=np.int64)
@@ -78,7 +76,7 @@ def test_weights_are_summed_by_bag() -> None:
 
 
 def test_a_replicate_without_an_outcome_has_no_area() -> None:
-    ranked = ranking.rank_class(np.array([True, False]), np.array([0.9, 0.1]), np.array([0, 1]), 2, wide=False)
+    ranked = ranking.rank_class(np.array([True, False]), np.array([0.9, 0.1]), np.array([0, 1]), 2)
     weighed = ranking.weigh(ranked, np.array([[1, 1, 0, 0], [1, 0, 1, 0]], dtype=np.uint16))
     nan = np.nan
     np.testing.assert_array_equal(ranking.weighted_auroc(weighed), [1.0, nan, nan, nan])
@@ -91,7 +89,7 @@ def test_the_heaviest_weights_of_a_width_do_not_overflow(
     width: type[np.unsignedinteger], weight: int, scores: tuple[float, float]
 ) -> None:
     """Each outcome has half of the weight that a width allows, so that no product of two can be larger."""
-    ranked = ranking.rank_class(np.array([True, False]), np.array(scores), np.array([0, 1]), 2, wide=width is np.uint32)
+    ranked = ranking.rank_class(np.array([True, False]), np.array(scores), np.array([0, 1]), 2)
     weighed = ranking.weigh(ranked, np.full((2, 1), weight, dtype=width))
     positive, negative = scores
     assert ranking.weighted_auroc(weighed).tolist() == [np.heaviside(positive - negative, 0.5)]
