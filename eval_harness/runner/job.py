@@ -260,11 +260,11 @@ def model_info(loaded: LoadedModel) -> ModelInfo:
 def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, Any]]:
     """Predictions of the run and notes of its training: read when they are there, else made and written."""
     job, options = opened.job, opened.options
-    file, notes_file = predictions_path(job), job.folder / "history" / f"{job.run.name}.json"
+    file, notes_file = job.predictions_path, job.folder / "history" / f"{job.run.name}.json"
     whole = file.is_file() and notes_file.is_file()
     # The model is written before the predictions, but an earlier call may not have asked for it: then the run is
     # trained again.
-    if whole and (model_path(job).is_dir() or not options.save_model):
+    if whole and (job.model_path.is_dir() or not options.save_model):
         say(f"{job.title}: predictions are there, only metrics are computed")
         return read_predictions(file), read_json(notes_file)
     if opened.loaded.is_trivial:
@@ -319,7 +319,7 @@ def predicted_by_baseline(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]
 def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:
     """Write notes and predictions of a run: from then on only metrics are left to do."""
     write_text(job.folder / "history" / f"{job.run.name}.json", json.dumps(notes, indent=1) + "\n")
-    write_predictions(predictions_path(job), predictions)
+    write_predictions(job.predictions_path, predictions)
 
 
 def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
@@ -449,7 +449,7 @@ def scored(task: Any, opened: OpenJob, predictions: Predictions, notes: dict[str
         per_label=score.per_label,
         subgroups=score.subgroups,
         predictions=PredictionsFile(
-            file=f"predictions/{job.run.name}.parquet", sha256=predictions_sha256(predictions_path(job))
+            file=f"predictions/{job.run.name}.parquet", sha256=predictions_sha256(job.predictions_path)
         ),
         timings_s={name: round(seconds, 3) for name, seconds in timings.items()},
         environment=opened.context.environment,
@@ -465,7 +465,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
     Of an encoder that is not ours its head is kept, and its weights where they were trained (`custom_heads`).
     """
     job, loaded, data = opened.job, opened.loaded, opened.data
-    target = model_path(job)
+    target = job.model_path
     # Filled aside and renamed: a folder of that name is taken as proof that the model was kept.
     aside = target.with_name(f".{target.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -497,13 +497,3 @@ def note_training(config: Any, job: Job, loaded: LoadedModel, data: RunData) -> 
     step = {"dataset": data.dataset, "run": job.run.name, "mode": job.mode, "seed": job.seed, "began": began}
     config.training = [*(config.training or []), step]
     config.random_weights = None
-
-
-def predictions_path(job: Job) -> Path:
-    """Where the predictions of a job's run lie."""
-    return job.folder / "predictions" / f"{job.run.name}.parquet"
-
-
-def model_path(job: Job) -> Path:
-    """Where `--save-model` keeps encoder and head of a job's run."""
-    return job.folder / "model" / job.run.name

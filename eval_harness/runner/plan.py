@@ -35,6 +35,16 @@ class Job:
         """Model, mode and run in one line."""
         return f"{self.model} {self.mode} {self.run.name} seed {self.seed}"
 
+    @property
+    def predictions_path(self) -> Path:
+        """Where the predictions of the run lie."""
+        return self.folder / "predictions" / f"{self.run.name}.parquet"
+
+    @property
+    def model_path(self) -> Path:
+        """Where `--save-model` keeps encoder and head."""
+        return self.folder / "model" / self.run.name
+
 
 def plan(options: RunOptions) -> list[Job]:
     """The jobs in the order they are done: model, mode, seed, run."""
