@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import f1_score, recall_score
 
 from ecg_hub.errors import InputError
+from eval_harness.metrics import thresholds
 from eval_harness.metrics.thresholds import Criterion, choose_thresholds, threshold_metrics
 from tests.support.scores import scored
 
@@ -91,3 +92,22 @@ def test_bad_arguments_are_refused() -> None:
         choose_thresholds(Y_TRUE, Y_SCORE, "auc")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"one per class is expected: \(8,\)"):
         threshold_metrics(Y_TRUE, Y_SCORE, [0.5])
+
+
+def test_youden_weighs_both_outcomes_by_their_own_number() -> None:
+    """Of 2 positives and 8 negatives: 0.5 + 1 - 1 at 0.9, 1 + 5/8 - 1 at 0.3; F1 would take 0.9."""
+    targets = np.array([1, 1] + [0] * 8)[:, None]
+    scores = np.array([0.9, 0.3, 0.5, 0.4, 0.35, 0.2, 0.2, 0.1, 0.1, 0.0])[:, None]
+    assert thresholds.choose_thresholds(targets, scores, by="youden").tolist() == [0.3]
+    assert thresholds.choose_thresholds(targets, scores).tolist() == [0.9]
+    # 3 of 8 negatives more for the second half of the positives pay, 5 of 8 do not.
+    scores[5:7] = 0.6
+    assert thresholds.choose_thresholds(targets, scores, by="youden").tolist() == [0.9]
+
+
+def test_entries_give_their_field_at_the_thresholds() -> None:
+    targets, scores = np.array([[1.0], [1.0], [0.0], [0.0], [0.0]]), np.array([[0.9], [0.3], [0.6], [0.1], [0.2]])
+    found = {entry.name: entry.values(targets, scores, [0.5]) for entry in thresholds.METRICS}
+    assert {name: float(value[0]) for name, value in found.items()} == pytest.approx(
+        {"macro_f1": 0.5, "macro_sensitivity": 0.5, "macro_specificity": 2 / 3}
+    )
