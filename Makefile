@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo test test-heavy check coverage mutation clean
+.PHONY: help install demo demo-full test test-heavy check coverage mutation clean
 
 help:
-	@echo "make demo        create .venv, install, score a random ECG-CPC on the embedded mock PTB-XL (minutes)"
+	@echo "make demo        create .venv, install, score a tiny random ECG-CPC on the embedded mock PTB-XL, write a report"
+	@echo "make demo-full   the same with an ECG-CPC of the published size (minutes)"
 	@echo "make test        the test suite (minutes on 2 cores)"
 	@echo "make test-heavy  what takes longer: kill series, scale, full-size models"
 	@echo "make check       ruff and mypy"
@@ -22,8 +23,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 install: $(VENV)/.installed
 
 demo: install
-	$(BIN)/ecg-eval --model random:ecg-cpc --tasks demo --mode linear,frozen,finetune \
+	$(BIN)/ecg-eval --model random:ecg-cpc-tiny --tasks demo --mode linear,frozen,finetune \
 	  --data-root mock --limit 96 --epochs 2 --output results/demo
+	$(BIN)/ecg-eval report results/demo --data-root mock --output results/demo/report.html
+
+# The same with the encoder at its published size: minutes.
+demo-full: install
+	$(BIN)/ecg-eval --model random:ecg-cpc --tasks demo --mode linear,frozen,finetune \
+	  --data-root mock --limit 96 --epochs 2 --output results/demo-full
+	$(BIN)/ecg-eval report results/demo-full --data-root mock --output results/demo-full/report.html
 
 # Two test processes of one thread each: faster on two cores than one process of two. Each begins with its half, so that
 # folders share what they make once, and takes from the other what is left in the end.
