@@ -326,13 +326,13 @@ def test_all_that_is_other_than_the_release_is_said() -> None:
     [
         (
             {"origin": "unverified"},
-            "unverified weights, and 'ecg-cpc' stands for the published ECG-CPC: `ecg-hub pull ecg-cpc` or `ecg-hub "
-            "convert` gets those, then score them again",
+            "unverified weights, and 'ecg-cpc' stands for the published ECG-CPC; get those and score them again. "
+            f"{catalog.get('ecg-cpc').how_to_get}",
         ),
         (
             {"origin": None},
-            "it does not say where its weights come from, and 'ecg-cpc' stands for the published ECG-CPC: `ecg-hub "
-            "pull ecg-cpc` or `ecg-hub convert` gets those, then score them again",
+            "it does not say where its weights come from, and 'ecg-cpc' stands for the published ECG-CPC; get those "
+            f"and score them again. {catalog.get('ecg-cpc').how_to_get}",
         ),
         *(
             (
