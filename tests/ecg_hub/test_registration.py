@@ -34,11 +34,12 @@ def run(*lines: str, folder: Path | None = None) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code, str(folder)], check=True, timeout=120)
 
 
+# Each order is a process that imports transformers anew, five seconds: one that comes first, one that comes late.
 @pytest.mark.parametrize(
     "imports",
     [
-        ("import ecg_hub, transformers",),
-        ("import transformers, ecg_hub",),
+        pytest.param(("import ecg_hub, transformers",), marks=pytest.mark.heavy),
+        pytest.param(("import transformers, ecg_hub",), marks=pytest.mark.heavy),
         ("import transformers", "transformers.AutoModel, transformers.AutoFeatureExtractor", "import ecg_hub"),
         ("import ecg_hub", "from transformers import PreTrainedModel", "import transformers"),
     ],
@@ -70,7 +71,11 @@ def test_a_configuration_from_its_own_module_is_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    "imports", ["import ecg_hub, transformers.pipelines", "import transformers.pipelines; import ecg_hub"]
+    "imports",
+    [
+        "import ecg_hub, transformers.pipelines",
+        pytest.param("import transformers.pipelines; import ecg_hub", marks=pytest.mark.heavy),
+    ],
 )
 def test_the_pipeline_is_known_to_transformers(imports: str) -> None:
     run(imports, "assert 'ecg-classification' in transformers.pipelines.PIPELINE_REGISTRY.get_supported_tasks()")
