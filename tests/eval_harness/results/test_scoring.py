@@ -98,6 +98,15 @@ class TestClassification:
         assert found.point == pytest.approx(np.nanmean(expected))
         assert (found.low, found.high, found.classes) == (None, None, 4)
 
+    def test_a_listed_metric_of_all_labels_at_once_has_no_number_of_labels(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kind = "multi_label_classification"
+        share = Metric("share", "share", kind, higher_is_better=True, function=lambda true, prob: 0.25, description="")
+        monkeypatch.setattr(scoring, "of_kind", lambda asked: [share] if asked == kind else [])
+        found = score_task(SUPER, predictions(), RESAMPLES).metrics["share"]
+        assert (found.point, found.classes) == (0.25, None)
+
     def test_intervals_are_those_of_the_estimates(self) -> None:
         given = predictions()
         found = score_task(SUPER, given, RESAMPLES)

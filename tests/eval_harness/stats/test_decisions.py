@@ -106,6 +106,13 @@ def test_weights_that_single_precision_cannot_hold_are_added_exactly() -> None:
     assert found.tolist() == [[(298 * 65_535 + 1) / (598 * 65_535 + 1)]]
 
 
+def test_f1_of_a_resample_without_positives_is_undefined() -> None:
+    """As F1 of a test split without positives is; its false alarms would otherwise make it 0."""
+    drawn = np.array([[1, 0], [1, 2]], dtype=np.uint16)  # the second resample holds the false alarm twice
+    f1 = resample_decisions([[1], [0]], [[0.9], [0.8]], [0.5], drawn)["f1"].replicates
+    np.testing.assert_array_equal(f1, [[2 / 3], [np.nan]])
+
+
 def test_decisions_on_what_is_no_outcome_are_refused() -> None:
     with pytest.raises(InputError, match="Targets must be 0, 1 or NaN"):
         resample_decisions([[0.5]], [[0.5]], [0.5], np.ones((1, 1), dtype=np.uint16))
