@@ -116,9 +116,14 @@ def test_ls_and_info_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["dim"] == 512
 
 
-# Each of three processes takes six seconds to import; the heavy one is a mixture of the other two.
+# Each process takes six seconds to import.
 @pytest.mark.parametrize(
-    ("verb", "model"), [("predict", None), pytest.param("embed", None, marks=pytest.mark.heavy), ("embed", TINY)]
+    ("verb", "model"),
+    [
+        pytest.param("predict", None, marks=pytest.mark.heavy),
+        pytest.param("embed", None, marks=pytest.mark.heavy),
+        ("embed", TINY),
+    ],
 )
 def test_a_process_of_its_own_knows_the_models(
     verb: str, model: str | None, classifier: Path, records: list[str], tmp_path: Path

@@ -260,6 +260,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.heavy  # three processes that import torch, of which one is killed
 def test_processes_end_with_a_killed_one(folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "reading.py"
     script.write_text(READING, encoding="utf-8")
