@@ -10,6 +10,7 @@ import yaml
 
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
+from ecg_hub.errors import InputError
 from model_cards.card import MEASURED, complete_card, measured
 
 
@@ -36,6 +37,10 @@ def write_measured(path: Path) -> None:
     before = yaml.safe_load(text)
     lines = [head]
     for entry in catalog.models().values():
+        if entry.alias not in before:
+            raise InputError(
+                f"{entry.alias!r} is not in {path}: add its bounds of parity first (docs/contributing/model.md)."
+            )
         macs, tokens = count(entry)
         facts = {"parity": before[entry.alias]["parity"], "macs": macs, "tokens": tokens}
         lines.append(f"{entry.alias}:\n")

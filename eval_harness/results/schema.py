@@ -255,7 +255,10 @@ def read_result(path: Path) -> Result:
     try:
         return Result.model_validate(content)
     except ValidationError as error:
-        raise ResultError(f"{str(path)!r} is not a result of schema {SCHEMA_VERSION}: {in_words(error)}.") from error
+        raise ResultError(
+            f"{str(path)!r} is not a result of schema {SCHEMA_VERSION}: {in_words(error)}. If it is no result of a "
+            "task, move it to a folder of its own: every .json beside results is read as one."
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -353,6 +353,7 @@ def _check_agrees(task: Task, reference: Task, definition: Sequence[Task]) -> No
         raise InputError(
             f"Task {task.name!r}: run {task.run!r} does not train {', '.join(map(repr, surplus[:5]))} as {task.kind}; "
             f"it trains the outputs of {', '.join(repr(other.name) for other in definition)}."
+            f"{did_you_mean(surplus[0], [label for label, kind in trained if kind == task.kind])}"
         )
 
 

@@ -106,4 +106,3 @@ def test_the_example_of_the_page_is_a_metric() -> None:
     (metric,) = module["METRICS"]
     values = metric.values([[1, 0], [0, 0], [1, np.nan]], [[0.9, 0.1], [0.8, 0.1], [0.2, 0.9]], [0.5, 0.5])
     assert values.tolist() == pytest.approx([0.5, np.nan], nan_ok=True)
-    assert metric.name not in metrics()
