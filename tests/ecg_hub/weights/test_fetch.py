@@ -184,6 +184,7 @@ print(ecg_hub.AutoModel.from_pretrained("ecg-cpc").num_parameters())
 """
 
 
+@pytest.mark.heavy  # two processes that import torch and convert
 def test_two_processes_fetch_once(host: Host) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     (home() / "downloads").mkdir(parents=True)
