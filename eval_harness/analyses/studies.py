@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC
 from eval_harness.results.comparison import repeated_patients
 from eval_harness.results.extent import compare, copy_of
 from eval_harness.results.predictions import read_predictions
-from eval_harness.results.schema import Count, Finite, Number, Result, Strict, in_words
+from eval_harness.results.runfile import environment
+from eval_harness.results.schema import Count, Finite, Number, Result, Strict, in_words, utc_now
 from eval_harness.results.scoring import RESAMPLE_SEED
 from eval_harness.stats.bootstrap import bootstrap_counts
 from eval_harness.stats.resampled import interval, macro, resample_ranking
@@ -83,10 +85,22 @@ class SeedAverage:
         return estimates | by_run
 
 
-def head_of(analysis: str, options: RunOptions, complete: bool) -> dict[str, Any]:
-    """The first fields of a study's content."""
-    settings = settings_of(options)
-    return {"schema_version": STUDY_VERSION, "analysis": analysis, "settings": settings, "complete": complete}
+def head_of(analysis: str, options: RunOptions, complete: bool, results: Sequence[Result]) -> dict[str, Any]:
+    """The first fields of a study's content: what was asked for, and of which records its results are."""
+    return {
+        "schema_version": STUDY_VERSION,
+        "analysis": analysis,
+        "settings": settings_of(options),
+        "complete": complete,
+        "synthetic": any(result.is_synthetic for result in results),
+        "part_of_release": part_of_release(results),
+        "command": ["ecg-eval", *sys.argv[1:]],
+    }
+
+
+def made_now() -> dict[str, Any]:
+    """The last fields: with which software, and when. The runs of a study may be of several devices."""
+    return {"environment": environment("any", 1), "created": utc_now()}
 
 
 def score_run(folder: Path, result: Result, task: Task, resamples: int) -> RunScore:
@@ -301,7 +315,7 @@ def settings_of(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def part_of_release(results: list[Result]) -> str | None:
+def part_of_release(results: Sequence[Result]) -> str | None:
     """Return what of a release was prepared, where it is not all; the fractions that a study draws do not count."""
     parts: dict[str, None] = {}
     for result in results:
@@ -310,8 +324,3 @@ def part_of_release(results: list[Result]) -> str | None:
             differences = compare(result.data.name, copy, copy.records, result.protocol.deviations).differences
             parts |= dict.fromkeys(f"{result.data.name} {text}" for text in differences.values())
     return ", ".join(parts) or None
-
-
-def is_synthetic(results: list[Result]) -> bool:
-    """Whether any of the results is on simulated records."""
-    return any(bool(result.protocol.deviations.get("synthetic")) for result in results)

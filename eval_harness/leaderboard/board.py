@@ -9,7 +9,6 @@ from typing import Any
 from eval_harness.config.protocol import MODES
 from eval_harness.leaderboard.entries import LeaderboardEntry
 from eval_harness.metrics.registry import MACRO_AUROC, main_of, metrics
-from eval_harness.publish.checks import is_synthetic
 from eval_harness.publish.layout import BASELINES
 from eval_harness.results.contamination import state
 from eval_harness.results.extent import deviations_of, extent_of
@@ -247,7 +246,7 @@ def rows_of(entries: Iterable[LeaderboardEntry]) -> list[Row]:
                 weights_sha256=meta.weights_sha256,
                 settings=meta.settings,
                 link=meta.paper or meta.repository,
-                synthetic=any(is_synthetic(entry.result) for entry in members),
+                synthetic=any(entry.result.is_synthetic for entry in members),
                 cells={entry.result.task: _cell(entry) for entry in members},
             )
         )

@@ -214,11 +214,6 @@ class StreamingReader:
             (source.corpus, source.fingerprint if source.split == TRAIN else None) for source in self.sources
         )
 
-    @property
-    def steps_per_pass(self) -> float:
-        """Steps in which every record is read once."""
-        return self.records / self.options.batch_size
-
     def batches(self, start_step: int) -> Iterator[Batch]:
         """Yield batches from a step on, without end; threads and processes end with the iterator."""
         if self.options.workers:

@@ -35,11 +35,6 @@ class Finding:
         return f"{self.run} {self.task}: {self.text}"
 
 
-def is_synthetic(result: Result) -> bool:
-    """Whether a result was made with simulated data."""
-    return bool(result.protocol.deviations.get("synthetic"))
-
-
 def check_run(run: ResultFolder, tasks: Mapping[str, Task]) -> tuple[list[Result], list[Finding], list[Finding]]:
     """Check a run and compute every metric of it again."""
     passed, problems, absent = [], [], []
@@ -194,7 +189,7 @@ def _differs_from_run(run: ResultFolder, name: str, result: Result) -> Iterator[
         ("dtype", result.protocol.deviations.get("dtype", "float32"), settings.dtype),
     ]
     yield from (f"its {what} is {said!r}, that of the run is {made!r}" for what, said, made in pairs if said != made)
-    if settings.data.get("mock") and not is_synthetic(result):
+    if settings.data.get("mock") and not result.is_synthetic:
         yield "the run was made with simulated data, and the result does not say so"
     base = PROTOCOLS.get(settings.protocol)
     if base is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ecg_hub.errors import EcgHubError, InputError, ResultError
 from ecg_hub.hub.client import Repository, Stored, is_there, until_committed
-from eval_harness.publish.checks import Finding, check_run, is_synthetic, refusal
+from eval_harness.publish.checks import Finding, check_run, refusal
 from eval_harness.publish.layout import (
     META_FILE,
     ModelMeta,
@@ -95,7 +95,7 @@ def prepare(
         submission.notes += [f"not published, {finding}" for finding in absent]
         facts = _facts(run, passed, problems, submission, models or HubModels())
         for result in passed:
-            if is_synthetic(result) and not synthetic:
+            if result.is_synthetic and not synthetic:
                 text = "it was made with simulated data; a test leaderboard takes it with --allow-synthetic"
                 problems.append(Finding(run.name, result.task, text))
             else:

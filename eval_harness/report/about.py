@@ -55,7 +55,7 @@ def notices(entries: Sequence[ReportRun]) -> list[Html]:
     """Return what a reader must know before any number."""
     paragraphs = [tag("p", tag("strong", NOTICE), class_="notice")]
     results = results_of(entries)
-    synthetic = [r for r in results if r.protocol.deviations.get("synthetic")]
+    synthetic = [r for r in results if r.is_synthetic]
     if synthetic:
         share = (
             "All" if len(synthetic) == len([r for r in results if r.data]) else f"{len(synthetic)} of {len(results)}"

@@ -238,6 +238,11 @@ class Result(Strict):
             raise ValueError(f"status {self.status!r} must have no metrics")
         return self
 
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether it was made with simulated data."""
+        return bool(self.protocol.deviations.get("synthetic"))
+
 
 def utc_now() -> str:
     """Return the time for `created`: UTC, whole seconds, "2026-11-21T20:00:00Z"."""

@@ -76,7 +76,7 @@ def efficiency(**changes: Any) -> dict[str, Any]:
         for key, (c, a, floor) in curves.items()
     }
     options = RunOptions(models=(str(MODEL["id"]),), tasks=("ptbxl_super",), modes=("finetune",), data_root="mock")
-    return {**summary(Study(options), joints, [], synthetic=True), "created": HEAD["created"], **changes}
+    return {**summary(Study(options), joints, []), "synthetic": True, "created": HEAD["created"], **changes}
 
 
 def robustness(task: str = "ptbxl_super", **changes: Any) -> RobustnessResult:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,17 +26,15 @@ from eval_harness.analyses.studies import (
     fraction_folder,
     fraction_name,
     head_of,
-    is_synthetic,
     joint,
+    made_now,
     numbers_of,
-    part_of_release,
     score_run,
     too_few,
 )
 from eval_harness.config.options import RunOptions, TrainSubset
 from eval_harness.config.protocol import POST_TRAIN
-from eval_harness.results.runfile import environment
-from eval_harness.results.schema import Result, read_json, utc_now
+from eval_harness.results.schema import Result, read_json
 from eval_harness.runner.plan import result_folder
 from eval_harness.tasks.registry import Run, expand, get_task, runs
 
@@ -208,10 +205,7 @@ def summary(study: Ablation, collected: Collected) -> dict[str, Any]:
             }
         )
     return {
-        **head_of("ablation", study.options, not collected.faults),
-        "synthetic": is_synthetic(collected.results),
-        "part_of_release": part_of_release(collected.results),
-        "command": ["ecg-eval", *sys.argv[1:]],
+        **head_of("ablation", study.options, not collected.faults, collected.results),
         "post_training": study.options.post_training.as_dict(),
         "fractions": sorted(study.fractions, reverse=True),
         "seeds": list(study.options.seeds),
@@ -219,8 +213,7 @@ def summary(study: Ablation, collected: Collected) -> dict[str, Any]:
         "confidence": confidence,
         "rows": rows,
         "not_done": collected.faults,
-        "environment": environment("any", 1),
-        "created": utc_now(),
+        **made_now(),
     }
 
 

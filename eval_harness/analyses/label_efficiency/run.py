@@ -12,7 +12,6 @@ file is written beside the results, for `ecg-eval verify` and `reproduce` with -
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,17 +33,15 @@ from eval_harness.analyses.studies import (
     fraction_folder,
     fraction_name,
     head_of,
-    is_synthetic,
     joint,
+    made_now,
     numbers_of,
-    part_of_release,
     score_run,
     too_few,
 )
 from eval_harness.config.options import RunOptions, TrainSubset
 from eval_harness.metrics.registry import MACRO_AUROC
-from eval_harness.results.runfile import environment
-from eval_harness.results.schema import Result, utc_now
+from eval_harness.results.schema import Result
 from eval_harness.runner.plan import result_folder
 from eval_harness.tasks.registry import get_task
 from eval_harness.tasks.task import Task
@@ -213,7 +210,7 @@ def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[R
             by_fraction = scores.setdefault((call.task, call.model, call.mode), {})
             by_fraction.setdefault(call.fraction, []).append(score)
     joints = {key: {f: joint(runs) for f, runs in parts.items()} for key, parts in scores.items()}
-    content = summary(study, joints, faults, is_synthetic(results), part_of_release(results))
+    content = summary(study, joints, faults, results)
     if results:  # of several processes, one holds the results
         content = checked(content, EfficiencyResult)
         write_text(study.options.output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
@@ -225,8 +222,7 @@ def summary(
     study: Study,
     joints: dict[tuple[str, str, str], dict[float, SeedAverage]],
     faults: Sequence[str],
-    synthetic: bool = False,
-    part: str | None = None,
+    results: Sequence[Result] = (),
 ) -> dict[str, Any]:
     """Points, curves with intervals, and ratios, as they are written."""
     confidence = study.options.protocol.confidence
@@ -243,10 +239,7 @@ def summary(
             rows = ratios_at(study.ratio_at, (fit_of_entry, parts), (curves[base], joints[base]), confidence)
             ratios.append({**about, "at": rows})
     return {
-        **head_of("label_efficiency", study.options, not faults),
-        "synthetic": synthetic,
-        "part_of_release": part,
-        "command": ["ecg-eval", *sys.argv[1:]],
+        **head_of("label_efficiency", study.options, not faults, results),
         "loss": LOSS,
         "form": "C N^-alpha + L0",
         "resamples": study.options.protocol.resamples,
@@ -259,8 +252,7 @@ def summary(
         "entries": entries,
         "ratios": ratios,
         "not_done": list(faults),
-        "environment": environment("any", 1),
-        "created": utc_now(),
+        **made_now(),
     }
 
 

@@ -34,7 +34,7 @@ def installed_folder(alias: str) -> Path | None:
 def how_to_get(entry: Any) -> str:
     """The command that gets a model's weights."""
     if entry.weights.kind == "none":
-        return f"nothing to install: 'random:{entry.alias}' begins at random weights"
+        return str(entry.how_to_get)
     convert = f"ecg-hub convert {entry.alias} --checkpoint FILE"
     if entry.weights.can_be_fetched:
         return f"no: fetched at first use, or with ecg-hub pull {entry.alias}, or {convert}"
