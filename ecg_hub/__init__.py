@@ -21,6 +21,7 @@ from ecg_hub.utils import __version__ as __version__
 # Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here. A
 # test holds it against the catalogue.
 if _typing.TYPE_CHECKING:
+    from ecg_hub.catalog import list_models as list_models
     from ecg_hub.inference.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
     from ecg_hub.inference.pipeline import load_pipeline as load_pipeline
     from ecg_hub.input.feature_extraction import ECGFeatureExtractor as ECGFeatureExtractor
@@ -106,6 +107,8 @@ __all__ = [
     "STMEMForECGClassification",
     "STMEMModel",
     "__version__",
+    "list_datasets",
+    "list_models",
     "load_dataset",
     "load_pipeline",
 ]
@@ -118,8 +121,30 @@ _HOMES = {
     "AutoModelForPreTraining": "ecg_hub.modeling.auto",
     "ECGClassificationPipeline": "ecg_hub.inference.pipeline",
     "ECGFeatureExtractor": "ecg_hub.input.feature_extraction",
+    "list_models": "ecg_hub.catalog",
     "load_pipeline": "ecg_hub.inference.pipeline",
 }
+
+
+def list_datasets(pattern: str | None = None, *, access: str | None = None) -> _Any:
+    """List the datasets that `load_dataset` knows. Reads no data.
+
+    Args:
+        pattern: of names, for example "cpsc*".
+        access: "open", "restricted" or "credentialed".
+
+    Returns:
+        Rows: dataset, title, access, licence, redistribution (whether signals may be passed on), rates_hz, page.
+
+    Raises:
+        UnknownNameError: no such access.
+
+    Example:
+        >>> list_datasets(access="credentialed").column("dataset"), len(list_datasets())
+        (['mimic-iv-ecg'], 12)
+    """
+    # By name, as in `load_dataset`.
+    return _import_module("dataset_scripts.catalog").list_datasets(pattern, access=access)
 
 
 @_renamed_argument("max_loss", "max_unreadable")

@@ -5,6 +5,7 @@ Adding a model is adding a folder `ecg_hub/models/<name>/` with a `model.yaml`: 
 
 from __future__ import annotations
 
+import fnmatch
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from ecg_hub.errors import EcgHubError, unknown_name
+from ecg_hub.utils.rows import Rows
 
 MODELS_FOLDER = Path(__file__).resolve().parent / "models"
 KINDS = ("foundation", "supervised")
@@ -221,6 +223,50 @@ def models() -> dict[str, ModelEntry]:
         ['net1d', 's4']
     """
     return dict(_read_all())
+
+
+def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
+    """List the models, all or those that the filters keep. Reads data files alone; imports neither torch nor pandas.
+
+    Args:
+        pattern: of short names, for example "ecg-*".
+        kind: "foundation" or "supervised".
+
+    Returns:
+        Rows: model (the short name, for `AutoModel.from_pretrained`), title, kind, model_type, leads (how many),
+        rate_hz, window_s, dim, parameters, licence (of the weights), redistribution, trained_on (datasets that the
+        weights have seen), weights (where they are: figshare, hf, zenodo, manual, none).
+
+    Raises:
+        UnknownNameError: no such kind.
+
+    Example:
+        >>> list_models("ecg-f*").column("model"), list_models(kind="supervised").column("rate_hz")
+        (['ecg-fm', 'ecg-founder'], [500, 100])
+        >>> [row["model"] for row in list_models() if "ptb-xl" not in row["trained_on"]][:2]
+        ['ecg-cpc', 'ecg-founder']
+    """
+    if kind is not None and kind not in KINDS:
+        raise unknown_name("kind of model", kind, KINDS)
+    return Rows(
+        {
+            "model": entry.alias,
+            "title": entry.title,
+            "kind": entry.kind,
+            "model_type": entry.model_type,
+            "leads": len(entry.input.leads),
+            "rate_hz": entry.input.sampling_rate,
+            "window_s": entry.input.seconds,
+            "dim": entry.dim,
+            "parameters": entry.parameters,
+            "licence": entry.licence.name,
+            "redistribution": entry.licence.redistribution,
+            "trained_on": entry.pretraining_corpora,
+            "weights": entry.weights.kind,
+        }
+        for entry in models().values()
+        if fnmatch.fnmatchcase(entry.alias, pattern or "*") and kind in (None, entry.kind)
+    )
 
 
 def get(alias: str) -> ModelEntry:

@@ -1,1 +1,62 @@
-"""Scoring: tasks, modes, the runner, statistics and results."""
+"""Scoring: tasks, modes, the runner, statistics and results.
+
+    from eval_harness import evaluate
+    results = evaluate("random:ecg-cpc-tiny", "ptbxl_super", modes="linear", data_root="mock", epochs=2, limit=96)
+
+The public names load what they need on first use, so that listing tasks stays fast.
+"""
+
+from __future__ import annotations
+
+# Underscored, so that completion after `eval_harness.` offers public names alone.
+import typing as _typing
+from importlib import import_module as _import_module
+
+from ecg_hub.utils import __version__ as __version__
+
+# Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here.
+if _typing.TYPE_CHECKING:
+    from eval_harness.api.comparisons import Comparisons as Comparisons
+    from eval_harness.api.evaluation import evaluate as evaluate
+    from eval_harness.api.listing import list_tasks as list_tasks
+    from eval_harness.api.results import Results as Results
+    from eval_harness.api.results import compare_models as compare_models
+    from eval_harness.api.results import read_results as read_results
+    from eval_harness.tasks.registry import get_task as get_task
+    from eval_harness.tasks.task import Task as Task
+
+__all__ = [
+    "Comparisons",
+    "Results",
+    "Task",
+    "__version__",
+    "compare_models",
+    "evaluate",
+    "get_task",
+    "list_tasks",
+    "read_results",
+]
+
+_HOMES = {
+    "Comparisons": "eval_harness.api.comparisons",
+    "Results": "eval_harness.api.results",
+    "Task": "eval_harness.tasks.task",
+    "compare_models": "eval_harness.api.results",
+    "evaluate": "eval_harness.api.evaluation",
+    "get_task": "eval_harness.tasks.registry",
+    "list_tasks": "eval_harness.api.listing",
+    "read_results": "eval_harness.api.results",
+}
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_import_module(_HOMES[name]), name)
+    # From now on the name is found without asking here.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

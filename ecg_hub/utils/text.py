@@ -16,13 +16,22 @@ def print_table(rows: Sequence[Mapping[str, object]], title: str | None = None) 
     if not rows:
         print(f"no {title}" if title else "nothing")
         return
+    if sys.stdout.isatty():
+        _print_rich(*_cells(rows), title)
+    else:
+        print(text_table(rows))
+
+
+def text_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows under their common columns as plain text."""
+    return plain_table(*_cells(rows))
+
+
+def _cells(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]], list[bool]]:
+    """The columns of some rows, their cells as text, and which columns are numbers."""
     columns = list(rows[0])
     numeric = [all(_is_number(row[column]) for row in rows) for column in columns]
-    cells = [[_text(row[column]) for column in columns] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich(columns, cells, numeric, title)
-    else:
-        print(plain_table(columns, cells, numeric))
+    return columns, [[_text(row[column]) for column in columns] for row in rows], numeric
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,9 @@ import yaml
 from ecg_hub.errors import EcgHubError, InputError, UnknownNameError, did_you_mean
 from ecg_hub.renamed import tell_renamed
 from eval_harness.config.fields import kind_of, options_of
+from eval_harness.config.reading import help_text, keys_of
+from eval_harness.config.reading import read_values as read_values
+from eval_harness.config.reading import split_commas as split_commas
 
 
 def guarded(action: Callable[[], int]) -> int:
@@ -57,16 +60,6 @@ def add_verbs(parser: argparse.ArgumentParser, folder: ModuleType, order: Sequen
     parts = {name for name in names if any(name.startswith(f"{verb}_") for verb in names)}
     for name in (*order, *sorted(names - parts - {*order})):
         importlib.import_module(f"{folder.__name__}.{name}").register(verbs)
-
-
-def split_commas(values: Iterable[str] | str | None) -> tuple[str, ...]:
-    """Flatten repeated options and comma lists: ["a,b", "c"] to ("a", "b", "c"), order kept, repeats dropped."""
-    if values is None:
-        return ()
-    parts = [values] if isinstance(values, str) else values
-    names = [name.strip() for part in parts for name in str(part).split(",")]
-    # fromkeys and not a set: the order decides the order of runs and rows.
-    return tuple(dict.fromkeys(name for name in names if name))
 
 
 class RenamedOption(argparse.Action):
@@ -136,44 +129,6 @@ def _form(owner: type, item: Field[Any]) -> dict[str, Any]:
     if kind.many or about["repeated"]:
         return {"action": "append", "metavar": metavar}
     return {"metavar": metavar} if about["parse"] else {"metavar": metavar, "type": kind.type}
-
-
-def help_text(item: Field[Any], suffix: str = "") -> str:
-    """What the help says of an option."""
-    return (str(item.metadata["help"]) + suffix).format(default=item.default)
-
-
-def keys_of(item: Field[Any]) -> list[str]:
-    """The names of an option in a file; the first is that of the parsed argument."""
-    return [flag.removeprefix("--").replace("-", "_") for flag in item.metadata["flags"]] or [item.name]
-
-
-def read_values(owner: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a dataclass among the names and values of a command line or a file."""
-    values = {}
-    for item in options_of(owner):
-        for key in keys_of(item):
-            # `limit: null` in a file leaves an option out; a number that must be one is refused.
-            if key in given and (given[key] is not None or isinstance(item.default, int | float)):
-                values[item.name] = _value(owner, item, given[key])
-    return values
-
-
-def _value(owner: type, item: Field[Any], value: Any) -> Any:
-    kind, parse = kind_of(owner, item.name), item.metadata["parse"]
-    if kind.many:
-        value = split_commas([str(part) for part in value] if isinstance(value, list | tuple) else str(value))
-    if parse is not None:
-        return parse(value)
-    try:
-        # bool("no") is True: a switch in a file is true or false, not a word.
-        if kind.type is bool and not isinstance(value, bool | int):
-            raise ValueError(value)
-        return tuple(kind.type(part) for part in value) if kind.many else kind.type(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{item.name} is {value!r}: it must be of type {kind.type.__name__} ({help_text(item)})."
-        ) from error
 
 
 def read_config(path: Path, *owners: type, others: tuple[str, ...] = ()) -> dict[str, Any]:

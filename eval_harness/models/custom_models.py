@@ -91,7 +91,7 @@ def load_custom(name: str, named: str | None = None) -> tuple[CustomEncoder, Any
         )
     extractor = custom_extractor(made)
     module = made if isinstance(made, nn.Module) else None
-    encoder = CustomEncoder(made.encode, _width(made, extractor.spec(), name), module)
+    encoder = CustomEncoder(made.encode, width_of(made.encode, extractor.spec(), name), module)
     encoder.fingerprinted = hasattr(made, "fingerprint")
     return encoder, extractor, _digest(named or name, made, module)
 
@@ -149,16 +149,16 @@ def _from_file(path: Path) -> Any:
     return module
 
 
-def _width(made: Any, spec: Any, name: str) -> int:
+def width_of(encode: Any, spec: Any, name: str) -> int:
     """The width of the features, from one window of zeros."""
     leads = len(spec.lead_names)
     with torch.inference_mode():
         # Two windows: with one, a tensor without a batch axis would pass for features.
-        features = made.encode(torch.zeros(2, leads, spec.samples))
+        features = encode(torch.zeros(2, leads, spec.samples))
     if not isinstance(features, torch.Tensor) or features.ndim not in (2, 3) or len(features) != 2:
         shape = tuple(features.shape) if hasattr(features, "shape") else type(features).__name__
         raise InputError(
-            f"{name!r}: encode() gave {shape!r} for two windows of {(leads, spec.samples)!r}; (2, tokens, dim) or "
+            f"{name!r}: the encoder gave {shape!r} for two windows of {(leads, spec.samples)!r}; (2, tokens, dim) or "
             "(2, dim) is expected."
         )
     return int(features.shape[-1])

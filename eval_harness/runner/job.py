@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, scor
 from eval_harness.runner.plan import Job
 from eval_harness.tasks.registry import get_task
 from eval_harness.training.feature_store import open_store
-from eval_harness.training.features import FeatureCache, Predictor
+from eval_harness.training.features import FeatureCache, Predictor, gatherer
 from eval_harness.training.post_training import PostTrainer
 from eval_harness.training.trainer import Checkpoint, Trainer, seed_everything
 
@@ -66,12 +66,19 @@ def say(text: str) -> None:
 
 @dataclass
 class RunContext:
-    """What the jobs of one call share: options, processes and device, prepared data, the model in use."""
+    """What the jobs of one call share: options, processes and device, prepared data, the model in use.
+
+    Attributes:
+        held: encoders that are in memory already, by name.
+        command: what was called, for run.json.
+    """
 
     options: RunOptions
     accelerator: Any
     datasets: Datasets
     quiet: bool = False
+    held: Mapping[str, LoadedModel] = field(default_factory=dict)
+    command: Sequence[str] = field(default_factory=lambda: ["ecg-eval", *sys.argv[1:]])
     _told: str = ""
     _loaded: tuple[tuple[str, int, bool, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
     _absent: dict[tuple[str, bool], CheckpointError] = field(default_factory=dict, repr=False)
@@ -97,7 +104,7 @@ class RunContext:
         if key in self._absent:
             raise self._absent[key]
         try:
-            return load_model(job.model, job.mode, self.options.preset, job.seed)
+            return self.held.get(job.model) or load_model(job.model, job.mode, self.options.preset, job.seed)
         except CheckpointError as error:
             self._absent[key] = error
             raise
@@ -229,7 +236,7 @@ def run_file(opened: OpenJob) -> RunFile:
         fingerprint=fingerprint(settings),
         datasets={data.dataset: data.fingerprint},
         tasks={task.name: task.version for task in job.tasks},
-        command=["ecg-eval", *sys.argv[1:]],
+        command=list(opened.context.command),
         environment=opened.context.environment,
         created=utc_now(),
     )
@@ -340,16 +347,6 @@ def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
         quiet=opened.quiet,
     )
     return model, windows, predictor
-
-
-def gatherer(accelerator: Any) -> Any:
-    """A function that joins the lists of all processes, in the order of the processes."""
-    # Gathering pickles what it is given, which for one process would only cost memory.
-    if accelerator.num_processes == 1:
-        return lambda items: items
-    from accelerate.utils import gather_object
-
-    return gather_object
 
 
 def training_notes(

@@ -31,14 +31,17 @@ from eval_harness.runner.plan import Job, plan
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
-def evaluate(options: RunOptions, quiet: bool = False) -> list[Result]:
-    """Score models on tasks; continues what an earlier call with the same settings left."""
+def evaluate(options: RunOptions, quiet: bool = False, *, raise_errors: bool = False, **call: Any) -> list[Result]:
+    """Score models on tasks; continues what an earlier call with the same settings left.
+
+    With `raise_errors` the first failure is raised. `call` are further fields of `RunContext`.
+    """
     jobs = plan(options)
     # Planning comes first: a name that does not exist is told before anything heavy is loaded.
-    context = RunContext(options, make_accelerator(options), Datasets(options), quiet)
+    context = RunContext(options, make_accelerator(options), Datasets(options), quiet, **call)
     results: list[Result] = []
     for job in jobs:
-        results += attempt(job, context)
+        results += run_job(job, context) if raise_errors and not job.skip else attempt(job, context)
     if context.is_main and len(options.seeds) > 1:
         write_spread({(job.model, job.mode): job.folder.parent for job in jobs}, results)
     return results

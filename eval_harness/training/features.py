@@ -267,3 +267,13 @@ class Predictor:
         self.batch_size = max(1, len(values) // 2)  # of the loaders to come
         # In halves of halves, as often as it takes; a window by itself that does not fit is an error.
         return torch.cat([self._encode(model, half) for half in values.tensor_split(2)])
+
+
+def gatherer(accelerator: Any) -> Any:
+    """A function that joins the lists of all processes, in the order of the processes."""
+    # Gathering pickles what it is given, which for one process would only cost memory.
+    if accelerator.num_processes == 1:
+        return lambda items: items
+    from accelerate.utils import gather_object
+
+    return gather_object

@@ -18,9 +18,8 @@ import torch
 from accelerate import Accelerator
 
 from eval_harness.data.windows import RunData, Split, Windows
-from eval_harness.runner.job import gatherer
 from eval_harness.training.feature_store import FeatureStore
-from eval_harness.training.features import FeatureCache, Predictor
+from eval_harness.training.features import FeatureCache, Predictor, gatherer
 
 LENGTHS = np.array([40, 10, 23, 70, 10, 10, 35], dtype=np.int64)  # 4, 1, 2, 7, 1, 1, 3 windows: 19 in all
 BATCH = 4

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eval_harness.cli.common import add_arguments, read_config, read_values, split_commas
+from eval_harness.cli.common import add_arguments, read_config, split_commas
 from eval_harness.config.options import HOW, NUMBERS, WHAT, RunOptions, parse_fraction
-from eval_harness.config.protocol import PROTOCOLS, Protocol, protocol
+from eval_harness.config.protocol import PROTOCOLS, Protocol
+from eval_harness.config.reading import options_from as options_from
 
 
 def register(verbs: Any) -> None:
@@ -45,13 +44,6 @@ def gather(args: argparse.Namespace) -> dict[str, Any]:
     if "config" not in args:
         return given
     return {**read_config(args.config, RunOptions, Protocol, others=("protocol", "dry_run")), **given}
-
-
-def options_from(merged: Mapping[str, Any]) -> RunOptions:
-    """Build checked options from merged names and values."""
-    given = {"model": (), "tasks": (), "data_root": os.environ.get("ECG_DATA_ROOT", ""), **merged}
-    chosen = protocol(given.get("protocol", "paper"), **read_values(Protocol, given))
-    return RunOptions(protocol=chosen, **read_values(RunOptions, given))
 
 
 def fractions(args: argparse.Namespace) -> tuple[float, ...]:

@@ -1,0 +1,1 @@
+"""What notebooks and programs call: evaluate, read, compare, list."""

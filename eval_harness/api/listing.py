@@ -1,0 +1,72 @@
+"""What tasks there are, as rows that show themselves as a table."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from pathlib import Path
+
+from ecg_hub.errors import unknown_name
+from ecg_hub.utils.rows import Rows
+from eval_harness.tasks.registry import expand, tasks
+from eval_harness.tasks.task import CATEGORIES
+
+
+def list_tasks(
+    pattern: str | None = None,
+    *,
+    suite: str | None = None,
+    category: str | None = None,
+    dataset: str | None = None,
+    include: Iterable[Path | str] = (),
+) -> Rows:
+    """List the tasks, all or those that every given filter keeps. Reads task files alone; imports no torch.
+
+    Args:
+        pattern: of names, for example "ptbxl_*".
+        suite: only the members of a suite, for example "all" or "open"; `ecg-eval ls suites` lists them.
+        category: for example "acute_care".
+        dataset: for example "ptb-xl".
+        include: your own task files or folders of them, which are listed too.
+
+    Returns:
+        Rows: task, title, category, dataset, kind, metric, labels (how many), run, published.
+
+    Raises:
+        UnknownNameError: no such suite, category or dataset, with suggestions.
+
+    Example:
+        >>> list_tasks(dataset="ptb-xl", suite="all").column("task")
+        ['ptbxl_all', 'ptbxl_form', 'ptbxl_rhythm', 'ptbxl_sub', 'ptbxl_super']
+        >>> len(list_tasks()), len(list_tasks(category="acute_care")), list_tasks("chap*").column("labels")
+        (28, 3, [66, 10])
+        >>> list_tasks(dataset="ptbxl")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxl'. Did you mean 'ptb-xl' or 'ptb'? ...
+    """
+    listed = list(tasks(include).values())
+    if category is not None and category not in CATEGORIES:
+        raise unknown_name("category", category, CATEGORIES)
+    known = {task.dataset for task in listed}
+    if dataset is not None and dataset not in known:
+        raise unknown_name("dataset", dataset, known)
+    members = None if suite is None else {task.name for task in expand(suite, include)}
+    return Rows(
+        {
+            "task": task.name,
+            "title": task.title,
+            "category": task.category,
+            "dataset": task.dataset,
+            "kind": task.kind,
+            "metric": task.metric,
+            "labels": task.count,
+            "run": task.run,
+            "published": task.published,
+        }
+        for task in listed
+        if fnmatch.fnmatchcase(task.name, pattern or "*")
+        and (members is None or task.name in members)
+        and category in (None, task.category)
+        and dataset in (None, task.dataset)
+    )

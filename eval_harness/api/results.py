@@ -1,0 +1,258 @@
+"""Results of a call or of a folder, as a list that shows itself as a table; read and compared again later."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.utils.rows import html_table
+from ecg_hub.utils.text import text_table
+from eval_harness.api.comparisons import Comparisons, compared
+from eval_harness.metrics.registry import main_of
+from eval_harness.results.comparison import Unit
+from eval_harness.results.folders import ResultFolder, find_runs, read_found
+from eval_harness.results.predictions import Predictions
+from eval_harness.results.schema import Estimate, Result
+from eval_harness.results.summary import against_protocol, summary_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+STATUSES = ("done", "failed", "skipped")
+METRICS = ("main", "all")
+OWN_TASKS = "tasks"
+"""Folder below a folder of results that holds the tasks that were made in Python."""
+
+
+class Results(Sequence[Result]):
+    """Results in the order of the run: one for each model, mode, seed and task, done, failed or skipped.
+
+    Attributes:
+        folder: where all of them lie.
+        folders: the result folder of each result, FOLDER/MODEL/MODE.
+        include: the task files that comparisons need for tasks that are not built in.
+    """
+
+    def __init__(
+        self, results: Iterable[Result], folders: Iterable[Path], folder: Path, include: Iterable[Path] = ()
+    ) -> None:
+        self._results = list(results)
+        self.folders = tuple(folders)
+        self.folder = folder
+        self.include = tuple(include)
+        if len(self._results) != len(self.folders):
+            raise ValueError(f"{len(self._results)} results in {len(self.folders)} folders")
+
+    def to_frame(self, metrics: Literal["main", "all"] = "main") -> pd.DataFrame:
+        """Return the results as a pandas DataFrame.
+
+        Args:
+            metrics: "main" gives one row per result with the task's own metric, "all" one row per result and metric.
+
+        Returns:
+            Columns: model, mode, seed, task, status, metric, point, low, high (the interval), n (test records),
+            protocol, deviations (from the protocol, as text), contamination (of the test records) and reason (why a row
+            is not done).
+
+        Raises:
+            UnknownNameError: another value of `metrics`.
+        """
+        import pandas as pd
+
+        if metrics not in METRICS:
+            raise unknown_name("choice of metrics", metrics, METRICS)
+        return pd.DataFrame([row for result in self for row in _tidy(result, metrics)], columns=COLUMNS)
+
+    def compare(
+        self,
+        other: Results | StrPath | Iterable[Results | StrPath] | None = None,
+        *,
+        tasks: str | Sequence[str] = (),
+        metric: str | None = None,
+        resamples: int = 1000,
+        by: Unit = "auto",
+    ) -> Comparisons:
+        """Compare the models and modes of these results, and those of `other`, on the same test records and resamples.
+
+        Args:
+            other: further results, or folders of results.
+            tasks: only these tasks and suites.
+            metric: default the task's own.
+            resamples: bootstrap replicates, shared by all models.
+            by: "record", "patient", or "auto": by patient where a patient has several test records.
+
+        Raises:
+            InputError: no task was done by two runs, or not on the same records.
+        """
+        others = () if other is None else (other,) if isinstance(other, Results | str | os.PathLike) else tuple(other)
+        return compare_models(self, *others, tasks=tasks, metric=metric, resamples=resamples, by=by)
+
+    def predictions(self, index: int = 0) -> Predictions:
+        """Return the predictions of a result: records, targets and probabilities of validation and test.
+
+        Raises:
+            ResultError: the result is not done, or its file is not the one that was scored.
+        """
+        return read_found(self.folders[index]).predictions(self[index])
+
+    @property
+    def failed(self) -> Results:
+        """The results that failed; each says why in its `reason`."""
+        return self._where("failed")
+
+    @property
+    def done(self) -> Results:
+        """The results that have a score."""
+        return self._where("done")
+
+    def runs(self) -> list[ResultFolder]:
+        """Return the result folders, with the results of this list that are done."""
+        # Resolved, so that a folder that was run and read is one run and not two.
+        held: dict[Path, dict[str, Result]] = {}
+        for result, folder in zip(self, self.folders, strict=True):
+            if result.status == "done":
+                held.setdefault(folder.resolve(), {})[result.task] = result
+        return [replace(read_found(folder), results=results) for folder, results in held.items()]
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Results: ...
+
+    def __getitem__(self, index: int | slice) -> Result | Results:
+        """One result, or several as Results."""
+        if isinstance(index, slice):
+            return Results(self._results[index], self.folders[index], self.folder, self.include)
+        return self._results[index]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self._results)
+
+    def __add__(self, other: Results) -> Results:
+        """The results of both; `folder` is that of the first."""
+        include = dict.fromkeys((*self.include, *other.include))
+        return Results([*self, *other], (*self.folders, *other.folders), self.folder, include)
+
+    def _where(self, status: str) -> Results:
+        pairs = [(result, folder) for result, folder in zip(self, self.folders, strict=True) if result.status == status]
+        return Results([result for result, _ in pairs], [folder for _, folder in pairs], self.folder, self.include)
+
+    @property
+    def _counts(self) -> str:
+        counts = Counter(result.status for result in self)
+        return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+
+    def __repr__(self) -> str:
+        if not self:
+            return f"no results in {str(self.folder)!r}"
+        return f"{text_table(summary_rows(self))}\n{self._counts}, in {str(self.folder)!r}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        if not self:
+            return f"<p>{escape(repr(self))}</p>"
+        return f"{html_table(summary_rows(self))}<p>{self._counts}, in {escape(str(self.folder))}</p>"
+
+
+COLUMNS = (
+    "model", "mode", "seed", "task", "status", "metric", "point", "low", "high", "n", "protocol", "deviations",
+    "contamination", "reason",
+)  # fmt: skip
+
+
+def _tidy(result: Result, metrics: str) -> Iterator[dict[str, Any]]:
+    main = main_of(result.metrics)
+    names = list(result.metrics) if metrics == "all" and result.metrics else [main]
+    for name in names:
+        # A row that is not done keeps the columns of the others, undefined.
+        estimate = Estimate(point=None) if name is None else result.metrics[name]
+        yield {
+            "model": result.model.id,
+            "mode": result.mode,
+            "seed": result.seed,
+            "task": result.task,
+            "status": result.status,
+            "metric": name,
+            "point": _number(estimate.point),
+            "low": _number(estimate.low),
+            "high": _number(estimate.high),
+            "n": result.data.records.test if result.data else 0,
+            "protocol": result.protocol.name,
+            "deviations": against_protocol(result),
+            "contamination": result.data.contamination if result.data else None,
+            "reason": result.reason,
+        }
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def read_results(*folders: StrPath, include: Iterable[StrPath] = ()) -> Results:
+    """Read the results below one or several folders, as `evaluate` and `ecg-eval` write them.
+
+    Args:
+        folders: results/, results/MODEL or results/MODEL/MODE.
+        include: your own task files or folders of them, for tasks that comparisons do not know.
+
+    Raises:
+        InputError: no folder, or one without results.
+        ResultError: a file that is no result of a known schema.
+
+    Example:
+        >>> read_results("results-of-yesterday")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.InputError: 'results-of-yesterday' is no folder of results; ...
+    """
+    if not folders:
+        raise InputError("No folder was given. Example: read_results('results/').")
+    runs = find_runs(os.fspath(folder) for folder in folders)
+    pairs = [(result, run.folder) for run in runs for result in run.results.values()]
+    own = [Path(folder).expanduser() / OWN_TASKS for folder in folders]
+    found = [*(Path(path) for path in include), *(path for path in own if any(path.glob("*.yaml")))]
+    root = Path(os.path.commonpath([Path(folder).expanduser().resolve() for folder in folders]))
+    return Results([result for result, _ in pairs], [folder for _, folder in pairs], root, found)
+
+
+def compare_models(
+    *runs: Results | StrPath,
+    tasks: str | Sequence[str] = (),
+    metric: str | None = None,
+    resamples: int = 1000,
+    by: Unit = "auto",
+    include: Iterable[StrPath] = (),
+) -> Comparisons:
+    """Compare models on the tasks that two or more of them have done: what `ecg-eval compare` computes.
+
+    Args:
+        runs: Results, or folders of results.
+        tasks: only these tasks and suites.
+        metric: default the task's own; or for example "macro_auprc".
+        resamples: bootstrap replicates, shared by all models: that makes the differences paired.
+        by: "record", "patient", or "auto": by patient where a patient has several test records.
+        include: your own task files or folders of them.
+
+    Raises:
+        InputError: no task was done by two runs, or not on the same records.
+        UnknownNameError: no such task, suite or metric.
+    """
+    read = [run if isinstance(run, Results) else read_results(run) for run in runs]
+    if not read:
+        raise InputError("Nothing to compare was given. Example: compare_models('results/').")
+    together = read[0]
+    for more in read[1:]:
+        together += more
+    files = dict.fromkeys([*(Path(path) for path in include), *together.include])
+    return compared(together.runs(), (tasks,) if isinstance(tasks, str) else tasks, metric, resamples, by, files)

@@ -1,0 +1,113 @@
+"""Result folders compared on the tasks that two or more of them have done, as rows of a table and in words."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.errors import InputError, ResultError
+from eval_harness.results.comparison import ALPHA, Comparison, Unit, compare_models, p_text
+from eval_harness.results.folders import ResultFolder
+from eval_harness.results.schema import Result
+from eval_harness.results.summary import against_protocol
+from eval_harness.tasks.registry import expand
+from eval_harness.tasks.registry import tasks as known_tasks
+
+
+def compare_folders(
+    runs: Sequence[ResultFolder],
+    tasks: Sequence[str] = (),
+    *,
+    metric: str | None = None,
+    resamples: int = 1000,
+    by: Unit = "auto",
+    include: Iterable[Path | str] = (),
+) -> Iterator[tuple[Comparison, dict[str, Result]]]:
+    """Compare runs on every task that two of them have done, or on those of `tasks`, with the results by run."""
+    by_name = known_tasks(include)
+    wanted = {task.name for task in expand(tasks, include)} if tasks else None
+    by_task: dict[str, dict[str, ResultFolder]] = defaultdict(dict)
+    for run in runs:
+        for task, result in run.results.items():
+            if result.status == "done" and (wanted is None or task in wanted):
+                # Two folders of one model, mode and seed are compared as well: the second is called by its folder.
+                name = run.name if run.name not in by_task[task] else f"{run.name} ({run.folder})"
+                by_task[task][name] = run
+    # Tasks that only one run has done are left out in silence where others can be compared.
+    shared = {task: group for task, group in by_task.items() if len(group) > 1}
+    if not shared:
+        there = ", ".join(sorted(by_task)) or "none"
+        raise InputError(f"No task was done by two of these {len(runs)} runs. Done by one: {there}.")
+    for task, group in shared.items():
+        if task not in by_name:
+            raise ResultError(f"Task {task!r} is not known here; pass its file by --include.")
+        predictions = {name: run.predictions(run.results[task]) for name, run in group.items()}
+        comparison = compare_models(by_name[task], predictions, metric, resamples, by=by)
+        yield comparison, {name: run.results[task] for name, run in group.items()}
+
+
+def rank_rows(comparison: Comparison, results: Mapping[str, Result]) -> list[dict[str, object]]:
+    """One row per model: both ranks, score with interval, difference to the best, deviations from the protocol."""
+    best = comparison.standings[0].model
+    to_best = {pair.second: pair for pair in comparison.pairs if pair.first == best}
+    rows: list[dict[str, object]] = []
+    for standing in comparison.standings:
+        score, pair = standing.score, to_best.get(standing.model)
+        rows.append(
+            {
+                "task": comparison.task,
+                "rank": standing.rank,
+                "as published": standing.rank_published,
+                "model": standing.model,
+                "score": f"{score.point:.3f} [{score.low:.3f}, {score.high:.3f}]",
+                "metric": comparison.metric,
+                "behind the best": "-" if pair is None else _text(pair.difference),
+                "records": comparison.records,
+                "drawn by": comparison.unit,
+                "labels": len(comparison.labels),
+                "deviations": against_protocol(results[standing.model]),
+            }
+        )
+    return rows
+
+
+def pair_rows(comparison: Comparison) -> list[dict[str, object]]:
+    """One row per pair: difference with its unadjusted interval, p-values, and both readings."""
+    return [
+        {
+            "task": comparison.task,
+            "first": pair.first,
+            "second": pair.second,
+            "first - second": _text(pair.difference),
+            "p": p_text(pair.p),
+            "p (Holm)": p_text(pair.p_holm),
+            "distinguished": "yes" if pair.distinguished else "no",
+            "as published": "differ" if pair.difference.significant else "tie",
+        }
+        for pair in comparison.pairs
+    ]
+
+
+def _text(difference: Any) -> str:
+    return f"{difference.point:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+
+
+def reading(comparisons: Sequence[Comparison]) -> list[str]:
+    """Say how many pairs were compared, by what they were resampled and what a rank means."""
+    number = sum(len(comparison.pairs) for comparison in comparisons)
+    units = [f"{comparison.task}: {comparison.resampled}" for comparison in comparisons]
+    lines = [
+        f"{number} {'pair' if number == 1 else 'pairs'}; {'; '.join(units)}.",
+        f"Models of one rank are not distinguished from the best of it: p (Holm), adjusted for all pairs of a task, is "
+        f"{ALPHA:g} or more. So equal models are separated on at most {100 * ALPHA:g} % of tasks.",
+        "As published: the unadjusted 95 % interval of the difference decides; of several equal models the best is "
+        "then often separated (of eight on half of the tasks).",
+    ]
+    if any(c.unit == "record" and c.patients is not None and c.patients < c.records for c in comparisons):
+        lines.append(
+            "Records of one patient are not independent: drawn by record, equal models differ more often than said "
+            "here; --by patient draws patients."
+        )
+    return lines
