@@ -7,6 +7,7 @@ A user's own archive is no member of the list; it is named by the path of the YA
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import importlib
 import os
@@ -17,6 +18,9 @@ from types import MappingProxyType
 from dataset_scripts import published as sets
 from dataset_scripts.core.spec import ECGDataset, PathLike
 from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.utils.rows import Rows
+
+ACCESS = ("open", "restricted", "credentialed")
 
 
 @functools.cache
@@ -95,6 +99,25 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
         return datasets()[name]
     except KeyError:
         raise unknown_name("dataset", name, datasets()) from None
+
+
+def list_datasets(pattern: str | None = None, *, access: str | None = None) -> Rows:
+    """Return what `ecg_hub.list_datasets` lists."""
+    if access is not None and access not in ACCESS:
+        raise unknown_name("access", access, ACCESS)
+    return Rows(
+        {
+            "dataset": dataset.name,
+            "title": dataset.title,
+            "access": dataset.access,
+            "licence": dataset.licence,
+            "redistribution": dataset.redistribution,
+            "rates_hz": dataset.sampling_rates,
+            "page": dataset.page,
+        }
+        for dataset in datasets().values()
+        if fnmatch.fnmatchcase(dataset.name, pattern or "*") and access in (None, dataset.access)
+    )
 
 
 def refuse_published_name(name: str, source: PathLike) -> None:

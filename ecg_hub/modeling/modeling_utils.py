@@ -120,10 +120,10 @@ class ECGPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save the model as transformers does."""
         super().save_pretrained(save_directory, *args, **kwargs)
-        if self._sends_extractor and (extractor := self.feature_extractor()) is not None:
+        if self._sends_extractor and (extractor := self.matching_extractor()) is not None:
             extractor.save_pretrained(save_directory)
 
-    def feature_extractor(self) -> Any:
+    def matching_extractor(self) -> Any:
         """The feature extractor beside the weights that were loaded, else the catalogue's; None if it does not fit."""
         from ecg_hub.catalog import by_model_type
         from ecg_hub.modeling.auto import AutoFeatureExtractor, build_feature_extractor

@@ -1,4 +1,4 @@
-"""Rows of a listing that show themselves as a table, in a terminal and in a notebook; no pandas before it is asked for."""
+"""Rows of a listing that show themselves as a table, in a terminal and in a notebook; pandas is loaded on demand."""
 
 from __future__ import annotations
 

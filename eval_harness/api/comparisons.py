@@ -41,7 +41,7 @@ class Comparisons(Sequence[Comparison]):
         return pd.DataFrame([row for comparison in self for row in _ranked(comparison)])
 
     def pairs(self) -> pd.DataFrame:
-        """Return one row per task and pair: first minus second with its unadjusted interval, p, p_holm, distinguished."""
+        """Return one row per task and pair: first minus second, unadjusted interval, p, p_holm, distinguished."""
         import pandas as pd
 
         rows = [
@@ -94,7 +94,12 @@ class Comparisons(Sequence[Comparison]):
 
 
 def compared(
-    runs: Sequence[ResultFolder], tasks: Sequence[str], metric: str | None, resamples: int, by: Unit, include: Iterable[Path]
+    runs: Sequence[ResultFolder],
+    tasks: Sequence[str],
+    metric: str | None,
+    resamples: int,
+    by: Unit,
+    include: Iterable[Path],
 ) -> Comparisons:
     """Compare runs on the tasks that two of them have done."""
     return Comparisons(compare_folders(runs, tasks, metric=metric, resamples=resamples, by=by, include=include))

@@ -210,7 +210,9 @@ def _named(model: Any) -> tuple[str, Any]:
 
 def _object_name(key: Any, value: Any) -> str:
     if isinstance(value, str | os.PathLike):
-        raise InputError(f"{os.fspath(value)!r} has its name already; a dict names objects, a list takes names and objects.")
+        raise InputError(
+            f"{os.fspath(value)!r} has its name already; a dict names objects, a list takes names and objects."
+        )
     if not isinstance(key, str) or not key.strip() or set(key) & set(",/\\:"):
         raise InputError(f"{key!r} cannot name a model: a name is a text without comma, colon and slash.")
     return PREFIX + key
@@ -220,8 +222,8 @@ def refuse_scratch(options: RunOptions, objects: Mapping[str, Any]) -> None:
     """Refuse to train an object from scratch: nobody knows how its weights are drawn."""
     if objects and "scratch" in options.modes:
         raise InputError(
-            f"Mode 'scratch' draws the weights of a registered architecture; {next(iter(objects))!r} is an object. Its own "
-            f"weights are trained in mode 'finetune'; usual modes: {', '.join(DEFAULT_MODES)}."
+            f"Mode 'scratch' draws the weights of a registered architecture; {next(iter(objects))!r} is an object. Its "
+            f"own weights are trained in mode 'finetune'; usual modes: {', '.join(DEFAULT_MODES)}."
         )
 
 

@@ -149,7 +149,7 @@ class Results(Sequence[Result]):
 
     @property
     def _counts(self) -> str:
-        counts = Counter(result.status for result in self)
+        counts: Counter[str] = Counter(result.status for result in self)
         return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
 
     def __repr__(self) -> str:

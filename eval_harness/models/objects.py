@@ -70,7 +70,7 @@ def _load_ours(model: Any, extractor: Any, name: str, preset: str) -> LoadedMode
     """A model of the hub's classes; of a classifier, its encoder."""
     from ecg_hub.catalog import by_model_type
 
-    extractor = model.feature_extractor() if extractor is None else extractor
+    extractor = model.matching_extractor() if extractor is None else extractor
     if extractor is None:
         raise InputError(
             f"{name!r}: no feature extractor is known that feeds this {type(model).__name__}; give the pair (model, "
@@ -148,8 +148,8 @@ def _state(own: Any, name: str) -> str:
         return str(Hasher.hash(own))
     except Exception as error:  # whatever pickle meets in a foreign object
         raise InputError(
-            f"{name!r} cannot be told from another {type(own).__name__}: what it holds cannot be pickled ({error}). Give "
-            "it a `fingerprint`, a text that changes with its weights."
+            f"{name!r} cannot be told from another {type(own).__name__}: what it holds cannot be pickled ({error}). "
+            "Give it a `fingerprint`, a text that changes with its weights."
         ) from error
 
 
