@@ -158,7 +158,7 @@ def width_of(encode: Any, spec: Any, name: str) -> int:
     if not isinstance(features, torch.Tensor) or features.ndim not in (2, 3) or len(features) != 2:
         shape = tuple(features.shape) if hasattr(features, "shape") else type(features).__name__
         raise InputError(
-            f"{name!r}: the encoder gave {shape!r} for two windows of {(leads, spec.samples)!r}; (2, tokens, dim) or "
+            f"{name!r}: encode() gave {shape!r} for two windows of {(leads, spec.samples)!r}; (2, tokens, dim) or "
             "(2, dim) is expected."
         )
     return int(features.shape[-1])
