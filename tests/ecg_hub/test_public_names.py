@@ -14,6 +14,7 @@ import pytest
 
 import dataset_scripts
 import ecg_hub
+import eval_harness
 from ecg_hub import catalog
 
 HEAVY = ("torch", "transformers", "datasets", "pandas", "pyarrow", "scipy", "wfdb", "accelerate", "evaluate")
@@ -48,6 +49,8 @@ def test_every_class_of_every_model_is_a_public_name() -> None:
         "ECGClassificationPipeline",
         "ECGFeatureExtractor",
         "__version__",
+        "list_datasets",
+        "list_models",
         "load_dataset",
         "load_pipeline",
     ]
@@ -71,9 +74,16 @@ def test_type_checkers_know_the_names_of_dataset_scripts() -> None:
     assert sorted(homes) == dataset_scripts.__all__ == dir(dataset_scripts)
 
 
-def test_every_public_name_is_there_and_documented() -> None:
-    for name in ecg_hub.__all__:
-        value = getattr(ecg_hub, name)
+def test_type_checkers_know_the_names_of_eval_harness() -> None:
+    assert typed(eval_harness) == eval_harness._HOMES
+    assert sorted(["__version__", *eval_harness._HOMES]) == eval_harness.__all__
+    assert set(eval_harness.__all__) <= set(dir(eval_harness))
+
+
+@pytest.mark.parametrize("package", [ecg_hub, eval_harness])
+def test_every_public_name_is_there_and_documented(package: ModuleType) -> None:
+    for name in package.__all__:
+        value = getattr(package, name)
         assert isinstance(value, str) or inspect.getdoc(value), name
 
 
@@ -90,8 +100,10 @@ def test_unknown_name() -> None:
 
 def test_import_is_light() -> None:
     code = (
-        "import ecg_hub, ecg_hub.catalog, ecg_hub.leads, ecg_hub.errors, ecg_hub.names\n"
-        "ecg_hub.catalog.models(); ecg_hub.__all__; ecg_hub.__version__; ecg_hub.names.resolve('random:ecg-cpc')"
+        "import ecg_hub, ecg_hub.catalog, ecg_hub.leads, ecg_hub.errors, ecg_hub.names, eval_harness\n"
+        "ecg_hub.catalog.models(); ecg_hub.__all__; ecg_hub.__version__; ecg_hub.names.resolve('random:ecg-cpc')\n"
+        "repr(ecg_hub.list_models()); repr(ecg_hub.list_datasets()); repr(eval_harness.list_tasks(suite='all'))\n"
+        "eval_harness.get_task('ptb'); eval_harness.__all__; eval_harness.Task"
     )
     assert imported(code) == []
 
