@@ -234,8 +234,8 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
 
     Returns:
         Rows: model (the short name, for `AutoModel.from_pretrained`), title, kind, model_type, leads (how many),
-        rate_hz, window_s, dim, parameters, licence (of the weights), redistribution, trained_on (datasets that the
-        weights have seen), weights (where they are: figshare, hf, zenodo, manual, none).
+        rate_hz, window_s, dim, parameters, licence (of the weights), redistribution, pretraining_corpora (what they
+        have seen), weights (where they are: figshare, hf, zenodo, manual, none).
 
     Raises:
         UnknownNameError: no such kind.
@@ -243,8 +243,8 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
     Example:
         >>> list_models("ecg-f*").column("model"), list_models(kind="supervised").column("rate_hz")
         (['ecg-fm', 'ecg-founder'], [500, 100])
-        >>> [row["model"] for row in list_models() if "ptb-xl" not in row["trained_on"]][:2]
-        ['ecg-cpc', 'ecg-founder']
+        >>> [row["model"] for row in list_models() if row["redistribution"] and row["weights"] == "hf"]
+        ['ecg-fm', 'hubert-ecg']
     """
     if kind is not None and kind not in KINDS:
         raise unknown_name("kind of model", kind, KINDS)
@@ -261,7 +261,7 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
             "parameters": entry.parameters,
             "licence": entry.licence.name,
             "redistribution": entry.licence.redistribution,
-            "trained_on": entry.pretraining_corpora,
+            "pretraining_corpora": entry.pretraining_corpora,
             "weights": entry.weights.kind,
         }
         for entry in models().values()

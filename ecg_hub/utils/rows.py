@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ecg_hub.utils.text import text_table
+from ecg_hub.utils.text import table_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,23 +38,23 @@ class Rows(list[dict[str, Any]]):
         return pd.DataFrame(list(self))
 
     def __repr__(self) -> str:
-        return text_table(_shown(self)) if self else "nothing"
+        return table_text([{name: _cell(value) for name, value in row.items()} for row in self]) if self else "nothing"
 
     def _repr_html_(self) -> str:
-        return html_table(_shown(self)) if self else "<p>nothing</p>"
+        return html_table(self) if self else "<p>nothing</p>"
 
 
 def html_table(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows as an HTML table; texts are escaped and not cut."""
     import pandas as pd
 
+    shown = [{name: _cell(value) for name, value in row.items()} for row in rows]
     with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
-        return pd.DataFrame(list(rows)).to_html(index=False, border=0)
+        return pd.DataFrame(shown).to_html(index=False, border=0)
 
 
-def _shown(rows: Rows) -> list[dict[str, object]]:
-    """The rows with lists as comma lists."""
-    return [
-        {name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value for name, value in row.items()}
-        for row in rows
-    ]
+def _cell(value: object) -> object:
+    """A value as a table shows it: lists as comma lists, nothing for None."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "" if value is None else value

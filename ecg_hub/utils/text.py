@@ -19,10 +19,10 @@ def print_table(rows: Sequence[Mapping[str, object]], title: str | None = None) 
     if sys.stdout.isatty():
         _print_rich(*_cells(rows), title)
     else:
-        print(text_table(rows))
+        print(table_text(rows))
 
 
-def text_table(rows: Sequence[Mapping[str, object]]) -> str:
+def table_text(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows under their common columns as plain text."""
     return plain_table(*_cells(rows))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ecg_hub.utils.rows import html_table
-from ecg_hub.utils.text import text_table
-from eval_harness.results.compared import compare_folders, pair_rows, rank_rows, reading
+from ecg_hub.utils.text import table_text
+from eval_harness.results.compared import compare_folders, rank_rows, reading
 from eval_harness.results.comparison import Comparison, Unit
 from eval_harness.results.folders import ResultFolder
 from eval_harness.results.schema import Result
@@ -83,13 +84,9 @@ class Comparisons(Sequence[Comparison]):
         return [row for comparison in self for row in rank_rows(comparison, self.results[comparison.task])]
 
     def __repr__(self) -> str:
-        tables = [text_table(self._rows())]
-        tables += [text_table([row for comparison in self for row in pair_rows(comparison)])]
-        return "\n\n".join([*tables, "\n".join(reading(self))])
+        return "\n".join([table_text(self._rows()), "", *reading(self)])
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         return html_table(self._rows()) + "".join(f"<p>{escape(line)}</p>" for line in reading(self))
 
 

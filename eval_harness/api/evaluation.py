@@ -109,14 +109,15 @@ def evaluate(
 
     Example:
         >>> import tempfile
+        >>> from dataset_scripts.mock import mock_root
         >>> folder = tempfile.TemporaryDirectory()
-        >>> small = {"data_root": "mock", "limit": 40, "epochs": 1, "resamples": 20, "device": "cpu", "quiet": True}
-        >>> paths = {"output": f"{folder.name}/results", "cache_dir": f"{folder.name}/cache"}
-        >>> results = evaluate("random:ecg-cpc-tiny", "ptbxl_super", modes="linear", **small, **paths)
+        >>> paths = {"output": f"{folder.name}/results", "cache_dir": folder.name}
+        >>> paths["data_root"] = mock_root(folder.name, "ptb-xl", records=120)  # 120 simulated records
+        >>> results = evaluate("random:ecg-cpc-tiny", "ptbxl_super", modes="linear", epochs=1, quiet=True, **paths)
         >>> results.to_frame()[["model", "mode", "task", "status"]]
                          model    mode         task status
         0  random:ecg-cpc-tiny  linear  ptbxl_super   done
-        >>> evaluate("random:ecg-cpc-tiny", "ptbxl_supper", **small)
+        >>> evaluate("random:ecg-cpc-tiny", "ptbxl_supper", **paths)
         Traceback (most recent call last):
             ...
         ecg_hub.errors.UnknownNameError: Unknown task or suite 'ptbxl_supper'. Did you mean 'ptbxl_super'...

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.rows import html_table
-from ecg_hub.utils.text import text_table
 from eval_harness.api.comparisons import Comparisons, compared
 from eval_harness.metrics.registry import main_of
 from eval_harness.results.comparison import Unit
 from eval_harness.results.folders import ResultFolder, find_runs, read_found
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate, Result
-from eval_harness.results.summary import against_protocol, summary_rows
+from eval_harness.results.summary import counts_text, deviations_text, summary_rows, summary_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
-STATUSES = ("done", "failed", "skipped")
 METRICS = ("main", "all")
 OWN_TASKS = "tasks"
 """Folder below a folder of results that holds the tasks that were made in Python."""
@@ -67,7 +65,9 @@ class Results(Sequence[Result]):
 
         if metrics not in METRICS:
             raise unknown_name("choice of metrics", metrics, METRICS)
-        return pd.DataFrame([row for result in self for row in _tidy(result, metrics)], columns=COLUMNS)
+        frame = pd.DataFrame([row for result in self for row in _tidy(result, metrics)], columns=COLUMNS)
+        # Whole numbers also where a row that is not done has none.
+        return frame.astype({"n": "Int64"})
 
     def compare(
         self,
@@ -147,22 +147,15 @@ class Results(Sequence[Result]):
         pairs = [(result, folder) for result, folder in zip(self, self.folders, strict=True) if result.status == status]
         return Results([result for result, _ in pairs], [folder for _, folder in pairs], self.folder, self.include)
 
-    @property
-    def _counts(self) -> str:
-        counts: Counter[str] = Counter(result.status for result in self)
-        return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-
     def __repr__(self) -> str:
         if not self:
             return f"no results in {str(self.folder)!r}"
-        return f"{text_table(summary_rows(self))}\n{self._counts}, in {str(self.folder)!r}"
+        return f"{summary_text(self)}, in {str(self.folder)!r}"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         if not self:
             return f"<p>{escape(repr(self))}</p>"
-        return f"{html_table(summary_rows(self))}<p>{self._counts}, in {escape(str(self.folder))}</p>"
+        return f"{html_table(summary_rows(self))}<p>{counts_text(self)}, in {escape(str(self.folder))}</p>"
 
 
 COLUMNS = (
@@ -187,9 +180,9 @@ def _tidy(result: Result, metrics: str) -> Iterator[dict[str, Any]]:
             "point": _number(estimate.point),
             "low": _number(estimate.low),
             "high": _number(estimate.high),
-            "n": result.data.records.test if result.data else 0,
+            "n": result.data.records.test if result.data else None,
             "protocol": result.protocol.name,
-            "deviations": against_protocol(result),
+            "deviations": deviations_text(result),
             "contamination": result.data.contamination if result.data else None,
             "reason": result.reason,
         }

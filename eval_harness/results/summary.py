@@ -68,8 +68,22 @@ def print_summary(results: Sequence[Result]) -> None:
     if over_seeds:
         print()
         print_table(over_seeds, title="spread over seeds")
-    counts = Counter(result.status for result in results)
-    print(", ".join(f"{counts[status]} {status}" for status in ("done", "failed", "skipped") if counts[status]))
+    print(counts_text(results))
+
+
+def summary_text(results: Sequence[Result]) -> str:
+    """Return what `print_summary` prints into a file."""
+    from ecg_hub.utils.text import table_text
+
+    over_seeds = seed_rows(results)
+    tables = [table_text(summary_rows(results)), *(["", table_text(over_seeds)] if over_seeds else [])]
+    return "\n".join([*tables, counts_text(results)])
+
+
+def counts_text(results: Sequence[Result]) -> str:
+    """Return how many results are "3 done, 1 failed"."""
+    counts: Counter[str] = Counter(result.status for result in results)
+    return ", ".join(f"{counts[status]} {status}" for status in ("done", "failed", "skipped") if counts[status])
 
 
 def summary_rows(results: Sequence[Result]) -> list[dict[str, str]]:
