@@ -26,6 +26,7 @@ def compare_folders(
     include: Iterable[Path | str] = (),
 ) -> Iterator[tuple[Comparison, dict[str, Result]]]:
     """Compare runs on every task that two of them have done, or on those of `tasks`, with the results by run."""
+    # A user's own tasks are known by their files alone; a result carries only their names.
     by_name = known_tasks(include)
     wanted = {task.name for task in expand(tasks, include)} if tasks else None
     by_task: dict[str, dict[str, ResultFolder]] = defaultdict(dict)

@@ -51,6 +51,7 @@ def run_compare(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_defined(asdict(comparison)) for comparison in comparisons], indent=1, ensure_ascii=False))
         return 0
+    # Both readings side by side: who knows the paper's tables would otherwise take a missing star for a fault.
     print_table([row for comparison, results in compared for row in rank_rows(comparison, results)], title="ranks")
     if args.pairs:
         print()
