@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
@@ -152,17 +153,32 @@ def _run(options: RunOptions, models: Mapping[str, Model], quiet: bool, raise_er
     refuse_scratch(options, objects)
     from eval_harness.runner.run import evaluate as run
 
-    results = run(
-        options,
-        quiet,
-        raise_errors=raise_errors,
-        held=held_models(objects, options.preset),
-        command=["eval_harness.evaluate", f"model={list(options.models)}", f"tasks={list(options.tasks)}"],
-    )
+    with no_bars() if quiet else nullcontext():
+        results = run(
+            options,
+            quiet,
+            raise_errors=raise_errors,
+            held=held_models(objects, options.preset),
+            command=["eval_harness.evaluate", f"model={list(options.models)}", f"tasks={list(options.tasks)}"],
+        )
     folders = [job.folder for job in jobs for _ in job.tasks]
     # Of several processes the first one writes and holds the results.
     complete = len(results) == len(folders)
     return Results(results, folders, options.output, options.include) if complete else Results([], [], options.output)
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Show no bars of preparing data either; whether others are shown stays as it was."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    before = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not before:
+            enable_progress_bars()
 
 
 def known_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -120,11 +120,15 @@ def test_a_changed_object_does_not_continue_the_results_of_another(small: dict[s
         eval_harness.evaluate({"mine": Encoder(6)}, "ptbxl_super", modes="linear", **options)
 
 
-def test_a_module_is_fine_tuned_on_a_copy(small: dict[str, Any]) -> None:
+def test_a_module_is_fine_tuned_on_a_copy(
+    small: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     net = Net()
     before = net.layer.weight.clone()
-    (result,) = eval_harness.evaluate(net, "ptbxl_super", modes="finetune", **{**small, "limit": 12})
+    fresh = {**small, "limit": 12, "cache_dir": tmp_path / "cache"}
+    (result,) = eval_harness.evaluate(net, "ptbxl_super", modes="finetune", **fresh)
     assert result.status == "done", result.reason
+    assert capsys.readouterr().err == "", "quiet, also where data are prepared"
     assert net.layer.weight.equal(before)
     with pytest.raises(InputError, match=r"Mode 'scratch' draws the weights .* 'python:Net' is an object"):
         eval_harness.evaluate(net, "ptbxl_super", modes="scratch", **small)
