@@ -59,7 +59,7 @@ def test_it_is_a_list_of_results(some: Results) -> None:
     assert len(some + some.done) == 5
 
 
-def test_folders_are_read_and_compared(tmp_path: Path) -> None:
+def test_folders_are_read_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = predictions()
     for seed, model in enumerate(("first", "second")):
         drawn = np.random.default_rng(seed).random(given.y_prob.shape).astype(np.float32)
@@ -77,8 +77,10 @@ def test_folders_are_read_and_compared(tmp_path: Path) -> None:
     assert pairs["difference"][0] == frame["behind"][1]
     assert "1 pair; ptbxl_super: resampled by patient" in repr(compared)
     assert compared._repr_html_().count("<tr") == 3
-    # A folder named twice, and read as well as given, is one run.
-    both = compare_models(tmp_path / "first", read, tmp_path / "second", resamples=50).to_frame()
+    # A folder named twice, as it is and from here, is one run.
+    monkeypatch.chdir(tmp_path)
+    here = Results(read, [Path(folder.name) for folder in read.folders], Path())
+    both = compare_models("first", read, tmp_path / "second", here, resamples=50).to_frame()
     assert sorted(both["model"]) == sorted(frame["model"])
     assert read.predictions(0).part("test").y_prob.shape[1] == 5
 
