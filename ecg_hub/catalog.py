@@ -53,6 +53,7 @@ class InputContract:
     unit: str
 
     def __post_init__(self) -> None:
+        # YAML gives a list, and what is frozen must be hashable.
         object.__setattr__(self, "leads", tuple(self.leads))
 
     def __str__(self) -> str:
@@ -192,10 +193,12 @@ class ModelEntry:
 
     def build_feature_extractor(self) -> Any:
         """Build the feature extractor with the model's presets; `benchmark` is the default."""
+        # Size and rate of the extractor itself are those of the default preset; others change them when chosen.
         benchmark = self.presets["benchmark"]
         return self.load("feature_extractor")(
             feature_size=len(benchmark["lead_names"]),
             sampling_rate=benchmark["sampling_rate"],
+            # Copies: the extractor writes them to preprocessor_config.json and may be changed by its user.
             presets={name: dict(preset) for name, preset in self.presets.items()},
             preset="benchmark",
         )

@@ -82,6 +82,7 @@ def _prepared(
 
         root = Path(data_root).expanduser() if str(data_root) not in ("", "mock") else None
         folder = open_custom(name).find_folder(root)
+    # The name of a published data set decides nothing about where its files lie.
     elif not str(data_root):
         raise InputError(f"{name!r} needs --data-root DIR, a folder with one folder per dataset, or --data-root mock.")
     elif str(data_root) == "mock":
@@ -108,6 +109,7 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
     parquet = sorted(folder.rglob("*.parquet"))
     # datasets puts caches of its own, e.g. of a shuffle, beside Arrow files.
     arrow = [path for path in sorted(folder.rglob("*.arrow")) if not path.name.startswith("cache-")]
+    # Both together are two copies of the same rows as often as not.
     if bool(parquet) == bool(arrow):
         what = "both Parquet and Arrow files" if parquet else "neither Parquet nor Arrow files"
         raise InputError(f"{str(folder)!r} holds {what}; name a folder that `ecg-hub data prepare --shards` wrote.")
@@ -159,6 +161,7 @@ def _listed(manifest: Manifest, root: str, all_records: bool, filesystem: Any = 
             "again, it continues where it stopped."
         )
     entries = [entry for entry in manifest.files if all_records or entry.split == TRAIN]
+    # Of other splits not even the footer is read.
     files = [ShardFile(f"{root}/{entry.file}", entry.groups) for entry in entries]
     if not files:
         raise DataError(f"The shards in {root!r} hold no training record; pass --all-records to use the others.")

@@ -84,6 +84,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
 
     if settings:
         raise InputError(f"--set {', '.join(settings)} goes with --model: --init brings its own configuration.")
+    # As --init it would hide that nothing was learned before; as --model the card says "random weights".
     if name.startswith(RANDOM):
         raise InputError(f"--init {name!r} has no weights to begin with; give it as --model.")
     if Path(name).expanduser().is_file():
@@ -101,6 +102,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
         model = ecg_hub.AutoModelForPreTraining.from_pretrained(name, dtype=torch.float32, new_head=True)
     digest = weights_digest(model)
     description = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
+    # A chain of trainings keeps what every link has seen, or a test set could be washed clean by one more step.
     seen = corpora_of(model.config, entry, origin_of(model))
     corpora, alone = (UNDECLARED,) if seen is None else tuple(seen), config_train_only(model.config) or {}
     return InitialWeights(model, entry, description, {"weights_sha256": digest}, corpora, alone)
@@ -116,6 +118,7 @@ def from_published(path: Path) -> InitialWeights:
 
     entry = catalog.get("ecg-cpc")
     source = read_checkpoint(path, member=entry.weights.member, usual_key=entry.weights.key)
+    # Not the converter of the encoder: that one leaves the projection of the loss out.
     conversion = convert_for_pretraining(StateDictMapper(source.state))
     model = ECGCPCForPreTraining(conversion.config)
     model.load_state_dict(conversion.state, strict=True)
@@ -214,6 +217,7 @@ class Checkpoints:
             state = CheckpointState.model_validate(read_json(path / STATE))
         except (ResultError, ValidationError) as error:
             return str(error).splitlines()[0]
+        # Whole, and still not ours: another data set or seed under the same folder name.
         if state.fingerprint != self.fingerprint:
             return "it belongs to another run"
         for name, digest in state.files.items():
@@ -238,6 +242,7 @@ def restore(checkpoint: Path, model: Any, load_optimizer: Callable[[dict[str, An
     """Put a checkpoint into a model and an optimiser; return the steps done."""
     from safetensors.torch import load_file
 
+    # Safetensors and weights_only: a folder that somebody sent may be continued from without running its content.
     state = load_file(checkpoint / MODEL / "model.safetensors")
     try:
         model.load_state_dict(state, strict=True)
@@ -258,6 +263,7 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log:
         model.config.pretraining = {**facts, "steps": steps, "versions": versions}
         with _no_bar():
             fill_model_folder(folder, model, entry, card(model.config, entry))
+        # After a resume the log may hold steps beyond this checkpoint, which will be done again.
         rows = [_public(row) for row in read_log(log) if row["step"] <= steps]
         (folder / TRAINING_LOG).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 

@@ -211,6 +211,7 @@ def runs(wanted: Sequence[Task], include: Iterable[Path | str] = (), separate: b
 def validate(paths: Iterable[Path | str]) -> list[Task]:
     """Check task files and descriptions together and return their tasks; built-in files may be checked in place."""
     own = _read_all(paths)
+    # A built-in file is known by its name already and would be refused as given twice.
     beside = [(file, task) for file, task in own.tasks if file.resolve().parent != TASKS_FOLDER]
     _joined(Included(beside, own.datasets))
     return [task for _, task in own.tasks]
@@ -296,6 +297,7 @@ def _add_own(described: dict[str, CustomDataset], path: Path) -> str:
 
     own = open_custom(path)
     refuse_published_name(own.name, path)
+    # The same description may be reached from several tasks, by other spellings of its path.
     first = described.setdefault(own.name, own)
     if first.source.resolve() != own.source.resolve():
         raise InputError(f"{path}: dataset {own.name!r} is already described in {first.source}; names are unique.")
@@ -310,6 +312,7 @@ def _files(include: Iterable[Path | str]) -> list[Path]:
             inside = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
             if not inside:
                 raise InputError(f"{path}: the folder holds no task file (*.yaml).")
+            # The list of suites lies among the built-in tasks and is none.
             files += [file for file in inside if file.resolve() != TASKS_FOLDER / SUITES_FILE]
         elif path.is_file():
             files.append(path)
@@ -345,6 +348,7 @@ def _check_agrees(task: Task, reference: Task, definition: Sequence[Task]) -> No
                 f"{reference.name!r}, which is read from the same run {task.run!r}."
             )
     trained = {(label, other.kind) for other in definition for label in other.labels}
+    # A label that the run does not train has no column in its predictions to be read from.
     surplus = [label for label in task.labels if (label, task.kind) not in trained]
     chosen = task.targets
     if chosen is not None and not any(_covers(other, task) for other in definition):
@@ -362,6 +366,8 @@ def _covers(trained: Task, wanted: Task) -> bool:
     whole, part = trained.targets, wanted.targets
     if whole is None or part is None or (whole.group, trained.kind) != (part.group, wanted.kind):
         return False
+    # Without a pattern a group is whole. Whether one pattern lies within another is not decidable by text, so only
+    # equal ones count.
     return whole.pattern in (None, part.pattern)
 
 
@@ -416,6 +422,7 @@ def _check_dataset(path: Path, task: Task, own: Mapping[str, CustomDataset]) -> 
             "Include the YAML file that describes an archive of your own, or give its path here."
         )
     columns = list(available[task.dataset].label_columns)
+    # Own archives have targets only where their description names columns for them.
     regression_alone = task.kind == "regression" and (task.dataset not in own or own[task.dataset].targets)
     if available[task.dataset].target_groups or regression_alone:
         columns.append(TARGETS)
@@ -437,6 +444,7 @@ def _check_dataset(path: Path, task: Task, own: Mapping[str, CustomDataset]) -> 
 def _check_labels(path: Path, task: Task, dataset: CustomDataset) -> None:
     """Labels of an archive whose description lists them all must be among them."""
     listed = dataset.targets if task.kind == "regression" else dataset.labels
+    # None: the description leaves the labels to the files, and the run says what is missing.
     unknown = [label for label in task.labels if label not in listed] if listed is not None else []
     if unknown:
         raise InputError(

@@ -57,6 +57,7 @@ def run_compare(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_defined(asdict(comparison)) for comparison in comparisons], indent=1, ensure_ascii=False))
         return 0
+    # Both readings side by side: who knows the paper's tables would otherwise take a missing star for a fault.
     print_table([row for comparison, results in compared for row in rank_rows(comparison, results)], title="ranks")
     if args.pairs:
         print()
@@ -91,6 +92,7 @@ def _comparisons(runs: list[ResultFolder], args: argparse.Namespace) -> Any:
     from eval_harness.results.comparison import compare_models
     from eval_harness.tasks.registry import expand, tasks
 
+    # A user's own tasks are known by their files alone; a result carries only their names.
     include = split_commas(args.include)
     by_name = tasks(include)
     wanted = {task.name for task in expand(args.tasks, include)} if args.tasks else None
