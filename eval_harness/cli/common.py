@@ -113,7 +113,7 @@ def add_arguments(parser: Any, owner: type, group: str | None = None, suffix: st
         flags = item.metadata["flags"] or (_flag(item.name),)
         # What was not given stays absent: a default here would win over the file of --config.
         about = {"dest": keys_of(item)[0], "default": argparse.SUPPRESS}
-        form = _form(owner, item)
+        form = _form(owner, item) | ({"required": True} if item.metadata["required"] else {})
         # argparse formats help texts by %, so a plain one is doubled.
         parser.add_argument(*flags, **about, **form, help=help_text(item, more).replace("%", "%%"))
         if item.metadata["old_flag"]:

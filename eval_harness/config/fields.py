@@ -26,6 +26,7 @@ def option(
     flags: tuple[str, ...] = (),
     repeated: bool = False,
     old_flag: str = "",
+    required: bool = False,
     decides: bool = True,
 ) -> Any:
     """A field of a dataclass that is an option, too.
@@ -41,11 +42,12 @@ def option(
         flags: on the command line; left out, `--` and the name of the field. A file writes them without the dashes.
         repeated: whether the flag may be given several times; a tuple always may.
         old_flag: the flag that is accepted for one more release.
+        required: whether the command line must give it.
         decides: whether the value decides a result, and so belongs to its fingerprint.
     """
     about = {
         "help": text, "group": group, "metavar": metavar, "choices": tuple(choices), "parse": parse, "flags": flags,
-        "repeated": repeated, "old_flag": old_flag, "decides": decides,
+        "repeated": repeated, "old_flag": old_flag, "required": required, "decides": decides,
     }  # fmt: skip
     return field(default=default, default_factory=factory, metadata=about)
 

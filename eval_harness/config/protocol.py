@@ -30,6 +30,8 @@ MODES = {
     "scratch": "all weights trained from random initialisation, one rate (the supervised baselines)",
     "post_train": "a head on the fixed encoder, then all weights with stochastic depth (arXiv 2509.12991)",
 }
+FROZEN_MODES = frozenset({"linear", "frozen"})
+"""Modes that leave the encoder as it is."""
 DEFAULT_MODES = ("linear", "frozen", "finetune")
 POST_TRAIN = "post_train"
 NOT_OF_POST_TRAIN = {

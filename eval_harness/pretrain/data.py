@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from dataset_scripts.core.fingerprint import content_fingerprint
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError, unknown_name
 from ecg_hub.renamed import renamed_argument
-from eval_harness.pretrain.config import PretrainConfig
+from eval_harness.pretrain.config import DataOptions, PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import (
     AGAIN,
@@ -216,61 +215,31 @@ def _check_size(path: str, size: int, expected: int) -> None:
 PRESET = "pretraining"
 
 
-@renamed_argument("max_loss", "max_unreadable")
-@dataclass(frozen=True)
-class DataOptions:
-    """What is read, and how.
-
-    Attributes:
-        names: datasets, descriptions of own archives, folders of shards, datasets on a hub.
-        data_root: folder with one folder per dataset, or "mock"; for datasets by name.
-        cache_dir: where record stores are kept; None is the user's cache folder.
-        all_records: use the records of validation and test folds, and those in no split, too.
-        max_unreadable: share of damaged or unreadable records that is tolerated.
-        num_proc: processes that prepare a dataset.
-        num_workers: processes that read; 0 reads in a thread.
-        prefetch: batches that are made ready in advance.
-    """
-
-    names: tuple[str, ...]
-    data_root: str = ""
-    cache_dir: Path | None = None
-    all_records: bool = False
-    max_unreadable: float = 0.01
-    num_proc: int | None = None
-    num_workers: int = 0
-    prefetch: int = 4
-
-    def __post_init__(self) -> None:
-        """Refuse a call without data."""
-        if not self.names:
-            raise InputError("No data was given. Example: --data ptb-xl --data-root mock. See `ecg-eval ls datasets`.")
-
-    def open(self, config: PretrainConfig, model: Any, rank: int, world: int) -> StreamingReader:
-        """The batches of a process."""
-        sources = [
-            open_source(
-                name,
-                data_root=self.data_root,
-                cache_dir=self.cache_dir,
-                all_records=self.all_records,
-                max_unreadable=self.max_unreadable,
-                num_proc=self.num_proc,
-            )
-            for name in self.names
-        ]
-        options = ReaderOptions(
-            seed=config.seed,
-            batch_size=config.batch_size,
-            lanes=config.lanes,
-            rank=rank,
-            world=world,
-            shuffle_records=config.shuffle_records,
-            max_unreadable=self.max_unreadable,
-            prefetch=self.prefetch,
-            workers=self.num_workers,
+def open_data(data: DataOptions, config: PretrainConfig, model: Any, rank: int, world: int) -> StreamingReader:
+    """Return the batches of a process."""
+    sources = [
+        open_source(
+            name,
+            data_root=data.data_root,
+            cache_dir=data.cache_dir,
+            all_records=data.all_records,
+            max_unreadable=data.max_unreadable,
+            num_proc=data.num_proc,
         )
-        return StreamingReader(sources, options, window_extractor(model, config.seconds))
+        for name in data.names
+    ]
+    options = ReaderOptions(
+        seed=config.seed,
+        batch_size=config.batch_size,
+        lanes=config.lanes,
+        rank=rank,
+        world=world,
+        shuffle_records=config.shuffle_records,
+        max_unreadable=data.max_unreadable,
+        prefetch=data.prefetch,
+        workers=data.num_workers,
+    )
+    return StreamingReader(sources, options, window_extractor(model, config.seconds))
 
 
 def window_extractor(model: Any, seconds: float) -> Any:

@@ -15,8 +15,8 @@ from ecg_hub.errors import CheckpointError, InputError, ResultError, UnknownName
 from ecg_hub.hub.package import TRAINING_LOG, pack
 from ecg_hub.models.ecg_cpc.convert_ecg_cpc import HEAD
 from eval_harness.config.options import RunOptions
+from eval_harness.pretrain.config import Probe
 from eval_harness.pretrain.log import read_log
-from eval_harness.pretrain.run import Probe
 from eval_harness.pretrain.weights import from_weights
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.runner.run import evaluate
