@@ -64,6 +64,9 @@ if _typing.TYPE_CHECKING:
     from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig as STMEMConfig
     from ecg_hub.models.st_mem.modeling_st_mem import STMEMForECGClassification as STMEMForECGClassification
     from ecg_hub.models.st_mem.modeling_st_mem import STMEMModel as STMEMModel
+    from ecg_hub.models.xecg.configuration_xecg import XECGConfig as XECGConfig
+    from ecg_hub.models.xecg.modeling_xecg import XECGForECGClassification as XECGForECGClassification
+    from ecg_hub.models.xecg.modeling_xecg import XECGModel as XECGModel
 
 
 __all__ = [
@@ -105,6 +108,9 @@ __all__ = [
     "STMEMConfig",
     "STMEMForECGClassification",
     "STMEMModel",
+    "XECGConfig",
+    "XECGForECGClassification",
+    "XECGModel",
     "__version__",
     "load_dataset",
     "load_pipeline",

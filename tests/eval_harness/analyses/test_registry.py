@@ -70,9 +70,7 @@ def test_a_folder_without_a_report_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(eval_harness.analyses, "__path__", [*eval_harness.analyses.__path__, str(tmp_path)])
     kinds.cache_clear()
     try:
-        with pytest.raises(
-            TypeError, match=r"^eval_harness\.analyses\.beats\.report does not exist: an analysis"
-        ):
+        with pytest.raises(TypeError, match=r"^eval_harness\.analyses\.beats\.report does not exist: an analysis"):
             kinds()
     finally:
         kinds.cache_clear()
