@@ -55,9 +55,15 @@ if _typing.TYPE_CHECKING:
         HuBERTECGForECGClassification as HuBERTECGForECGClassification,
     )
     from ecg_hub.models.hubert_ecg.modeling_hubert_ecg import HuBERTECGModel as HuBERTECGModel
+    from ecg_hub.models.melp.configuration_melp import MELPConfig as MELPConfig
+    from ecg_hub.models.melp.modeling_melp import MELPForECGClassification as MELPForECGClassification
+    from ecg_hub.models.melp.modeling_melp import MELPModel as MELPModel
     from ecg_hub.models.merl.configuration_merl import MERLConfig as MERLConfig
     from ecg_hub.models.merl.modeling_merl import MERLForECGClassification as MERLForECGClassification
     from ecg_hub.models.merl.modeling_merl import MERLModel as MERLModel
+    from ecg_hub.models.merl_vit.configuration_merl_vit import MERLViTConfig as MERLViTConfig
+    from ecg_hub.models.merl_vit.modeling_merl_vit import MERLViTForECGClassification as MERLViTForECGClassification
+    from ecg_hub.models.merl_vit.modeling_merl_vit import MERLViTModel as MERLViTModel
     from ecg_hub.models.net1d.configuration_net1d import Net1DConfig as Net1DConfig
     from ecg_hub.models.net1d.modeling_net1d import Net1DForECGClassification as Net1DForECGClassification
     from ecg_hub.models.net1d.modeling_net1d import Net1DModel as Net1DModel
@@ -99,9 +105,15 @@ __all__ = [
     "HuBERTECGConfig",
     "HuBERTECGForECGClassification",
     "HuBERTECGModel",
+    "MELPConfig",
+    "MELPForECGClassification",
+    "MELPModel",
     "MERLConfig",
     "MERLForECGClassification",
     "MERLModel",
+    "MERLViTConfig",
+    "MERLViTForECGClassification",
+    "MERLViTModel",
     "Net1DConfig",
     "Net1DForECGClassification",
     "Net1DModel",

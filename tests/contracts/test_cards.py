@@ -23,7 +23,7 @@ from model_cards.card import complete_card, corpora, hand_written, measured, pre
 from tests.support.models import tiny
 
 # Identifiers that the Hub knows; anything else is `other` with a name and a link.
-LICENCES = {"mit", "cc-by-4.0", "cc-by-nc-4.0", "other", "unknown"}
+LICENCES = {"apache-2.0", "mit", "cc-by-4.0", "cc-by-nc-4.0", "other", "unknown"}
 
 pytestmark = pytest.mark.parametrize("alias", catalog.models())
 
