@@ -33,7 +33,7 @@ class XECGNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., width) to the same."""
-        parts = x.unflatten(-1, (self.heads, -1))
+        parts = x.reshape(*x.shape[:-1], self.heads, -1)
         normed = functional.layer_norm(parts, parts.shape[-1:], eps=self.eps).flatten(-2)
         return normed * (1 + self.weight)
 
@@ -59,7 +59,7 @@ class XECGBlockDiagonal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, tokens, width) to the same."""
-        parts = x.unflatten(-1, self.weight.shape[::2])
+        parts = x.reshape(*x.shape[:-1], *self.weight.shape[::2])
         return torch.einsum("btki,koi->btko", parts, self.weight).flatten(-2)
 
 
@@ -114,7 +114,9 @@ class XECGSLSTM(nn.Module):
         smooth = self.conv(x)
         pre = (self.input_gate(smooth), self.forget_gate(smooth), self.cell_gate(x), self.output_gate(x))
         # (tokens, heads, batch, 4 * size): one product of a batch of heads per token, below.
-        gates = torch.cat([part.unflatten(-1, (self.heads, self.size)) for part in pre], dim=-1).permute(1, 2, 0, 3)
+        gates = torch.cat([part.reshape(*part.shape[:2], self.heads, self.size) for part in pre], dim=-1).permute(
+            1, 2, 0, 3
+        )
         gates = gates + self.recurrent_bias.view(self.heads, 1, 4 * self.size)
         return self.head_norm(self._recurrence(gates).permute(2, 0, 1, 3).flatten(-2))
 
@@ -184,7 +186,9 @@ class XECGMLSTM(nn.Module):
         """Read the memory at every token, (batch, tokens, inner)."""
         joined = torch.cat([query, key, value], dim=-1)
         entering, kept = (gate(joined).transpose(1, 2) for gate in (self.input_gate, self.forget_gate))
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        query, key, value = (
+            part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (query, key, value)
+        )
         decay = functional.logsigmoid(kept).cumsum(dim=-1)
         # What token s still weighs at token t: the input gate of s, and every forget gate after it.
         weight = decay[..., :, None] - decay[..., None, :] + entering[..., None, :]
