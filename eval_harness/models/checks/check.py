@@ -48,7 +48,7 @@ class ModelCheckError(EcgHubError, AssertionError):
     """A model that does not keep the contract; also an AssertionError, so that a test that asks for it fails by it."""
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """Raised by a check that sees a violation, with what was seen and what helps."""
 
     status: Status = "failed"
@@ -58,20 +58,20 @@ class Failed(Exception):
         self.seen, self.remedy = seen, remedy
 
 
-class Drawback(Failed):
+class DrawbackError(FailedError):
     """Raised by a check whose finding costs something and forbids nothing."""
 
     status: Status = "warning"
 
 
-class NotApplicable(Failed):
+class NotApplicableError(FailedError):
     """Raised by a check that has nothing to look at."""
 
     status: Status = "not applicable"
 
 
 CheckFunction: TypeAlias = "Callable[[Subject], str]"
-"""Looks at a subject and returns what was seen; raises `Failed` or one of its kinds, or whatever the model raises."""
+"""Looks at a subject and returns what was seen; raises `FailedError` or one of its kinds, or whatever the model raises."""
 
 
 def run_check(name: str, function: CheckFunction, subject: Subject) -> ModelCheck:
@@ -79,7 +79,7 @@ def run_check(name: str, function: CheckFunction, subject: Subject) -> ModelChec
     try:
         with _quiet():
             return ModelCheck(name, "ok", function(subject))
-    except Failed as found:
+    except FailedError as found:
         return ModelCheck(name, found.status, found.seen, found.remedy)
     except Exception as error:  # whatever somebody else's code raises is what was seen
         return ModelCheck(name, "failed", first_line(error), "The model must not raise here.")

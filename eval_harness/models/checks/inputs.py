@@ -12,7 +12,7 @@ import torch
 
 from ecg_hub.errors import InputError
 from ecg_hub.leads import LEADS, canonical_lead
-from eval_harness.models.checks.check import Drawback, Failed, first_line
+from eval_harness.models.checks.check import DrawbackError, FailedError, first_line
 from eval_harness.models.checks.subject import AMPLITUDE, Subject, contract_of
 
 RATE = 500
@@ -24,21 +24,23 @@ def input_contract(subject: Subject) -> str:
     stated = contract_of(subject)
     for name, value in (("sampling_rate", stated.sampling_rate), ("input_seconds", stated.input_seconds)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise Failed(f"{name} is {value!r}", f"State {name}, a number above 0, in the config or as an attribute.")
+            raise FailedError(
+                f"{name} is {value!r}", f"State {name}, a number above 0, in the config or as an attribute."
+            )
     leads = list(LEADS) if stated.lead_names is None else stated.lead_names
     try:
         known = {canonical_lead(name) for name in leads}
     except (InputError, AttributeError) as error:
-        raise Failed(first_line(error), "lead_names are standard leads, in the order of the rows.") from error
+        raise FailedError(first_line(error), "lead_names are standard leads, in the order of the rows.") from error
     if not leads or len(known) != len(leads):
-        raise Failed(f"lead_names is {leads!r}", "Name each row once.")
+        raise FailedError(f"lead_names is {leads!r}", "Name each row once.")
     if subject.extractor is None:
-        raise Failed(subject.lacks, "Save an ecg_hub.ECGFeatureExtractor beside the weights.")
+        raise FailedError(subject.lacks, "Save an ecg_hub.ECGFeatureExtractor beside the weights.")
     spec = subject.extractor.spec("benchmark")
     fed = (float(spec.sampling_rate), float(spec.input_seconds), list(spec.lead_names))
     # A PreTrainedModel of another library need not repeat in its config what the extractor beside it says.
     if fed != (float(stated.sampling_rate), float(stated.input_seconds), leads):
-        raise Failed(
+        raise FailedError(
             f"the extractor feeds {fed[1]:g} s at {fed[0]:g} Hz of {len(fed[2])} leads, the model states "
             f"{stated.input_seconds:g} s at {stated.sampling_rate:g} Hz of {len(leads)}",
             "Make the preset `benchmark` and the config say the same, leads in the same order.",
@@ -52,7 +54,7 @@ def main_input_name(subject: Subject) -> str:
     named = getattr(subject.model, "main_input_name", None)
     first = next(iter(inspect.signature(subject.model.forward).parameters), None)
     if (named, first) != ("input_values", "input_values"):
-        raise Failed(
+        raise FailedError(
             f"{type(config).__name__}: main_input_name is {named!r}, the first argument of forward {first!r}",
             'Write main_input_name = "input_values" in the class and forward(self, input_values, ...).',
         )
@@ -63,7 +65,7 @@ def extractor_refuses(subject: Subject) -> str:
     """The feature extractor refuses what it cannot read, and its windows are what the model takes."""
     extractor = subject.extractor
     if extractor is None:
-        raise Failed(subject.lacks, "Save an ecg_hub.ECGFeatureExtractor beside the weights.")
+        raise FailedError(subject.lacks, "Save an ecg_hub.ECGFeatureExtractor beside the weights.")
     rng = np.random.default_rng(0)
     record = AMPLITUDE * rng.standard_normal((12, RATE * 30)).astype(np.float32)
     damaged = record.copy()
@@ -84,10 +86,10 @@ def extractor_refuses(subject: Subject) -> str:
         del cases["a missing lead"]
     wrong = _misread(cases, InputError)
     if wrong:
-        raise Failed("; ".join(wrong), "Use ecg_hub.ECGFeatureExtractor as it is; it refuses each.")
+        raise FailedError("; ".join(wrong), "Use ecg_hub.ECGFeatureExtractor as it is; it refuses each.")
     windows = extractor(record, **named, window="all", return_tensors="pt")["input_values"]
     if not torch.isfinite(subject.encode(windows)).all():
-        raise Failed("features of its windows are not finite", "Look at the scaling steps of the preset.")
+        raise FailedError("features of its windows are not finite", "Look at the scaling steps of the preset.")
     return f"{len(cases)} kinds of wrong records refused; its windows {tuple(windows.shape[1:])} are taken"
 
 
@@ -101,9 +103,9 @@ def wrong_input(subject: Subject) -> str:
     # The hub's classes say what is wrong; of others any exception will do.
     wrong = _misread(calls, InputError if subject.is_hub else Exception)
     if wrong and subject.is_hub:
-        raise Failed("; ".join(wrong), "Call self.check_input(input_values) first in forward.")
+        raise FailedError("; ".join(wrong), "Call self.check_input(input_values) first in forward.")
     if wrong:
-        raise Drawback("; ".join(wrong), "Refuse input of another shape: it would be misread silently.")
+        raise DrawbackError("; ".join(wrong), "Refuse input of another shape: it would be misread silently.")
     return f"refused: {', '.join(cases)}"
 
 
@@ -120,7 +122,7 @@ def window_length(subject: Subject) -> str:
             seen.append(f"{name} refused ({type(error).__name__})")
             continue
         if len(tokens) != 2 or not torch.isfinite(tokens).all():
-            raise Failed(
+            raise FailedError(
                 f"{samples} samples instead of {usual}: features {tuple(tokens.shape)}, or not finite",
                 "Refuse lengths that the model was not made for.",
             )
@@ -140,7 +142,7 @@ def _stated_limits(subject: Subject) -> None:
     calls = {f"{samples} samples": partial(subject.encode, torch.zeros(1, leads, samples)) for samples in sorted(wrong)}
     taken = _misread(calls, InputError)
     if taken:
-        raise Failed(
+        raise FailedError(
             "; ".join(taken) + ", which min_samples, max_samples or sample_multiple of the config rule out",
             "Call self.check_input(input_values) first in forward.",
         )
@@ -150,7 +152,7 @@ def nan_shows(subject: Subject) -> str:
     """NaN in a window is refused, or shows in its features and in no other window's."""
     seen = _damaged(subject, float("nan"))
     if seen == "finite":
-        raise Failed(
+        raise FailedError(
             f"features of a window with NaN are {seen}",
             "Let NaN pass: the feature extractor decides about missing samples, and a damaged signal must not score.",
         )
@@ -172,7 +174,7 @@ def _damaged(subject: Subject, value: float) -> str:
     except Exception as error:  # of whatever kind: it is refused, which is sound as well
         return f"refused ({type(error).__name__})"
     if not torch.isfinite(features[1]).all() or not torch.allclose(features[1], whole[1], atol=1e-5, rtol=1e-4):
-        raise Failed("the other window's features change with it", "No operation may mix the windows of a batch.")
+        raise FailedError("the other window's features change with it", "No operation may mix the windows of a batch.")
     return "finite" if torch.isfinite(features[0]).all() else "not finite"
 
 
@@ -186,7 +188,9 @@ def flat_signals(subject: Subject) -> str:
     names = ("a flat lead", "zeros", "a constant")
     wrong = [name for name, row in zip(names, features, strict=True) if not torch.isfinite(row).all()]
     if wrong:
-        raise Failed(f"not finite for {', '.join(wrong)}", "Add an epsilon where the signal's deviation is divided by.")
+        raise FailedError(
+            f"not finite for {', '.join(wrong)}", "Add an epsilon where the signal's deviation is divided by."
+        )
     return f"finite for {', '.join(names)}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eval_harness.models.checks.check import Drawback, Failed, NotApplicable, first_line
+from eval_harness.models.checks.check import DrawbackError, FailedError, NotApplicableError, first_line
 from eval_harness.models.checks.subject import Subject, tokens_of
 
 BATCHES = (1, 2, 5)
@@ -31,14 +31,16 @@ def output_shapes(subject: Subject) -> str:
             output = subject.call(subject.signals(batch))
         tokens = tokens_of(output)
         if tokens.ndim not in (2, 3) or len(tokens) != batch:
-            raise Failed(f"{tuple(tokens.shape)} for {batch} windows", "Return (batch, tokens, dim) or (batch, dim).")
+            raise FailedError(
+                f"{tuple(tokens.shape)} for {batch} windows", "Return (batch, tokens, dim) or (batch, dim)."
+            )
         if not torch.isfinite(tokens).all():
-            raise Failed(f"features of {batch} windows of noise are not finite", "Look for a division by zero.")
+            raise FailedError(f"features of {batch} windows of noise are not finite", "Look for a division by zero.")
         if subject.kind in ("hub", "pretrained"):
             _check_named(subject, output, tokens, batch)
     width = tokens.shape[-1]
     if width % FROZEN_HEADS:
-        raise Drawback(
+        raise DrawbackError(
             f"dim {width} is no multiple of {FROZEN_HEADS}", f"Mode frozen needs one: {FROZEN_HEADS} heads split it."
         )
     return f"{'x'.join(map(str, tokens.shape[1:]))} per window, batches of {', '.join(map(str, BATCHES))}"
@@ -48,30 +50,30 @@ def _check_named(subject: Subject, output: Any, tokens: Tensor, batch: int) -> N
     """Names and widths of a PreTrainedModel's output."""
     width = getattr(subject.config, "hidden_size", None)
     if tokens.ndim != 3 or tokens.shape[-1] != width:
-        raise Failed(
+        raise FailedError(
             f"last_hidden_state {tuple(tokens.shape)}, hidden_size {width!r}",
             "Return (batch, tokens, hidden_size) and state hidden_size in the config.",
         )
     pooled = getattr(output, "pooler_output", None)
     if subject.is_hub and (pooled is None or tuple(pooled.shape) != (batch, width)):
         shape = None if pooled is None else tuple(pooled.shape)
-        raise Failed(f"pooler_output {shape}", f"Return (batch, {width}): one vector per window.")
+        raise FailedError(f"pooler_output {shape}", f"Return (batch, {width}): one vector per window.")
     if subject.is_hub and not tokens.is_contiguous():
-        raise Failed("last_hidden_state is not contiguous", "Return last_hidden_state.contiguous().")
+        raise FailedError("last_hidden_state is not contiguous", "Return last_hidden_state.contiguous().")
 
 
 def hidden_states(subject: Subject) -> str:
     """The output of each stage, if and only if it is asked for."""
     if not subject.is_hub and "output_hidden_states" not in inspect.signature(subject.module.forward).parameters:
-        raise NotApplicable("forward takes no output_hidden_states")
+        raise NotApplicableError("forward takes no output_hidden_states")
     x = subject.signals()
     with torch.no_grad():
         plain, asked = subject.call(x), subject.call(x, output_hidden_states=True)
     states = getattr(asked, "hidden_states", None)
     if getattr(plain, "hidden_states", None) is not None:
-        raise Failed("hidden_states without being asked for", "Return None unless output_hidden_states is true.")
+        raise FailedError("hidden_states without being asked for", "Return None unless output_hidden_states is true.")
     if states is None or len(states) < 2 or any(len(state) != len(x) for state in states):
-        raise Failed(
+        raise FailedError(
             f"hidden_states {None if states is None else [tuple(state.shape) for state in states]}",
             "Return a tuple of two or more tensors, batch first.",
         )
@@ -85,13 +87,13 @@ def batch_of_one(subject: Subject) -> str:
     alone = torch.cat([subject.encode(row[None]) for row in x])
     worst = (whole - alone).abs().max().item() / _size(whole)
     if not worst <= ROW_TOLERANCE:
-        raise Failed(
+        raise FailedError(
             f"a row alone differs from the same row of {WHOLE} by {worst:.1g} of the features' size",
             "Nothing may be computed over the batch in evaluation: no batch statistics, no normalisation across it.",
         )
     graph = (whole - subject.features(x).detach()).abs().max().item() / _size(whole)
     if not graph <= ROW_TOLERANCE:
-        raise Failed(f"features with gradients differ by {graph:.1g} of their size", "One computation for both.")
+        raise FailedError(f"features with gradients differ by {graph:.1g} of their size", "One computation for both.")
     return f"alone, among {WHOLE} and with gradients a row differs by {max(worst, graph):.1g} of the features' size"
 
 
@@ -106,10 +108,10 @@ def determinism(subject: Subject) -> str:
             outputs.append(subject.encode(x))
     first, again = outputs
     if not torch.equal(x, kept):
-        raise Failed("forward changes its input", "Write `x = x * 2`, not `x *= 2`: the batch is used again.")
+        raise FailedError("forward changes its input", "Write `x = x * 2`, not `x *= 2`: the batch is used again.")
     if not torch.equal(first, again):
         worst = (first - again).abs().max().item() / _size(first)
-        raise Failed(
+        raise FailedError(
             f"two passes differ by {worst:.1g} of the features' size",
             "Dropout, masking and layer drop are off in evaluation: use self.training, or nn.Dropout.",
         )
@@ -123,7 +125,7 @@ def no_random_numbers(subject: Subject) -> str:
         subject.encode(subject.signals())
         after = torch.random.get_rng_state()
     if not torch.equal(before, after):
-        raise Failed("the forward pass draws random numbers", "Draw a mask or dropout only if self.training.")
+        raise FailedError("the forward pass draws random numbers", "Draw a mask or dropout only if self.training.")
     return "the forward pass draws none"
 
 
@@ -132,10 +134,10 @@ def float32(subject: Subject) -> str:
     if isinstance(subject.model, nn.Module):
         held = {parameter.dtype for parameter in subject.model.parameters() if parameter.is_floating_point()}
         if held - {torch.float32}:
-            raise Failed(f"weights in {', '.join(map(str, sorted(held, key=str)))}", "Call .float() on the model.")
+            raise FailedError(f"weights in {', '.join(map(str, sorted(held, key=str)))}", "Call .float() on the model.")
     dtype = subject.encode(subject.signals()).dtype
     if dtype != torch.float32:
-        raise Failed(f"features in {dtype}", "Return features.float().")
+        raise FailedError(f"features in {dtype}", "Return features.float().")
     return "weights and features"
 
 
@@ -149,10 +151,10 @@ def bfloat16(subject: Subject) -> str:
     try:
         features = low.encode(x)
     except Exception as error:  # not supported, for whatever reason
-        raise Drawback(f"not supported ({first_line(error)})", "Score it in float32, the default.") from error
+        raise DrawbackError(f"not supported ({first_line(error)})", "Score it in float32, the default.") from error
     worst = (features.float() - exact).abs().max().item() / _size(exact)
     if not worst < LOW_TOLERANCE:
-        raise Drawback(f"features differ by {worst:.2g} of their size", "Score it in float32, the default.")
+        raise DrawbackError(f"features differ by {worst:.2g} of their size", "Score it in float32, the default.")
     return f"features differ by {worst:.1g} of their size"
 
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from ecg_hub.errors import InputError
 from ecg_hub.modeling.modeling_utils import ECGPreTrainedModel
 from eval_harness.config.options import PREFIX
-from eval_harness.models.checks.check import Failed, NotApplicable, first_line
+from eval_harness.models.checks.check import FailedError, NotApplicableError, first_line
 from eval_harness.models.custom_models import custom_extractor, import_object
 
 Kind = Literal["hub", "pretrained", "module", "object"]
@@ -47,7 +47,7 @@ class Subject:
     def config(self) -> Any:
         """The configuration of a PreTrainedModel."""
         if self.kind not in ("hub", "pretrained"):
-            raise NotApplicable("only a PreTrainedModel has a configuration")
+            raise NotApplicableError("only a PreTrainedModel has a configuration")
         return self.model.config
 
     @property
@@ -59,7 +59,7 @@ class Subject:
     def module(self) -> nn.Module:
         """The part with parameters."""
         if not isinstance(self.model, nn.Module):
-            raise NotApplicable("the object is no nn.Module")
+            raise NotApplicableError("the object is no nn.Module")
         return self.model
 
     @property
@@ -68,7 +68,7 @@ class Subject:
         if self.is_hub:
             return len(self.config.lead_names), int(self.config.samples)
         if self.extractor is None:
-            raise NotApplicable("what to feed is unknown", "See the check 'input contract'.")
+            raise NotApplicableError("what to feed is unknown", "See the check 'input contract'.")
         spec = self.extractor.spec()
         return len(spec.lead_names), int(spec.samples)
 
@@ -202,7 +202,7 @@ def tokens_of(output: Any) -> Tensor:
     """The tokens of an output: itself, or its `last_hidden_state`."""
     found = getattr(output, "last_hidden_state", output)
     if not isinstance(found, Tensor):
-        raise Failed(
+        raise FailedError(
             f"{type(output).__name__} without a tensor last_hidden_state",
             "Return a tensor, or an object with last_hidden_state.",
         )

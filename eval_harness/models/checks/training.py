@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from eval_harness.models.checks.check import Drawback, Failed, NotApplicable
+from eval_harness.models.checks.check import DrawbackError, FailedError, NotApplicableError
 from eval_harness.models.checks.subject import Subject
 
 GROUPS = {"late", "early"}
@@ -24,17 +24,19 @@ def train_and_eval(subject: Subject) -> str:
     trained.model.train()
     off = [part for part in parts if not part.training]
     if off:
-        raise Failed(f"train() leaves {_kinds(off)} in evaluation", "Do not override train() without calling super().")
+        raise FailedError(
+            f"train() leaves {_kinds(off)} in evaluation", "Do not override train() without calling super()."
+        )
     trained.model.eval()
     on = [part for part in parts if part.training]
     if on:
-        raise Failed(f"eval() leaves {_kinds(on)} in training", "Call super().train(mode) in an own train().")
+        raise FailedError(f"eval() leaves {_kinds(on)} in training", "Call super().train(mode) in an own train().")
     x = subject.signals(BATCH)
     before = trained.encode(x)
     trained.model.train()
     trained.model.eval()
     if not torch.equal(trained.encode(x), before):
-        raise Failed("features differ after train() and eval()", "eval() must bring back the same features.")
+        raise FailedError("features differ after train() and eval()", "eval() must bring back the same features.")
     return f"{len(parts)} parts switch, features are the same after it"
 
 
@@ -43,7 +45,7 @@ def gradients(subject: Subject) -> str:
     trained = subject.copy()
     weights = {name: p for name, p in trained.module.named_parameters() if p.requires_grad}
     if not weights:
-        raise NotApplicable("no parameter trains: only the modes with a fixed encoder, linear and frozen")
+        raise NotApplicableError("no parameter trains: only the modes with a fixed encoder, linear and frozen")
     trained.model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -53,14 +55,14 @@ def gradients(subject: Subject) -> str:
             _refuse(missed, [name for name in missed if name in late])
     broken = [name for name, p in weights.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
     if broken:
-        raise Failed(f"gradients of {_some(broken)} are not finite", "Look for a root or a division at zero.")
+        raise FailedError(f"gradients of {_some(broken)} are not finite", "Look for a root or a division at zero.")
     fixed = sum(not p.requires_grad for p in trained.module.parameters())
     return f"{len(weights)} parameters" + (f"; {fixed} do not train" if fixed else "")
 
 
 def _without_gradient(weights: dict[str, nn.Parameter], output: Tensor) -> list[str]:
     if not output.requires_grad:
-        raise Failed(
+        raise FailedError(
             "features carry no gradient", "No torch.no_grad(), inference_mode(), detach() or numpy in the forward pass."
         )
     # Weighted, since the sum over a normalised vector has no gradient at all.
@@ -71,20 +73,22 @@ def _without_gradient(weights: dict[str, nn.Parameter], output: Tensor) -> list[
 
 def _refuse(missed: list[str], never: list[str]) -> None:
     if never:
-        raise Failed(
+        raise FailedError(
             f"no gradient reaches {_some(never)}",
             "Leave unused layers out, or set requires_grad = False on what never trains.",
         )
-    raise Drawback(f"only the tokens reach {_some(missed)}", "With mean pooling these weights do not train.")
+    raise DrawbackError(f"only the tokens reach {_some(missed)}", "With mean pooling these weights do not train.")
 
 
 def layer_groups(subject: Subject) -> str:
     """`config.layer_groups` holds every parameter once, by the beginning of its name."""
     if not subject.is_hub:
-        raise NotApplicable("fine-tuned as a whole, at the rate of the late layers")
+        raise NotApplicableError("fine-tuned as a whole, at the rate of the late layers")
     groups = subject.config.layer_groups
     if set(groups) != GROUPS:
-        raise Failed(f"groups {sorted(groups)}", 'config.layer_groups is {"late": [prefixes], "early": [prefixes]}.')
+        raise FailedError(
+            f"groups {sorted(groups)}", 'config.layer_groups is {"late": [prefixes], "early": [prefixes]}.'
+        )
     encoder = subject.model.base_model
     prefixes = [prefix for names in groups.values() for prefix in names]
     homes = {name: sum(map(name.startswith, prefixes)) for name, _ in encoder.named_parameters()}
@@ -92,7 +96,7 @@ def layer_groups(subject: Subject) -> str:
     twice = [name for name, count in homes.items() if count > 1]
     if lost or twice:
         seen = [f"{_some(names)} {how}" for names, how in ((lost, "in no group"), (twice, "in two")) if names]
-        raise Failed("; ".join(seen), "Let exactly one prefix of config.layer_groups begin each parameter's name.")
+        raise FailedError("; ".join(seen), "Let exactly one prefix of config.layer_groups begin each parameter's name.")
     late = sum(any(map(name.startswith, groups["late"])) for name in homes)
     return f"{late} late and {len(homes) - late} early parameters"
 
@@ -105,7 +109,7 @@ def save_and_load(subject: Subject) -> str:
 def _saved_folder(subject: Subject) -> str:
     """`save_pretrained` and `from_pretrained`: all tensors, the config, the features."""
     if subject.kind == "object":
-        raise NotApplicable("the object is no nn.Module")
+        raise NotApplicableError("the object is no nn.Module")
     with tempfile.TemporaryDirectory() as folder:
         subject.model.save_pretrained(folder)
         loaded = subject.other(type(subject.model).from_pretrained(folder))
@@ -113,14 +117,14 @@ def _saved_folder(subject: Subject) -> str:
     before, after = tensors(subject.model), tensors(loaded.model)
     changed = [name for name in {**before, **after} if not _same(before.get(name), after.get(name))]
     if changed:
-        raise Failed(
+        raise FailedError(
             f"{_some(changed)} come back different",
             "Describe every tensor that is not saved in _init_weights, or save it: from_pretrained keeps nothing else.",
         )
     old, new = subject.config.to_dict(), loaded.config.to_dict()
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith("_")]
     if differing:
-        raise Failed(f"config fields {_some(differing)} come back different", "Values of a config survive JSON.")
+        raise FailedError(f"config fields {_some(differing)} come back different", "Values of a config survive JSON.")
     _compare(subject, loaded)
     return f"{len(before)} tensors and the config, features bit for bit"
 
@@ -143,7 +147,7 @@ def _saved_state(subject: Subject) -> str:
         if isinstance(value, Tensor)
     ]
     if outside:
-        raise Drawback(
+        raise DrawbackError(
             f"{_some(outside)} are tensors outside of the state dict", "Make them parameters, or register_buffer()."
         )
     return f"{len(state)} tensors, features bit for bit"
@@ -152,7 +156,9 @@ def _saved_state(subject: Subject) -> str:
 def _compare(subject: Subject, loaded: Subject) -> None:
     x = subject.signals()
     if not torch.equal(subject.encode(x), loaded.encode(x)):
-        raise Failed("features differ after loading", "All that decides features belongs into the state or the config.")
+        raise FailedError(
+            "features differ after loading", "All that decides features belongs into the state or the config."
+        )
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
