@@ -17,6 +17,7 @@ from typing import Any
 
 from ecg_hub import catalog
 from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.names import canonical
 from eval_harness.config.fields import option, wrong_choice
 from eval_harness.pretrain.order import LANES
 
@@ -30,7 +31,7 @@ def trainable() -> list[str]:
 
 def architecture(name: str) -> str:
     """Return the `random:` name of an architecture."""
-    plain = name.removeprefix(RANDOM)
+    plain = canonical(RANDOM + name.removeprefix(RANDOM)).removeprefix(RANDOM)
     alias = plain.removesuffix(_TINY)
     if alias in trainable():
         return RANDOM + plain

@@ -71,7 +71,7 @@ class NotApplicableError(FailedError):
 
 
 CheckFunction: TypeAlias = "Callable[[Subject], str]"
-"""Looks at a subject and returns what was seen; raises `FailedError` or one of its kinds, or whatever the model raises."""
+"""Looks at a subject and returns what was seen; raises `FailedError` or one of its kinds, or what the model raises."""
 
 
 def run_check(name: str, function: CheckFunction, subject: Subject) -> ModelCheck:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,8 @@ def _without_gradient(weights: dict[str, nn.Parameter], output: Tensor) -> list[
         )
     # Weighted, since the sum over a normalised vector has no gradient at all.
     weighting = torch.linspace(-1.0, 1.0, output.numel()).view_as(output)
-    (output * weighting).sum().backward()
+    loss: Any = (output * weighting).sum()
+    loss.backward()
     return [name for name, parameter in weights.items() if parameter.grad is None]
 
 
