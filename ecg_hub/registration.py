@@ -45,7 +45,8 @@ def register(entry: ModelEntry) -> None:
 
 def register_all() -> None:
     """Register all models, also where another package has taken a model type in the meantime."""
-    for entry in sound_models():
+    # Nothing is imported to find out what is sound as long as nobody has asked for transformers.
+    for entry in sound_models() if _STEPS.keys() & sys.modules.keys() else ():
         register(entry)
 
 

@@ -50,7 +50,7 @@ def test_an_exact_name_comes_before_another_spelling() -> None:
 
 
 def test_what_is_unknown_says_so() -> None:
-    with pytest.raises(UnknownNameError, match="Unknown mode 'lineal'. Did you mean 'linear'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown mode 'lineal'\. Did you mean 'linear'"):
         registered("mode", "lineal", MODES)
     assert looked_up("dataset", "Code 15", datasets()).name == "code-15"
 
@@ -110,7 +110,7 @@ def test_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert hub.main(["info", "ecg-cpc"]) == 0
     assert first == capsys.readouterr().out
     assert harness.main(["describe", "ptb_xl"]) == 0
-    assert "(ptb-xl)" in capsys.readouterr().out or True
+    assert "ptb-xl" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         harness.main(["label_efficiency", "--help"])
     assert "label-efficiency" in capsys.readouterr().out
