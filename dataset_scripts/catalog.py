@@ -125,6 +125,6 @@ def refuse_published_name(name: str, source: PathLike) -> None:
     published = spelt(name, datasets())
     if published is not None:
         raise InputError(
-            f"{source}: field 'name': {name!r} is a published dataset, and a result under its name must mean that one; "
+            f"{source}: field 'name': {published!r} is a published dataset, and a result under its name must mean that one; "
             "choose another name."
         )

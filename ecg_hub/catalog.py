@@ -233,13 +233,12 @@ def models() -> dict[str, ModelEntry]:
         >>> [alias for alias, entry in models().items() if entry.weights.kind == "none"]  # trained from scratch
         ['net1d', 's4']
     """
-    listed = _listed()
-    return dict(sorted({**listed.own, **listed.added}.items()))
+    return dict(_read_all())
 
 
 def built_in() -> dict[str, ModelEntry]:
     """Return the models of this package by alias, without those of other installed packages."""
-    return dict(_listed().own)
+    return {alias: entry for alias, entry in _read_all() if entry.package == packages.OWN}
 
 
 def get(alias: str) -> ModelEntry:
@@ -318,11 +317,12 @@ def read_entry(path: Path) -> ModelEntry:
 
 
 @lru_cache(maxsize=1)
-def _listed() -> packages.Listed[ModelEntry]:
+def _read_all() -> tuple[tuple[str, ModelEntry], ...]:
     entries = [read_entry(path) for path in MODELS_FOLDER.glob("*/model.yaml")]
-    own = {entry.alias: entry for entry in sorted(entries, key=lambda entry: entry.alias)}
+    own = {entry.alias: entry for entry in entries}
     types = {entry.model_type: entry.alias for entry in entries}
-    return packages.listed("model", packages.MODELS, own, lambda offer: _offered(offer, types))
+    listed = packages.listed("model", packages.MODELS, own, lambda offer: _offered(offer, types))
+    return tuple(sorted({**own, **listed.added}.items()))
 
 
 def _offered(offer: packages.Offer, types: Mapping[str, str]) -> list[tuple[str, ModelEntry]]:

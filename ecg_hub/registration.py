@@ -50,19 +50,20 @@ def register_all() -> None:
         register(entry)
 
 
-@cache
 def sound_models() -> tuple[ModelEntry, ...]:
     """Return the models whose configuration can be imported; one of another package that cannot costs a warning."""
-    return tuple(entry for entry in models().values() if entry.package == OWN or _is_sound(entry))
+    return tuple(entry for entry in models().values() if entry.package == OWN or _is_sound(entry.alias))
 
 
-def _is_sound(entry: ModelEntry) -> bool:
+@cache
+def _is_sound(alias: str) -> bool:
+    entry = models()[alias]
     try:
         config = entry.load("config")
         if config.model_type != entry.model_type:
             raise TypeError(f"{config.__name__}.model_type is {config.model_type!r}")
     except Exception as error:  # whatever the code of another package raises: transformers is imported without it
-        logger.warning(f"{entry.package}: model {entry.alias!r} cannot be used: {type(error).__name__}: {error}")
+        logger.warning(f"{entry.package}: model {alias!r} cannot be used: {type(error).__name__}: {error}")
         return False
     return True
 

@@ -63,5 +63,5 @@ def environment(target: Path, home: Path) -> dict[str, str]:
 
 def _forget() -> None:
     importlib.invalidate_caches()
-    for cached in (catalog._listed, dataset_catalog._listed, registry._listed, registration.sound_models):
+    for cached in (catalog._read_all, dataset_catalog._listed, registry._listed, registration._is_sound):
         cached.cache_clear()
