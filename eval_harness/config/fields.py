@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, field
 from typing import Any
 
+from ecg_hub.utils.spelling import spelt
+
 
 def option(
     text: str,
@@ -90,9 +92,16 @@ def kind_of(owner: type, name: str) -> Kind:
 
 
 def wrong_choice(values: Any) -> Field[Any] | None:
-    """The first option of a dataclass whose value is not among its choices; None is always allowed."""
+    """The first option of a dataclass whose value is not among its choices; None is always allowed.
+
+    A choice in another spelling becomes the one that it stands for.
+    """
     for item in options_of(type(values)):
-        value = getattr(values, item.name)
-        if item.metadata["choices"] and value is not None and value not in item.metadata["choices"]:
+        value, choices = getattr(values, item.name), item.metadata["choices"]
+        if not choices or value is None or value in choices:
+            continue
+        found = spelt(value, choices) if isinstance(value, str) else None
+        if found is None:
             return item
+        object.__setattr__(values, item.name, found)
     return None

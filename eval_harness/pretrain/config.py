@@ -21,6 +21,7 @@ import yaml
 
 from ecg_hub import catalog
 from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.names import canonical
 from ecg_hub.renamed import renamed_argument
 from eval_harness.config.fields import option, wrong_choice
 from eval_harness.config.options import RunOptions
@@ -37,7 +38,7 @@ def trainable() -> list[str]:
 
 def architecture(name: str) -> str:
     """Return the `random:` name of an architecture."""
-    plain = name.removeprefix(RANDOM)
+    plain = canonical(RANDOM + name.removeprefix(RANDOM)).removeprefix(RANDOM)
     alias = plain.removesuffix(_TINY)
     if alias in trainable():
         return RANDOM + plain

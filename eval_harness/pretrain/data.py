@@ -18,8 +18,9 @@ import numpy as np
 from dataset_scripts import catalog
 from dataset_scripts.core.fingerprint import content_fingerprint
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
-from ecg_hub.errors import DataError, InputError, unknown_name
+from ecg_hub.errors import DataError, InputError
 from ecg_hub.renamed import renamed_argument
+from ecg_hub.utils.spelling import folder_of, registered
 from eval_harness.pretrain.config import DataOptions, PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import (
@@ -58,9 +59,10 @@ def open_source(
         return open_folder(path, all_records=all_records)
     if name.startswith(HUB) or (_HUB_ID.fullmatch(name) and not name.startswith((".", "/", "~"))):
         return open_hub(name, all_records=all_records)
-    raise unknown_name(
-        "data", name, catalog.datasets(), "Or give a folder of shards, a YAML description, or ORG/NAME on a hub."
-    )
+    # Last, since a folder wins over another spelling of a dataset.
+    remedy = "Or give a folder of shards, a YAML description, or ORG/NAME on a hub."
+    found = registered("data", name, catalog.datasets(), remedy)
+    return _prepared(found, data_root, cache_dir, all_records, max_unreadable, num_proc)
 
 
 def _prepared(
@@ -87,7 +89,7 @@ def _prepared(
     elif str(data_root) == "mock":
         folder = mock_root(home() if cache_dir is None else cache_dir, name) / name
     else:
-        folder = Path(data_root).expanduser() / name
+        folder = folder_of(name, Path(data_root).expanduser())
     stores = None if cache_dir is None else cache_dir / "datasets"
     prepared = prepare(name, folder, cache_dir=stores, max_unreadable=max_unreadable, num_proc=num_proc)
     source = StoreSource(prepared, all_records)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.errors import InputError
+from ecg_hub.utils.spelling import registered
 from eval_harness.metrics.checks import checked_pair, ratio
 from eval_harness.metrics.ranking import auroc, average_precision, evaluable_mean, paper_mean
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, MAE
@@ -204,8 +205,7 @@ def metric_replicates(
     metric: str, y_true: ArrayLike, y_score: ArrayLike, counts: NDArray[np.uint16]
 ) -> tuple[float, NDArray[np.float64]]:
     """Return one metric of METRICS on the whole split and in every replicate (resamples,)."""
-    if metric not in METRICS:
-        raise unknown_name("metric", metric, METRICS)
+    metric = registered("metric", metric, METRICS)
     if metric == MAE:
         _, point, replicates = resample_errors(y_true, y_score, counts)
         return point, replicates

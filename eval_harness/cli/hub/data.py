@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, add_old_name
 
@@ -159,7 +160,7 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
     if given is None:
         from ecg_hub.names import data_root
 
-        given = data_root() / dataset.name
+        given = folder_of(dataset.name, data_root())
         return given if given.is_dir() else None
     return Path(given).expanduser()
 
@@ -189,7 +190,7 @@ def finished_stores(name: str) -> list[Path]:
 
 def run_ls(args: argparse.Namespace) -> int:
     """Print one line per dataset."""
-    from dataset_scripts.catalog import datasets
+    from dataset_scripts.catalog import datasets, package_of
     from dataset_scripts.mock import available
     from dataset_scripts.tools.card import short_licence
 
@@ -204,6 +205,7 @@ def run_ls(args: argparse.Namespace) -> int:
             "licence": short_licence(dataset),
             "mock": dataset.name in mocks,
             "prepared": bool(finished_stores(dataset.name)),
+            "package": package_of(dataset.name),
         }
         for dataset in datasets().values()
     ]

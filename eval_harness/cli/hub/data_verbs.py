@@ -22,6 +22,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.hub.client import check_id
 from ecg_hub.names import data_root, home
 from ecg_hub.utils.files import atomic_path, write_text
+from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
 
@@ -96,7 +97,7 @@ def fetch(args: argparse.Namespace) -> None:
         raise InputError("--download fetches real records and --mock simulates them: leave one of the two out.")
     dataset = get(args.name)
     if args.data_dir is None:
-        args.data_dir = str(data_root() / dataset.name)
+        args.data_dir = str(folder_of(dataset.name, data_root()))
     if dataset.access == "open":
         print(f"licence of {dataset.title}: {dataset.licence}", file=sys.stderr)
     with Transport(remedy=f"The data are at {dataset.page}") as transport:
