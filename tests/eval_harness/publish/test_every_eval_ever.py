@@ -44,7 +44,7 @@ def test_a_run_becomes_one_file_with_every_metric(tmp_path: Path) -> None:
     assert details["uncertainty"]["confidence_interval"]["lower"] == result.metrics["macro_auroc"].low
     assert details["uncertainty"]["num_bootstrap_samples"] == 60
     assert details["details"]["deviations"].startswith("epochs=3")
-    assert auroc["source_data"]["url"] == ["https://physionet.org/content/ptb-xl/"]
+    assert auroc["source_data"]["url"] == ["https://physionet.org/content/ptb-xl/1.0.3/"]
     assert scores["ecg_hub.macro_brier"]["metric_config"]["lower_is_better"]
     assert log["source_metadata"]["source_organization_name"] == "A Lab"
 
