@@ -116,11 +116,12 @@ def shards_croissant(dataset: ECGDataset, folder: Path) -> dict[str, Any]:
         }
         for entry in manifest.files
     ]
+    # Without `containedIn`: files beside this one. Loaders look for a set's members inside of what contains it, and a
+    # Parquet file contains none.
     together = {
         "@type": "cr:FileSet",
         "@id": SHARDS,
         "name": SHARDS,
-        "containedIn": [{"@id": file["@id"]} for file in files],
         "encodingFormat": PARQUET,
         "includes": "data/*.parquet",
     }
@@ -158,7 +159,7 @@ def creators(citation: str) -> list[str]:
 
 def _jsonld(dataset: ECGDataset, parts: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that does not depend on where the files are, and the parts that do."""
-    page = dataset.page if dataset.page.startswith("https://") else None
+    page = _page(dataset)
     shared = "may be passed on" if dataset.redistribution else "may not be passed on"
     content = {
         "@context": CONTEXT,
@@ -179,6 +180,11 @@ def _jsonld(dataset: ECGDataset, parts: Mapping[str, Any]) -> dict[str, Any]:
         **parts,
     }
     return {name: value for name, value in content.items() if value not in (None, "", [])}
+
+
+def _page(dataset: ECGDataset) -> str | None:
+    """The page of a published dataset; of a user's own archive none, for there it names a path of their machine."""
+    return dataset.page if dataset.page.startswith("https://") else None
 
 
 def _licence(dataset: ECGDataset, page: str | None) -> str | dict[str, str]:
@@ -234,12 +240,13 @@ def _files_of_release(dataset: ECGDataset) -> list[dict[str, Any]]:
 def _raw_files(dataset: ECGDataset) -> dict[str, Any]:
     """The files of the raw folder by their patterns; where they come from is said in words, as hosts list no sums."""
     folders = {folder for rate in dataset.sampling_rates for folder in dataset.signal_folders(rate)} or {"."}
+    origin = _page(dataset) or "an archive of its own"
     below = sorted("" if folder == "." else f"{folder}/" for folder in folders)
     return {
         "@type": "cr:FileSet",
         "@id": RAW,
         "name": RAW,
-        "description": f"Files below the raw folder, from {dataset.page}; ecg-hub reads the records from them.",
+        "description": f"Files below the raw folder, from {origin}; ecg-hub reads the records from them.",
         "encodingFormat": "application/octet-stream",
         "includes": [
             *dataset.table_files,
