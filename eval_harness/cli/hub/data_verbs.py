@@ -248,7 +248,7 @@ def run_push(args: argparse.Namespace) -> int:
 
         folder = raw_folder(args, dataset)
         prepared = prepare(args.name, folder, cache_dir=args.cache_dir, sampling_rate=args.sampling_rate)
-    publication = write_publication(dataset, target, prepared)
+    publication = write_publication(dataset, target, prepared, args.repo)
     for name, size in publication.files.items():
         print(f"  {name}  {size:,} bytes")
     if args.dry_run:
