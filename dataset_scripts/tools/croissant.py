@@ -209,6 +209,7 @@ def _version(name: str) -> str | None:
 
 def _responsible(dataset: ECGDataset) -> dict[str, Any]:
     """The terms of Responsible AI that this package knows facts for."""
+    groups = [name for name in dataset.metadata_columns if "race" in name or "ethnic" in name]
     return {
         "rai:dataCollection": dataset.description,
         "rai:dataLimitations": list(dataset.problems),
@@ -216,6 +217,7 @@ def _responsible(dataset: ECGDataset) -> dict[str, Any]:
         "rai:personalSensitiveInformation": [
             "age in years, sex and a pseudonym of the patient, where the dataset has them",
             "electrocardiograms, which may tell one person from another",
+            *(f"{name} of the patient, in the tables of the release" for name in groups),
         ],
     }
 

@@ -102,7 +102,7 @@ for index, label in model.config.id2label.items():
     print(label, float(logits[int(index)]))
 ```
 
-`ecg_hub.load_pipeline("{name}")` takes a file or an array and gives probabilities with the decision thresholds."""
+`ecg_hub.load_pipeline("{name}")` takes a file or an array and gives named scores, the mean over its windows."""
 
 
 def pretraining_code(name: str) -> str:

@@ -117,7 +117,7 @@ def named(card: bytes, repo: str) -> bytes:
 
 
 def keep_scores(new: bytes, old: bytes) -> bytes:
-    """Return a card with the model-index of the card that it replaces: scores of the same weights."""
+    """Return a card with the scores and their metrics of the card that it replaces, which has the same weights."""
     try:
         ours, theirs = metadata(new.decode()), metadata(old.decode())
     except (UnicodeDecodeError, CardError) as error:
@@ -126,7 +126,7 @@ def keep_scores(new: bytes, old: bytes) -> bytes:
         )
     if "model-index" in ours or "model-index" not in theirs:
         return new
-    ours["model-index"] = theirs["model-index"]
+    ours |= {name: theirs[name] for name in ("metrics", "model-index") if name in theirs}
     text, old_text = (split_card(card.decode())[1] for card in (new, old))
     # Byte for byte the old one: a card that differs in its layout alone would make a commit.
     if ours == theirs and text.strip() == old_text.strip():
@@ -157,7 +157,7 @@ Paper of the architecture: {entry.paper}. Code of its authors: {entry.repository
 
 ## These weights
 
-{_origin(config, random)}{_trained_on(config)}
+{_origin(config, random)}
 
 {facts[:1].upper()}{facts[1:]}.{f" {_outputs(config)}" if classifier else ""}
 
@@ -221,11 +221,6 @@ def _own_datasets(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _trained_on(config: Mapping[str, Any]) -> str:
-    names = list(dict.fromkeys(_own_datasets(config)))
-    return f" Trained by ecg-hub on {', '.join(names)}." if names else ""
-
-
 def _origin(config: Mapping[str, Any], random: str | None) -> str:
     if random:
         seed = (config.get("random_weights") or {}).get("seed", 0)
@@ -234,13 +229,19 @@ def _origin(config: Mapping[str, Any], random: str | None) -> str:
         return (
             f"{_RANDOM} drawn with seed {seed} as `{random}`. {never} They are a baseline and serve to try things out."
         )
-    source = source_of(config)
+    source, trained_on = source_of(config), ", ".join(dict.fromkeys(_own_datasets(config)))
     if source is None:
-        return "Trained from random weights: `config.json` names no file of the authors that they descend from."
+        on = f", by ecg-hub on {trained_on}" if trained_on else ""
+        return f"Trained from random weights{on}: `config.json` names no file of the authors that they descend from."
+    since = (
+        f"Since then ecg-hub has trained them on {trained_on}"
+        if trained_on
+        else "What was done to them since is not recorded here"
+    )
     return (
         f"They descend from the authors' file `{source.get('file')}` ({source.get('size', 0):,} bytes, sha256 "
-        f"`{source.get('sha256')}`{', ' + source['page'] if 'page' in source else ''}). What was done to them since is "
-        "not recorded here; scores that the authors published do not hold for them."
+        f"`{source.get('sha256')}`{', ' + source['page'] if 'page' in source else ''}). {since}; scores that the "
+        "authors published do not hold for them."
     )
 
 

@@ -52,7 +52,7 @@ def test_a_model_trained_from_the_authors_file_names_it_on_the_hub(tmp_path: Pat
     assert facts["license"] == "mit"
     assert facts["pipeline_tag"] == "other"
     assert facts["datasets"] == [*catalog.get("ecg-fm").pretraining_corpora, "ptb-xl"]
-    assert "Trained by ecg-hub on ptb-xl." in card_of(folder)
+    assert "Since then ecg-hub has trained them on ptb-xl; scores" in card_of(folder)
 
 
 def test_a_model_whose_authors_are_elsewhere_names_no_base_model(tmp_path: Path) -> None:
