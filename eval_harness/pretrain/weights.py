@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from pydantic import ValidationError
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError, ResultError
+from ecg_hub.hub.card_parts import FOLDER, pretraining_code
+from ecg_hub.hub.cards import own_front
 from ecg_hub.hub.package import TRAINING_LOG
 from ecg_hub.utils.files import atomic_folder, file_sha256
 from ecg_hub.weights.conversion import fill_model_folder
@@ -313,15 +316,10 @@ def card(config: Any, entry: catalog.ModelEntry) -> str:
         ("made with", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    title = f"{entry.title}, pre-trained by ecg-hub"
+    front = yaml.safe_dump(own_front(entry, config.to_dict(), title), sort_keys=False, allow_unicode=True, width=120)
     return f"""---
-library_name: transformers
-pipeline_tag: feature-extraction
-tags:
-- ecg
-- electrocardiography
-- ecg-hub
-- {config.model_type}
----
+{front}---
 
 # {entry.title}, pre-trained by `ecg-hub pretrain`
 
@@ -331,11 +329,9 @@ Not the authors' weights: the architecture and loss of {entry.title}, trained on
 | --- | --- |
 {table}
 
-```python
-import ecg_hub
-model = ecg_hub.AutoModel.from_pretrained("FOLDER")              # the encoder
-whole = ecg_hub.AutoModelForPreTraining.from_pretrained("FOLDER")  # with the projection of the loss
-```
+## Use
+
+{pretraining_code(FOLDER)}
 
 Scored by `ecg-eval --model FOLDER --tasks TASK`: results on the corpora above are marked as seen, or as seen in the
 training folds only.

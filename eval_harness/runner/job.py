@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.hub.cards import write_card
 from ecg_hub.utils.files import write_text
 from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
 from eval_harness.data.records import Datasets, open_run
@@ -485,6 +486,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
             note_training(classifier.config, job, loaded, data)
         with torch.no_grad():
             classifier.save_pretrained(aside)
+        write_card(aside, classifier)
     loaded.extractor.save_pretrained(aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)

@@ -1,4 +1,4 @@
-"""`ecg-hub data`: list, describe, prepare, verify, draw and publish datasets.
+"""`ecg-hub data`: list, describe, prepare, verify, draw, export and publish datasets.
 
 Listings read metadata alone; the other verbs are in `data_verbs`, which is imported when one of them runs.
 """
@@ -30,7 +30,7 @@ def register(verbs: Any) -> None:
     """Add the verb `data` and the verbs below it."""
     data = verbs.add_parser(
         "data",
-        help="datasets: list, describe, prepare, verify, draw, publish",
+        help="datasets: list, describe, prepare, verify, draw, export, publish",
         description="Datasets by name: from raw files to records, labels and splits.",
     )
     below = data.add_subparsers(dest="data_verb", metavar="VERB", required=True)
@@ -44,6 +44,7 @@ def register(verbs: Any) -> None:
     _add_prepare(below)
     _add_verify(below)
     _add_push(below)
+    _add_export(below)
     _add_plot(below)
 
 
@@ -110,6 +111,22 @@ def _add_push(verbs: Any) -> None:
     push.add_argument("--dry-run", action="store_true", help="write the folder, name its files, send nothing")
     push.add_argument("--output", metavar="DIR", help="folder to write (default: $ECG_HUB_HOME/push/NAME)")
     push.set_defaults(run=_later("run_push"))
+
+
+def _add_export(verbs: Any) -> None:
+    export = verbs.add_parser(
+        "export",
+        help="describe a dataset or its shards as Croissant metadata",
+        description="Write what is known of a dataset as Croissant (MLCommons), JSON-LD that search engines and data "
+        "loaders read. Metadata alone: no record and no label of a record is written. With --shards the description "
+        "lies beside the shards, with their checksums, and Croissant loaders read the records.",
+    )
+    export.add_argument("name", metavar="NAME", help=NAME_HELP)
+    export.add_argument("--format", choices=("croissant",), default="croissant", help="default: croissant")
+    where = export.add_mutually_exclusive_group()
+    where.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print")
+    where.add_argument("--shards", type=Path, metavar="DIR", help="describe these shards, in DIR/croissant.json")
+    export.set_defaults(run=_later("run_export"))
 
 
 def _add_plot(verbs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What `ecg-hub data prepare`, `verify`, `push` and `plot` do, imported when one of them runs."""
+"""What `ecg-hub data prepare`, `verify`, `push`, `export` and `plot` do, imported when one of them runs."""
 
 from __future__ import annotations
 
@@ -249,13 +249,31 @@ def run_push(args: argparse.Namespace) -> int:
 
         folder = raw_folder(args, dataset)
         prepared = prepare(args.name, folder, cache_dir=args.cache_dir, sampling_rate=args.sampling_rate)
-    publication = write_publication(dataset, target, prepared)
+    publication = write_publication(dataset, target, prepared, args.repo)
     for name, size in publication.files.items():
         print(f"  {name}  {size:,} bytes")
     if args.dry_run:
         print(f"nothing was sent: {target}")
         return 0
     print(push(dataset, publication, args.repo, private=args.private))
+    return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Print the Croissant description of a dataset, or write it to a file or beside shards."""
+    from dataset_scripts.tools.croissant import FILE, croissant, croissant_text, shards_croissant
+
+    dataset = get(args.name)
+    if args.shards is not None:
+        folder = args.shards.expanduser()
+        content, target = shards_croissant(dataset, folder), folder / FILE
+    else:
+        content, target = croissant(dataset), args.output and args.output.expanduser()
+    if target is None:
+        print(croissant_text(content), end="")
+        return 0
+    write_text(target, croissant_text(content))
+    print(target)
     return 0
 
 
