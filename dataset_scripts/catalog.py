@@ -13,47 +13,76 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 from dataset_scripts import published as sets
 from dataset_scripts.core.spec import ECGDataset, PathLike
+<<<<<<< HEAD
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.rows import Rows
 
 ACCESS = ("open", "restricted", "credentialed")
+=======
+from ecg_hub.errors import InputError
+from ecg_hub.utils import packages
+from ecg_hub.utils.spelling import looked_up, spelt
+>>>>>>> main
 
 
-@functools.cache
 def datasets() -> Mapping[str, ECGDataset]:
-    """Return the datasets by name, sorted by name.
+    """Return the datasets by name, sorted by name, those of other installed packages among them.
 
     Raises:
-        TypeError: a file in the folder holds no `DATASET` (or `DATASETS`), or two datasets use one name.
+        TypeError: a file in the folder holds no `DATASET` (or `DATASETS`), or two datasets use one name. What another
+            package does wrong costs a warning.
 
     Example:
         >>> list(datasets())[:4]
         ['chapman', 'code-15', 'cpsc-extra', 'cpsc2018']
     """
+    return _listed()[0]
+
+
+def package_of(name: str) -> str:
+    """Return the package that brings a dataset."""
+    return _listed()[1].package_of(name)
+
+
+@functools.cache
+def _listed() -> tuple[Mapping[str, ECGDataset], packages.Listed[ECGDataset]]:
+    listed = packages.listed("dataset", packages.DATASETS, _built_in(), _offered)
+    # Cached and shared by all callers, so nobody may change it.
+    return MappingProxyType(dict(sorted({**listed.own, **listed.added}.items()))), listed
+
+
+def _offered(offer: packages.Offer) -> list[tuple[str, ECGDataset]]:
+    """The datasets of another package: a module like those of `dataset_scripts.published`, or an ECGDataset."""
+    loaded = offer.load()
+    declared = _declared(loaded) if isinstance(loaded, ModuleType) else (loaded,)
+    if not all(isinstance(dataset, ECGDataset) for dataset in declared):
+        raise TypeError(f"{offer.entry.value} is no ECGDataset")
+    return [(dataset.name, dataset) for dataset in declared]
+
+
+def _built_in() -> dict[str, ECGDataset]:
     by_name: dict[str, ECGDataset] = {}
     for module in pkgutil.iter_modules(sets.__path__):
         if module.name.startswith("_"):
             continue
-        for dataset in _declared(module.name):
+        for dataset in _declared(importlib.import_module(f"{sets.__name__}.{module.name}")):
             if dataset.name in by_name:
                 raise TypeError(
                     f"dataset_scripts/published/{module.name}.py uses the name {dataset.name!r} a second time."
                 )
             by_name[dataset.name] = dataset
-    # Cached and shared by all callers, so nobody may change it.
-    return MappingProxyType(dict(sorted(by_name.items())))
+    return by_name
 
 
-def _declared(module: str) -> tuple[ECGDataset, ...]:
+def _declared(declaring: ModuleType) -> tuple[ECGDataset, ...]:
     """Return the datasets of one file: `DATASETS` where one factory makes several, else `DATASET`."""
-    declaring = importlib.import_module(f"{sets.__name__}.{module}")
     declared = getattr(declaring, "DATASETS", None) or (getattr(declaring, "DATASET", None),)
     if not all(isinstance(dataset, ECGDataset) for dataset in declared):
-        raise TypeError(f"dataset_scripts/published/{module}.py must define DATASET, an instance of ECGDataset.")
+        raise TypeError(f"{declaring.__name__} must define DATASET, an instance of ECGDataset.")
     return tuple(declared)
 
 
@@ -71,7 +100,7 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
     """Return one dataset.
 
     Args:
-        name: a registered dataset, or the path of the YAML file that describes a user's own archive.
+        name: a registered dataset in any spelling, or the path of the YAML file that describes a user's own archive.
         data_dir: the folder of such an archive; None takes the one that the file names.
 
     Raises:
@@ -82,10 +111,12 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
     Example:
         >>> get("ptb-xl").access, get("mimic-iv-ecg").access
         ('open', 'credentialed')
-        >>> get("ptbxl")
+        >>> get("ptbxl").name, get("Code15").name  # in any spelling
+        ('ptb-xl', 'code-15')
+        >>> get("ptbx")
         Traceback (most recent call last):
             ...
-        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxl'. Did you mean 'ptb-xl' or 'ptb'? ...
+        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbx'. Did you mean 'ptb-xl' or 'ptb'? ...
     """
     if is_path(name):
         # Imported here: describing an archive needs pydantic, listing the published datasets does not.
@@ -94,11 +125,7 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
         own = open_custom(name)
         refuse_published_name(own.name, own.source)
         return own.bound(data_dir)
-    name = os.fspath(name)
-    try:
-        return datasets()[name]
-    except KeyError:
-        raise unknown_name("dataset", name, datasets()) from None
+    return looked_up("dataset", os.fspath(name), datasets())
 
 
 def list_datasets(pattern: str | None = None, *, access: str | None = None) -> Rows:
@@ -122,8 +149,9 @@ def list_datasets(pattern: str | None = None, *, access: str | None = None) -> R
 
 def refuse_published_name(name: str, source: PathLike) -> None:
     """Refuse a user's own archive that has the name of a registered dataset."""
-    if name in datasets():
+    published = spelt(name, datasets())
+    if published is not None:
         raise InputError(
-            f"{source}: field 'name': {name!r} is a published dataset, and a result under its name must mean that one; "
-            "choose another name."
+            f"{source}: field 'name': {published!r} is a published dataset, and a result under its name must mean "
+            "that one; choose another name."
         )

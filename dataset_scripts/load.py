@@ -37,6 +37,7 @@ from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
 from ecg_hub.names import data_root, home
 from ecg_hub.renamed import renamed_argument
+from ecg_hub.utils.spelling import folder_of
 
 MOCK_FILE = "mock.json"
 MOCK_PREFIX = "mock/"
@@ -175,7 +176,7 @@ def prepare(
     given = thresholds if min_count is None else {**thresholds, "min_count": min_count}
     _check_options(dataset, given, max_unreadable, num_proc)
     if data_dir is None and not catalog.is_path(name):
-        data_dir = data_root() / dataset.name
+        data_dir = folder_of(dataset.name, data_root())
     folder = dataset.check_folder(data_dir, rate)
     mock = read_mock(folder, dataset)
     # Later ones win: what was published, what suits a mock tree of that size, what the user asks for.

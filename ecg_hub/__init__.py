@@ -56,15 +56,24 @@ if _typing.TYPE_CHECKING:
         HuBERTECGForECGClassification as HuBERTECGForECGClassification,
     )
     from ecg_hub.models.hubert_ecg.modeling_hubert_ecg import HuBERTECGModel as HuBERTECGModel
+    from ecg_hub.models.melp.configuration_melp import MELPConfig as MELPConfig
+    from ecg_hub.models.melp.modeling_melp import MELPForECGClassification as MELPForECGClassification
+    from ecg_hub.models.melp.modeling_melp import MELPModel as MELPModel
     from ecg_hub.models.merl.configuration_merl import MERLConfig as MERLConfig
     from ecg_hub.models.merl.modeling_merl import MERLForECGClassification as MERLForECGClassification
     from ecg_hub.models.merl.modeling_merl import MERLModel as MERLModel
+    from ecg_hub.models.merl_vit.configuration_merl_vit import MERLViTConfig as MERLViTConfig
+    from ecg_hub.models.merl_vit.modeling_merl_vit import MERLViTForECGClassification as MERLViTForECGClassification
+    from ecg_hub.models.merl_vit.modeling_merl_vit import MERLViTModel as MERLViTModel
     from ecg_hub.models.net1d.configuration_net1d import Net1DConfig as Net1DConfig
     from ecg_hub.models.net1d.modeling_net1d import Net1DForECGClassification as Net1DForECGClassification
     from ecg_hub.models.net1d.modeling_net1d import Net1DModel as Net1DModel
     from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig as STMEMConfig
     from ecg_hub.models.st_mem.modeling_st_mem import STMEMForECGClassification as STMEMForECGClassification
     from ecg_hub.models.st_mem.modeling_st_mem import STMEMModel as STMEMModel
+    from ecg_hub.models.xecg.configuration_xecg import XECGConfig as XECGConfig
+    from ecg_hub.models.xecg.modeling_xecg import XECGForECGClassification as XECGForECGClassification
+    from ecg_hub.models.xecg.modeling_xecg import XECGModel as XECGModel
 
 
 __all__ = [
@@ -97,15 +106,24 @@ __all__ = [
     "HuBERTECGConfig",
     "HuBERTECGForECGClassification",
     "HuBERTECGModel",
+    "MELPConfig",
+    "MELPForECGClassification",
+    "MELPModel",
     "MERLConfig",
     "MERLForECGClassification",
     "MERLModel",
+    "MERLViTConfig",
+    "MERLViTForECGClassification",
+    "MERLViTModel",
     "Net1DConfig",
     "Net1DForECGClassification",
     "Net1DModel",
     "STMEMConfig",
     "STMEMForECGClassification",
     "STMEMModel",
+    "XECGConfig",
+    "XECGForECGClassification",
+    "XECGModel",
     "__version__",
     "list_datasets",
     "list_models",
@@ -194,10 +212,10 @@ def load_dataset(
         >>> train.map(extractor, batched=True, batch_size=32).column_names[-2:]
         ['input_values', 'record_index']
         >>> folder.cleanup()
-        >>> load_dataset("ptbxl")
+        >>> load_dataset("ptbx")  # "ptbxl", "PTB-XL" and "ptb_xl" are spellings of the name
         Traceback (most recent call last):
             ...
-        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxl'. Did you mean 'ptb-xl' or 'ptb'? ...
+        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbx'. Did you mean 'ptb-xl' or 'ptb'? ...
     """
     # By name: data stand on models, so no import statement may point the other way.
     load = _import_module("dataset_scripts.load").load_dataset

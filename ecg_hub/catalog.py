@@ -8,15 +8,21 @@ from __future__ import annotations
 import fnmatch
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+<<<<<<< HEAD
 from ecg_hub.errors import EcgHubError, unknown_name
 from ecg_hub.utils.rows import Rows
+=======
+from ecg_hub.errors import EcgHubError
+from ecg_hub.utils import packages
+from ecg_hub.utils.spelling import looked_up
+>>>>>>> main
 
 MODELS_FOLDER = Path(__file__).resolve().parent / "models"
 KINDS = ("foundation", "supervised")
@@ -55,6 +61,7 @@ class InputContract:
     unit: str
 
     def __post_init__(self) -> None:
+        # YAML gives a list, and what is frozen must be hashable.
         object.__setattr__(self, "leads", tuple(self.leads))
 
     def __str__(self) -> str:
@@ -95,12 +102,15 @@ class Weights:
 
 @dataclass(frozen=True)
 class Classes:
-    """The code of a model, each as "module:name"; `pretraining` is None where the hub cannot pre-train the model."""
+    """The code of a model, each as "module:name".
+
+    `pretraining` is None where the hub cannot pre-train the model, `converter` where its authors save it as it is here.
+    """
 
     config: str
     model: str
     classifier: str
-    converter: str
+    converter: str | None = None
     pretraining: str | None = None
     feature_extractor: str = "ecg_hub.input.feature_extraction:ECGFeatureExtractor"
 
@@ -126,6 +136,8 @@ class ModelEntry:
         classes: the code.
         presets: presets of the feature extractor.
         tiny: changes to the configuration for `random:<alias>-tiny`.
+        package: the installed package that brings it.
+        folder: where its model.yaml lies.
     """
 
     alias: str
@@ -144,6 +156,8 @@ class ModelEntry:
     classes: Classes
     presets: Mapping[str, Mapping[str, Any]]
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    package: str = packages.OWN
+    folder: Path | None = field(default=None, compare=False, repr=False)
 
     @property
     def class_names(self) -> tuple[str, str, str]:
@@ -153,7 +167,11 @@ class ModelEntry:
     @property
     def card(self) -> Path:
         """The finished card; `python -m model_cards` writes it."""
-        return MODELS_FOLDER / self.model_type / "card.md"
+        return (self.folder or MODELS_FOLDER / self.model_type) / "card.md"
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields, for JSON; without the folder, which is this machine's matter."""
+        return {name: value for name, value in asdict(self).items() if name != "folder"}
 
     @property
     def public_classes(self) -> tuple[str, ...]:
@@ -194,10 +212,12 @@ class ModelEntry:
 
     def build_feature_extractor(self) -> Any:
         """Build the feature extractor with the model's presets; `benchmark` is the default."""
+        # Size and rate of the extractor itself are those of the default preset; others change them when chosen.
         benchmark = self.presets["benchmark"]
         return self.load("feature_extractor")(
             feature_size=len(benchmark["lead_names"]),
             sampling_rate=benchmark["sampling_rate"],
+            # Copies: the extractor writes them to preprocessor_config.json and may be changed by its user.
             presets={name: dict(preset) for name, preset in self.presets.items()},
             preset="benchmark",
         )
@@ -217,14 +237,15 @@ def models() -> dict[str, ModelEntry]:
     """Return all models by alias, in alphabetical order.
 
     Example:
-        >>> list(models())
-        ['ecg-cpc', 'ecg-fm', 'ecg-founder', 'ecg-jepa', 'ecgfm-ked', 'hubert-ecg', 'merl', 'net1d', 's4', 'st-mem']
+        >>> list(models())[:4]
+        ['ecg-cpc', 'ecg-fm', 'ecg-founder', 'ecg-jepa']
         >>> [alias for alias, entry in models().items() if entry.weights.kind == "none"]  # trained from scratch
         ['net1d', 's4']
     """
     return dict(_read_all())
 
 
+<<<<<<< HEAD
 def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
     """List the models, all or those that the filters keep. Reads data files alone; imports neither torch nor pandas.
 
@@ -267,13 +288,18 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
         for entry in models().values()
         if fnmatch.fnmatchcase(entry.alias, pattern or "*") and kind in (None, entry.kind)
     )
+=======
+def built_in() -> dict[str, ModelEntry]:
+    """Return the models of this package by alias, without those of other installed packages."""
+    return {alias: entry for alias, entry in _read_all() if entry.package == packages.OWN}
+>>>>>>> main
 
 
 def get(alias: str) -> ModelEntry:
     """Return one model.
 
     Args:
-        alias: short name such as "ecg-cpc".
+        alias: short name such as "ecg-cpc", in any spelling.
 
     Raises:
         UnknownNameError: if there is no such model; suggests the closest.
@@ -289,10 +315,7 @@ def get(alias: str) -> ModelEntry:
             ...
         ecg_hub.errors.UnknownNameError: Unknown model 'ecg-cpq'. ...
     """
-    entries = models()
-    if alias not in entries:
-        raise unknown_name("model", alias, entries, "See `ecg-hub ls`; a folder or a hub id ORG/NAME works too.")
-    return entries[alias]
+    return looked_up("model", alias, models(), "See `ecg-hub ls`; a folder or a hub id ORG/NAME works too.")
 
 
 def by_model_type(model_type: str) -> ModelEntry | None:
@@ -314,7 +337,7 @@ def public_classes() -> dict[str, str]:
         >>> public_classes()["ECGS4Model"]
         'ecg_hub.models.ecg_s4.modeling_ecg_s4'
     """
-    references = (reference for entry in models().values() for reference in entry.public_classes)
+    references = (reference for entry in built_in().values() for reference in entry.public_classes)
     return {name: module for module, _, name in (reference.partition(":") for reference in references)}
 
 
@@ -337,7 +360,7 @@ def read_entry(path: Path) -> ModelEntry:
         parts = {"licence": Licence, "input": InputContract, "weights": Weights, "classes": Classes}
         entry = ModelEntry(**{key: parts[key](**value) if key in parts else value for key, value in raw.items()})
     except TypeError as error:
-        allowed = ", ".join(item.name for item in fields(ModelEntry))
+        allowed = ", ".join(item.name for item in fields(ModelEntry) if item.name not in ("package", "folder"))
         raise EcgHubError(f"{path}: {error}. Fields of a model: {allowed}.") from error
     # YAML knows lists only, and what is frozen should hold nothing that can be changed.
     object.__setattr__(entry, "pretraining_corpora", tuple(entry.pretraining_corpora))
@@ -349,8 +372,31 @@ def read_entry(path: Path) -> ModelEntry:
 
 @lru_cache(maxsize=1)
 def _read_all() -> tuple[tuple[str, ModelEntry], ...]:
-    entries = [read_entry(path) for path in sorted(MODELS_FOLDER.glob("*/model.yaml"))]
-    return tuple((entry.alias, entry) for entry in sorted(entries, key=lambda entry: entry.alias))
+    entries = [read_entry(path) for path in MODELS_FOLDER.glob("*/model.yaml")]
+    own = {entry.alias: entry for entry in entries}
+    types = {entry.model_type: entry.alias for entry in entries}
+    listed = packages.listed("model", packages.MODELS, own, lambda offer: _offered(offer, types))
+    return tuple(sorted({**own, **listed.added}.items()))
+
+
+def _offered(offer: packages.Offer, types: Mapping[str, str]) -> list[tuple[str, ModelEntry]]:
+    """The models of another package: folders with a model.yaml, or a ModelEntry."""
+    folder = offer.folder
+    if folder is None:
+        loaded = offer.load()
+        entries = list(loaded) if isinstance(loaded, list | tuple) else [loaded]
+        if not all(isinstance(entry, ModelEntry) for entry in entries):
+            raise EcgHubError(f"{offer.entry.value} is neither a folder with a model.yaml nor a ModelEntry.")
+    else:
+        files = [path for path in (folder / "model.yaml", *sorted(folder.glob("*/model.yaml"))) if path.is_file()]
+        if not files:
+            raise EcgHubError(f"The folder of {offer.entry.value} holds no model.yaml.")
+        entries = [replace(read_entry(path), folder=path.parent) for path in files]
+    for entry in entries:
+        if entry.model_type in types:
+            taken = types[entry.model_type]
+            raise EcgHubError(f"model_type {entry.model_type!r} is that of {taken!r} of {packages.OWN}.")
+    return [(entry.alias, replace(entry, package=offer.package)) for entry in entries]
 
 
 def _name(reference: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, unknown_name
+from ecg_hub.utils.spelling import registered, spelt
 
 PUBLIC_HUB = "https://huggingface.co"
 UNVERIFIED = "unverified:"
@@ -143,13 +144,33 @@ def resolve(name: str | os.PathLike[str]) -> Resolved:
     return resolved
 
 
+def canonical(name: str | os.PathLike[str]) -> str:
+    """Return a name in the spelling of the catalogue; folders, hub ids and unknown names as they are.
+
+    Example:
+        >>> canonical("ECG_CPC"), canonical("random:ecg_cpc_tiny"), canonical("ORG/ecg_cpc")
+        ('ecg-cpc', 'random:ecg-cpc-tiny', 'ORG/ecg_cpc')
+    """
+    text = os.fspath(name)
+    # A folder wins over a short name, and a path is spelled as it is.
+    if text.startswith((".", "~")) or (Path(text).expanduser() / "config.json").is_file():
+        return text
+    prefix = UNVERIFIED if text.startswith(UNVERIFIED) else ""
+    found = spelt(text.removeprefix(prefix), [*catalog.models(), *_random_names()])
+    return text if found is None else prefix + found
+
+
+def _random_names() -> list[str]:
+    return [_RANDOM + form for alias in catalog.models() for form in (alias, alias + _TINY)]
+
+
 def locate(name: str | os.PathLike[str], root: Path | None = None, *, local_files_only: bool | None = None) -> Resolved:
     """Do what `resolve` does, but return published weights that are not here as what they are.
 
     A short name is looked up below `root` first, the `cache_dir` of `from_pretrained`, then below $ECG_HUB_HOME.
     """
     disable_xet()
-    text = os.fspath(name)
+    text = canonical(name)
     if text.startswith(_RANDOM):
         return _resolve_random(text)
     plain = text.removeprefix(UNVERIFIED)
@@ -184,11 +205,8 @@ def _refuse_authors(text: str, folder: Path) -> None:
 
 
 def _resolve_random(text: str) -> Resolved:
-    wanted = text.removeprefix(_RANDOM)
+    wanted = registered("model", text, _random_names()).removeprefix(_RANDOM)
     alias = wanted.removesuffix(_TINY)
-    if alias not in catalog.models():
-        forms = [_RANDOM + form for name in catalog.models() for form in (name, name + _TINY)]
-        raise unknown_name("model", text, forms)
     return Resolved(text, "random", alias, alias, tiny=wanted.endswith(_TINY))
 
 

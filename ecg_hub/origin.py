@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError
-from ecg_hub.names import UNVERIFIED
+from ecg_hub.names import UNVERIFIED, canonical
 
 Kind: TypeAlias = Literal["catalogue", "random", "own", "unverified"]
 Evidence: TypeAlias = Literal["tensors", "file", "declared"]
@@ -106,7 +106,7 @@ def is_catalogue(model: Any, alias: str, origin: Origin) -> bool:
 
 def shown_name(name: str, model: Any, origin: Origin | None = None) -> str:
     """Return the name under which a model is spoken of: a short name only for the checkpoint that it stands for."""
-    plain = name.removeprefix(UNVERIFIED)
+    plain = canonical(name).removeprefix(UNVERIFIED)
     if plain not in catalog.models():
         return name
     return plain if is_catalogue(model, plain, origin or origin_of(model)) else UNVERIFIED + plain

@@ -12,6 +12,7 @@ import logging
 import sys
 from collections import UserDict
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from ecg_hub.catalog import ModelEntry, load_reference, models
+from ecg_hub.utils.packages import OWN
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +45,27 @@ def register(entry: ModelEntry) -> None:
 
 def register_all() -> None:
     """Register all models, also where another package has taken a model type in the meantime."""
-    for entry in models().values():
+    # Nothing is imported to find out what is sound as long as nobody has asked for transformers.
+    for entry in sound_models() if _STEPS.keys() & sys.modules.keys() else ():
         register(entry)
+
+
+def sound_models() -> tuple[ModelEntry, ...]:
+    """Return the models whose configuration can be imported; one of another package that cannot costs a warning."""
+    return tuple(entry for entry in models().values() if entry.package == OWN or _is_sound(entry.alias))
+
+
+@cache
+def _is_sound(alias: str) -> bool:
+    entry = models()[alias]
+    try:
+        config = entry.load("config")
+        if config.model_type != entry.model_type:
+            raise TypeError(f"{config.__name__}.model_type is {config.model_type!r}")
+    except Exception as error:  # whatever the code of another package raises: transformers is imported without it
+        logger.warning(f"{entry.package}: model {alias!r} cannot be used: {type(error).__name__}: {error}")
+        return False
+    return True
 
 
 def register_classes(mapping: Any, role: str, entries: Sequence[ModelEntry]) -> None:
@@ -106,7 +127,7 @@ class _Loader(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
-        _STEPS[module.__name__](module, list(models().values()))
+        _STEPS[module.__name__](module, sound_models())
 
 
 class _AfterImport(MetaPathFinder):

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_measured(MEASURED)
         # The cards below are made of what was just written.
         measured.cache_clear()
-    for entry in catalog.models().values():
+    for entry in catalog.built_in().values():
         path = options.output / f"{entry.alias}.md" if options.output else entry.card
         path.write_text(complete_card(entry), encoding="utf-8")
 
@@ -36,7 +36,7 @@ def write_measured(path: Path) -> None:
     # Bounds of parity are measured elsewhere, and the comments at the head are written by hand: both stay.
     before = yaml.safe_load(text)
     lines = [head]
-    for entry in catalog.models().values():
+    for entry in catalog.built_in().values():
         if entry.alias not in before:
             raise InputError(
                 f"{entry.alias!r} is not in {path}: add its bounds of parity first (docs/contributing/model.md)."

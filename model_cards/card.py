@@ -17,6 +17,7 @@ import yaml
 
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import EcgHubError
+from ecg_hub.hub import card_parts
 from ecg_hub.input.windows import eval_starts, window_length
 from eval_harness.results.contamination import known_datasets, state
 from eval_harness.results.published import Flag, Score, scores, study
@@ -163,29 +164,21 @@ def complete_card(entry: ModelEntry) -> str:
 def front_matter(entry: ModelEntry) -> dict[str, Any]:
     """Return the metadata block of a card.
 
-    `datasets` is left out: it takes ids of the Hub, and the corpora have none. So is `model-index`: the published
-    scores were not made with these files.
+    The weights are the authors' in another form, for which the Hub has no relation. `model-index` is left out: the
+    published scores were not made with these files.
     """
     kind = "foundation-model" if entry.kind == "foundation" else "supervised-baseline"
-    tags = ["ecg", "electrocardiography", "cardiology", "biosignals", "time-series", kind, "ecg-hub", entry.model_type]
-    return {
-        **_licence_fields(entry),
-        "library_name": "transformers",
-        "pipeline_tag": "feature-extraction",
-        "model_name": entry.title,
-        "tags": tags,
-    }
-
-
-def _licence_fields(entry: ModelEntry) -> dict[str, str]:
-    if entry.weights.kind == "none":
-        # No weights, so no licence of theirs; the Hub takes this field from its list alone.
-        return {"license": "unknown"}
-    if entry.licence.spdx is not None:
-        return {"license": entry.licence.spdx.lower()}
-    # The Hub takes its own identifiers, or "other" with a name of lower-case letters and a link.
-    name = re.sub(r"[^a-z0-9]+", "-", entry.licence.name.lower().replace("'", "")).strip("-")
-    return {"license": "other", "license_name": name, "license_link": entry.weights.page or entry.repository}
+    scored = {score.task for score in scores() if score.model == entry.alias}
+    regression = scored & set(study().regression)
+    return card_parts.front_matter(
+        entry,
+        title=entry.title,
+        licence=card_parts.licence_fields(entry),
+        base=card_parts.base_model(entry),
+        datasets=entry.pretraining_corpora,
+        metrics=[*(["roc_auc"] if scored - regression else []), *(["mae"] if regression else [])],
+        tags=[kind],
+    )
 
 
 def _overview(entry: ModelEntry) -> str:
@@ -219,23 +212,7 @@ def _usage(entry: ModelEntry) -> str:
     shapes = f"({_windows(preset)} windows, {tokens} tokens, {entry.dim})", f"({_windows(preset)} windows, {entry.dim})"
     return f"""{_getting(entry)}
 
-```python
-import numpy as np
-import torch
-
-from ecg_hub import AutoFeatureExtractor, AutoModel  # makes the model known to transformers
-from ecg_hub.leads import LEADS
-
-model = AutoModel.from_pretrained("{name}").eval()
-extractor = AutoFeatureExtractor.from_pretrained("{name}")
-
-signal = np.random.default_rng(0).normal(0, 0.2, (12, 5000))  # yours: leads x samples, millivolt
-inputs = extractor(signal, sampling_rate=500, lead_names=LEADS, window="all", return_tensors="pt")
-with torch.no_grad():
-    output = model(**inputs)
-print(output.last_hidden_state.shape)  # {shapes[0]}
-print(output.pooler_output.shape)  # {shapes[1]}
-```
+{card_parts.encoder_code(name, *shapes)}
 
 `extractor.with_preset("native")` feeds what the authors' pre-training fed. Without the package, transformers says that
 it does not recognise `{entry.model_type}`: install ecg-hub and import it first."""

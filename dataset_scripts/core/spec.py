@@ -250,6 +250,7 @@ class ECGDataset(ABC):
         sources: where the raw files can be downloaded from; () where there is only a page.
         repair: what is done to signals while they are read, or None.
         target_groups: the groups of the column `targets`, where it holds classes too.
+        mock: "module:function" that writes its mock tree; "" takes the module of that name in `dataset_scripts.mock`.
     """
 
     name: str
@@ -277,6 +278,7 @@ class ECGDataset(ABC):
     sources: Sequence[Source] = ()
     repair: Repair | None = None
     target_groups: Mapping[str, TargetGroup] = field(default_factory=dict)
+    mock: str = ""
 
     @property
     def sampling_rate(self) -> int:

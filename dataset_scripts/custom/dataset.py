@@ -27,6 +27,7 @@ from dataset_scripts.custom.description import (
 from dataset_scripts.custom.table import Row, fold_rule, folds_and_splits, parse_row, read_table, standardised
 from dataset_scripts.formats.registry import read_signal
 from ecg_hub.errors import DataError
+from ecg_hub.utils.spelling import folder_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +80,8 @@ class CustomDataset(ECGDataset):
         if self.about.folder is not None:
             # Relative to the description and not to the working directory, so that a command works from anywhere.
             return Path(os.path.normpath(beside / Path(self.about.folder).expanduser()))
-        if data_root is not None and (data_root / self.name).is_dir():
-            return data_root / self.name
+        if data_root is not None and (folder := folder_of(self.name, data_root)).is_dir():
+            return folder
         return beside
 
     def bound(self, data_dir: PathLike | None = None) -> CustomDataset:

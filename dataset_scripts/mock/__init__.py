@@ -114,15 +114,17 @@ def mock_root(cache_dir: PathLike, names: Sequence[str] | str, records: int = 10
     """
     root = Path(cache_dir).expanduser() / "mock" / f"v{SIMULATOR_VERSION}-{records}-records-seed-{seed}"
     root.mkdir(parents=True, exist_ok=True)
-    for name in [names] if isinstance(names, str) else names:
+    for name in (get(given).name for given in ([names] if isinstance(names, str) else names)):
         # Several workers of one test run ask for the same tree at once.
-        with FileLock(root / f"{get(name).name}.lock"):
+        with FileLock(root / f"{name}.lock"):
             if not (root / name / "mock.json").is_file():
                 write(name, root / name, records, seed)
     return root
 
 
 def _module(dataset: ECGDataset) -> str:
+    if dataset.mock:
+        return dataset.mock.partition(":")[0]
     name = "challenge" if isinstance(dataset, ChallengeDataset) else dataset.name.replace("-", "_")
     return f"{__name__}.{name}"
 
@@ -130,5 +132,6 @@ def _module(dataset: ECGDataset) -> str:
 def _writer(dataset: ECGDataset) -> Callable[..., dict[str, Any]]:
     if find_spec(_module(dataset)) is None:
         raise InputError(f"There is no mock writer for {dataset.name!r}; available: {', '.join(available())}.")
-    write_tree: Callable[..., dict[str, Any]] = import_module(_module(dataset)).write
+    function = dataset.mock.partition(":")[2] or "write"
+    write_tree: Callable[..., dict[str, Any]] = getattr(import_module(_module(dataset)), function)
     return partial(write_tree, dataset.name) if isinstance(dataset, ChallengeDataset) else write_tree

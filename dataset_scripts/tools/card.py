@@ -37,6 +37,17 @@ HUB_LICENCES = {
 }
 """SPDX identifier -> name on the hub; any other licence is "other" with its own name."""
 
+FOLDER = "FOLDER"
+"""What a card of Parquet files calls its own folder; `ecg-hub data push` writes the repository's name there."""
+
+_FED = """\
+print(record["record_id"], len(record["signal"]), "samples at", record["sampling_rate"], "Hz")
+
+extractor = ecg_hub.AutoFeatureExtractor.from_pretrained("random:ecg-cpc")  # or any other model
+inputs = extractor(record, window="all", nan="zero", return_tensors="pt")
+print(inputs["input_values"].shape)  # (windows, leads, samples)
+```"""
+
 ACCESS = {
     "open": "open to everybody",
     "restricted": "restricted: the data use agreement has to be signed",
@@ -89,13 +100,14 @@ def size_category(records: int) -> str:
     return next((name for limit, name in SIZES if records < limit), "10M<n<100M")
 
 
-def card_body(dataset: ECGDataset) -> str:
-    """Return the card without its front matter."""
+def card_body(dataset: ECGDataset, code: str | None = None) -> str:
+    """Return the card without its front matter; `code` loads a record, by default from the raw folder."""
     sections = [
         f"# {dataset.title}",
         dataset.description,
         _glance(dataset),
         _get_it(dataset),
+        f"## Use\n\n{code or raw_code(dataset)}",
         _layout(dataset),
         _splits(dataset),
         _derivation(dataset),
@@ -137,6 +149,28 @@ def _get_it(dataset: ECGDataset) -> str:
             f"--data-dir DIR\n```"  # fmt: skip
     trial = f"Without the data, a synthetic tree in the same format: `ecg-hub data prepare {dataset.name} --mock`."
     return f"## Get it\n\n{body}\n\nThen\n\n{after}\n\n{trial}"
+
+
+def raw_code(dataset: ECGDataset) -> str:
+    """Return code that loads a record from the raw folder and brings it into the form that a model takes."""
+    load = f'ecg_hub.load_dataset("{dataset.name}", data_dir="DIR")'
+    return f"""```python
+import ecg_hub
+
+data = {load}  # mock=True in place of data_dir: simulated records
+record = data["train"][0]
+{_FED}"""
+
+
+def parquet_code(name: str = FOLDER) -> str:
+    """Return code that loads a record of a folder or repository of Parquet files, and does the same."""
+    return f"""```python
+import ecg_hub
+from datasets import load_dataset
+
+data = load_dataset("{name}")
+record = data["train"][0]
+{_FED}"""
 
 
 def _layout(dataset: ECGDataset) -> str:

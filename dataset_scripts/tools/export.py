@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataset_scripts.core.shards import appearing
 from dataset_scripts.core.spec import OWN_COLUMNS, SPLITS, PathLike
-from dataset_scripts.tools.card import front_matter, table
+from dataset_scripts.tools.card import front_matter, parquet_code, size_category, table
 from dataset_scripts.tools.publish import SHARD_BYTES, facts, records_per_group, shard_spans, write_parquet
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import resumed
@@ -292,6 +292,8 @@ def _card(prepared: Prepared, manifest: Manifest) -> str:
     """Return the card of the folder, with the files of each split for `datasets.load_dataset`."""
     dataset = prepared.dataset
     front = front_matter(dataset)
+    # Of these files, which may hold part of a release or an archive that has none.
+    front["size_categories"] = [size_category(sum(manifest.records.values()))]
     files = [{"split": split, "path": f"{DATA_FOLDER}/{split}-*.parquet"} for split in manifest.records]
     front["configs"] = [{"config_name": "default", "data_files": files}]
     passing = "may be passed on" if dataset.redistribution else "may not be passed on: keep these files to yourself"
@@ -303,6 +305,7 @@ def _card(prepared: Prepared, manifest: Manifest) -> str:
             if dataset.unit == "mV"
             else "z-scored as published, without a physical unit."
         ),
+        parquet_code(),
         table(("", ""), list(facts(prepared).items())),
         f"Licence: {dataset.licence.rstrip('.')}. The signals {passing}.",
     ]

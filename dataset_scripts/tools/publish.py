@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import yaml
 
 from dataset_scripts.core.spec import SPLITS, ECGDataset, PathLike
-from dataset_scripts.tools.card import HUB_LICENCES, card_body, dataset_card, front_matter, table
+from dataset_scripts.tools.card import (
+    FOLDER,
+    HUB_LICENCES,
+    card_body,
+    dataset_card,
+    front_matter,
+    parquet_code,
+    size_category,
+    table,
+)
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import HubRepository, check_id
 
@@ -72,8 +81,10 @@ def level(dataset: ECGDataset) -> Level:
     return "ids" if dataset.licence in HUB_LICENCES else "card"
 
 
-def write_publication(dataset: ECGDataset, folder: PathLike, prepared: Prepared | None = None) -> Publication:
-    """Write what may be published into a folder."""
+def write_publication(
+    dataset: ECGDataset, folder: PathLike, prepared: Prepared | None = None, repo: str = FOLDER
+) -> Publication:
+    """Write what may be published into a folder; the code of its card loads the records from `repo`."""
     target = Path(folder).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{str(target)!r} exists and is not an empty folder; choose another one.")
@@ -87,7 +98,7 @@ def write_publication(dataset: ECGDataset, folder: PathLike, prepared: Prepared 
         _write_tables(prepared, target)
         if allowed == "full":
             _write_parquet(prepared, target / "data")
-        (target / CARD_FILE).write_text(_card(prepared, allowed), encoding="utf-8")
+        (target / CARD_FILE).write_text(_card(prepared, allowed, repo), encoding="utf-8")
     return check_publication(dataset, target)
 
 
@@ -169,11 +180,13 @@ def _write_parquet(prepared: Prepared, folder: Path) -> None:
             write_parquet(part.select(range(start, stop)), path)
 
 
-def _card(prepared: Prepared, allowed: Level) -> str:
+def _card(prepared: Prepared, allowed: Level, repo: str) -> str:
     """Return the card with what this copy holds, and with the files of each split for `datasets.load_dataset`."""
     front = front_matter(prepared.dataset)
     if allowed == "full":
         files = [{"split": name, "path": f"data/{name}-*.parquet"} for name in SPLITS if len(prepared.splits[name])]
+        # Of what is here, which may be part of a release.
+        front["size_categories"] = [size_category(sum(len(prepared.splits[name]) for name in SPLITS))]
         front["configs"] = [{"config_name": "default", "data_files": files}]
     else:
         front["configs"] = [{"config_name": "splits", "data_files": SPLITS_FILE}]
@@ -192,7 +205,8 @@ def _card(prepared: Prepared, allowed: Level) -> str:
     if prepared.deviations.get("synthetic"):
         about.insert(1, "**Synthetic: simulated signals of invented patients, not medical data.**")
     text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
-    return f"---\n{text}---\n\n{card_body(prepared.dataset)}\n" + "\n\n".join(about) + "\n"
+    body = card_body(prepared.dataset, parquet_code(repo) if allowed == "full" else None)
+    return f"---\n{text}---\n\n{body}\n" + "\n\n".join(about) + "\n"
 
 
 def facts(prepared: Prepared) -> dict[str, str]:

@@ -23,9 +23,9 @@ import yaml
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import InputError
+from ecg_hub.hub import card_parts
 from ecg_hub.names import endpoint, is_public_hub
 from ecg_hub.utils.yaml import CardError, metadata, split_card
-from ecg_hub.weights.conversion import model_card
 
 INTERNAL_HINT = (
     "If the terms let you keep a copy for colleagues at your institution, --internal makes one: in a private "
@@ -99,7 +99,7 @@ def published_card(
     entry: ModelEntry, config: Mapping[str, Any], *, facts: str, random: str | None, internal: bool, own: str | None
 ) -> str:
     """Return the card as Markdown with YAML front matter."""
-    card = own or _made(entry, config, facts, random)
+    card = own or made_card(entry, config, facts, random)
     source = source_of(config)
     if random and _RANDOM not in card:
         card = f"{card.rstrip()}\n\n## Origin\n\n{_origin(config, random)}\n"
@@ -111,8 +111,13 @@ def published_card(
     return card
 
 
+def named(card: bytes, repo: str) -> bytes:
+    """Return a card whose code loads the model from the repository that it is sent to."""
+    return card.replace(f'("{card_parts.FOLDER}")'.encode(), f'("{repo}")'.encode())
+
+
 def keep_scores(new: bytes, old: bytes) -> bytes:
-    """Return a card with the model-index of the card that it replaces: scores of the same weights."""
+    """Return a card with the scores and their metrics of the card that it replaces, which has the same weights."""
     try:
         ours, theirs = metadata(new.decode()), metadata(old.decode())
     except (UnicodeDecodeError, CardError) as error:
@@ -121,7 +126,7 @@ def keep_scores(new: bytes, old: bytes) -> bytes:
         )
     if "model-index" in ours or "model-index" not in theirs:
         return new
-    ours["model-index"] = theirs["model-index"]
+    ours |= {name: theirs[name] for name in ("metrics", "model-index") if name in theirs}
     text, old_text = (split_card(card.decode())[1] for card in (new, old))
     # Byte for byte the old one: a card that differs in its layout alone would make a commit.
     if ours == theirs and text.strip() == old_text.strip():
@@ -129,10 +134,18 @@ def keep_scores(new: bytes, old: bytes) -> bytes:
     return f"---\n{_dump(ours)}---\n{text}".encode()
 
 
-def _made(entry: ModelEntry, config: Mapping[str, Any], facts: str, random: str | None) -> str:
+def made_card(entry: ModelEntry, config: Mapping[str, Any], facts: str, random: str | None = None) -> str:
+    """Return the card of weights that are not the catalogue's: what is known of them, and code that loads them.
+
+    Args:
+        entry: the architecture.
+        config: content of config.json.
+        facts: parameters, number format and role, in words.
+        random: what random weights were drawn as; None for weights that were trained.
+    """
     classifier = _is_classifier(entry, config)
-    what = "classifier" if classifier else "encoder"
-    title = f"{entry.title}, {'random weights' if random else what}"
+    title = f"{entry.title}, {'random weights' if random else 'classifier' if classifier else 'encoder'}"
+    code = card_parts.classifier_code if classifier else card_parts.encoder_code
     return f"""---
 {_dump(_front(entry, config, title, random))}---
 
@@ -150,14 +163,11 @@ Paper of the architecture: {entry.paper}. Code of its authors: {entry.repository
 
 ## Use
 
-```python
-from ecg_hub import AutoFeatureExtractor, {"AutoModelForECGClassification" if classifier else "AutoModel"}
-```
+{code(card_parts.FOLDER)}
 
-`from_pretrained` with this repository's name loads the model and its feature extractor; plain transformers does after
-`import ecg_hub`. Input: {len(config["lead_names"])} leads ({", ".join(config["lead_names"])}), \
+Input: {len(config["lead_names"])} leads ({", ".join(config["lead_names"])}), \
 {config["input_seconds"]:g} s at {config["sampling_rate"]:g} Hz, {config.get("unit", "mV")}; the feature extractor
-brings records into that form.
+brings records into that form. Plain transformers loads the model after `import ecg_hub`.
 
 ## Licence
 
@@ -169,30 +179,69 @@ Research software, not a medical device: nothing here is validated for diagnosis
 """
 
 
+def write_card(folder: Path, model: Any) -> None:
+    """Write README.md into the folder that a model of ours was just saved to."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    entry = catalog.by_model_type(str(config.get("model_type")))
+    if entry is not None:
+        role = f"classifier with {model.config.num_labels} outputs" if _is_classifier(entry, config) else "encoder"
+        facts = f"{role}, {model.num_parameters():,} parameters"
+        (folder / "README.md").write_text(made_card(entry, config, facts, random_name(config)), encoding="utf-8")
+
+
+def own_front(entry: ModelEntry, config: Mapping[str, Any], title: str, **more: Any) -> dict[str, Any]:
+    """Return the metadata of weights that somebody trained: of the authors' file what they descend from it with."""
+    descends = source_of(config) is not None
+    corpora = entry.pretraining_corpora if descends else ()
+    return card_parts.front_matter(
+        entry,
+        title=title,
+        licence=card_parts.licence_fields(entry) if descends else {"license": "unknown"},
+        base=card_parts.base_model(entry) if descends else None,
+        relation="finetune",
+        datasets=[*corpora, *_own_datasets(config)],
+        **more,
+    )
+
+
 def _front(entry: ModelEntry, config: Mapping[str, Any], title: str, random: str | None) -> dict[str, Any]:
-    licence: dict[str, Any] = {"license": "unknown"}
-    if source_of(config) is not None:
-        whole = metadata(model_card(entry))
-        licence = {key: whole[key] for key in ("license", "license_name", "license_link") if key in whole}
-    kind = ["random-weights"] if random else ["ecg-classification"] if _is_classifier(entry, config) else []
-    tags = ["ecg", "electrocardiography", "ecg-hub", entry.model_type, *kind]
-    return {**licence, "library_name": "transformers", "model_name": title, "tags": tags}
+    classifier = _is_classifier(entry, config)
+    tags = ["random-weights"] if random else ["ecg-classification"] if classifier else []
+    return own_front(
+        entry, config, title, tags=tags, pipeline_tag=card_parts.CLASSIFIES if classifier else card_parts.ENCODES
+    )
+
+
+def _own_datasets(config: Mapping[str, Any]) -> list[str]:
+    """What config.json says that the weights were trained on by this package."""
+    steps = config.get("training") or []
+    return [
+        *((config.get("pretraining") or {}).get("corpora") or []),
+        *(str(step["dataset"]) for step in steps if "dataset" in step),
+    ]
 
 
 def _origin(config: Mapping[str, Any], random: str | None) -> str:
     if random:
         seed = (config.get("random_weights") or {}).get("seed", 0)
+        head = any(name.endswith("ForECGClassification") for name in config.get("architectures") or ())
+        never = "Nothing was ever trained but the head." if head else "Nothing was ever trained."
         return (
-            f"{_RANDOM} drawn with seed {seed} as `{random}`. Nothing was ever trained. They are a baseline and serve "
-            "to try things out."
+            f"{_RANDOM} drawn with seed {seed} as `{random}`. {never} They are a baseline and serve to try things out."
         )
-    source = source_of(config)
+    source, trained_on = source_of(config), ", ".join(dict.fromkeys(_own_datasets(config)))
     if source is None:
-        return "Trained from random weights: `config.json` names no file of the authors that they descend from."
+        on = f", by ecg-hub on {trained_on}" if trained_on else ""
+        return f"Trained from random weights{on}: `config.json` names no file of the authors that they descend from."
+    since = (
+        f"Since then ecg-hub has trained them on {trained_on}"
+        if trained_on
+        else "What was done to them since is not recorded here"
+    )
     return (
         f"They descend from the authors' file `{source.get('file')}` ({source.get('size', 0):,} bytes, sha256 "
-        f"`{source.get('sha256')}`{', ' + source['page'] if 'page' in source else ''}). What was done to them since is "
-        "not recorded here; scores that the authors published do not hold for them."
+        f"`{source.get('sha256')}`{', ' + source['page'] if 'page' in source else ''}). {since}; scores that the "
+        "authors published do not hold for them."
     )
 
 

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from ecg_hub.hub.manifest import (
     write_manifest,
 )
 from ecg_hub.hub.package import Package, packed, shown
-from ecg_hub.names import endpoint, resolve
+from ecg_hub.names import canonical, endpoint, resolve
 from ecg_hub.utils.files import alone, file_sha256, flush_file, put_in_place, unwritable
 from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, open_client
 from ecg_hub.utils.repo_names import check_path
@@ -265,6 +265,7 @@ def _copy_own(wish: MirrorRequest, to: Path, manifest: Manifest) -> MirrorSummar
     """Copy a converted model, under the rule of `ecg-hub push`."""
     if wish.revision or wish.include or wish.exclude:
         raise InputError(f"{wish.id!r} is a converted model here: --revision, --include and --exclude mean nothing.")
+    wish = replace(wish, id=canonical(wish.id))
     if wish.id not in catalog.models():
         raise InputError(f"{wish.id!r} is no repository and no short name. Write ORG/NAME.")
     with packed(wish.id, internal=wish.internal, to_hub=False) as package:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
-from ecg_hub.hub.cards import keep_scores
+from ecg_hub.hub.cards import keep_scores, named
 from ecg_hub.hub.client import MAIN, Commit, HubRepository, Stored, check_id, is_there, until_committed
 from ecg_hub.hub.package import CARD, Package
 from ecg_hub.names import endpoint
@@ -83,6 +83,9 @@ class PushSummary:
 def send(package: Package, plan: Plan, api: Any = None) -> PushSummary:
     """Send a package; what the repository holds already is not sent again."""
     remote = HubRepository(plan.repo, "model", api)
+    card = package.files[CARD]
+    if isinstance(card, bytes):
+        package = replace(package, files={**package.files, CARD: named(card, plan.repo)})
     _prepare(remote, package, plan)
     return until_committed(remote.name, lambda _: _attempt(remote, package, plan))
 

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecg_hub import catalog
 from ecg_hub.errors import InputError
 from ecg_hub.input.windows import eval_starts, window_length
+from ecg_hub.names import canonical
 
 RECORD_SECONDS = 10
 _FEWEST_PASSES = 2
@@ -104,6 +105,7 @@ def bench(
 
     _check(batch_sizes, threads, seconds)
     target = _device(device)
+    name = canonical(name)
     source = f"random:{name}" if name in catalog.models() else name
     model = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32).eval()
     spec = ecg_hub.AutoFeatureExtractor.from_pretrained(source).spec(preset)

@@ -35,6 +35,7 @@ from ecg_hub.input.resampling import as_rate, resample
 from ecg_hub.input.rows import is_batch, row_recording, rows_of
 from ecg_hub.input.windows import PLACEMENTS, window_length, window_starts
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.spelling import registered
 
 Float32 = NDArray[np.float32]
 
@@ -116,8 +117,7 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
             plain = {"sampling_rate": sampling_rate or 240, "input_seconds": 2.5, "lead_names": list(LEADS)}
             presets = {preset: plain}
         specs = {name: parse_preset(name, given) for name, given in presets.items()}
-        if preset not in specs:
-            raise unknown_name("preset", str(preset), specs)
+        preset = registered("preset", str(preset), specs)
         _check_agrees("sampling_rate", sampling_rate, {spec.sampling_rate for spec in specs.values()})
         _check_agrees("feature_size", feature_size, {len(spec.lead_names) for spec in specs.values()})
         default = specs[preset]
@@ -138,9 +138,7 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
             >>> ECGFeatureExtractor().spec().samples
             600
         """
-        name = self.preset if preset is None else preset
-        if name not in self.presets:
-            raise unknown_name("preset", str(name), self.presets)
+        name = self.preset if preset is None else registered("preset", str(preset), self.presets)
         return parse_preset(name, self.presets[name])
 
     def with_preset(self, preset: str) -> ECGFeatureExtractor:
@@ -165,6 +163,7 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
             ecg_hub.errors.UnknownNameError: Unknown preset 'natve'. Did you mean 'native'? ...
         """
         spec = self.spec(preset)
+        preset = spec.preset
         other = copy.deepcopy(self)
         other.preset, other.sampling_rate, other.feature_size = preset, spec.sampling_rate, len(spec.lead_names)
         return other

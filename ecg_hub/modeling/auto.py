@@ -21,7 +21,7 @@ import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, did_you_mean
 from ecg_hub.names import OFFLINE, Resolved, home, model_folder, network_forbidden, resolve
 from ecg_hub.origin import is_catalogue, origin_of, shown_name, unverified_text
-from ecg_hub.registration import register_all, register_classes
+from ecg_hub.registration import register_all, register_classes, sound_models
 from ecg_hub.weights.fetch import find_weights
 
 __all__ = [
@@ -227,7 +227,7 @@ def _local(keywords: dict[str, Any]) -> dict[str, Any]:
 def _register() -> None:
     """Make all models known, also where another package has taken a model type in the meantime."""
     register_all()
-    register_classes(AutoModelForECGClassification._model_mapping, "classifier", list(catalog.models().values()))
+    register_classes(AutoModelForECGClassification._model_mapping, "classifier", sound_models())
 
 
 def build_config(resolved: Resolved, **kwargs: Any) -> Any:

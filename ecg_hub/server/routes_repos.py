@@ -39,6 +39,7 @@ def create(call: Call) -> Response:
 def delete(call: Call) -> Response:
     """DELETE /api/repos/delete."""
     repo = call.hub.repos.get(check_kind(call.body.get("type")), _named(call))
+    # The record goes before its pages: a page of a deleted repository may be stale, never the other way round.
     call.hub.repos.delete(repo)
     if repo.kind == "datasets":
         call.hub.boards.forget(repo.id)
@@ -50,6 +51,7 @@ def move(call: Call) -> Response:
     default = call.hub.options.namespace
     kind = check_kind(call.body.get("type"))
     repo = call.hub.repos.get(kind, split_id(call.body.get("fromRepo"), default))
+    # The old name's leaderboard page is dropped; the new one is drawn when it is first asked for.
     moved = call.hub.repos.move(repo, split_id(call.body.get("toRepo"), default))
     if kind == "datasets":
         call.hub.boards.forget(repo.id)
@@ -181,6 +183,7 @@ def squash(call: Call) -> Response:
 def auth_check(call: Call) -> Response:
     """GET /api/{kind}/{repo}/auth-check and .../auth-check/write."""
     state = call.repo().state()
+    # The client asks here before it downloads, to tell "gated" from "absent".
     if state.gated and not call.caller.authenticated:
         raise gated(call.address.repo or "")
     if call.address.tail == ("write",):
@@ -239,12 +242,14 @@ def _commit(commit: Commit) -> dict[str, Any]:
 def _number(text: str | None, default: int) -> int:
     if text is None:
         return default
+    # `isdigit` alone accepts superscripts and other scripts' digits, which int() refuses or reads.
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise bad_request(f"{text[:50]!r} is not a whole number.")
     return int(text)
 
 
 def _next_page(call: Call, start: int, size: int, total: int) -> dict[str, str]:
+    # No link on the last page: the client follows links until there is none.
     if start + size >= total:
         return {}
     query = [(key, value) for key, value in call.request.query_params.multi_items() if key != "skip"]

@@ -73,7 +73,10 @@ def convert(
 ) -> ConversionSummary:
     """Convert a published checkpoint into a folder that AutoModel and AutoFeatureExtractor load."""
     entry = catalog.get(alias)
+    alias = entry.alias
     target = Path(output).expanduser() if output is not None else model_folder(alias)
+    if entry.classes.converter is None:
+        raise InputError(f"{alias!r} has no converter: {entry.package} publishes its weights as a folder or hub id.")
     # Before anything is read: a checkpoint may be a gigabyte.
     _check_target(target, overwrite)
     source = read_checkpoint(checkpoint, member=entry.weights.member, usual_key=entry.weights.key)

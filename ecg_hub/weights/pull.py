@@ -89,6 +89,7 @@ def pull(
     is converted; `cache_dir` stands in for $ECG_HUB_HOME. With `wait` a second process waits for the first one.
     """
     entry = catalog.get(alias)
+    alias = entry.alias
     target = Path(output).expanduser() if output is not None else model_folder(alias, cache_dir)
     if _is_there(target, overwrite):
         return PullSummary(alias, target)

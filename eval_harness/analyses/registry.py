@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -57,10 +58,15 @@ def kinds() -> Mapping[str, AnalysisKind]:
     names = {item.name for item in pkgutil.iter_modules(folder.__path__) if item.ispkg}
     # Folders that are not in ORDER follow, so that a new analysis is shown without being listed anywhere.
     ordered = (*ORDER, *sorted(names - {*ORDER}))
-    return MappingProxyType(
-        # Modules of reports alone: they bring neither torch nor the runs of their analyses.
-        {name: importlib.import_module(f"{folder.__name__}.{name}.report").ANALYSIS for name in ordered}
-    )
+    return MappingProxyType({name: _kind(f"{folder.__name__}.{name}.report") for name in ordered})
+
+
+def _kind(module: str) -> AnalysisKind:
+    """Import the module of a report, and only it: it brings neither torch nor the runs of its analysis."""
+    if importlib.util.find_spec(module) is None:
+        raise TypeError(f"{module} does not exist: an analysis shows itself there (docs/contributing/analysis.md).")
+    kind: AnalysisKind = importlib.import_module(module).ANALYSIS
+    return kind
 
 
 def kind_of(file_name: str) -> AnalysisKind:

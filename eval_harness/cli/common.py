@@ -20,6 +20,7 @@ import yaml
 
 from ecg_hub.errors import EcgHubError, InputError, UnknownNameError, did_you_mean
 from ecg_hub.renamed import tell_renamed
+from ecg_hub.utils.spelling import spelt
 from eval_harness.config.fields import kind_of, options_of
 from eval_harness.config.reading import help_text, keys_of
 from eval_harness.config.reading import read_values as read_values
@@ -47,8 +48,15 @@ def start(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
     if not arguments:
         parser.print_help()
         return 2
-    args = parser.parse_args(arguments)
+    args = parser.parse_args([_verb(parser, arguments[0]), *arguments[1:]])
     return guarded(lambda: int(args.run(args)))
+
+
+def _verb(parser: argparse.ArgumentParser, written: str) -> str:
+    """The verb that a first word is a spelling of; the word itself where it is none."""
+    # argparse lists its actions nowhere else.
+    verbs = next((action.choices for action in parser._actions if action.dest == "verb"), None)
+    return spelt(written, verbs or ()) or written
 
 
 def add_verbs(parser: argparse.ArgumentParser, folder: ModuleType, order: Sequence[str]) -> None:
@@ -106,12 +114,18 @@ def add_arguments(parser: Any, owner: type, group: str | None = None, suffix: st
         flags = item.metadata["flags"] or (_flag(item.name),)
         # What was not given stays absent: a default here would win over the file of --config.
         about = {"dest": keys_of(item)[0], "default": argparse.SUPPRESS}
-        form = _form(owner, item)
+        form = _form(owner, item) | ({"required": True} if item.metadata["required"] else {})
         # argparse formats help texts by %, so a plain one is doubled.
         parser.add_argument(*flags, **about, **form, help=help_text(item, more).replace("%", "%%"))
         if item.metadata["old_flag"]:
             form = {"type": form.get("type"), "action": RenamedOption}
             parser.add_argument(item.metadata["old_flag"], **about, **form, help=argparse.SUPPRESS)
+
+
+def in_spelling_of(choices: Iterable[str]) -> Callable[[str], str]:
+    """The `type` of an argument with these choices: a choice in any spelling, anything else as it was written."""
+    known = tuple(choices)
+    return lambda text: spelt(text, known) or text
 
 
 def _flag(name: str) -> str:
@@ -124,7 +138,7 @@ def _form(owner: type, item: Field[Any]) -> dict[str, Any]:
     if kind.type is bool and not about["parse"]:
         return {"action": "store_true"}
     if about["choices"]:
-        return {"choices": about["choices"]}
+        return {"choices": about["choices"], "type": in_spelling_of(about["choices"])}
     metavar = about["metavar"] or kind.type.__name__.upper()
     if kind.many or about["repeated"]:
         return {"action": "append", "metavar": metavar}

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, field
 from typing import Any
 
+from ecg_hub.utils.spelling import spelt
+
 
 def option(
     text: str,
@@ -26,6 +28,7 @@ def option(
     flags: tuple[str, ...] = (),
     repeated: bool = False,
     old_flag: str = "",
+    required: bool = False,
     decides: bool = True,
 ) -> Any:
     """A field of a dataclass that is an option, too.
@@ -41,11 +44,12 @@ def option(
         flags: on the command line; left out, `--` and the name of the field. A file writes them without the dashes.
         repeated: whether the flag may be given several times; a tuple always may.
         old_flag: the flag that is accepted for one more release.
+        required: whether the command line must give it.
         decides: whether the value decides a result, and so belongs to its fingerprint.
     """
     about = {
         "help": text, "group": group, "metavar": metavar, "choices": tuple(choices), "parse": parse, "flags": flags,
-        "repeated": repeated, "old_flag": old_flag, "decides": decides,
+        "repeated": repeated, "old_flag": old_flag, "required": required, "decides": decides,
     }  # fmt: skip
     return field(default=default, default_factory=factory, metadata=about)
 
@@ -88,9 +92,16 @@ def kind_of(owner: type, name: str) -> Kind:
 
 
 def wrong_choice(values: Any) -> Field[Any] | None:
-    """The first option of a dataclass whose value is not among its choices; None is always allowed."""
+    """The first option of a dataclass whose value is not among its choices; None is always allowed.
+
+    A choice in another spelling becomes the one that it stands for.
+    """
     for item in options_of(type(values)):
-        value = getattr(values, item.name)
-        if item.metadata["choices"] and value is not None and value not in item.metadata["choices"]:
+        value, choices = getattr(values, item.name), item.metadata["choices"]
+        if not choices or value is None or value in choices:
+            continue
+        found = spelt(value, choices) if isinstance(value, str) else None
+        if found is None:
             return item
+        object.__setattr__(values, item.name, found)
     return None

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError, unknown_name
-from ecg_hub.names import home
+from ecg_hub.names import canonical, home
 from ecg_hub.renamed import renamed_argument
+from ecg_hub.utils.spelling import spelt
 from eval_harness.config.fields import option, wrong_choice
 from eval_harness.config.protocol import (
     KNOBS,
@@ -29,6 +30,11 @@ TRIVIAL = "trivial"
 """The baseline without an encoder."""
 
 FORM = "python:FILE.py:NAME or python:MODULE:NAME"
+
+
+def model_name(name: str) -> str:
+    """A model's name in the spelling of the catalogue, that of the baseline included."""
+    return TRIVIAL if spelt(name, [TRIVIAL]) else canonical(name)
 
 
 def is_python_object(name: str) -> bool:
@@ -184,13 +190,13 @@ class RunOptions:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what cannot run before anything is loaded."""
+        """Write names as they are registered, and refuse what cannot run before anything is loaded."""
         if not self.models:
             raise InputError("No model was given. Example: --model random:ecg-cpc. See `ecg-eval ls models`.")
         if not self.tasks:
             raise InputError("No task was given. Example: --tasks ptbxl_super. See `ecg-eval ls tasks`.")
-        for mode in self.modes:
-            check_mode(mode)
+        object.__setattr__(self, "models", tuple(model_name(name) for name in self.models))
+        object.__setattr__(self, "modes", tuple(check_mode(mode) for mode in self.modes))
         self._check_post_training()
         wrong = wrong_choice(self)
         if wrong is not None:

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.utils.spelling import looked_up, registered
 from eval_harness.config.fields import kind_of, option, options_of, wrong_choice
 
 MODES = {
@@ -30,6 +31,8 @@ MODES = {
     "scratch": "all weights trained from random initialisation, one rate (the supervised baselines)",
     "post_train": "a head on the fixed encoder, then all weights with stochastic depth (arXiv 2509.12991)",
 }
+FROZEN_MODES = frozenset({"linear", "frozen"})
+"""Modes that leave the encoder as it is."""
 DEFAULT_MODES = ("linear", "frozen", "finetune")
 POST_TRAIN = "post_train"
 NOT_OF_POST_TRAIN = {
@@ -105,16 +108,13 @@ PROTOCOLS = {"paper": Protocol(), "fast": Protocol(name="fast", train_windows="c
 
 def protocol(name: str = "paper", **changes: Any) -> Protocol:
     """The protocol of that name with some numbers changed."""
-    if name not in PROTOCOLS:
-        raise unknown_name("protocol", name, PROTOCOLS)
-    return dataclasses.replace(PROTOCOLS[name], **{key: value for key, value in changes.items() if value is not None})
+    base = looked_up("protocol", name, PROTOCOLS)
+    return dataclasses.replace(base, **{key: value for key, value in changes.items() if value is not None})
 
 
 def check_mode(mode: str) -> str:
-    """Return the mode, or raise UnknownNameError with a suggestion."""
-    if mode not in MODES:
-        raise unknown_name("mode", mode, MODES, "See `ecg-eval ls modes`.")
-    return mode
+    """Return the mode as it is registered, or raise UnknownNameError with a suggestion."""
+    return registered("mode", mode, MODES, "See `ecg-eval ls modes`.")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.windows import window_length
+from ecg_hub.utils.spelling import folder_of
 from eval_harness.config.options import NO_DATA_ROOT, RunOptions
 from eval_harness.data.windows import RunData, make_split, refuse_empty
 from eval_harness.tasks.registry import Run, custom_datasets
@@ -52,7 +53,7 @@ def locate(options: RunOptions, name: str) -> tuple[str, Path]:
     """What `dataset_scripts` is asked for, and the folder of the data, published or a user's own."""
     own = custom_datasets(options.include).get(name)
     if own is None:
-        return name, data_root(options, name) / name
+        return name, folder_of(name, data_root(options, name))
     root = Path(options.data_root).expanduser() if options.data_root not in ("", "mock") else None
     return str(own.source), own.find_folder(root)
 

@@ -102,6 +102,7 @@ def forest(described: Forest) -> Html:
 
 def _row(row: Line, scale: Axis, y: float, left: float) -> list[Html]:
     point, low, high = row.estimate.point, row.estimate.low, row.estimate.high
+    # Bold as well as coloured: colour alone does not reach everybody, nor paper.
     weight = "strong" if row.strong else ""
     name = shortened(row.name, left - 26)
     parts = [
@@ -111,6 +112,7 @@ def _row(row: Line, scale: Axis, y: float, left: float) -> list[Html]:
     ]
     if low is not None and high is not None:
         a, b = scale(low), scale(high)
+        # Whisker and both caps as one path: a page with thousands of rows has a third of the elements.
         path = f"M{a:.1f} {y:.1f}H{b:.1f}M{a:.1f} {y - 4:.1f}v8M{b:.1f} {y - 4:.1f}v8"
         parts.append(tag("path", d=path, class_=f"whisker {series(row.index)}"))
     if point is not None:
@@ -208,10 +210,12 @@ def names_legend(traces: Sequence[Trace]) -> Html:
 
 def _drawn(trace: Trace, across: Axis, scale: Axis) -> list[Html]:
     style = series(trace.index)
+    # An undefined point leaves a gap in marks; the line joins its neighbours.
     defined = [(x, estimate) for x, estimate in trace.points if estimate.point is not None]
     parts = []
     whole = [(x, e.low, e.high) for x, e in defined if e.low is not None and e.high is not None]
     if trace.shaded and len(whole) > 1:
+        # Along the lower ends and back along the upper ones, so that the polygon does not cross itself.
         edge = [(x, low) for x, low, _ in whole] + [(x, high) for x, _, high in reversed(whole)]
         corners = " ".join(f"{across(x):.1f},{scale(y):.1f}" for x, y in edge if y is not None)
         parts.append(tag("polygon", points=corners, class_=f"shade {style}"))

@@ -69,10 +69,13 @@ def _sets(board: Board) -> Html:
 
 def _summary(board: Board) -> Html:
     own = [row for tab in board.tabs for row in tab.rows if not row.published]
+    # Published rows are not counted: nobody computed them again.
     cells = [cell for row in own for cell in row.cells.values()]
     again = sum(cell.state == "recomputed" for cell in cells)
+    # The first set is the paper's count; which one a reader chooses later changes no sentence here.
     counted = board.sets[0]
     categories = len({column.category for column in board.columns})
+    # By weights, so that one id with two revisions is two models.
     models = len({(row.id, row.revision, row.weights_sha256) for row in own})
     return tag(
         "p",
@@ -145,6 +148,7 @@ def _section(view: View, tab: Tab) -> Html:
         tag("div", size_chart(tab, tasks, view.ranks), class_="figures", data_set=tasks.name, hidden=number > 0)
         for number, tasks in enumerate(view.board.sets)
     ]
+    # Apart, because published rows have places among themselves only.
     places = [places_chart(view.board, tab, view.ranks, published) for published in (False, True)]
     ranked = view.ranks.counts.get((tab.mode, view.board.sets[0].name, False), 0)
     own = sum(not row.published for row in tab.rows)

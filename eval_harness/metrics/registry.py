@@ -88,6 +88,7 @@ def metrics() -> Mapping[str, Metric]:
     """Return every metric by name, in the order of tables."""
     import eval_harness.metrics as folder
 
+    # Found by listing, so that a metric is a new file and nothing else.
     files = {item.name for item in pkgutil.iter_modules(folder.__path__) if not item.ispkg} - {"registry"}
     listed: dict[str, Metric] = {}
     for file in (*ORDER, *sorted(files - {*ORDER})):
@@ -121,6 +122,7 @@ def main_of(names: Iterable[str]) -> str | None:
         ('macro_auroc', 'mae', None)
     """
     given = set(names)
+    # Not the first given: files of results list metrics in the order they were computed in.
     return next((name for name, _ in MAIN.values() if name in given), None)
 
 

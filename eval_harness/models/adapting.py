@@ -11,11 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from ecg_hub.errors import InputError
-from eval_harness.config.protocol import Protocol
+from eval_harness.config.protocol import FROZEN_MODES, Protocol
 from eval_harness.models.custom_models import CustomClassifier, CustomEncoder
 
 POOLING = {"linear": "mean", "finetune": "mean", "scratch": "mean", "frozen": "attention", "post_train": "mean"}
-FROZEN_MODES = frozenset({"linear", "frozen"})
 
 
 class AdaptedModel(nn.Module):

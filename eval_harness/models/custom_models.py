@@ -80,9 +80,7 @@ def load_custom(name: str, named: str | None = None) -> tuple[CustomEncoder, Any
     The object (or what a class or function of that name returns) has `encode`, `sampling_rate` (Hz), `input_seconds`,
     and optionally `lead_names` (default: the twelve) and `fingerprint` (a text that changes with the weights).
     """
-    imported = _import(name)
-    # A class has `encode` too, unbound: the type is asked first.
-    made = imported() if isinstance(imported, type) or not hasattr(imported, "encode") else imported
+    made = import_object(name)
     missing = [part for part in ("encode", "sampling_rate", "input_seconds") if not hasattr(made, part)]
     if missing:
         raise InputError(
@@ -118,6 +116,14 @@ def wrap_pretrained(model: Any) -> CustomEncoder:
             f"{type(model).__name__} says no hidden_size in its config; wrap it in an object with encode(): {FORM}."
         )
     return CustomEncoder(None, width, model)
+
+
+def import_object(name: str) -> Any:
+    """The object of a name, or what a class or function of that name returns."""
+    imported = _import(name)
+    # A class has `encode` too, unbound: the type is asked first. A module would run its forward pass if called.
+    there = not isinstance(imported, type) and (hasattr(imported, "encode") or isinstance(imported, nn.Module))
+    return imported if there else imported()
 
 
 def _import(name: str) -> Any:

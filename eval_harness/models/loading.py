@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ecg_hub.errors import InputError
 from ecg_hub.names import UNVERIFIED
 from ecg_hub.origin import FOREIGN, Origin, origin_of, shown_name, unverified_text, weights_digest
-from eval_harness.config.options import TRIVIAL, is_python_object
+from eval_harness.config.options import TRIVIAL, is_python_object, model_name
 from eval_harness.models.custom_models import custom_extractor, load_custom, wrap_pretrained
 from eval_harness.models.trivial import PENALTIES, feature_names
 from eval_harness.results.contamination import config_corpora, config_train_only, declared
@@ -125,6 +125,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
     from ecg_hub.modeling.modeling_utils import ECGPreTrainedModel
     from ecg_hub.names import resolve
 
+    name = model_name(name)
     if name == TRIVIAL:
         return _load_trivial(preset)
     if is_python_object(name):

@@ -12,12 +12,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ecg_hub import catalog
 from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.names import canonical
+from ecg_hub.renamed import renamed_argument
 from eval_harness.config.fields import option, wrong_choice
+from eval_harness.config.options import RunOptions
+from eval_harness.config.protocol import FROZEN_MODES, protocol
 from eval_harness.pretrain.order import LANES
 
 RANDOM, _TINY = "random:", "-tiny"
@@ -30,7 +38,7 @@ def trainable() -> list[str]:
 
 def architecture(name: str) -> str:
     """Return the `random:` name of an architecture."""
-    plain = name.removeprefix(RANDOM)
+    plain = canonical(RANDOM + name.removeprefix(RANDOM)).removeprefix(RANDOM)
     alias = plain.removesuffix(_TINY)
     if alias in trainable():
         return RANDOM + plain
@@ -132,3 +140,134 @@ class PretrainConfig:
 def _above(name: str, value: float) -> None:
     if not 0 < value < math.inf:
         raise InputError(f"{name} is {value!r}: it must be above 0.")
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+    """Changes to a configuration from words KEY=VALUE; values are read as YAML ("prediction_steps=[1, 14]")."""
+    settings = {}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise InputError(f"--set takes KEY=VALUE, not {text!r}; for example --set hidden_size=128.")
+        try:
+            settings[key.strip().replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {text!r}: the value cannot be read: {error}") from error
+    return settings
+
+
+WHAT, DATA, NUMBERS, WATCHING = "what to train", "data", "numbers (default: the published run)", "watching"
+_what, _data = functools.partial(option, group=WHAT), functools.partial(option, group=DATA)
+_watch = functools.partial(option, group=WATCHING)
+
+
+@renamed_argument("max_loss", "max_unreadable")
+@dataclass(frozen=True)
+class DataOptions:
+    """What is read, and how."""
+
+    names: tuple[str, ...] = _data(
+        "a dataset, the YAML file of an archive of your own, a folder of shards, or ORG/NAME on a hub; repeatable",
+        flags=("--data",),
+        metavar="NAME",
+        required=True,
+    )
+    data_root: str = _data("one folder per dataset, or mock (default: $ECG_DATA_ROOT)", "", metavar="DIR")
+    all_records: bool = _data("use the records of validation and test folds, and those in no split, too", False)
+    cache_dir: Path | None = _data("prepared data (default: $ECG_HUB_HOME)", None, metavar="DIR")
+    max_unreadable: float = _data(
+        "share of damaged records that is tolerated (default: {default})",
+        0.01,
+        metavar="SHARE",
+        old_flag="--max-loss",
+    )
+    num_proc: int | None = _data("processes that prepare a dataset (default: 1)", None, metavar="N")
+    num_workers: int = _data("processes that read; 0: a thread (default: {default})", 0, metavar="N")
+    prefetch: int = _data("batches made ready in advance (default: {default})", 4, metavar="N")
+
+    def __post_init__(self) -> None:
+        """Refuse a call without data."""
+        if not self.names:
+            raise InputError("No data was given. Example: --data ptb-xl --data-root mock. See `ecg-eval ls datasets`.")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A small task that the encoder is scored on now and then; the first time before the first step."""
+
+    task: str = _watch("score the encoder on this task now and then", flags=("--probe-task",), metavar="TASK")
+    every: int = _watch("steps between probes (default: {default})", 500, flags=("--probe-every",), metavar="N")
+    data_root: str = _watch("data of the probe (default: --data-root)", "", flags=("--probe-data-root",), metavar="DIR")
+    mode: str = _watch("linear or frozen (default: {default})", "linear", flags=("--probe-mode",), metavar="MODE")
+    epochs: int = _watch("epochs of the head (default: {default})", 20, flags=("--probe-epochs",), metavar="N")
+    limit: int | None = _watch("records per split (default: {default})", 1000, flags=("--probe-limit",), metavar="N")
+    include: tuple[Path, ...] = _watch("task file for the probe; repeatable", (), metavar="FILE")
+    cache_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run before anything is trained."""
+        from eval_harness.tasks.registry import expand
+
+        if self.mode not in FROZEN_MODES:
+            raise InputError(f"A probe leaves the encoder as it is; mode {self.mode!r} does not: linear or frozen.")
+        if self.every < 1 or self.epochs < 1:
+            raise InputError(f"A probe every {self.every} steps with {self.epochs} epochs: both must be 1 or more.")
+        if len(tasks := expand((self.task,), self.include)) != 1:
+            raise InputError(f"{self.task!r} stands for {len(tasks)} tasks; probe one.")
+        # Built once for its checks, so that a probe that cannot run is refused before the first step.
+        self.options(Path("encoder"), Path("results"))
+
+    def due(self, step: int) -> bool:
+        """Whether a probe belongs to a number of steps done."""
+        return step % self.every == 0
+
+    def options(self, encoder: Path, output: Path, **more: Any) -> RunOptions:
+        """The run of the harness that a probe is: protocol `fast`, whose features are encoded once."""
+        given: dict[str, Any] = {
+            "models": (str(encoder),),
+            "tasks": (self.task,),
+            "modes": (self.mode,),
+            "data_root": self.data_root,
+            "output": output,
+            "protocol": protocol("fast", epochs=self.epochs),
+            "limit": self.limit,
+            "include": self.include,
+            # No tables on disk: the encoder of a probe is scored once and gone.
+            "cache_size": 0.0,
+            **more,
+        }
+        return RunOptions(**given if self.cache_dir is None else {**given, "cache_dir": self.cache_dir})
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """What one call is asked to do, besides the numbers.
+
+    Attributes:
+        output: folder of the run.
+        model: architecture, where training starts from random weights.
+        settings: changes to the architecture's configuration.
+        init: weights to continue from, instead of an architecture: a folder, a short name, a hub id, a file.
+        device: "cpu", "cuda", "mps"; None takes what there is.
+        overwrite: discard what a run of other settings left in the folder.
+        track: names of trackers.
+        probe: a small task to be scored now and then.
+    """
+
+    output: Path = _what("folder of the run", metavar="DIR", required=True)
+    model: str = _what("ecg-cpc (default) or ecg-cpc-tiny, from scratch", "ecg-cpc", metavar="M")
+    settings: Mapping[str, Any] = _what(
+        "change the architecture, e.g. hidden_size=128; repeatable",
+        factory=dict,
+        flags=("--set",),
+        repeated=True,
+        parse=parse_settings,
+        metavar="KEY=VALUE",
+    )
+    init: str | None = _what(
+        "continue from weights: a folder, a short name, a hub id, or the authors' file", None, metavar="M"
+    )
+    device: str | None = _what("cpu, cuda, mps (default: what there is)", None, metavar="D")
+    overwrite: bool = _what("discard what is in the folder", False)
+    track: tuple[str, ...] = _watch("tensorboard or trackio, if installed; repeatable", (), metavar="T")
+    probe: Probe | None = None

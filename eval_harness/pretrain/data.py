@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ import numpy as np
 from dataset_scripts import catalog
 from dataset_scripts.core.fingerprint import content_fingerprint
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
-from ecg_hub.errors import DataError, InputError, unknown_name
+from ecg_hub.errors import DataError, InputError
 from ecg_hub.renamed import renamed_argument
-from eval_harness.pretrain.config import PretrainConfig
+from ecg_hub.utils.spelling import folder_of, registered
+from eval_harness.pretrain.config import DataOptions, PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import (
     AGAIN,
@@ -59,9 +59,10 @@ def open_source(
         return open_folder(path, all_records=all_records)
     if name.startswith(HUB) or (_HUB_ID.fullmatch(name) and not name.startswith((".", "/", "~"))):
         return open_hub(name, all_records=all_records)
-    raise unknown_name(
-        "data", name, catalog.datasets(), "Or give a folder of shards, a YAML description, or ORG/NAME on a hub."
-    )
+    # Last, since a folder wins over another spelling of a dataset.
+    remedy = "Or give a folder of shards, a YAML description, or ORG/NAME on a hub."
+    found = registered("data", name, catalog.datasets(), remedy)
+    return _prepared(found, data_root, cache_dir, all_records, max_unreadable, num_proc)
 
 
 def _prepared(
@@ -82,12 +83,13 @@ def _prepared(
 
         root = Path(data_root).expanduser() if str(data_root) not in ("", "mock") else None
         folder = open_custom(name).find_folder(root)
+    # The name of a published data set decides nothing about where its files lie.
     elif not str(data_root):
         raise InputError(f"{name!r} needs --data-root DIR, a folder with one folder per dataset, or --data-root mock.")
     elif str(data_root) == "mock":
         folder = mock_root(home() if cache_dir is None else cache_dir, name) / name
     else:
-        folder = Path(data_root).expanduser() / name
+        folder = folder_of(name, Path(data_root).expanduser())
     stores = None if cache_dir is None else cache_dir / "datasets"
     prepared = prepare(name, folder, cache_dir=stores, max_unreadable=max_unreadable, num_proc=num_proc)
     source = StoreSource(prepared, all_records)
@@ -108,6 +110,7 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
     parquet = sorted(folder.rglob("*.parquet"))
     # datasets puts caches of its own, e.g. of a shuffle, beside Arrow files.
     arrow = [path for path in sorted(folder.rglob("*.arrow")) if not path.name.startswith("cache-")]
+    # Both together are two copies of the same rows as often as not.
     if bool(parquet) == bool(arrow):
         what = "both Parquet and Arrow files" if parquet else "neither Parquet nor Arrow files"
         raise InputError(f"{str(folder)!r} holds {what}; name a folder that `ecg-hub data prepare --shards` wrote.")
@@ -159,6 +162,7 @@ def _listed(manifest: Manifest, root: str, all_records: bool, filesystem: Any = 
             "again, it continues where it stopped."
         )
     entries = [entry for entry in manifest.files if all_records or entry.split == TRAIN]
+    # Of other splits not even the footer is read.
     files = [ShardFile(f"{root}/{entry.file}", entry.groups) for entry in entries]
     if not files:
         raise DataError(f"The shards in {root!r} hold no training record; pass --all-records to use the others.")
@@ -213,61 +217,31 @@ def _check_size(path: str, size: int, expected: int) -> None:
 PRESET = "pretraining"
 
 
-@renamed_argument("max_loss", "max_unreadable")
-@dataclass(frozen=True)
-class DataOptions:
-    """What is read, and how.
-
-    Attributes:
-        names: datasets, descriptions of own archives, folders of shards, datasets on a hub.
-        data_root: folder with one folder per dataset, or "mock"; for datasets by name.
-        cache_dir: where record stores are kept; None is the user's cache folder.
-        all_records: use the records of validation and test folds, and those in no split, too.
-        max_unreadable: share of damaged or unreadable records that is tolerated.
-        num_proc: processes that prepare a dataset.
-        num_workers: processes that read; 0 reads in a thread.
-        prefetch: batches that are made ready in advance.
-    """
-
-    names: tuple[str, ...]
-    data_root: str = ""
-    cache_dir: Path | None = None
-    all_records: bool = False
-    max_unreadable: float = 0.01
-    num_proc: int | None = None
-    num_workers: int = 0
-    prefetch: int = 4
-
-    def __post_init__(self) -> None:
-        """Refuse a call without data."""
-        if not self.names:
-            raise InputError("No data was given. Example: --data ptb-xl --data-root mock. See `ecg-eval ls datasets`.")
-
-    def open(self, config: PretrainConfig, model: Any, rank: int, world: int) -> StreamingReader:
-        """The batches of a process."""
-        sources = [
-            open_source(
-                name,
-                data_root=self.data_root,
-                cache_dir=self.cache_dir,
-                all_records=self.all_records,
-                max_unreadable=self.max_unreadable,
-                num_proc=self.num_proc,
-            )
-            for name in self.names
-        ]
-        options = ReaderOptions(
-            seed=config.seed,
-            batch_size=config.batch_size,
-            lanes=config.lanes,
-            rank=rank,
-            world=world,
-            shuffle_records=config.shuffle_records,
-            max_unreadable=self.max_unreadable,
-            prefetch=self.prefetch,
-            workers=self.num_workers,
+def open_data(data: DataOptions, config: PretrainConfig, model: Any, rank: int, world: int) -> StreamingReader:
+    """Return the batches of a process."""
+    sources = [
+        open_source(
+            name,
+            data_root=data.data_root,
+            cache_dir=data.cache_dir,
+            all_records=data.all_records,
+            max_unreadable=data.max_unreadable,
+            num_proc=data.num_proc,
         )
-        return StreamingReader(sources, options, window_extractor(model, config.seconds))
+        for name in data.names
+    ]
+    options = ReaderOptions(
+        seed=config.seed,
+        batch_size=config.batch_size,
+        lanes=config.lanes,
+        rank=rank,
+        world=world,
+        shuffle_records=config.shuffle_records,
+        max_unreadable=data.max_unreadable,
+        prefetch=data.prefetch,
+        workers=data.num_workers,
+    )
+    return StreamingReader(sources, options, window_extractor(model, config.seconds))
 
 
 def window_extractor(model: Any, seconds: float) -> Any:

@@ -147,6 +147,7 @@ def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Pat
     accuracy.legend(fontsize=7)
     _curve(norm, steps, [row["grad_norm"] for row in steps], colour(0), "norm")
     norm.set_title("norm of the gradients", fontsize=9, loc="left")
+    # Norms fall by orders of magnitude in the first steps, which would press the rest flat.
     norm.set_yscale("log")
     if probes:
         _probe(last, probes)
@@ -168,6 +169,7 @@ def _curve(axes: Any, rows: Sequence[dict[str, Any]], values: Sequence[float | N
     numbers = np.array([math.nan if value is None else value for value in values], dtype=float)
     steps, numbers = (_thinned(array) for array in (steps, numbers))
     axes.plot(steps, numbers, color=shade, alpha=0.25, linewidth=0.8)
+    # Over 2 % of the run: of a thousand steps or a million, the same picture of its course.
     width = max(1, len(numbers) // 50)
     weights = np.ones(width) / width
     axes.plot(
@@ -181,6 +183,7 @@ def _curve(axes: Any, rows: Sequence[dict[str, Any]], values: Sequence[float | N
 
 def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
     stretch = max(1, len(values) // POINTS)
+    # The rest, shorter than a stretch, would be a mean of fewer values and jump about.
     whole = len(values) // stretch * stretch
     means: NDArray[np.float64] = values[:whole].reshape(-1, stretch).mean(axis=1)
     return means

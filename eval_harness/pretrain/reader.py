@@ -84,15 +84,20 @@ def in_processes(reader: StreamingReader, start_step: int, workers: int, depth: 
         worker_init_fn=partial(_end_with, os.getpid()),
     )
     parts = iter(loader)
-    while True:
-        # The loader takes from its workers in turn, so that consecutive parts are those of one step.
-        received = [next(parts) for _ in range(workers)]
-        for number, (part, counted) in enumerate(received):
-            # Before an error is raised, so that the counts that explain it are there.
-            reader.unusable.take_over(number, counted)
-            if isinstance(part, EcgHubError):
-                raise part
-        yield _joined([part for part, _ in received])
+    try:
+        while True:
+            # The loader takes from its workers in turn, so that consecutive parts are those of one step.
+            received = [next(parts) for _ in range(workers)]
+            for number, (part, counted) in enumerate(received):
+                # Before an error is raised, so that the counts that explain it are there.
+                reader.unusable.take_over(number, counted)
+                if isinstance(part, EcgHubError):
+                    raise part
+            yield _joined([part for part, _ in received])
+    finally:
+        # An error that is a local of the frame it is raised in keeps that frame until the garbage is collected, which
+        # closes the queues before the loader can tell its workers to end: it would then wait 5 s for each.
+        del parts
 
 
 class _Parts(IterableDataset[tuple[Batch | EcgHubError, Counted]]):

@@ -15,9 +15,9 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +26,8 @@ from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.utils.files import remove_abandoned, resumed, write_text
-from eval_harness.config.options import RunOptions
-from eval_harness.config.protocol import protocol
 from eval_harness.metrics.registry import MACRO_AUROC, MACRO_MAE
-from eval_harness.models.adapting import FROZEN_MODES
-from eval_harness.pretrain.config import PretrainConfig
+from eval_harness.pretrain.config import PretrainConfig, PretrainOptions, Probe
 from eval_harness.pretrain.log import (
     LOG_FILE,
     TrainingLog,
@@ -62,90 +59,6 @@ METRICS = (MACRO_AUROC, MACRO_MAE)
 DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 DRAW_SECONDS = 60.0
 """Curves are drawn again at a checkpoint so long after the last time, and at the end."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What is probed, how, and how often.
-
-    Attributes:
-        task: name of a task.
-        every: steps between probes; the first is before the first step.
-        data_root: folder of the datasets, or "mock".
-        mode: "linear" or "frozen".
-        epochs: of the head.
-        limit: records per split at most.
-        include: task files and descriptions of own archives.
-        cache_dir: of prepared data.
-    """
-
-    task: str
-    every: int = 500
-    data_root: str = ""
-    mode: str = "linear"
-    epochs: int = 20
-    limit: int | None = 1000
-    include: tuple[Path, ...] = ()
-    cache_dir: Path | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot run before anything is trained."""
-        from eval_harness.tasks.registry import expand
-
-        if self.mode not in FROZEN_MODES:
-            raise InputError(f"A probe leaves the encoder as it is; mode {self.mode!r} does not: linear or frozen.")
-        if self.every < 1 or self.epochs < 1:
-            raise InputError(f"A probe every {self.every} steps with {self.epochs} epochs: both must be 1 or more.")
-        if len(tasks := expand((self.task,), self.include)) != 1:
-            raise InputError(f"{self.task!r} stands for {len(tasks)} tasks; probe one.")
-        # Built once for its checks, so that a probe that cannot run is refused before the first step.
-        self.options(Path("encoder"), Path("results"))
-
-    def due(self, step: int) -> bool:
-        """Whether a probe belongs to a number of steps done."""
-        return step % self.every == 0
-
-    def options(self, encoder: Path, output: Path, **more: Any) -> RunOptions:
-        """The run of the harness that a probe is: protocol `fast`, whose features are encoded once."""
-        given: dict[str, Any] = {
-            "models": (str(encoder),),
-            "tasks": (self.task,),
-            "modes": (self.mode,),
-            "data_root": self.data_root,
-            "output": output,
-            "protocol": protocol("fast", epochs=self.epochs),
-            "limit": self.limit,
-            "include": self.include,
-            # No tables on disk: the encoder of a probe is scored once and gone.
-            "cache_size": 0.0,
-            **more,
-        }
-        return RunOptions(**given if self.cache_dir is None else {**given, "cache_dir": self.cache_dir})
-
-
-@dataclass(frozen=True)
-class PretrainOptions:
-    """What one call is asked to do, besides the numbers.
-
-    Attributes:
-        output: folder of the run.
-        model: architecture, where training starts from random weights.
-        settings: changes to the architecture's configuration.
-        init: weights to continue from, instead of an architecture.
-        device: "cpu", "cuda", "mps"; None takes what there is.
-        overwrite: discard what a run of other settings left in the folder.
-        track: names of trackers.
-        probe: a small task to be scored now and then.
-    """
-
-    output: Path
-    model: str = "ecg-cpc"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    init: str | None = None
-    device: str | None = None
-    overwrite: bool = False
-    track: tuple[str, ...] = ()
-    probe: Probe | None = None
 
 
 OpenSource = Callable[[PretrainConfig, Any, int, int], BatchSource]

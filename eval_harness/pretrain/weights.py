@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from pydantic import ValidationError
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError, ResultError
+from ecg_hub.hub.card_parts import FOLDER, pretraining_code
+from ecg_hub.hub.cards import own_front
 from ecg_hub.hub.package import TRAINING_LOG
 from ecg_hub.utils.files import atomic_folder, file_sha256
 from ecg_hub.weights.conversion import fill_model_folder
@@ -84,6 +87,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
 
     if settings:
         raise InputError(f"--set {', '.join(settings)} goes with --model: --init brings its own configuration.")
+    # As --init it would hide that nothing was learned before; as --model the card says "random weights".
     if name.startswith(RANDOM):
         raise InputError(f"--init {name!r} has no weights to begin with; give it as --model.")
     if Path(name).expanduser().is_file():
@@ -101,6 +105,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
         model = ecg_hub.AutoModelForPreTraining.from_pretrained(name, dtype=torch.float32, new_head=True)
     digest = weights_digest(model)
     description = f"{name} (sha256 of the weights {digest[:16]})" + (", new projections" if model.head_is_new else "")
+    # A chain of trainings keeps what every link has seen, or a test set could be washed clean by one more step.
     seen = corpora_of(model.config, entry, origin_of(model))
     corpora, alone = (UNDECLARED,) if seen is None else tuple(seen), config_train_only(model.config) or {}
     return InitialWeights(model, entry, description, {"weights_sha256": digest}, corpora, alone)
@@ -116,6 +121,7 @@ def from_published(path: Path) -> InitialWeights:
 
     entry = catalog.get("ecg-cpc")
     source = read_checkpoint(path, member=entry.weights.member, usual_key=entry.weights.key)
+    # Not the converter of the encoder: that one leaves the projection of the loss out.
     conversion = convert_for_pretraining(StateDictMapper(source.state))
     model = ECGCPCForPreTraining(conversion.config)
     model.load_state_dict(conversion.state, strict=True)
@@ -214,6 +220,7 @@ class Checkpoints:
             state = CheckpointState.model_validate(read_json(path / STATE))
         except (ResultError, ValidationError) as error:
             return str(error).splitlines()[0]
+        # Whole, and still not ours: another data set or seed under the same folder name.
         if state.fingerprint != self.fingerprint:
             return "it belongs to another run"
         for name, digest in state.files.items():
@@ -238,6 +245,7 @@ def restore(checkpoint: Path, model: Any, load_optimizer: Callable[[dict[str, An
     """Put a checkpoint into a model and an optimiser; return the steps done."""
     from safetensors.torch import load_file
 
+    # Safetensors and weights_only: a folder that somebody sent may be continued from without running its content.
     state = load_file(checkpoint / MODEL / "model.safetensors")
     try:
         model.load_state_dict(state, strict=True)
@@ -258,6 +266,7 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log:
         model.config.pretraining = {**facts, "steps": steps, "versions": versions}
         with _no_bar():
             fill_model_folder(folder, model, entry, card(model.config, entry))
+        # After a resume the log may hold steps beyond this checkpoint, which will be done again.
         rows = [_public(row) for row in read_log(log) if row["step"] <= steps]
         (folder / TRAINING_LOG).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
@@ -307,15 +316,10 @@ def card(config: Any, entry: catalog.ModelEntry) -> str:
         ("made with", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    title = f"{entry.title}, pre-trained by ecg-hub"
+    front = yaml.safe_dump(own_front(entry, config.to_dict(), title), sort_keys=False, allow_unicode=True, width=120)
     return f"""---
-library_name: transformers
-pipeline_tag: feature-extraction
-tags:
-- ecg
-- electrocardiography
-- ecg-hub
-- {config.model_type}
----
+{front}---
 
 # {entry.title}, pre-trained by `ecg-hub pretrain`
 
@@ -325,11 +329,9 @@ Not the authors' weights: the architecture and loss of {entry.title}, trained on
 | --- | --- |
 {table}
 
-```python
-import ecg_hub
-model = ecg_hub.AutoModel.from_pretrained("FOLDER")              # the encoder
-whole = ecg_hub.AutoModelForPreTraining.from_pretrained("FOLDER")  # with the projection of the loss
-```
+## Use
+
+{pretraining_code(FOLDER)}
 
 Scored by `ecg-eval --model FOLDER --tasks TASK`: results on the corpora above are marked as seen, or as seen in the
 training folds only.

@@ -10,6 +10,7 @@ import yaml
 
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import Repository, is_there, until_committed
+from eval_harness.metrics.registry import MACRO_AUROC, MAE
 from eval_harness.publish.layout import entry_path, settings
 from eval_harness.publish.push import TRIES, Outcome, PublishError
 from eval_harness.publish.repository import CARD, task_id
@@ -18,6 +19,8 @@ from eval_harness.results.summary import deviations_text, score_text
 from eval_harness.tasks.task import Task
 
 FOLDER = ".eval_results"
+HUB_METRICS = {MACRO_AUROC: "roc_auc", MAE: "mae"}
+"""Metric that ranks a task -> what the Hub calls it."""
 
 
 def update_model_repo(
@@ -124,6 +127,11 @@ def with_model_index(
     kept = [entry for entry in old if entry.unique_identifier not in ids]
     # In a fixed order, so that equal scores give an equal card and no commit.
     listed = sorted([*kept, *new], key=lambda entry: (entry.dataset_name, str(entry.dataset_config), entry.metric_type))
+    metrics = [HUB_METRICS[entry.metric_type] for entry in listed if entry.metric_type in HUB_METRICS]
+    # Both at the end, wherever the card had them: a card that is read and written again must be the same.
+    before = [*(data.pop("metrics", None) or [])]
+    data.pop("model-index", None)
+    data["metrics"] = list(dict.fromkeys([*before, *metrics]))
     data["model-index"] = eval_results_to_model_index(name or results[0].model.id, listed)
     front = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{front}---\n{model_card.text}".encode()

@@ -23,12 +23,11 @@ from eval_harness.results.predictions import Predictions
 from eval_harness.results.runfile import RUN_FILE
 from eval_harness.results.schema import Estimate, Result, read_json
 from eval_harness.results.scoring import ResampleUnit
+from eval_harness.results.summary import SYNTHETIC
 from eval_harness.tasks.task import Task
 
 if TYPE_CHECKING:
     from dataset_scripts.core.spec import ECGDataset
-
-SYNTHETIC = "Simulated ECGs of invented patients: these numbers say nothing about any model."
 
 
 @dataclass(frozen=True)

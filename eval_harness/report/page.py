@@ -135,6 +135,7 @@ def write_report(
     studies = Studies(analyses, content.remarks, options.tasks)
     body = _body(chosen, shells, parts, studies, datasets, tasks)
     page = _document("ECG model evaluation", body)
+    # The page says its own size, whose digits belong to it.
     size = len(page.encode()) - len(SIZE) + len(_size(len(page.encode())))
     write_text(path, page.replace(SIZE, _size(size)))
     results = sum(len(shell.scored) for shell in shells)
@@ -163,6 +164,7 @@ def _body(
     datasets: Mapping[str, Any],
     tasks: Mapping[str, Task],
 ) -> Html:
+    # Of the results, not of this moment: the same results give the same page, byte for byte.
     created = max((result.created for result in about.results_of(run_entries)), default="")
     when = f"Last result of {created[:10]} (UTC). " if created else ""
     counts = [_count(len(run_entries), "run"), _count(len(contents), "task")] if run_entries else []

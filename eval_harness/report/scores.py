@@ -91,6 +91,7 @@ def difference_table(content: TaskContent) -> Html | None:
             "differ" if pair.difference.significant else "tie",
         ]
         for pair in comparison.pairs
+        # Against the best alone: of eight runs all 28 pairs would hide the seven that decide.
         if pair.first == best
     ]
     caption = f"{best} minus each other, on the same resamples: {comparison.resampled}"
@@ -107,6 +108,7 @@ def comparison_words(content: TaskContent) -> str:
     tied = f" Not distinguished from it: {', '.join(first[1:])}." if len(first) > 1 else " It differs from all others."
     most = max(len(item.result.per_label) for item in content.scored)
     fewer = f" Compared on the {len(comparison.labels)} labels that all have." if len(comparison.labels) < most else ""
+    # Both readings are said where they differ: papers quote the unadjusted one.
     plain = [standing.model for standing in comparison.standings if standing.rank_published == 1]
     published = "" if plain == first else f" As published, unadjusted, it ties with {', '.join(plain[1:]) or 'none'}."
     drawn = f" Pairs are {comparison.resampled}."
@@ -124,6 +126,7 @@ def spread_table(results: Sequence[Result]) -> Html | None:
 
 
 def _cell(content: TaskContent, item: Scored | None, reason: str | None) -> Html:
+    # A gap keeps its reason: "failed" and "not asked for" are different news.
     if item is None:
         text = "not asked for" if reason is None else reason.partition(":")[0]
         return tag("td", text, class_="soft" if reason is None else "bad", title=reason)
@@ -196,6 +199,7 @@ def label_order(content: TaskContent, most: int) -> tuple[list[str], int]:
     by_name: dict[str, LabelResult] = {}
     for item in content.scored:
         for entry in item.result.per_label:
+            # Runs on parts of the data have other labels; the table shows all that any run has.
             by_name.setdefault(entry.label, entry)
     if most == 0 or len(by_name) <= most:
         return list(by_name), 0
@@ -210,6 +214,7 @@ def label_table(content: TaskContent, names: Sequence[str]) -> Html:
     counts = label_counts(content, names)
     head = [tag("th", "target" if content.regression else "label", scope="col"), *_count_heads(content)]
     head += [tag("th", item.entry.name, scope="col") for item in content.scored]
+    # One scale for all labels of the table: bars of rare and common ones are to be compared.
     largest = max((share for name in names for share in counts[name].shares), default=0.0)
     body = [_label_row(content, name, counts[name], largest) for name in names]
     what = "MAE in standard deviations of each target" if content.regression else "AUROC of each label"
@@ -225,6 +230,7 @@ def label_counts(content: TaskContent, names: Sequence[str]) -> dict[str, Counts
     for name in names:
         entry = next(e for item in content.scored for e in item.result.per_label if e.label == name)
         test = (entry.positives or 0, entry.records)
+        # All runs have the same records, so whichever holds the label will do.
         source = next((p for p in readable if name in p.labels), None)
         if source is None:
             counts[name] = Counts(None, test)
@@ -324,6 +330,7 @@ def _count_cells(content: TaskContent, counts: Counts, largest: float) -> list[H
         return [tag("td", validation, class_="num"), tag("td", f"{counts.test[1]:,}", class_="num")]
     cells = []
     for pair in (counts.validation, counts.test):
+        # Predictions of data that may not be shared are not there; their counts in the test split are in the result.
         if pair is None:
             cells.append(tag("td", "-", class_="num"))
             continue

@@ -111,6 +111,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
     Run, kind, label names, groups and scales are in the file's metadata.
     """
     columns: dict[str, Any] = {
+        # Two words in a million rows: as a dictionary they cost a byte each.
         "split": pa.array(list(predictions.split), pa.string()).dictionary_encode(),
         "record_id": pa.array(list(predictions.record_id), pa.string()),
     }
@@ -136,6 +137,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
 
 def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
     """Read predictions, after checking their digest where one is given."""
+    # Before anything is parsed: a changed file is refused whatever it holds.
     if sha256 is not None and (actual := predictions_sha256(path)) != sha256:
         raise ResultError(f"{str(path)!r} was changed after it was scored: SHA-256 {actual}, recorded {sha256}.")
     try:
@@ -177,6 +179,7 @@ def _fixed_lists(matrix: NDArray[np.float32]) -> Any:
 
 def _matrix(column: Any, width: int) -> NDArray[np.float32]:
     lists = column.combine_chunks()
+    # A column without rows has lost its width, which an empty matrix must still have.
     if len(lists) == 0:
         return np.empty((0, width), dtype=np.float32)
     values: NDArray[np.float32] = lists.flatten().to_numpy(zero_copy_only=False)

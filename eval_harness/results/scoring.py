@@ -42,6 +42,7 @@ def age_band(age: float) -> str:
 
 def subgroups(test: Predictions) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
     """Yield name, value and rows of every subgroup with at least ten records; a lone value is no subgroup."""
+    # An age that is not known belongs to no band, rather than to the youngest or to one of its own.
     bands = [None if age is None or np.isnan(age) else age_band(age) for age in test.age or ()]
     for name, values in (("sex", list(test.sex or ())), ("age", bands)):
         present = [value for value in _in_order(name) if value in set(values)]
@@ -54,6 +55,7 @@ def subgroups(test: Predictions) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
 
 
 def _in_order(name: str) -> list[str]:
+    # A fixed order, so that tables of several models stand line by line beside each other.
     return ["female", "male"] if name == "sex" else [age_band(edge) for edge in AGE_EDGES]
 
 
@@ -182,6 +184,7 @@ def score_task(
         raise ScoringError(f"{task.name}: the test split holds no record, so there is nothing to score.")
     if coverage.scored == 0:
         raise ScoringError(f"{task.name}: run {task.run!r} has no output for any of its {coverage.published} labels.")
+    # By name, because several tasks are read from the outputs of one run, and a part of the data lacks some labels.
     names = task.labels_among(predictions.labels, predictions.groups)
     columns = [predictions.labels.index(name) for name in names]
     doubt = Uncertainty(patient_groups(test) if by == "patient" else None, confidence, resamples, seed, statistics)
@@ -249,6 +252,8 @@ def _add_calibration(
     """The plain calibration error without an interval, and the debiased one, over all labels and of each."""
     plain = binned_errors(sample.y_true, sample.y_prob)
     each, over_all = estimates.calibration(sample.y_true, sample.y_prob, doubt.units, doubt.confidence)
+    # The plain error is biased upwards by binning, and its resamples are more so: an interval would lie beside the
+    # truth.
     defined = int((~np.isnan(plain)).sum())
     metrics["macro_calibration_error"] = Estimate(point=evaluable_mean(plain), classes=defined)
     metrics["macro_calibration_rms"] = _estimate(over_all, defined)
@@ -260,6 +265,7 @@ def _add_listed(sample: Sample, metrics: dict[str, Estimate], thresholds: NDArra
     """The listed metrics of the kind of task that no formula above has an interval for: their points alone."""
     kind = "regression" if thresholds is None else "multi_label_classification"
     for metric in of_kind(kind):
+        # What is listed and has a formula above is there already, with an interval.
         if metric.name not in metrics:
             values = np.asarray(metric.values(sample.y_true, sample.y_prob, thresholds), dtype=np.float64)
             classes = int((~np.isnan(values)).sum()) if values.ndim else None

@@ -15,6 +15,7 @@ from eval_harness.results.extent import deviations_of
 from eval_harness.results.schema import Estimate, Result
 
 SPREAD_FILE = "seeds.json"
+SYNTHETIC = "Simulated ECGs of invented patients: these numbers say nothing about any model."
 
 
 def write_spread(folders: Mapping[tuple[str, str], Path], results: Sequence[Result]) -> None:

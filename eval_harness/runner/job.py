@@ -19,14 +19,15 @@ from tqdm.auto import tqdm
 
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.hub.cards import write_card
 from ecg_hub.utils.files import write_text
-from eval_harness.config.protocol import POST_TRAIN
+from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
 from eval_harness.data.records import Datasets, open_run
 from eval_harness.data.subsets import subset_of
 from eval_harness.data.windows import RunData, Windows
 from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.models import trivial
-from eval_harness.models.adapting import FROZEN_MODES, AdaptedModel, adapt
+from eval_harness.models.adapting import AdaptedModel, adapt
 from eval_harness.models.custom_heads import save_custom_head
 from eval_harness.models.custom_models import CustomEncoder, features_may_be_kept
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice, source_file, with_random_weights
@@ -482,6 +483,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
             note_training(classifier.config, job, loaded, data)
         with torch.no_grad():
             classifier.save_pretrained(aside)
+        write_card(aside, classifier)
     loaded.extractor.save_pretrained(aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)

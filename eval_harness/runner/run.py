@@ -18,9 +18,8 @@ import torch
 from ecg_hub.errors import EcgHubError, InputError, ResultError
 from ecg_hub.utils.files import write_text
 from eval_harness.config.options import RunOptions
-from eval_harness.config.protocol import POST_TRAIN
+from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
 from eval_harness.data.records import SPLITS, Datasets, locate
-from eval_harness.models.adapting import FROZEN_MODES
 from eval_harness.models.loading import load_model, origin_notice
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now, write_result

@@ -7,18 +7,19 @@ Importing this module reads nothing and imports no torch, transformers or datase
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ecg_hub.errors import InputError, did_you_mean, unknown_name
+from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.utils import packages
+from ecg_hub.utils.spelling import looked_up, matching, normalised, spelt
+from eval_harness.tasks.checks import check_dataset, check_references, definition_of
 from eval_harness.tasks.task import (
     CATEGORIES,
     SUITES_FILE,
-    TARGETS,
     Suite,
     TargetSelector,
     Task,
@@ -78,7 +79,7 @@ class Run:
 
 
 def tasks(include: Iterable[Path | str] = ()) -> dict[str, Task]:
-    """Return all tasks by name: built-in ones by category and name, then those of the given files or folders.
+    """Return all tasks by name: built-in ones by category and name, those of other installed packages, then a user's.
 
     Args:
         include: a user's task files and descriptions of own archives, or folders of them (*.yaml, *.yml, not deeper).
@@ -93,7 +94,7 @@ def tasks(include: Iterable[Path | str] = ()) -> dict[str, Task]:
     """
     own = _read_all(include)
     # A copy: the mapping is cached, and callers may change theirs.
-    return _joined(own) if own.tasks else dict(_built_in())
+    return _joined(own, _registered()) if own.tasks else dict(_registered())
 
 
 def custom_datasets(include: Iterable[Path | str]) -> dict[str, CustomDataset]:
@@ -128,10 +129,7 @@ def get_task(name: str, include: Iterable[Path | str] = ()) -> Task:
             ...
         ecg_hub.errors.UnknownNameError: Unknown task 'ptbxl_supr'. ...
     """
-    by_name = tasks(include)
-    if name not in by_name:
-        raise unknown_name("task", name, by_name, REMEDY)
-    return by_name[name]
+    return looked_up("task", name, tasks(include), REMEDY)
 
 
 def suites() -> dict[str, Suite]:
@@ -141,7 +139,12 @@ def suites() -> dict[str, Suite]:
         >>> [name for name in suites() if ":" not in name]
         ['all', 'published', 'open', 'demo']
     """
-    return read_suites(TASKS_FOLDER / SUITES_FILE, tasks())
+    return read_suites(TASKS_FOLDER / SUITES_FILE, _built_in())
+
+
+def package_of(name: str) -> str:
+    """Return the package that brings a registered task."""
+    return _listed().package_of(name)
 
 
 def expand(names: str | Iterable[str], include: Iterable[Path | str] = ()) -> list[Task]:
@@ -211,8 +214,9 @@ def runs(wanted: Sequence[Task], include: Iterable[Path | str] = (), separate: b
 def validate(paths: Iterable[Path | str]) -> list[Task]:
     """Check task files and descriptions together and return their tasks; built-in files may be checked in place."""
     own = _read_all(paths)
+    # A built-in file is known by its name already and would be refused as given twice.
     beside = [(file, task) for file, task in own.tasks if file.resolve().parent != TASKS_FOLDER]
-    _joined(Included(beside, own.datasets))
+    _joined(Included(beside, own.datasets), _registered())
     return [task for _, task in own.tasks]
 
 
@@ -235,28 +239,52 @@ def _built_in() -> Mapping[str, Task]:
     order = list(CATEGORIES)
     ordered = sorted((read_task(path) for path in paths), key=lambda task: (order.index(task.category), task.name))
     by_name = {task.name: task for task in ordered}
-    _check_references(by_name, by_name)
+    check_references(by_name, by_name)
     return by_name
 
 
-def _joined(own: Included) -> dict[str, Task]:
-    """The built-in tasks and a user's own, checked against each other."""
+def _registered() -> Mapping[str, Task]:
+    """The tasks of this package and of others."""
+    listed = _listed()
+    return {**listed.own, **listed.added}
+
+
+@cache
+def _listed() -> packages.Listed[Task]:
+    return packages.listed("task", packages.TASKS, _built_in(), _offered)
+
+
+def _offered(offer: packages.Offer) -> list[tuple[str, Task]]:
+    """The tasks of another package: a folder of task files, checked together like a user's own."""
+    if offer.folder is None:
+        raise InputError(f"{offer.entry.value} is no folder of task files (*.yaml)")
+    own = _read_all([offer.folder])
+    if own.datasets:
+        raise InputError(f"{', '.join(own.datasets)}: datasets of a package are announced under {packages.DATASETS}")
+    joined = _joined(own, _built_in())
+    return [(task.name, joined[task.name]) for _, task in own.tasks]
+
+
+def _joined(own: Included, known: Mapping[str, Task]) -> dict[str, Task]:
+    """The registered tasks and a user's own, checked against each other."""
     built_in = _built_in()
-    by_name, origin = dict(built_in), dict[str, Path]()
-    for path, task in own.tasks:
-        if task.name in built_in:
+    by_name, origin = dict(known), dict[str, Path]()
+    for path, read in own.tasks:
+        task = _spelled_as_registered(path, read, own)
+        there, before = spelt(task.name, known), spelt(task.name, origin)
+        if there is not None:
+            whose = "is built in" if there in built_in else f"is registered by {package_of(there)}"
             raise InputError(
-                f"{path}: task {task.name!r} is built in, and a result under its name must mean the published task; "
+                f"{path}: task {there!r} {whose}, and a result under its name must mean the published task; "
                 "choose another name."
             )
-        if task.name in origin:
-            raise InputError(f"{path}: task {task.name!r} is already defined in {origin[task.name]}; names are unique.")
+        if before is not None:
+            raise InputError(f"{path}: task {before!r} is already defined in {origin[before]}; names are unique.")
         # Published rows are ranked beside the paper's; a user's own must not pass for one.
         if task.published:
             raise InputError(f"{path}: field 'published': true is reserved for rows of the paper; leave it out.")
-        _check_dataset(path, task, own.datasets)
         by_name[task.name], origin[task.name] = task, path
-    _check_references(by_name, built_in)
+    check_references(by_name, built_in)
     return by_name
 
 
@@ -296,6 +324,7 @@ def _add_own(described: dict[str, CustomDataset], path: Path) -> str:
 
     own = open_custom(path)
     refuse_published_name(own.name, path)
+    # The same description may be reached from several tasks, by other spellings of its path.
     first = described.setdefault(own.name, own)
     if first.source.resolve() != own.source.resolve():
         raise InputError(f"{path}: dataset {own.name!r} is already described in {first.source}; names are unique.")
@@ -310,6 +339,7 @@ def _files(include: Iterable[Path | str]) -> list[Path]:
             inside = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
             if not inside:
                 raise InputError(f"{path}: the folder holds no task file (*.yaml).")
+            # The list of suites lies among the built-in tasks and is none.
             files += [file for file in inside if file.resolve() != TASKS_FOLDER / SUITES_FILE]
         elif path.is_file():
             files.append(path)
@@ -319,63 +349,8 @@ def _files(include: Iterable[Path | str]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _check_references(by_name: Mapping[str, Task], built_in: Mapping[str, Task]) -> None:
-    """Runs and successors must exist, and tasks of one run must agree on what is trained."""
-    for task in by_name.values():
-        if task.superseded_by is not None and task.superseded_by not in by_name:
-            hint = did_you_mean(task.superseded_by, by_name)
-            raise InputError(f"Task {task.name!r}: superseded_by names the unknown task {task.superseded_by!r}.{hint}")
-        sharing = [other for other in by_name.values() if other.run == task.run]
-        home = by_name.get(task.run)
-        if home is None and len(sharing) == 1:
-            raise InputError(
-                f"Task {task.name!r}: run {task.run!r} is no task and no other task is read from it."
-                f"{did_you_mean(task.run, by_name)} Write run: {task.name} to train for it alone."
-            )
-        if home is not None and home.run != home.name:
-            raise InputError(f"Task {task.name!r}: {task.run!r} is itself read from run {home.run!r}; write that run.")
-        _check_agrees(task, home or sharing[0], _definition(task.run, by_name, built_in))
-
-
-def _check_agrees(task: Task, reference: Task, definition: Sequence[Task]) -> None:
-    for field in ("dataset", "label_column"):
-        if getattr(task, field) != getattr(reference, field):
-            raise InputError(
-                f"Task {task.name!r}: {field} {getattr(task, field)!r} differs from {getattr(reference, field)!r} of "
-                f"{reference.name!r}, which is read from the same run {task.run!r}."
-            )
-    trained = {(label, other.kind) for other in definition for label in other.labels}
-    surplus = [label for label in task.labels if (label, task.kind) not in trained]
-    chosen = task.targets
-    if chosen is not None and not any(_covers(other, task) for other in definition):
-        surplus = [f"group {chosen.group}"]
-    if surplus:
-        raise InputError(
-            f"Task {task.name!r}: run {task.run!r} does not train {', '.join(map(repr, surplus[:5]))} as {task.kind}; "
-            f"it trains the outputs of {', '.join(repr(other.name) for other in definition)}."
-            f"{did_you_mean(surplus[0], [label for label, kind in trained if kind == task.kind])}"
-        )
-
-
-def _covers(trained: Task, wanted: Task) -> bool:
-    """Whether a task that defines a run selects all that another one selects."""
-    whole, part = trained.targets, wanted.targets
-    if whole is None or part is None or (whole.group, trained.kind) != (part.group, wanted.kind):
-        return False
-    return whole.pattern in (None, part.pattern)
-
-
-def _definition(run: str, by_name: Mapping[str, Task], built_in: Mapping[str, Task]) -> list[Task]:
-    """The tasks whose labels a run trains: the task of its name, else the built-in ones, else all that share it."""
-    if run in by_name:
-        return [by_name[run]]
-    sharing = [task for task in by_name.values() if task.run == run]
-    # A user's task that joins a published run must not change what that run trains.
-    return [task for task in sharing if task.name in built_in] or sharing
-
-
 def _run(name: str, asked: Sequence[Task], by_name: Mapping[str, Task]) -> Run:
-    definition = _definition(name, by_name, _built_in())
+    definition = definition_of(name, by_name, _built_in())
     classes = _union(task for task in definition if task.kind != "regression")
     targets = _union(task for task in definition if task.kind == "regression")
     kinds = {task.kind for task in definition}
@@ -390,56 +365,28 @@ def _union(definition: Iterable[Task]) -> tuple[str, ...]:
 
 
 def _members(name: str, by_name: Mapping[str, Task], known_suites: Mapping[str, Suite]) -> list[str]:
-    if name in by_name:
-        return [name]
-    if name in known_suites:
-        return known_suites[name].members()
+    task, suite = spelt(name, by_name), spelt(name, known_suites)
+    if task is not None:
+        return [task]
+    if suite is not None:
+        return known_suites[suite].members()
     if any(character in name for character in "*?["):
         # Tasks alone: a pattern that matched suites too would bring tasks whose names do not fit it.
-        matched = fnmatch.filter(by_name, name)
+        matched = matching(name, by_name)
         if not matched:
             raise unknown_name("task pattern", name, by_name, REMEDY)
         return matched
-    family = [suite for suite in known_suites if suite.partition(":")[2] == name]
+    family = [suite for suite in known_suites if normalised(suite.partition(":")[2]) == normalised(name)]
     remedy = f"Write {family[0]!r} for all its tasks. {REMEDY}" if family else REMEDY
     raise unknown_name("task or suite", name, [*by_name, *known_suites], remedy)
 
 
-def _check_dataset(path: Path, task: Task, own: Mapping[str, CustomDataset]) -> None:
+def _spelled_as_registered(path: Path, task: Task, own: Included) -> Task:
+    """The task with its dataset and run as they are registered, after a check that they fit."""
     from dataset_scripts import catalog
 
-    available = {**catalog.datasets(), **own}
-    if task.dataset not in available:
-        hint = did_you_mean(task.dataset, available)
-        raise InputError(
-            f"{path}: field 'dataset': {task.dataset!r} is no dataset.{hint} Known: {', '.join(sorted(available))}. "
-            "Include the YAML file that describes an archive of your own, or give its path here."
-        )
-    columns = list(available[task.dataset].label_columns)
-    regression_alone = task.kind == "regression" and (task.dataset not in own or own[task.dataset].targets)
-    if available[task.dataset].target_groups or regression_alone:
-        columns.append(TARGETS)
-    if task.label_column not in columns:
-        raise InputError(
-            f"{path}: field 'label_column': dataset {task.dataset!r} has no {task.label_column!r}."
-            f"{did_you_mean(task.label_column, columns)} Known: {', '.join(columns) or 'none'}."
-        )
-    groups = [*available[task.dataset].target_groups, *available[task.dataset].label_columns]
-    if task.targets is not None and task.targets.group not in groups:
-        raise InputError(
-            f"{path}: field 'targets.group': dataset {task.dataset!r} has no group {task.targets.group!r}."
-            f"{did_you_mean(task.targets.group, groups)} Known: {', '.join(groups) or 'none'}."
-        )
-    if task.dataset in own:
-        _check_labels(path, task, own[task.dataset])
-
-
-def _check_labels(path: Path, task: Task, dataset: CustomDataset) -> None:
-    """Labels of an archive whose description lists them all must be among them."""
-    listed = dataset.targets if task.kind == "regression" else dataset.labels
-    unknown = [label for label in task.labels if label not in listed] if listed is not None else []
-    if unknown:
-        raise InputError(
-            f"{path}: field 'labels': dataset {task.dataset!r} has no {', '.join(map(repr, unknown))}."
-            f"{did_you_mean(unknown[0], listed or ())} Known: {', '.join(listed or ()) or 'none'}."
-        )
+    dataset = spelt(task.dataset, {**catalog.datasets(), **own.datasets}) or task.dataset
+    homes = [*_built_in(), *(other.name for _, other in own.tasks)]
+    task = task.model_copy(update={"dataset": dataset, "run": spelt(task.run, homes) or task.run})
+    check_dataset(path, task, own.datasets)
+    return task

@@ -5,15 +5,17 @@ Suites are given by rules, so that they stay right when tasks arrive.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ecg_hub.errors import InputError, did_you_mean
+from ecg_hub.utils.spelling import spelt
 from ecg_hub.utils.yaml import read_mapping
 from eval_harness.metrics.registry import MAIN
 
@@ -116,6 +118,16 @@ class Task(BaseModel):
     citation: Text
     published: bool = False
     superseded_by: TaskName | None = None
+
+    @field_validator("run", "superseded_by", mode="before")
+    @classmethod
+    def _as_task_name(cls, value: Any) -> Any:
+        return re.sub(r"[\s.-]+", "_", value.lower()) if isinstance(value, str) else value
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _as_metric(cls, value: Any) -> Any:
+        return (spelt(value, get_args(Metric)) or value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -17,6 +17,7 @@ from dataset_scripts.core.labels import label_matrix
 from dataset_scripts.core.spec import OWN_COLUMNS, SPLITS, ECGDataset
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.reader import SignalReader
+from dataset_scripts.tools.card import dataset_card
 from dataset_scripts.tools.export import write_shards
 from ecg_hub import AutoFeatureExtractor, ECGFeatureExtractor, catalog
 from ecg_hub.errors import DataError
@@ -25,6 +26,7 @@ from ecg_hub.input.windows import window_length
 from eval_harness.data.windows import RunData, Split, Windows, make_split
 from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.sources import RecordSource, StoreSource
+from tests.support.hub_cards import check_dataset_card, code
 
 RECORDS = 60
 NAMES = sorted(datasets())
@@ -42,8 +44,25 @@ def raw(dataset: ECGDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(dataset: ECGDataset, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return prepare(dataset.name, raw, cache_dir=tmp_path_factory.mktemp("cache"))
+def cache(dataset: ECGDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp(f"cache-{dataset.name}")
+
+
+@pytest.fixture(scope="module")
+def found(dataset: ECGDataset, raw: Path, cache: Path) -> Prepared:
+    return prepare(dataset.name, raw, cache_dir=cache)
+
+
+def test_the_card_is_valid_and_its_code_runs(
+    dataset: ECGDataset, raw: Path, cache: Path, found: Prepared, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = dataset_card(dataset)
+    check_dataset_card(card)
+    example = code(card).replace('data_dir="DIR"', f"data_dir={str(raw)!r}, cache_dir={str(cache)!r}")
+    exec(compile(example, dataset.name, "exec"), {"__name__": "card"})
+    first, shape = capsys.readouterr().out.splitlines()[-2:]
+    assert first.startswith(found.splits["train"][0]["record_id"])
+    assert re.fullmatch(r"torch\.Size\(\[[1-9]\d*, 12, 600\]\)", shape)
 
 
 def test_metadata_are_complete(dataset: ECGDataset) -> None:

@@ -13,6 +13,7 @@ from ecg_hub.modeling.heads import AttentionPoolingHead, MeanLinearHead
 from ecg_hub.modeling.modeling_utils import DropPath, set_drop_path
 from tests.support.models import (
     main_output,
+    passes,
     signals,
     tiny,
     tiny_classifier,
@@ -47,11 +48,7 @@ def test_training(alias: str, pooling: str) -> None:
 
 
 def test_every_parameter_gets_a_gradient(alias: str) -> None:
-    model, x, labels = classifier_batch(alias)
-    model.train()
-    model(x, labels=labels).loss.backward()
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    assert [name for name, parameter in trained.items() if parameter.grad is None] == []
+    passes("gradients", tiny_classifier(alias))
 
 
 def test_training_gradient_checkpointing(alias: str) -> None:
@@ -110,16 +107,11 @@ def test_stochastic_depth(alias: str) -> None:
     assert not torch.allclose(outputs[1], expected)
 
 
-def test_layer_groups_cover_every_parameter_once(alias: str) -> None:
-    model = tiny(alias)
-    groups = model.config.layer_groups
-    assert set(groups) == {"late", "early"}
-    for name, _ in model.named_parameters():
-        homes = [group for group, prefixes in groups.items() for prefix in prefixes if name.startswith(prefix)]
-        assert len(homes) == 1, name
+def test_a_classifier_is_an_encoder_and_a_head(alias: str) -> None:
     classifier = tiny_classifier(alias)
     prefixes = (f"{classifier.base_model_prefix}.", "head.")
     assert [name for name, _ in classifier.named_parameters() if not name.startswith(prefixes)] == []
+    passes("layer groups", classifier)
 
 
 def test_copies_are_independent(alias: str) -> None:

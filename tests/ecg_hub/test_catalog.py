@@ -39,7 +39,7 @@ def test_models_is_a_copy() -> None:
 
 def test_unknown_model() -> None:
     with pytest.raises(UnknownNameError, match=r"Did you mean 'ecg-cpc'.*ecg-hub ls"):
-        catalog.get("ecgcpc")
+        catalog.get("ecgcpd")
 
 
 def test_wrong_files(tmp_path: Path) -> None:

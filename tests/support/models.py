@@ -10,6 +10,9 @@ from typing import Any
 import torch
 
 import ecg_hub
+from eval_harness.models.checks.contract import check_one
+from eval_harness.models.checks.subject import subject_of
+from eval_harness.models.checks.training import tensors as tensors
 
 ROLES = ("model", "classifier")
 
@@ -47,9 +50,10 @@ def signals(config: Any, batch: int = 2, seed: int = 0) -> torch.Tensor:
     return 0.3 * torch.randn(batch, len(config.lead_names), config.samples, generator=generator)
 
 
-def tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """All parameters and all buffers, persistent or not."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+def passes(title: str, model: Any) -> None:
+    """Assert that a model passes one check of the model contract."""
+    found = check_one(title, subject_of(model))
+    assert found.status == "ok", found
 
 
 def write_lightning_checkpoint(path: Path, state: dict[str, torch.Tensor], *, zip_format: bool = True) -> None:

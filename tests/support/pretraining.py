@@ -13,9 +13,9 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from eval_harness.pretrain.config import PretrainConfig
+from eval_harness.pretrain.config import PretrainConfig, PretrainOptions
 from eval_harness.pretrain.order import Batch, lanes_of_process
-from eval_harness.pretrain.run import PretrainOptions, pretrain
+from eval_harness.pretrain.run import pretrain
 
 SETTINGS: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_negatives": 20}
 SECONDS = 1.0

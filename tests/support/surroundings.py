@@ -43,6 +43,7 @@ def surroundings(environment: Mapping[str, str], home: Path) -> dict[str, str]:
         "ECG_HUB_HOME": str(home / "ecg_hub"),
         "HF_HOME": str(home / "huggingface"),
         "HF_HUB_OFFLINE": "1",
+        "ECG_HUB_PACKAGES": "0",
         "TOKENIZERS_PARALLELISM": "false",
     }
 

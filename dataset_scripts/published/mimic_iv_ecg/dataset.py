@@ -62,6 +62,7 @@ class MIMICIVECG(ECGDataset):
         folder = Path(data_dir).expanduser()
         if not folder.is_dir():
             raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.remedy}")
+        # Both raise where something is missing: hours of reading must not end at a table that was never there.
         find_tables(folder)
         find_waveforms(folder, self.page)
         return folder
@@ -75,6 +76,7 @@ class MIMICIVECG(ECGDataset):
         from dataset_scripts.published.mimic_iv_ecg.selection import read_records
 
         del sampling_rate
+        # Every table may be plain or gzip, at the top, in data/, or in its module's folder, as people unpack them.
         table = sources.open_table(sources.RECORDS, sources.find_tables(data_dir)[sources.RECORDS])
         # In a folder that goes again: what was selected is kept by the record store.
         with TemporaryDirectory() as work:
@@ -89,6 +91,7 @@ class MIMICIVECG(ECGDataset):
             {
                 "record_id": used["study_id"].astype(str),
                 "file": used["file"],
+                # Within the zip file a record is found by its number; as files, by its path.
                 "key": used["study_id"] if where.suffix == ".zip" else 0,
                 "patient_id": used["subject_id"].astype(str),
                 "age": used["age"],
@@ -112,6 +115,7 @@ class MIMICIVECG(ECGDataset):
 
     def label_table(self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any]) -> LabelTable:
         """Return folds, splits and the ICD-10 labels of each ECG before any count; `full_label_table` has targets."""
+        # An ECG without a code comes back from Parquet as None or NaN.
         labels = [cell.split() if isinstance(cell, str) else [] for cell in metadata["icd10"]]
         fold = metadata["strat_fold"].to_numpy(dtype=np.int32)
         return LabelTable({"label_diagnostic": labels}, fold, split_by_fold(fold, last=FOLDS - 1))
@@ -137,6 +141,8 @@ class MIMICIVECG(ECGDataset):
             target_scales={
                 name: (deviation, derived.units.get(name, ""))
                 for name, (_, deviation, values_) in derived.scale.items()
+                # Classes have no scale; values are stored as z-scores, and errors are told in the unit of the
+                # measurement.
                 if values_
             },
         )
@@ -149,6 +155,7 @@ def stem_of(subject: int, study: int) -> str:
 
 def find_waveforms(folder: Path, page: str) -> Path:
     """Return the folder `files`, or the zip file of the waveforms."""
+    # As wget mirrors the page, as the zip file unpacks, and the zip file left as it is.
     places = (folder / "files", folder / WAVEFORM_ZIP / "files", folder / f"{WAVEFORM_ZIP}.zip")
     for path in places:
         if path.is_dir() or (path.suffix == ".zip" and path.is_file()):
@@ -161,6 +168,7 @@ def find_waveforms(folder: Path, page: str) -> Path:
 
 def _left_out(records: pd.DataFrame) -> list[Rejected]:
     """Return the ECGs that the selection leaves out, each with the first rule that does so."""
+    # The first rule that applies, so that the numbers of the report add up to all records.
     reasons = np.select([~records["in_ed"], ~records["coded"]], [NOT_IN_ED, NO_CODE], NOT_FIRST)
     rows = zip(records["study_id"].astype(str), records["file"], map(str, reasons), strict=True)
     return [Rejected(study, file, reason) for study, file, reason in rows]

@@ -20,6 +20,7 @@ class ECGCPCConfig(ECGConfig):
         num_hidden_layers: S4 blocks.
         state_size: states per feature of S4.
         kernel_length: length in tokens that the stored C of S4 belongs to (10 s at 240 Hz, stride 2).
+        bidirectional: S4 reads both ways, as in the encoders of data2vec, JEPA and the like that the authors compare.
         dropout: probability of dropping a feature of a sample for all tokens, in the S4 blocks.
         layer_norm_eps: epsilon of the layer norms.
         batch_norm_eps: epsilon of the batch norms.
@@ -40,6 +41,7 @@ class ECGCPCConfig(ECGConfig):
     num_hidden_layers: int = 4
     state_size: int = 8
     kernel_length: int = 1200  # of the pre-training, though the benchmark feeds 300 tokens
+    bidirectional: bool = False
     dropout: float | int = 0.2
     layer_norm_eps: float = 1e-5
     batch_norm_eps: float = 1e-5

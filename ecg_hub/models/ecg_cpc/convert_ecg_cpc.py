@@ -29,7 +29,7 @@ def convert(entries: StateDictMapper) -> Conversion:
             block,
             width=config.hidden_size,
             state_size=config.state_size,
-            channels=1,
+            channels=2 if config.bidirectional else 1,
             length=config.kernel_length,
         )
     # An entry keeps the first reason that it gets, so the particular one comes first.

@@ -125,6 +125,7 @@ class ECGCPCModel(ECGCPCPreTrainedModel):
                 config.state_size,
                 config.kernel_length,
                 config.dropout,
+                bidirectional=config.bidirectional,
                 drop_path=DropPath.for_block(config, block, depth),
                 layer_norm_eps=config.layer_norm_eps,
             )

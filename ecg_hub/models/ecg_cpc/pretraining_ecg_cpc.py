@@ -60,6 +60,8 @@ class ECGCPCForPreTraining(ECGCPCPreTrainedModel):
 
     def __init__(self, config: ECGCPCConfig) -> None:
         super().__init__(config)
+        if config.bidirectional:
+            raise InputError("bidirectional is True: tokens that see the future have nothing to predict.")
         self.ecg_cpc = ECGCPCModel(config)
         width = config.hidden_size
         self.projections = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in config.prediction_steps)

@@ -22,6 +22,7 @@ class Net1DConfig(ECGConfig):
         stage_depths: blocks of each stage.
         kernel_size: kernel in samples of the stem and of the grouped convolutions.
         group_width: channels per group of the grouped convolutions; every width is a multiple of it.
+        bottleneck_ratio: inner width of a block over the width of its stage.
         squeeze_factor: the gate of a block narrows its channels by this factor.
     """
 
@@ -35,6 +36,7 @@ class Net1DConfig(ECGConfig):
     stage_depths: list[int] | tuple[int, ...] = (2, 2, 2, 3, 3, 4, 4)
     kernel_size: int = 16
     group_width: int = 16
+    bottleneck_ratio: float | int = 1
     squeeze_factor: int = 2
     layer_groups: dict[str, list[str]] = field(
         default_factory=lambda: {
@@ -52,5 +54,13 @@ class Net1DConfig(ECGConfig):
             raise ValueError(f"hidden_size is {self.hidden_size!r}; it must be the last of stage_widths, {widths!r}.")
         if sorted([self.stem_width, *widths]) != [self.stem_width, *widths]:
             raise ValueError(f"Widths {[self.stem_width, *widths]!r} fall; shortcuts can only add channels.")
-        if any(width % self.group_width for width in widths):
-            raise ValueError(f"stage_widths {widths!r} must be multiples of group_width, {self.group_width!r}.")
+        inner = [self.inner_width(width) for width in widths]
+        if any(width < 1 or width % self.group_width for width in inner):
+            raise ValueError(
+                f"Inner widths of the stages are {inner!r}, stage_widths {widths!r} times bottleneck_ratio "
+                f"{self.bottleneck_ratio!r}; they must be multiples of group_width, {self.group_width!r}."
+            )
+
+    def inner_width(self, channels: int) -> int:
+        """Channels of the grouped convolution of a block."""
+        return int(channels * self.bottleneck_ratio)

@@ -49,11 +49,11 @@ def backbone_state(entries: StateDictMapper, config: Net1DConfig, prefix: str = 
 def _block(
     entries: StateDictMapper, config: Net1DConfig, source: str, target: str, channels_in: int, channels: int
 ) -> dict[str, Tensor]:
-    narrow = channels // config.squeeze_factor
+    narrow, inner = channels // config.squeeze_factor, config.inner_width(channels)
     return {
-        **_layer(entries, f"{source}.conv1.conv", f"{target}.enter", (channels, channels_in, 1)),
-        **_layer(entries, f"{source}.conv2.conv", f"{target}.mix", (channels, config.group_width, config.kernel_size)),
-        **_layer(entries, f"{source}.conv3.conv", f"{target}.leave", (channels, channels, 1)),
+        **_layer(entries, f"{source}.conv1.conv", f"{target}.enter", (inner, channels_in, 1)),
+        **_layer(entries, f"{source}.conv2.conv", f"{target}.mix", (inner, config.group_width, config.kernel_size)),
+        **_layer(entries, f"{source}.conv3.conv", f"{target}.leave", (channels, inner, 1)),
         **_layer(entries, f"{source}.se_fc1", f"{target}.gate.squeeze", (narrow, channels)),
         **_layer(entries, f"{source}.se_fc2", f"{target}.gate.excite", (channels, narrow)),
     }

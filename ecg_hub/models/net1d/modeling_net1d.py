@@ -75,13 +75,14 @@ class Net1DBlock(GradientCheckpointingLayer):
         super().__init__()
         # Groups of 16 channels, so their number grows with the width. No norm and no dropout: a frozen network gives
         # the same features in train and in evaluation mode.
-        groups = channels // config.group_width
+        inner = config.inner_width(channels)
+        groups = inner // config.group_width
         self.channels_added = channels - channels_in
         self.stride = stride
         self.activate_input = activate_input
-        self.enter = SameConv1d(channels_in, channels, 1)
-        self.mix = SameConv1d(channels, channels, config.kernel_size, stride=stride, groups=groups)
-        self.leave = SameConv1d(channels, channels, 1)
+        self.enter = SameConv1d(channels_in, inner, 1)
+        self.mix = SameConv1d(inner, inner, config.kernel_size, stride=stride, groups=groups)
+        self.leave = SameConv1d(inner, channels, 1)
         self.gate = Net1DGate(channels, config.squeeze_factor)
         self.drop_path = drop_path or DropPath()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ecg_hub.modeling.vit import take_norm, take_pre_norm_layer
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
 from ecg_hub.models.st_mem.modeling_st_mem import time_positions
 from ecg_hub.weights.state_dict import Conversion, StateDictMapper
@@ -22,7 +23,6 @@ _DECODER = (
     "decoder_norm.",
     "decoder_head.",
 )
-_NORM_OR_LINEAR = ("weight", "bias")
 
 
 def convert(entries: StateDictMapper) -> Conversion:
@@ -33,8 +33,9 @@ def convert(entries: StateDictMapper) -> Conversion:
     prefix = "" if encoder_only else "encoder."
     state = _embeddings(entries, config, prefix)
     for layer in range(config.num_hidden_layers):
-        state |= _layer(entries, config, f"{prefix}block{layer}", f"layers.{layer}")
-    state |= _copy(entries, f"{prefix}norm", "norm", (config.hidden_size,))
+        sizes = (config.hidden_size, config.intermediate_size)
+        state |= take_pre_norm_layer(entries, f"{prefix}block{layer}", f"layers.{layer}", *sizes)
+    state |= take_norm(entries, f"{prefix}norm", "norm", config.hidden_size)
     if not encoder_only:
         entries.ignore(lambda name: name.startswith(_DECODER), "decoder of the pre-training")
         entries.ignore(lambda name: name.startswith("to_patch_embedding."), "the patch embedding, stored twice")
@@ -50,10 +51,10 @@ def _embeddings(entries: StateDictMapper, config: STMEMConfig, prefix: str) -> d
         "embeddings.position_embedding": _positions(entries, config, f"{prefix}pos_embedding"),
         "embeddings.separator": entries.take(f"{prefix}sep_embedding", (width,)),
         "embeddings.lead_embedding": _stack(leads),
-        **_copy(entries, f"{source}.1", "embeddings.patch_norm", (patch,)),
+        **take_norm(entries, f"{source}.1", "embeddings.patch_norm", patch),
         "embeddings.projection.weight": entries.take(f"{source}.2.weight", (width, patch)),
         "embeddings.projection.bias": entries.take(f"{source}.2.bias", (width,)),
-        **_copy(entries, f"{source}.3", "embeddings.projection_norm", (width,)),
+        **take_norm(entries, f"{source}.3", "embeddings.projection_norm", width),
     }
 
 
@@ -61,25 +62,6 @@ def _positions(entries: StateDictMapper, config: STMEMConfig, name: str) -> Tens
     if name not in entries:
         return time_positions(config.max_patches, config.hidden_size)
     return entries.take(name, (1, config.max_patches + 2, config.hidden_size)).reshape(-1, config.hidden_size)
-
-
-def _layer(entries: StateDictMapper, config: STMEMConfig, source: str, target: str) -> dict[str, Tensor]:
-    width, hidden = config.hidden_size, config.intermediate_size
-    state = _copy(entries, f"{source}.attn.norm", f"{target}.attention_norm", (width,))
-    state |= _copy(entries, f"{source}.ff.norm", f"{target}.mlp_norm", (width,))
-    for theirs, ours, outputs, inputs in (
-        ("attn.fn.to_qkv", "attention.qkv", 3 * width, width),
-        ("attn.fn.to_out.0", "attention.output", width, width),
-        ("ff.fn.net.0", "mlp.0", hidden, width),
-        ("ff.fn.net.3", "mlp.2", width, hidden),
-    ):
-        state[f"{target}.{ours}.weight"] = entries.take(f"{source}.{theirs}.weight", (outputs, inputs))
-        state[f"{target}.{ours}.bias"] = entries.take(f"{source}.{theirs}.bias", (outputs,))
-    return state
-
-
-def _copy(entries: StateDictMapper, source: str, target: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    return {f"{target}.{name}": entries.take(f"{source}.{name}", shape) for name in _NORM_OR_LINEAR}
 
 
 def _stack(vectors: list[Tensor]) -> Tensor:

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization as init
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling.layers import DropPath
 from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.vit import PreNormLayer, pre_norm_stages
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
 
 
@@ -69,52 +68,6 @@ class STMEMEmbeddings(nn.Module):
         init.copy_(self.position_embedding, time_positions(rows - 2, width).to(self.position_embedding))
 
 
-class STMEMAttention(nn.Module):
-    """Self-attention over all tokens of all leads."""
-
-    def __init__(self, config: STMEMConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.num_heads = config.num_attention_heads
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(self, x: Tensor, want_weights: bool) -> tuple[Tensor, Tensor | None]:
-        """Map (batch, tokens, dim) to the same shape, and weights (batch, heads, tokens, tokens) if wanted."""
-        batch, tokens, width = x.shape
-        qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, width // self.num_heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        weights = None
-        if want_weights or self.config._attn_implementation == "eager":
-            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-            weights = scores.softmax(dim=-1)
-            y = weights @ value
-        else:
-            y = functional.scaled_dot_product_attention(query, key, value)
-        return self.output(y.transpose(1, 2).reshape(batch, tokens, width)), weights if want_weights else None
-
-
-class STMEMLayer(GradientCheckpointingLayer):
-    """Pre-norm transformer block."""
-
-    def __init__(self, config: STMEMConfig, index: int) -> None:
-        super().__init__()
-        width, eps = config.hidden_size, config.layer_norm_eps
-        self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.attention = STMEMAttention(config)
-        self.mlp_norm = nn.LayerNorm(width, eps=eps)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, config.intermediate_size), nn.GELU(), nn.Linear(config.intermediate_size, width)
-        )
-        self.drop_path = DropPath.for_block(config, index, config.num_hidden_layers)
-
-    def forward(self, x: Tensor, want_weights: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Map (batch, tokens, dim) to the same shape, and the attention weights if wanted."""
-        y, weights = self.attention(self.attention_norm(x), want_weights)
-        x = x + self.drop_path(y)
-        return x + self.drop_path(self.mlp(self.mlp_norm(x))), weights
-
-
 class STMEMPreTrainedModel(ECGPreTrainedModel):
     """Base of the ST-MEM models."""
 
@@ -154,7 +107,7 @@ class STMEMModel(STMEMPreTrainedModel):
     def __init__(self, config: STMEMConfig) -> None:
         super().__init__(config)
         self.embeddings = STMEMEmbeddings(config)
-        self.layers = nn.ModuleList(STMEMLayer(config, index) for index in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(PreNormLayer(config, index) for index in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
@@ -181,7 +134,9 @@ class STMEMModel(STMEMPreTrainedModel):
         self.check_input(input_values)
         keep = bool(self.config.output_hidden_states if output_hidden_states is None else output_hidden_states)
         weigh = bool(self.config.output_attentions if output_attentions is None else output_attentions)
-        outputs = run_in_slices(lambda x: self._stages(x, keep, weigh), input_values, self.training)
+        outputs = run_in_slices(
+            lambda x: pre_norm_stages(self.layers, self.embeddings(x), keep, weigh), input_values, self.training
+        )
         split = len(outputs) - (len(self.layers) if weigh else 0)
         states, weights = outputs[:split], outputs[split:]
         # The separators are not averaged. The norm comes after the mean: a mean of normed tokens is off by 0.5.
@@ -192,16 +147,6 @@ class STMEMModel(STMEMPreTrainedModel):
             hidden_states=states if keep else None,
             attentions=weights if weigh else None,
         )
-
-    def _stages(self, input_values: Tensor, keep: bool, weigh: bool) -> tuple[Tensor, ...]:
-        """Return the tokens (of each stage, or the last one only), then the weights of each block if wanted."""
-        x = self.embeddings(input_values)
-        states, weights = [x], []
-        for layer in self.layers:
-            x, weight = layer(x, weigh)
-            states = [*states, x] if keep else [x]
-            weights += [weight] if weight is not None else []
-        return (*states, *weights)
 
     def _without_separators(self, x: Tensor) -> Tensor:
         batch, tokens, width = x.shape

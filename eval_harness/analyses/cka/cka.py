@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError
+from eval_harness.analyses.cka.options import FEWEST
 
 Double = NDArray[np.float64]
 ROWS = 1024  # records converted to float64 at once
-FEWEST = 4  # the unbiased estimator divides by n - 3
 
 
 @dataclass(frozen=True)

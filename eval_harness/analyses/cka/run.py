@@ -18,7 +18,6 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
-from ecg_hub.names import home
 from ecg_hub.utils.files import write_error, write_text
-from eval_harness.analyses.cka.cka import FEWEST, Hsic, hsic, similarity
+from eval_harness.analyses.cka.cka import Hsic, hsic, similarity
+from eval_harness.analyses.cka.options import FEWEST, CkaOptions
 from eval_harness.analyses.cka.schema import CKA_FILE, CkaResult, DataUsed, EncoderInfo, Pair, StageInfo
 from eval_harness.analyses.files import continued, read_analysis, write_analysis
 from eval_harness.analyses.trained import data_options, head_of_result, ids_digest, open_split
@@ -132,44 +131,6 @@ class _Watched:
 FEATURES = "features"
 BLOCK = 256  # records between two notes of how far the features are
 SAVE_EVERY_S = 5.0
-
-
-@dataclass(frozen=True)
-class CkaOptions:
-    """What is compared, on which records, and where the result goes.
-
-    Attributes:
-        models: short names, folders, hub ids, or `random:<short name>`; each once.
-        dataset: name of the dataset.
-        records: at most this many records of the split, evenly spaced.
-        seed: of random encoders.
-        overwrite: discard a result of other settings.
-    """
-
-    models: tuple[str, ...]
-    dataset: str
-    data_root: str
-    output: Path
-    split: str = "test"
-    records: int | None = 1000
-    preset: str = "benchmark"
-    seed: int = 0
-    device: str | None = None
-    batch_size: int = 64
-    num_workers: int = 0
-    cache_dir: Path = field(default_factory=home)
-    include: tuple[Path, ...] = ()
-    overwrite: bool = False
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot run."""
-        if not self.models or len(set(self.models)) != len(self.models):
-            raise InputError(f"models are {', '.join(self.models) or 'none'!r}: give one or several, each once.")
-        if self.records is not None and self.records < FEWEST:
-            raise InputError(f"records is {self.records!r}: the debiased form needs at least {FEWEST}.")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size!r}: it must be at least 1 window.")
 
 
 def run_cka(options: CkaOptions) -> CkaResult:

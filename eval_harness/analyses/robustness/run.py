@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.utils.spelling import matching, registered
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.robustness.corruptions import VERSION, Corruption, NotApplicableError, corruptions, generator
 from eval_harness.analyses.robustness.schema import Change, Condition, RobustnessResult, Scored
@@ -101,9 +101,11 @@ def choose(wanted: Sequence[str], mains_hz: float = 50.0) -> list[Corruption]:
     available = corruptions(mains_hz)
     chosen: dict[str, Corruption] = {}
     for name in wanted or ("*",):
-        fitting = {c.name: c for c in available.values() if fnmatchcase(c.name, name) or fnmatchcase(c.group, name)}
+        groups = {c.group for c in available.values()}
+        fits = set(matching(name, [*available, *groups]))
+        fitting = {c.name: c for c in available.values() if fits & {c.name, c.group}}
         if not fitting:
-            raise unknown_name("corruption", name, {*available, *(c.group for c in available.values())})
+            raise unknown_name("corruption", name, {*available, *groups})
         chosen |= fitting
     return list(chosen.values())
 
@@ -113,13 +115,11 @@ def run_robustness(options: RobustnessOptions) -> list[RobustnessResult]:
     chosen = choose(options.wanted, options.mains_hz)
     run_folder = find_one(options.folder)
     names = stored_runs(run_folder)
-    for name in options.runs:
-        if name not in names:
-            raise unknown_name("training run", name, names)
+    wanted = [registered("training run", name, names) for name in options.runs]
     output = options.output or run_folder.folder / FOLDER
     results = []
     with locked_folder(output):
-        for name in options.runs or names:
+        for name in wanted or names:
             trained = open_trained(run_folder, name, **options.open_options)
             results.append(_analyse(trained, chosen, options, output / f"robustness_{name}.json"))
     return results

@@ -117,6 +117,7 @@ def coded_labels(dataset: str) -> tuple[Coded, ...]:
         rows = [row for row in official if row[:2] not in taken] + rows
     coded = []
     for label, code, origin in dict.fromkeys(rows):
+        # Codes that the Challenge scores as one are one concept here, with who says so.
         concept, equal = equal_codes().get(code, (code, ""))
         coded.append(Coded(label, code, concept, origin + (f", counts as {concept} ({equal})" if equal else "")))
     return tuple(coded)
@@ -164,6 +165,7 @@ def map_labels(
 def prevalence_flag(home: tuple[int, int], away: tuple[int, int]) -> str | None:
     """Say that a concept is so much commoner on one side that its labels hardly mean the same; None where they may."""
     shares = [positives / records if records else 0.0 for positives, records in (home, away)]
+    # What the rarer side would have at the other's share: few expected positives prove nothing by their absence.
     rarer_records = (home, away)[shares.index(min(shares))][1]
     if max(shares) * rarer_records < EXPECTED_AT_LEAST or max(shares) < SUSPECT_RATIO * min(shares):
         return None
@@ -243,6 +245,7 @@ def _unmapped(dataset: str, labels: Sequence[str], shared: set[str], other: str)
     reasons = {}
     for label in labels:
         codes = list(dict.fromkeys(coded.concept for coded in coded_labels(dataset) if coded.label == label))
+        # Two reasons that readers must not confuse: no code at all, and a code that the other side lacks.
         if not codes:
             reasons[label] = _without_code(dataset, label)
         elif not shared.intersection(codes):

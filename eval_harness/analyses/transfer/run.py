@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from dataset_scripts.core.labels import label_matrix
 from ecg_hub.catalog import by_model_type
-from ecg_hub.errors import DataError, EcgHubError, InputError, unknown_name
+from ecg_hub.errors import DataError, EcgHubError, InputError
+from ecg_hub.utils.spelling import registered
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.trained import (
     Trained,
@@ -64,9 +65,8 @@ class TransferOptions(ReopenOptions):
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
         super().__post_init__()
-        datasets = known_datasets(self.include)
-        if self.to not in datasets:
-            raise unknown_name("dataset", self.to, datasets, "See `ecg-hub data ls`.")
+        known = known_datasets(self.include)
+        object.__setattr__(self, "to", registered("dataset", self.to, known, "See `ecg-hub data ls`."))
 
 
 def run_transfer(options: TransferOptions) -> list[TransferResult]:
@@ -74,10 +74,8 @@ def run_transfer(options: TransferOptions) -> list[TransferResult]:
     run_folder = find_one(options.folder)
     names = stored_runs(run_folder)
     there = {result.task: result.run for result in run_folder.results.values() if result.run in names}
-    for task in options.tasks:
-        if task not in there:
-            raise unknown_name("task of this run", task, there)
-    wanted = dict.fromkeys(there[task] for task in options.tasks or there)
+    named = [registered("task of this run", task, there) for task in options.tasks]
+    wanted = dict.fromkeys(there[task] for task in named or there)
     output = options.output or run_folder.folder / FOLDER
     results = []
     with locked_folder(output):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.errors import unknown_name
+from ecg_hub.names import canonical
+from ecg_hub.utils.packages import OWN
+from ecg_hub.utils.spelling import registered
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
-from eval_harness.config.options import TRIVIAL
-from eval_harness.tasks.registry import custom_datasets, datasets, suites, tasks, validate
+from eval_harness.config.options import TRIVIAL, model_name
+from eval_harness.tasks.registry import custom_datasets, datasets, package_of, suites, tasks, validate
 from eval_harness.tasks.task import CATEGORIES
 
 BASELINE: dict[str, Any] = {
@@ -60,30 +61,24 @@ def run_describe(args: argparse.Namespace) -> int:
     from eval_harness.cli.hub import listing as hub_listing
 
     include = split_commas(args.include)
-    alias = args.name.removeprefix("random:").removesuffix("-tiny")
+    alias = canonical(args.name).removeprefix("random:").removesuffix("-tiny")
     # Models first, and by their own listing: `ecg-eval describe` and `ecg-hub info` say the same.
     if alias in _model_names():
         return hub_listing.run_info(argparse.Namespace(name=args.name, json=args.json))
-    if args.name == TRIVIAL:
+    if model_name(args.name) == TRIVIAL:
         print(json.dumps(BASELINE, indent=1)) if args.json else print_pairs(BASELINE)
         return 0
-    described = [
-        (kind, item)
-        for kind in ("tasks", "suites", "datasets", "modes")
-        for item in LISTS[kind](include)[1]
-        if item["name"] == args.name
-    ]
-    if not described:
-        kinds = ("tasks", "suites", "datasets", "modes")
-        names = [TRIVIAL, *(item["name"] for kind in kinds for item in LISTS[kind](include)[1])]
-        raise unknown_name("name", args.name, {*names, *_model_names()}, "See `ecg-eval ls`.")
+    listed = [(kind, item) for kind in ("tasks", "suites", "datasets", "modes") for item in LISTS[kind](include)[1]]
+    names = [item["name"] for _, item in listed]
+    name = registered("name", args.name, dict.fromkeys([*names, TRIVIAL, *_model_names()]), "See `ecg-eval ls`.")
+    described = [(kind, item) for kind, item in listed if item["name"] == name]
     if args.json:
         print(json.dumps([{"what": kind.removesuffix("s"), **item} for kind, item in described], indent=1, default=str))
         return 0
     for i, (kind, item) in enumerate(described):
         if i:
             print()
-        print_pairs(_task_pairs(args.name, include) if kind == "tasks" else _pairs(kind, item))
+        print_pairs(_task_pairs(name, include) if kind == "tasks" else _pairs(kind, item))
     return 0
 
 
@@ -107,10 +102,11 @@ def _tasks(include: tuple[str, ...]) -> Listing:
             "dataset": task.dataset,
             "run": task.run,
             "category": CATEGORIES[task.category],
+            "package": package_of(task.name),
         }
         for task in listed
     ]
-    return rows, [task.model_dump() for task in listed]
+    return rows, [{**task.model_dump(), "package": package_of(task.name)} for task in listed]
 
 
 def _suites(include: tuple[str, ...]) -> Listing:
@@ -133,6 +129,7 @@ def _models(include: tuple[str, ...]) -> Listing:
             "dim": entry.dim,
             "parameters": f"{entry.parameters:,}",
             "licence of the weights": entry.licence.name,
+            "package": entry.package,
         }
         for entry in models().values()
     ]
@@ -142,12 +139,15 @@ def _models(include: tuple[str, ...]) -> Listing:
         **{key: BASELINE[key] for key in shown},
         "parameters": "-",
         "licence of the weights": "-",
+        "package": OWN,
     }
-    whole = [{"name": entry.alias, **dataclasses.asdict(entry)} for entry in models().values()]
+    whole = [{"name": entry.alias, **entry.as_dict()} for entry in models().values()]
     return [*rows, baseline], [*whole, dict(BASELINE)]
 
 
 def _datasets(include: tuple[str, ...]) -> Listing:
+    from dataset_scripts import catalog
+
     listed = datasets(include)
     fields = (
         "name", "title", "versions", "sampling_rates", "access", "redistribution", "licence", "label_columns", "folds",
@@ -162,10 +162,14 @@ def _datasets(include: tuple[str, ...]) -> Listing:
             "licence": dataset.licence,
             "tasks": sum(task.dataset == dataset.name for task in tasks(include).values()),
             "page": dataset.page,
+            "package": catalog.package_of(dataset.name),
         }
         for dataset in listed.values()
     ]
-    return rows, [{field: getattr(dataset, field) for field in fields} for dataset in listed.values()]
+    return rows, [
+        {**{field: getattr(dataset, field) for field in fields}, "package": catalog.package_of(dataset.name)}
+        for dataset in listed.values()
+    ]
 
 
 def _rate(dataset: Any) -> str:
@@ -210,6 +214,7 @@ def _task_pairs(name: str, include: tuple[str, ...]) -> dict[str, object]:
         "scored by": _scoring(task.metric),
         "intervals": f"95 %, by {task.resample_unit} (docs/statistics.md)",
         "published": "a row of arXiv:2509.25095" if task.published else "no",
+        "package": package_of(task.name),
         "labels": task.listed,
         "citation": task.citation,
     }

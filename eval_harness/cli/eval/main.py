@@ -10,8 +10,8 @@ from eval_harness.cli import eval as verbs_folder
 from eval_harness.cli.common import add_verbs, start
 
 ORDER = (
-    "run", "compare", "checks", "report", "label_efficiency", "ablation", "cka", "robustness", "transfer", "push",
-    "leaderboard", "listing",
+    "run", "compare", "checks", "report", "export", "label_efficiency", "ablation", "cka", "robustness", "transfer",
+    "push", "leaderboard", "listing",
 )  # fmt: skip
 """Files whose verbs come first in the help."""
 
@@ -24,6 +24,7 @@ examples:
   ecg-eval compare results/
   ecg-eval verify results/ecg-cpc/linear
   ecg-eval report results/ --output report.html
+  ecg-eval export results/ --output scores.csv
 
 A run that was interrupted continues when the same command is given again.
 Without a verb, `run` is meant: `ecg-eval --model ...`; its options: `ecg-eval run --help`.

@@ -6,7 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from eval_harness.cli.common import add_arguments, read_config, split_commas
+=======
+from eval_harness.cli.common import add_arguments, in_spelling_of, read_config, read_values, split_commas
+>>>>>>> main
 from eval_harness.config.options import HOW, NUMBERS, WHAT, RunOptions, parse_fraction
 from eval_harness.config.protocol import PROTOCOLS, Protocol
 from eval_harness.config.reading import options_from as options_from
@@ -32,7 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--config", type=Path, metavar="FILE", help="YAML file with these options; flags win")
     add_arguments(how, RunOptions, HOW)
     how.add_argument("--dry-run", action="store_true", help="show runs, sizes, estimated time and disk, then stop")
-    numbers.add_argument("--protocol", choices=sorted(PROTOCOLS), help="base protocol (default: paper)")
+    spelling = in_spelling_of(PROTOCOLS)
+    numbers.add_argument("--protocol", choices=sorted(PROTOCOLS), type=spelling, help="base protocol (default: paper)")
     add_arguments(numbers, Protocol, suffix=" (paper: {default})")
     add_arguments(numbers, RunOptions, NUMBERS)
 

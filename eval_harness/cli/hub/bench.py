@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ecg_hub.utils.text import print_table
-from eval_harness.cli.common import split_commas
+from eval_harness.cli.common import in_spelling_of, split_commas
+from eval_harness.config.options import PRESETS
 
 DESCRIPTION = """\
 Measure the encoder of each model: parameters, multiply-accumulates per record of 10 s, records per second, and the peak
@@ -27,7 +28,9 @@ def register(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     bench.add_argument("names", nargs="+", metavar="NAME", help="short name, folder or hub id; `all` is every model")
-    bench.add_argument("--preset", choices=("benchmark", "native"), default="benchmark", help="default: benchmark")
+    bench.add_argument(
+        "--preset", choices=PRESETS, type=in_spelling_of(PRESETS), default="benchmark", help="default: benchmark"
+    )
     bench.add_argument(
         "--batch-size",
         action="append",
@@ -85,9 +88,10 @@ def markdown(rows: Sequence[Mapping[str, object]]) -> str:
 def _names(given: Sequence[str]) -> tuple[str, ...]:
     """The models asked for; a name that looks short is checked before torch is imported."""
     from ecg_hub.catalog import models
-    from ecg_hub.names import resolve
+    from ecg_hub.names import canonical, resolve
 
-    names = split_commas([",".join(models()) if name == "all" else name for name in split_commas(given)])
+    named = [",".join(models()) if name == "all" else canonical(name) for name in split_commas(given)]
+    names = split_commas(named)
     for name in names:
         # A wrong name in second place must not be told after minutes of measuring the first.
         if name not in models():

@@ -1,4 +1,4 @@
-"""`ecg-hub data`: list, describe, prepare, verify, draw and publish datasets.
+"""`ecg-hub data`: list, describe, prepare, verify, draw, export and publish datasets.
 
 Listings read metadata alone; the other verbs are in `data_verbs`, which is imported when one of them runs.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, add_old_name
 
@@ -29,7 +30,7 @@ def register(verbs: Any) -> None:
     """Add the verb `data` and the verbs below it."""
     data = verbs.add_parser(
         "data",
-        help="datasets: list, describe, prepare, verify, draw, publish",
+        help="datasets: list, describe, prepare, verify, draw, export, publish",
         description="Datasets by name: from raw files to records, labels and splits.",
     )
     below = data.add_subparsers(dest="data_verb", metavar="VERB", required=True)
@@ -43,6 +44,7 @@ def register(verbs: Any) -> None:
     _add_prepare(below)
     _add_verify(below)
     _add_push(below)
+    _add_export(below)
     _add_plot(below)
 
 
@@ -111,6 +113,22 @@ def _add_push(verbs: Any) -> None:
     push.set_defaults(run=_later("run_push"))
 
 
+def _add_export(verbs: Any) -> None:
+    export = verbs.add_parser(
+        "export",
+        help="describe a dataset or its shards as Croissant metadata",
+        description="Write what is known of a dataset as Croissant (MLCommons), JSON-LD that search engines and data "
+        "loaders read. Metadata alone: no record and no label of a record is written. With --shards the description "
+        "lies beside the shards, with their checksums, and Croissant loaders read the records.",
+    )
+    export.add_argument("name", metavar="NAME", help=NAME_HELP)
+    export.add_argument("--format", choices=("croissant",), default="croissant", help="default: croissant")
+    where = export.add_mutually_exclusive_group()
+    where.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print")
+    where.add_argument("--shards", type=Path, metavar="DIR", help="describe these shards, in DIR/croissant.json")
+    export.set_defaults(run=_later("run_export"))
+
+
 def _add_plot(verbs: Any) -> None:
     plot = verbs.add_parser(
         "plot",
@@ -159,7 +177,7 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
     if given is None:
         from ecg_hub.names import data_root
 
-        given = data_root() / dataset.name
+        given = folder_of(dataset.name, data_root())
         return given if given.is_dir() else None
     return Path(given).expanduser()
 
@@ -189,7 +207,7 @@ def finished_stores(name: str) -> list[Path]:
 
 def run_ls(args: argparse.Namespace) -> int:
     """Print one line per dataset."""
-    from dataset_scripts.catalog import datasets
+    from dataset_scripts.catalog import datasets, package_of
     from dataset_scripts.mock import available
     from dataset_scripts.tools.card import short_licence
 
@@ -204,6 +222,7 @@ def run_ls(args: argparse.Namespace) -> int:
             "licence": short_licence(dataset),
             "mock": dataset.name in mocks,
             "prepared": bool(finished_stores(dataset.name)),
+            "package": package_of(dataset.name),
         }
         for dataset in datasets().values()
     ]

@@ -1,4 +1,4 @@
-"""What `ecg-hub data prepare`, `verify`, `push` and `plot` do, imported when one of them runs."""
+"""What `ecg-hub data prepare`, `verify`, `push`, `export` and `plot` do, imported when one of them runs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.hub.client import check_id
 from ecg_hub.names import data_root, home
 from ecg_hub.utils.files import atomic_path, write_text
+from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
 
@@ -96,7 +97,7 @@ def fetch(args: argparse.Namespace) -> None:
         raise InputError("--download fetches real records and --mock simulates them: leave one of the two out.")
     dataset = get(args.name)
     if args.data_dir is None:
-        args.data_dir = str(data_root() / dataset.name)
+        args.data_dir = str(folder_of(dataset.name, data_root()))
     if dataset.access == "open":
         print(f"licence of {dataset.title}: {dataset.licence}", file=sys.stderr)
     with Transport(remedy=f"The data are at {dataset.page}") as transport:
@@ -248,13 +249,31 @@ def run_push(args: argparse.Namespace) -> int:
 
         folder = raw_folder(args, dataset)
         prepared = prepare(args.name, folder, cache_dir=args.cache_dir, sampling_rate=args.sampling_rate)
-    publication = write_publication(dataset, target, prepared)
+    publication = write_publication(dataset, target, prepared, args.repo)
     for name, size in publication.files.items():
         print(f"  {name}  {size:,} bytes")
     if args.dry_run:
         print(f"nothing was sent: {target}")
         return 0
     print(push(dataset, publication, args.repo, private=args.private))
+    return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Print the Croissant description of a dataset, or write it to a file or beside shards."""
+    from dataset_scripts.tools.croissant import FILE, croissant, croissant_text, shards_croissant
+
+    dataset = get(args.name)
+    if args.shards is not None:
+        folder = args.shards.expanduser()
+        content, target = shards_croissant(dataset, folder), folder / FILE
+    else:
+        content, target = croissant(dataset), args.output and args.output.expanduser()
+    if target is None:
+        print(croissant_text(content), end="")
+        return 0
+    write_text(target, croissant_text(content))
+    print(target)
     return 0
 
 

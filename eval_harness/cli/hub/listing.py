@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,7 @@ def run_ls(args: argparse.Namespace) -> int:
             "licence of the weights": entry.licence.name,
             "weights": entry.weights.kind,
             "installed": "yes" if installed_folder(entry.alias) else "no",
+            "package": entry.package,
         }
         for entry in models().values()
     ]
@@ -68,10 +68,11 @@ def run_ls(args: argparse.Namespace) -> int:
 def run_info(args: argparse.Namespace) -> int:
     """Print everything about one model."""
     from ecg_hub.catalog import get
+    from ecg_hub.names import canonical
 
-    entry = get(args.name.removeprefix("random:").removesuffix("-tiny"))
+    entry = get(canonical(args.name).removeprefix("random:").removesuffix("-tiny"))
     if args.json:
-        print(json.dumps(dataclasses.asdict(entry), indent=1, default=str))
+        print(json.dumps(entry.as_dict(), indent=1, default=str))
         return 0
     weights, licence = entry.weights, entry.licence
     folder = installed_folder(entry.alias)
@@ -89,6 +90,7 @@ def run_info(args: argparse.Namespace) -> int:
             "weights": "none: trained from scratch" if weights.kind == "none" else f"{weights.file} at {weights.page}",
             "paper": entry.paper,
             "code of the authors": entry.repository,
+            "package": entry.package,
             "installed": str(folder) if folder else how_to_get(entry),
         }
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.utils.files import write_text
+from eval_harness.cli.common import in_spelling_of
+from eval_harness.config.options import PRESETS
 
 if TYPE_CHECKING:
     from ecg_hub.inference.records import RecordInput
@@ -66,7 +68,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="WFDB records, or a YAML file that describes an archive"
     )
-    parser.add_argument("--preset", choices=("benchmark", "native"), help="default: benchmark")
+    parser.add_argument("--preset", choices=PRESETS, type=in_spelling_of(PRESETS), help="default: benchmark")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="windows per batch (default: 64)")
     parser.add_argument("--nan", choices=("raise", "zero"), default="raise", help="missing samples (default: raise)")

@@ -5,14 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from eval_harness.cli.common import add_arguments, add_old_name, read_values, split_commas
-from eval_harness.pretrain.config import PretrainConfig
+from eval_harness.cli.common import add_arguments, read_values
+from eval_harness.pretrain.config import (
+    DATA,
+    NUMBERS,
+    WATCHING,
+    WHAT,
+    DataOptions,
+    PretrainConfig,
+    PretrainOptions,
+    Probe,
+    architecture,
+)
 
 DESCRIPTION = """\
 Pre-train ECG-CPC by its published loss on any of the datasets, an archive of your own, shards, or a dataset on a hub.
@@ -32,136 +41,36 @@ def register(verbs: Any) -> None:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _what(parser.add_argument_group("what to train"))
-    _data(parser.add_argument_group("data"))
-    numbers = parser.add_argument_group("numbers (default: the published run)")
-    add_arguments(numbers, PretrainConfig, suffix=" (default: {default})")
-    _watch(parser.add_argument_group("watching"))
+    add_arguments(parser.add_argument_group(WHAT), PretrainOptions, WHAT)
+    add_arguments(parser.add_argument_group(DATA), DataOptions)
+    add_arguments(parser.add_argument_group(NUMBERS), PretrainConfig, suffix=" (default: {default})")
+    watching = parser.add_argument_group(WATCHING)
+    add_arguments(watching, PretrainOptions, WATCHING)
+    add_arguments(watching, Probe)
     parser.set_defaults(run=run_pretrain)
-
-
-def _what(group: Any) -> None:
-    group.add_argument(
-        "--model", default="ecg-cpc", metavar="M", help="ecg-cpc (default) or ecg-cpc-tiny, from scratch"
-    )
-    group.add_argument(
-        "--set", action="append", metavar="KEY=VALUE", help="change the architecture, e.g. hidden_size=128; repeatable"
-    )
-    group.add_argument(
-        "--init", metavar="M", help="continue from weights: a folder, a short name, a hub id, or the authors' file"
-    )
-    group.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the run")
-    group.add_argument("--overwrite", action="store_true", help="discard what is in the folder")
-    group.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
-
-
-def _data(group: Any) -> None:
-    group.add_argument(
-        "--data",
-        action="append",
-        required=True,
-        metavar="NAME",
-        help="a dataset, the YAML file of an archive of your own, a folder of shards, or ORG/NAME on a hub; repeatable",
-    )
-    group.add_argument(
-        "--data-root", default="", metavar="DIR", help="one folder per dataset, or mock ($ECG_DATA_ROOT)"
-    )
-    group.add_argument("--all-records", action="store_true", help="use validation and test records too")
-    group.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
-    share = group.add_argument(
-        "--max-unreadable", type=float, default=0.01, metavar="SHARE", help="damaged records (default: 0.01)"
-    )
-    add_old_name(group, "--max-loss", share)
-    group.add_argument("--num-proc", type=int, metavar="N", help="processes that prepare a dataset (default: 1)")
-    group.add_argument(
-        "--num-workers", type=int, default=0, metavar="N", help="processes that read (default: a thread)"
-    )
-    group.add_argument("--prefetch", type=int, default=4, metavar="N", help="batches made ready (default: 4)")
-
-
-def _watch(group: Any) -> None:
-    group.add_argument("--track", action="append", metavar="T", help="tensorboard or trackio, if installed; repeatable")
-    group.add_argument("--probe-task", metavar="TASK", help="score the encoder on this task now and then")
-    group.add_argument("--probe-every", type=int, default=500, metavar="N", help="steps between probes (default: 500)")
-    group.add_argument("--probe-mode", default="linear", metavar="MODE", help="linear (default) or frozen")
-    group.add_argument("--probe-epochs", type=int, default=20, metavar="N", help="epochs of the head (default: 20)")
-    group.add_argument("--probe-limit", type=int, default=1000, metavar="N", help="records per split (default: 1000)")
-    group.add_argument("--probe-data-root", metavar="DIR", help="data of the probe (default: --data-root)")
-    group.add_argument(
-        "--include", action="append", type=Path, metavar="FILE", help="task file for the probe; repeatable"
-    )
 
 
 def run_pretrain(args: argparse.Namespace) -> int:
     """Train; prints where the model is."""
-    config = PretrainConfig(**read_values(PretrainConfig, vars(args)))
     # Everything that can be wrong on the command line is found before torch is imported, which takes seconds.
-    settings = parse_settings(args.set or ())
-    if args.init is None:
-        from eval_harness.pretrain.config import architecture
+    given = vars(args)
+    config = PretrainConfig(**read_values(PretrainConfig, given))
+    data = DataOptions(**{"data_root": os.environ.get("ECG_DATA_ROOT", ""), **read_values(DataOptions, given)})
+    options = PretrainOptions(**read_values(PretrainOptions, given), probe=_probe(given, data))
+    if options.init is None:
+        architecture(options.model)
+    from eval_harness.pretrain.data import open_data
+    from eval_harness.pretrain.run import pretrain
 
-        architecture(args.model)  # a wrong name is told before torch is imported
-    from eval_harness.pretrain.data import DataOptions
-    from eval_harness.pretrain.run import PretrainOptions, pretrain
-
-    data_root = args.data_root or os.environ.get("ECG_DATA_ROOT", "")
-    data = DataOptions(
-        names=split_commas(args.data),
-        data_root=data_root,
-        cache_dir=args.cache_dir,
-        all_records=args.all_records,
-        max_unreadable=args.max_unreadable,
-        num_proc=args.num_proc,
-        num_workers=args.num_workers,
-        prefetch=args.prefetch,
-    )
-    options = PretrainOptions(
-        output=args.output,
-        model=args.model,
-        settings=settings,
-        init=args.init,
-        device=args.device,
-        overwrite=args.overwrite,
-        track=split_commas(args.track),
-        probe=_probe(args, data_root),
-    )
-    log = pretrain(options, config, data.open)
+    log = pretrain(options, config, partial(open_data, data))
     if log:  # of several processes, one holds the log
-        _report(log, args.output)
+        _report(log, options.output)
     return 0
 
 
-def _probe(args: argparse.Namespace, data_root: str) -> Any:
-    if args.probe_task is None:
-        return None
-    from eval_harness.pretrain.run import Probe
-
-    return Probe(
-        task=args.probe_task,
-        every=args.probe_every,
-        data_root=args.probe_data_root or data_root,
-        mode=args.probe_mode,
-        epochs=args.probe_epochs,
-        limit=args.probe_limit,
-        include=tuple(args.include or ()),
-        cache_dir=args.cache_dir,
-    )
-
-
-def parse_settings(given: Sequence[str]) -> dict[str, Any]:
-    """Changes to a configuration from words KEY=VALUE; values are read as YAML ("prediction_steps=[1, 14]")."""
-    from ecg_hub.errors import InputError
-
-    settings = {}
-    for text in given:
-        key, sign, value = text.partition("=")
-        if not key or not sign:
-            raise InputError(f"--set takes KEY=VALUE, not {text!r}; for example --set hidden_size=128.")
-        try:
-            settings[key.strip().replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {text!r}: the value cannot be read: {error}") from error
-    return settings
+def _probe(given: Mapping[str, Any], data: DataOptions) -> Probe | None:
+    values = read_values(Probe, given)
+    return Probe(**{"data_root": data.data_root, "cache_dir": data.cache_dir, **values}) if "task" in values else None
 
 
 def _report(log: Sequence[dict[str, Any]], output: Path) -> None:

@@ -20,6 +20,7 @@ from dataset_scripts.load import Prepared
 from dataset_scripts.tools import publish
 from dataset_scripts.tools.publish import Publication, check_publication, level, push, write_publication
 from ecg_hub.errors import InputError
+from tests.support.hub_cards import check_dataset_card, code
 
 
 def closed(**changes: Any) -> ECGDataset:
@@ -99,6 +100,17 @@ class TestFull:
         assert prepared.fingerprint in card.text
         paths = {item["split"]: item["path"] for item in card.data.to_dict()["configs"][0]["data_files"]}
         assert paths == {name: f"data/{name}-*.parquet" for name in SPLITS}
+
+    def test_the_code_of_the_card_runs_and_loads_from_the_repository(
+        self, written: Publication, prepared: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        card = (written.folder / "README.md").read_text(encoding="utf-8")
+        assert check_dataset_card(card)["size_categories"] == ["n<1K"]
+        here = f"{str(written.folder)!r}, cache_dir={str(tmp_path / 'cache')!r}"
+        exec(compile(code(card).replace('"FOLDER"', here), "README.md", "exec"), {"__name__": "card"})
+        assert "5000 samples at 500 Hz" in capsys.readouterr().out
+        sent = write_publication(prepared.dataset, tmp_path / "repo", prepared, "org/mine")
+        assert 'load_dataset("org/mine")' in code((sent.folder / "README.md").read_text(encoding="utf-8"))
 
     def test_large_splits_are_cut(self, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(publish, "SHARD_BYTES", 5 * 10**6)

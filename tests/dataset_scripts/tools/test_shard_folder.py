@@ -25,6 +25,7 @@ from dataset_scripts.tools import export as shard_folder
 from dataset_scripts.tools.export import COLUMNS, MANIFEST_FILE, read_manifest, write_shards
 from dataset_scripts.tools.publish import records_per_group, shard_spans
 from ecg_hub.errors import DataError, InputError
+from tests.support.hub_cards import check_dataset_card, code
 
 MB = 10**6
 
@@ -77,12 +78,21 @@ def test_parquet_is_loaded_by_file_too(prepared: Prepared, folder: Path, tmp_pat
     np.testing.assert_array_equal(np.array(row["signal"], np.int16), SignalReader(prepared.splits["test"]).raw(0))
 
 
+def test_the_code_of_the_card_runs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = f"{str(folder)!r}, cache_dir={str(tmp_path)!r}"
+    example = code((folder / "README.md").read_text(encoding="utf-8")).replace('"FOLDER"', here)
+    exec(compile(example, "README.md", "exec"), {"__name__": "card"})
+    assert "5000 samples at 500 Hz" in capsys.readouterr().out
+
+
 def test_the_card_says_what_it_is(prepared: Prepared, folder: Path) -> None:
     card = DatasetCard.load(folder / "README.md")
     assert "Synthetic" in card.text
     assert prepared.fingerprint in card.text
     assert "may be passed on" in card.text
     assert card.data.license == "cc-by-4.0"
+    facts = check_dataset_card(str(card))
+    assert facts["size_categories"] == ["n<1K"]
 
 
 def test_row_groups_are_small_and_pages_have_checksums(folder: Path) -> None:

@@ -26,6 +26,7 @@ from ecg_hub.server.storage import Disk
 from eval_harness.cli.hub.main import main
 from tests.support.checkpoints import SOURCE, convert_filled, save_tiny
 from tests.support.hub import TestHub
+from tests.support.hub_cards import check_model_card, code
 
 TINY, REPO = "random:ecg-cpc-tiny", "local/ecg-cpc"
 LOADED = """
@@ -294,6 +295,8 @@ def test_scores_in_the_card_stay_with_the_same_weights(hub: TestHub, tmp_path: P
     assert main(["push", str(folder), "--repo", REPO]) == 0
     api = hub.api()
     card = Path(api.hf_hub_download(REPO, "README.md")).read_text()
+    assert f'ecg_hub.AutoModel.from_pretrained("{REPO}")' in code(card)
+    check_model_card(card)
     _, front, body = card.split("---\n", 2)
     scored = {**yaml.safe_load(front), "model-index": [{"name": "m", "results": []}]}
     text = f"---\n{yaml.safe_dump(scored, sort_keys=False, allow_unicode=True, width=120)}---\n{body}"

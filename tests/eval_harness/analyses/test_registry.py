@@ -62,3 +62,16 @@ def test_the_example_of_the_page_is_found_and_shown(tmp_path: Path, monkeypatch:
     written = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert ">Leads</h2>" in written
     assert "0.750" in written
+
+
+def test_a_folder_without_a_report_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "beats").mkdir()
+    (tmp_path / "beats" / "__init__.py").write_text("", encoding="utf-8")
+    monkeypatch.setattr(eval_harness.analyses, "__path__", [*eval_harness.analyses.__path__, str(tmp_path)])
+    kinds.cache_clear()
+    try:
+        with pytest.raises(TypeError, match=r"^eval_harness\.analyses\.beats\.report does not exist: an analysis"):
+            kinds()
+    finally:
+        kinds.cache_clear()
+        sys.modules.pop("eval_harness.analyses.beats", None)

@@ -31,6 +31,6 @@ def test_values_that_cannot_make_a_run_are_refused_and_quoted(field: str, value:
 
 def test_unknown_names_are_suggested() -> None:
     with pytest.raises(UnknownNameError, match="'finetune'"):
-        check_mode("fine-tune")
+        check_mode("fine-tuned")
     with pytest.raises(UnknownNameError, match="paper"):
         protocol("papers")

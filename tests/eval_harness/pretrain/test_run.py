@@ -15,12 +15,13 @@ from ecg_hub.errors import CheckpointError, InputError, ResultError, UnknownName
 from ecg_hub.hub.package import TRAINING_LOG, pack
 from ecg_hub.models.ecg_cpc.convert_ecg_cpc import HEAD
 from eval_harness.config.options import RunOptions
+from eval_harness.pretrain.config import Probe
 from eval_harness.pretrain.log import read_log
-from eval_harness.pretrain.run import Probe
 from eval_harness.pretrain.weights import from_weights
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.runner.run import evaluate
 from tests.support.fill import published_state, read_case
+from tests.support.hub_cards import check_model_card, code
 from tests.support.models import tensors, tiny, write_lightning_checkpoint
 from tests.support.pretraining import SETTINGS, curve, run
 
@@ -141,6 +142,10 @@ def test_the_checkpoint_is_a_hub_model_that_names_its_corpora(whole: tuple[Path,
         card = (folder / "README.md").read_text()
         assert "| pre-trained on | ptb-xl |" in card
         assert "| optimiser steps | 6 |" in card
+        facts = check_model_card(card)
+        assert (facts["datasets"], facts["license"]) == (["ptb-xl"], "unknown")
+        example = code(card).replace('"FOLDER"', repr(str(folder)))
+        exec(compile(example, "README.md", "exec"), {"__name__": "card"})
 
 
 def test_the_harness_scores_it_and_knows_what_it_has_seen(

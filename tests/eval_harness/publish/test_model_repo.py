@@ -80,6 +80,7 @@ def test_model_index_keeps_the_card() -> None:
     assert found.data.license == "mit"
     assert "# My model" in found.text
     assert sorted(str(entry.dataset_config) for entry in found.data.eval_results or ()) == ["ptb_linear", "sph_linear"]
+    assert found.data.to_dict()["metrics"] == ["roc_auc"]
     assert with_model_index(twice, [made_up("ecg-cpc", "ptb")], tasks(), link) == twice
 
 

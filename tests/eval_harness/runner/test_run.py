@@ -19,6 +19,7 @@ from eval_harness.results.schema import read_result
 from eval_harness.results.summary import seed_rows
 from eval_harness.runner import job as job_module
 from eval_harness.runner.run import evaluate, exit_code
+from tests.support.hub_cards import check_model_card
 
 Options = Callable[..., RunOptions]
 
@@ -238,6 +239,8 @@ def test_a_saved_model_classifies_like_the_run(options: Options, data_root: Path
     config = ecg_hub.AutoModel.from_pretrained(folder / "model" / "ptbxl_super").config
     step = {"dataset": "ptb-xl", "run": "ptbxl_super", "mode": "finetune", "seed": given.seeds[0], "began": "random"}
     assert (config.random_weights, config.training) == (None, [step])
+    facts = check_model_card((folder / "model" / "ptbxl_super" / "README.md").read_text())
+    assert (facts["datasets"], facts["pipeline_tag"]) == (["ptb-xl"], "other")
 
 
 def test_unknown_names_are_refused_before_anything_runs(options: Options) -> None:

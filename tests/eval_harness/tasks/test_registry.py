@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import pytest
 
 from ecg_hub.errors import InputError, UnknownNameError
 from eval_harness.tasks import registry
-from eval_harness.tasks.registry import expand, get_task, runs, suites, tasks, validate
+from eval_harness.tasks.registry import TASKS_FOLDER, expand, get_task, runs, suites, tasks, validate
 from eval_harness.tasks.task import read_suites
 from tests.support.tasks import GOOD
 
@@ -57,7 +58,7 @@ class TestExpanding:
         [
             ("ptbxl_supper", "Did you mean 'ptbxl_super'"),
             ("publishd", "Did you mean 'published'"),
-            ("PTBXL_SUPER", "Did you mean 'ptbxl_super'"),
+            ("PTBXL_SUPERS", "Did you mean 'ptbxl_super'"),
             ("ptb-xl", "Write 'dataset:ptb-xl' for all its tasks"),
             ("adult_interpretation", "Write 'category:adult_interpretation'"),
             ("xyz", "See `ecg-eval ls tasks` and `ecg-eval ls suites`"),
@@ -77,7 +78,7 @@ class TestExpanding:
     def test_one_task(self) -> None:
         assert get_task("ptbxl_sub").title == "PTB-XL (sub)"
         with pytest.raises(UnknownNameError, match="Did you mean 'ptbxl_sub'"):
-            get_task("ptbxl-sub")
+            get_task("ptbxl-subs")
 
 
 class TestSuites:
@@ -244,7 +245,7 @@ class TestOwnTasks:
 def test_listing_imports_nothing_heavy() -> None:
     program = (
         "import sys\n"
-        "from eval_harness.tasks.registry import expand, runs, suites\n"
+        "from eval_harness.tasks.registry import TASKS_FOLDER, expand, runs, suites\n"
         "runs(expand('all')); [suite.members() for suite in suites().values()]\n"
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'scipy', 'accelerate'} & set(sys.modules)\n"
         "sys.exit(f'imports {sorted(heavy)}' if heavy else 0)\n"
@@ -257,3 +258,29 @@ def test_listing_imports_nothing_heavy() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+class TestSpellings:
+    def written(self, folder: Path, **changes: str) -> Path:
+        text = (TASKS_FOLDER / "ptbxl_super.yaml").read_text().replace("published: true\n", "")
+        for field, value in {"name": "mine", "run": "mine", **changes}.items():
+            text = re.sub(rf"(?m)^{field}: .*$", f"{field}: {value}", text)
+        path = folder / "own.yaml"
+        path.write_text(text)
+        return path
+
+    def test_what_a_task_file_names_may_be_spelled_otherwise(self, tmp_path: Path) -> None:
+        path = self.written(tmp_path, dataset="PTBXL", metric="Macro-AUROC", run="PTBXL-Super")
+        task = tasks([path])["mine"]
+        assert (task.dataset, task.metric, task.run) == ("ptb-xl", "macro_auroc", "ptbxl_super")
+        assert runs([task], [path])[0].dataset == "ptb-xl"
+
+    def test_another_spelling_of_a_built_in_name_is_no_new_name(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="task 'ptbxl_super' is built in"):
+            tasks([self.written(tmp_path, name="ptbxlsuper", run="ptbxlsuper")])
+
+    def test_two_own_tasks_are_not_spellings_of_each_other(self, tmp_path: Path) -> None:
+        (tmp_path / "second").mkdir()
+        paths = [self.written(tmp_path), self.written(tmp_path / "second", name="mi_ne", run="mi_ne")]
+        with pytest.raises(InputError, match="task 'mine' is already defined"):
+            tasks(paths)

@@ -15,8 +15,9 @@ from ecg_hub.errors import InputError, ResultError, UnknownNameError
 from ecg_hub.utils.files import write_text
 from eval_harness.analyses.cka import run as cka_run
 from eval_harness.analyses.cka.cka import linear_cka, similarity
+from eval_harness.analyses.cka.options import CkaOptions
 from eval_harness.analyses.cka.report import write_heat_maps
-from eval_harness.analyses.cka.run import FEATURES, CkaOptions, Stages, read_cka, run_cka
+from eval_harness.analyses.cka.run import FEATURES, Stages, read_cka, run_cka
 from eval_harness.analyses.cka.schema import CKA_FILE, matrix
 from eval_harness.cli.eval.main import main
 from eval_harness.models.loading import load_model

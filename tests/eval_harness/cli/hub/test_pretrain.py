@@ -11,8 +11,7 @@ import pytest
 
 from ecg_hub.errors import InputError
 from eval_harness.cli.hub.main import build_parser, main
-from eval_harness.cli.hub.pretrain import parse_settings
-from eval_harness.pretrain.config import PretrainConfig
+from eval_harness.pretrain.config import PretrainConfig, parse_settings
 from eval_harness.pretrain.log import read_log
 from eval_harness.results.schema import read_result
 

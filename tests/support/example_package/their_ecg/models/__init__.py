@@ -1,0 +1,1 @@
+"""The model: model.yaml says what listings show, the two modules are its code."""
