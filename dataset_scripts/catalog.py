@@ -17,16 +17,12 @@ from types import MappingProxyType, ModuleType
 
 from dataset_scripts import published as sets
 from dataset_scripts.core.spec import ECGDataset, PathLike
-<<<<<<< HEAD
-from ecg_hub.errors import InputError, unknown_name
-from ecg_hub.utils.rows import Rows
-
-ACCESS = ("open", "restricted", "credentialed")
-=======
 from ecg_hub.errors import InputError
 from ecg_hub.utils import packages
-from ecg_hub.utils.spelling import looked_up, spelt
->>>>>>> main
+from ecg_hub.utils.rows import Rows
+from ecg_hub.utils.spelling import looked_up, registered, spelt
+
+ACCESS = ("open", "restricted", "credentialed")
 
 
 def datasets() -> Mapping[str, ECGDataset]:
@@ -130,8 +126,7 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
 
 def list_datasets(pattern: str | None = None, *, access: str | None = None) -> Rows:
     """Return what `ecg_hub.list_datasets` lists."""
-    if access is not None and access not in ACCESS:
-        raise unknown_name("access", access, ACCESS)
+    access = None if access is None else registered("access", access, ACCESS)
     return Rows(
         {
             "dataset": dataset.name,

@@ -15,14 +15,10 @@ from typing import Any
 
 import yaml
 
-<<<<<<< HEAD
-from ecg_hub.errors import EcgHubError, unknown_name
-from ecg_hub.utils.rows import Rows
-=======
 from ecg_hub.errors import EcgHubError
 from ecg_hub.utils import packages
-from ecg_hub.utils.spelling import looked_up
->>>>>>> main
+from ecg_hub.utils.rows import Rows
+from ecg_hub.utils.spelling import looked_up, registered
 
 MODELS_FOLDER = Path(__file__).resolve().parent / "models"
 KINDS = ("foundation", "supervised")
@@ -245,7 +241,6 @@ def models() -> dict[str, ModelEntry]:
     return dict(_read_all())
 
 
-<<<<<<< HEAD
 def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
     """List the models, all or those that the filters keep. Reads data files alone; imports neither torch nor pandas.
 
@@ -267,8 +262,7 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
         >>> [row["model"] for row in list_models() if row["redistribution"] and row["weights"] == "hf"]
         ['ecg-fm', 'hubert-ecg']
     """
-    if kind is not None and kind not in KINDS:
-        raise unknown_name("kind of model", kind, KINDS)
+    kind = None if kind is None else registered("kind of model", kind, KINDS)
     return Rows(
         {
             "model": entry.alias,
@@ -288,11 +282,11 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
         for entry in models().values()
         if fnmatch.fnmatchcase(entry.alias, pattern or "*") and kind in (None, entry.kind)
     )
-=======
+
+
 def built_in() -> dict[str, ModelEntry]:
     """Return the models of this package by alias, without those of other installed packages."""
     return {alias: entry for alias, entry in _read_all() if entry.package == packages.OWN}
->>>>>>> main
 
 
 def get(alias: str) -> ModelEntry:

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """Scoring: tasks, modes, the runner, statistics and results.
 
     from eval_harness import evaluate
@@ -23,11 +22,16 @@ if _typing.TYPE_CHECKING:
     from eval_harness.api.results import Results as Results
     from eval_harness.api.results import compare_models as compare_models
     from eval_harness.api.results import read_results as read_results
+    from eval_harness.models.checks.check import ModelCheck as ModelCheck
+    from eval_harness.models.checks.check import ModelCheckError as ModelCheckError
+    from eval_harness.models.checks.contract import validate_model as validate_model
     from eval_harness.tasks.registry import get_task as get_task
     from eval_harness.tasks.task import Task as Task
 
 __all__ = [
     "Comparisons",
+    "ModelCheck",
+    "ModelCheckError",
     "Results",
     "Task",
     "__version__",
@@ -36,10 +40,13 @@ __all__ = [
     "get_task",
     "list_tasks",
     "read_results",
+    "validate_model",
 ]
 
 _HOMES = {
     "Comparisons": "eval_harness.api.comparisons",
+    "ModelCheck": "eval_harness.models.checks.check",
+    "ModelCheckError": "eval_harness.models.checks.check",
     "Results": "eval_harness.api.results",
     "Task": "eval_harness.tasks.task",
     "compare_models": "eval_harness.api.results",
@@ -47,6 +54,7 @@ _HOMES = {
     "get_task": "eval_harness.tasks.registry",
     "list_tasks": "eval_harness.api.listing",
     "read_results": "eval_harness.api.results",
+    "validate_model": "eval_harness.models.checks.contract",
 }
 
 
@@ -57,32 +65,6 @@ def __getattr__(name: str) -> _typing.Any:
     # From now on the name is found without asking here.
     globals()[name] = value
     return value
-=======
-"""Scoring: tasks, modes, the runner, statistics and results."""
-
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from eval_harness.models.checks.check import ModelCheck, ModelCheckError
-    from eval_harness.models.checks.contract import validate_model
-
-__all__ = ["ModelCheck", "ModelCheckError", "validate_model"]
-
-_HOMES = {
-    "ModelCheck": "models.checks.check",
-    "ModelCheckError": "models.checks.check",
-    "validate_model": "models.checks.contract",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
->>>>>>> main
 
 
 def __dir__() -> list[str]:

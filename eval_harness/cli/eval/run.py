@@ -6,11 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from eval_harness.cli.common import add_arguments, read_config, split_commas
-=======
-from eval_harness.cli.common import add_arguments, in_spelling_of, read_config, read_values, split_commas
->>>>>>> main
+from eval_harness.cli.common import add_arguments, in_spelling_of, read_config, split_commas
 from eval_harness.config.options import HOW, NUMBERS, WHAT, RunOptions, parse_fraction
 from eval_harness.config.protocol import PROTOCOLS, Protocol
 from eval_harness.config.reading import options_from as options_from
