@@ -259,8 +259,8 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
     Example:
         >>> list_models("ecg-f*").column("model"), list_models(kind="supervised").column("rate_hz")
         (['ecg-fm', 'ecg-founder'], [500, 100])
-        >>> [row["model"] for row in list_models() if row["redistribution"] and row["weights"] == "hf"]
-        ['ecg-fm', 'hubert-ecg']
+        >>> [row["model"] for row in list_models("ecg*") if row["redistribution"]]
+        ['ecg-cpc', 'ecg-fm']
     """
     kind = None if kind is None else registered("kind of model", kind, KINDS)
     return Rows(

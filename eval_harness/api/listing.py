@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Iterable
 from pathlib import Path
 
-from ecg_hub.errors import unknown_name
 from ecg_hub.utils.rows import Rows
+from ecg_hub.utils.spelling import registered
 from eval_harness.tasks.registry import expand, tasks
 from eval_harness.tasks.task import CATEGORIES
 
@@ -40,17 +40,14 @@ def list_tasks(
         ['ptbxl_all', 'ptbxl_form', 'ptbxl_rhythm', 'ptbxl_sub', 'ptbxl_super']
         >>> len(list_tasks()), len(list_tasks(category="acute_care")), list_tasks("chap*").column("labels")
         (28, 3, [42, 9])
-        >>> list_tasks(dataset="ptbxl")
+        >>> list_tasks(dataset="ptb-xxl")
         Traceback (most recent call last):
             ...
-        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxl'. Did you mean 'ptb-xl' or 'ptb'? ...
+        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptb-xxl'. Did you mean 'ptb-xl' or 'ptb'? ...
     """
     listed = list(tasks(include).values())
-    if category is not None and category not in CATEGORIES:
-        raise unknown_name("category", category, CATEGORIES)
-    known = {task.dataset for task in listed}
-    if dataset is not None and dataset not in known:
-        raise unknown_name("dataset", dataset, known)
+    category = None if category is None else registered("category", category, CATEGORIES)
+    dataset = None if dataset is None else registered("dataset", dataset, {task.dataset for task in listed})
     members = None if suite is None else {task.name for task in expand(suite, include)}
     return Rows(
         {

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
-from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.errors import InputError
 from ecg_hub.utils.rows import html_table
+from ecg_hub.utils.spelling import registered
 from eval_harness.api.comparisons import Comparisons, compared
 from eval_harness.metrics.registry import main_of
 from eval_harness.results.comparison import Unit
 from eval_harness.results.folders import ResultFolder, find_runs, read_found
 from eval_harness.results.predictions import Predictions
-from eval_harness.results.schema import Estimate, Result
-from eval_harness.results.summary import counts_text, deviations_text, summary_rows, summary_text
+from eval_harness.results.schema import Result
+from eval_harness.results.summary import counts_text, summary_rows, summary_text
+from eval_harness.results.table import results_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,27 +49,29 @@ class Results(Sequence[Result]):
         if len(self._results) != len(self.folders):
             raise ValueError(f"{len(self._results)} results in {len(self.folders)} folders")
 
-    def to_frame(self, metrics: Literal["main", "all"] = "main") -> pd.DataFrame:
-        """Return the results as a pandas DataFrame.
+    def to_frame(self, metrics: Literal["main", "all"] = "main", per_label: bool = False) -> pd.DataFrame:
+        """Return the results as a pandas DataFrame, one row per result.
 
         Args:
-            metrics: "main" gives one row per result with the task's own metric, "all" one row per result and metric.
+            metrics: "main" takes the task's own metric, "all" gives a row per result and metric.
+            per_label: a row per result, label and metric in place of the task's means.
 
         Returns:
-            Columns: model, mode, seed, task, status, metric, point, low, high (the interval), n (test records),
-            protocol, deviations (from the protocol, as text), contamination (of the test records) and reason (why a row
-            is not done).
+            Columns: model, mode, seed, task, metric, point, low, high (the interval), n (test records), status, reason
+            (why a row is not done), deviations (from the protocol), contamination (of the test records) and what else
+            `ecg-eval export` writes.
 
         Raises:
             UnknownNameError: another value of `metrics`.
         """
-        import pandas as pd
-
-        if metrics not in METRICS:
-            raise unknown_name("choice of metrics", metrics, METRICS)
-        frame = pd.DataFrame([row for result in self for row in _tidy(result, metrics)], columns=COLUMNS)
-        # Whole numbers also where a row that is not done has none.
-        return frame.astype({"n": "Int64"})
+        wanted = registered("choice of metrics", metrics, METRICS)
+        frame = results_frame(self, per_label)
+        if per_label or wanted == "all":
+            return frame
+        main = {result.task: main_of(result.metrics) for result in self if result.metrics}
+        # What is not done has a row without a metric.
+        own = frame["metric"].isna() | (frame["metric"] == frame["task"].map(main).astype("string"))
+        return frame[own.fillna(True)].reset_index(drop=True)
 
     def compare(
         self,
@@ -156,40 +160,6 @@ class Results(Sequence[Result]):
         if not self:
             return f"<p>{escape(repr(self))}</p>"
         return f"{html_table(summary_rows(self))}<p>{counts_text(self)}, in {escape(str(self.folder))}</p>"
-
-
-COLUMNS = (
-    "model", "mode", "seed", "task", "status", "metric", "point", "low", "high", "n", "protocol", "deviations",
-    "contamination", "reason",
-)  # fmt: skip
-
-
-def _tidy(result: Result, metrics: str) -> Iterator[dict[str, Any]]:
-    main = main_of(result.metrics)
-    names = list(result.metrics) if metrics == "all" and result.metrics else [main]
-    for name in names:
-        # A row that is not done keeps the columns of the others, undefined.
-        estimate = Estimate(point=None) if name is None else result.metrics[name]
-        yield {
-            "model": result.model.id,
-            "mode": result.mode,
-            "seed": result.seed,
-            "task": result.task,
-            "status": result.status,
-            "metric": name,
-            "point": _number(estimate.point),
-            "low": _number(estimate.low),
-            "high": _number(estimate.high),
-            "n": result.data.records.test if result.data else None,
-            "protocol": result.protocol.name,
-            "deviations": deviations_text(result),
-            "contamination": result.data.contamination if result.data else None,
-            "reason": result.reason,
-        }
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def read_results(*folders: StrPath, include: Iterable[StrPath] = ()) -> Results:

@@ -10,7 +10,7 @@ import pytest
 
 from ecg_hub.errors import InputError, UnknownNameError
 from eval_harness import Results, compare_models, read_results
-from eval_harness.api.results import COLUMNS
+from eval_harness.results.table import OF_LABELS, TYPES
 from tests.support.board import write_scored
 from tests.support.results import failed, predictions, result
 
@@ -23,13 +23,14 @@ def some() -> Results:
 
 def test_a_row_per_result_with_its_interval(some: Results) -> None:
     frame = some.to_frame()
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == [name for name in TYPES if name not in OF_LABELS]
     assert frame["status"].tolist() == ["done", "failed", "done"]
     done = frame.iloc[0]
     assert (done["metric"], done["point"], done["low"], done["high"], done["n"]) == ("macro_auroc", 0.61, 0.5, 0.71, 24)
     assert done["deviations"].startswith("epochs=3, ")
     assert frame[["point", "low", "high"]].dtypes.tolist() == [np.dtype("float64")] * 3
     assert np.isnan(frame["point"][1])
+    assert some.to_frame(per_label=True)["label"].dropna().unique().tolist() == ["NORM"]
     assert frame["reason"][1] == "no data\nsecond line"
 
 
