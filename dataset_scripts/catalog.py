@@ -109,10 +109,10 @@ def get(name: PathLike, data_dir: PathLike | None = None) -> ECGDataset:
         ('open', 'credentialed')
         >>> get("ptbxl").name, get("Code15").name  # in any spelling
         ('ptb-xl', 'code-15')
-        >>> get("ptbx")
+        >>> get("ptbxll")
         Traceback (most recent call last):
             ...
-        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbx'. Did you mean 'ptb-xl' or 'ptb'? ...
+        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxll'. Did you mean 'ptb-xl' or 'ptb'? ...
     """
     if is_path(name):
         # Imported here: describing an archive needs pydantic, listing the published datasets does not.

@@ -212,10 +212,10 @@ def load_dataset(
         >>> train.map(extractor, batched=True, batch_size=32).column_names[-2:]
         ['input_values', 'record_index']
         >>> folder.cleanup()
-        >>> load_dataset("ptbx")  # "ptbxl", "PTB-XL" and "ptb_xl" are spellings of the name
+        >>> load_dataset("ptbxll")  # "ptbxl", "PTB-XL" and "ptb_xl" are spellings of the name
         Traceback (most recent call last):
             ...
-        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbx'. Did you mean 'ptb-xl' or 'ptb'? ...
+        ecg_hub.errors.UnknownNameError: Unknown dataset 'ptbxll'. Did you mean 'ptb-xl' or 'ptb'? ...
     """
     # By name: data stand on models, so no import statement may point the other way.
     load = _import_module("dataset_scripts.load").load_dataset

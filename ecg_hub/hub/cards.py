@@ -213,11 +213,21 @@ def _front(entry: ModelEntry, config: Mapping[str, Any], title: str, random: str
 
 
 def _own_datasets(config: Mapping[str, Any]) -> list[str]:
-    """What config.json says that the weights were trained on by this package."""
+    """The real data that config.json says the weights were trained on by this package."""
+    pretraining, steps = config.get("pretraining") or {}, config.get("training") or []
+    simulated = pretraining.get("simulated") or ()
+    return [
+        *(name for name in pretraining.get("corpora") or [] if name not in simulated),
+        *(str(step["dataset"]) for step in steps if "dataset" in step and not step.get("simulated")),
+    ]
+
+
+def _simulated_datasets(config: Mapping[str, Any]) -> list[str]:
+    """The datasets in whose form config.json says that simulated records were trained on."""
     steps = config.get("training") or []
     return [
-        *((config.get("pretraining") or {}).get("corpora") or []),
-        *(str(step["dataset"]) for step in steps if "dataset" in step),
+        *((config.get("pretraining") or {}).get("simulated") or ()),
+        *(str(step["dataset"]) for step in steps if "dataset" in step and step.get("simulated")),
     ]
 
 
@@ -229,7 +239,8 @@ def _origin(config: Mapping[str, Any], random: str | None) -> str:
         return (
             f"{_RANDOM} drawn with seed {seed} as `{random}`. {never} They are a baseline and serve to try things out."
         )
-    source, trained_on = source_of(config), ", ".join(dict.fromkeys(_own_datasets(config)))
+    simulated = [f"simulated records in the form of {name}" for name in _simulated_datasets(config)]
+    source, trained_on = source_of(config), ", ".join(dict.fromkeys([*_own_datasets(config), *simulated]))
     if source is None:
         on = f", by ecg-hub on {trained_on}" if trained_on else ""
         return f"Trained from random weights{on}: `config.json` names no file of the authors that they descend from."

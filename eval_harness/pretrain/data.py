@@ -166,11 +166,18 @@ def _listed(manifest: Manifest, root: str, all_records: bool, filesystem: Any = 
     files = [ShardFile(f"{root}/{entry.file}", entry.groups) for entry in entries]
     if not files:
         raise DataError(f"The shards in {root!r} hold no training record; pass --all-records to use the others.")
-    return _source(manifest.dataset, manifest.fingerprint, files, all_records, filesystem)
+    return _source(manifest.dataset, manifest.fingerprint, files, all_records, filesystem, manifest.synthetic)
 
 
-def _source(corpus: str, fingerprint: str, files: list[ShardFile], all_records: bool, filesystem: Any) -> FileSource:
-    source = FileSource(corpus, fingerprint, files, None if all_records else TRAIN, filesystem)
+def _source(
+    corpus: str,
+    fingerprint: str,
+    files: list[ShardFile],
+    all_records: bool,
+    filesystem: Any,
+    simulated: bool = False,
+) -> FileSource:
+    source = FileSource(corpus, fingerprint, files, None if all_records else TRAIN, filesystem, simulated)
     if not np.sum(source.counts):
         raise DataError(f"The shards of {corpus!r} hold no record.")
     return source

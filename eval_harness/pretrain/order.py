@@ -162,6 +162,7 @@ class BatchSource(Protocol):
         fingerprint: identity of their content; another one is another run.
         corpora: names of the datasets, as contamination.yaml knows them, or of a user's own archives.
         train_only: those of which only training records are read -> fingerprint of their records and splits.
+        simulated: those whose records come from the simulator.
     """
 
     @property
@@ -179,6 +180,10 @@ class BatchSource(Protocol):
     @property
     def train_only(self) -> dict[str, str]:
         """Datasets of which only training records are read."""
+
+    @property
+    def simulated(self) -> tuple[str, ...]:
+        """Datasets whose records come from the simulator."""
 
     def batches(self, start_step: int) -> Iterator[Batch]:
         """Yield the batches from a step on, without end."""

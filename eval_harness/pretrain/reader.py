@@ -213,6 +213,12 @@ class StreamingReader:
         return tuple(dict.fromkeys(source.corpus for source in self.sources))
 
     @property
+    def simulated(self) -> tuple[str, ...]:
+        """Datasets that the simulator wrote, of which no real record is read."""
+        real = {source.corpus for source in self.sources if not source.simulated}
+        return tuple(corpus for corpus in self.corpora if corpus not in real)
+
+    @property
     def train_only(self) -> dict[str, str]:
         """Datasets of which only training records are read -> fingerprint of their records and splits."""
         return train_only(

@@ -73,6 +73,7 @@ class PretrainFile(Strict):
     fingerprint: str
     corpora: list[str]
     train_only: dict[str, str] = Field(default_factory=dict)
+    simulated: list[str] = Field(default_factory=list)
     records: int
     command: list[str]
     environment: dict[str, str]
@@ -142,11 +143,19 @@ def _run_file(
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         corpora=sorted({*start.corpora, *source.corpora}),
         train_only=_train_only(start, source),
+        simulated=_simulated(start, source),
         records=source.records,
         command=["ecg-hub", *sys.argv[1:]],
         environment=environment(str(accelerator.device), accelerator.num_processes),
         created=utc_now(),
     )
+
+
+def _simulated(start: InitialWeights, source: BatchSource) -> list[str]:
+    """Datasets of which neither these weights nor this run saw a real record."""
+    simulated = {*start.simulated, *source.simulated}
+    real = {*start.corpora} - {*start.simulated} | {*source.corpora} - {*source.simulated}
+    return sorted(simulated - real)
 
 
 def _train_only(start: InitialWeights, source: BatchSource) -> dict[str, str]:
@@ -276,6 +285,7 @@ class _Run:
         return {
             "corpora": self.file.corpora,
             "train_only": self.file.train_only,
+            "simulated": self.file.simulated,
             "records": self.source.records,
             "data_fingerprint": self.source.fingerprint,
             "run_fingerprint": self.file.fingerprint,

@@ -50,6 +50,7 @@ class RecordSource(Protocol):
         fingerprint: identity of the content.
         counts: (units,) int64, records of each unit.
         split: the split that is used; None for every record.
+        simulated: whether the records come from the simulator.
         mapped: whether signals lie in a mapped file, so that keeping a view of them costs no memory.
         remote: whether units come over the network, so that several are worth reading at once.
     """
@@ -58,6 +59,7 @@ class RecordSource(Protocol):
     fingerprint: str
     counts: NDArray[np.int64]
     split: str | None
+    simulated: bool
 
     @property
     def mapped(self) -> bool:
@@ -85,6 +87,7 @@ class StoreSource:
         self.corpus = prepared.dataset.name
         self.fingerprint = prepared.fingerprint
         self.split = None if all_records else TRAIN
+        self.simulated = bool(prepared.deviations.get("synthetic"))
         self._rate = prepared.sampling_rate
         self._ids = [part.select_columns("record_id") for part in parts]
         self._readers = [SignalReader(part) for part in parts]
@@ -161,7 +164,7 @@ class FileSource:
     """Shards in files.
 
     Attributes:
-        corpus, fingerprint, split: as in `RecordSource`.
+        corpus, fingerprint, split, simulated: as in `RecordSource`.
         files: with the records of their row groups.
         filesystem: an fsspec file system, or None for the local one.
     """
@@ -171,6 +174,7 @@ class FileSource:
     files: Sequence[ShardFile]
     split: str | None = "train"
     filesystem: Any = None
+    simulated: bool = False
     counts: NDArray[np.int64] = field(init=False)
     _locations: NDArray[np.int64] = field(init=False, repr=False)
     _opened: OrderedDict[str, Any] = field(init=False, repr=False, default_factory=OrderedDict)

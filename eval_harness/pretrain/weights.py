@@ -50,6 +50,7 @@ class InitialWeights:
         decisive: what decides the weights at step 0, for the fingerprint.
         corpora: that these weights have seen already.
         train_only: those of them of which they have seen only training records -> fingerprint of records and splits.
+        simulated: those of them of which they have seen simulated records alone.
     """
 
     model: Any
@@ -58,6 +59,7 @@ class InitialWeights:
     decisive: dict[str, Any]
     corpora: tuple[str, ...]
     train_only: Mapping[str, str] = field(default_factory=dict)
+    simulated: tuple[str, ...] = ()
 
 
 def from_scratch(name: str, settings: Mapping[str, Any], seed: int) -> InitialWeights:
@@ -108,7 +110,8 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
     # A chain of trainings keeps what every link has seen, or a test set could be washed clean by one more step.
     seen = corpora_of(model.config, entry, origin_of(model))
     corpora, alone = (UNDECLARED,) if seen is None else tuple(seen), config_train_only(model.config) or {}
-    return InitialWeights(model, entry, description, {"weights_sha256": digest}, corpora, alone)
+    simulated = tuple((model.config.pretraining or {}).get("simulated") or ())
+    return InitialWeights(model, entry, description, {"weights_sha256": digest}, corpora, alone, simulated)
 
 
 def from_published(path: Path) -> InitialWeights:
@@ -341,6 +344,8 @@ Research software, not a medical device.
 
 
 def _corpus(name: str, facts: Mapping[str, Any]) -> str:
+    if name in facts.get("simulated", ()):
+        return f"simulated records in the form of {name}"
     return f"{name} (training folds only)" if name in facts.get("train_only", {}) else name
 
 

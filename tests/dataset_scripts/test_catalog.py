@@ -21,8 +21,8 @@ def test_names_and_objects_agree() -> None:
 
 
 def test_an_unknown_name_suggests_the_closest() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown dataset 'ptbx'\. Did you mean 'ptb-xl'"):
-        catalog.get("ptbx")
+    with pytest.raises(UnknownNameError, match=r"Unknown dataset 'ptbxll'\. Did you mean 'ptb-xl'"):
+        catalog.get("ptbxll")
 
 
 def test_listing_imports_nothing_heavy() -> None:

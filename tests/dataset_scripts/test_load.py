@@ -124,8 +124,8 @@ def test_simulated_records_need_no_folder(tmp_path: Path, monkeypatch: pytest.Mo
         load("ptb-xl", "x", mock=20)
     with pytest.raises(InputError, match=r"no simulated records of 'own\.yaml'"):
         load("own.yaml", mock=True)
-    with pytest.raises(UnknownNameError, match="Unknown dataset 'ptbx'"):
-        load("mock/ptbx")
+    with pytest.raises(UnknownNameError, match="Unknown dataset 'ptbxll'"):
+        load("mock/ptbxll")
     monkeypatch.setattr("dataset_scripts.load.MOCK_RECORDS", 20)
     monkeypatch.setenv("ECG_DATA_ROOT", "mock")
     assert len(load("ptb-xl", cache_dir=tmp_path, split="train")) == len(again)
@@ -169,7 +169,7 @@ def test_the_old_name_of_an_argument_finds_the_same_store(
 
 def test_unknown_names_and_options_are_refused(mock_ptb_xl: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'ptb-xl'"):
-        prepare("ptbx", mock_ptb_xl)
+        prepare("ptbxll", mock_ptb_xl)
     with pytest.raises(
         InputError, match=r"no threshold 'min_cnt'\. Did you mean 'min_count'\? It has: exclude_removed"
     ):

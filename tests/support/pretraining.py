@@ -50,6 +50,7 @@ class MemorySource:
     count: int = 24
     corpora: tuple[str, ...] = ("ptb-xl",)
     train_only: dict[str, str] = field(default_factory=dict)
+    simulated: tuple[str, ...] = ()
     fingerprint: str = "of the waves"
     spoiled: tuple[int, ...] = ()
     values: NDArray[np.float32] = field(init=False)

@@ -135,14 +135,15 @@ def test_training_the_encoder_ends_the_mark_of_random_weights() -> None:
     loaded = load_model("random:ecg-cpc-tiny", "finetune", "benchmark", 3)
     run = SimpleNamespace(name="ptbxl_super")
     job: Any = SimpleNamespace(run=run, mode="finetune", seed=3)
-    data: Any = SimpleNamespace(dataset="ptb-xl")
+    data: Any = SimpleNamespace(dataset="ptb-xl", deviations={})
     config = loaded.encoder.config
     assert config.random_weights == {"name": "random:ecg-cpc-tiny", "seed": 3}
     note_training(config, job, loaded, data)
     step = {"dataset": "ptb-xl", "run": "ptbxl_super", "mode": "finetune", "seed": 3, "began": "random"}
     assert (config.random_weights, config.training) == (None, [step])
+    data.deviations["synthetic"] = True
     note_training(config, job, loaded, data)
-    assert len(config.training) == 2
+    assert config.training == [step, step | {"simulated": True}], "a card must not claim real records"
 
 
 def change_config(folder: Path, **values: Any) -> None:

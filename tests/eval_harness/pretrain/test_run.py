@@ -185,6 +185,16 @@ def test_training_folds_alone_are_said_of_all_that_the_weights_have_read(tmp_pat
     assert ecg_hub.AutoConfig.from_pretrained(third / "model").pretraining["train_only"] == {"sph": "g"}
 
 
+def test_records_of_the_simulator_stay_what_they_are_until_real_ones_come(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    run(first, steps=1, source={"corpora": ("ptb-xl", "sph"), "simulated": ("ptb-xl", "sph")})
+    facts = ecg_hub.AutoConfig.from_pretrained(first / "model").pretraining
+    assert facts["simulated"] == ["ptb-xl", "sph"]
+    assert "datasets:" not in (first / "model" / "README.md").read_text(), "a card would claim real records"
+    run(second, init=str(first / "model"), steps=1, source={"corpora": ("sph",)})
+    assert ecg_hub.AutoConfig.from_pretrained(second / "model").pretraining["simulated"] == ["ptb-xl"]
+
+
 def test_an_encoder_alone_gets_new_projections(tmp_path: Path) -> None:
     tiny("ecg-cpc", num_negatives=20).save_pretrained(tmp_path / "encoder")
     run(tmp_path / "run", init=str(tmp_path / "encoder"), steps=1)

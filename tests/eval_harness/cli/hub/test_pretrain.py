@@ -61,6 +61,8 @@ def test_all_but_training_records_are_left_out(data_root: Path, data_cache: Path
         counts.append(written["records"])
         assert written["corpora"] == ["ptb-xl"]
         assert list(written["train_only"]) == ([] if more else ["ptb-xl"])
+        assert written["simulated"] == ["ptb-xl"]
+        assert "simulated records in the form of ptb-xl" in (folder / "model" / "README.md").read_text()
     assert 0 < counts[0] < counts[1] <= 120
 
 
