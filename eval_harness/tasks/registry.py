@@ -161,10 +161,10 @@ def expand(names: str | Iterable[str], include: Iterable[Path | str] = ()) -> li
     Example:
         >>> [task.name for task in expand("ptbxl_s*,ptbxl_super")]  # each once, in the order asked for
         ['ptbxl_sub', 'ptbxl_super']
-        >>> expand("ptbxl_sup*r,ptb_")
+        >>> expand("ptbxl_sup*r,ptbx")
         Traceback (most recent call last):
             ...
-        ecg_hub.errors.UnknownNameError: Unknown task or suite 'ptb_'. ...
+        ecg_hub.errors.UnknownNameError: Unknown task or suite 'ptbx'. ...
     """
     parts = [names] if isinstance(names, str) else names
     wanted = [name.strip() for part in parts for name in part.split(",") if name.strip()]

@@ -26,7 +26,10 @@ def flagged(name: str) -> list[Score]:
 def test_every_model_has_every_task_in_its_modes() -> None:
     assert len(study().tasks) == 28
     cells = Counter((score.model, score.mode) for score in scores())
-    for entry in catalog.models().values():
+    # The eight of the paper and its two baselines; what came later has no published rows.
+    compared = [entry for entry in catalog.models().values() if entry.alias in {model for model, _ in cells}]
+    assert len(compared) == 10
+    for entry in compared:
         modes = ("scratch",) if entry.kind == "supervised" else ("linear", "frozen", "finetune")
         assert {mode for model, mode in cells if model == entry.alias} == set(modes)
     assert set(cells.values()) == {28}
