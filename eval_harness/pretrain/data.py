@@ -21,6 +21,7 @@ from dataset_scripts.core.fingerprint import content_fingerprint
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError, unknown_name
 from ecg_hub.renamed import renamed_argument
+from eval_harness.config.options import default_data_root
 from eval_harness.pretrain.config import PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import (
@@ -82,12 +83,10 @@ def _prepared(
 
         root = Path(data_root).expanduser() if str(data_root) not in ("", "mock") else None
         folder = open_custom(name).find_folder(root)
-    elif not str(data_root):
-        raise InputError(f"{name!r} needs --data-root DIR, a folder with one folder per dataset, or --data-root mock.")
     elif str(data_root) == "mock":
         folder = mock_root(home() if cache_dir is None else cache_dir, name) / name
     else:
-        folder = Path(data_root).expanduser() / name
+        folder = Path(data_root or default_data_root()).expanduser() / name
     stores = None if cache_dir is None else cache_dir / "datasets"
     prepared = prepare(name, folder, cache_dir=stores, max_unreadable=max_unreadable, num_proc=num_proc)
     source = StoreSource(prepared, all_records)

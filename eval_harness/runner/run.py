@@ -27,15 +27,29 @@ from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now
 from eval_harness.results.summary import write_spread
 from eval_harness.runner.job import RunContext, finished, run_job, say
 from eval_harness.runner.plan import Job, plan
+from eval_harness.runner.preflight import Preflight, preflight
+from eval_harness.runner.provide import ready
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
-def evaluate(options: RunOptions, quiet: bool = False) -> list[Result]:
-    """Score models on tasks; continues what an earlier call with the same settings left."""
-    jobs = plan(options)
-    # Planning comes first: a name that does not exist is told before anything heavy is loaded.
+def evaluate(options: RunOptions, quiet: bool = False, checked: Preflight | None = None) -> list[Result]:
+    """Score models on tasks; continues what an earlier call with the same settings left.
+
+    Args:
+        options: what is asked for.
+        quiet: show no progress.
+        checked: what `ready` found and told for an analysis that this call is one of many of; None looks it up.
+
+    Raises:
+        UnknownNameError, CheckpointError, DataError: nothing can run; says in one block what is missing.
+    """
+    # First of all: what is missing is told before anything heavy is loaded.
+    found = ready(options) if checked is None else checked
+    jobs = found.mark(plan(options))
     context = RunContext(options, make_accelerator(options), Datasets(options), quiet)
+    if checked is None and context.is_main and not found.is_complete:
+        say(found.describe())
     results: list[Result] = []
     for job in jobs:
         results += attempt(job, context)
@@ -74,6 +88,8 @@ def attempt(job: Job, context: RunContext) -> list[Result]:
     """Do a job; what goes wrong becomes rows with a reason, and the next job is done."""
     if job.skip:
         return [row(task, job, context, "skipped", job.skip) for task in job.tasks]
+    if job.missing:
+        return [kept(task, job) or row(task, job, context, "skipped", job.missing) for task in job.tasks]
     try:
         return run_job(job, context)
     # The folder belongs to other settings: nothing may be written into it, not even that it failed.
@@ -135,8 +151,8 @@ def keep_traceback(job: Job) -> None:
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """0 when every row is done or skipped because the mode does not apply, else 1."""
-    return int(any(result.status == "failed" for result in results))
+    """0 when every row is done or its mode does not apply, 1 when one failed or lacked its data or weights."""
+    return int(any(result.status == "failed" or result.lacks for result in results))
 
 
 # Forward plus backward costs about three forwards; a frozen encoder needs the forward alone.
@@ -145,21 +161,31 @@ PROBE_WINDOWS = 16
 PROBE_REPEATS = 2
 
 
-def describe_run(options: RunOptions) -> str:
-    """The planned runs, one line each, with records, steps, estimated time and disk."""
-    jobs = plan(options)
+def describe_run(options: RunOptions, checked: Preflight | None = None) -> str:
+    """What is missing, what would be fetched, and the planned runs with records, estimated time and disk.
+
+    Nothing is fetched.
+    """
+    checked = preflight(options) if checked is None else checked
+    checked.require()
+    jobs = checked.jobs
     speeds: dict[str, tuple[float, int, int]] = {}
     counts: dict[str, dict[str, int] | str] = {}
-    lines = [f"{len(jobs)} runs, protocol {options.protocol.name} {options.protocol.deviations() or ''}".rstrip()]
+    lines = [*checked.describe().splitlines(), *(f"first fetched: {model.to_fetch}" for model in checked.fetches)]
+    lines.append(f"{len(jobs)} runs, protocol {options.protocol.name} {options.protocol.deviations() or ''}".rstrip())
     total_s = total_bytes = 0.0
     for job in jobs:
         if job.skip:
             lines.append(f"  {job.title}: skipped, {job.skip}")
             continue
+        if job.missing:  # said above, with what gets it
+            lines.append(f"  {job.title}: {job.missing.partition(': ')[0]}")
+            continue
         if job.run.dataset not in counts:
             counts[job.run.dataset] = count_records(options, job.run.dataset)
         if job.model not in speeds:
-            speeds[job.model] = probe(job, options)
+            absent = any(model.name == job.model for model in checked.fetches)
+            speeds[job.model] = probe(job, options, absent)
         records = counts[job.run.dataset]
         if isinstance(records, str):
             lines.append(f"  {job.title}: {records}")
@@ -189,10 +215,13 @@ def count_records(options: RunOptions, name: str) -> dict[str, int] | str:
     return {part: min(n, options.limit or n) for part, n in counts.items()}
 
 
-def probe(job: Job, options: RunOptions) -> tuple[float, int, int]:
-    """Seconds per window forward, parameters, and windows per ten-second record, measured on a few windows."""
-    loaded = load_model(job.model, job.mode, options.preset, job.seed)
-    if (notice := origin_notice(loaded, job.model, job.mode, job.seed)) is not None:
+def probe(job: Job, options: RunOptions, absent: bool = False) -> tuple[float, int, int]:
+    """Seconds per window forward, parameters, and windows per ten-second record, measured on a few windows.
+
+    Weights that are `absent` are stood in for by random ones of the same architecture, as mode `scratch` draws them.
+    """
+    loaded = load_model(job.model, "scratch" if absent else job.mode, options.preset, job.seed)
+    if not absent and (notice := origin_notice(loaded, job.model, job.mode, job.seed)) is not None:
         say(notice)
     spec = loaded.extractor.spec()
     values = torch.from_numpy(

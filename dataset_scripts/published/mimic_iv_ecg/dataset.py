@@ -58,10 +58,10 @@ class MIMICIVECG(ECGDataset):
 
         del sampling_rate
         if data_dir is None:
-            raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.remedy}")
+            raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.how_to_get()}")
         folder = Path(data_dir).expanduser()
         if not folder.is_dir():
-            raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.remedy}")
+            raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.how_to_get(folder)}")
         find_tables(folder)
         find_waveforms(folder, self.page)
         return folder

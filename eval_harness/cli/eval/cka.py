@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.config.options import DATA_ROOT_HELP
 
 
 def register(verbs: Any) -> None:
@@ -22,9 +22,7 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("--model", action="append", metavar="M", help="short name, folder, hub id or random:NAME")
     parser.add_argument("--dataset", required=True, metavar="D", help="name of a dataset; see `ecg-hub data ls`")
-    parser.add_argument(
-        "--data-root", metavar="DIR", help="one folder per dataset, or `mock` (default: $ECG_DATA_ROOT)"
-    )
+    parser.add_argument("--data-root", metavar="DIR", help=DATA_ROOT_HELP)
     parser.add_argument("--output", type=Path, default=Path("cka"), metavar="DIR", help="default: cka")
     parser.add_argument("--split", default="test", metavar="S", help="train, validation or test (default: test)")
     parser.add_argument(
@@ -59,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     options = CkaOptions(
         models=models,
         dataset=args.dataset,
-        data_root=args.data_root or os.environ.get("ECG_DATA_ROOT", ""),
+        data_root=args.data_root or "",
         output=args.output.expanduser(),
         split=args.split,
         records=args.records or None,

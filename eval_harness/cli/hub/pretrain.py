@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from eval_harness.cli.common import add_arguments, add_old_name, read_values, split_commas
+from eval_harness.config.options import DATA_ROOT_HELP, default_data_root
 from eval_harness.pretrain.config import PretrainConfig
 
 DESCRIPTION = """\
@@ -63,9 +63,7 @@ def _data(group: Any) -> None:
         metavar="NAME",
         help="a dataset, the YAML file of an archive of your own, a folder of shards, or ORG/NAME on a hub; repeatable",
     )
-    group.add_argument(
-        "--data-root", default="", metavar="DIR", help="one folder per dataset, or mock ($ECG_DATA_ROOT)"
-    )
+    group.add_argument("--data-root", default="", metavar="DIR", help=DATA_ROOT_HELP)
     group.add_argument("--all-records", action="store_true", help="use validation and test records too")
     group.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
     share = group.add_argument(
@@ -104,7 +102,7 @@ def run_pretrain(args: argparse.Namespace) -> int:
     from eval_harness.pretrain.data import DataOptions
     from eval_harness.pretrain.run import PretrainOptions, pretrain
 
-    data_root = args.data_root or os.environ.get("ECG_DATA_ROOT", "")
+    data_root = args.data_root or default_data_root()
     data = DataOptions(
         names=split_commas(args.data),
         data_root=data_root,

@@ -1,0 +1,128 @@
+"""Gets what a call lacks before it runs: the weights of its models and, with `--download`, open datasets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dataset_scripts.tools.download import Remaining, download, remaining
+from dataset_scripts.tools.hosts import Hosts, Transport
+from ecg_hub.errors import DataError, EcgHubError, InputError
+from ecg_hub.utils.http import RetryPolicy
+from ecg_hub.weights.fetch import find_weights
+from eval_harness.config.options import RunOptions
+from eval_harness.runner.preflight import NeededDataset, Preflight, preflight
+
+PATIENCE = RetryPolicy(retries=1)
+"""With hosts that are only asked for sizes: without a network ten datasets must not take minutes to say so."""
+
+
+def ready(options: RunOptions, *more: RunOptions, hosts: Hosts | None = None) -> Preflight:
+    """Look up what a call needs and fetch what may be fetched; what is then still missing stays marked.
+
+    Args:
+        options: of the call; its `download` also fetches open datasets.
+        more: of further calls that belong to it.
+        hosts: where datasets are fetched from.
+
+    Raises:
+        UnknownNameError, CheckpointError, DataError: nothing can run (`Preflight.require`).
+    """
+    checked = preflight(options, *more)
+    if checked.unknown:
+        checked.require()
+    failures = fetch_datasets(checked, hosts) if options.download else {}
+    if options.download:
+        checked = preflight(options, *more).with_problems(datasets=failures)
+    checked.require()
+    checked = fetch_weights(checked)
+    checked.require()
+    return checked
+
+
+def fetch_weights(checked: Preflight) -> Preflight:
+    """Fetch the weights of the models that can run; one that cannot be had is then missing, told once for all runs."""
+    problems = {}
+    for model in checked.fetches:
+        try:
+            find_weights(model.name)
+        except (EcgHubError, OSError) as error:
+            problems[model.name] = str(error)
+    return checked.with_problems(models=problems) if problems else checked
+
+
+def fetch_datasets(checked: Preflight, hosts: Hosts | None = None) -> dict[str, str]:
+    """Fetch the open datasets that are missing, sizes first; returns why of those that could not be had, by name."""
+    wanted = [needed for needed in checked.datasets if needed.problem and needed.can_be_fetched]
+    if not wanted:
+        return {}
+    _refuse_processes()
+    sizes, failures = look_at_hosts(wanted, hosts)
+    tell_sizes(sizes, checked.options.data_root)
+    for needed in wanted:
+        if needed.name in sizes:
+            print(f"{needed.name}: licence {needed.dataset.licence}", file=sys.stderr)
+            try:
+                with Transport(_remedy(needed)) as transport:
+                    download(needed.dataset, needed.place, transport, hosts=hosts)
+            except DataError as error:
+                failures[needed.name] = str(error)
+    return failures
+
+
+def look_at_hosts(
+    wanted: Sequence[NeededDataset], hosts: Hosts | None = None
+) -> tuple[dict[str, Remaining], dict[str, str]]:
+    """What there is to fetch of each dataset, and why of those whose host does not tell; both by name."""
+    sizes: dict[str, Remaining] = {}
+    failures: dict[str, str] = {}
+    for needed in wanted:
+        try:
+            with Transport(_remedy(needed), PATIENCE) as transport:
+                sizes[needed.name] = remaining(needed.dataset, needed.place, transport, hosts=hosts)
+        except (DataError, InputError) as error:
+            failures[needed.name] = str(error)
+    return sizes, failures
+
+
+def tell_sizes(sizes: Mapping[str, Remaining], data_root: str) -> None:
+    """Say what is fetched, and refuse what does not fit on the disk.
+
+    Raises:
+        DataError: the disk of the data root has less room.
+    """
+    for name, size in sizes.items():
+        print(f"{name}: {size}", file=sys.stderr)
+    if not sizes:
+        return
+    total = sum(size.size or 0 for size in sizes.values())
+    free = free_bytes(Path(data_root).expanduser())
+    about = "about " * any(size.estimated for size in sizes.values())
+    print(f"{about}{total / 1e9:,.2f} GB in all for {data_root}; {free / 1e9:,.0f} GB are free there", file=sys.stderr)
+    if total > free:
+        raise DataError(
+            f"The disk of {data_root!r} has room for {free / 1e9:,.2f} GB, and {about}{total / 1e9:,.2f} GB are to be "
+            "fetched. Give another --data-root, or fewer --tasks."
+        )
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the disk that a folder is on, or will be on."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def _remedy(needed: NeededDataset) -> str:
+    return f"The data are at {needed.dataset.page}"
+
+
+def _refuse_processes() -> None:
+    """Several processes of one run would wait for a download longer than they wait for each other."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "--download is for one process: fetch first, with `ecg-hub data prepare NAME --download` or this command "
+            "without a launcher."
+        )
