@@ -13,7 +13,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 MOST_LISTED, MOST_SHOWN = 12, 10
 """A list of allowed names is shown whole up to the first number; of a longer one as many as the second."""
 

@@ -61,7 +61,9 @@ def fetch_datasets(checked: Preflight, hosts: Hosts | None = None) -> dict[str, 
         return {}
     _refuse_processes()
     sizes, failures = look_at_hosts(wanted, hosts)
-    tell_sizes(sizes, checked.options.data_root)
+    for line in size_lines(sizes, checked.options.data_root):
+        print(line, file=sys.stderr)
+    check_room(sizes, checked.options.data_root)
     for needed in wanted:
         if needed.name in sizes:
             print(f"{needed.name}: licence {needed.dataset.licence}", file=sys.stderr)
@@ -88,25 +90,41 @@ def look_at_hosts(
     return sizes, failures
 
 
-def tell_sizes(sizes: Mapping[str, Remaining], data_root: str) -> None:
-    """Say what is fetched, and refuse what does not fit on the disk.
+def preview(checked: Preflight, hosts: Hosts | None = None) -> list[str]:
+    """What `--download` would fetch, and which hosts do not say; fetches nothing."""
+    wanted = [needed for needed in checked.datasets if needed.problem and needed.can_be_fetched]
+    sizes, failures = look_at_hosts(wanted, hosts)
+    lines = [f"would be fetched: {line}" for line in size_lines(sizes, checked.options.data_root)]
+    return lines + [f"{name}: {reason}" for name, reason in failures.items()]
+
+
+def size_lines(sizes: Mapping[str, Remaining], data_root: str) -> list[str]:
+    """One line for each dataset, and one for all beside the room on the disk."""
+    if not sizes:
+        return []
+    total, about, free = _total(sizes, data_root)
+    last = f"in all {about}{total / 1e9:,.2f} GB for {data_root}, where {free / 1e9:,.0f} GB are free"
+    return [*(f"{name}: {size}" for name, size in sizes.items()), last]
+
+
+def check_room(sizes: Mapping[str, Remaining], data_root: str) -> None:
+    """Refuse what does not fit on the disk, before the first byte.
 
     Raises:
         DataError: the disk of the data root has less room.
     """
-    for name, size in sizes.items():
-        print(f"{name}: {size}", file=sys.stderr)
-    if not sizes:
-        return
-    total = sum(size.size or 0 for size in sizes.values())
-    free = free_bytes(Path(data_root).expanduser())
-    about = "about " * any(size.estimated for size in sizes.values())
-    print(f"{about}{total / 1e9:,.2f} GB in all for {data_root}; {free / 1e9:,.0f} GB are free there", file=sys.stderr)
+    total, about, free = _total(sizes, data_root)
     if total > free:
         raise DataError(
             f"The disk of {data_root!r} has room for {free / 1e9:,.2f} GB, and {about}{total / 1e9:,.2f} GB are to be "
             "fetched. Give another --data-root, or fewer --tasks."
         )
+
+
+def _total(sizes: Mapping[str, Remaining], data_root: str) -> tuple[int, str, int]:
+    """Bytes to fetch, "about " where they are estimated, and bytes that are free."""
+    about = "about " * any(size.estimated for size in sizes.values())
+    return sum(size.size or 0 for size in sizes.values()), about, free_bytes(Path(data_root).expanduser())
 
 
 def free_bytes(folder: Path) -> int:

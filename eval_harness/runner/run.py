@@ -28,7 +28,7 @@ from eval_harness.results.summary import write_spread
 from eval_harness.runner.job import RunContext, finished, run_job, say
 from eval_harness.runner.plan import Job, plan
 from eval_harness.runner.preflight import Preflight, preflight
-from eval_harness.runner.provide import ready
+from eval_harness.runner.provide import preview, ready
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -167,11 +167,14 @@ def describe_run(options: RunOptions, checked: Preflight | None = None) -> str:
     Nothing is fetched.
     """
     checked = preflight(options) if checked is None else checked
-    checked.require()
+    if checked.unknown:
+        checked.require()
     jobs = checked.jobs
     speeds: dict[str, tuple[float, int, int]] = {}
     counts: dict[str, dict[str, int] | str] = {}
     lines = [*checked.describe().splitlines(), *(f"first fetched: {model.to_fetch}" for model in checked.fetches)]
+    if options.download:
+        lines += preview(checked)
     lines.append(f"{len(jobs)} runs, protocol {options.protocol.name} {options.protocol.deviations() or ''}".rstrip())
     total_s = total_bytes = 0.0
     for job in jobs:
@@ -200,15 +203,24 @@ def describe_run(options: RunOptions, checked: Preflight | None = None) -> str:
 
 
 def count_records(options: RunOptions, name: str) -> dict[str, int] | str:
-    """Records per split from the dataset's tables, without reading signals; or what is missing, in words."""
+    """Records per split from the dataset's tables, without reading signals; or what is missing, in words.
+
+    Where labels stand in the records themselves, folds are not known before these are read: of ten folds the last two
+    are validation and test.
+    """
     from dataset_scripts import catalog
 
     source, data_dir = locate(options, name)
     try:
         dataset = catalog.get(source, data_dir)
         folder = dataset.check_folder(data_dir, dataset.sampling_rate)
-        metadata = dataset.scan(folder, dataset.sampling_rate).table
-        split = dataset.label_table(metadata, folder, dataset.thresholds).split
+        table = dataset.scan(folder, dataset.sampling_rate).table
+        if set(dataset.metadata_columns) <= set(table.columns):
+            # A record's length stands in its signal: until that is read, none is too short.
+            metadata = table.assign(samples=np.iinfo(np.int32).max)
+            split = dataset.label_table(metadata, folder, dataset.thresholds).split
+        else:
+            split = np.array([SPLITS[max(fold - 7, 0)] for fold in range(10)])[np.arange(len(table)) % 10]
     except EcgHubError as error:
         return f"no data: {error}"
     counts = {part: int((split == part).sum()) for part in SPLITS}

@@ -62,8 +62,8 @@ class MIMICIVECG(ECGDataset):
         folder = Path(data_dir).expanduser()
         if not folder.is_dir():
             raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.how_to_get(folder)}")
-        find_tables(folder)
-        find_waveforms(folder, self.page)
+        find_tables(folder, self.how_to_get(folder))
+        find_waveforms(folder, self.how_to_get(folder))
         return folder
 
     def scan(self, data_dir: Path, sampling_rate: int) -> Scan:
@@ -79,7 +79,7 @@ class MIMICIVECG(ECGDataset):
         # In a folder that goes again: what was selected is kept by the record store.
         with TemporaryDirectory() as work:
             records = pd.read_parquet(read_records(Engine(Path(work), Settings.from_environment()), table).path)
-        where = find_waveforms(data_dir, self.page)
+        where = find_waveforms(data_dir, self.how_to_get(data_dir))
         records["file"] = [
             where.name if where.suffix == ".zip" else f"{where.relative_to(data_dir).as_posix()}/{stem}"
             for stem in map(stem_of, records["subject_id"], records["study_id"])
@@ -147,7 +147,7 @@ def stem_of(subject: int, study: int) -> str:
     return f"p{str(subject)[:4]}/p{subject}/s{study}/{study}"
 
 
-def find_waveforms(folder: Path, page: str) -> Path:
+def find_waveforms(folder: Path, how_to_get: str) -> Path:
     """Return the folder `files`, or the zip file of the waveforms."""
     places = (folder / "files", folder / WAVEFORM_ZIP / "files", folder / f"{WAVEFORM_ZIP}.zip")
     for path in places:
@@ -155,7 +155,7 @@ def find_waveforms(folder: Path, page: str) -> Path:
             return path
     raise DataError(
         f"{str(folder)!r} lacks the waveforms: put its folder files/ there, or {WAVEFORM_ZIP}.zip as it is. "
-        f"Get them from {page}."
+        f"{how_to_get}"
     )
 
 
