@@ -5,6 +5,7 @@ Nothing is fetched and nothing heavy imported here; `eval_harness.runner.provide
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from ecg_hub import catalog as models_catalog
 from ecg_hub.errors import CheckpointError, DataError, EcgHubError, UnknownNameError
 from ecg_hub.names import Resolved
 from ecg_hub.weights.fetch import look_up
-from eval_harness.config.options import TRIVIAL, RunOptions, is_python_object
+from eval_harness.config.options import TRIVIAL, RunOptions, default_data_root, is_python_object
 from eval_harness.results.schema import NO_DATA, NO_MODEL
 from eval_harness.runner.plan import Job, entry_for, plan
 from eval_harness.tasks.registry import custom_datasets, expand
@@ -41,6 +42,11 @@ class NeededModel:
     problem: str = ""
 
     @property
+    def is_on_hub(self) -> bool:
+        """Whether a hub has it, which has not been asked."""
+        return self.resolved is not None and self.resolved.kind == "hub"
+
+    @property
     def to_fetch(self) -> str:
         """Which file is fetched first, with its size and page; "" where none is."""
         if self.problem or self.resolved is None or self.resolved.kind != "published":
@@ -59,11 +65,13 @@ class NeededDataset:
         dataset: its metadata.
         folder: where it is looked for; None of simulated records, which are written on first use.
         problem: what is wrong with the folder, with the commands that help; "" where it can be used.
+        tried: whether a download failed, which `problem` then is about.
     """
 
     dataset: ECGDataset
     folder: Path | None = None
     problem: str = ""
+    tried: bool = False
 
     @property
     def name(self) -> str:
@@ -76,6 +84,14 @@ class NeededDataset:
         if self.folder is None:
             raise ValueError(f"{self.name} is simulated")
         return self.folder
+
+    @property
+    def detail(self) -> str:
+        """What is wrong beyond that the folder is not there, without the commands that the datasets share."""
+        if self.is_own or self.tried:
+            return self.problem
+        there = self.problem and self.place.is_dir()
+        return self.problem.removesuffix(self.dataset.how_to_get(self.place)).strip() if there else ""
 
     @property
     def is_own(self) -> bool:
@@ -118,9 +134,9 @@ class Preflight:
 
     @property
     def fetches(self) -> list[NeededModel]:
-        """The models whose weights have to be fetched before the jobs that can run."""
+        """The models whose weights have to be fetched for the jobs that can run, or that a hub has to be asked for."""
         wanted = {job.model for job in self.runnable if needs_weights(job)}
-        return [model for model in self.models if model.to_fetch and model.name in wanted]
+        return [model for model in self.models if (model.to_fetch or model.is_on_hub) and model.name in wanted]
 
     def mark(self, jobs: Iterable[Job]) -> list[Job]:
         """Let jobs say what of their model or dataset is missing here."""
@@ -129,11 +145,13 @@ class Preflight:
         return [replace(job, missing=missing_of(job, models, datasets)) for job in jobs]
 
     def with_problems(self, models: Mapping[str, str] = {}, datasets: Mapping[str, str] = {}) -> Preflight:
-        """The same after something could not be had: name -> why."""
+        """The same after something could not be fetched: name -> why."""
         told = replace(
             self,
             models=tuple(replace(m, problem=models.get(m.name, m.problem)) for m in self.models),
-            datasets=tuple(replace(d, problem=datasets.get(d.name, d.problem)) for d in self.datasets),
+            datasets=tuple(
+                replace(d, problem=datasets[d.name], tried=True) if d.name in datasets else d for d in self.datasets
+            ),
         )
         return replace(told, jobs=tuple(told.mark(self.jobs)))
 
@@ -156,10 +174,8 @@ class Preflight:
         """What is missing and which commands get it, in one block of lines; "" where nothing is."""
         if self.is_complete:
             return ""
-        parts = [_headline(self), *self.unknown, *_model_parts(self.models)]
-        if any(needed.problem for needed in self.datasets):
-            parts.append(_data_part(self.options, self.datasets))
-        return "\n".join(parts)
+        missing = _missing(self.models, self.datasets, self.options.data_root, fetched_by="--download")
+        return "\n".join([_headline(self), *self.unknown, *missing])
 
 
 def preflight(options: RunOptions, *more: RunOptions) -> Preflight:
@@ -192,6 +208,26 @@ def preflight(options: RunOptions, *more: RunOptions) -> Preflight:
     ).with_problems()
 
 
+def require_all(models: Sequence[str], dataset: str, options: RunOptions) -> None:
+    """Look up the models and the dataset of an analysis that needs every one of them; nothing is fetched.
+
+    Args:
+        models: names.
+        dataset: its name.
+        options: the data root, and files to include.
+
+    Raises:
+        UnknownNameError: of an unknown model or dataset.
+        CheckpointError, DataError: weights or data are missing; names what gets each, in one block.
+    """
+    needed = find_dataset(dataset, options.data_root, options.include)
+    found = [find_model(name) for name in models]
+    lines = _missing(found, [needed], options.data_root)
+    if lines:
+        text = "\n".join(["Nothing was computed: all models and the data are needed.", *lines])
+        raise DataError(text) if needed.problem else CheckpointError(text)
+
+
 def needs_weights(job: Job) -> bool:
     """Whether a job begins with the weights that its model's name stands for."""
     return job.mode != "scratch"
@@ -212,6 +248,8 @@ def find_model(name: str, needs_weights: bool = True) -> NeededModel:
         return NeededModel(name)
     try:
         return NeededModel(name, look_up(name))
+    except UnknownNameError:
+        raise
     except (EcgHubError, OSError) as error:
         return NeededModel(name, problem=str(error))
 
@@ -268,30 +306,41 @@ def _lacking(checked: Preflight) -> list[Job]:
     return [job for job in checked.jobs if job.missing is not None]
 
 
-def _model_parts(models: Sequence[NeededModel]) -> list[str]:
-    return [f"model {model.name}\n{_indented(model.problem, 2)}" for model in models if model.problem]
+def _missing(
+    models: Iterable[NeededModel], datasets: Sequence[NeededDataset], data_root: str, fetched_by: str = ""
+) -> list[str]:
+    """The weights and the datasets that are missing, with what gets each; none where nothing is."""
+    told = [f"model {model.name}\n{_indented(model.problem, 2)}" for model in models if model.problem]
+    if not any(needed.problem for needed in datasets):
+        return told
+    chosen = "" if data_root != default_data_root() else " (the default: no --data-root was given)"
+    chosen = " ($ECG_DATA_ROOT)" if chosen and os.environ.get("ECG_DATA_ROOT") else chosen
+    return [*told, f"data root {data_root}{chosen}", *_missing_data(datasets, fetched_by)]
 
 
-def _data_part(options: RunOptions, datasets: Sequence[NeededDataset]) -> str:
+def _missing_data(datasets: Sequence[NeededDataset], fetched_by: str) -> list[str]:
     """The datasets below the data root, and for each that is missing the command or the page that gets it."""
     lacking = [needed for needed in datasets if needed.problem]
-    lines = [f"data root {options.data_root}"]
+    lines = []
     there = ", ".join(needed.name for needed in datasets if not needed.problem)
     lines += [_indented(f"there: {there}", 2)] if there else []
     to_fetch = [needed for needed in lacking if needed.can_be_fetched]
     if to_fetch:
-        lines.append("  missing; `--download` fetches all of these, or one by one:")
+        together = f"; `{fetched_by}` fetches all of these, or one by one" if fetched_by else ""
+        lines.append(f"  missing{together}:")
         lines += [f"    {needed.dataset.prepare_command(needed.folder)}" for needed in to_fetch]
     behind = [needed for needed in lacking if not needed.can_be_fetched and not needed.is_own]
     if behind:
         lines.append("  missing, and given only by the page; `ecg-hub data info NAME` says what then:")
         lines += [f"    {needed.name} ({needed.dataset.access}): {needed.dataset.page}" for needed in behind]
-    # Of a folder that is there, what it lacks says more than where to get the whole.
-    parts = [needed for needed in lacking if needed.is_own or (needed.folder is not None and needed.folder.is_dir())]
-    lines += [_indented(f"{needed.name}: {needed.problem}", 2) for needed in parts]
+    details: dict[str, list[str]] = {}
+    for needed in lacking:
+        details.setdefault(needed.detail, []).append(needed.name)
+    # Told together: a host that does not answer is the same fault of all that it has.
+    lines += [_indented(f"{', '.join(names)}: {detail}", 2) for detail, names in details.items() if detail]
     if len(lacking) > sum(needed.is_own for needed in lacking):
         lines.append("  simulated records instead of all of them: --data-root mock")
-    return "\n".join(lines)
+    return lines
 
 
 def _indented(text: str, by: int) -> str:

@@ -8,20 +8,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import httpx2
+
 from dataset_scripts.tools.download import Remaining, download, remaining
 from dataset_scripts.tools.hosts import Hosts, Transport
 from ecg_hub.errors import DataError, EcgHubError, InputError
+from ecg_hub.names import endpoint
 from ecg_hub.utils.http import RetryPolicy
 from ecg_hub.weights.fetch import find_weights
 from eval_harness.config.options import RunOptions
-from eval_harness.runner.preflight import NeededDataset, Preflight, preflight
+from eval_harness.runner.preflight import NeededDataset, NeededModel, Preflight, preflight
 
 PATIENCE = RetryPolicy(retries=1)
 """With hosts that are only asked for sizes: without a network ten datasets must not take minutes to say so."""
 
 
 def ready(options: RunOptions, *more: RunOptions, hosts: Hosts | None = None) -> Preflight:
-    """Look up what a call needs and fetch what may be fetched; what is then still missing stays marked.
+    """Look up what a call needs, fetch what may be fetched, and tell on stderr what is still missing.
 
     Args:
         options: of the call; its `download` also fetches open datasets.
@@ -32,26 +35,53 @@ def ready(options: RunOptions, *more: RunOptions, hosts: Hosts | None = None) ->
         UnknownNameError, CheckpointError, DataError: nothing can run (`Preflight.require`).
     """
     checked = preflight(options, *more)
-    if checked.unknown:
-        checked.require()
-    failures = fetch_datasets(checked, hosts) if options.download else {}
-    if options.download:
+    if options.download and not checked.unknown:
+        failures = fetch_datasets(checked, hosts)
         checked = preflight(options, *more).with_problems(datasets=failures)
     checked.require()
     checked = fetch_weights(checked)
     checked.require()
+    # Of several processes of one run the first tells.
+    if not checked.is_complete and os.environ.get("RANK", "0") == "0":
+        print(checked.describe(), file=sys.stderr)
     return checked
 
 
 def fetch_weights(checked: Preflight) -> Preflight:
-    """Fetch the weights of the models that can run; one that cannot be had is then missing, told once for all runs."""
+    """Fetch the weights of the models that can run; what cannot be had is then missing, told once for all runs.
+
+    Of a model on a hub its configuration alone: the weights come with the first run, and are then kept.
+    """
+    from ecg_hub import AutoConfig
+
     problems = {}
     for model in checked.fetches:
         try:
-            find_weights(model.name)
-        except (EcgHubError, OSError) as error:
+            if model.is_on_hub:
+                AutoConfig.from_pretrained(model.name)
+            else:
+                find_weights(model.name)
+        except (EcgHubError, OSError, ValueError) as error:
             problems[model.name] = str(error)
     return checked.with_problems(models=problems) if problems else checked
+
+
+def weights_to_fetch(model: NeededModel) -> str:
+    """Which weights a run would fetch, from where, and their size where it is known; "" where they are here."""
+    if not model.is_on_hub or model.resolved is None:
+        return model.to_fetch
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    repo = model.resolved.target
+    if isinstance(try_to_load_from_cache(repo, "model.safetensors"), str):
+        return ""
+    try:
+        files = HfApi(endpoint=endpoint()).model_info(repo, files_metadata=True).siblings or []
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, httpx2.TransportError):
+        return f"{repo} from {endpoint()} (size unknown)"
+    size = sum(file.size or 0 for file in files if file.rfilename.endswith((".safetensors", ".bin")))
+    return f"{repo} from {endpoint()} ({size / 1e6:,.0f} MB)"
 
 
 def fetch_datasets(checked: Preflight, hosts: Hosts | None = None) -> dict[str, str]:
@@ -68,7 +98,7 @@ def fetch_datasets(checked: Preflight, hosts: Hosts | None = None) -> dict[str, 
         if needed.name in sizes:
             print(f"{needed.name}: licence {needed.dataset.licence}", file=sys.stderr)
             try:
-                with Transport(_remedy(needed)) as transport:
+                with Transport() as transport:
                     download(needed.dataset, needed.place, transport, hosts=hosts)
             except DataError as error:
                 failures[needed.name] = str(error)
@@ -83,7 +113,7 @@ def look_at_hosts(
     failures: dict[str, str] = {}
     for needed in wanted:
         try:
-            with Transport(_remedy(needed), PATIENCE) as transport:
+            with Transport(patience=PATIENCE) as transport:
                 sizes[needed.name] = remaining(needed.dataset, needed.place, transport, hosts=hosts)
         except (DataError, InputError) as error:
             failures[needed.name] = str(error)
@@ -131,10 +161,6 @@ def free_bytes(folder: Path) -> int:
     """Room on the disk that a folder is on, or will be on."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(there).free
-
-
-def _remedy(needed: NeededDataset) -> str:
-    return f"The data are at {needed.dataset.page}"
 
 
 def _refuse_processes() -> None:

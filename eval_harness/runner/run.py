@@ -21,14 +21,14 @@ from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import POST_TRAIN
 from eval_harness.data.records import SPLITS, Datasets, locate
 from eval_harness.models.adapting import FROZEN_MODES
-from eval_harness.models.loading import load_model, origin_notice
+from eval_harness.models.loading import LoadedModel, load_model, load_unfetched, origin_notice
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now, write_result
 from eval_harness.results.summary import write_spread
 from eval_harness.runner.job import RunContext, finished, run_job, say
 from eval_harness.runner.plan import Job, plan
 from eval_harness.runner.preflight import Preflight, preflight
-from eval_harness.runner.provide import preview, ready
+from eval_harness.runner.provide import preview, ready, weights_to_fetch
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -39,7 +39,7 @@ def evaluate(options: RunOptions, quiet: bool = False, checked: Preflight | None
     Args:
         options: what is asked for.
         quiet: show no progress.
-        checked: what `ready` found and told for an analysis that this call is one of many of; None looks it up.
+        checked: what `ready` found for an analysis that makes many calls; None asks it for this one.
 
     Raises:
         UnknownNameError, CheckpointError, DataError: nothing can run; says in one block what is missing.
@@ -48,8 +48,6 @@ def evaluate(options: RunOptions, quiet: bool = False, checked: Preflight | None
     found = ready(options) if checked is None else checked
     jobs = found.mark(plan(options))
     context = RunContext(options, make_accelerator(options), Datasets(options), quiet)
-    if checked is None and context.is_main and not found.is_complete:
-        say(found.describe())
     results: list[Result] = []
     for job in jobs:
         results += attempt(job, context)
@@ -172,7 +170,8 @@ def describe_run(options: RunOptions, checked: Preflight | None = None) -> str:
     jobs = checked.jobs
     speeds: dict[str, tuple[float, int, int]] = {}
     counts: dict[str, dict[str, int] | str] = {}
-    lines = [*checked.describe().splitlines(), *(f"first fetched: {model.to_fetch}" for model in checked.fetches)]
+    absent = {model.name: text for model in checked.fetches if (text := weights_to_fetch(model))}
+    lines = [*checked.describe().splitlines(), *(f"first fetched: {text}" for text in absent.values())]
     if options.download:
         lines += preview(checked)
     lines.append(f"{len(jobs)} runs, protocol {options.protocol.name} {options.protocol.deviations() or ''}".rstrip())
@@ -187,8 +186,7 @@ def describe_run(options: RunOptions, checked: Preflight | None = None) -> str:
         if job.run.dataset not in counts:
             counts[job.run.dataset] = count_records(options, job.run.dataset)
         if job.model not in speeds:
-            absent = any(model.name == job.model for model in checked.fetches)
-            speeds[job.model] = probe(job, options, absent)
+            speeds[job.model] = probe(job, options, job.model in absent)
         records = counts[job.run.dataset]
         if isinstance(records, str):
             lines.append(f"  {job.title}: {records}")
@@ -230,21 +228,29 @@ def count_records(options: RunOptions, name: str) -> dict[str, int] | str:
 def probe(job: Job, options: RunOptions, absent: bool = False) -> tuple[float, int, int]:
     """Seconds per window forward, parameters, and windows per ten-second record, measured on a few windows.
 
-    Weights that are `absent` are stood in for by random ones of the same architecture, as mode `scratch` draws them.
+    Weights that are `absent` are not fetched for that: random ones of the same architecture take as long.
     """
-    loaded = load_model(job.model, "scratch" if absent else job.mode, options.preset, job.seed)
-    if not absent and (notice := origin_notice(loaded, job.model, job.mode, job.seed)) is not None:
-        say(notice)
-    spec = loaded.extractor.spec()
+    loaded = load_unfetched(job.model, options.preset) if absent else load_probed(job, options)
+    if loaded.is_trivial:  # its features take seconds for a dataset
+        return 0.0, 0, 1
+    encoder, spec = loaded.encoder, loaded.extractor.spec()
     values = torch.from_numpy(
         np.random.default_rng(0).normal(0, 0.2, (PROBE_WINDOWS, len(spec.lead_names), spec.samples)).astype(np.float32)
     )
-    loaded.encoder.eval()
+    encoder.eval()
     with torch.inference_mode():
-        loaded.encoder(values)
+        encoder(values)
         # The fastest of some: other work on the machine only ever adds.
-        seconds = min(_timed(lambda: loaded.encoder(values)) for _ in range(PROBE_REPEATS))
+        seconds = min(_timed(lambda: encoder(values)) for _ in range(PROBE_REPEATS))
     return seconds / PROBE_WINDOWS, loaded.parameters, max(int(10 // spec.input_seconds), 1)
+
+
+def load_probed(job: Job, options: RunOptions) -> LoadedModel:
+    """The model of a job, with what is to be said of its weights."""
+    loaded = load_model(job.model, job.mode, options.preset, job.seed)
+    if (notice := origin_notice(loaded, job.model, job.mode, job.seed)) is not None:
+        say(notice)
+    return loaded
 
 
 def _timed(action: Callable[[], object]) -> float:
