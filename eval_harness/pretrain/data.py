@@ -35,6 +35,7 @@ from eval_harness.pretrain.sources import (
     index_parquet,
     local_size,
 )
+from eval_harness.runner.preflight import require_all
 
 HUB = "hf://"
 _SPLIT_NAME = re.compile(r"(train|validation|test|unsplit)(?=[-_.])")
@@ -244,6 +245,7 @@ class DataOptions:
 
     def open(self, config: PretrainConfig, model: Any, rank: int, world: int) -> StreamingReader:
         """The batches of a process."""
+        require_all((), [name for name in self.names if name in catalog.datasets()], self.data_root)
         sources = [
             open_source(
                 name,

@@ -175,7 +175,7 @@ class Preflight:
         if self.is_complete:
             return ""
         missing = _missing(self.models, self.datasets, self.options.data_root, fetched_by="--download")
-        return "\n".join([_headline(self), *self.unknown, *missing])
+        return "\n".join([_headline(self), *(_indented(text, 0) for text in self.unknown), *missing])
 
 
 def preflight(options: RunOptions, *more: RunOptions) -> Preflight:
@@ -208,24 +208,25 @@ def preflight(options: RunOptions, *more: RunOptions) -> Preflight:
     ).with_problems()
 
 
-def require_all(models: Sequence[str], dataset: str, options: RunOptions) -> None:
-    """Look up the models and the dataset of an analysis that needs every one of them; nothing is fetched.
+def require_all(models: Sequence[str], datasets: Sequence[str], data_root: str, include: Sequence[Path] = ()) -> None:
+    """Look up what a computation needs that makes no sense on part of it; nothing is fetched.
 
     Args:
-        models: names.
-        dataset: its name.
-        options: the data root, and files to include.
+        models: their names.
+        datasets: their names.
+        data_root: as of `RunOptions`; "" is the default one.
+        include: descriptions of own archives.
 
     Raises:
         UnknownNameError: of an unknown model or dataset.
         CheckpointError, DataError: weights or data are missing; names what gets each, in one block.
     """
-    needed = find_dataset(dataset, options.data_root, options.include)
-    found = [find_model(name) for name in models]
-    lines = _missing(found, [needed], options.data_root)
+    root = data_root or default_data_root()
+    needed = [find_dataset(name, root, include) for name in datasets]
+    lines = _missing([find_model(name) for name in models], needed, root)
     if lines:
-        text = "\n".join(["Nothing was computed: all models and the data are needed.", *lines])
-        raise DataError(text) if needed.problem else CheckpointError(text)
+        text = "\n".join(["Nothing was run, since all of this is needed and missing:", *lines])
+        raise DataError(text) if any(dataset.problem for dataset in needed) else CheckpointError(text)
 
 
 def needs_weights(job: Job) -> bool:

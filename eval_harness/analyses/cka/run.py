@@ -179,7 +179,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
         options.models, options.data_root, options.include, options.cache_dir,
         preset=options.preset, device=options.device, num_workers=options.num_workers,
     )  # fmt: skip
-    require_all(options.models, options.dataset, opened)
+    require_all(options.models, (options.dataset,), options.data_root, options.include)
     device = make_accelerator(opened).device
     loaded = {name: load_model(name, "linear", options.preset, options.seed) for name in options.models}
     for name, model in loaded.items():

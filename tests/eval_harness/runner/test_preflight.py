@@ -118,7 +118,7 @@ def test_all_unknown_names_are_told_at_once_with_ten_suggestions(options: Option
     given = options(models=("ecg-cpx", TINY, "random:ecg-cpq"), tasks=("ptbxl_super", "ptbxl_supr"))
     with pytest.raises(UnknownNameError) as caught:
         evaluate(given, quiet=True)
-    first, *unknown = str(caught.value).splitlines()
+    first, *unknown = " ".join(str(caught.value).split()).split(" Unknown ")
     assert first == "Nothing was run: there is no such name."
     assert [line.split("'")[1] for line in unknown] == ["ecg-cpx", "ecg-cpq", "ptbxl_supr"]
     for line in unknown:
@@ -171,13 +171,15 @@ def test_exit_codes(
     assert capsys.readouterr().err.startswith(told)
 
 
-def test_an_analysis_that_needs_every_model_says_all_at_once(options: Options, tmp_path: Path) -> None:
+def test_what_needs_every_model_and_dataset_says_all_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        require_all(("st-mem", TINY), "ptb-xl", options(data_root=str(tmp_path)))
+        require_all(("st-mem", TINY), ("ptb-xl", "georgia"), str(tmp_path))
     assert "ecg-hub convert st-mem" in str(caught.value)
     assert "prepare ptb-xl" in str(caught.value)
+    assert "prepare georgia" in str(caught.value)
     with pytest.raises(UnknownNameError, match="Did you mean 'ptb-xl'"):
-        require_all((TINY,), "ptbxl", options())
+        require_all((TINY,), ("ptbxl",), "mock")
+    require_all((TINY,), ("ptb-xl",), "mock")
 
 
 def test_what_is_missing_is_told_without_torch(tmp_path: Path) -> None:
