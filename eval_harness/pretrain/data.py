@@ -79,15 +79,16 @@ def _prepared(
     from ecg_hub.names import home
 
     folder: Path | None = None
+    data_root = str(data_root) or default_data_root()
     if catalog.is_path(name):
         from dataset_scripts.custom import open_custom
 
-        root = Path(data_root).expanduser() if str(data_root) not in ("", "mock") else None
+        root = Path(data_root).expanduser() if data_root not in ("", "mock") else None
         folder = open_custom(name).find_folder(root)
-    elif str(data_root) == "mock":
+    elif data_root == "mock":
         folder = mock_root(home() if cache_dir is None else cache_dir, name) / name
     else:
-        folder = Path(data_root or default_data_root()).expanduser() / name
+        folder = Path(data_root).expanduser() / name
     stores = None if cache_dir is None else cache_dir / "datasets"
     prepared = prepare(name, folder, cache_dir=stores, max_unreadable=max_unreadable, num_proc=num_proc)
     source = StoreSource(prepared, all_records)
