@@ -285,6 +285,11 @@ class ECGDataset(ABC):
         """The published sampling rate in Hz."""
         return self.sampling_rates[0]
 
+    @property
+    def place(self) -> str:
+        """The page, and where on it the raw files are."""
+        return self.page
+
     def prepare_command(self, folder: PathLike | None = None) -> str:
         """The command that gets the raw files; `folder` is named where it is not the default one."""
         place = (
@@ -307,7 +312,7 @@ class ECGDataset(ABC):
         """
         does = "does that" if self.access == "open" and self.sources else f"says how, since it is {self.access}"
         return (
-            f"Get {self.title} from {self.page}. `{self.prepare_command(folder)}` {does}; simulated records stand in "
+            f"Get {self.title} from {self.place}. `{self.prepare_command(folder)}` {does}; simulated records stand in "
             "with --data-root mock (`ecg-hub data`: --mock; Python: mock=True)."
         )
 

@@ -150,6 +150,11 @@ class ChallengeDataset(ECGDataset):
     code_table: str
     abbreviated: bool = False
 
+    @property
+    def place(self) -> str:
+        """The page of all parts, and the folder of this one."""
+        return f"{self.page} (training/{self.part})"
+
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
         """Return the raw folder after checking that records of this part are there."""
         folder = super().check_folder(data_dir, sampling_rate)
