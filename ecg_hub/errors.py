@@ -70,7 +70,7 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str], remedy: str = "")
 
     Example:
         >>> print(unknown_name("lead", "V7", ["V1", "V2"]))
-        Unknown lead 'V7'. Did you mean 'V2' or 'V1'? Known: V1, V2.
+        Unknown lead 'V7'. Known: V1, V2.
     """
     names = sorted(allowed)
     known = ", ".join(names) or "none"
