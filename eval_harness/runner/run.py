@@ -53,7 +53,8 @@ def evaluate(options: RunOptions, quiet: bool = False, checked: Preflight | None
         results += attempt(job, context)
     if context.is_main and len(options.seeds) > 1:
         write_spread({(job.model, job.mode): job.folder.parent for job in jobs}, results)
-    return results
+    # A launcher ends all processes as soon as one exits with 1: only the one that writes says how it went.
+    return results if context.is_main else []
 
 
 def make_accelerator(options: RunOptions) -> Any:
