@@ -13,6 +13,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED, MOST_SHOWN = 12, 10
+"""A list of allowed names is shown whole up to the first number; of a longer one as many as the second."""
+
 
 class EcgHubError(Exception):
     """Base of all errors that are the user's to fix; command lines print them without a traceback."""
@@ -61,7 +64,18 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str], remedy: str = "") -> UnknownNameError:
-    """Build the error for an unregistered name: quotes it, suggests, lists what exists and names the command."""
+    """Build the error for an unregistered name: quotes it, suggests, lists what exists and names the command.
+
+    Of a long list the closest names are shown and the others counted.
+
+    Example:
+        >>> print(unknown_name("lead", "V7", ["V1", "V2"]))
+        Unknown lead 'V7'. Known: V1, V2.
+    """
     names = sorted(allowed)
-    text = f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names) or 'none'}."
-    return UnknownNameError(f"{text} {remedy}".strip())
+    known = ", ".join(names) or "none"
+    if len(names) > MOST_LISTED:
+        lowered = {candidate.lower(): candidate for candidate in names}
+        close = difflib.get_close_matches(name.lower(), list(lowered), n=MOST_SHOWN, cutoff=0.0)
+        known = f"{', '.join(sorted(lowered[c] for c in close))} and {len(names) - len(close)} more"
+    return UnknownNameError(f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {known}. {remedy}".strip())

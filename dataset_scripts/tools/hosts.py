@@ -126,6 +126,10 @@ class Transport:
         except CheckpointError as error:
             raise DataError(str(error)) from error
 
+    def size(self, url: str) -> int | None:
+        """Return the bytes of a file as its host states them, or None."""
+        return http.stated_size(self._client, url)
+
     def file(self, url: str, target: Path, size: int | None, checksum: str | None, quiet: bool) -> None:
         """Fetch a file, or what is missing of it, and compare size and checksum."""
         remote = http.RemoteFile(target.name, url, size, checksum, self._remedy)

@@ -116,6 +116,15 @@ def fetch_json(remote: RemoteFile, patience: RetryPolicy | None = None) -> Any:
         return _patiently(remote, patience or RetryPolicy(retries=2), lambda: 0, lambda: attempt(client))
 
 
+def stated_size(client: httpx2.Client, url: str) -> int | None:
+    """Return the bytes of a file as its host states them, None where it states none or does not answer."""
+    with suppress(httpx2.TransportError):
+        response = client.head(url)
+        length = response.headers.get("Content-Length", "")
+        return int(length) if response.status_code == 200 and length.isdigit() else None
+    return None
+
+
 def download(
     remote: RemoteFile,
     folder: Path,

@@ -43,6 +43,7 @@ class Settings(TypedDict, total=False):
     feature_dtype: str
     max_unreadable: float
     save_model: bool
+    download: bool
     post_train: Mapping[str, Any]
     epochs: int
     batch_size: int
@@ -87,7 +88,8 @@ def evaluate(
         modes: "linear", "frozen", "finetune", "scratch", "post_train"; None takes the usual ones of a model, of an
             object "linear" and "frozen".
         protocol: "paper" or "fast".
-        data_root: holds a folder per dataset; "mock" simulates them; None takes $ECG_DATA_ROOT.
+        data_root: holds a folder per dataset; "mock" simulates them; None takes $ECG_DATA_ROOT, else
+            $ECG_HUB_HOME/data.
         output: results go to OUTPUT/MODEL/MODE.
         limit: at most so many records per split, evenly spaced.
         seed: one or several; several give OUTPUT/MODEL/MODE/seed_N.

@@ -299,6 +299,7 @@ def run_probe(
     probe: Probe, folder: Path, fill: Callable[[Path], None], accelerator: Any, seed: int
 ) -> dict[str, Any] | None:
     """Score the encoder as it is; a failed probe is a line with its reason and ends nothing."""
+    from eval_harness.runner.preflight import Preflight
     from eval_harness.runner.run import evaluate
 
     encoder = folder / "encoder"
@@ -309,7 +310,8 @@ def run_probe(
     accelerator.wait_for_everyone()
     device = accelerator.device.type
     options = probe.options(encoder, folder, seeds=(seed,), device=device, dtype=DTYPES[accelerator.mixed_precision])
-    results = evaluate(options, quiet=True)
+    # Nothing is looked up beforehand: what is missing ends a probe, and not the training.
+    results = evaluate(options, quiet=True, checked=Preflight(options))
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return None

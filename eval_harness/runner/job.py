@@ -18,7 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
-from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.cards import write_card
 from ecg_hub.utils.files import write_text
 from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
@@ -82,7 +82,7 @@ class RunContext:
     command: Sequence[str] = field(default_factory=lambda: ["ecg-eval", *sys.argv[1:]])
     _told: str = ""
     _loaded: tuple[tuple[str, int, bool, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
-    _absent: dict[tuple[str, bool], CheckpointError] = field(default_factory=dict, repr=False)
+    _absent: dict[tuple[str, bool], EcgHubError | OSError] = field(default_factory=dict, repr=False)
 
     def model(self, job: Job) -> tuple[LoadedModel, FeatureCache]:
         """The encoder of a job and the cache of its features; one is held at a time."""
@@ -106,7 +106,7 @@ class RunContext:
             raise self._absent[key]
         try:
             return self.held.get(job.model) or load_model(job.model, job.mode, self.options.preset, job.seed)
-        except CheckpointError as error:
+        except (EcgHubError, OSError) as error:
             self._absent[key] = error
             raise
 

@@ -41,6 +41,7 @@ from eval_harness.results.folders import locked_folder
 from eval_harness.results.schema import read_json
 from eval_harness.runner.job import extractor_digest, model_info, say
 from eval_harness.runner.plan import model_slug
+from eval_harness.runner.preflight import require_all
 from eval_harness.runner.run import make_accelerator
 
 STEMS = {"net1d": ("stem", "stage", 0), "ecg_founder": ("stem", "stage", 0)}
@@ -139,6 +140,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
         options.models, options.data_root, options.include, options.cache_dir,
         preset=options.preset, device=options.device, num_workers=options.num_workers,
     )  # fmt: skip
+    require_all(options.models, (options.dataset,), options.data_root, options.include)
     device = make_accelerator(opened).device
     loaded = {name: load_model(name, "linear", options.preset, options.seed) for name in options.models}
     for name, model in loaded.items():

@@ -60,15 +60,19 @@ def run(args: argparse.Namespace) -> int:
     from eval_harness.analyses.ablation.run import PLOT_FILE, planned, run_ablation
     from eval_harness.analyses.ablation.schema import RESULT_FILE, ablation_rows
     from eval_harness.analyses.studies import reasons
+    from eval_harness.runner.preflight import preflight
     from eval_harness.runner.run import exit_code
 
     study = ablation_of(args)
     if getattr(args, "dry_run", False):
         calls = list(planned(study))
+        found = preflight(*(call.options for call in calls))
+        if not found.is_complete:
+            print(found.describe())
         for call in calls:
             print(call.options.output)
         print(f"{len(calls)} runs")
-        return 0
+        return int(not found.is_complete)
     content, results = run_ablation(study)
     if not results:  # of several processes, one holds the results
         return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +31,7 @@ def register(verbs: Any) -> None:
         "or predictions equal within 1e-5.",
     )
     again.add_argument("folder", metavar="RUN", help="one result folder")
-    again.add_argument("--data-root", metavar="DIR", help="the datasets (default: $ECG_DATA_ROOT; mock runs need none)")
+    again.add_argument("--data-root", metavar="DIR", help="the datasets (default: as of `run`; mock runs need none)")
     again.add_argument("--output", type=Path, metavar="DIR", help="keep the new run here (default: discarded)")
     again.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
     again.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
@@ -76,9 +75,8 @@ def run_reproduce(args: argparse.Namespace) -> int:
     stored = read_found(Path(args.folder).expanduser())
     others: dict[str, Any] = {"include": tuple(Path(path) for path in split_commas(args.include))}
     others |= {name: getattr(args, name) for name in ("device", "cache_dir") if getattr(args, name) is not None}
-    data_root = args.data_root or os.environ.get("ECG_DATA_ROOT", "")
     with tempfile.TemporaryDirectory(prefix="ecg-reproduce-") as scratch:
-        options = options_of(stored.run, data_root, args.output or Path(scratch), **others)
+        options = options_of(stored.run, args.data_root or "", args.output or Path(scratch), **others)
         results = evaluate(options)
         if not results:  # of several processes, one holds the results
             return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from ecg_hub.errors import InputError
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     given = read_values(CkaOptions, vars(args))
     if not given.get("models"):
         raise InputError("No model was given. Example: --model random:ecg-cpc. See `ecg-eval ls models`.")
-    options = CkaOptions(**{"data_root": os.environ.get("ECG_DATA_ROOT", ""), "quiet": args.json, **given})
+    options = CkaOptions(**{"quiet": args.json, **given})
     result = run_cka(options)
     files = write_heat_maps(result, options.output)
     if args.json:

@@ -74,15 +74,19 @@ def run(args: argparse.Namespace) -> int:
     from eval_harness.analyses.label_efficiency.run import PLOT_FILE, planned, run_study
     from eval_harness.analyses.label_efficiency.schema import RESULT_FILE
     from eval_harness.analyses.studies import fraction_name
+    from eval_harness.runner.preflight import preflight
     from eval_harness.runner.run import exit_code
 
     study = study_of(args)
     if getattr(args, "dry_run", False):
         calls = list(planned(study))
+        found = preflight(*(call.options for call in calls))
+        if not found.is_complete:
+            print(found.describe())
         for call in calls:
             print(f"{call.task} {call.model} {call.mode} {fraction_name(call.fraction)} -> {call.options.output}")
         print(f"{len(calls) * len(study.options.seeds)} runs")
-        return 0
+        return int(not found.is_complete)
     content, results = run_study(study)
     if not results:  # of several processes, one holds the results
         return 0

@@ -18,7 +18,7 @@ ORDER = (
 EPILOG = """\
 examples:
   ecg-eval --model random:ecg-cpc --tasks ptbxl_super --data-root mock --epochs 2 --limit 96
-  ecg-eval --model ecg-cpc --tasks all --data-root /data/ecg
+  ecg-eval --model ecg-cpc --tasks all --data-root /data/ecg --download
   ecg-eval ls tasks
   ecg-eval describe ptbxl_super
   ecg-eval compare results/
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0 all rows done, 1 a row failed or was skipped, 2 wrong usage."""
+    """Entry point; returns the exit code: 0 all rows done, 1 one failed or lacks data or weights, 2 wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # `ecg-eval --model ...` is `ecg-eval run --model ...`: argparse knows no default for a verb.
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):

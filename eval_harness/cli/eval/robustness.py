@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +47,6 @@ def reopening(args: argparse.Namespace) -> dict[str, Any]:
         "records": args.records,
         "resamples": args.resamples,
         "quiet": args.json,
-        "data_root": os.environ.get("ECG_DATA_ROOT", ""),
-        # After the environment, which what was given on the command line overrides.
         **read_values(ReopenOptions, vars(args)),
     }
 

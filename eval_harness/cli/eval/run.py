@@ -56,12 +56,17 @@ def run(args: argparse.Namespace) -> int:
     """Score; prints the table and returns the exit code."""
     merged = gather(args)
     options = options_from(merged)
+    # Imported here, as everywhere in the verbs: the help must start without torch. What is missing is told without it.
+    from eval_harness.runner.preflight import preflight
+
+    checked = preflight(options)
+    if not options.download:
+        checked.require()
     if merged.get("dry_run"):
-        # Imported here, as everywhere in the verbs: the help must start without torch.
         from eval_harness.runner.run import describe_run
 
-        print(describe_run(options))
-        return 0
+        print(describe_run(options, checked))
+        return int(not checked.is_complete)
     from eval_harness.results.summary import print_summary
     from eval_harness.runner.run import evaluate, exit_code
 

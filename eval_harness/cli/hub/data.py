@@ -194,7 +194,7 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
     """Return the raw folder that the options name."""
     folder = raw_folder(args, dataset)
     if folder is None:
-        raise DataError(f"No folder given for {dataset.name!r}: pass --data-dir DIR. {dataset.remedy}")
+        raise DataError(f"No folder given for {dataset.name!r}: pass --data-dir DIR. {dataset.how_to_get()}")
     return folder
 
 

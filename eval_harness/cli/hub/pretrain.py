@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eval_harness.cli.common import add_arguments, read_values
+from eval_harness.config.options import default_data_root
 from eval_harness.pretrain.config import (
     DATA,
     NUMBERS,
@@ -55,7 +55,7 @@ def run_pretrain(args: argparse.Namespace) -> int:
     # Everything that can be wrong on the command line is found before torch is imported, which takes seconds.
     given = vars(args)
     config = PretrainConfig(**read_values(PretrainConfig, given))
-    data = DataOptions(**{"data_root": os.environ.get("ECG_DATA_ROOT", ""), **read_values(DataOptions, given)})
+    data = DataOptions(**{"data_root": default_data_root(), **read_values(DataOptions, given)})
     options = PretrainOptions(**read_values(PretrainOptions, given), probe=_probe(given, data))
     if options.init is None:
         architecture(options.model)

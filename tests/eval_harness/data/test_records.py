@@ -148,13 +148,6 @@ def test_labels_that_do_not_occur(archive: Path, tmp_path: Path, options: Callab
     assert "Found: LBBB, infarction, normal, old" in result.reason
 
 
-def test_a_published_task_still_needs_a_data_root(options: Callable[..., RunOptions]) -> None:
-    [result] = evaluate(options("ptbxl_super"), quiet=True)
-    assert result.status == "failed"
-    assert result.reason is not None
-    assert "No data root was given" in result.reason
-
-
 def test_the_data_root_is_searched_for_the_name(
     archive: Path, tmp_path: Path, options: Callable[..., RunOptions]
 ) -> None:
@@ -167,7 +160,7 @@ def test_the_data_root_is_searched_for_the_name(
     assert "37 / 11 / 12 records" in text
     missing = describe_run(options("my_diagnoses", include=(description, archive / "my_diagnoses.yaml")))
     assert "no data" in missing
-    assert "lacks 'ecgs.csv', 'ecg'" in missing
+    assert "lacks 'ecgs.csv', 'ecg'" in " ".join(missing.split())
 
 
 def test_command_lines(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
