@@ -71,7 +71,7 @@ class TestListings:
         head, *lines = printed(capsys, "ls").splitlines()
         assert head.split() == ["dataset", "title", "records", "Hz", "access", "licence", "mock", "prepared", "package"]
         assert [line.split()[0] for line in lines] == list(datasets())
-        assert all(line.endswith("no") for line in lines)
+        assert all(line.split()[-2:] == ["no", "ecg-hub"] for line in lines)
 
     def test_prepared_ones_are_marked(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         printed(capsys, "prepare", "ptb-xl", "--data-dir", str(folder))
