@@ -92,7 +92,7 @@ class TestListings:
         assert len(content["releases"]) == len(dataset.releases)
 
     def test_a_name_that_is_none(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "Did you mean 'ptb-xl'" in refused(capsys, "info", "ptbxll", code=2)
+        assert "Did you mean 'ptb-xl'" in refused(capsys, "info", "ptb-xk", code=2)
 
     @pytest.mark.parametrize("words", [["ls"], ["info", "ptb-xl"], ["info", "ptb-xl", "--json"], ["prepare", "--help"]])
     def test_listings_are_light(self, words: list[str]) -> None:
@@ -173,7 +173,7 @@ class TestPrepare:
         [
             (["ptb-xl"], 1, "https://physionet.org"),
             (["ptb-xl", "--data-dir", "/no/such/folder"], 1, "does not exist"),
-            (["ptbxll", "--data-dir", "."], 2, "Did you mean"),
+            (["ptb-xk", "--data-dir", "."], 2, "Did you mean"),
             (["ptb-xl", "--data-dir", "FOLDER", "--threshold", "min_samples=3"], 1, "no threshold 'min_samples'"),
             (["ptb-xl", "--data-dir", "FOLDER", "--threshold", "wrong"], 1, "write NAME=VALUE"),
             (["ptb-xl", "--data-dir", "FOLDER", "--threshold", "min_count=3"], 1, "--min-count"),
