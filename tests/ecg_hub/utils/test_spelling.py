@@ -127,3 +127,12 @@ def test_folders_below_a_data_root(tmp_path: Path) -> None:
         folder_of("ptb-xl", tmp_path)
     (tmp_path / "ptb-xl").mkdir()
     assert folder_of("ptb-xl", tmp_path) == tmp_path / "ptb-xl"
+
+
+def test_data_for_pretraining() -> None:
+    from eval_harness.pretrain.config import architecture
+    from eval_harness.pretrain.data import open_source
+
+    with pytest.raises(InputError, match="'ptb-xl' needs --data-root"):
+        open_source("PTBXL")
+    assert architecture("ECG_CPC_tiny") == "random:ecg-cpc-tiny"
