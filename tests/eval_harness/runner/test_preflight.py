@@ -178,7 +178,7 @@ def test_what_needs_every_model_and_dataset_says_all_at_once(tmp_path: Path) -> 
     assert "prepare ptb-xl" in str(caught.value)
     assert "prepare georgia" in str(caught.value)
     with pytest.raises(UnknownNameError, match="Did you mean 'ptb-xl'"):
-        require_all((TINY,), ("ptbxl",), "mock")
+        require_all((TINY,), ("ptb-xk",), "mock")
     require_all((TINY,), ("ptb-xl",), "mock")
 
 
