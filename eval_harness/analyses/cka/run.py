@@ -5,8 +5,8 @@ Both steps go on where they stopped: features by blocks of records, pairs as the
 The stages of an encoder by name, and one vector per window of each: the mean over tokens.
 
 Named as the architectures are drawn: conv1 to conv4 and s4_1 to s4_4 (ECG-CPC), stem and stage0 to stage6 (Net1D,
-ECGFounder), stem and layer1 to layer4 (MERL, ECGFM-KED), embedding and block1 to block12 (transformers), and `norm`
-where a last norm stands between the last block and what heads are given. Encoders that are not ours have one stage,
+ECGFounder), stem and layer1 to layer4 (MERL, ECGFM-KED), embedding and block1 to block12 (transformers, xECG), `norm`
+where a last norm stands between the last block and what heads are given, and `queries` where MELP's do. Encoders that are not ours have one stage,
 `output`.
 """
 
@@ -46,12 +46,14 @@ from eval_harness.runner.run import make_accelerator
 
 STEMS = {"net1d": ("stem", "stage", 0), "ecg_founder": ("stem", "stage", 0)}
 STEMS |= {"merl": ("stem", "layer", 1), "ecgfm_ked": ("stem", "layer", 1)}
-STEMS |= dict.fromkeys(("ecg_jepa", "st_mem", "ecg_fm", "hubert_ecg"), ("embedding", "block", 1))
+STEMS |= dict.fromkeys(
+    ("ecg_jepa", "st_mem", "ecg_fm", "hubert_ecg", "melp", "merl_vit", "xecg"), ("embedding", "block", 1)
+)
 STEMS |= {"ecg_s4": ("encoder", "s4_", 1), "ecg_cpc": ("conv", "s4_", 1)}
 """Model type -> name of the first hidden state, name of the others, number of the first of these."""
 
-NORMED = frozenset({"ecg_jepa", "st_mem"})
-"""Model types with a norm behind the last hidden state."""
+LAST = {"ecg_jepa": "norm", "st_mem": "norm", "merl_vit": "norm", "melp": "queries"}
+"""Model type -> name of what stands between the last hidden state and what heads are given."""
 
 ANY_STEM = ("stem", "stage", 1)
 """For a model type added by somebody else."""
@@ -77,9 +79,9 @@ class Stages:
             # The first hidden state is what the last watched convolution gave, and so is in the table already.
             states = output.hidden_states[1:] if means else output.hidden_states
             means |= dict(zip(self._names(len(states), bool(means)), map(self._mean, states), strict=True))
-            if self.kind in NORMED:
+            if self.kind in LAST:
                 # Not among the hidden states, and what the heads are given: it differs from the last block.
-                means["norm"] = output.pooler_output
+                means[LAST[self.kind]] = output.pooler_output
             return {name: value.float() for name, value in means.items()}
 
     def _convolutions(self) -> dict[str, Any]:

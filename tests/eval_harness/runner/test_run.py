@@ -228,6 +228,7 @@ def test_a_saved_model_classifies_like_the_run(options: Options, data_root: Path
     assert len(model.config.thresholds) == len(test.labels)
     config = ecg_hub.AutoModel.from_pretrained(folder / "model" / "ptbxl_super").config
     step = {"dataset": "ptb-xl", "run": "ptbxl_super", "mode": "finetune", "seed": given.seeds[0], "began": "random"}
+    step["simulated"] = True
     assert (config.random_weights, config.training) == (None, [step])
     facts = check_model_card((folder / "model" / "ptbxl_super" / "README.md").read_text())
     assert (facts["datasets"], facts["pipeline_tag"]) == (["ptb-xl"], "other")

@@ -34,6 +34,9 @@ NAMES = {
     "st-mem": ["embedding", "block1", "block2", "norm"],
     "ecg-fm": ["embedding", "block1", "block2"],
     "hubert-ecg": ["embedding", "block1", "block2"],
+    "melp": ["embedding", "block1", "block2", "queries"],
+    "merl-vit": ["embedding", "block1", "block2", "norm"],
+    "xecg": ["embedding", "block1", "block2", "block3"],
 }
 
 
