@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import InputError, ResultError
-from ecg_hub.utils.text import print_table
+from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 
 if TYPE_CHECKING:
@@ -57,12 +57,14 @@ def run_compare(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_defined(asdict(comparison)) for comparison in comparisons], indent=1, ensure_ascii=False))
         return 0
-    print_table([row for comparison, results in compared for row in rank_rows(comparison, results)], title="ranks")
+    ranks = [row for comparison, results in compared for row in rank_rows(comparison, results)]
+    print_table(ranks, title="ranks", keep=("model", "rank", "score"), notes=("deviations",))
     if args.pairs:
         print()
-        print_table([row for comparison in comparisons for row in pair_rows(comparison)], title="pairs")
-    for line in reading(comparisons):
-        print(line)
+        pairs = [row for comparison in comparisons for row in pair_rows(comparison)]
+        print_table(pairs, title="pairs", keep=("first", "second", "first - second"))
+    print()
+    print_lines(reading(comparisons))
     return 0
 
 
@@ -116,7 +118,7 @@ def _comparisons(runs: list[ResultFolder], args: argparse.Namespace) -> Any:
 
 def rank_rows(comparison: Comparison, results: Mapping[str, Result]) -> list[dict[str, object]]:
     """One row per model: both ranks, score with interval, difference to the best, deviations from the protocol."""
-    from eval_harness.results.summary import against_protocol
+    from eval_harness.results.summary import deviation_parts
 
     best = comparison.standings[0].model
     to_best = {pair.second: pair for pair in comparison.pairs if pair.first == best}
@@ -126,16 +128,16 @@ def rank_rows(comparison: Comparison, results: Mapping[str, Result]) -> list[dic
         rows.append(
             {
                 "task": comparison.task,
+                "model": standing.model,
                 "rank": standing.rank,
                 "as published": standing.rank_published,
-                "model": standing.model,
                 "score": f"{score.point:.3f} [{score.low:.3f}, {score.high:.3f}]",
-                "metric": comparison.metric,
                 "behind the best": "-" if pair is None else _text(pair.difference),
+                "metric": comparison.metric,
                 "records": comparison.records,
                 "drawn by": comparison.unit,
                 "labels": len(comparison.labels),
-                "deviations": against_protocol(results[standing.model]),
+                "deviations": deviation_parts(results[standing.model]),
             }
         )
     return rows
