@@ -7,10 +7,10 @@ they get.
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from ecg_hub.utils import terminal
 
@@ -18,6 +18,7 @@ Row = Mapping[str, object]
 GAP = "  "
 NOTES = "notes"
 TIE = "\N{NO-BREAK SPACE}"
+"""In a cell that may be wrapped: a space that keeps a name and its value together."""
 # A table in more parts than this is harder to read than its rows one after another.
 MAX_PARTS = 3
 
@@ -88,9 +89,8 @@ def table_text(
     table = _Columns.of(shown, {*prose})
     lines = _render(table, width, styles)
     more = [*_common_lines(common, below.common, len(rows)), *below.lines]
-    # A name and its value stay together where a line is wrapped.
-    lines += ["", *(_wrap(line, width).replace(TIE, " ") for line in more)] if more else []
-    return "\n".join(lines)
+    lines += ["", *(_wrap(line, width) for line in more)] if more else []
+    return "\n".join(lines).replace(TIE, " ")
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:
@@ -171,7 +171,9 @@ def _split_common(rows: Sequence[Row], keep: Collection[str]) -> tuple[list[Row]
 
 
 def _common_lines(same: Mapping[str, str], notes: Mapping[str, str], rows: int) -> list[str]:
-    said = ("in all rows: " if rows > 1 else "") + "; ".join(f"{name} {text}".replace(" ", TIE) for name, text in same.items())
+    said = ("in all rows: " if rows > 1 else "") + "; ".join(
+        f"{name} {text}".replace(" ", TIE) for name, text in same.items()
+    )
     return [*([said] if same else []), *(f"{name}: {text}" for name, text in notes.items())]
 
 
@@ -206,9 +208,7 @@ class _Columns:
         if limit is None:
             return wide
         # Heads first, since a broken head costs one line and a broken cell one per row.
-        least = [
-            max(_longest_word(head), *map(len, column)) for head, column in zip(self.heads, texts, strict=True)
-        ]
+        least = [max(_longest_word(head), *map(len, column)) for head, column in zip(self.heads, texts, strict=True)]
         wide = _shrunk(wide, least, limit)
         least = [
             max(map(_longest_word, [head, *column])) if may else width
@@ -233,7 +233,9 @@ def _render(table: _Columns, width: int | None, styles: bool) -> list[str]:
 
 def _parted(table: _Columns, widths: Sequence[int], limit: int) -> list[list[int]] | None:
     """The columns in parts one below another, each with those that name a row; None where that is no help."""
-    named = next((n for n in range(1, len(widths)) if len({*(tuple(r[:n]) for r in table.cells)}) == len(table.cells)), 1)
+    named = next(
+        (n for n in range(1, len(widths)) if len({*(tuple(r[:n]) for r in table.cells)}) == len(table.cells)), 1
+    )
     parts: list[list[int]] = []
     for i in range(named, len(widths)):
         if parts and _total([widths[j] for j in (*parts[-1], i)]) <= limit:
@@ -258,24 +260,27 @@ def _stacked(table: _Columns, width: int, styles: bool) -> list[str]:
 
 
 def _lines(table: _Columns, widths: Sequence[int], styles: bool) -> list[str]:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    # rich aligns and styles; the widths are ours, because its own way to make a table fit breaks names.
-    drawn = Table(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), header_style="bold")
-    for head, right, width in zip(table.heads, table.right, widths, strict=True):
-        justify, text = "right" if right else "left", Text("\n".join(_words(head, width)))
-        drawn.add_column(text, justify=justify, width=width, no_wrap=True, vertical="bottom")  # type: ignore[arg-type]
+    heads = [_words(head, width) for head, width in zip(table.heads, widths, strict=True)]
+    height = max(map(len, heads))
+    # Heads stand on their columns, texts hang from their row.
+    above = _row_lines([[""] * (height - len(head)) + head for head in heads], table.right, widths)
+    lines = [_bold(line, styles) for line in above]
     for cells in table.cells:
-        drawn.add_row(*(Text("\n".join(_words(cell, width))) for cell, width in zip(cells, widths, strict=True)))
-    console = Console(
-        file=io.StringIO(), width=_total(widths) + len(GAP), force_terminal=styles, highlight=False, emoji=False,
-        color_system="standard" if styles else None, legacy_windows=False,
-    )  # fmt: skip
-    with console.capture() as captured:
-        console.print(drawn)
-    return [line.rstrip() for line in captured.get().splitlines()]
+        parts = [_words(cell, width) for cell, width in zip(cells, widths, strict=True)]
+        lines += _row_lines(parts, table.right, widths)
+    return lines
+
+
+def _row_lines(cells: Sequence[Sequence[str]], right: Sequence[bool], widths: Sequence[int]) -> list[str]:
+    """A row as lines, from cells that are lines themselves."""
+    lines = []
+    for parts in zip_longest(*cells, fillvalue=""):
+        aligned = [
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, to_right, width in zip(parts, right, widths, strict=True)
+        ]
+        lines.append(GAP.join(aligned).rstrip())
+    return lines
 
 
 def _shrunk(wide: Sequence[int], least: Sequence[int], limit: int) -> list[int]:
@@ -307,7 +312,7 @@ def _wrap(line: str, width: int | None, indent: int = 3) -> str:
 
 
 def _longest_word(text: str) -> int:
-    return max(map(len, text.split()), default=0)
+    return max(map(len, text.split(" ")))
 
 
 def _bold(text: str, styles: bool) -> str:

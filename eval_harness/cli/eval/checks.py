@@ -7,11 +7,15 @@ import json
 import os
 import tempfile
 from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
+
+
+SHOWN = 20
 
 
 def register(verbs: Any) -> None:
@@ -56,15 +60,25 @@ def run_verify(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(check) for check in checks], indent=1, ensure_ascii=False))
         return verdict(checks)
-    print_table([{"run": check.run, "task": check.task, "result": check.state} for check in checks], title="verified")
-    for check in checks:
-        for line in check.findings[:20]:
-            print(f"  {check.run} {check.task}: {line}")
-        if len(check.findings) > 20:
-            print(f"  {check.run} {check.task}: and {len(check.findings) - 20} more")
-        for line in check.notes:
-            print(f"  {check.run} {check.task}: {line}")
+    rows = [
+        {
+            "run": check.run,
+            "task": check.task,
+            "result": check.state,
+            "found": _found(check.findings),
+            "note": check.notes,
+        }
+        for check in checks
+    ]
+    # Nothing found is no line: `found` and `note` apply to the rows that have some.
+    rows = [{name: value or None for name, value in row.items()} for row in rows]
+    print_table(rows, title="results", keep=("run", "task", "result"), notes=("found", "note"))
     return verdict(checks)
+
+
+def _found(findings: Sequence[str]) -> list[str]:
+    more = len(findings) - SHOWN
+    return [*findings[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
 
 
 def run_reproduce(args: argparse.Namespace) -> int:
@@ -92,7 +106,7 @@ def run_reproduce(args: argparse.Namespace) -> int:
         content = {"tasks": [asdict(repeat) for repeat in repeats], "environment": changed}
         print(json.dumps(content, indent=1, ensure_ascii=False))
     else:
-        print_table([asdict(repeat) for repeat in repeats], title="made again")
+        print_table([asdict(repeat) for repeat in repeats], title="results", keep=("task", "state"))
         if changed:
             print("environment: " + "; ".join(changed))
     return int(any(repeat.state not in ("identical", "equal") for repeat in repeats))

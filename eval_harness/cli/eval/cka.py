@@ -78,6 +78,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(result.model_dump_json(indent=1))
         return 0
-    print_table(stage_rows(result), title="stages")
+    print_table(stage_rows(result), title="stages", keep=("model", "stage", "most alike elsewhere"))
     print(", ".join(str(path) for path in files))
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import unknown_name
-from ecg_hub.utils.text import print_pairs, print_table
+from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.config.options import TRIVIAL
 from eval_harness.tasks.registry import custom_datasets, datasets, suites, tasks, validate
@@ -24,6 +24,8 @@ BASELINE: dict[str, Any] = {
     "dim": 30,
     "summary": "a regularised linear model without an encoder: what any encoder must beat",
 }
+PROSE = ("category", "what it holds", "what it trains", "licence", "licence of the weights")
+"""Columns of the lists that may be wrapped between words."""
 
 
 def register(verbs: Any) -> None:
@@ -51,7 +53,10 @@ def run_ls(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(whole, indent=1, ensure_ascii=False, default=str))
     else:
-        print_table(rows, title=args.what)
+        # Titles, licences and pages in the shape that 80 columns hold; --json has every field.
+        print_table(rows, title=args.what, keep=list(rows[0]) if rows else (), prose=PROSE, notes=("page",))
+        if args.what == "models":
+            print_lines(["", f"{TRIVIAL}: {BASELINE['title'].lower()}, {BASELINE['summary']}."])
     return 0
 
 
@@ -105,7 +110,6 @@ def _tasks(include: tuple[str, ...]) -> Listing:
             "labels": task.count,
             "metric": task.metric,
             "dataset": task.dataset,
-            "run": task.run,
             "category": CATEGORIES[task.category],
         }
         for task in listed
@@ -127,16 +131,15 @@ def _models(include: tuple[str, ...]) -> Listing:
     rows = [
         {
             "model": entry.alias,
-            "title": entry.title,
             "kind": entry.kind,
             "input": str(entry.input),
             "dim": entry.dim,
-            "parameters": f"{entry.parameters:,}",
+            "parameters": f"{entry.parameters / 1e6:.1f} M",
             "licence of the weights": entry.licence.name,
         }
         for entry in models().values()
     ]
-    shown = ("title", "kind", "input", "dim")
+    shown = ("kind", "input", "dim")
     baseline = {
         "model": TRIVIAL,
         **{key: BASELINE[key] for key in shown},
@@ -148,6 +151,8 @@ def _models(include: tuple[str, ...]) -> Listing:
 
 
 def _datasets(include: tuple[str, ...]) -> Listing:
+    from dataset_scripts.tools.card import short_licence
+
     listed = datasets(include)
     fields = (
         "name", "title", "versions", "sampling_rates", "access", "redistribution", "licence", "label_columns", "folds",
@@ -156,10 +161,9 @@ def _datasets(include: tuple[str, ...]) -> Listing:
     rows = [
         {
             "dataset": dataset.name,
-            "title": dataset.title,
             "rate": _rate(dataset),
             "access": dataset.access,
-            "licence": dataset.licence,
+            "licence": short_licence(dataset),
             "tasks": sum(task.dataset == dataset.name for task in tasks(include).values()),
             "page": dataset.page,
         }

@@ -68,7 +68,7 @@ def run_bench(args: argparse.Namespace) -> int:
     elif args.format == "markdown":
         print(markdown(rows(costs)))
     else:
-        print_table(rows(costs), title="costs")
+        print_table(rows(costs), title="costs", keep=list(rows(costs)[0]))
         last = costs[-1]
         threads = f", {last.threads} thread{'s' if last.threads > 1 else ''}" if last.threads else ""
         print(f"preset {last.preset}, {last.device}{threads}, float32, torch {last.torch}")

@@ -210,7 +210,9 @@ def run_ls(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
-    print_table(rows, title="datasets")
+    # The title says little more than the name; --json and `info` have it.
+    shown = [{name: value for name, value in row.items() if name != "title"} for row in rows]
+    print_table(shown, title="datasets", prose=("licence",))
     return 0
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_text
 
 if TYPE_CHECKING:
@@ -119,9 +120,7 @@ def run_predict(args: argparse.Namespace) -> int:
     if args.output:
         write_text(Path(args.output), result.to_csv() if kind == "csv" else result.to_json() + "\n")
     elif kind == "table":
-        from rich.console import Console
-
-        Console().print(result.to_table())
+        print(result.to_table(terminal.width(), terminal.styles()))
     else:
         print(result.to_csv() if kind == "csv" else result.to_json(), end="")
     return report(result.failures, len(records))

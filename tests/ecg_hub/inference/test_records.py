@@ -15,7 +15,7 @@ import torch
 
 import ecg_hub
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
-from ecg_hub.inference.predict import embed, predict
+from ecg_hub.inference.predict import Prediction, Predictions, embed, predict
 from ecg_hub.inference.records import run_records
 from ecg_hub.leads import LEADS
 from ecg_hub.names import model_folder
@@ -123,9 +123,18 @@ def test_predict_formats(records: list[Path], classifier: Path) -> None:
     )
     assert rows[2]["NORM"] == ""
     assert "lost.dat" in rows[2]["reason"]
-    table = result.to_table()
-    assert table.row_count == 3
-    assert [column.header for column in table.columns] == ["record", "windows", "scores"]
+
+
+@pytest.mark.parametrize("width", [None, 80])
+def test_a_table_cuts_neither_records_nor_labels(width: int | None) -> None:
+    scores = [{"label": f"a label of many words {k}", "score": 0.5} for k in range(4)]
+    path = "/data/ecg/a/long/way/down/to/a/folder/of/records/00000/of/a/dataset/00001"
+    rows = (Prediction(path, 4, scores), Prediction("lost", 0, [], "lost.dat does not exist"))
+    table = Predictions("a model", (), rows).to_table(width)
+    assert path in table
+    assert all(f"{score['label']} 0.500" in table for score in scores)
+    assert table.endswith("reason: lost.dat does not exist")
+    assert table.count("failed") == 1
 
 
 def test_predict_needs_a_trained_head(records: list[Path]) -> None:
