@@ -65,7 +65,9 @@ def table_text(
     Args:
         rows: column name -> value; at least one.
         width: columns of the terminal; None never wraps.
-        keep: as in `print_table`, and prose, notes.
+        keep: columns that stay in the table though all rows have the same value (default: the first).
+        prose: columns that may be wrapped between words.
+        notes: columns of texts below the table, as in `print_table`.
         styles: write the heads bold.
 
     Example:

@@ -90,8 +90,8 @@ def summary_text(results: Sequence[Result], width: int | None = None, styles: bo
 def summary_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Return one row per result, in order.
 
-    Columns: task, model, mode, seed, "point [low, high]", metric, classes the macro mean is taken over, labels scored of
-    those published, whether the data were seen in pre-training, status, the deviations from the protocol as a list,
+    Columns: task, model, mode, seed, "point [low, high]", metric, classes the macro mean is taken over, labels scored
+    of those published, whether the data were seen in pre-training, status, the deviations from the protocol as a list,
     None without a score, and why there is none.
     """
     return [_row(result) for result in results]

@@ -17,6 +17,7 @@ import torch
 
 from ecg_hub.errors import EcgHubError, InputError, ResultError
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.terminal import say
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import POST_TRAIN
 from eval_harness.data.records import SPLITS, Datasets, locate
@@ -25,7 +26,7 @@ from eval_harness.models.loading import load_model, origin_notice
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now, write_result
 from eval_harness.results.summary import write_spread
-from eval_harness.runner.job import RunContext, finished, run_job, say
+from eval_harness.runner.job import RunContext, finished, run_job
 from eval_harness.runner.plan import Job, plan
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -103,7 +104,7 @@ def failed(task: Any, job: Job, context: RunContext, reason: str) -> Result:
     try:
         write_result(job.folder / f"{task.name}.json", result)
     except ResultError as error:
-        say(str(error))
+        say(str(error), important=True)
     return result
 
 

@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.names import home
+from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_error, write_text
 from eval_harness.analyses.cka.cka import FEWEST, Hsic, hsic, similarity
 from eval_harness.analyses.cka.schema import CKA_FILE, CkaResult, DataUsed, EncoderInfo, Pair, StageInfo
@@ -40,7 +40,7 @@ from eval_harness.data.windows import RunData, Windows, consecutive_windows, mea
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice
 from eval_harness.results.folders import locked_folder
 from eval_harness.results.schema import read_json
-from eval_harness.runner.job import extractor_digest, model_info, say
+from eval_harness.runner.job import extractor_digest, model_info
 from eval_harness.runner.plan import model_slug
 from eval_harness.runner.run import make_accelerator
 
@@ -183,7 +183,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
     for name, model in loaded.items():
         # Random weights must not be compared unnoticed.
         if (notice := origin_notice(model, name, "linear", options.seed)) is not None:
-            say(notice)
+            terminal.say(notice)
     # Of the longest window, so that every encoder sees the same records.
     seconds = max(model.extractor.spec().input_seconds for model in loaded.values())
     if any(model.is_trivial for model in loaded.values()):
@@ -241,7 +241,7 @@ def _features(
     total = len(data.test)
     if progress["done"] < total:
         encoder = loaded.encoder.to(device).eval()
-        bar = tqdm(total=total, initial=progress["done"], desc=name, unit="record", disable=options.quiet)
+        bar = terminal.progress(total=total, initial=progress["done"], desc=name, unit=" records", quiet=options.quiet)
         with bar:
             for first, block in _blocks(Stages(encoder), loaded, data, device, options, progress["done"]):
                 if not progress["stages"]:
@@ -309,7 +309,7 @@ def _pairs(path: Path, result: CkaResult, tables: Mapping[tuple[str, str], NDArr
     wanted = [(a, b) for i, a in enumerate(stages) for b in stages[i:]]
     own: dict[tuple[str, str], Hsic] = {}
     saved = time.monotonic()
-    for a, b in tqdm(wanted, desc="pairs", unit="pair", disable=quiet):
+    for a, b in terminal.progress(wanted, desc="pairs", unit=" pairs", quiet=quiet):
         if (a, b) in done:
             continue
         for stage in (a, b):

@@ -6,14 +6,13 @@ import argparse
 import json
 import os
 import tempfile
-from dataclasses import asdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
-
 
 SHOWN = 20
 
