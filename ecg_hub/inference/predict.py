@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from ecg_hub.errors import InputError
+from ecg_hub.errors import ExitCode, InputError
 from ecg_hub.inference.pipeline import average_outputs, check_classifier, labelled_scores
 from ecg_hub.inference.records import RecordInput, RecordOutput, run_records
 from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModel, AutoModelForECGClassification
 from ecg_hub.origin import shown_name
 from ecg_hub.utils.files import replacing
-from ecg_hub.utils.text import TIE, table_text
+from ecg_hub.utils.text import TIE, text_table
 
 _SHOWN_LABELS = 5
 
@@ -64,8 +64,8 @@ class Predictions:
 
     @property
     def exit_code(self) -> int:
-        """0 if every record has scores, else 1."""
-        return 1 if self.failures else 0
+        """How many records have scores, as an exit code."""
+        return ExitCode.of(len(self.rows) - len(self.failures), len(self.failures))
 
     def to_json(self) -> str:
         """Return all rows as JSON."""
@@ -103,7 +103,7 @@ class Predictions:
             for row in self.rows
         ]
         keep = ("record", "windows", "scores")
-        return table_text(rows, width, keep=keep, prose=("scores",), notes=("reason",), styles=styles)
+        return text_table(rows, width, keep=keep, prose=("scores",), notes=("reason",), styles=styles)
 
 
 def predict(
@@ -211,8 +211,8 @@ class EmbeddingResult:
 
     @property
     def exit_code(self) -> int:
-        """0 if every record has a vector, else 1."""
-        return 1 if self.failures else 0
+        """How many records have a vector, as an exit code."""
+        return ExitCode.of(self.rows - len(self.failures), len(self.failures))
 
 
 def embed(

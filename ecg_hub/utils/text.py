@@ -48,10 +48,10 @@ def print_table(
     if not rows:
         print(f"no {title}" if title else "nothing")
         return
-    print(table_text(rows, terminal.width(), keep=keep, prose=prose, notes=notes, styles=terminal.styles()))
+    print(text_table(rows, terminal.width(), keep=keep, prose=prose, notes=notes, styles=terminal.styles()))
 
 
-def table_text(
+def text_table(
     rows: Sequence[Row],
     width: int | None = None,
     *,
@@ -73,7 +73,7 @@ def table_text(
     Example:
         >>> rows = [{"task": t, "mode": "linear", "score": s, "why": why} for t, s, why in
         ...         [("ptb", 0.81, ["limit=96"]), ("sph", 0.79, ["limit=96", "labels=4/71"])]]
-        >>> print(table_text(rows, notes=["why"]))
+        >>> print(text_table(rows, notes=["why"]))
         task  score  notes
         ptb    0.81
         sph    0.79  1

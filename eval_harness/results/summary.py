@@ -71,7 +71,7 @@ def summary_text(results: Sequence[Result], width: int | None = None, styles: bo
         width: columns of the terminal; None never wraps.
         styles: write the heads bold.
     """
-    from ecg_hub.utils.text import table_text
+    from ecg_hub.utils.text import text_table
 
     if not results:
         return "no results"
@@ -79,9 +79,9 @@ def summary_text(results: Sequence[Result], width: int | None = None, styles: bo
     # Of one status the count below says it.
     if len({result.status for result in results}) == 1:
         rows = [{name: value for name, value in row.items() if name != "status"} for row in rows]
-    parts = [table_text(rows, width, keep=("task", "score"), notes=("deviations", "reason"), styles=styles)]
+    parts = [text_table(rows, width, keep=("task", "score"), notes=("deviations", "reason"), styles=styles)]
     if over_seeds := seed_rows(results):
-        parts.append("\n" + table_text(over_seeds, width, keep=("task", "score"), styles=styles))
+        parts.append("\n" + text_table(over_seeds, width, keep=("task", "score"), styles=styles))
     counts = Counter(result.status for result in results)
     parts.append(", ".join(f"{counts[status]} {status}" for status in ("done", "failed", "skipped") if counts[status]))
     return "\n".join(parts)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecg_hub.errors import EcgHubError, InputError, ResultError
+from ecg_hub.errors import EcgHubError, ExitCode, InputError, ResultError
 from ecg_hub.utils.files import write_text
 from ecg_hub.utils.terminal import say
 from eval_harness.config.options import RunOptions
@@ -136,8 +136,9 @@ def keep_traceback(job: Job) -> None:
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """0 when every row is done or skipped because the mode does not apply, else 1."""
-    return int(any(result.status == "failed" for result in results))
+    """How the rows of a run end a command; one skipped because its mode does not apply is no failure."""
+    failed = sum(result.status == "failed" for result in results)
+    return ExitCode.of(len(results) - failed, failed)
 
 
 # Forward plus backward costs about three forwards; a frozen encoder needs the forward alone.

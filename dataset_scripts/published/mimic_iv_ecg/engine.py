@@ -221,6 +221,11 @@ def explained(work: Work, sources: Sequence[Source], settings: Settings) -> Iter
 
     try:
         yield
+    except (RuntimeError, duckdb.InterruptException) as error:
+        # What DuckDB makes of Ctrl-C; as an ordinary error it would count as a failed dataset, and the run would go on.
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from None
+        raise
     except duckdb.OutOfMemoryException as error:
         raise DataError(
             f"{work.title}: the memory limit of {settings.memory_limit!r} is too small, or the disk for spilling is "

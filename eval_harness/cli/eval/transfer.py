@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecg_hub.errors import ExitCode
 from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import split_commas
 from eval_harness.cli.eval.robustness import add_reopening, reopening
@@ -53,14 +54,15 @@ def run(args: argparse.Namespace) -> int:
     results = run_transfer(options)
     output = options.output or options.folder / FOLDER
     files = [path for result in results for path in write_dumbbells(result, output)]
-    failed = [task for result in results for task in result.tasks.values() if task.status == "failed"]
+    failed = [task.status == "failed" for result in results for task in result.tasks.values()]
+    code = ExitCode.of(failed.count(False), failed.count(True))
     if args.json:
         print(json.dumps([result.model_dump(mode="json") for result in results], indent=1, ensure_ascii=False))
-        return int(bool(failed))
+        return code
     for result in results:
         _print(result)
     print(", ".join(str(path) for path in files))
-    return int(bool(failed))
+    return code
 
 
 def _print(result: TransferResult) -> None:

@@ -101,7 +101,7 @@ def run_convert(args: argparse.Namespace) -> int:
 
 
 def run_predict(args: argparse.Namespace) -> int:
-    """Print or write labelled scores; a record that cannot be used is a row with its reason and exit code 1."""
+    """Print or write labelled scores; a record that cannot be used is a row with its reason."""
     from ecg_hub.inference.predict import predict
 
     records = gather(args.files)
@@ -123,11 +123,11 @@ def run_predict(args: argparse.Namespace) -> int:
         print(result.to_table(terminal.width(), terminal.styles()))
     else:
         print(result.to_csv() if kind == "csv" else result.to_json(), end="")
-    return report(result.failures, len(records))
+    return report(result.failures, result.exit_code, len(records))
 
 
 def run_embed(args: argparse.Namespace) -> int:
-    """Write feature vectors; a record that cannot be used is a row with its reason and exit code 1."""
+    """Write feature vectors; a record that cannot be used is a row with its reason."""
     from ecg_hub.inference.predict import embed
 
     records = gather(args.files)
@@ -143,7 +143,7 @@ def run_embed(args: argparse.Namespace) -> int:
         missing_leads=args.missing_leads,
     )
     print(f"{result.output}: {result.rows} records, {result.dim} features each")
-    return report(result.failures, len(records))
+    return report(result.failures, result.exit_code, len(records))
 
 
 def gather(files: Sequence[str]) -> list[RecordInput]:
@@ -173,10 +173,10 @@ def _millivolt(read: Callable[[], Any]) -> tuple[Any, int, list[str]]:
     return values[there], signal.sampling_rate, [LEADS[row] for row in there]
 
 
-def report(failures: Sequence[tuple[str, str]], records: int) -> int:
-    """Name the records that could not be used on standard error; the exit code."""
+def report(failures: Sequence[tuple[str, str]], code: int, records: int) -> int:
+    """Name the records that could not be used on standard error; returns the exit code."""
     for record, reason in failures:
         print(f"failed: {record}: {reason}", file=sys.stderr)
     if failures:
         print(f"{len(failures)} of {records} records failed", file=sys.stderr)
-    return int(bool(failures))
+    return code

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ecg_hub.utils.text import print_pairs, print_table, table_text, wrapped
+from ecg_hub.utils.text import print_pairs, print_table, text_table, wrapped
 
 LONG = "x" * 300
 NAMES = ("random:ecg-cpc-tiny", "ptbxl_super", "mimic-iv-ecg", "0.614 [0.549, 0.679]")
@@ -28,12 +28,12 @@ def test_in_a_file_tables_are_aligned_and_never_cut(capsys: pytest.CaptureFixtur
 
 
 def test_booleans_read_as_words_and_are_no_numbers() -> None:
-    text = table_text([{"long heading": True, "b": "[x]"}, {"long heading": False, "b": "y"}])
+    text = text_table([{"long heading": True, "b": "[x]"}, {"long heading": False, "b": "y"}])
     assert text.splitlines() == ["long heading  b", "yes           [x]", "no            y"]
 
 
 def test_numbers_stand_right() -> None:
-    assert table_text([{"a": 1, "b": "x"}, {"a": 22, "b": "yy"}]) == " a  b\n 1  x\n22  yy"
+    assert text_table([{"a": 1, "b": "x"}, {"a": 22, "b": "yy"}]) == " a  b\n 1  x\n22  yy"
 
 
 def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,38 +43,38 @@ def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_all_rows_share_stands_below_once() -> None:
-    text = table_text(scores(3))
+    text = text_table(scores(3))
     assert text.splitlines()[0].split() == ["task", "score"]
     assert text.splitlines()[-1] == "in all rows: metric auroc"
     assert text.count("auroc") == 1
-    assert "metric" in table_text(scores(3), keep=["metric"]).splitlines()[0]
+    assert "metric" in text_table(scores(3), keep=["metric"]).splitlines()[0]
 
 
 def test_a_row_that_a_column_does_not_apply_to_does_not_count() -> None:
     failed = {"task": "code15", "score": "-", "metric": ""}
-    assert "in all rows: metric auroc" in table_text([*scores(), failed])
+    assert "in all rows: metric auroc" in text_table([*scores(), failed])
 
 
 def test_nothing_is_said_of_a_column_without_values() -> None:
-    assert "metric" not in table_text([{**row, "metric": None} for row in scores()])
+    assert "metric" not in text_table([{**row, "metric": None} for row in scores()])
 
 
 def test_a_single_row_stays_a_row_unless_some_columns_are_to_be_kept() -> None:
-    assert table_text(scores(1)).splitlines()[0].split() == ["task", "score", "metric"]
-    assert table_text(scores(1), keep=["task", "score"]).splitlines()[2:] == ["", "metric auroc"]
+    assert text_table(scores(1)).splitlines()[0].split() == ["task", "score", "metric"]
+    assert text_table(scores(1), keep=["task", "score"]).splitlines()[2:] == ["", "metric auroc"]
 
 
 def test_notes_stand_below_once_with_the_rows_they_hold_for() -> None:
     why = [["limit=96", "labels=4/71"], ["limit=96"], None, ["limit=96", "labels=4/71", "epochs=2"]]
     rows = [{**row, "deviations": of} for row, of in zip(scores(4), why, strict=True)]
-    lines = table_text(rows, keep=["task", "metric"], notes=["deviations"]).splitlines()
+    lines = text_table(rows, keep=["task", "metric"], notes=["deviations"]).splitlines()
     assert [line.split()[-1] for line in lines[1:5]] == ["1", "auroc", "auroc", "1,2"]
     assert lines[6:] == ["deviations: limit=96", "1  deviations: labels=4/71", "2  deviations: epochs=2"]
 
 
 def test_no_deviation_anywhere_is_worth_saying_and_no_reason_is_not() -> None:
     rows = [{**row, "deviations": [], "reason": None} for row in scores()]
-    assert table_text(rows, notes=["deviations", "reason"]).splitlines()[-1] == "deviations: none"
+    assert text_table(rows, notes=["deviations", "reason"]).splitlines()[-1] == "deviations: none"
 
 
 @pytest.mark.parametrize("width", [80, 60, 40, 32])
@@ -83,7 +83,7 @@ def test_names_and_scores_are_never_broken_at_any_width(width: int) -> None:
         {"model": NAMES[0], "task": f"{NAMES[1]}_{k}", "data": NAMES[2], "records": 10**k, "score": NAMES[3], "x": k}
         for k in range(3)
     ]
-    text = table_text(rows, width, keep=["model", "data", "score"])
+    text = text_table(rows, width, keep=["model", "data", "score"])
     for name in NAMES:
         assert text.count(name) >= 3
     assert max(map(len, text.splitlines())) <= width
@@ -91,14 +91,14 @@ def test_names_and_scores_are_never_broken_at_any_width(width: int) -> None:
 
 def test_too_many_columns_go_on_below_with_the_names_again() -> None:
     rows = [{"task": "ptb", "mode": mode, **{f"c{k}": f"{mode}-{k}-text" for k in range(6)}} for mode in ("aa", "bb")]
-    parts = table_text(rows, 60, keep=["task"]).split("\n\n")
+    parts = text_table(rows, 60, keep=["task"]).split("\n\n")
     assert [part.splitlines()[0].split()[:2] for part in parts] == [["task", "mode"]] * 2
     assert [line.split()[:2] for line in parts[1].splitlines()[1:]] == [["ptb", "aa"], ["ptb", "bb"]]
 
 
 def test_prose_and_heads_are_wrapped_between_words() -> None:
     rows = [{"name": "ptb-xl", "licence of the weights": "as stated by Zenodo record 14881564", "n": k} for k in (1, 2)]
-    text = table_text(rows, 40, keep=list(rows[0]), prose=["licence of the weights"])
+    text = text_table(rows, 40, keep=list(rows[0]), prose=["licence of the weights"])
     assert max(map(len, text.splitlines())) <= 40
     assert set(text.split()) == {"name", "licence", "of", "the", "weights", "n", "ptb-xl", "as", "stated", "by",
                                  "Zenodo", "record", "14881564", "1", "2"}  # fmt: skip
