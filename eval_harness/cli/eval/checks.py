@@ -59,18 +59,17 @@ def run_verify(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(check) for check in checks], indent=1, ensure_ascii=False))
         return verdict(checks)
+    # Nothing found is no line: the two apply to the rows that have some.
     rows = [
         {
             "run": check.run,
             "task": check.task,
             "result": check.state,
-            "found": _found(check.findings),
-            "note": check.notes,
+            "found": _found(check.findings) or None,
+            "note": list(check.notes) or None,
         }
         for check in checks
     ]
-    # Nothing found is no line: `found` and `note` apply to the rows that have some.
-    rows = [{name: value or None for name, value in row.items()} for row in rows]
     print_table(rows, title="results", keep=("run", "task", "result"), notes=("found", "note"))
     return verdict(checks)
 

@@ -10,6 +10,7 @@ from typing import Any
 from ecg_hub.errors import InputError
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.cli.program import suggest
 
 
 def register(verbs: Any) -> None:
@@ -80,4 +81,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print_table(stage_rows(result), title="stages", keep=("model", "stage", "most alike elsewhere"))
     print(", ".join(str(path) for path in files))
+    suggest(("ecg-eval", "report", "--analyses", options.output))
     return 0

@@ -11,6 +11,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.cli.eval import run as run_verb
+from eval_harness.cli.program import suggest
 
 DEFAULT_TASK = "ptbxl_label_efficiency"
 DEFAULT_OUTPUT = Path("label_efficiency")
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(content)
         print(f"{study.options.output / RESULT_FILE}, {study.options.output / PLOT_FILE}")
+        suggest(("ecg-eval", "report", "--analyses", study.options.output))
     return exit_code(results)
 
 

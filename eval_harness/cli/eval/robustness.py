@@ -11,6 +11,7 @@ from typing import Any
 
 from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import add_arguments, add_json_flag, read_values, split_commas
+from eval_harness.cli.program import suggest
 from eval_harness.config.options import ReopenOptions
 
 
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         ]
     )
     print(", ".join(str(path) for path in files))
+    suggest(("ecg-eval", "report", options.folder, "--analyses", output))
     return 0
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ecg_hub.utils.terminal import say
 from eval_harness.cli.common import add_arguments, read_config, read_values, split_commas
+from eval_harness.cli.program import suggest
 from eval_harness.config.options import HOW, NUMBERS, WHAT, RunOptions, parse_fraction
 from eval_harness.config.protocol import PROTOCOLS, Protocol, protocol
+
+if TYPE_CHECKING:
+    from eval_harness.results.schema import Result
 
 
 def register(verbs: Any) -> None:
@@ -74,5 +80,20 @@ def run(args: argparse.Namespace) -> int:
 
     results = evaluate(options)
     if results:  # of several processes, one holds the results
+        say("")
         print_summary(results)
+        next_steps(results, options)
     return exit_code(results)
+
+
+def next_steps(results: Sequence[Result], options: RunOptions) -> None:
+    """Say where the results are, and what to do with them."""
+    done = Counter(result.task for result in results if result.status == "done")
+    where = f"results: {options.output}/"
+    if any(result.status == "failed" for result in results):
+        where += "; the same command tries what failed again"
+    mock = ("--data-root", "mock") if options.data_root == "mock" else ()
+    steps = [("ecg-eval", "report", options.output, *mock)]
+    # Two runs of a task can be compared, a single one can be checked.
+    steps.append(("ecg-eval", "compare" if max(done.values(), default=0) > 1 else "verify", options.output))
+    suggest(*(steps if done else ()), where=where)

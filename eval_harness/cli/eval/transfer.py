@@ -11,6 +11,7 @@ from ecg_hub.errors import ExitCode
 from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import split_commas
 from eval_harness.cli.eval.robustness import add_reopening, reopening
+from eval_harness.cli.program import suggest
 
 if TYPE_CHECKING:
     from eval_harness.analyses.transfer.schema import TransferResult
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     for result in results:
         _print(result)
     print(", ".join(str(path) for path in files))
+    suggest(("ecg-eval", "report", options.folder, "--analyses", output))
     return code
 
 

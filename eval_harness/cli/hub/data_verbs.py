@@ -24,6 +24,7 @@ from ecg_hub.names import data_root, home
 from ecg_hub.utils.files import atomic_path, write_text
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
+from eval_harness.cli.program import suggest
 
 if TYPE_CHECKING:
     from dataset_scripts.load import Prepared
@@ -68,7 +69,20 @@ def run_prepare(args: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
     else:
         _print_prepared(prepared, seconds, args.report, shards)
+        _suggest_use(args, prepared, folder)
     return 0
+
+
+def _suggest_use(args: argparse.Namespace, prepared: Prepared, folder: Path | None) -> None:
+    name, record = prepared.dataset.name, prepared.report["record_id"].iloc[0]
+    where: tuple[str, ...] = ("--mock",) if args.mock else ("--data-dir", args.data_dir) if args.data_dir else ()
+    steps: list[tuple[object, ...]] = [("ecg-hub", "data", "plot", args.name, record, *where)]
+    # A run looks for the raw folder by the dataset's name, so one of another name cannot be suggested.
+    if args.mock or (folder is not None and folder.name == name):
+        root = "mock" if args.mock or folder is None else folder.parent
+        model = ("--model", "random:ecg-cpc-tiny", "--tasks", f"dataset:{name}", "--mode", "linear")
+        steps.insert(0, ("ecg-eval", *model, "--epochs", 1, "--data-root", root))
+    suggest(*steps)
 
 
 def write_shard_folder(prepared: Prepared, args: argparse.Namespace) -> dict[str, Any]:

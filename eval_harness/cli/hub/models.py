@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_text
+from eval_harness.cli.program import suggest
 
 if TYPE_CHECKING:
     from ecg_hub.inference.records import RecordInput
@@ -85,6 +86,7 @@ def run_pull(args: argparse.Namespace) -> int:
 
     summary = pull(args.alias, args.output, overwrite=args.overwrite, keep=args.keep)
     print("\n".join(summary.lines()))
+    _suggest_use(args.output or args.alias)
     return 0
 
 
@@ -97,7 +99,15 @@ def run_convert(args: argparse.Namespace) -> int:
 
     summary = convert(args.alias, args.checkpoint, args.output, overwrite=args.overwrite)
     print("\n".join(summary.lines()))
+    _suggest_use(args.output or args.alias)
     return 0
+
+
+def _suggest_use(model: str) -> None:
+    suggest(
+        ("ecg-eval", "--model", model, "--tasks", "demo", "--mode", "linear", "--data-root", "mock"),
+        ("ecg-hub", "embed", model, "RECORD.hea", "-o", "features.parquet"),
+    )
 
 
 def run_predict(args: argparse.Namespace) -> int:

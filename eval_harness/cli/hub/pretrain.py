@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from eval_harness.cli.common import add_arguments, add_old_name, read_values, split_commas
+from eval_harness.cli.program import suggest
 from eval_harness.pretrain.config import PretrainConfig
 
 DESCRIPTION = """\
@@ -128,6 +128,7 @@ def run_pretrain(args: argparse.Namespace) -> int:
     log = pretrain(options, config, data.open)
     if log:  # of several processes, one holds the log
         _report(log, args.output)
+        _suggest(args, data_root)
     return 0
 
 
@@ -178,4 +179,11 @@ def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
             f"[{probe['low']:.4f}, {probe['high']:.4f}]"
         )
     print(f"curves: {output / 'curves.png'}\nmodel: {output / 'model'}")
-    print(f"score it: ecg-eval --model {output / 'model'} --tasks TASK --data-root DIR", file=sys.stderr)
+
+
+def _suggest(args: argparse.Namespace, data_root: str) -> None:
+    model, task = args.output / "model", args.probe_task or "demo"
+    suggest(
+        ("ecg-eval", "--model", model, "--tasks", task, "--mode", "linear", "--data-root", data_root or "DIR"),
+        ("ecg-hub", "embed", model, "RECORD.hea", "-o", "features.parquet"),
+    )
