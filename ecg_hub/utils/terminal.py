@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sized
 from datetime import datetime
@@ -136,6 +137,26 @@ class Lines:
         return tqdm.format_sizeof(value) if self._scaled else f"{value:,.0f}"
 
 
+def wrapped(text: str, width: int | None) -> str:
+    """Return sentences wrapped between words; indented lines (commands, paths) stay whole, so that they can be copied.
+
+    Args:
+        text: of one or several lines.
+        width: columns of the terminal; None never wraps.
+    """
+    return "\n".join(line if line.startswith("  ") else wrap(line, width, 0) for line in text.split("\n"))
+
+
+def wrap(line: str, width: int | None, indent: int) -> str:
+    """Return a line wrapped between words, with more lines indented; words longer than the width stay whole."""
+    if width is None or len(line) <= width:
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False,
+        replace_whitespace=False,
+    )  # fmt: skip
+
+
 def stamped(text: str) -> str:
     """Return a line of a log: with the time in front."""
     return f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}"
@@ -159,7 +180,7 @@ def say(text: str, important: bool = False) -> None:
     if important or not _quiet:
         from tqdm import tqdm
 
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(wrapped(text, width(sys.stderr)), file=sys.stderr)
 
 
 def close_bars() -> None:

@@ -91,7 +91,7 @@ def text_table(
     table = _Columns.of(shown, {*prose})
     lines = _render(table, width, styles)
     more = [*_common_lines(common, below.common, len(rows)), *below.lines]
-    lines += ["", *(_wrap(line, width) for line in more)] if more else []
+    lines += ["", *(terminal.wrap(line, width, 3) for line in more)] if more else []
     return "\n".join(lines).replace(TIE, " ")
 
 
@@ -111,12 +111,7 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """Print sentences, wrapped between words on a terminal; indented lines (commands, paths) stay whole."""
     for line in lines:
-        print(wrapped(line, terminal.width()))
-
-
-def wrapped(text: str, width: int | None) -> str:
-    """Return a text with its sentences wrapped between words; indented lines (commands, paths) stay whole."""
-    return "\n".join(line if line.startswith("  ") else _wrap(line, width, 0) for line in text.split("\n"))
+        print(terminal.wrapped(line, terminal.width()))
 
 
 @dataclass(frozen=True)
@@ -257,7 +252,7 @@ def _stacked(table: _Columns, width: int, styles: bool) -> list[str]:
         for head, text, prose in zip(table.heads[1:], others, table.prose[1:], strict=True):
             if text:
                 line = f"{GAP}{head.ljust(names)}{GAP}{text}"
-                lines.append(_wrap(line, width if prose else None, names + 2 * len(GAP)))
+                lines.append(terminal.wrap(line, width if prose else None, names + 2 * len(GAP)))
     return lines
 
 
@@ -302,15 +297,6 @@ def _words(text: str, width: int) -> list[str]:
     """A text in lines of a width, broken between words only."""
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) if len(text) > width else []
     return lines or [text]
-
-
-def _wrap(line: str, width: int | None, indent: int = 3) -> str:
-    if width is None or len(line) <= width:
-        return line
-    return textwrap.fill(
-        line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False,
-        drop_whitespace=True, replace_whitespace=False,
-    )  # fmt: skip
 
 
 def _longest_word(text: str) -> int:

@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 
 from ecg_hub.errors import EXIT_CODES, EcgHubError, ExitCode, UnknownNameError, unknown_name
 from ecg_hub.utils import terminal
-from ecg_hub.utils.text import wrapped
 from eval_harness.cli import interrupted
 
 MOST_CHOICES = 10
@@ -191,4 +190,4 @@ def suggest(*commands: Sequence[object], where: str | None = None) -> None:
 
 
 def _fitted(text: str) -> str:
-    return wrapped(text, terminal.width(sys.stderr))
+    return terminal.wrapped(text, terminal.width(sys.stderr))

@@ -80,8 +80,8 @@ def _suggest_use(args: argparse.Namespace, prepared: Prepared, folder: Path | No
     # A run looks for the raw folder by the dataset's name, so one of another name cannot be suggested.
     if args.mock or (folder is not None and folder.name == name):
         root = "mock" if args.mock or folder is None else folder.parent
-        model = ("--model", "random:ecg-cpc-tiny", "--tasks", f"dataset:{name}", "--mode", "linear")
-        steps.insert(0, ("ecg-eval", *model, "--epochs", 1, "--data-root", root))
+        tasks = ("--model", "random:ecg-cpc-tiny", "--tasks", f"dataset:{name}")
+        steps.insert(0, ("ecg-eval", *tasks, "--data-root", root))
     suggest(*steps)
 
 
@@ -179,7 +179,7 @@ def _print_prepared(prepared: Prepared, seconds: float, report: str | None, shar
             "differs from the published run": deviations or "nothing",
             "fingerprint": prepared.fingerprint,
             "store": facts["store"],
-            "shards": _shards_text(shards) if shards else None,
+            **({"shards": _shards_text(shards)} if shards else {}),
             "seconds": f"{seconds:.1f}",
         }
     )

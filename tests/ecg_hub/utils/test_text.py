@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import os
-import pty
-import re
-import subprocess
 import sys
 
 import pytest
 
-from ecg_hub.utils.text import print_pairs, print_table, text_table, wrapped
+from ecg_hub.utils.text import print_pairs, print_table, text_table
+from tests.support.terminals import in_terminal
 
 LONG = "x" * 300
 NAMES = ("random:ecg-cpc-tiny", "ptbxl_super", "mimic-iv-ecg", "0.614 [0.549, 0.679]")
@@ -111,31 +108,6 @@ def test_pairs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_commands_in_a_sentence_of_their_own_stay_whole() -> None:
-    command = "  ecg-hub convert ecg-cpc --checkpoint FILE"
-    assert wrapped(f"These weights are not here.\n{command}", 20) == f"These weights are\nnot here.\n{command}"
-
-
-def on_a_terminal(program: str, columns: int, **env: str) -> str:
-    """What a Python program writes to a pseudo-terminal."""
-    leader, follower = pty.openpty()
-    env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **env}
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=follower, stderr=follower, env=env)
-    os.close(follower)
-    text = b""
-    while True:
-        try:
-            piece = os.read(leader, 65536)
-        except OSError:  # Linux reports the closed end this way
-            break
-        if not piece:
-            break
-        text += piece
-    assert process.wait() == 0
-    os.close(leader)
-    return text.decode().replace("\r\n", "\n")
-
-
 PROGRAM = (
     "from ecg_hub.utils.text import print_pairs, print_table\n"
     "print_table([{'name': 'ptbxl_super', 'note': '[bold]word ' * 30}], title='tasks', prose=['note'])\n"
@@ -145,19 +117,18 @@ PROGRAM = (
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_on_a_terminal_everything_is_still_there() -> None:
-    shown = on_a_terminal(PROGRAM, 60)
-    assert "\x1b[1m" in shown
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", shown)
-    assert "ptbxl_super" in shown
-    assert shown.count("[bold]word") == 30
-    assert shown.count("PRC(S)") == 30
-    assert "…" not in shown
-    assert max(len(line) for line in shown.splitlines()) <= 60
+    written = in_terminal(["-c", PROGRAM], 60)
+    assert "\x1b[1m" in written.text
+    assert "ptbxl_super" in written.plain
+    assert written.plain.count("[bold]word") == 30
+    assert written.plain.count("PRC(S)") == 30
+    assert "…" not in written.plain
+    assert max(len(line) for line in written.plain.splitlines()) <= 60
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize("name", ["NO_COLOR", "TERM"])
 def test_no_escapes_where_the_environment_says_so(name: str) -> None:
-    shown = on_a_terminal(PROGRAM, 60, **{name: "dumb"})
-    assert "\x1b" not in shown
-    assert max(len(line) for line in shown.splitlines()) <= 60
+    written = in_terminal(["-c", PROGRAM], 60, **{name: "dumb"})
+    assert "\x1b" not in written.text
+    assert max(len(line) for line in written.text.splitlines()) <= 60
