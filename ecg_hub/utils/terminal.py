@@ -180,6 +180,8 @@ def say(text: str, important: bool = False) -> None:
     if important or not _quiet:
         from tqdm import tqdm
 
+        # Where both go to one file, in the order in which they were said.
+        sys.stdout.flush()
         tqdm.write(wrapped(text, width(sys.stderr)), file=sys.stderr)
 
 

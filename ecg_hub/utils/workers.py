@@ -49,8 +49,8 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], processes: in
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             pending |= submit(len(done))
             yield from (future.result() for future in done)
-    except KeyboardInterrupt:
-        # What they are at may take minutes, and whoever pressed Ctrl-C is not to wait; files appear only when whole.
+    except (KeyboardInterrupt, GeneratorExit):
+        # What they are at may take minutes, and nobody wants it any more; files appear only when they are whole.
         pool.shutdown(wait=True, kill_workers=True)
         raise
     finally:

@@ -148,8 +148,9 @@ class EpochDisplay:
         if terminal.bars_shown() and not quiet:
             # The label above the bar and not in it: beside it there is no room for the numbers.
             report(label)
+            first = f"  epoch {min(done * epochs // max(total, 1) + 1, epochs)}/{epochs}"
             form = "{desc} {bar} {elapsed}<{remaining}{postfix}"
-            self.bar = terminal.progress(total=total, initial=done, desc="  epoch 1", bar_format=form, leave=False)
+            self.bar = terminal.progress(total=total, initial=done, desc=first, bar_format=form, leave=False)
 
     def __enter__(self) -> EpochDisplay:
         return self
