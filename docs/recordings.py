@@ -65,7 +65,7 @@ RECORDINGS = (
     Recording("Ctrl-C in the third epoch", f"{LONG} --output results/long", 80, "epoch 3/"),
     Recording("Everything, with neither weights nor data", "ecg-eval --model ecg-cpc --tasks all"),
     Recording(
-        "Data that are not there", "ecg-eval --model random:ecg-cpc-tiny --tasks ptb --mode linear --data-root data"
+        "Data that are not there", "ecg-eval --model random:ecg-cpc-tiny --tasks ptb --mode linear --data-root ecg"
     ),
     Recording("A name that does not exist", "ecg-eval --model ecg-cpcc --tasks all --data-root mock"),
     Recording("A number that is none", "ecg-eval --model random:ecg-cpc-tiny --tasks demo --epochs ten"),
@@ -75,8 +75,8 @@ RECORDINGS = (
 HEAD = """\
 # What the terminal shows
 
-Recorded by `python docs/recordings.py`, without network, in a fresh folder; the exit code stands below each. What comes where, and the
-exit codes: [running](running.md#in-scripts-and-logs).
+Recorded by `python docs/recordings.py`, without network, in a fresh folder; the exit code stands below each. What comes
+where, and the exit codes: [running](running.md#in-scripts-and-logs).
 """
 
 

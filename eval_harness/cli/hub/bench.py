@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import split_commas
 
@@ -52,7 +52,7 @@ def run_bench(args: argparse.Namespace) -> int:
     costs = []
     for number, name in enumerate(names, start=1):
         if len(names) > 1:
-            print(f"{number}/{len(names)} {name}", file=sys.stderr)
+            say(f"{number}/{len(names)} {name}")
         costs.append(
             bench(
                 name,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.utils import terminal
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, add_old_name
 
@@ -286,7 +287,7 @@ def _paragraphs(dataset: ECGDataset) -> dict[str, list[str]]:
     from dataset_scripts.tools.download import instructions
 
     own = hasattr(dataset, "source")  # the archive of a user, described in a YAML file
-    wrap = textwrap.TextWrapper(width=118)
+    wrap = textwrap.TextWrapper(width=(terminal.width() or 120) - 2, break_long_words=False, break_on_hyphens=False)
     return {
         "what it is": [wrap.fill(dataset.description)] if dataset.description else [],
         "get it": [] if own else instructions(dataset),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.hub.client import check_id
 from ecg_hub.names import data_root, home
 from ecg_hub.utils.files import atomic_path, write_text
+from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
 from eval_harness.cli.program import suggest
@@ -112,14 +112,14 @@ def fetch(args: argparse.Namespace) -> None:
     if args.data_dir is None:
         args.data_dir = str(data_root() / dataset.name)
     if dataset.access == "open":
-        print(f"licence of {dataset.title}: {dataset.licence}", file=sys.stderr)
+        say(f"licence of {dataset.title}: {dataset.licence}", important=True)
     with Transport(remedy=f"The data are at {dataset.page}") as transport:
         done = download(dataset, args.data_dir, transport)
-    print(f"{done.files:,} files in {done.folder}", file=sys.stderr)
+    say(f"{done.files:,} files in {done.folder}")
     for archive, number in done.unpacked.items():
-        print(f"unpacked {archive}: {number:,} files", file=sys.stderr)
+        say(f"unpacked {archive}: {number:,} files")
     if done.unchecked:
-        print(f"without a published checksum: {', '.join(done.unchecked)}", file=sys.stderr)
+        say(f"without a published checksum: {', '.join(done.unchecked)}", important=True)
 
 
 def parse_thresholds(given: list[str]) -> dict[str, Any]:
@@ -189,10 +189,10 @@ def _print_prepared(prepared: Prepared, seconds: float, report: str | None, shar
         print(f"\nhow the targets were derived ({prepared.derivation}):\n")
         print(steps_text(read_steps(prepared.derivation)))
     for item in facts["lost_first"]:
-        print(f"lost: {item['record_id']} ({item['file']}): {item['reason']}", file=sys.stderr)
+        say(f"lost: {item['record_id']} ({item['file']}): {item['reason']}", important=True)
     if facts["lost"] > SHOWN_LOSSES:
         rest = "see the report" if report else "--report FILE names them"
-        print(f"and {facts['lost'] - SHOWN_LOSSES:,} more; {rest}", file=sys.stderr)
+        say(f"and {facts['lost'] - SHOWN_LOSSES:,} more; {rest}", important=True)
 
 
 def _shards_text(shards: dict[str, Any]) -> str:

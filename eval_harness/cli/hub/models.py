@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -186,7 +185,7 @@ def _millivolt(read: Callable[[], Any]) -> tuple[Any, int, list[str]]:
 def report(failures: Sequence[tuple[str, str]], code: int, records: int) -> int:
     """Name the records that could not be used on standard error; returns the exit code."""
     for record, reason in failures:
-        print(f"failed: {record}: {reason}", file=sys.stderr)
+        terminal.say(f"failed: {record}: {reason}", important=True)
     if failures:
-        print(f"{len(failures)} of {records} records failed", file=sys.stderr)
+        terminal.say(f"{len(failures)} of {records} records failed", important=True)
     return code
