@@ -9,8 +9,8 @@ def interrupted() -> int:
     terminal = sys.modules.get("ecg_hub.utils.terminal")
     if terminal is not None:
         terminal.close_bars()
-    # The terminal has written ^C where the cursor was.
-    start = "\n" if sys.stderr.isatty() else ""
+    # A terminal has written ^C where the cursor was; before that module is there, nobody knows of one.
+    start = "" if terminal is not None and terminal.width(sys.stderr) is None else "\n"
     print(f"{start}interrupted: what is finished is kept, and the same command goes on from there.", file=sys.stderr)
     # As a shell reports a process that SIGINT ended: 128 + 2.
     return 130
