@@ -129,7 +129,8 @@ class Lines:
 
     def _text(self) -> str:
         done, of = (self._number(self.n), "" if self.total is None else f" of {self._number(self.total)}")
-        return f"{self.desc}: {done}{'' if self.n == self.total else of} {self.unit}{self._postfix}"
+        unit = self.unit if self._scaled else f" {self.unit}"
+        return f"{self.desc}: {done}{'' if self.n == self.total else of}{unit}{self._postfix}"
 
     def _number(self, value: float) -> str:
         from tqdm import tqdm

@@ -56,7 +56,7 @@ def test_in_a_file_a_bar_is_a_line_with_the_time(capsys: pytest.CaptureFixture[s
         bar.update(3e7)
     first, second = capsys.readouterr().err.splitlines()
     assert re.fullmatch(rf"{STAMP} Preparing ptb-xl: 1,200 records, 0\.\d s", first)
-    assert re.fullmatch(rf"{STAMP} weights.zip: 30.0M B, 0\.\d s", second)
+    assert re.fullmatch(rf"{STAMP} weights.zip: 30.0MB, 0\.\d s", second)
 
 
 def test_a_long_wait_is_a_line_a_minute(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
