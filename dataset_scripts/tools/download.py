@@ -18,12 +18,11 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tqdm import tqdm
-
 from dataset_scripts.core.spec import ECGDataset, PathLike, Source
 from dataset_scripts.tools.hosts import Hosts, RemoteFile, Transport, list_files, physionet_parts, unpack
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import SUMS_FILE, parse_sums, replacing, sums_text, take_lock
+from ecg_hub.utils.terminal import progress
 
 STATE_FOLDER = ".ecg-hub-download"
 """Below the raw folder: the lock, lists of the hosts, and which archives are unpacked."""
@@ -246,7 +245,7 @@ def _fetch_all(files: Sequence[RemoteFile], folder: Path, transport: Transport, 
         transport.file(file.url, folder / PurePosixPath(file.path), file.size, file.checksum, quiet or many)
 
     failed: list[str] = []
-    with tqdm(total=len(files), unit=" files", disable=None if many and not quiet else True) as bar:
+    with progress(total=len(files), desc="Fetching", unit=" files", quiet=quiet or not many) as bar:
         for outcome in _outcomes(fetch, files, CONNECTIONS if many else 1):
             bar.update()
             if outcome is not None:

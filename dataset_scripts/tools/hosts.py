@@ -19,13 +19,12 @@ from types import TracebackType
 from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from tqdm import tqdm
-
 from dataset_scripts.core.spec import Source
 from ecg_hub.errors import CheckpointError, DataError, InputError
 from ecg_hub.utils import http
 from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums, replacing
 from ecg_hub.utils.http import FIGSHARE, ZENODO, figshare_files, figshare_list, zenodo_files, zenodo_record
+from ecg_hub.utils.terminal import progress
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -41,7 +40,7 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
     """Unpack an archive and return how many files it holds; files that are there with the right size are left alone."""
     try:
         number = 0
-        with tqdm(desc=f"Unpacking {archive.name}", unit=" files", disable=True if quiet else None) as bar:
+        with progress(desc=f"Unpacking {archive.name}", unit=" files", quiet=quiet) as bar:
             for name, size, opened in _members(archive):
                 # A name such as ../../x would write anywhere on the disk.
                 if not is_inside(name):

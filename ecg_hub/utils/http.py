@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import httpx2
-from tqdm import tqdm
 
 from ecg_hub.errors import CheckpointError
 from ecg_hub.utils import __version__
 from ecg_hub.utils.files import HOME_OPTION, file_matches, rename_file, unwritable
+from ecg_hub.utils.terminal import progress
 
 FIGSHARE = "https://api.figshare.com/v2"
 ZENODO = "https://zenodo.org/api"
@@ -167,14 +167,7 @@ class _Share:
 
 
 def _own_bar(remote: RemoteFile, part: _Part, quiet: bool) -> Any:
-    return tqdm(
-        total=remote.size,
-        initial=part.size,
-        desc=remote.name,
-        unit="B",
-        unit_scale=True,
-        disable=True if quiet else None,
-    )
+    return progress(total=remote.size, initial=part.size, desc=remote.name, unit="B", unit_scale=True, quiet=quiet)
 
 
 class _Part:

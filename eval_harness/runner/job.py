@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.cards import write_card
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.terminal import say
 from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
 from eval_harness.data.records import Datasets, open_run
 from eval_harness.data.subsets import subset_of
@@ -58,11 +58,6 @@ from eval_harness.training.trainer import Checkpoint, Trainer, seed_everything
 
 if TYPE_CHECKING:
     from eval_harness.config.options import RunOptions
-
-
-def say(text: str) -> None:
-    """Print a line that stays above the progress bars."""
-    tqdm.write(text, file=sys.stderr)
 
 
 @dataclass
@@ -127,7 +122,7 @@ class RunContext:
 
     def complain(self, what: str, reason: str) -> None:
         """Say what failed and why; the same reason is told once."""
-        say(f"{what} {'As before.' if reason == self._told else reason}")
+        say(f"{what} {'As before.' if reason == self._told else reason}", important=True)
         self._told = reason
 
     @property

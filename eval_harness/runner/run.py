@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecg_hub.errors import EcgHubError, InputError, ResultError
+from ecg_hub.errors import EcgHubError, ExitCode, InputError, ResultError
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.terminal import say
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
 from eval_harness.data.records import SPLITS, Datasets, locate
@@ -24,7 +25,7 @@ from eval_harness.models.loading import LoadedModel, load_model, load_unfetched,
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now, write_result
 from eval_harness.results.summary import write_spread
-from eval_harness.runner.job import RunContext, finished, run_job, say
+from eval_harness.runner.job import RunContext, finished, run_job
 from eval_harness.runner.plan import Job, plan
 from eval_harness.runner.preflight import Preflight, preflight
 from eval_harness.runner.provide import preview, ready, weights_to_fetch
@@ -126,7 +127,7 @@ def failed(task: Any, job: Job, context: RunContext, reason: str) -> Result:
     try:
         write_result(job.folder / f"{task.name}.json", result)
     except ResultError as error:
-        say(str(error))
+        say(str(error), important=True)
     return result
 
 
@@ -158,8 +159,9 @@ def keep_traceback(job: Job) -> None:
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """0 when every row is done or its mode does not apply, 1 when one failed or lacked its data or weights."""
-    return int(any(result.status == "failed" or result.lacks for result in results))
+    """How the rows of a run end a command; one skipped because its mode does not apply is no failure."""
+    failed = sum(result.status == "failed" or bool(result.lacks) for result in results)
+    return ExitCode.of(sum(result.status == "done" for result in results), failed)
 
 
 # Forward plus backward costs about three forwards; a frozen encoder needs the forward alone.

@@ -6,8 +6,8 @@ The stages of an encoder by name, and one vector per window of each: the mean ov
 
 Named as the architectures are drawn: conv1 to conv4 and s4_1 to s4_4 (ECG-CPC), stem and stage0 to stage6 (Net1D,
 ECGFounder), stem and layer1 to layer4 (MERL, ECGFM-KED), embedding and block1 to block12 (transformers, xECG), `norm`
-where a last norm stands between the last block and what heads are given, and `queries` where MELP's do. Encoders that are not ours have one stage,
-`output`.
+where a last norm stands between the last block and what heads are given, and `queries` where MELP's do. Encoders that
+are not ours have one stage, `output`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
+from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_error, write_text
 from eval_harness.analyses.cka.cka import Hsic, hsic, similarity
 from eval_harness.analyses.cka.options import FEWEST, CkaOptions
@@ -39,7 +39,7 @@ from eval_harness.data.windows import RunData, Windows, consecutive_windows, mea
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice
 from eval_harness.results.folders import locked_folder
 from eval_harness.results.schema import read_json
-from eval_harness.runner.job import extractor_digest, model_info, say
+from eval_harness.runner.job import extractor_digest, model_info
 from eval_harness.runner.plan import model_slug
 from eval_harness.runner.preflight import require_all
 from eval_harness.runner.run import make_accelerator
@@ -148,7 +148,7 @@ def run_cka(options: CkaOptions) -> CkaResult:
     for name, model in loaded.items():
         # Random weights must not be compared unnoticed.
         if (notice := origin_notice(model, name, "linear", options.seed)) is not None:
-            say(notice)
+            terminal.say(notice)
     # Of the longest window, so that every encoder sees the same records.
     seconds = max(model.extractor.spec().input_seconds for model in loaded.values())
     if any(model.is_trivial for model in loaded.values()):
@@ -206,7 +206,7 @@ def _features(
     total = len(data.test)
     if progress["done"] < total:
         encoder = loaded.encoder.to(device).eval()
-        bar = tqdm(total=total, initial=progress["done"], desc=name, unit="record", disable=options.quiet)
+        bar = terminal.progress(total=total, initial=progress["done"], desc=name, unit=" records", quiet=options.quiet)
         with bar:
             for first, block in _blocks(Stages(encoder), loaded, data, device, options, progress["done"]):
                 if not progress["stages"]:
@@ -274,7 +274,7 @@ def _pairs(path: Path, result: CkaResult, tables: Mapping[tuple[str, str], NDArr
     wanted = [(a, b) for i, a in enumerate(stages) for b in stages[i:]]
     own: dict[tuple[str, str], Hsic] = {}
     saved = time.monotonic()
-    for a, b in tqdm(wanted, desc="pairs", unit="pair", disable=quiet):
+    for a, b in terminal.progress(wanted, desc="pairs", unit=" pairs", quiet=quiet):
         if (a, b) in done:
             continue
         for stage in (a, b):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
+
+SHOWN = 20
 
 
 def register(verbs: Any) -> None:
@@ -55,15 +58,24 @@ def run_verify(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(check) for check in checks], indent=1, ensure_ascii=False))
         return verdict(checks)
-    print_table([{"run": check.run, "task": check.task, "result": check.state} for check in checks], title="verified")
-    for check in checks:
-        for line in check.findings[:20]:
-            print(f"  {check.run} {check.task}: {line}")
-        if len(check.findings) > 20:
-            print(f"  {check.run} {check.task}: and {len(check.findings) - 20} more")
-        for line in check.notes:
-            print(f"  {check.run} {check.task}: {line}")
+    # Nothing found is no line: the two apply to the rows that have some.
+    rows = [
+        {
+            "run": check.run,
+            "task": check.task,
+            "result": check.state,
+            "found": _found(check.findings) or None,
+            "note": list(check.notes) or None,
+        }
+        for check in checks
+    ]
+    print_table(rows, title="results", keep=("run", "task", "result"), notes=("found", "note"))
     return verdict(checks)
+
+
+def _found(findings: Sequence[str]) -> list[str]:
+    more = len(findings) - SHOWN
+    return [*findings[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
 
 
 def run_reproduce(args: argparse.Namespace) -> int:
@@ -90,7 +102,7 @@ def run_reproduce(args: argparse.Namespace) -> int:
         content = {"tasks": [asdict(repeat) for repeat in repeats], "environment": changed}
         print(json.dumps(content, indent=1, ensure_ascii=False))
     else:
-        print_table([asdict(repeat) for repeat in repeats], title="made again")
+        print_table([asdict(repeat) for repeat in repeats], title="results", keep=("task", "state"))
         if changed:
             print("environment: " + "; ".join(changed))
     return int(any(repeat.state not in ("identical", "equal") for repeat in repeats))

@@ -9,6 +9,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.utils.text import print_table
 from eval_harness.analyses.cka.options import CkaOptions
 from eval_harness.cli.common import add_arguments, add_json_flag, read_values
+from eval_harness.cli.program import suggest
 
 
 def register(verbs: Any) -> None:
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(result.model_dump_json(indent=1))
         return 0
-    print_table(stage_rows(result), title="stages")
+    print_table(stage_rows(result), title="stages", keep=("model", "stage", "most alike elsewhere"))
     print(", ".join(str(path) for path in files))
+    suggest(("ecg-eval", "report", "--analyses", options.output))
     return 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.utils import terminal
 from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, add_old_name
@@ -229,7 +230,9 @@ def run_ls(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
-    print_table(rows, title="datasets")
+    # The title says little more than the name; --json and `info` have it.
+    shown = [{name: value for name, value in row.items() if name != "title"} for row in rows]
+    print_table(shown, title="datasets", prose=("licence",))
     return 0
 
 
@@ -303,7 +306,7 @@ def _paragraphs(dataset: ECGDataset) -> dict[str, list[str]]:
     from dataset_scripts.tools.download import instructions
 
     own = hasattr(dataset, "source")  # the archive of a user, described in a YAML file
-    wrap = textwrap.TextWrapper(width=118)
+    wrap = textwrap.TextWrapper(width=(terminal.width() or 120) - 2, break_long_words=False, break_on_hyphens=False)
     return {
         "what it is": [wrap.fill(dataset.description)] if dataset.description else [],
         "get it": [] if own else instructions(dataset),
