@@ -1,0 +1,93 @@
+"""Sphinx's configuration: the Markdown pages as they lie in the repository, and the docstrings of the public names.
+
+The site has the layout of the repository (README.html, docs/running.html), so that a relative link that works on a git
+host works here. `make docs` builds it into build/site, with warnings as errors.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import yaml
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(HERE)]
+
+import commands  # noqa: E402
+
+from ecg_hub import __version__  # noqa: E402
+
+project, author, copyright = "ecg-hub", "The ecg-hub authors", "The ecg-hub authors, Apache-2.0"
+version = release = __version__
+root_doc = "README"
+include_patterns = ["*.md", "docs/**.md", "ecg_hub/models/*/card.md"]
+exclude_patterns = ["build", "results", ".venv", "mutants"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+nitpicky = False
+
+COMMANDS = "docs/reference/commands"
+
+# The anchors that a git host gives to headings.
+myst_heading_anchors = 4
+highlight_language = "text"
+# A copied command has no prompt and none of its output.
+copybutton_prompt_text, copybutton_copy_empty_lines = "$ ", False
+copybutton_only_copy_prompt_lines = True
+
+# Docstrings write code as Markdown does, in single backticks.
+default_role = "code"
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 100
+maximum_signature_line_length = 100
+
+html_theme, html_title = "furo", "ecg-hub"
+html_static_path, html_css_files = [str(HERE / "style.css")], ["style.css"]
+html_copy_source = html_show_sourcelink = html_show_sphinx = False
+html_domain_indices = False
+
+
+def navigation() -> dict[str, list[tuple[str, str | None]]]:
+    """Return the groups: (page, pattern of the pages below it)."""
+    groups = yaml.safe_load((HERE / "navigation.yaml").read_text())
+    return {
+        title: [next(iter(entry.items())) if isinstance(entry, dict) else (entry, None) for entry in entries]
+        for title, entries in groups.items()
+    }
+
+
+def _toctree(pages: list[str], caption: str = "") -> str:
+    head = f":caption: {caption}\n" if caption else ""
+    return "\n".join(["\n```{toctree}", f"{head}:hidden:", ":glob:", "", *(f"/{page}" for page in pages), "```\n"])
+
+
+def _add_navigation(app: Sphinx, page: str, content: list[str]) -> None:
+    """Append the page's part of the navigation, which a git host would show as code."""
+    groups = navigation()
+    if page == root_doc:
+        content[0] += "".join(_toctree([name for name, _ in group], title) for title, group in groups.items())
+    if page == COMMANDS:
+        content[0] += commands.page()
+    content[0] += "".join(
+        _toctree([below]) for group in groups.values() for name, below in group if name == page and below
+    )
+
+
+def _add_index(app: Sphinx, error: Exception | None) -> None:
+    """Give the front page the name that servers look for; README.html stays, pages link to it."""
+    if error is None and app.builder.format == "html":
+        shutil.copyfile(Path(app.outdir) / f"{root_doc}.html", Path(app.outdir) / "index.html")
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the two."""
+    app.connect("source-read", _add_navigation)
+    app.connect("build-finished", _add_index)
