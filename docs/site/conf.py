@@ -6,9 +6,11 @@ host works here. `make docs` builds it into build/site, with warnings as errors.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 from sphinx.application import Sphinx
@@ -47,7 +49,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
-maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
 
 html_theme, html_title = "furo", "ecg-hub"
 html_static_path, html_css_files = [str(HERE / "style.css")], ["style.css"]
@@ -81,6 +83,19 @@ def _add_navigation(app: Sphinx, page: str, content: list[str]) -> None:
     )
 
 
+def _mark_up(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Add what readers without a mouse or without sight need and theme and writer leave out."""
+    if "furo_navigation_tree" in context:
+        tree = context["furo_navigation_tree"]
+        context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+    if "body" in context:
+        # A block wider than the page is scrolled with the keys; a list of arguments is no list of definitions.
+        body = context["body"].replace("<pre>", '<pre tabindex="0">')
+        body = body.replace('class="table-wrapper', 'tabindex="0" class="table-wrapper')
+        lists = re.compile(r"<dl>\s*(<dd>.*?)</dl>", re.DOTALL)
+        context["body"] = lists.sub(lambda found: f"<div>{found[1].replace('dd>', 'div>')}</div>", body)
+
+
 def _add_index(app: Sphinx, error: Exception | None) -> None:
     """Give the front page the name that servers look for; README.html stays, pages link to it."""
     if error is None and app.builder.format == "html":
@@ -88,6 +103,8 @@ def _add_index(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the two."""
+    """Connect what the build calls."""
     app.connect("source-read", _add_navigation)
+    # After the theme's own, which makes the tree.
+    app.connect("html-page-context", _mark_up, priority=900)
     app.connect("build-finished", _add_index)
