@@ -66,23 +66,25 @@ def shoot(on: Browser, page: Path, name: str, part: str = "") -> None:
     save(Image.open(io.BytesIO(on.page.screenshot())), name)
 
 
+def draw(profile: Path) -> None:
+    """Turn what `compute` left in the current folder into pictures."""
+    with browser(profile) as one:
+        one.size(WIDTH, HEIGHT)
+        shoot(one, Path("report.html"), "report")
+        shoot(one, Path("report.html"), "report_scores", "#ptbxl_super")
+        shoot(one, Path("page/index.html"), "leaderboard")
+    for folder, name in (("efficiency", "label_efficiency"), ("cka", "cka"), ("trial", "curves")):
+        save(Image.open(sorted(Path(folder).rglob("*.png"))[0]), name)
+    save(Image.open("record.png"), "record")
+
+
 def main() -> None:
     """Draw all pictures."""
     TARGET.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, chdir(scratch):
         os.environ["ECG_HUB_HOME"] = str(Path(scratch) / "home")
         compute()
-        with browser(Path(scratch) / "profile") as one:
-            one.size(WIDTH, HEIGHT)
-            shoot(one, Path("report.html"), "report")
-            shoot(one, Path("page/index.html"), "leaderboard")
-        for found, name in (
-            (next(Path("efficiency").rglob("*.png")), "label_efficiency"),
-            (next(Path("cka").rglob("*.png")), "cka"),
-            (next(Path("trial").rglob("curves.png")), "curves"),
-            (Path("record.png"), "record"),
-        ):
-            save(Image.open(found), name)
+        draw(Path(scratch) / "profile")
 
 
 if __name__ == "__main__":
