@@ -1,4 +1,4 @@
-"""The documentation site: every page has a place, every public name is shown, links lead somewhere, nothing is foreign."""
+"""The documentation site: pages have places, public names are shown, links lead somewhere, nothing is foreign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/gallery.md: `python docs/site/pictures.py` (minutes; needs chromium, and the extra `test`).
+"""Draws the pictures of docs/gallery.md: `python docs/site/pictures.py` (minutes; needs chromium and the extra test).
 
 Everything is computed here, from random weights and simulated records, by the commands that the gallery names.
 """

@@ -34,7 +34,7 @@ SMALL = {
     "label-efficiency": [*_RUN, "--fractions", "1,1/2", "--mode", "linear"],
     "ablation": [*_RUN, "--fractions", "1", "--seeds", "0"],
     "cka": ["--records", "24"],
-    "robustness": ["--resamples", "20", "--records", "16", "--runs", "1", "--corruptions", "lead_loss"],
+    "robustness": ["--resamples", "20", "--records", "16", "--corruptions", "lead_loss"],
     "transfer": ["--resamples", "20", "--records", "24"],
     "report": ["--resamples", "20"],
     "push": ["--allow-synthetic"],
