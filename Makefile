@@ -48,7 +48,7 @@ check: install
 	$(BIN)/mypy
 
 docs: install
-	$(BIN)/python -m sphinx --builder html --conf-dir docs/site --fail-on-warning --keep-going --quiet . build/site
+	$(BIN)/python -m sphinx --builder html --conf-dir docs/site --fail-on-warning --keep-going --fresh-env --write-all --quiet . build/site
 
 coverage: install
 	$(BIN)/coverage erase

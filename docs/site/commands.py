@@ -11,7 +11,7 @@ from unittest import mock
 from eval_harness.cli.eval import main as evaluate
 from eval_harness.cli.hub import main as hub
 
-WIDTH = 96  # columns; what a code block of the site shows without scrolling
+WIDTH = 90  # columns; what a code block of the site shows without scrolling
 
 
 def verbs(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -42,8 +42,8 @@ def compute() -> None:
         ["report", "results", "--data-root", "mock", "--output", "report.html"],
         ["push", "--results", "results", "--folder", "board", "--allow-synthetic"],
         ["leaderboard", "--folder", "board", "--output", "page"],
-        ["label-efficiency", "--model", "random:ecg-cpc-tiny", "--baseline", "random:merl-tiny", "--tasks", "ptbxl_super",
-         *SCORE, "--epochs", "6", "--fractions", "1,1/2,1/4,1/8", "--output", "efficiency"],
+        ["label-efficiency", "--model", "random:ecg-cpc-tiny", "--baseline", "random:merl-tiny", *SCORE,
+         "--tasks", "ptbxl_super", "--epochs", "6", "--fractions", "1,1/2,1/4,1/8", "--output", "efficiency"],
         ["cka", "--model", "random:ecg-cpc-tiny,random:merl-tiny,random:st-mem-tiny", "--dataset", "ptb-xl",
          "--data-root", "mock", "--records", "120", "--output", "cka"],
     ):  # fmt: skip
