@@ -44,7 +44,7 @@ copybutton_only_copy_prompt_lines = True
 default_role = "code"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-autodoc_member_order, autodoc_class_signature = "bysource", "separated"
+autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
@@ -83,6 +83,11 @@ def _add_navigation(app: Sphinx, page: str, content: list[str]) -> None:
     )
 
 
+def _hide_signature(app: Sphinx, what: str, *_: object) -> tuple[str, str] | None:
+    """Leave a class without its arguments, which its attributes say again, one by one and with their meaning."""
+    return ("", "") if what == "class" else None
+
+
 def _mark_up(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Add what readers without a mouse or without sight need and theme and writer leave out."""
     if "furo_navigation_tree" in context:
@@ -105,6 +110,7 @@ def _add_index(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Connect what the build calls."""
     app.connect("source-read", _add_navigation)
+    app.connect("autodoc-process-signature", _hide_signature)
     # After the theme's own, which makes the tree.
     app.connect("html-page-context", _mark_up, priority=900)
     app.connect("build-finished", _add_index)
