@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -166,7 +167,9 @@ def run(world: World, command: Command) -> None:
     if words[1] == "serve" and "--new-token" not in words:
         return serve(words)
     program = {"ecg-eval": ecg_eval, "ecg-hub": ecg_hub}[words[0]]
-    assert program(words[1:]) == 0, shlex.join(words)
+    # A mock tree is not the release that its folder is compared with, and the command says so.
+    expected = 1 if words[1:3] == ["data", "verify"] else 0
+    assert program(words[1:]) == expected, shlex.join(words)
     return None
 
 
@@ -178,6 +181,7 @@ def serve(words: list[str]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert running.stdout is not None
     try:

@@ -6,22 +6,26 @@ host works here. `make docs` builds it into build/site, with warnings as errors.
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT), str(HERE)]
-
-import commands  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from ecg_hub import __version__  # noqa: E402
+from eval_harness.cli.eval import main as evaluate  # noqa: E402
+from eval_harness.cli.hub import main as hub  # noqa: E402
 
 project, author, copyright = "ecg-hub", "The ecg-hub authors", "The ecg-hub authors, Apache-2.0"
 version = release = __version__
@@ -32,6 +36,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 nitpicky = False
 
 COMMANDS = "docs/reference/commands"
+WIDTH = 90  # columns of help texts; what a code block of the site shows without scrolling
 
 # The anchors that a git host gives to headings.
 myst_heading_anchors = 4
@@ -71,13 +76,36 @@ def _toctree(pages: list[str], caption: str = "") -> str:
     return "\n".join(["\n```{toctree}", f"{head}:hidden:", ":glob:", "", *(f"/{page}" for page in pages), "```\n"])
 
 
+def _verbs(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield every command that takes no further verb, with its name."""
+    inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not inner:
+        yield parser.prog, parser
+    for action in inner:
+        for name, below in action.choices.items():
+            below.prog = f"{parser.prog} {name}"
+            yield from _verbs(below)
+
+
+def _help_texts() -> str:
+    """Return one section for each program and one for each command, as Markdown."""
+    parts = []
+    # argparse breaks lines for the terminal that it runs in, and colours them for one.
+    with mock.patch.dict(os.environ, {"COLUMNS": str(WIDTH), "NO_COLOR": "1"}):
+        for program in (evaluate, hub):
+            parser = program.build_parser()
+            parts.append(f"\n## {parser.prog}\n")
+            parts += [f"\n### {name}\n\n```text\n{one.format_help().strip()}\n```\n" for name, one in _verbs(parser)]
+    return re.sub(r"[ \t]+$", "", "".join(parts), flags=re.MULTILINE)
+
+
 def _add_navigation(app: Sphinx, page: str, content: list[str]) -> None:
     """Append the page's part of the navigation, which a git host would show as code."""
     groups = navigation()
     if page == root_doc:
         content[0] += "".join(_toctree([name for name, _ in group], title) for title, group in groups.items())
     if page == COMMANDS:
-        content[0] += commands.page()
+        content[0] += _help_texts()
     content[0] += "".join(
         _toctree([below]) for group in groups.values() for name, below in group if name == page and below
     )
