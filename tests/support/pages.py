@@ -89,16 +89,21 @@ def commands(page: Path) -> Iterator[Command]:
 def shrunk(words: Sequence[str]) -> list[str]:
     """A command of ours made small: fewer records, epochs and resamples; of all tasks one."""
     program, verb, *rest = words
-    if program == "ecg-eval":
-        small = [] if "--dry-run" in rest else SMALL.get(verb, [])
-        if "--dry-run" not in rest:
-            rest = ["ptbxl_super" if word == "all" else word for word in rest]
-    else:
-        small = [*PRETRAIN, *(PROBE if "--probe-task" in rest else [])] if verb == "pretrain" else []
-    if verb == "push" and program == "ecg-eval":
-        small = SMALL["push"]
     # Hosts of data have their own tests; here the files are there already.
-    return [program, verb, *(word for word in rest if word != "--download"), *small]
+    rest = [word for word in rest if word != "--download"]
+    if program == "ecg-hub":
+        if verb != "pretrain":
+            return [program, verb, *rest]
+        if "--epochs" in rest:  # stands for steps
+            at = rest.index("--epochs")
+            rest = rest[:at] + rest[at + 2 :]
+        return [program, verb, *rest, *PRETRAIN, *(PROBE if "--probe-task" in rest else [])]
+    if "--dry-run" in rest and verb != "push":
+        return [program, verb, *rest]
+    small = SMALL.get(verb, [])
+    if "post_train" in rest:
+        small = [*small[2:], "--post-train", "stage1_epochs=1", "--post-train", "stage2_epochs=1"]
+    return [program, verb, *("ptbxl_super" if word == "all" else word for word in rest), *small]
 
 
 @dataclass(frozen=True)
