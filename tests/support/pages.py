@@ -28,11 +28,12 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OURS = ("ecg-eval", "ecg-hub")
 RECORDS = 64
 _RUN = ["--epochs", "1", "--limit", "24", "--resamples", "20"]
+_POST = ["--post-train", "stage1_epochs=1", "--post-train", "stage2_epochs=1"]
 # Options that make a command small: of two with one name the last counts.
 SMALL = {
     "run": _RUN,
     "label-efficiency": [*_RUN, "--fractions", "1,1/2", "--mode", "linear"],
-    "ablation": [*_RUN, "--fractions", "1", "--seeds", "0"],
+    "ablation": [*_RUN[2:], *_POST, "--fractions", "1", "--seeds", "0"],
     "cka": ["--records", "24"],
     "robustness": ["--resamples", "20", "--records", "16", "--corruptions", "lead_loss"],
     "transfer": ["--resamples", "20", "--records", "24"],
@@ -102,7 +103,9 @@ def shrunk(words: Sequence[str]) -> list[str]:
         return [program, verb, *rest]
     small = SMALL.get(verb, [])
     if "post_train" in rest:
-        small = [*small[2:], "--post-train", "stage1_epochs=1", "--post-train", "stage2_epochs=1"]
+        small = [*small[2:], *_POST]
+    elif verb == "run" and "--mode" not in rest:  # of three modes the cheapest
+        small = [*small, "--mode", "linear"]
     return [program, verb, *("ptbxl_super" if word == "all" else word for word in rest), *small]
 
 
