@@ -33,7 +33,7 @@ _POST = ["--post-train", "stage1_epochs=1", "--post-train", "stage2_epochs=1"]
 SMALL = {
     "run": _RUN,
     "label-efficiency": [*_RUN, "--fractions", "1,1/2", "--mode", "linear"],
-    "ablation": [*_RUN[2:], *_POST, "--fractions", "1", "--seeds", "0"],
+    "ablation": [*_RUN[2:], *_POST, "--fractions", "1", "--seeds", "0", "--weights", "pretrained", "--preview", "off"],
     "cka": ["--records", "24"],
     "robustness": ["--resamples", "20", "--records", "16", "--corruptions", "lead_loss"],
     "transfer": ["--resamples", "20", "--records", "24"],
