@@ -180,7 +180,8 @@ def run_cka(options: CkaOptions) -> CkaResult:
         encoders = []
         for name, model in loaded.items():
             stages = _features(name, model, data, device, options)
-            tables |= {(name, stage): table for stage, table in stages.items()}
+            # The id that the result shows: a short name that finds other weights is an `unverified:` one.
+            tables |= {(model.id, stage): table for stage, table in stages.items()}
             widths = [StageInfo(name=stage, width=int(table.shape[1])) for stage, table in stages.items()]
             encoders.append(EncoderInfo(model=model_info(model), stages=widths))
         result = result.model_copy(update={"encoders": encoders})
