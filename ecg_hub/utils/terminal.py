@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -31,6 +32,22 @@ def set_quiet(quiet: bool) -> None:
     """Leave out bars and remarks from now on (`--quiet`); results and errors stay."""
     global _quiet
     _quiet = quiet
+
+
+@contextmanager
+def quieted() -> Iterator[None]:
+    """Leave out bars and remarks for a while, those of `datasets` too."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    before, library = _quiet, are_progress_bars_disabled()
+    set_quiet(True)
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        set_quiet(before)
+        if not library:
+            enable_progress_bars()
 
 
 def width(stream: TextIO | None = None) -> int | None:

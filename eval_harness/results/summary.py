@@ -102,6 +102,22 @@ def summary_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     return [_row(result) for result in results]
 
 
+def text_rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """Return the rows of `summary_rows` as text for a document, without the columns that say nothing.
+
+    Model and seed are columns only where they differ, any other only where it is not empty in every row.
+    """
+
+    def text(value: object) -> str:
+        return ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
+
+    rows = [{name: text(value) for name, value in row.items()} for row in summary_rows(results)]
+    values = {name: {row[name] for row in rows} for name in rows[0]} if rows else {}
+    idle = {name for name, different in values.items() if different == {""}}
+    idle |= {name for name in ("model", "seed") if len(values.get(name, ())) == 1}
+    return [{name: value for name, value in row.items() if name not in idle} for row in rows]
+
+
 def seed_rows(results: Sequence[Result]) -> list[dict[str, str]]:
     """Return one row per model, mode and task of several seeds: mean, deviation and range of the score."""
     groups: dict[tuple[str, str, str], list[Result]] = {}

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ecg_hub.errors import InputError
+from ecg_hub.errors import ExitCode, InputError
 from eval_harness.cli.eval.main import main as evaluate_main
 from eval_harness.cli.hub.main import main as hub_main
 from eval_harness.config.options import RunOptions
@@ -199,7 +199,7 @@ def test_embedding_says_which_records_failed(archive: Path, tmp_path: Path, caps
     (tmp_path / "few.csv").write_text("\n".join([*lines, "r999,p0,,60,50,M"]) + "\n")
     description = write_description(tmp_path / "d.yaml", folder=str(archive), table=str(tmp_path / "few.csv"))
     target = tmp_path / "features.parquet"
-    assert hub_main(["embed", TINY, str(description), "-o", str(target)]) == 1
+    assert hub_main(["embed", TINY, str(description), "-o", str(target)]) == ExitCode.PARTLY
     assert "failed: r999: line 5: no signal file named 'r999'" in capsys.readouterr().err
     assert [row["windows"] > 0 for row in pq.read_table(target).to_pylist()] == [True, True, True, False]
 
