@@ -16,7 +16,7 @@ from ecg_hub.errors import DataError, InputError, UnknownNameError, unknown_name
 from ecg_hub.input.amplitude import lead_spans, not_millivolt
 from ecg_hub.input.samples import shown_names
 from ecg_hub.input.units import MICROVOLT, is_unit, plain_unit
-from ecg_hub.input.wfdb import read_digital, read_header, with_unit
+from ecg_hub.input.wfdb import read_digital, read_header
 from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_lead, canonical_leads, plan_leads
 
 Float32 = NDArray[np.float32]
@@ -110,7 +110,7 @@ def wfdb_recording(path: str | os.PathLike[str], every: bool = False, unit: str 
     header_path = Path(f"{_record_stem(path)}.hea")
     try:
         header = read_header(header_path)
-        digital = read_digital(with_unit(header, unit), (lambda names: range(len(names))) if every else known_leads)
+        digital = read_digital(header, (lambda names: range(len(names))) if every else known_leads, unit)
     except InputError:
         raise
     except DataError as error:

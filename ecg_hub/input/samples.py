@@ -76,6 +76,10 @@ _CHANNEL_WORDS = (
 _CHANNEL = re.compile(rf"(?=.{{0,24}}$)(?:(?:{_CHANNEL_WORDS})?[ _.:/()-]*(?:\d{{1,3}}(?!\d))?[ _.:/()-]*)+", re.IGNORECASE)
 
 
+def _names_a_channel(name: str) -> bool:
+    return re.search("[a-zA-Z]", name) is not None and _CHANNEL.fullmatch(name.strip()) is not None
+
+
 def shown_names(names: Sequence[str]) -> str:
     """Return the names of channels for a message: those that name a channel, and the number of the others.
 
@@ -85,7 +89,7 @@ def shown_names(names: Sequence[str]) -> str:
         >>> shown_names(["ECG 1", "Resp", "Jane Doe"]), shown_names([])
         ("'ECG 1', 'Resp' and 1 other name", 'no signals')
     """
-    shown = [repr(name) for name in names if re.search("[a-zA-Z]", name) and _CHANNEL.fullmatch(name.strip())]
+    shown = [repr(name) for name in names if len(name) == 1 or _names_a_channel(name)]
     others = len(names) - len(shown)
     rest = [f"{others} {'other ' if shown else ''}name{'s' if others > 1 else ''}"] if others else []
     return " and ".join([", ".join(shown), *rest] if shown else rest) or "no signals"

@@ -37,7 +37,7 @@ from ecg_hub.input.samples import (
 from ecg_hub.input.wfdb_header import Header as Header
 from ecg_hub.input.wfdb_header import Segment, SignalLine
 from ecg_hub.input.wfdb_header import read_header as read_header
-from ecg_hub.input.wfdb_header import with_unit as with_unit
+from ecg_hub.input.wfdb_header import with_unit
 
 Chooser = Callable[[Sequence[str]], Sequence[int]]
 """Says which channels are read: from the names of all of them to the positions of those that are wanted."""
@@ -125,10 +125,11 @@ def _stored(digital: Digital, columns: Sequence[int | None]) -> tuple[np.ndarray
     return values.astype(np.int16), gains.astype(np.float32), zeros
 
 
-def read_digital(header: Header, choose: Chooser) -> Digital:
-    """Read the chosen channels of a record."""
+def read_digital(header: Header, choose: Chooser, unit: str | None = None) -> Digital:
+    """Read the chosen channels of a record; `unit` is of those for which the header states no voltage."""
     if header.segments:
-        return _read_segments(header, choose)
+        return _read_segments(header, choose, unit)
+    header = with_unit(header, unit)
     chosen = list(choose([line.name for line in header.signals]))
     lines = [header.signals[channel] for channel in chosen]
     if not lines:
@@ -228,7 +229,7 @@ def _write_header(path: Path, header: Header, lines: Sequence[SignalLine], files
     path.write_text("\n".join(text) + "\n", encoding="ascii")
 
 
-def _read_segments(header: Header, choose: Chooser) -> Digital:
+def _read_segments(header: Header, choose: Chooser, unit: str | None) -> Digital:
     """Join the segments of a record; a lead that a segment does not hold is missing there."""
     parts = [(segment, _segment_header(header, segment)) for segment in header.segments if segment.samples]
     names = list(dict.fromkeys(line.name for _, part in parts if part for line in part.signals))
@@ -236,7 +237,7 @@ def _read_segments(header: Header, choose: Chooser) -> Digital:
     read: list[tuple[int, dict[str, tuple[SignalLine, np.ndarray, np.ndarray]]]] = []
     rates, remarks = set(), dict[str, None]()
     for segment, part in parts:
-        digital = None if part is None else read_digital(part, lambda held: _among(wanted, held))
+        digital = None if part is None else read_digital(part, lambda held: _among(wanted, held), unit)
         if digital is None or not digital.lines:
             read.append((segment.samples, {}))
             continue
