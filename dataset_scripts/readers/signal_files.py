@@ -40,7 +40,8 @@ def find_files(data_dir: Path, folder: str, suffix: str) -> dict[str, str]:
     for folder_below in (f"{folder}/{folder}", folder):
         try:
             with os.scandir(data_dir / folder_below) as entries:
-                names = [entry.name for entry in entries if entry.name.endswith(suffix)]
+                # macOS leaves "._" files beside those that it copies.
+                names = [e.name for e in entries if e.name.endswith(suffix) and not e.name.startswith(".")]
         except FileNotFoundError:
             continue
         except OSError as error:
