@@ -182,7 +182,9 @@ class Description(BaseModel):
         try:
             return value if value is None else codecs.lookup(value).name
         except LookupError:
-            raise ValueError(f"{value!r} is no code page; cp1252 is that of Western Europe, cp1250 Central Europe") from None
+            raise ValueError(
+                f"{value!r} is no code page; cp1252 is that of Western Europe, cp1250 Central Europe"
+            ) from None
 
     @field_validator("lead_names")
     @classmethod

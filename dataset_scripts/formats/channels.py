@@ -24,7 +24,7 @@ from ecg_hub.leads import DERIVED_LEADS, LEADS, canonical_lead
 
 _WHOLE = 1e-6
 _COARSE = 1.0  # microvolt
-_MODIFIED = re.compile(r"\bmv[1-6]\b", re.IGNORECASE)
+_MODIFIED = re.compile(r"(?<![a-zA-Z])(?:c|mv)[1-6]\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def _one_lead(
 
 
 def _modified(names: Sequence[str], used: Sequence[int]) -> str:
-    """Return a remark on leads of monitors that go by the name of a modified lead."""
+    """Return a remark on chest leads by names that may mean something else: C1, MV1."""
     odd = [names[channel] for channel in used if _MODIFIED.search(names[channel])]
-    return f"{', '.join(odd)} taken as {', '.join(canonical_lead(name) for name in odd)}" if odd else ""
+    return f"{', '.join(odd)} read as {', '.join(canonical_lead(name) for name in odd)}" if odd else ""
 
 
 def find_leads(names: Sequence[str], lead_names: Mapping[str, str | None]) -> list[int | None]:

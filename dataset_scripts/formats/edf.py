@@ -69,7 +69,11 @@ def _check_length(path: Path) -> str:
         raise DataError(
             f"{path.name} is cut short: its header announces {number} data records, {max(held, 0) // record} are there"
         )
-    return f"{path.name} holds {held - number * record} bytes more than its header announces" if held > number * record else ""
+    return (
+        f"{path.name} holds {held - number * record} bytes more than its header announces"
+        if held > number * record
+        else ""
+    )
 
 
 def _scale(path: Path, signal: Any, fallback: str | None) -> tuple[float, float]:

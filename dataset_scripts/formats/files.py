@@ -14,9 +14,7 @@ from ecg_hub.input.recordings import Recording
 from ecg_hub.input.samples import MISSING, Signal, to_millivolt
 from ecg_hub.leads import LEADS
 
-_DESCRIBE = (
-    "Describe it in a YAML file (docs/your_own_data.md) and give that in its place: `ecg-hub embed MODEL my_archive.yaml`"
-)
+_DESCRIBE = "Describe it in a YAML file (docs/your_own_data.md) and give that in its place: `ecg-hub embed MODEL my_archive.yaml`"
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,7 @@ class FileReading:
     lead_names: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def read_file(
-    path: Path, sampling_rate: Any = None, unit: str | None = "mV", fallback: str | None = None
-) -> Recording:
+def read_file(path: Path, sampling_rate: Any = None, unit: str | None = "mV", fallback: str | None = None) -> Recording:
     """Read one file of a format that own data may have.
 
     Args:
@@ -76,4 +72,6 @@ def signal_recording(signal: Signal, name: str = "", states_unit: bool = True) -
     # Leads without any sample are absent, which `missing_leads` decides; gaps are decided by `nan`.
     there = [row for row in range(len(LEADS)) if (signal.samples[:, row] != MISSING).any()]
     names = [LEADS[row] for row in there]
-    return Recording(values[there], signal.sampling_rate, names, ["mV"] * len(there), name=name, states_unit=states_unit)
+    return Recording(
+        values[there], signal.sampling_rate, names, ["mV"] * len(there), name=name, states_unit=states_unit
+    )

@@ -19,7 +19,6 @@ from dataset_scripts.formats.channels import Channels, lead_channels, need, stat
 from ecg_hub.errors import DataError
 
 
-
 def read_muse(path: Path, lead_names: Mapping[str, str | None], unit: str | None = None) -> Channels:
     """Read the rhythm strip of a MUSE export; `unit` is of leads that state no voltage.
 

@@ -99,7 +99,9 @@ FALSE_WORDS = frozenset({"false", "0", "0.0"})
 OLDEST = 130.0
 
 
-NOTHING = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "nil", "nat", "<na>", "-", "--", "---", "–", "—", "?"})
+NOTHING = frozenset(
+    {"", "nan", "na", "n/a", "#n/a", "null", "none", "nil", "nat", "<na>", "-", "--", "---", "–", "—", "?"}
+)
 """Words of tables for "no value", in small letters."""
 
 

@@ -44,13 +44,23 @@ class Signal:
     remark: str = ""
 
 
+_EEG = re.compile(
+    r"(?:eeg[ _-]*)?(?:fp[12z]|f[3478z]|o[12z]|[cp]z|t[3-6]|m[12]|a[12])(?:[ _-]*(?:[am][12]|ref))?", re.IGNORECASE
+)
+_CENTRAL = re.compile(r"(?:eeg[ _-]*)?c[1-6](?:[ _-]*(?:[am][12]|ref))?", re.IGNORECASE)
+
+
 def lead_columns(names: Sequence[str]) -> list[int | None]:
     """Return for each of the twelve leads the column of a record that holds it, or None.
 
     Names match without case; names that are not one of the twelve (vx, vy, vz) are left out.
     """
     columns: dict[str, int] = {}
+    brain = any(_EEG.fullmatch(name.strip()) for name in names)
     for index, name in enumerate(names):
+        # Beside electrodes of the head C3 is one of them too.
+        if brain and _CENTRAL.fullmatch(name.strip()):
+            continue
         try:
             lead = canonical_lead(name)
         except UnknownNameError:
@@ -73,7 +83,9 @@ _CHANNEL_WORDS = (
     "ch|chan|channel|lead|e[ck]g|ml|mcl|sig|signal|val|value|col|column|unnamed|time|t|sample|index|unit|[mu]?v|m?s|hz|x|y|z|acc|"
     "resp|respiration|pleth|abp|art|cvp|pap|bp|spo2|hr|marker|event|status|edf|annotations"
 )
-_CHANNEL = re.compile(rf"(?=.{{0,24}}$)(?:(?:{_CHANNEL_WORDS})?[ _.:/()-]*(?:\d{{1,3}}(?!\d))?[ _.:/()-]*)+", re.IGNORECASE)
+_CHANNEL = re.compile(
+    rf"(?=.{{0,24}}$)(?:(?:{_CHANNEL_WORDS})?[ _.:/()-]*(?:\d{{1,3}}(?!\d))?[ _.:/()-]*)+", re.IGNORECASE
+)
 
 
 def _names_a_channel(name: str) -> bool:
@@ -133,12 +145,12 @@ def to_millivolt(raw: np.ndarray, gain_uv: np.ndarray, baseline: np.ndarray) -> 
     return out
 
 
-def quantise(millivolt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def quantise(millivolt: np.ndarray, offsets: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Convert (samples, leads) in millivolt to int16 of the same shape, gain_uv (leads,) float32 and baseline (leads,).
 
     Each lead has the smallest power of two (in microvolt) that holds it: at most 1 microvolt up to 32.767 mV, coarser
-    above, so an artefact in one lead costs the others nothing. An offset that would make a lead coarse goes into its
-    baseline. The error is at most half the gain. NaN becomes the missing marker.
+    above, so an artefact in one lead costs the others nothing. With `offsets`, one that would make a lead coarse goes
+    into its baseline. The error is at most half the gain. NaN becomes the missing marker.
     """
     microvolt = np.asarray(millivolt, dtype=np.float64) * 1000.0
     if np.isinf(microvolt).any():
@@ -146,7 +158,7 @@ def quantise(millivolt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     # Set aside, because what a NaN becomes as an integer depends on the processor.
     absent = np.isnan(microvolt)
     microvolt[absent] = 0.0
-    scales = [_scale(microvolt[:, lead], absent[:, lead]) for lead in range(microvolt.shape[1])]
+    scales = [_scale(microvolt[:, lead], absent[:, lead], offsets) for lead in range(microvolt.shape[1])]
     gain = np.array([scale[0] for scale in scales])
     baseline = np.array([scale[1] for scale in scales], dtype=np.int64)
     samples = (np.rint(microvolt / gain) + baseline).clip(-LARGEST, LARGEST).astype(np.int16)
@@ -154,10 +166,10 @@ def quantise(millivolt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return samples, gain.astype(np.float32), baseline.astype(np.int32)
 
 
-def _scale(microvolt: np.ndarray, absent: np.ndarray) -> tuple[float, int]:
+def _scale(microvolt: np.ndarray, absent: np.ndarray, offsets: bool) -> tuple[float, int]:
     """Return gain and baseline of one lead."""
     gain = _finest_gain(float(np.abs(microvolt).max(initial=0.0)))
-    if gain <= 1.0:
+    if gain <= 1.0 or not offsets:
         return gain, 0
     measured = microvolt[~absent]
     low, high = float(measured.min()), float(measured.max())

@@ -137,7 +137,10 @@ def test_a_fold_column(archive: Make) -> None:
 
 def test_patients_in_several_splits_are_refused(archive: Make) -> None:
     path = archive(plain(fold=[1, 2, 3, 4] * 5), columns=columns(fold="fold"), folds=None)
-    with pytest.raises(DataError, match=r"5 patients have records in several splits \(records 'r02' and 'r03'; records 'r06' and 'r07';"):
+    with pytest.raises(
+        DataError,
+        match=r"5 patients have records in several splits \(records 'r02' and 'r03'; records 'r06' and 'r07';",
+    ):
         load(path)
 
 
@@ -149,7 +152,9 @@ def test_damaged_rows_are_lost_with_line_and_reason(archive: Make) -> None:
     table.loc[4, "id"] = "elsewhere"
     table.loc[5, "id"] = ""
     path = archive(table)
-    with pytest.raises(DataError, match=r"4 of 20 records .* r01 \(ecgs\.csv\): line 3: column 'rate' holds text of 4 "):
+    with pytest.raises(
+        DataError, match=r"4 of 20 records .* r01 \(ecgs\.csv\): line 3: column 'rate' holds text of 4 "
+    ):
         load(path)
     found = load(path, max_unreadable=0.3)
     lost = found.report[found.report["status"] == "lost"].set_index("record_id")["reason"]
