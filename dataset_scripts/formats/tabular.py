@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PREAMBLE = 100  # lines that may stand before the samples
 _MISSING = ("-", "--", "?")
-_RATE = re.compile(r"(?<![\d.,])(\d{1,6}(?:[.,]\d+)?)\s*(?:hz|hertz)\b", re.IGNORECASE)
+_RATE = re.compile(r"(?<![\d.])(\d{1,6}(?:[.,]\d+)?)\s*(?:hz|hertz)\b", re.IGNORECASE)
 _RATE_KEY = re.compile(r"rate|frequen|fr[ée]quen|abtast|\bhz\b", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(r"[(\[]([^()\[\]]+)[)\]]$|[_/ ]([munµμ]?V)$", re.IGNORECASE)
 
