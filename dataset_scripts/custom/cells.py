@@ -93,12 +93,14 @@ def _listed(text: str, column: str) -> list[str]:
 
 
 def _literal(text: str) -> Any:
-    for read in (ast.literal_eval, json.loads):
+    # NumPy prints lists without commas, of which Python would make one word: ['AF' 'LBBB'].
+    apart = re.search(r"['\"]\s+['\"]", text)
+    for read in () if apart else (ast.literal_eval, json.loads):
         try:
             return read(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
-    # NumPy prints lists without commas: ['AF' 'LBBB']; some programs print words without quotation marks: [AF, LBBB].
+    # Some programs print words without quotation marks: [AF, LBBB].
     words = re.findall(r"'([^']*)'", text) or re.findall(r'"([^"]*)"', text)
     if words:
         return words if re.fullmatch(r"[\[(](?:\s*(?:'[^']*'|\"[^\"]*\")\s*,?)*[\])]", text, re.DOTALL) else None
