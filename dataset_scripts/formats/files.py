@@ -7,14 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dataset_scripts.formats.channels import NoUnitError
 from dataset_scripts.formats.registry import BARE_FORMATS, ENDINGS, format_of, read_signal
-from dataset_scripts.formats.tabular import NoUnitError, states_rate
+from dataset_scripts.formats.tabular import states_rate
 from ecg_hub.errors import InputError
 from ecg_hub.input.recordings import Recording
 from ecg_hub.input.samples import MISSING, Signal, to_millivolt
 from ecg_hub.leads import LEADS
 
-_DESCRIBE = "Describe it in a YAML file (docs/your_own_data.md) and give that in its place: `ecg-hub embed MODEL my_archive.yaml`"
+_DESCRIBE = (
+    "Describe it in a YAML file (docs/your_own_data.md) and give that in its place: "
+    "`ecg-hub embed MODEL my_archive.yaml`"
+)
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,14 @@ def read_file(path: Path, sampling_rate: Any = None, unit: str | None = "mV", fa
     bare = format_of(path, FileReading()) in BARE_FORMATS
     if bare and sampling_rate is None:
         _check_stated_rate(path)
-    about = FileReading(sampling_rate=int(sampling_rate) if bare and sampling_rate is not None else None, unit=fallback)
+    about = FileReading(sampling_rate=int(sampling_rate) if bare and sampling_rate is not None else None)
     try:
-        signal = read_signal(path, about)
+        return signal_recording(read_signal(path, about))
     except NoUnitError:
-        signal = read_signal(path, replace(about, unit=unit))
-    return signal_recording(signal, states_unit=not bare and fallback is None)
+        said = unit if bare else fallback
+        if said is None:
+            raise
+        return signal_recording(read_signal(path, replace(about, unit=said)), states_unit=False)
 
 
 def _check_stated_rate(path: Path) -> None:

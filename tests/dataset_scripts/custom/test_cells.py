@@ -99,7 +99,7 @@ def test_code_pages_are_said_and_never_guessed(tmp_path: Path) -> None:
     text = "id,dx,note\na,Bläck,x\nb,Blöck,ü\n"
     for page in ("cp1252", "cp1250", "utf-16"):
         assert table(tmp_path, text.encode(page), page, labels="dx")[1]["dx"] == "Blöck"
-    with pytest.raises(DataError, match="is not UTF-8, and column 'dx', line 2 .* Add `encoding`.*cp1252"):
+    with pytest.raises(DataError, match=r"is not UTF-8, and column 'dx', line 2 .* Add `encoding`.*cp1252"):
         table(tmp_path, text.encode("latin-1"), labels="dx")
     # Letters in a column that nobody uses decide nothing.
     assert len(table(tmp_path, text.encode("latin-1"))) == 2
@@ -132,7 +132,7 @@ def test_a_shared_patient_is_not_named() -> None:
         {"name": "a", "signals": ".", "table": "t.csv", "columns": {"record": "id", "patient": "p", "split": "s"}}
     )
     frame = pd.DataFrame({"record_id": ["r1", "r2"], "patient_id": ["Jane Doe"] * 2, "table_fold": ["train", "test"]})
-    with pytest.raises(DataError, match="1 patients .* \\(records 'r1' and 'r2'\\)") as caught:
+    with pytest.raises(DataError, match=r"1 patients .* \(records 'r1' and 'r2'\)") as caught:
         folds_and_splits(about, frame, [[], []])
     assert "Jane" not in str(caught.value)
 
@@ -144,7 +144,9 @@ def test_messages_repeat_numbers_and_no_text(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds text of 10 letters; a number is expected"):
         parse_row({"id": "r", "a": "1970-01-01"}, columns(age="a"))
     names = "id,s\n" + "".join(f"r{k},Jane{k} Doe\n" for k in range(9))
-    with pytest.raises(DataError, match="column 's' holds 9 different words besides .*is it the right column") as caught:
+    with pytest.raises(
+        DataError, match=r"column 's' holds 9 different words besides .*is it the right column"
+    ) as caught:
         table(tmp_path, names, sex="s")
     assert "Jane" not in str(caught.value)
 
