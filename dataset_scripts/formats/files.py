@@ -47,14 +47,15 @@ def read_file(path: Path, sampling_rate: Any = None, unit: str | None = "mV", fa
         InputError: the ending names no format, or a rate is needed and not given.
         DataError: the file is damaged, or holds no ECG.
     """
-    if path.suffix.lower() not in ENDINGS:
+    form = "auto" if path.suffix.lower() in ENDINGS else _by_content(path)
+    if form is None:
         raise InputError(
             f"{str(path)!r}: the ending {path.suffix!r} names no format; known: {', '.join(ENDINGS)}. {_DESCRIBE}."
         )
-    bare = format_of(path, FileReading()) in BARE_FORMATS
+    bare = format_of(path, FileReading(form)) in BARE_FORMATS
     if bare and sampling_rate is None:
         _check_stated_rate(path)
-    about = FileReading(sampling_rate=int(sampling_rate) if bare and sampling_rate is not None else None)
+    about = FileReading(form, sampling_rate=int(sampling_rate) if bare and sampling_rate is not None else None)
     try:
         return signal_recording(read_signal(path, about))
     except NoUnitError:
@@ -62,6 +63,12 @@ def read_file(path: Path, sampling_rate: Any = None, unit: str | None = "mV", fa
         if said is None:
             raise
         return signal_recording(read_signal(path, replace(about, unit=said)), states_unit=False)
+
+
+def _by_content(path: Path) -> str | None:
+    """Return the format of a file without a telling ending: of DICOM, whose files often have none, else None."""
+    with path.open("rb") as stream:
+        return "dicom" if stream.read(132)[128:] == b"DICM" else None
 
 
 def _check_stated_rate(path: Path) -> None:

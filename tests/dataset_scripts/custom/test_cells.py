@@ -111,6 +111,17 @@ def test_code_pages_are_said_and_never_guessed(tmp_path: Path) -> None:
         Description.model_validate({"name": "a", "signals": ".", "encoding": "latin-99"})
 
 
+def test_a_table_without_header_is_not_quoted(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="It has: 3 columns, none of them named .*its first line must hold") as caught:
+        table(tmp_path, "r01,Jane Doe,1970-01-01\nr02,John Doe,1971-01-01\n", labels="dx")
+    assert "Doe" not in str(caught.value)
+
+
+def test_a_column_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has the column 'dx' twice"):
+        table(tmp_path, "id,dx,dx\na,AF,LBBB\n", labels="dx")
+
+
 def test_a_byte_that_is_no_letter_costs_the_row_of_a_published_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"id,dx,note\na,Bl\xe4ck,x\nb,AF,\xfc\n")
     found = read_text_table(tmp_path / "t.csv", ("id", "dx"), "the page")

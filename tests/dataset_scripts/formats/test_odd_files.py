@@ -217,6 +217,8 @@ def test_one_file_as_recording(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"states no sampling rate. Describe it in a YAML file .*`ecg-hub embed MODEL"):
         read_file(tmp_path / "a.csv")
     assert read_file(tmp_path / "a.csv", 500, "mV").values[:2].tolist() == [[0, 1], [0, 2]]
+    write_dicom(tmp_path / "IM0001", dicom_group(X, 500))
+    np.testing.assert_allclose(read_file(tmp_path / "IM0001").values, X.T * 2.5e-3, atol=1e-5)
     (tmp_path / "a.bin").write_bytes(b"x")
     with pytest.raises(InputError, match=r"the ending '\.bin' names no format; known: \.hea, .*YAML"):
         read_file(tmp_path / "a.bin")
