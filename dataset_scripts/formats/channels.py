@@ -1,4 +1,4 @@
-"""What every reader returns, the channels of one file, and how they become a record of twelve leads.
+"""How the channels of one file, which every reader returns, become a record of twelve leads.
 
 Integers of a file stay integers: the same unit, shifted at most by a whole number that the baseline takes back. Where
 that is not possible (floats, more than 16 bits in use, a zero that lies between two units) the record is quantised,
@@ -7,9 +7,8 @@ with an error of at most half a microvolt up to 32.767 mV.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -17,33 +16,13 @@ import numpy as np
 
 from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.formats.channels import MICROVOLT as MICROVOLT
+from ecg_hub.input.formats.channels import Channels as Channels
+from ecg_hub.input.formats.channels import unit_uv as unit_uv
 from ecg_hub.input.samples import LARGEST, MISSING, lead_columns, missing_leads, quantise
 from ecg_hub.leads import DERIVED_LEADS, LEADS
 
 _WHOLE = 1e-6
-
-
-@dataclass(frozen=True)
-class Channels:
-    """The channels of one file as stored; those that are no standard lead may be left out.
-
-    Attributes:
-        names: one per channel, as the file spells them.
-        values: (samples, channels) integers or floats; microvolt = (values - zero) * gain_uv. NaN is missing.
-        gain_uv: (channels,) microvolt per unit.
-        zero: (channels,) the value that stands for 0 microvolt; need not be whole.
-        sampling_rate: Hz.
-        missing: (samples, channels) bool, True where an integer stands for "no value"; None if there is none.
-        remark: something odd about the file.
-    """
-
-    names: Sequence[str]
-    values: np.ndarray
-    gain_uv: np.ndarray
-    zero: np.ndarray
-    sampling_rate: float
-    missing: np.ndarray | None = None
-    remark: str = ""
 
 
 def to_signal(channels: Channels, lead_names: Mapping[str, str]) -> Signal:
@@ -185,19 +164,3 @@ def need(module: str) -> Any:
     except ImportError:
         package = module.partition(".")[0]
         raise InputError(f"Reading {_PACKAGES[module]} needs the package {package}: pip install {package}") from None
-
-
-MICROVOLT = {"v": 1e6, "mv": 1e3, "uv": 1.0, "nv": 1e-3}
-
-
-# Two signs for micro, U+00B5 and U+03BC, look the same, and files hold either.
-_UNIT = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?)\s*)?(?P<unit>[munµμ]?V)", re.IGNORECASE)
-
-
-def unit_uv(text: str) -> float:
-    """Return a unit such as "mV" or "4.88 uV" in microvolt."""
-    match = _UNIT.fullmatch(text.strip())
-    factor = float(match["factor"] or 1) if match else 0.0
-    if match is None or factor == 0:
-        raise ValueError(f"{text!r} is no unit of voltage; allowed: V, mV, uV, nV, or a multiple such as '4.88 uV'")
-    return factor * MICROVOLT[match["unit"].lower().replace("µ", "u").replace("μ", "u")]
