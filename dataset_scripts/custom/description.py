@@ -11,12 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dataset_scripts.formats.channels import unit_uv
-from dataset_scripts.formats.registry import BARE_FORMATS, all_endings, endings
-from ecg_hub.errors import DataError, InputError, UnknownNameError
+from dataset_scripts.formats.registry import BARE_FORMATS, FORMATS, all_endings, endings
+from ecg_hub.errors import DataError, InputError, UnknownNameError, did_you_mean
 from ecg_hub.leads import canonical_lead
 from ecg_hub.utils.yaml import read_mapping, sentences
-
-FORMATS = ("auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet")
 
 DEFAULT_SEXES: dict[str, Literal["male", "female"] | None] = {
     "male": "male",
@@ -124,7 +122,7 @@ class Description(BaseModel):
         description: a paragraph.
         folder: the data folder, relative to the YAML file; other paths are relative to it.
         signals: folder of the signal files (searched with its sub-folders), or a pattern with * or **.
-        format: one of FORMATS; "auto" goes by the ending of each file.
+        format: one of FORMATS; "auto" goes by the content of each file, where it tells nothing by the ending.
         sampling_rate: Hz; needed for CSV and Parquet, checked against the file otherwise.
         unit: of CSV and Parquet samples: V, mV, uV, nV, or a multiple such as "4.88 uV".
         lead_names: name in the files -> standard lead.
@@ -143,7 +141,7 @@ class Description(BaseModel):
     description: str = ""
     folder: Text | None = None
     signals: Text
-    format: Literal["auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet"] = "auto"
+    format: str = "auto"
     sampling_rate: Annotated[int, Field(ge=1, le=100_000)] | None = None
     unit: Text | None = None
     lead_names: dict[Name, Name] = Field(default_factory=dict)
@@ -163,6 +161,13 @@ class Description(BaseModel):
     def _plain_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             raise ValueError(f"{value!r} is not allowed; use lower-case letters, digits and hyphens, as in my-hospital")
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        if value not in FORMATS:
+            raise ValueError(f"{value!r} is no format.{did_you_mean(value, FORMATS)} Known: {', '.join(FORMATS)}")
         return value
 
     @field_validator("unit")

@@ -14,10 +14,12 @@ from ecg_hub.input.formats.channels import Channels, unit_uv
 from ecg_hub.leads import canonical_lead
 
 MAGIC = b"\xffBIOSEMI"
+_COUNTS = 16 + 80 + 5 * 8 + 80  # bytes a signal before the field that counts its samples
 
 
 def read_bdf(path: Path) -> Channels:
     """Read the signals in units of voltage: microvolt = ((digital - digital_min) * gain + physical_min) * unit."""
+    remark = _check_size(path)
     with warnings.catch_warnings():
         # Oddities of the header, in fields that nothing here uses.
         warnings.simplefilter("ignore")
@@ -32,7 +34,34 @@ def read_bdf(path: Path) -> Channels:
         gain_uv=np.array([gain for gain, _ in scale]),
         zero=np.array([zero for _, zero in scale]),
         sampling_rate=float(leads[0].sampling_frequency),
+        remark=remark,
     )
+
+
+def _check_size(path: Path) -> str:
+    """Refuse a file that is shorter than announced, which edfio reads as far as it goes; a remark on a longer one."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(256)
+        if not head.startswith(MAGIC) or len(head) < 256:
+            raise DataError(f"{path.name} is no BDF file: 256 bytes that begin with {MAGIC!r} are expected")
+        # -1 stands for a recording that was not closed.
+        start, records, signals = (_field(path, head[a:b]) for a, b in ((184, 192), (236, 244), (252, 256)))
+        counts = file.read(256 * max(signals, 0))[_COUNTS * signals : (_COUNTS + 8) * signals]
+    # Three bytes a sample.
+    record = 3 * sum(_field(path, counts[k : k + 8]) for k in range(0, 8 * signals, 8))
+    held = size - start
+    if record <= 0 or held < record or (records >= 0 and held < records * record) or records == 0:
+        raise DataError(f"{path.name} is cut short: {held} bytes of samples, {records} records of {record} announced")
+    surplus = held - records * record
+    return f"holds {surplus} bytes more than its header announces" if records > 0 and surplus else ""
+
+
+def _field(path: Path, text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise DataError(f"{path.name} is damaged: its header holds {text!r} where a number should be") from None
 
 
 def _leads(path: Path, signals: list[Any]) -> list[Any]:

@@ -190,7 +190,7 @@ def _ungrouped(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
 def _define(now: _Definitions, tag: int, content: memoryview) -> None:
     value = int.from_bytes(content[:4], "big" if now.order == ">" else "little")
     if tag == _BYTE_ORDER:
-        now.order = "<" if content[:1] == b"\x01" else ">"
+        now.order = "<" if bytes(content[:1]) == b"\x01" else ">"
     elif tag == _CHANNELS:
         if not 1 <= value <= _MOST_CHANNELS:
             raise DataError(f"{value} channels are announced, 1 to {_MOST_CHANNELS} are read")
