@@ -11,10 +11,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dataset_scripts.formats.channels import unit_uv
-from dataset_scripts.formats.registry import BARE_FORMATS, FORMATS, all_endings, endings
-from ecg_hub.errors import DataError, InputError, UnknownNameError, did_you_mean
+from dataset_scripts.formats.registry import BARE_FORMATS, all_endings, endings
+from ecg_hub.errors import DataError, InputError, UnknownNameError
 from ecg_hub.leads import canonical_lead
 from ecg_hub.utils.yaml import read_mapping, sentences
+
+# As registry.FORMATS, spelt out for type checkers.
+Format = Literal[
+    "auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet",
+    "aecg", "bdf", "ishne", "kardia", "mfer", "mortara", "scp", "sierra",
+]  # fmt: skip
 
 DEFAULT_SEXES: dict[str, Literal["male", "female"] | None] = {
     "male": "male",
@@ -122,7 +128,7 @@ class Description(BaseModel):
         description: a paragraph.
         folder: the data folder, relative to the YAML file; other paths are relative to it.
         signals: folder of the signal files (searched with its sub-folders), or a pattern with * or **.
-        format: one of FORMATS; "auto" goes by the content of each file, where it tells nothing by the ending.
+        format: one of registry.FORMATS; "auto" goes by the content of each file, where it tells nothing by the ending.
         sampling_rate: Hz; needed for CSV and Parquet, checked against the file otherwise.
         unit: of CSV and Parquet samples: V, mV, uV, nV, or a multiple such as "4.88 uV".
         lead_names: name in the files -> standard lead.
@@ -141,7 +147,7 @@ class Description(BaseModel):
     description: str = ""
     folder: Text | None = None
     signals: Text
-    format: str = "auto"
+    format: Format = "auto"
     sampling_rate: Annotated[int, Field(ge=1, le=100_000)] | None = None
     unit: Text | None = None
     lead_names: dict[Name, Name] = Field(default_factory=dict)
@@ -161,13 +167,6 @@ class Description(BaseModel):
     def _plain_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             raise ValueError(f"{value!r} is not allowed; use lower-case letters, digits and hyphens, as in my-hospital")
-        return value
-
-    @field_validator("format")
-    @classmethod
-    def _known_format(cls, value: str) -> str:
-        if value not in FORMATS:
-            raise ValueError(f"{value!r} is no format.{did_you_mean(value, FORMATS)} Known: {', '.join(FORMATS)}")
         return value
 
     @field_validator("unit")

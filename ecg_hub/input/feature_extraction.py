@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from transformers import BatchFeature, SequenceFeatureExtractor
 
 from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.input.formats.recording import stored_recording
 from ecg_hub.input.preparation import apply_steps
 from ecg_hub.input.presets import InputSpec, parse_preset
 from ecg_hub.input.recordings import (
@@ -29,7 +30,6 @@ from ecg_hub.input.recordings import (
     array_recording,
     canonical_record,
     canonical_unit,
-    wfdb_recording,
 )
 from ecg_hub.input.resampling import as_rate, resample
 from ecg_hub.input.rows import is_batch, row_recording, rows_of
@@ -358,12 +358,12 @@ def _recording(item: Any, sampling_rate: Any, lead_names: Sequence[str] | None, 
     row = isinstance(item, Mapping)
     if not row and not isinstance(item, (str, os.PathLike)):
         return array_recording(item, sampling_rate, lead_names, unit)
-    source = "row of load_dataset" if row else "WFDB record"
+    source = "row of load_dataset" if row else "file"
     if canonical_unit(unit) != "mV":
         raise InputError(f"unit={unit!r} was given, but a {source} states its own units. Leave `unit` out.")
     if row and lead_names is not None:
         raise InputError(f"lead_names={lead_names!r} was given, but a {source} has the twelve leads. Leave it out.")
-    stored = row_recording(item) if row else wfdb_recording(item)
+    stored = row_recording(item) if row else stored_recording(item, every=lead_names is not None)
     # A header may leave its rate out; what it says, no argument overrides.
     rate = sampling_rate if stored.sampling_rate is None else stored.sampling_rate
     if sampling_rate is not None and as_rate(sampling_rate) != as_rate(rate):
