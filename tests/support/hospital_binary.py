@@ -27,15 +27,16 @@ def section(number: int, body: bytes, version: int = 20) -> bytes:
 
 
 def record(sections: dict[int, bytes]) -> bytes:
-    """Return an SCP record of sections with their headers."""
-    order = sorted(sections)
-    first = len(section(0, bytes(10 * (len(order) + 1))))
+    """Return an SCP record of sections with their headers; the list names 0 to 11, whether they are there or not."""
+    listed = sorted({*range(1, 12), *sections})
+    first = len(section(0, bytes(10 * (len(listed) + 1))))
     place = 7 + first
     pointers = struct.pack("<HII", 0, first, 7)
-    for number in order:
-        pointers += struct.pack("<HII", number, len(sections[number]), place)
-        place += len(sections[number])
-    body = section(0, pointers) + b"".join(sections[number] for number in order)
+    for number in listed:
+        size = len(sections.get(number, b""))
+        pointers += struct.pack("<HII", number, size, place if size else 0)
+        place += size
+    body = section(0, pointers) + b"".join(sections[number] for number in sorted(sections))
     body = struct.pack("<I", 6 + len(body)) + body
     return struct.pack("<H", binascii.crc_hqx(body, 0xFFFF)) + body
 

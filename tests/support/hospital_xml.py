@@ -130,9 +130,9 @@ def sierra_text(
         f"</signalresolution><acquisitiontype>STD-12</acquisitiontype><numberchannelsallocated>{len(names)}"
         f"</numberchannelsallocated></signalcharacteristics></dataacquisition><patient><generalpatientdata><patientid>"
         f"{IDENTITY}</patientid><name><lastname>{NAME}</lastname></name></generalpatientdata></patient><waveforms>"
-        f"<parsedwaveforms {attributes}>{data if body is None else body}</parsedwaveforms><repbeats "
-        f'dataencoding="Base64"><repbeat leadname="I"><waveform>AAAA</waveform></repbeat></repbeats></waveforms>'
-        f"</restingecgdata>\n"
+        f"<parsedwaveforms {attributes}>{data if body is None else body}</parsedwaveforms>"
+        f'<repbeats dataencoding="Base64" samplespersec="500" resolution="5"><repbeat leadname="I"><waveform>AAAAAA=='
+        f"</waveform></repbeat></repbeats></waveforms></restingecgdata>\n"
     )
 
 
