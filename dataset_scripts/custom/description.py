@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dataset_scripts.formats.channels import unit_uv
-from dataset_scripts.formats.registry import BARE_FORMATS, all_endings, endings
+from dataset_scripts.formats.registry import BARE_FORMATS, EVERY_ENDING, all_endings, endings
 from ecg_hub.errors import DataError, InputError, UnknownNameError
 from ecg_hub.leads import canonical_lead
 from ecg_hub.utils.yaml import read_mapping, sentences
@@ -302,7 +302,7 @@ def list_files(data_dir: Path, about: Description) -> list[str]:
 def without_ending(name: str) -> str:
     """Return a file name without the ending that names its format."""
     path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in endings("auto") else name
+    return str(path.with_suffix("")) if path.suffix.lower() in EVERY_ENDING else name
 
 
 class FileIndex:
