@@ -30,7 +30,9 @@ def files(tmp_path: Path) -> list[Path]:
     return [tmp_path / name for name in ("a.edf", "b.dcm", "c.xml", "d.hea")]
 
 
-def test_embed_takes_a_file_of_any_format(files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_embed_takes_a_file_of_any_format(
+    files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "f.parquet"
     assert main(["embed", "random:ecg-cpc-tiny", *map(str, files), "-o", str(target)]) == 0
     vectors = np.stack(pq.read_table(target)["features"].to_numpy())
