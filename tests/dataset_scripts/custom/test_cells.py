@@ -112,7 +112,7 @@ def test_code_pages_are_said_and_never_guessed(tmp_path: Path) -> None:
 
 
 def test_a_table_without_header_is_not_quoted(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="It has: 3 columns, none of them named .*its first line must hold") as caught:
+    with pytest.raises(DataError, match=r"It has: 3 columns, none of them named .*its first line must hold") as caught:
         table(tmp_path, "r01,Jane Doe,1970-01-01\nr02,John Doe,1971-01-01\n", labels="dx")
     assert "Doe" not in str(caught.value)
 
