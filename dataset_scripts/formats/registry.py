@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from dataset_scripts.formats.channels import Channels, to_signal
-
-if TYPE_CHECKING:
-    from dataset_scripts.custom.description import Description
 from dataset_scripts.core.spec import Signal
+from dataset_scripts.formats.channels import Channels, to_signal
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.amplitude import stored_not_millivolt
+from ecg_hub.input.formats import reader as hospital
+from ecg_hub.input.formats.detection import detect_format
+
+FORMATS = ("auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet", *hospital.READERS)
+"""What `format` may be in a description."""
 
 BARE_FORMATS = ("csv", "parquet")
 """Formats whose files state neither unit nor sampling rate."""
@@ -26,8 +30,19 @@ ENDINGS = {
     ".csv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    # JSON is what many archives keep beside their signals, so it is a signal only where the description says so.
+    **{ending: form for ending, form in hospital.ENDINGS.items() if ending != ".json"},
 }
-"""Ending of a signal file (a WFDB record is found by its header) -> its format."""
+"""Ending of a signal file (a WFDB record is found by its header) -> its format, where its content does not tell."""
+
+_OTHER_ENDINGS = {".xml": ("aecg", "mortara", "sierra"), ".json": ("kardia",)}
+"""Endings that a format shares, or that count only where the description names the format."""
+
+EVERY_ENDING = frozenset({*ENDINGS, *_OTHER_ENDINGS})
+"""What a file name may end in that is no part of the record's name."""
+
+# Nothing in these says what they are.
+_BY_ENDING = (".hea", ".csv", ".parquet", ".pq")
 
 _CORRECT_FILE = "Correct gain and unit in the file, or write its samples as CSV and describe them with"
 _BESIDE = {"wfdb": (".dat", ".mat")}
@@ -35,7 +50,8 @@ _BESIDE = {"wfdb": (".dat", ".mat")}
 
 def endings(form: str) -> tuple[str, ...]:
     """Return the endings of a format's signal files, those of all formats for "auto"."""
-    return tuple(ending for ending, name in ENDINGS.items() if form in ("auto", name))
+    own = tuple(ending for ending, name in ENDINGS.items() if form in ("auto", name))
+    return own + tuple(ending for ending, names in _OTHER_ENDINGS.items() if form in names)
 
 
 def all_endings(form: str) -> tuple[str, ...]:
@@ -44,20 +60,56 @@ def all_endings(form: str) -> tuple[str, ...]:
     return (*endings(form), *beside)
 
 
-def format_of(path: Path, about: Description) -> str:
-    """Return the format of a file: the one described, else by its ending."""
-    form = about.format if about.format != "auto" else ENDINGS.get(path.suffix.lower())
+class Reading(Protocol):
+    """What is said about the files besides what they say themselves: the description of an archive, or `FileReading`.
+
+    Attributes:
+        format: one of the formats, or "auto" to go by the ending.
+        sampling_rate: Hz, where the files state none.
+        unit: where the files state none.
+        lead_names: name in the files -> standard lead, None for a channel to leave out.
+    """
+
+    @property
+    def format(self) -> str:
+        """One of the formats, or auto."""
+        ...
+
+    @property
+    def sampling_rate(self) -> int | None:
+        """Hz, where the files state none."""
+        ...
+
+    @property
+    def unit(self) -> str | None:
+        """Where the files state none."""
+        ...
+
+    @property
+    def lead_names(self) -> Mapping[str, str | None]:
+        """Name in the files -> standard lead."""
+        ...
+
+
+def format_of(path: Path, about: Reading) -> str:
+    """Return the format of a file: the one described, else by its content, else by its ending."""
+    form = about.format if about.format != "auto" else _by_content(path)
     if form is None:
         raise DataError(
             f"{path.name}: the ending {path.suffix!r} names no format ({', '.join(ENDINGS)}); "
-            "say format: wfdb, edf, dicom, muse, csv or parquet in the description"
+            f"say format: {', '.join(FORMATS[1:-1])} or {FORMATS[-1]} in the description"
         )
-    if form in BARE_FORMATS and (about.unit is None or about.sampling_rate is None):
-        raise DataError(f"{path.name}: such a file states no unit and no rate; add unit: mV and sampling_rate: 500")
     return form
 
 
-def read_signal(path: Path, about: Description) -> Signal:
+def _by_content(path: Path) -> str | None:
+    """Return what a file is by its first bytes, since endings such as .xml and .ecg say little."""
+    ending = path.suffix.lower()
+    found = detect_format(path) if ending not in _BY_ENDING and path.is_file() else None
+    return found or ENDINGS.get(ending)
+
+
+def read_signal(path: Path, about: Reading) -> Signal:
     """Read one signal file, and refuse one that cannot be in the unit that it, or its description, states."""
     form = format_of(path, about)
     signal = _read(path, form, about)
@@ -67,13 +119,8 @@ def read_signal(path: Path, about: Description) -> Signal:
     return signal
 
 
-def _read(path: Path, form: str, about: Description) -> Signal:
+def _read(path: Path, form: str, about: Reading) -> Signal:
     try:
-        # Each reader is imported where it is used: every format needs a package of its own, and none is compulsory.
-        if form == "wfdb":
-            from dataset_scripts.formats.wfdb import read_wfdb
-
-            return read_wfdb(path, about.lead_names)
         return to_signal(_read_channels(path, form, about), about.lead_names)
     except (DataError, InputError, MemoryError):
         raise
@@ -81,24 +128,38 @@ def _read(path: Path, form: str, about: Description) -> Signal:
     except FileNotFoundError:
         raise DataError(f"{path.name} is missing") from None
     except Exception as error:  # a damaged file may provoke anything in the library that reads it
-        text = " ".join(str(error).split()) or "no further reason"
-        raise DataError(f"{path.name} cannot be read as {form}: {type(error).__name__}: {text}") from error
+        raise DataError(f"{path.name} cannot be read as {form}: {type(error).__name__}: {_reason(error)}") from error
 
 
-def _read_channels(path: Path, form: str, about: Description) -> Channels:
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\S*\d{4,}\S*|\S*@\S*")
+
+
+def _reason(error: Exception) -> str:
+    """Return what a library says of a damaged file, without what it quotes: fields may hold a name or a birth date."""
+    text = " ".join(str(error).split())
+    return _QUOTED.sub("'...'", text)[:200] or "no further reason"
+
+
+def _read_channels(path: Path, form: str, about: Reading) -> Channels:
+    if form in hospital.READERS:
+        return hospital.read_channels(path, form)
+    # Each reader is imported where it is used: every format needs a package of its own, and none is compulsory.
+    if form == "wfdb":
+        from dataset_scripts.formats.wfdb import read_wfdb
+
+        return read_wfdb(path, about.lead_names, about.unit)
     if form == "edf":
         from dataset_scripts.formats.edf import read_edf
 
-        return read_edf(path, about.lead_names)
+        return read_edf(path, about.lead_names, about.unit)
     if form == "dicom":
         from dataset_scripts.formats.dicom import read_dicom
 
-        return read_dicom(path, about.lead_names)
+        return read_dicom(path, about.lead_names, about.unit)
     if form == "muse":
         from dataset_scripts.formats.muse import read_muse
 
-        return read_muse(path)
+        return read_muse(path, about.lead_names, about.unit)
     from dataset_scripts.formats.tabular import read_columns
 
-    assert about.unit is not None and about.sampling_rate is not None  # noqa: PT018 - format_of has checked both
     return read_columns(path, form, about.unit, about.sampling_rate, about.lead_names)
