@@ -131,7 +131,7 @@ def test_write_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="too few for the 5 awkward cases"):
         mock.write("ptb-xl", tmp_path / "x", records=5, awkward=True)
     with pytest.raises(UnknownNameError, match="Did you mean 'ptb-xl'"):
-        mock.write("ptb_xl", tmp_path / "x")
+        mock.write("ptb-xk", tmp_path / "x")
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
