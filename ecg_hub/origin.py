@@ -74,7 +74,7 @@ def _converted(config: Any, digest: str, parameters: int) -> Origin:
     source, record = config.source, config.conversion
     if not source or not record:
         return Origin("unverified", "its config.json holds no record of a conversion from the authors' file")
-    entry = catalog.models().get(str(record.get("model")))
+    entry = catalog.checkpoints().get(str(record.get("model")))
     if entry is None or entry.model_type != config.model_type:
         return Origin("unverified", f"its weights are said to be {record.get('model')!r}, of another architecture")
     weights, file = entry.weights, str(source.get("sha256"))
@@ -107,7 +107,7 @@ def is_catalogue(model: Any, alias: str, origin: Origin) -> bool:
 def shown_name(name: str, model: Any, origin: Origin | None = None) -> str:
     """Return the name under which a model is spoken of: a short name only for the checkpoint that it stands for."""
     plain = canonical(name).removeprefix(UNVERIFIED)
-    if plain not in catalog.models():
+    if plain not in catalog.checkpoints():
         return name
     return plain if is_catalogue(model, plain, origin or origin_of(model)) else UNVERIFIED + plain
 

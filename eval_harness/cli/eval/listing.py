@@ -242,9 +242,9 @@ def _pairs(kind: str, item: dict[str, Any]) -> dict[str, object]:
 
 
 def _model_names() -> set[str]:
-    from ecg_hub.catalog import models
+    from ecg_hub.catalog import checkpoints
 
-    return set(models())
+    return set(checkpoints())
 
 
 def _add_include(parser: argparse.ArgumentParser) -> None:

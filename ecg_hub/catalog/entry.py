@@ -1,28 +1,21 @@
-"""The models that exist, read from their `model.yaml` files. Imports neither torch nor transformers.
-
-Adding a model is adding a folder `ecg_hub/models/<name>/` with a `model.yaml`: docs/contributing/model.md.
-"""
+"""What the catalogue says of one checkpoint: the fields of model.yaml and of the files in `checkpoints/`."""
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ecg_hub.errors import EcgHubError
 from ecg_hub.utils import packages
-from ecg_hub.utils.spelling import looked_up
 
-MODELS_FOLDER = Path(__file__).resolve().parent / "models"
-KINDS = ("foundation", "supervised")
+MODELS_FOLDER = Path(__file__).resolve().parents[1] / "models"
+CHECKPOINTS = "checkpoints"
+"""Folder beside a model.yaml with one file per further checkpoint of the architecture."""
 DOWNLOADS = ("figshare", "hf", "zenodo")
 """Kinds of weights that a program may fetch."""
-WEIGHT_KINDS = (*DOWNLOADS, "manual", "none")
 
 
 @dataclass(frozen=True)
@@ -72,9 +65,11 @@ class Weights:
         file: name of the file there.
         article: number of the figshare article or zenodo record.
         repo: hub id for kind "hf".
+        revision: commit or branch of that repository; None is its newest.
         member: file inside, if `file` is a zip archive.
         key: where in the file the weights are, if it holds several state dicts.
         sha256: digest of `file`, if published.
+        md5: the same, where only an MD5 is published.
         tensors_sha256: `ecg_hub.origin.weights_digest` of the converted encoder, if somebody has published it.
     """
 
@@ -83,15 +78,44 @@ class Weights:
     file: str | None = None
     article: int | None = None
     repo: str | None = None
+    revision: str | None = None
     member: str | None = None
     key: str | None = None
     sha256: str | None = None
+    md5: str | None = None
     tensors_sha256: str | None = None
 
     @property
     def can_be_fetched(self) -> bool:
         """Whether a program may fetch the file; else people follow the page's links."""
         return self.kind in DOWNLOADS
+
+
+@dataclass(frozen=True)
+class Head:
+    """The classifier that lies in the authors' file beside the encoder; the converters leave it out and say so.
+
+    Attributes:
+        entries: beginning of its names in the file.
+        num_labels: its outputs.
+        labels: names of the outputs in order, or a text file beside the YAML with one per line; None: not known.
+        kind: "linear" (one linear layer on the mean of the tokens) or "other" (no classifier of ours computes it).
+        pooling: how the tokens become what it reads.
+        preset: preset whose input its authors trained it on.
+        note: what is not certain about it.
+    """
+
+    entries: str
+    num_labels: int
+    labels: str | tuple[str, ...] | None = None
+    kind: str = "linear"
+    pooling: str = "mean"
+    preset: str = "native"
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, list):
+            object.__setattr__(self, "labels", tuple(self.labels))
 
 
 @dataclass(frozen=True)
@@ -111,7 +135,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model.
+    """One checkpoint: an architecture with its own weights, or further weights of it.
 
     Attributes:
         alias: short name, with hyphens.
@@ -125,13 +149,18 @@ class ModelEntry:
         input: what the preset `benchmark` feeds.
         dim: width of the features.
         parameters: number of parameters of the encoder.
-        pretraining_corpora: corpora it has seen, in lower case.
+        pretraining_corpora: corpora of its pre-training, in lower case.
         weights: where the published weights are.
         classes: the code.
         presets: presets of the feature extractor.
         tiny: changes to the configuration for `random:<alias>-tiny`.
+        finetuning_corpora: corpora that its authors fine-tuned it on with labels.
+        config: changes to the architecture's default configuration.
+        head: the classifier in the authors' file, if there is one.
+        note: what about these facts is inferred and not seen.
+        parent: of a further checkpoint, the alias of its architecture.
         package: the installed package that brings it.
-        folder: where its model.yaml lies.
+        folder: the folder of its architecture, where model.yaml lies.
     """
 
     alias: str
@@ -150,8 +179,33 @@ class ModelEntry:
     classes: Classes
     presets: Mapping[str, Mapping[str, Any]]
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    finetuning_corpora: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    head: Head | None = None
+    note: str | None = None
+    parent: str | None = None
     package: str = packages.OWN
     folder: Path | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def architecture(self) -> str:
+        """Alias of the architecture, which is that of its default checkpoint."""
+        return self.parent or self.alias
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the architecture itself, with the weights that its model.yaml names."""
+        return self.parent is None
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """All corpora that the weights have seen, with labels or without."""
+        return tuple(dict.fromkeys((*self.pretraining_corpora, *self.finetuning_corpora)))
+
+    @property
+    def home(self) -> Path:
+        """The folder of its architecture."""
+        return self.folder or MODELS_FOLDER / self.model_type
 
     @property
     def class_names(self) -> tuple[str, str, str]:
@@ -161,11 +215,20 @@ class ModelEntry:
     @property
     def card(self) -> Path:
         """The finished card; `python -m model_cards` writes it."""
-        return (self.folder or MODELS_FOLDER / self.model_type) / "card.md"
+        return self.home / "card.md" if self.is_default else self.home / CHECKPOINTS / f"{self.alias}.md"
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON; without the folder, which is this machine's matter."""
-        return {name: value for name, value in asdict(self).items() if name != "folder"}
+        shown = {name: value for name, value in asdict(self).items() if name not in ("folder", "parent")}
+        return {**shown, "architecture": self.architecture, "is_default": self.is_default}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the outputs of the head in the authors' file; empty where there is none or they are not known."""
+        named = None if self.head is None else self.head.labels
+        if isinstance(named, str):
+            return tuple((self.home / CHECKPOINTS / named).read_text(encoding="utf-8").splitlines())
+        return named or ()
 
     @property
     def public_classes(self) -> tuple[str, ...]:
@@ -178,7 +241,7 @@ class ModelEntry:
     def how_to_get(self) -> str:
         """One sentence: the commands by which the published weights are had."""
         if self.weights.kind == "none":
-            return f"{self.title} has no published weights: train it from scratch, or take 'random:{self.alias}'."
+            return f"{self.title} has no published weights: train it from scratch, or take 'random:{self.architecture}'."
         get = f"`ecg-hub pull {self.alias}`, or " if self.weights.can_be_fetched else ""
         return (
             f"For {self.title}: {get}`ecg-hub convert {self.alias} --checkpoint FILE` with {self.weights.file} of "
@@ -195,7 +258,7 @@ class ModelEntry:
         """Every way to published or random weights of this model that works, as the end of an error."""
         pulled = f"Get them with\n  ecg-hub pull {self.alias}\nor, with a browser, {self._steps_by_hand}"
         published = pulled if self.weights.can_be_fetched else self.by_hand
-        return f"{published}\nor ask for random weights by name: 'random:{self.alias}'."
+        return f"{published}\nor ask for random weights by name: 'random:{self.architecture}'."
 
     @property
     def _steps_by_hand(self) -> str:
@@ -203,6 +266,11 @@ class ModelEntry:
             f"get {self.weights.file} from\n  {self.weights.page}\nand then run\n"
             f"  ecg-hub convert {self.alias} --checkpoint FILE"
         )
+
+    def build_config(self, **changes: Any) -> Any:
+        """Build the configuration of these weights, an object of the architecture's class."""
+        # Copies, because a configuration may be changed by its user.
+        return self.load("config")(**{**copy.deepcopy(dict(self.config)), **changes})
 
     def build_feature_extractor(self) -> Any:
         """Build the feature extractor with the model's presets; `benchmark` is the default."""
@@ -225,127 +293,6 @@ def load_reference(reference: str) -> Any:
     """Import what is written as "module:name"."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-def models() -> dict[str, ModelEntry]:
-    """Return all models by alias, in alphabetical order.
-
-    Example:
-        >>> list(models())[:4]
-        ['ecg-cpc', 'ecg-fm', 'ecg-founder', 'ecg-jepa']
-        >>> [alias for alias, entry in models().items() if entry.weights.kind == "none"]  # trained from scratch
-        ['net1d', 's4']
-    """
-    return dict(_read_all())
-
-
-def built_in() -> dict[str, ModelEntry]:
-    """Return the models of this package by alias, without those of other installed packages."""
-    return {alias: entry for alias, entry in _read_all() if entry.package == packages.OWN}
-
-
-def get(alias: str) -> ModelEntry:
-    """Return one model.
-
-    Args:
-        alias: short name such as "ecg-cpc", in any spelling.
-
-    Raises:
-        UnknownNameError: if there is no such model; suggests the closest.
-
-    Example:
-        >>> entry = get("ecg-cpc")
-        >>> str(entry.input), entry.dim, entry.parameters
-        ('12 x 2.5 s @ 240 Hz', 512, 2932736)
-        >>> entry.licence.spdx, entry.licence.redistribution
-        ('CC-BY-4.0', True)
-        >>> get("ecg-cpq")
-        Traceback (most recent call last):
-            ...
-        ecg_hub.errors.UnknownNameError: Unknown model 'ecg-cpq'. ...
-    """
-    return looked_up("model", alias, models(), "See `ecg-hub ls`; a folder or a hub id ORG/NAME works too.")
-
-
-def by_model_type(model_type: str) -> ModelEntry | None:
-    """Return the model with a `model_type` of config.json, or None if it is not one of ours.
-
-    Example:
-        >>> by_model_type("ecg_s4").alias  # names in config.json differ from short names
-        's4'
-        >>> by_model_type("bert") is None
-        True
-    """
-    return next((entry for entry in models().values() if entry.model_type == model_type), None)
-
-
-def public_classes() -> dict[str, str]:
-    """Return the classes of all models that users see, with the modules where they are.
-
-    Example:
-        >>> public_classes()["ECGS4Model"]
-        'ecg_hub.models.ecg_s4.modeling_ecg_s4'
-    """
-    references = (reference for entry in built_in().values() for reference in entry.public_classes)
-    return {name: module for module, _, name in (reference.partition(":") for reference in references)}
-
-
-def read_entry(path: Path) -> ModelEntry:
-    """Read and check one model.yaml.
-
-    Args:
-        path: the file.
-
-    Raises:
-        EcgHubError: if a field is missing, unknown or has a value that is not allowed.
-
-    Example:
-        >>> str(read_entry(MODELS_FOLDER / "ecg_s4" / "model.yaml").input)
-        '12 x 2.5 s @ 100 Hz'
-    """
-    # The parser in C where PyYAML has it, because every command reads all of these files.
-    raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    try:
-        parts = {"licence": Licence, "input": InputContract, "weights": Weights, "classes": Classes}
-        entry = ModelEntry(**{key: parts[key](**value) if key in parts else value for key, value in raw.items()})
-    except TypeError as error:
-        allowed = ", ".join(item.name for item in fields(ModelEntry) if item.name not in ("package", "folder"))
-        raise EcgHubError(f"{path}: {error}. Fields of a model: {allowed}.") from error
-    # YAML knows lists only, and what is frozen should hold nothing that can be changed.
-    object.__setattr__(entry, "pretraining_corpora", tuple(entry.pretraining_corpora))
-    for name, value, choices in (("kind", entry.kind, KINDS), ("weights.kind", entry.weights.kind, WEIGHT_KINDS)):
-        if value not in choices:
-            raise EcgHubError(f"{path}: {name} is {value!r}; allowed: {', '.join(choices)}.")
-    return entry
-
-
-@lru_cache(maxsize=1)
-def _read_all() -> tuple[tuple[str, ModelEntry], ...]:
-    entries = [read_entry(path) for path in MODELS_FOLDER.glob("*/model.yaml")]
-    own = {entry.alias: entry for entry in entries}
-    types = {entry.model_type: entry.alias for entry in entries}
-    listed = packages.listed("model", packages.MODELS, own, lambda offer: _offered(offer, types))
-    return tuple(sorted({**own, **listed.added}.items()))
-
-
-def _offered(offer: packages.Offer, types: Mapping[str, str]) -> list[tuple[str, ModelEntry]]:
-    """The models of another package: folders with a model.yaml, or a ModelEntry."""
-    folder = offer.folder
-    if folder is None:
-        loaded = offer.load()
-        entries = list(loaded) if isinstance(loaded, list | tuple) else [loaded]
-        if not all(isinstance(entry, ModelEntry) for entry in entries):
-            raise EcgHubError(f"{offer.entry.value} is neither a folder with a model.yaml nor a ModelEntry.")
-    else:
-        files = [path for path in (folder / "model.yaml", *sorted(folder.glob("*/model.yaml"))) if path.is_file()]
-        if not files:
-            raise EcgHubError(f"The folder of {offer.entry.value} holds no model.yaml.")
-        entries = [replace(read_entry(path), folder=path.parent) for path in files]
-    for entry in entries:
-        if entry.model_type in types:
-            taken = types[entry.model_type]
-            raise EcgHubError(f"model_type {entry.model_type!r} is that of {taken!r} of {packages.OWN}.")
-    return [(entry.alias, replace(entry, package=offer.package)) for entry in entries]
 
 
 def _name(reference: str) -> str:
