@@ -158,6 +158,7 @@ class ModelEntry:
         config: changes to the architecture's default configuration.
         head: the classifier in the authors' file, if there is one.
         note: what about these facts is inferred and not seen.
+        proof: name of the golden case that its conversion is tested against, in tests/golden.
         parent: of a further checkpoint, the alias of its architecture.
         package: the installed package that brings it.
         folder: the folder of its architecture, where model.yaml lies.
@@ -183,6 +184,7 @@ class ModelEntry:
     config: Mapping[str, Any] = field(default_factory=dict)
     head: Head | None = None
     note: str | None = None
+    proof: str | None = None
     parent: str | None = None
     package: str = packages.OWN
     folder: Path | None = field(default=None, compare=False, repr=False)
