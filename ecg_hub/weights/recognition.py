@@ -39,6 +39,15 @@ class Likeness:
         return ""
 
 
+class _Probe(StateDictMapper):
+    """A ledger that gives up at the first entry that does not fit: most converters need no more."""
+
+    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        if self.shape(name) != shape:
+            raise CheckpointError(f"{name} is {self.shape(name)}, not {shape}")
+        return super().take(name, shape)
+
+
 def convert_as(entry: ModelEntry, state: Mapping[str, Tensor]) -> tuple[StateDictMapper, Conversion]:
     """Convert a state dict as one checkpoint; that of another is refused, by its name where it is known."""
     entries = StateDictMapper(state)
@@ -73,12 +82,12 @@ def recognise(state: Mapping[str, Tensor]) -> Likeness:
     for entry in catalog.checkpoints().values():
         if entry.classes.converter is None:
             continue
-        entries = StateDictMapper(state)
+        entries = _Probe(state)
         try:
             conversion = _converted(entry, entries)
         except Exception:  # a converter may stumble over what it was not made for
             continue
-        fits = not _head_fault(entry, entries) and _same_config(entry, conversion)
+        fits = not _head_fault(entry, entries, counted=True) and _same_config(entry, conversion)
         (same if fits else encoder).append(entry.alias)
     return Likeness(tuple(same), tuple(encoder))
 
@@ -96,8 +105,11 @@ def _same_config(entry: ModelEntry, conversion: Conversion) -> bool:
     return bool(expected == found)
 
 
-def _head_fault(entry: ModelEntry, entries: StateDictMapper) -> str:
-    """What is wrong with the classifier in a file; an empty string if it is that of the checkpoint."""
+def _head_fault(entry: ModelEntry, entries: StateDictMapper, *, counted: bool = False) -> str:
+    """What is wrong with the classifier in a file; an empty string if it is that of the checkpoint.
+
+    The number of outputs of a head without known labels is inferred, and decides only with `counted`.
+    """
     if entry.weights.kind == "none":
         return ""  # whatever it was trained on
     heads, head = entries.heads, entry.head
@@ -108,6 +120,7 @@ def _head_fault(entry: ModelEntry, entries: StateDictMapper) -> str:
         # Of an architecture's own checkpoint the encoder alone has always been taken.
         return "" if entry.is_default else f"it is an encoder without the head {head.entries}*"
     found = next((shape for name, shape in heads.items() if name.endswith(f"{head.entries}weight")), None)
-    if head.kind == "linear" and head.labels is not None and found is not None and found[0] != head.num_labels:
+    known = counted or head.labels is not None
+    if head.kind == "linear" and known and found is not None and found[0] != head.num_labels:
         return f"its head has {found[0]} outputs ({shown}), and the published one {head.num_labels}"
     return ""

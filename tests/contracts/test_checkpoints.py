@@ -149,20 +149,27 @@ def test_random_weights_are_those_of_an_architecture() -> None:
         ecg_hub.AutoModel.from_pretrained("random:hubert-ecg-large")
 
 
+WRONG_FILES = {
+    "clef-small": "clef-large",
+    "ecg-cpc": "ecg-cpc-ps",
+    "ecg-fm-mimic-iv-finetuned": "deepecg-ssl-77",
+    "hubert-ecg-small": "hubert-ecg-small-cardiolearning",
+}
+MORE_WRONG_FILES = {
+    "clef-medium": "ecg-founder-1lead",
+    "ecg-cpc-ps": "ecg-s4-jepa-ps",
+    "ecg-fm": "melp-repro",
+    "ecg-founder": "ecg-founder-1lead",
+    "ecgfm-ked": "xresnet1d101-ptbxl",
+    "hubert-ecg": "hubert-ecg-large",
+}
+
+
 @pytest.mark.parametrize(
     ("alias", "other"),
     [
-        ("hubert-ecg", "hubert-ecg-large"),
-        ("hubert-ecg-small", "hubert-ecg-small-cardiolearning"),
-        ("ecg-founder", "ecg-founder-1lead"),
-        ("clef-medium", "ecg-founder-1lead"),
-        ("clef-small", "clef-large"),
-        ("ecg-fm", "deepecg-ssl-77"),
-        ("ecg-fm-mimic-iv-finetuned", "deepecg-ssl-77"),
-        ("ecg-fm", "melp-repro"),
-        ("ecg-cpc", "ecg-cpc-ps"),
-        ("ecg-cpc-ps", "ecg-s4-jepa-ps"),
-        ("ecgfm-ked", "xresnet1d101-ptbxl"),
+        *WRONG_FILES.items(),
+        *(pytest.param(*pair, marks=pytest.mark.heavy) for pair in MORE_WRONG_FILES.items()),
     ],
 )
 def test_the_file_of_another_checkpoint_is_named(alias: str, other: str) -> None:
