@@ -84,9 +84,9 @@ class StateDictMapper:
             if name not in self._taken and name not in self.ignored and matches(name):
                 self.ignored[name] = reason
 
-    def ignore_head(self, *prefixes: str) -> None:
+    def ignore_head(self, *prefixes: str, reason: str = "head of the authors: only the encoder is converted") -> None:
         """Leave out the classifier in the authors' file, and remember its shapes, which tell fine-tuned files apart."""
-        self.ignore(lambda name: name.startswith(prefixes), "head of the authors: only the encoder is converted")
+        self.ignore(lambda name: name.startswith(prefixes), reason)
         self.heads |= {name: tuple(self._state[name].shape) for name in self.ignored if name.startswith(prefixes)}
 
     def fault(self, text: str) -> None:
