@@ -16,8 +16,11 @@ from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.utils.spelling import normalised
 from ecg_hub.weights.recognition import check_name, convert_as
+from eval_harness.results.contamination import known_datasets, state
+from model_cards.checkpoint import checkpoint_card
 from tests.contracts.test_model_parity import published_sizes
 from tests.support.fill import make_input, published_state, read_case
+from tests.support.hub_cards import check_model_card
 from tests.support.models import tiny
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -131,6 +134,21 @@ def test_parity(proof: str, alias: str) -> None:
         logits = output.pooler_output @ state[f"{head.entries}weight"].T + state[f"{head.entries}bias"]
         close(logits, arrays["logits"])
         assert list(entry.labels) == (manifest.get("labels") or [])
+
+
+@pytest.mark.parametrize("alias", FURTHER)
+def test_the_card_is_made_from_its_sources(alias: str) -> None:
+    entry = catalog.get(alias)
+    text = entry.card.read_text(encoding="utf-8")
+    assert text == checkpoint_card(entry), "run `python -m model_cards`"
+    facts = check_model_card(text)
+    assert facts.get("datasets") == list(entry.corpora)
+    for fact in (entry.title, entry.licence.name, entry.paper, f"{entry.parameters:,}", *entry.labels[:3]):
+        assert fact in text
+    assert (entry.note or "") in text
+    seen = {name for name in known_datasets() if state(entry.corpora, name) == "seen"}
+    line = next((line for line in text.splitlines() if line.startswith("- seen in")), "")
+    assert set(filter(None, line.partition(": ")[2].split(", "))) == seen
 
 
 def close(ours: torch.Tensor, expected: np.ndarray) -> None:
