@@ -70,6 +70,7 @@ class Weights:
         key: where in the file the weights are, if it holds several state dicts.
         sha256: digest of `file`, if published.
         md5: the same, where only an MD5 is published.
+        size: bytes of `file`, rounded, where its authors state it.
         tensors_sha256: `ecg_hub.origin.weights_digest` of the converted encoder, if somebody has published it.
     """
 
@@ -83,6 +84,7 @@ class Weights:
     key: str | None = None
     sha256: str | None = None
     md5: str | None = None
+    size: int | None = None
     tensors_sha256: str | None = None
 
     @property

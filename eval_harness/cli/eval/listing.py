@@ -118,7 +118,7 @@ def _suites(include: tuple[str, ...]) -> Listing:
 
 def _models(include: tuple[str, ...]) -> Listing:
     del include
-    from ecg_hub.catalog import models
+    from ecg_hub.catalog import checkpoints
 
     rows = [
         {
@@ -131,7 +131,7 @@ def _models(include: tuple[str, ...]) -> Listing:
             "licence of the weights": entry.licence.name,
             "package": entry.package,
         }
-        for entry in models().values()
+        for entry in checkpoints().values()
     ]
     shown = ("title", "kind", "input", "dim")
     baseline = {
@@ -141,7 +141,7 @@ def _models(include: tuple[str, ...]) -> Listing:
         "licence of the weights": "-",
         "package": OWN,
     }
-    whole = [{"name": entry.alias, **entry.as_dict()} for entry in models().values()]
+    whole = [{"name": entry.alias, **entry.as_dict()} for entry in checkpoints().values()]
     return [*rows, baseline], [*whole, dict(BASELINE)]
 
 
