@@ -208,6 +208,12 @@ def _refuse_authors(text: str, folder: Path) -> None:
 
 def _how_to_get(entries: Sequence[catalog.ModelEntry]) -> str:
     """How one of several checkpoints, whose files have the same name or lie in the same repository, is had."""
+    own = [entry for entry in entries if entry.is_default]
+    names = ", ".join(entry.alias for entry in entries if entry not in own)
+    if not names and len(own) == 1:
+        return own[0].how_to_get
+    if len(own) == 1 and len({entry.architecture for entry in entries}) == 1:
+        return f"{own[0].how_to_get} There as well: {names}; `ecg-hub info NAME` says how each is had."
     if len(entries) == 1:
         return entries[0].how_to_get
     names = ", ".join(entry.alias for entry in entries)

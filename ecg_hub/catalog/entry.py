@@ -245,7 +245,9 @@ class ModelEntry:
     def how_to_get(self) -> str:
         """One sentence: the commands by which the published weights are had."""
         if self.weights.kind == "none":
-            return f"{self.title} has no published weights: train it from scratch, or take 'random:{self.architecture}'."
+            return (
+                f"{self.title} has no published weights: train it from scratch, or take 'random:{self.architecture}'."
+            )
         get = f"`ecg-hub pull {self.alias}`, or " if self.weights.can_be_fetched else ""
         return (
             f"For {self.title}: {get}`ecg-hub convert {self.alias} --checkpoint FILE` with {self.weights.file} of "

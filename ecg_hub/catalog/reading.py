@@ -61,7 +61,9 @@ def read_checkpoint_entry(path: Path, raw: Mapping[str, Any]) -> ModelEntry:
     if own["alias"] != path.stem:
         raise EcgHubError(f"{path}: alias is {own['alias']!r}; the file is called as the alias, {path.stem!r}.")
     # A head, a remark and labels seen are of the architecture's own weights.
-    inherited = {name: value for name, value in raw.items() if name not in ("head", "note", "proof", "finetuning_corpora")}
+    inherited = {
+        name: value for name, value in raw.items() if name not in ("head", "note", "proof", "finetuning_corpora")
+    }
     merged = {**inherited, **own, "input": _input(raw["input"], own.get("presets"))}
     return replace(_entry(merged, path), parent=raw["alias"])
 
@@ -79,7 +81,9 @@ def read_folders(folders: Iterable[Path]) -> dict[str, ModelEntry]:
     for entry in (entry for folder in folders for entry in read_folder(folder)):
         if entry.alias in entries:
             other = entries[entry.alias]
-            raise EcgHubError(f"{entry.alias!r} is a checkpoint of {entry.architecture!r} and of {other.architecture!r}.")
+            raise EcgHubError(
+                f"{entry.alias!r} is a checkpoint of {entry.architecture!r} and of {other.architecture!r}."
+            )
         entries[entry.alias] = entry
     return entries
 

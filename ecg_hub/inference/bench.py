@@ -124,11 +124,12 @@ def _model(name: str) -> tuple[Any, Any]:
     import ecg_hub
 
     entry = catalog.checkpoints().get(name)
-    if entry is not None:
+    if entry is not None and not entry.is_default:
         model = ecg_hub.AutoModel.from_config(entry.build_config(), dtype=torch.float32)
         return model.eval(), entry.build_feature_extractor()
-    model = ecg_hub.AutoModel.from_pretrained(name, dtype=torch.float32).eval()
-    return model, ecg_hub.AutoFeatureExtractor.from_pretrained(name)
+    source = name if entry is None else f"random:{name}"
+    model = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32).eval()
+    return model, ecg_hub.AutoFeatureExtractor.from_pretrained(source)
 
 
 def rows(costs: Sequence[Cost]) -> list[dict[str, Any]]:

@@ -157,7 +157,9 @@ class RunOptions:
         train_subset: the part of the training records that is used; None takes all.
     """
 
-    models: tuple[str, ...] = _what("short name, pattern of them, folder, hub id or random:NAME", flags=("--model",), metavar="M")
+    models: tuple[str, ...] = _what(
+        "short name, pattern of them, folder, hub id or random:NAME", flags=("--model",), metavar="M"
+    )
     tasks: tuple[str, ...] = _what("tasks and suites; wildcards allowed", metavar="T")
     modes: tuple[str, ...] = _what(", ".join(MODES), (), flags=("--mode",), metavar="MODE")
     preset: str = _what("what the encoder is fed (default: {default})", "benchmark", choices=PRESETS)
@@ -209,7 +211,9 @@ class RunOptions:
             raise InputError("No model was given. Example: --model random:ecg-cpc. See `ecg-eval ls models`.")
         if not self.tasks:
             raise InputError("No task was given. Example: --tasks ptbxl_super. See `ecg-eval ls tasks`.")
-        object.__setattr__(self, "models", tuple(dict.fromkeys(found for name in self.models for found in model_names(name))))
+        object.__setattr__(
+            self, "models", tuple(dict.fromkeys(found for name in self.models for found in model_names(name)))
+        )
         object.__setattr__(self, "modes", tuple(check_mode(mode) for mode in self.modes))
         self._check_post_training()
         wrong = wrong_choice(self)

@@ -126,9 +126,7 @@ def from_published(path: Path) -> InitialWeights:
     model = ECGCPCForPreTraining(conversion.config)
     model.load_state_dict(conversion.state, strict=True)
     description = f"{path.name} of the authors (sha256 of the file {source.sha256[:16]})"
-    return InitialWeights(
-        model, entry, description, {"weights_sha256": weights_digest(model)}, entry.corpora
-    )
+    return InitialWeights(model, entry, description, {"weights_sha256": weights_digest(model)}, entry.corpora)
 
 
 def _entry(model: Any) -> catalog.ModelEntry:

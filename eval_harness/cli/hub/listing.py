@@ -59,7 +59,7 @@ def run_ls(args: argparse.Namespace) -> int:
             "parameters": f"{entry.parameters / 1e6:.1f} M",
             "input": str(entry.input),
             "dim": str(entry.dim),
-            "head": "no" if entry.head is None else counted(entry.head.num_labels, "label"),
+            "head": _head(entry),
             "licence of the weights": entry.licence.name,
             "weights": entry.weights.kind,
             "installed": "yes" if installed_folder(entry.alias) else "no",
@@ -73,8 +73,14 @@ def run_ls(args: argparse.Namespace) -> int:
     # The group shows by the indent.
     shown = [{**row, "model": f"{_indent(row)}{row['model']}"} for row in rows]
     print_table([{name: row[name] for name in row if name != "architecture"} for row in shown], title="models")
-    print("random:NAME is the same architecture with random weights, random:NAME-tiny a small one for trials.")
+    print("random:NAME is an architecture with random weights, random:NAME-tiny a small one for trials.")
     return 0
+
+
+def _head(entry: Any) -> str:
+    if entry.head is None:
+        return "no"
+    return "1 label" if entry.head.num_labels == 1 else f"{entry.head.num_labels} labels"
 
 
 def _more(entry: Any) -> dict[str, str]:
@@ -84,7 +90,7 @@ def _more(entry: Any) -> dict[str, str]:
         facts["fine-tuned on"] = ", ".join(entry.finetuning_corpora)
     if entry.head is not None:
         names = ", ".join(entry.labels[:_SHOWN_LABELS]) + (" ..." if len(entry.labels) > _SHOWN_LABELS else "")
-        facts["head in the authors' file"] = f"{entry.head.num_labels} labels: {names or 'names not known'}"
+        facts["head in the authors' file"] = f"{_head(entry)}: {names or 'names not known'}"
     if entry.note is not None:
         facts["not certain"] = entry.note
     return facts

@@ -114,6 +114,8 @@ def test_base_models_are_repositories_of_the_hub() -> None:
         "ecg-fm": "wanglab/ecg-fm",
         "ecg-founder": "PKUDigitalHealth/ECGFounder",
         "hubert-ecg": "Edoardo-BS/hubert-ecg-base",
+        "melp": "fuyingw/MELP_Encoder",
+        "xecg": "riccardolunelli/xECG_base_model_v1",
     }
 
 
