@@ -116,7 +116,8 @@ class Head:
     note: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.labels, list):
+        # YAML gives a list, and what is frozen must be hashable.
+        if self.labels is not None and not isinstance(self.labels, str):
             object.__setattr__(self, "labels", tuple(self.labels))
 
 

@@ -78,7 +78,8 @@ def check_name(file: str, entry: ModelEntry) -> None:
 
 def recognise(state: Mapping[str, Tensor]) -> Likeness:
     """Return the checkpoints of the catalogue that a state dict is of, by its names and shapes."""
-    same, encoder = [], []
+    same: list[str] = []
+    encoder: list[str] = []
     for entry in catalog.checkpoints().values():
         if entry.classes.converter is None:
             continue

@@ -158,7 +158,7 @@ class RunOptions:
     """
 
     models: tuple[str, ...] = _what(
-        "short name, pattern of them, folder, hub id or random:NAME", flags=("--model",), metavar="M"
+        "short name or pattern, folder, hub id or random:NAME", flags=("--model",), metavar="M"
     )
     tasks: tuple[str, ...] = _what("tasks and suites; wildcards allowed", metavar="T")
     modes: tuple[str, ...] = _what(", ".join(MODES), (), flags=("--mode",), metavar="MODE")
