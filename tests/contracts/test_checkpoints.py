@@ -13,12 +13,16 @@ import yaml
 import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.hub.cards import made_card, withheld
+from ecg_hub.hub.package import read_json
 from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.utils.spelling import normalised
 from ecg_hub.weights.recognition import check_name, convert_as
-from eval_harness.results.contamination import known_datasets, state
+from eval_harness.models.loading import load_model
+from eval_harness.results.contamination import declared, known_datasets, state
 from model_cards.checkpoint import checkpoint_card
 from tests.contracts.test_model_parity import published_sizes
+from tests.support.checkpoints import convert_filled
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.hub_cards import check_model_card
 from tests.support.models import tiny
@@ -67,6 +71,11 @@ def test_the_file_agrees_with_the_model(alias: str) -> None:
     with torch.device("meta"):
         model = entry.load("model")(config)
     assert model.num_parameters() == entry.parameters
+    # A parameter in no group would train at no rate of its own, or not at all.
+    prefixes = [prefix for group in config.layer_groups.values() for prefix in group]
+    names = [name for name, _ in model.named_parameters()]
+    assert all(sum(name.startswith(prefix) for prefix in prefixes) == 1 for name in names)
+    assert all(any(name.startswith(prefix) for name in names) for prefix in prefixes)
     assert config.hidden_size == entry.dim
     assert tuple(config.lead_names) == entry.input.leads
     assert (config.sampling_rate, config.input_seconds) == (entry.input.sampling_rate, entry.input.seconds)
@@ -212,3 +221,51 @@ def test_a_file_with_the_name_of_another_of_the_same_shapes() -> None:
     with pytest.raises(CheckpointError, match="ecg-hub convert ecg-jepa-random"):
         check_name("random_epoch100.pth", catalog.get("ecg-jepa"))
     check_name("mine.pth", catalog.get("ecg-jepa"))
+
+
+@pytest.fixture(params=["clef-small", "xresnet1d101-ptbxl"])
+def installed(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A small checkpoint, converted as its short name is looked up."""
+    convert_filled(request.param, tmp_path / "authors")
+    return str(request.param)
+
+
+def test_everything_that_judges_weights_goes_by_the_checkpoint(installed: str, tmp_path: Path) -> None:
+    entry = catalog.get(installed)
+    loaded = load_model(installed, "linear", "benchmark", 0)
+    assert (loaded.id, loaded.entry.alias) == (installed, installed)
+    assert loaded.origin is not None
+    assert loaded.origin.kind == "catalogue"
+    assert loaded.corpora == list(entry.corpora)
+    # Trained and saved again under another name: licence and corpora are still those of the checkpoint.
+    loaded.encoder.config.training = [{"dataset": "sph", "began": "catalogue"}]
+    loaded.encoder.save_pretrained(tmp_path / "mine")
+    loaded.extractor.save_pretrained(tmp_path / "mine")
+    config = read_json(tmp_path / "mine" / "config.json")
+    assert (withheld(config) is None) == entry.licence.redistribution
+    again = load_model(str(tmp_path / "mine"), "linear", "benchmark", 0)
+    assert again.corpora == [*entry.corpora, "sph"]
+    assert again.entry.alias == installed
+    assert entry.title in made_card(again.entry, config, "encoder")
+
+
+def test_a_config_of_an_earlier_version_is_of_the_architecture(tmp_path: Path) -> None:
+    model = tiny("net1d")
+    model.config.conversion = None
+    model.save_pretrained(tmp_path)
+    found = catalog.of_config(read_json(tmp_path / "config.json"))
+    assert found is catalog.get("net1d")
+    # An alias of another architecture is no statement about these weights.
+    assert catalog.of_config({"model_type": "net1d", "conversion": {"model": "ecg-fm"}}) is found
+
+
+def test_a_fine_tuned_checkpoint_has_seen_its_labels() -> None:
+    entry = catalog.get("hubert-ecg-small-cardiolearning")
+    assert state(entry.corpora, "ptb-xl") == "seen"
+    assert state(catalog.get("hubert-ecg-small").corpora, "ptb-xl") == "unknown"
+    assert declared(entry.build_config(), entry) == list(entry.corpora)
+
+
+def test_training_from_scratch_is_of_the_architecture() -> None:
+    with pytest.raises(InputError, match="give --model net1d"):
+        load_model("clef-small", "scratch", "benchmark", 0)
