@@ -157,8 +157,11 @@ def canonical(name: str | os.PathLike[str]) -> str:
     if text.startswith((".", "~")) or (Path(text).expanduser() / "config.json").is_file():
         return text
     prefix = UNVERIFIED if text.startswith(UNVERIFIED) else ""
-    found = spelt(text.removeprefix(prefix), [*catalog.checkpoints(), *_random_names()])
-    return text if found is None else prefix + found
+    names = catalog.short_names()
+    found = spelt(text.removeprefix(prefix), [*names, *_random_names()])
+    if found is None:
+        return text
+    return prefix + (names[found].alias if found in names else found)
 
 
 def _random_names() -> list[str]:

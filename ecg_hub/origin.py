@@ -143,6 +143,9 @@ def refuse_authors_layout(config: Mapping[str, Any], where: str) -> None:
         return  # every configuration that this package writes has lead_names
     ours = {reference.partition(":")[2] for reference in entry.public_classes}
     if not ours.intersection(architectures):
+        # By its width: the authors publish several sizes in the same layout.
+        sizes = (other for other in catalog.checkpoints_of(entry.alias) if other.dim == config.get("hidden_size"))
+        entry = next(sizes, entry)
         raise CheckpointError(
             f"{where!r} is in the layout of the authors' own package ({', '.join(architectures)}), with the settings "
             f"of their pre-training and without the preparation of the signal. {entry.how_to_get}"

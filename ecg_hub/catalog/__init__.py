@@ -48,6 +48,7 @@ __all__ = [
     "of_config",
     "public_classes",
     "read_entry",
+    "short_names",
 ]
 
 
@@ -71,6 +72,16 @@ def checkpoints() -> dict[str, ModelEntry]:
         ['ecg-founder', 'ecg-founder-1lead']
     """
     return dict(_read_all())
+
+
+def short_names() -> dict[str, ModelEntry]:
+    """Return the checkpoints by all names that they may be asked for by.
+
+    Example:
+        >>> short_names()["hubert-ecg-base"].alias  # beside hubert-ecg-small and hubert-ecg-large
+        'hubert-ecg'
+    """
+    return {**checkpoints(), **{name: entry for _, entry in _read_all() for name in entry.other_names}}
 
 
 def checkpoints_of(architecture: str) -> list[ModelEntry]:
@@ -104,7 +115,7 @@ def get(alias: str) -> ModelEntry:
             ...
         ecg_hub.errors.UnknownNameError: Unknown model 'ecg-cpq'. ...
     """
-    return looked_up("model", alias, checkpoints(), "See `ecg-hub ls`; a folder or a hub id ORG/NAME works too.")
+    return looked_up("model", alias, short_names(), "See `ecg-hub ls`; a folder or a hub id ORG/NAME works too.")
 
 
 def by_model_type(model_type: str) -> ModelEntry | None:

@@ -157,6 +157,7 @@ class ModelEntry:
         classes: the code.
         presets: presets of the feature extractor.
         tiny: changes to the configuration for `random:<alias>-tiny`.
+        other_names: further short names of the same weights; looked up, and nowhere written.
         finetuning_corpora: corpora that its authors fine-tuned it on with labels.
         config: changes to the architecture's default configuration.
         head: the classifier in the authors' file, if there is one.
@@ -183,6 +184,7 @@ class ModelEntry:
     classes: Classes
     presets: Mapping[str, Mapping[str, Any]]
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    other_names: tuple[str, ...] = ()
     finetuning_corpora: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     head: Head | None = None

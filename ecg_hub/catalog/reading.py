@@ -22,7 +22,7 @@ REQUIRED = ("alias", "title", "summary", "weights")
 _INHERITED = ("model_type", "classes", "tiny", "input")
 _SET_HERE = ("package", "folder", "parent")
 _PARTS = {"licence": Licence, "input": InputContract, "weights": Weights, "classes": Classes, "head": Head}
-_TUPLES = ("pretraining_corpora", "finetuning_corpora")
+_TUPLES = ("pretraining_corpora", "finetuning_corpora", "other_names")
 
 
 def read_entry(path: Path) -> ModelEntry:
@@ -62,7 +62,9 @@ def read_checkpoint_entry(path: Path, raw: Mapping[str, Any]) -> ModelEntry:
         raise EcgHubError(f"{path}: alias is {own['alias']!r}; the file is called as the alias, {path.stem!r}.")
     # A head, a remark and labels seen are of the architecture's own weights.
     inherited = {
-        name: value for name, value in raw.items() if name not in ("head", "note", "proof", "finetuning_corpora")
+        name: value
+        for name, value in raw.items()
+        if name not in ("head", "note", "proof", "finetuning_corpora", "other_names")
     }
     merged = {**inherited, **own, "input": _input(raw["input"], own.get("presets"))}
     return replace(_entry(merged, path), parent=raw["alias"])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ecg_hub.catalog import ModelEntry, checkpoints
+from ecg_hub.catalog import ModelEntry, checkpoints, get
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.spelling import matching, normalised, registered, spelt
 
@@ -56,7 +56,7 @@ def _named(names: Sequence[str]) -> list[ModelEntry]:
     """The checkpoints of short names and patterns such as `hubert-ecg-*`."""
     known, found = checkpoints(), []
     for name in names:
-        fitting = matching(name, known) if re.search(r"[*?\[]", name) else [registered("model", name, known)]
+        fitting = matching(name, known) if re.search(r"[*?\[]", name) else [get(name).alias]
         if not fitting:
             raise unknown_name("pattern of models", name, known, "See `ecg-hub ls`.")
         found += fitting
@@ -65,8 +65,8 @@ def _named(names: Sequence[str]) -> list[ModelEntry]:
 
 def _tests(args: argparse.Namespace) -> Iterable[Any]:
     if args.architecture is not None:
-        architecture = registered("model", args.architecture, checkpoints())
-        yield lambda entry: entry.architecture == checkpoints()[architecture].architecture
+        architecture = get(args.architecture).architecture
+        yield lambda entry: entry.architecture == architecture
     if args.leads is not None:
         yield lambda entry: len(entry.input.leads) == args.leads
     if args.licence is not None:
