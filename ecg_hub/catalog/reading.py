@@ -20,6 +20,8 @@ MODEL_FILE = "model.yaml"
 REQUIRED = ("alias", "title", "summary", "weights")
 """What every checkpoint has of its own."""
 _INHERITED = ("model_type", "classes", "tiny", "input")
+_OF_ITS_OWN_WEIGHTS = ("finetuning_corpora", "head", "note", "other_names", "proof")
+"""What model.yaml says of the weights that the architecture's name means, and of no others."""
 _SET_HERE = ("package", "folder", "parent")
 _PARTS = {"licence": Licence, "input": InputContract, "weights": Weights, "classes": Classes, "head": Head}
 _TUPLES = ("pretraining_corpora", "finetuning_corpora", "other_names")
@@ -60,12 +62,7 @@ def read_checkpoint_entry(path: Path, raw: Mapping[str, Any]) -> ModelEntry:
         raise EcgHubError(f"{path}: {name} {have}. Of its own a checkpoint has {', '.join(REQUIRED)}.")
     if own["alias"] != path.stem:
         raise EcgHubError(f"{path}: alias is {own['alias']!r}; the file is called as the alias, {path.stem!r}.")
-    # A head, a remark and labels seen are of the architecture's own weights.
-    inherited = {
-        name: value
-        for name, value in raw.items()
-        if name not in ("head", "note", "proof", "finetuning_corpora", "other_names")
-    }
+    inherited = {name: value for name, value in raw.items() if name not in _OF_ITS_OWN_WEIGHTS}
     merged = {**inherited, **own, "input": _input(raw["input"], own.get("presets"))}
     return replace(_entry(merged, path), parent=raw["alias"])
 
