@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -156,8 +157,11 @@ def canonical(name: str | os.PathLike[str]) -> str:
     if text.startswith((".", "~")) or (Path(text).expanduser() / "config.json").is_file():
         return text
     prefix = UNVERIFIED if text.startswith(UNVERIFIED) else ""
-    found = spelt(text.removeprefix(prefix), [*catalog.models(), *_random_names()])
-    return text if found is None else prefix + found
+    names = catalog.short_names()
+    found = spelt(text.removeprefix(prefix), [*names, *_random_names()])
+    if found is None:
+        return text
+    return prefix + (names[found].alias if found in names else found)
 
 
 def _random_names() -> list[str]:
@@ -174,13 +178,13 @@ def locate(name: str | os.PathLike[str], root: Path | None = None, *, local_file
     if text.startswith(_RANDOM):
         return _resolve_random(text)
     plain = text.removeprefix(UNVERIFIED)
-    if plain in catalog.models() and text.startswith(UNVERIFIED):
+    if plain in catalog.checkpoints() and text.startswith(UNVERIFIED):
         return replace(locate(plain, root, local_files_only=local_files_only), name=text)
     # A folder wins over a short name, as it does in transformers, and works without any hub.
     folder = Path(text).expanduser()
     if (folder / "config.json").is_file():
-        return Resolved(text, "folder", str(folder.resolve()), text if text in catalog.models() else None)
-    if text in catalog.models():
+        return Resolved(text, "folder", str(folder.resolve()), text if text in catalog.checkpoints() else None)
+    if text in catalog.checkpoints():
         return _locate_alias(text, root, local_files_only)
     _refuse_authors(text, folder)
     if folder.is_dir():
@@ -189,22 +193,43 @@ def locate(name: str | os.PathLike[str], root: Path | None = None, *, local_file
         raise InputError(f"There is no folder {text!r}. {_FORMS}")
     if "/" in text or _ask_hub(text, root, local_files_only) == _FOUND:
         return Resolved(text, "hub", text)
-    raise unknown_name("model", text, catalog.models(), f"{_FORMS} See `ecg-hub ls`.")
+    raise unknown_name("model", text, catalog.checkpoints(), f"{_FORMS} See `ecg-hub ls`.")
 
 
 def _refuse_authors(text: str, folder: Path) -> None:
     """The authors' repository, or a folder with their file, is no model folder of ours."""
-    for entry in catalog.models().values():
-        weights = entry.weights
-        if not folder.exists() and weights.repo is not None and text.casefold() == weights.repo.casefold():
-            raise CheckpointError(f"{text!r} holds the authors' files, not a model of this hub. {entry.how_to_get}")
-        if weights.file is not None and (folder / weights.file).is_file():
-            raise CheckpointError(
-                f"Folder {text!r} holds {weights.file} of the authors and no config.json. {entry.how_to_get}"
-            )
+    entries = [entry for entry in catalog.checkpoints().values() if entry.weights.file is not None]
+    published = [entry for entry in entries if text.casefold() == str(entry.weights.repo).casefold()]
+    if published and not folder.exists():
+        raise CheckpointError(f"{text!r} holds the authors' files, not a model of this hub. {_how_to_get(published)}")
+    there = [entry for entry in entries if (folder / str(entry.weights.file)).is_file()]
+    if there:
+        raise CheckpointError(
+            f"Folder {text!r} holds {there[0].weights.file} of the authors and no config.json. {_how_to_get(there)}"
+        )
+
+
+def _how_to_get(entries: Sequence[catalog.ModelEntry]) -> str:
+    """How one of several checkpoints, whose files have the same name or lie in the same repository, is had."""
+    own = [entry for entry in entries if entry.is_default]
+    names = ", ".join(entry.alias for entry in entries if entry not in own)
+    if not names and len(own) == 1:
+        return own[0].how_to_get
+    if len(own) == 1 and len({entry.architecture for entry in entries}) == 1:
+        return f"{own[0].how_to_get} There as well: {names}; `ecg-hub info NAME` says how each is had."
+    if len(entries) == 1:
+        return entries[0].how_to_get
+    names = ", ".join(entry.alias for entry in entries)
+    return f"It may be one of {names}: `ecg-hub info NAME` says how each is had."
 
 
 def _resolve_random(text: str) -> Resolved:
+    entry = catalog.checkpoints().get(spelt(text.removeprefix(_RANDOM), catalog.checkpoints()) or "")
+    if entry is not None and not entry.is_default:
+        raise InputError(
+            f"{text!r}: random weights are those of an architecture, 'random:{entry.architecture}'; {entry.alias!r} is "
+            "a checkpoint of it."
+        )
     wanted = registered("model", text, _random_names()).removeprefix(_RANDOM)
     alias = wanted.removesuffix(_TINY)
     return Resolved(text, "random", alias, alias, tiny=wanted.endswith(_TINY))

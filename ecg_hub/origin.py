@@ -74,7 +74,7 @@ def _converted(config: Any, digest: str, parameters: int) -> Origin:
     source, record = config.source, config.conversion
     if not source or not record:
         return Origin("unverified", "its config.json holds no record of a conversion from the authors' file")
-    entry = catalog.models().get(str(record.get("model")))
+    entry = catalog.checkpoints().get(str(record.get("model")))
     if entry is None or entry.model_type != config.model_type:
         return Origin("unverified", f"its weights are said to be {record.get('model')!r}, of another architecture")
     weights, file = entry.weights, str(source.get("sha256"))
@@ -107,7 +107,7 @@ def is_catalogue(model: Any, alias: str, origin: Origin) -> bool:
 def shown_name(name: str, model: Any, origin: Origin | None = None) -> str:
     """Return the name under which a model is spoken of: a short name only for the checkpoint that it stands for."""
     plain = canonical(name).removeprefix(UNVERIFIED)
-    if plain not in catalog.models():
+    if plain not in catalog.checkpoints():
         return name
     return plain if is_catalogue(model, plain, origin or origin_of(model)) else UNVERIFIED + plain
 
@@ -143,6 +143,9 @@ def refuse_authors_layout(config: Mapping[str, Any], where: str) -> None:
         return  # every configuration that this package writes has lead_names
     ours = {reference.partition(":")[2] for reference in entry.public_classes}
     if not ours.intersection(architectures):
+        # By its width: the authors publish several sizes in the same layout.
+        sizes = (other for other in catalog.checkpoints_of(entry.alias) if other.dim == config.get("hidden_size"))
+        entry = next(sizes, entry)
         raise CheckpointError(
             f"{where!r} is in the layout of the authors' own package ({', '.join(architectures)}), with the settings "
             f"of their pre-training and without the preparation of the signal. {entry.how_to_get}"

@@ -12,6 +12,7 @@ from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import InputError
 from model_cards.card import MEASURED, complete_card, measured
+from model_cards.checkpoint import checkpoint_card
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured.cache_clear()
     for entry in catalog.built_in().values():
         path = options.output / f"{entry.alias}.md" if options.output else entry.card
-        path.write_text(complete_card(entry), encoding="utf-8")
+        path.write_text(complete_card(entry) if entry.is_default else checkpoint_card(entry), encoding="utf-8")
 
 
 def write_measured(path: Path) -> None:
@@ -36,7 +37,7 @@ def write_measured(path: Path) -> None:
     # Bounds of parity are measured elsewhere, and the comments at the head are written by hand: both stay.
     before = yaml.safe_load(text)
     lines = [head]
-    for entry in catalog.built_in().values():
+    for entry in (entry for entry in catalog.built_in().values() if entry.is_default):
         if entry.alias not in before:
             raise InputError(
                 f"{entry.alias!r} is not in {path}: add its bounds of parity first (docs/contributing/model.md)."

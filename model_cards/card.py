@@ -147,14 +147,14 @@ def complete_card(entry: ModelEntry) -> str:
     sections = [
         ("What it is", f"{part['What it is']}\n\n{_overview(entry)}"),
         ("Use", _usage(entry)),
-        ("Input", _input(entry)),
+        ("Input", input_section(entry)),
         ("Pre-training data", _pretraining(entry)),
         ("Known problems", part.get("Known problems", "")),
         ("What differs from the published code", part["What differs from the published code"]),
         ("How it was checked", f"{_parity(entry)}\n\n{part.get('How it was checked', '')}"),
         ("Published scores", published_section(entry)),
         ("Limits", part["Limits"]),
-        ("Licence", _licence(entry)),
+        ("Licence", licence_section(entry)),
         ("Citation", part["Citation"]),
     ]
     body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in sections if text.strip())
@@ -197,7 +197,7 @@ def _overview(entry: ModelEntry) -> str:
         ("original code", entry.repository),
         ("original weights", entry.weights.page or "none published"),
     ]
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _cost(macs: int, windows: int) -> str:
@@ -210,7 +210,7 @@ def _usage(entry: ModelEntry) -> str:
     name = entry.alias if entry.weights.kind != "none" else f"random:{entry.alias}"
     tokens, preset = measured()[entry.alias].tokens["benchmark"], entry.presets["benchmark"]
     shapes = f"({_windows(preset)} windows, {tokens} tokens, {entry.dim})", f"({_windows(preset)} windows, {entry.dim})"
-    return f"""{_getting(entry)}
+    return f"""{getting(entry)}
 
 {card_parts.encoder_code(name, *shapes)}
 
@@ -218,7 +218,8 @@ def _usage(entry: ModelEntry) -> str:
 it does not recognise `{entry.model_type}`: install ecg-hub and import it first."""
 
 
-def _getting(entry: ModelEntry) -> str:
+def getting(entry: ModelEntry) -> str:
+    """Return the commands that get and score a model."""
     if entry.weights.kind == "none":
         return f"There are no published weights to load; `random:{entry.alias}` starts at random."
     convert = f"$ ecg-hub convert {entry.alias} --checkpoint {entry.weights.file}\n"
@@ -228,7 +229,8 @@ def _getting(entry: ModelEntry) -> str:
     return f"```console\n{convert}{score}\n```"
 
 
-def _input(entry: ModelEntry) -> str:
+def input_section(entry: ModelEntry) -> str:
+    """Return what each preset feeds, as a table."""
     rows = [
         (
             f"`{name}`",
@@ -243,7 +245,7 @@ def _input(entry: ModelEntry) -> str:
     heads = ("preset", "sampling rate", "window", "leads", "preparation", "resampling")
     return (
         f"Unit: {entry.input.unit}. The preset `benchmark` is what the benchmark of arXiv 2509.25095 fed, faults\n"
-        f"included; `native` is what the authors' own pre-training fed.\n\n{_table(heads, rows)}"
+        f"included; `native` is what the authors' own pre-training fed.\n\n{table(heads, rows)}"
     )
 
 
@@ -258,23 +260,26 @@ def _pretraining(entry: ModelEntry) -> str:
     rows = []
     for name in entry.pretraining_corpora:
         corpus = corpora()[name]
-        rows.append((f"[{corpus.title}]({corpus.page})", _records(corpus.records, corpus.approximate), corpus.note))
+        rows.append((f"[{corpus.title}]({corpus.page})", records(corpus.records, corpus.approximate), corpus.note))
     seen = pretraining()[entry.alias]
     return (
-        f"{_table(('corpus', 'recordings in it', ''), rows)}\n\nThe model saw {seen.text}.\n\n"
-        f"The data sets of the benchmark, from what the authors declare:\n\n{_overlap(entry)}"
+        f"{table(('corpus', 'recordings in it', ''), rows)}\n\nThe model saw {seen.text}.\n\n"
+        f"The data sets of the benchmark, from what the authors declare:\n\n{overlap(entry)}"
     )
 
 
-def _overlap(entry: ModelEntry) -> str:
-    titles = {"seen": "seen in pre-training", "clean": "not seen", "unknown": "unknown"}
+def overlap(entry: ModelEntry) -> str:
+    """Return the data sets of the benchmark by whether the weights have seen them."""
+    seen = "seen in training" if entry.finetuning_corpora else "seen in pre-training"
+    titles = {"seen": seen, "clean": "not seen", "unknown": "unknown"}
     by_state: dict[str, list[str]] = {word: [] for word in titles}
     for dataset in sorted(known_datasets()):
-        by_state[state(entry.pretraining_corpora, dataset)].append(dataset)
+        by_state[state(entry.corpora, dataset)].append(dataset)
     return "\n".join(f"- {titles[word]}: {', '.join(names)}" for word, names in by_state.items() if names)
 
 
-def _records(count: int | None, approximate: bool) -> str:
+def records(count: int | None, approximate: bool) -> str:
+    """Return a number of recordings in words."""
     if count is None:
         return "unknown"
     return f"{'about ' if approximate else ''}{count:,}"
@@ -289,11 +294,12 @@ def _parity(entry: ModelEntry) -> str:
     return (
         "The published implementation was run on a state dict filled by a rule, which takes no weights file. The same\n"
         "state dict, in the published names, through this converter and this model gives the same features\n"
-        f"(`tests/golden/{entry.model_type}`):\n\n{_table(heads, rows)}"
+        f"(`tests/golden/{entry.model_type}`):\n\n{table(heads, rows)}"
     )
 
 
-def _licence(entry: ModelEntry) -> str:
+def licence_section(entry: ModelEntry) -> str:
+    """Return the licence of the weights in a sentence."""
     shared = "may be shared under it" if entry.licence.redistribution else "are not to be shared; `push` refuses them"
     text = f"Weights: {entry.licence.name}."
     if entry.weights.kind != "none":
@@ -310,7 +316,8 @@ def _large(count: int) -> str:
     return f"{count / 1e9:.3g} G" if count >= 1e9 else f"{count / 1e6:.3g} M"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

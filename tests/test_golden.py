@@ -9,7 +9,14 @@ import pytest
 
 from tests.support.forms import forms
 
+CHECKPOINTS = (
+    *("clef-large", "clef-medium", "clef-small", "deepecg-ssl-77", "ecg-cpc-ps", "ecg-fm-mimic-iv-finetuned"),
+    *("ecg-fm-physionet2021-finetuned", "ecg-founder-150", "ecg-founder-1lead", "ecg-s4-ps-bidirectional"),
+    *("hubert-ecg-base-cardiolearning", "hubert-ecg-large", "hubert-ecg-large-cardiolearning", "hubert-ecg-small"),
+    *("hubert-ecg-small-cardiolearning", "melp-encoder", "merl-res18-full", "st-mem-encoder", "xresnet1d101-ptbxl"),
+)
 COPIES = {
+    **{f"{case}/{name}": f"parity/{case}/{name}" for case in CHECKPOINTS for name in ("golden.npz", "manifest.json")},
     "published/al_masud_2026.csv": "data/published/al_masud_2026.csv",
     **{
         f"protocol/{name}": f"parity/protocol/{name}"

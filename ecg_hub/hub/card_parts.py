@@ -36,7 +36,8 @@ def licence_fields(entry: ModelEntry) -> dict[str, str]:
         # No weights, so no licence of theirs; the Hub takes this field from its list alone.
         return {"license": "unknown"}
     if entry.licence.spdx is not None:
-        return {"license": entry.licence.spdx.lower()}
+        # Its list has identifiers of GNU licences without the part about later versions.
+        return {"license": entry.licence.spdx.lower().removesuffix("-only").removesuffix("-or-later")}
     # The Hub takes its own identifiers, or "other" with a name of lower-case letters and a link.
     name = re.sub(r"[^a-z0-9]+", "-", entry.licence.name.lower().replace("'", "")).strip("-")
     return {"license": "other", "license_name": name, "license_link": entry.weights.page or entry.repository}

@@ -53,7 +53,7 @@ def random_name(config: Mapping[str, Any]) -> str | None:
 
 def withheld(config: Mapping[str, Any]) -> str | None:
     """Return why the weights that go with a config.json may not be passed on, or None if they may."""
-    entry = catalog.by_model_type(str(config.get("model_type")))
+    entry = catalog.of_config(config)
     source = source_of(config)
     if entry is None or source is None or entry.licence.redistribution:
         return None
@@ -88,7 +88,7 @@ def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool =
 
 def instead(config: Mapping[str, Any]) -> str:
     """Return how each user gets weights that are withheld."""
-    entry = catalog.by_model_type(str(config.get("model_type")))
+    entry = catalog.of_config(config)
     assert entry is not None
     convert = f"ecg-hub convert {entry.alias} --checkpoint FILE"
     command = f"ecg-hub pull {entry.alias}" if entry.weights.can_be_fetched else convert
@@ -138,7 +138,7 @@ def made_card(entry: ModelEntry, config: Mapping[str, Any], facts: str, random: 
     """Return the card of weights that are not the catalogue's: what is known of them, and code that loads them.
 
     Args:
-        entry: the architecture.
+        entry: the checkpoint that they descend from, or the architecture.
         config: content of config.json.
         facts: parameters, number format and role, in words.
         random: what random weights were drawn as; None for weights that were trained.
@@ -182,7 +182,7 @@ Research software, not a medical device: nothing here is validated for diagnosis
 def write_card(folder: Path, model: Any) -> None:
     """Write README.md into the folder that a model of ours was just saved to."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    entry = catalog.by_model_type(str(config.get("model_type")))
+    entry = catalog.of_config(config)
     if entry is not None:
         role = f"classifier with {model.config.num_labels} outputs" if _is_classifier(entry, config) else "encoder"
         facts = f"{role}, {model.num_parameters():,} parameters"
@@ -192,7 +192,7 @@ def write_card(folder: Path, model: Any) -> None:
 def own_front(entry: ModelEntry, config: Mapping[str, Any], title: str, **more: Any) -> dict[str, Any]:
     """Return the metadata of weights that somebody trained: of the authors' file what they descend from it with."""
     descends = source_of(config) is not None
-    corpora = entry.pretraining_corpora if descends else ()
+    corpora = entry.corpora if descends else ()
     return card_parts.front_matter(
         entry,
         title=title,

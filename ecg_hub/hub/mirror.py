@@ -265,7 +265,7 @@ def _copy_own(wish: MirrorRequest, to: Path, manifest: Manifest) -> MirrorSummar
     if wish.revision or wish.include or wish.exclude:
         raise InputError(f"{wish.id!r} is a converted model here: --revision, --include and --exclude mean nothing.")
     wish = replace(wish, id=canonical(wish.id))
-    if wish.id not in catalog.models():
+    if wish.id not in catalog.checkpoints():
         raise InputError(f"{wish.id!r} is no repository and no short name. Write ORG/NAME.")
     with packed(wish.id, internal=wish.internal, to_hub=False) as package:
         name = f"models/{OWN_NAMESPACE}/{wish.id}"

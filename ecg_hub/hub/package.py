@@ -188,7 +188,7 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
     config = read_json(folder / CONFIG)
     # transformers writes here where the model was loaded from: a path of this machine.
     config.pop("_name_or_path", None)
-    entry = catalog.by_model_type(str(config.get("model_type")))
+    entry = catalog.of_config(config)
     if entry is None:
         raise CheckpointError(
             f"{str(folder)!r} holds a model of type {config.get('model_type')!r}, which is none of ours, so nothing is "

@@ -101,14 +101,11 @@ def bench(
             preset with windows longer than 10 s.
         UnknownNameError: no such model or preset.
     """
-    import ecg_hub
-
     _check(batch_sizes, threads, seconds)
     target = _device(device)
     name = canonical(name)
-    source = f"random:{name}" if name in catalog.models() else name
-    model = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32).eval()
-    spec = ecg_hub.AutoFeatureExtractor.from_pretrained(source).spec(preset)
+    model, extractor = _model(name)
+    spec = extractor.spec(preset)
     windows = len(eval_starts(window_length(RECORD_SECONDS, spec.sampling_rate), spec.samples))
     if not windows:
         raise InputError(f"The preset {preset!r} of {name!r} has windows of {spec.input_seconds} s, longer than 10 s.")
@@ -120,6 +117,19 @@ def bench(
         speeds = tuple(_speed(model, size, _noise(size * windows, *shape).to(target), seconds) for size in batch_sizes)
         used = torch.get_num_threads() if target.type == "cpu" else 0
     return Cost(name, preset, model.num_parameters(), windows, macs, speeds, str(target), used, torch.__version__)
+
+
+def _model(name: str) -> tuple[Any, Any]:
+    """A model in float32 and its extractor; of a short name the configuration of its checkpoint with random weights."""
+    import ecg_hub
+
+    entry = catalog.checkpoints().get(name)
+    if entry is not None and not entry.is_default:
+        model = ecg_hub.AutoModel.from_config(entry.build_config(), dtype=torch.float32)
+        return model.eval(), entry.build_feature_extractor()
+    source = name if entry is None else f"random:{name}"
+    model = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32).eval()
+    return model, ecg_hub.AutoFeatureExtractor.from_pretrained(source)
 
 
 def rows(costs: Sequence[Cost]) -> list[dict[str, Any]]:

@@ -125,10 +125,10 @@ class ECGPreTrainedModel(PreTrainedModel):
 
     def matching_extractor(self) -> Any:
         """The feature extractor beside the weights that were loaded, else the catalogue's; None if it does not fit."""
-        from ecg_hub.catalog import by_model_type
+        from ecg_hub.catalog import of_config
         from ecg_hub.modeling.auto import AutoFeatureExtractor, build_feature_extractor
 
-        entry = by_model_type(self.config.model_type)
+        entry = of_config(self.config)
         try:
             extractor = AutoFeatureExtractor.from_pretrained(self.name_or_path)
         except Exception:  # nothing there, or no longer: whatever the reason, the catalogue's is the one to look at

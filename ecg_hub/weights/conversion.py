@@ -23,7 +23,8 @@ from ecg_hub.names import model_folder
 from ecg_hub.origin import weights_digest
 from ecg_hub.utils.files import put_in_place
 from ecg_hub.weights.checkpoint import Checkpoint, read_checkpoint
-from ecg_hub.weights.state_dict import Conversion, StateDictMapper
+from ecg_hub.weights.recognition import check_name, convert_as
+from ecg_hub.weights.state_dict import Conversion
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
@@ -80,9 +81,9 @@ def convert(
     # Before anything is read: a checkpoint may be a gigabyte.
     _check_target(target, overwrite)
     source = read_checkpoint(checkpoint, member=entry.weights.member, usual_key=entry.weights.key)
+    check_name(source.file, entry)
     state, notes = _plain_state(source.state)
-    entries = StateDictMapper(state)
-    conversion: Conversion = entry.load("converter")(entries)
+    entries, conversion = convert_as(entry, state)
     conversion.config.source = _source(source, entry)
     model = _build(entry, conversion)
     model.config.conversion = {"model": alias, "weights_sha256": weights_digest(model)}

@@ -94,9 +94,10 @@ def _check_may_be_fetched(
 ) -> None:
     """Refuse a download that cannot work, is forbidden, or would bring nothing."""
     if wants_head:
+        what = "an encoder without a head" if entry.head is None else "converted without the head of its authors"
         get = "`ecg-hub pull {}`" if entry.weights.can_be_fetched else "`ecg-hub convert {} --checkpoint FILE`"
         raise CheckpointError(
-            f"The published {entry.title} ({get.format(entry.alias)}) is an encoder without a head, so it is not "
+            f"The published {entry.title} ({get.format(entry.alias)}) is {what}, so it is not "
             "fetched for this: load the folder of a model that `ecg-eval --save-model` trained, pass new_head=True to "
             "train one yourself, or load the encoder with AutoModel."
         )

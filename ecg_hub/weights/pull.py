@@ -199,10 +199,13 @@ def _from_hub(entry: catalog.ModelEntry, place: Destination, address: str, token
     """Fetch the file by the hub's own client, which continues as well, and compare the SHA-256 that the hub states."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    repo, name = str(entry.weights.repo), str(entry.weights.file)
+    repo, name, revision = str(entry.weights.repo), str(entry.weights.file), entry.weights.revision
     try:
-        metadata = get_hf_file_metadata(hf_hub_url(repo, name, endpoint=address), token=token, endpoint=address)
-        path = Path(hf_hub_download(repo, name, local_dir=place.folder, token=token, endpoint=address))
+        url = hf_hub_url(repo, name, revision=revision, endpoint=address)
+        metadata = get_hf_file_metadata(url, token=token, endpoint=address)
+        path = Path(
+            hf_hub_download(repo, name, revision=revision, local_dir=place.folder, token=token, endpoint=address)
+        )
     except (OSError, httpx2.TransportError, EntryNotFoundError) as error:
         raise _hub_error(entry, place, address, error) from error
     # For large files the hub's ETag is the SHA-256; for small ones it is a Git hash of 40 digits, which nothing
@@ -235,10 +238,11 @@ def _hub_error(entry: catalog.ModelEntry, place: Destination, address: str, erro
 
 def _check_published(entry: catalog.ModelEntry, file: Path) -> None:
     """Compare with the digest that the catalogue knows, if it knows one."""
-    sha256 = entry.weights.sha256
-    if sha256 is not None and not file_matches(file, f"sha256:{sha256}"):
-        raise CheckpointError(
-            f"The authors have replaced {entry.weights.file} since this version of ecg-hub was made: its SHA-256 is "
-            f"not {sha256}. If you trust the new file, convert it yourself: "
-            f"ecg-hub convert {entry.alias} --checkpoint {str(file)!r}"
-        )
+    for kind, title in (("sha256", "SHA-256"), ("md5", "MD5")):
+        digest = getattr(entry.weights, kind)
+        if digest is not None and not file_matches(file, f"{kind}:{digest}"):
+            raise CheckpointError(
+                f"The authors have replaced {entry.weights.file} since this version of ecg-hub was made: its {title} "
+                f"is not {digest}. If you trust the new file, convert it yourself: "
+                f"ecg-hub convert {entry.alias} --checkpoint {str(file)!r}"
+            )

@@ -46,6 +46,7 @@ class StateDictMapper:
         self._missing: dict[str, tuple[int, ...]] = {}
         self._faults: list[str] = []
         self.ignored: dict[str, str] = {}
+        self.heads: dict[str, tuple[int, ...]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._state
@@ -82,6 +83,11 @@ class StateDictMapper:
         for name in self._state:
             if name not in self._taken and name not in self.ignored and matches(name):
                 self.ignored[name] = reason
+
+    def ignore_head(self, *prefixes: str, reason: str = "head of the authors: only the encoder is converted") -> None:
+        """Leave out the classifier in the authors' file, and remember its shapes, which tell fine-tuned files apart."""
+        self.ignore(lambda name: name.startswith(prefixes), reason)
+        self.heads |= {name: tuple(self._state[name].shape) for name in self.ignored if name.startswith(prefixes)}
 
     def fault(self, text: str) -> None:
         """Note something that makes the conversion impossible."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ecg_hub.catalog import checkpoints
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.names import canonical, data_root, home
 from ecg_hub.renamed import renamed_argument
-from ecg_hub.utils.spelling import spelt
+from ecg_hub.utils.spelling import matching, spelt
 from eval_harness.config.fields import option, wrong_choice
 from eval_harness.config.protocol import (
     KNOBS,
@@ -29,12 +31,24 @@ PREFIX = "python:"
 TRIVIAL = "trivial"
 """The baseline without an encoder."""
 
+_PATTERN = re.compile(r"[*?\[]")
 FORM = "python:FILE.py:NAME or python:MODULE:NAME"
 
 
 def model_name(name: str) -> str:
     """A model's name in the spelling of the catalogue, that of the baseline included."""
     return TRIVIAL if spelt(name, [TRIVIAL]) else canonical(name)
+
+
+def model_names(name: str) -> tuple[str, ...]:
+    """What a name given as a model stands for: itself, or the short names that fit a pattern such as `hubert-ecg-*`."""
+    # A path may hold brackets, and is no pattern.
+    if not _PATTERN.search(name) or is_python_object(name) or "/" in name or Path(name).expanduser().exists():
+        return (model_name(name),)
+    found = matching(name, checkpoints())
+    if not found:
+        raise unknown_name("pattern of models", name, checkpoints(), "See `ecg-hub ls`.")
+    return tuple(found)
 
 
 def is_python_object(name: str) -> bool:
@@ -145,7 +159,9 @@ class RunOptions:
         train_subset: the part of the training records that is used; None takes all.
     """
 
-    models: tuple[str, ...] = _what("short name, folder, hub id or random:NAME", flags=("--model",), metavar="M")
+    models: tuple[str, ...] = _what(
+        "short name or pattern, folder, hub id or random:NAME", flags=("--model",), metavar="M"
+    )
     tasks: tuple[str, ...] = _what("tasks and suites; wildcards allowed", metavar="T")
     modes: tuple[str, ...] = _what(", ".join(MODES), (), flags=("--mode",), metavar="MODE")
     preset: str = _what("what the encoder is fed (default: {default})", "benchmark", choices=PRESETS)
@@ -198,7 +214,9 @@ class RunOptions:
             raise InputError("No model was given. Example: --model random:ecg-cpc. See `ecg-eval ls models`.")
         if not self.tasks:
             raise InputError("No task was given. Example: --tasks ptbxl_super. See `ecg-eval ls tasks`.")
-        object.__setattr__(self, "models", tuple(model_name(name) for name in self.models))
+        object.__setattr__(
+            self, "models", tuple(dict.fromkeys(found for name in self.models for found in model_names(name)))
+        )
         object.__setattr__(self, "modes", tuple(check_mode(mode) for mode in self.modes))
         self._check_post_training()
         wrong = wrong_choice(self)

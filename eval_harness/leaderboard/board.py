@@ -265,7 +265,7 @@ def published_rows() -> list[Row]:
             continue
         entry = models().get(score.model)
         # The supervised baselines began at random weights, and so have seen nothing.
-        corpora = None if entry is None else [] if score.mode == "scratch" else list(entry.pretraining_corpora)
+        corpora = None if entry is None else [] if score.mode == "scratch" else list(entry.corpora)
         cells.setdefault((score.model, score.mode), {})[score.task] = Cell(
             point=score.point,
             low=score.low,

@@ -121,7 +121,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
     in float32; lower precision is autocast.
     """
     import ecg_hub
-    from ecg_hub.catalog import by_model_type
+    from ecg_hub.catalog import of_config
     from ecg_hub.modeling.modeling_utils import ECGPreTrainedModel
     from ecg_hub.names import resolve
 
@@ -151,7 +151,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         id=name.removeprefix(UNVERIFIED) if source != name else shown_name(name, encoder, origin),
         encoder=encoder,
         extractor=extractor,
-        entry=by_model_type(encoder.config.model_type),
+        entry=of_config(encoder.config),
         revision=resolve(source).commit(),
         weights_sha256=digest,
         parameters=sum(p.numel() for p in encoder.parameters()),
@@ -216,7 +216,7 @@ def trained_on(config: Any, entry: Any) -> list[str] | None:
     # The first step says what training began with; before it the catalogue knows, or nobody does.
     if before is None:
         began = steps[0].get("began")
-        before = [] if began == "random" else list(entry.pretraining_corpora) if began == "catalogue" else [UNDECLARED]
+        before = [] if began == "random" else list(entry.corpora) if began == "catalogue" else [UNDECLARED]
     return list(dict.fromkeys([*before, *(str(step["dataset"]) for step in steps)]))
 
 
@@ -251,12 +251,18 @@ def _load_custom(name: str, mode: str, preset: str) -> LoadedModel:
 
 def _architecture(name: str) -> str:
     """The random model of a name's architecture."""
-    from ecg_hub.catalog import models
+    from ecg_hub.catalog import checkpoints
 
     if name.startswith("random:"):
         return name
-    if name.removeprefix(UNVERIFIED) in models():
-        return f"random:{name.removeprefix(UNVERIFIED)}"
+    entry = checkpoints().get(name.removeprefix(UNVERIFIED))
+    if entry is not None and not entry.is_default:
+        raise InputError(
+            f"Mode 'scratch' trains an architecture from random weights; {entry.alias!r} is a checkpoint of "
+            f"{entry.architecture!r}: give --model {entry.architecture}."
+        )
+    if entry is not None:
+        return f"random:{entry.alias}"
     raise InputError(
         f"Mode 'scratch' trains a registered architecture from random weights; {name!r} is a folder or hub id. "
         "Use its short name: see `ecg-eval ls models`."

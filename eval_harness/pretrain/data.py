@@ -253,11 +253,11 @@ def open_data(data: DataOptions, config: PretrainConfig, model: Any, rank: int, 
 
 
 def window_extractor(model: Any, seconds: float) -> Any:
-    """What prepares windows: the preset `native` of the model's architecture, with windows of `seconds`."""
+    """What prepares windows: the preset `native` of the model's checkpoint, with windows of `seconds`."""
     from ecg_hub import ECGFeatureExtractor
-    from ecg_hub.catalog import by_model_type
+    from ecg_hub.catalog import of_config
 
-    entry = by_model_type(model.model_type)
+    entry = of_config(model)
     assert entry is not None
     preset = {**entry.presets["native"], "input_seconds": seconds}
     return ECGFeatureExtractor(len(model.lead_names), preset["sampling_rate"], presets={PRESET: preset}, preset=PRESET)

@@ -95,7 +95,7 @@ def from_weights(name: str, settings: Mapping[str, Any], seed: int) -> InitialWe
     if Path(name).expanduser().is_file():
         return from_published(Path(name).expanduser())
     config = ecg_hub.AutoConfig.from_pretrained(name)
-    entry = catalog.by_model_type(config.model_type)
+    entry = catalog.of_config(config)
     if entry is None or entry.classes.pretraining is None:
         raise InputError(
             f"--init {name!r} is of type {config.model_type!r}, which cannot be pre-trained here. Known: "
@@ -129,13 +129,11 @@ def from_published(path: Path) -> InitialWeights:
     model = ECGCPCForPreTraining(conversion.config)
     model.load_state_dict(conversion.state, strict=True)
     description = f"{path.name} of the authors (sha256 of the file {source.sha256[:16]})"
-    return InitialWeights(
-        model, entry, description, {"weights_sha256": weights_digest(model)}, entry.pretraining_corpora
-    )
+    return InitialWeights(model, entry, description, {"weights_sha256": weights_digest(model)}, entry.corpora)
 
 
 def _entry(model: Any) -> catalog.ModelEntry:
-    entry = catalog.by_model_type(model.config.model_type)
+    entry = catalog.of_config(model.config)
     assert entry is not None
     return entry
 

@@ -171,7 +171,7 @@ def _contamination(result: Result) -> str | None:
     entry = catalogue_entry(result.model.id)
     if result.model.origin in ("own", "unverified"):
         return "unknown"
-    return None if entry is None else state(list(entry.pretraining_corpora), result.data.name)
+    return None if entry is None else state(list(entry.corpora), result.data.name)
 
 
 def _differs_from_run(run: ResultFolder, name: str, result: Result) -> Iterator[str]:

@@ -23,7 +23,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from dataset_scripts.catalog import datasets
-from ecg_hub.catalog import models
+from ecg_hub.catalog import checkpoints
 from ecg_hub.errors import ResultError
 from ecg_hub.utils.files import write_text
 from eval_harness.metrics.registry import Metric, metrics
@@ -238,7 +238,7 @@ def evaluation_log(
 def _model(result: Result) -> Model:
     info = result.model
     name = public_id(info.id, info.revision, info.origin)
-    entry = models().get(name) if info.origin == "catalogue" else None
+    entry = checkpoints().get(name) if info.origin == "catalogue" else None
     facts = {
         "deployment_type": "self_deployed",
         # That weights are open is known of the catalogue's alone.

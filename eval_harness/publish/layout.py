@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
-from ecg_hub.catalog import ModelEntry, models
+from ecg_hub.catalog import ModelEntry, checkpoints, models
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.names import UNVERIFIED
 from eval_harness.config.options import PREFIX as PYTHON
@@ -208,7 +208,7 @@ def describe(result: Result, licence: str | None = None) -> ModelMeta:
         kind="supervised" if entry.kind == "supervised" or result.mode == "scratch" else "foundation",
         title=entry.title,
         licence=LicenceInfo(name=entry.licence.name, spdx=entry.licence.spdx),
-        pretraining_corpora=[] if result.mode == "scratch" else list(entry.pretraining_corpora),
+        pretraining_corpora=[] if result.mode == "scratch" else list(entry.corpora),
         **links,
     )
 
@@ -225,8 +225,9 @@ def draws_anew(result: Result) -> bool:
 
 def catalogue_entry(model: str) -> ModelEntry | None:
     """Return the catalogue entry of a short name, with or without `random:`; None for every other model."""
-    alias = model.removeprefix("random:")
-    return models().get(alias.removesuffix("-tiny") if model.startswith("random:") else alias)
+    if model.startswith("random:"):
+        return models().get(model.removeprefix("random:").removesuffix("-tiny"))
+    return checkpoints().get(model)
 
 
 def read_meta(content: bytes | str, name: str) -> ModelMeta:

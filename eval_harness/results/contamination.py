@@ -65,7 +65,7 @@ def declared(config: Any, entry: Any) -> list[str] | None:
     own = config_corpora(config)
     if own is not None:
         return own
-    return None if entry is None else list(entry.pretraining_corpora)
+    return None if entry is None else list(entry.corpora)
 
 
 def config_corpora(config: Any) -> list[str] | None:

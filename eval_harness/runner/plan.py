@@ -66,13 +66,13 @@ def plan(options: RunOptions) -> list[Job]:
 
 def entry_for(model: str) -> Any:
     """The catalogue entry of a short name; None for a folder or a hub id."""
-    from ecg_hub.catalog import get, models
+    from ecg_hub.catalog import checkpoints, get
 
     name = model.removeprefix("random:").removeprefix(UNVERIFIED)
     # A tiny model is an architecture of the catalogue that only `random:` names.
     alias = name.removesuffix("-tiny") if model.startswith("random:") else name
-    if alias in models():
-        return models()[alias]
+    if alias in checkpoints():
+        return checkpoints()[alias]
     if is_python_object(model) or model == TRIVIAL:
         return None
     if not model.startswith("random:") and (Path(name).expanduser().is_dir() or "/" in name):
@@ -81,7 +81,7 @@ def entry_for(model: str) -> Any:
 
 
 def usual_modes(model: str, entry: Any) -> tuple[str, ...]:
-    """The modes of a model when none is asked for: `scratch` for the supervised baselines.
+    """The modes of a model when none is asked for: `scratch` for what has no published weights.
 
     A Python object need not have anything to train, so it is only fine-tuned when that is asked for.
     """
@@ -89,14 +89,14 @@ def usual_modes(model: str, entry: Any) -> tuple[str, ...]:
         return ("linear",)
     if is_python_object(model):
         return tuple(mode for mode in DEFAULT_MODES if mode != "finetune")
-    return ("scratch",) if entry is not None and entry.kind == "supervised" else DEFAULT_MODES
+    return ("scratch",) if entry is not None and entry.weights.kind == "none" else DEFAULT_MODES
 
 
 def reason_to_skip(model: str, entry: Any, mode: str) -> str | None:
     """Why a mode makes no sense for a model, or None; a user's trained weights under its short name count."""
     if model == TRIVIAL and mode != "linear":
         return f"{model} is a linear model without an encoder (mode linear)"
-    if entry is None or entry.kind != "supervised" or mode == "scratch" or model.startswith("random:"):
+    if entry is None or entry.weights.kind != "none" or mode == "scratch" or model.startswith("random:"):
         return None
     if not (model_folder(entry.alias) / "config.json").is_file() and not Path(model).is_dir():
         return f"{model} has no pre-trained weights: it is trained from scratch (mode scratch)"

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ecg_hub import catalog
+from ecg_hub.catalog.reading import read_folder, read_folders
 from ecg_hub.errors import EcgHubError, UnknownNameError
 
 
@@ -62,3 +63,65 @@ def test_wrong_files(tmp_path: Path) -> None:
     del raw["dim"]
     with pytest.raises(EcgHubError, match="dim"):
         catalog.read_entry(written())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of an architecture with one further checkpoint."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "model.yaml").write_text((catalog.MODELS_FOLDER / "ecg_founder" / "model.yaml").read_text())
+    write(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, **changes: object) -> None:
+    weights = {"kind": "manual", "page": "https://example.org", "file": "w.pt"}
+    own = {"alias": "further", "title": "Further", "summary": "Further weights.", "weights": weights, **changes}
+    kept = {name: value for name, value in own.items() if value is not None}
+    (folder / "checkpoints" / "further.yaml").write_text(yaml.safe_dump(kept))
+
+
+def test_what_a_checkpoint_does_not_say_is_the_architectures(folder: Path) -> None:
+    benchmark = {"sampling_rate": 100, "input_seconds": 5, "lead_names": ["II"], "steps": []}
+    write(folder, config={"lead_names": ["II"]}, presets={"benchmark": benchmark}, finetuning_corpora=["sph"])
+    entry, further = read_folder(folder)
+    assert (further.architecture, further.is_default, entry.is_default) == (entry.alias, False, True)
+    assert (further.licence, further.dim, further.classes) == (entry.licence, entry.dim, entry.classes)
+    # Replaced as a whole, or what is fed would be of two checkpoints.
+    assert set(further.presets) == {"benchmark"}
+    assert str(further.input) == "1 x 5 s @ 100 Hz"
+    assert further.corpora == ("heedb-1.0", "sph")
+    # A head, a remark and a proof are of the weights that have them.
+    assert (further.head, further.note, further.proof) == (None, None, None)
+    assert entry.head is not None
+    assert further.build_config().lead_names == ["II"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"title": None}, "title is missing"),
+        ({"weights": None}, "weights is missing"),
+        ({"model_type": "mine"}, "model_type is that of the architecture"),
+        ({"alias": "other"}, "called as the alias"),
+        ({"licenze": "MIT"}, "licenze"),
+        (
+            {"head": {"entries": "h.", "num_labels": 2, "kind": "round"}},
+            r"head\.kind is 'round'; allowed: linear, other",
+        ),
+    ],
+)
+def test_wrong_checkpoints(changes: dict[str, object], message: str, folder: Path) -> None:
+    write(folder, **changes)
+    with pytest.raises(EcgHubError, match=message):
+        read_folder(folder)
+
+
+def test_an_alias_stands_for_one_checkpoint(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(EcgHubError, match="'ecg-founder' is a checkpoint of"):
+        read_folders([folder, catalog.MODELS_FOLDER / "ecg_founder"])
+
+
+def test_another_name_of_the_same_weights() -> None:
+    assert catalog.get("HuBERT_ECG_base") is catalog.get("hubert-ecg")
+    assert "hubert-ecg-base" not in catalog.checkpoints()

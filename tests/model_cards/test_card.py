@@ -67,7 +67,7 @@ def test_nothing_is_left_over() -> None:
     assert texts == sorted(folder / name for folder in folders for name in ("card.md", "card_part.md"))
     assert list(card.FOLDER.glob("*.md")) == []
     assert set(card.measured()) == aliases
-    declared = {corpus for entry in catalog.models().values() for corpus in entry.pretraining_corpora}
+    declared = {corpus for entry in catalog.checkpoints().values() for corpus in entry.corpora}
     assert set(card.corpora()) == declared
     assert set(card.pretraining()) == {entry.alias for entry in catalog.models().values() if entry.pretraining_corpora}
 
@@ -79,7 +79,7 @@ def test_corpora_of_the_benchmark_have_the_size_of_their_data_set() -> None:
 
 def test_all_cards_are_written(tmp_path: Path) -> None:
     main(["--output", str(tmp_path)])
-    for alias in catalog.models():
+    for alias in catalog.checkpoints():
         assert (tmp_path / f"{alias}.md").read_bytes() == catalog.get(alias).card.read_bytes()
 
 

@@ -21,7 +21,7 @@ SOURCE = {"file": "authors.pt", "size": 1234, "sha256": "ab" * 32, "page": "http
 def convert_filled(alias: str, folder: Path) -> Path:
     """Convert a checkpoint in the authors' names, filled by rule; it then has its short name."""
     entry = catalog.get(alias)
-    manifest, arrays = read_case(GOLDEN / entry.model_type)
+    manifest, arrays = read_case(GOLDEN / str(entry.proof))
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / str(entry.weights.file if str(entry.weights.file).endswith((".pt", ".pth")) else "published.ckpt")
     torch.save(published_state(manifest, arrays), file)

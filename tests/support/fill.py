@@ -81,4 +81,8 @@ def _st_mem_positions() -> np.ndarray:
     return np.pad(_sines_and_cosines(30, 768), ((1, 1), (0, 0)))
 
 
-_FORMULAS = {"pos_embed": _ecg_jepa_positions, "encoder.pos_embedding": _st_mem_positions}
+_FORMULAS = {
+    "pos_embed": _ecg_jepa_positions,
+    "encoder.pos_embedding": _st_mem_positions,
+    "pos_embedding": _st_mem_positions,
+}

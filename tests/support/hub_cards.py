@@ -10,7 +10,7 @@ from huggingface_hub import DatasetCard, ModelCard
 # Identifiers of the Hub's list that this project uses; whatever else is `other` with a name and a link.
 LICENCES = {
     "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-4.0",
-    "cc0-1.0", "mit", "odbl", "odc-by", "other", "pddl", "unknown",
+    "cc0-1.0", "gpl-3.0", "mit", "odbl", "odc-by", "other", "pddl", "unknown",
 }  # fmt: skip
 PIPELINE_TAGS = {"feature-extraction", "other"}
 TASK_CATEGORIES = {"other", "time-series-forecasting", "tabular-classification", "feature-extraction"}

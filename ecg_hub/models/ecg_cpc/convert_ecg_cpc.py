@@ -2,7 +2,9 @@
 
 Source: figshare 30192604, `last_11597276.ckpt` (a Lightning checkpoint, entries under "state_dict"). 76 entries are the
 encoder; the projection of the contrastive loss is left out. The length that the stored C of S4 belongs to is read off
-the frequencies `omega`, which are then dropped, as they follow from it.
+the frequencies `omega`, which are then dropped, as they follow from it. The checkpoints of the comparison of
+pre-training strategies have the same names; those with a teacher hold it under `ts_encoder.ema.`, and the student,
+which is what the authors evaluate, is taken.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ _CONV, _S4 = "ts_encoder.encoder.", "ts_encoder.predictor.predictor."
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
-def convert(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
-    config = ECGCPCConfig(kernel_length=_kernel_length(entries))
+def convert(entries: StateDictMapper, config: ECGCPCConfig | None = None) -> Conversion:
+    """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
+    config = config or ECGCPCConfig()
+    config.kernel_length = _kernel_length(entries, config)
     state = _conv_encoder(entries, config)
     for block in range(config.num_hidden_layers):
         state |= take_s4_block(
@@ -50,11 +53,11 @@ def convert_for_pretraining(entries: StateDictMapper) -> Conversion:
     return Conversion(conversion.config, {**state, "projections.0.weight": projection}, conversion.notes)
 
 
-def _kernel_length(entries: StateDictMapper) -> int:
+def _kernel_length(entries: StateDictMapper, config: ECGCPCConfig) -> int:
     # L0 / 2 + 1 frequencies. In the published loader too they win over the length that a configuration gives; a wrong
     # length is off by 0.6 in the features.
     shape = entries.shape(f"{_S4}s4_layers.0.kernel.kernel.omega")
-    return ECGCPCConfig().kernel_length if shape is None else 2 * (shape[0] - 1)
+    return config.kernel_length if shape is None else 2 * (shape[0] - 1)
 
 
 def _conv_encoder(entries: StateDictMapper, config: ECGCPCConfig) -> dict[str, Tensor]:

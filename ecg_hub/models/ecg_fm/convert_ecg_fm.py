@@ -2,7 +2,9 @@
 
 Source: Hugging Face wanglab/ecg-fm, `mimic_iv_ecg_physionet_pretrained.pt`: a fairseq checkpoint with the weights under
 "model" beside the optimiser's state and omegaconf objects. The weight-normed positional convolution is spelt in one of
-two ways, depending on the version of PyTorch that wrote the file.
+two ways, depending on the version of PyTorch that wrote the file. Fine-tuned files have the same names after `encoder.`
+and the head under `proj.`; those of MELP have them after `ecg_encoder.`, once in a Lightning checkpoint of the ECG side
+alone and twice in the whole model.
 """
 
 from __future__ import annotations
@@ -26,20 +28,37 @@ _RENAMED = (
 )
 
 
-def convert(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
-    config = ECGFMConfig()
+_TUNED, _MELP = "encoder.", "ecg_encoder."
+
+
+def convert(entries: StateDictMapper, config: ECGFMConfig | None = None) -> Conversion:
+    """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
+    config = config or ECGFMConfig()
+    prefix = _prefix(entries)
     # Only names and shapes are wanted: on the meta device nothing is allocated or drawn.
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in ECGFMModel(config).state_dict().items()}
     state = {
-        name: entries.take(weight_norm_name(published_name(name), entries), shape) for name, shape in shapes.items()
+        name: entries.take(weight_norm_name(prefix + published_name(name), entries), shape)
+        for name, shape in shapes.items()
     }
     # By name, though the published loader drops them without a word even when it is strict.
-    entries.ignore(lambda name: name.startswith(_PRETRAINING), "quantizer and heads of the pre-training")
+    unused = tuple(prefix + part for part in _PRETRAINING)
+    entries.ignore(lambda name: name.startswith(unused), "quantizer and heads of the pre-training")
+    if prefix == _TUNED:
+        entries.ignore_head("proj.")
+    elif prefix:
+        entries.ignore(lambda name: not name.startswith(prefix), "outside the encoder: poolers and losses of MELP")
     entries.close()
     note = "blocks are post-norm, as in the authors' recipe: shapes cannot tell, and the stored settings are not read"
     return Conversion(config, state, [note])
+
+
+def _prefix(entries: StateDictMapper) -> str:
+    """What stands before the names of the encoder, decided by a name of each layout."""
+    # The pre-trained file has names that begin with `encoder.` too, so the prefix itself decides nothing.
+    inside = "encoder.layer_norm.weight"
+    return next((prefix for prefix in (2 * _MELP, _MELP, _TUNED) if prefix + inside in entries), "")
 
 
 def published_name(name: str) -> str:

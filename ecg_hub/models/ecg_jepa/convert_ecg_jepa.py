@@ -13,9 +13,9 @@ from ecg_hub.models.ecg_jepa.modeling_ecg_jepa import time_and_lead_positions
 from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 
-def convert(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
-    config = ECGJEPAConfig()
+def convert(entries: StateDictMapper, config: ECGJEPAConfig | None = None) -> Conversion:
+    """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
+    config = config or ECGJEPAConfig()
     leads, patches, width = len(config.lead_names), config.max_patches, config.hidden_size
     formula, notes = time_and_lead_positions(leads, patches, width), []
     # Stored in the file although it is never trained; the file has the last word.

@@ -14,10 +14,11 @@ from ecg_hub.weights.state_dict import Conversion, StateDictMapper, take_s4_bloc
 _PREFIX = "model."
 
 
-def convert(entries: StateDictMapper) -> Conversion:
+def convert(entries: StateDictMapper, config: ECGS4Config | None = None) -> Conversion:
     """Convert the state dict of a benchmark checkpoint; raises CheckpointError unless every entry is accounted for."""
     prefix = _PREFIX if any(name.startswith(_PREFIX) for name in entries.names) else ""
-    config = ECGS4Config(kernel_length=_kernel_length(entries, prefix))
+    config = config or ECGS4Config()
+    config.kernel_length = _kernel_length(entries, prefix, config)
     width, leads = config.hidden_size, len(config.lead_names)
     state = {
         "encoder.weight": entries.take(f"{prefix}encoder.weight", (width, leads, 1)).squeeze(-1),
@@ -41,7 +42,7 @@ def convert(entries: StateDictMapper) -> Conversion:
     return Conversion(config, state, [note])
 
 
-def _kernel_length(entries: StateDictMapper, prefix: str) -> int:
+def _kernel_length(entries: StateDictMapper, prefix: str, config: ECGS4Config) -> int:
     # L0 / 2 + 1 frequencies; the C of a file whose length was doubled belongs to the doubled one.
     shape = entries.shape(f"{prefix}s4_layers.0.kernel.kernel.omega")
-    return 2 * (shape[0] - 1) if shape and shape[0] > 1 else ECGS4Config().kernel_length
+    return 2 * (shape[0] - 1) if shape and shape[0] > 1 else config.kernel_length

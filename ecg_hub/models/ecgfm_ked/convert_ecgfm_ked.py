@@ -4,6 +4,7 @@ Source: Zenodo 14881564, `best_valid_all_increase_with_augment_epoch_3.pt`. The 
 under "ecg_model", beside the query network ("model"), the text encoder and the optimiser. The benchmark's wrapper
 expects the entries at the top, with or without the prefix `ecg_model.`. All three layouts are accepted, and every entry
 is accounted for. The main path of a block is listed twice, as `G.b.convs.*` and `G.b.convpath.0.*`: both must be equal.
+The xresnet1d101 of the PTB-XL benchmark (fastai, under "model") has the same names and a head of its own behind them.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 _FIRST_STAGE = 4  # published names are places in a sequence: three convolutions, the pool, then the stages
 
 
-def convert(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict; raises CheckpointError unless all is accounted for and copies agree."""
-    config = ECGFMKEDConfig()
+def convert(entries: StateDictMapper, config: ECGFMKEDConfig | None = None) -> Conversion:
+    """Convert a published state dict; raises CheckpointError unless all is accounted for and copies agree."""
+    config = config or ECGFMKEDConfig()
     prefix = _FLAT if any(name.startswith(_FLAT) for name in entries.names) else ""
     state = _stem(entries, config, prefix)
     channels = config.stem_widths[-1]
@@ -37,6 +38,7 @@ def convert(entries: StateDictMapper) -> Conversion:
                 shape = (width * config.expansion, channels, 1)
                 state |= _conv_norm(entries, f"{source}.idpath.{pooled}", f"{target}.shortcut.conv", shape)
             channels = width * config.expansion
+    entries.ignore_head(f"{prefix}{_FIRST_STAGE + len(config.stage_depths)}.")
     if prefix:
         entries.ignore(lambda name: name.startswith(_OTHERS), "outside the encoder: only the pre-training used it")
     entries.close()

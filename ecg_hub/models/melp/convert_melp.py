@@ -21,11 +21,12 @@ _UNUSED = ("attn_pool_caption.", "ln_caption.", "proj_contrast", "logit_scale", 
 _POOL = "attn_pool_contrast"
 
 
-def convert(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
+def convert(entries: StateDictMapper, config: MELPConfig | None = None) -> Conversion:
+    """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
     outer = _PREFIX if any(name.startswith(_PREFIX + _POOL) for name in entries.names) else ""
     stored = entries.shape(f"{outer}{_POOL}.query")
-    config = MELPConfig() if stored is None else MELPConfig(num_queries=stored[0])
+    config = config or MELPConfig()
+    config.num_queries = config.num_queries if stored is None else stored[0]
     with torch.device("meta"):
         shapes = {name: tuple(t.shape) for name, t in ECGFMModel(config.encoder_config()).state_dict().items()}
     inner = outer + _PREFIX

@@ -16,9 +16,9 @@ _WHOLE = "ecg_encoder."
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
-def convert(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
-    config = MERLConfig()
+def convert(entries: StateDictMapper, config: MERLConfig | None = None) -> Conversion:
+    """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
+    config = config or MERLConfig()
     prefix = _WHOLE if any(name.startswith(_WHOLE) for name in entries.names) else ""
     width = config.stage_widths[0]
     shape = (width, len(config.lead_names), config.conv_kernel_size)

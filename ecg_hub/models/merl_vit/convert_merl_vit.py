@@ -14,9 +14,9 @@ from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 _WHOLE = "ecg_encoder."
 
 
-def convert(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
-    config = MERLViTConfig()
+def convert(entries: StateDictMapper, config: MERLViTConfig | None = None) -> Conversion:
+    """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
+    config = config or MERLViTConfig()
     width, patch = config.hidden_size, config.patch_size
     prefix = _WHOLE if any(name.startswith(_WHOLE) for name in entries.names) else ""
     positions = entries.take(f"{prefix}pos_embedding", (1, config.max_patches, width))

@@ -2,14 +2,11 @@
 
 # No postponed annotations here: `strict` checks the types of fields only when it sees them as types.
 
-from dataclasses import field
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
 from ecg_hub.modeling.configuration_utils import ECGConfig
-
-# ECGFounder's published groups; 98 % of the weights are in the late stages.
-_LATE, _EARLY = ("3", "4", "5", "6"), ("0", "1", "2")
 
 
 @strict
@@ -24,6 +21,7 @@ class Net1DConfig(ECGConfig):
         group_width: channels per group of the grouped convolutions; every width is a multiple of it.
         bottleneck_ratio: inner width of a block over the width of its stage.
         squeeze_factor: the gate of a block narrows its channels by this factor.
+        layer_groups: as everywhere; by default the upper half of the stages is "late", all else "early".
     """
 
     model_type = "net1d"
@@ -38,12 +36,14 @@ class Net1DConfig(ECGConfig):
     group_width: int = 16
     bottleneck_ratio: float | int = 1
     squeeze_factor: int = 2
-    layer_groups: dict[str, list[str]] = field(
-        default_factory=lambda: {
-            "late": [f"backbone.stages.{stage}." for stage in _LATE],
-            "early": ["backbone.stem.", *(f"backbone.stages.{stage}." for stage in _EARLY)],
-        }
-    )
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if not self.layer_groups:
+            # ECGFounder's published groups, of seven stages the last four; 98 % of the weights are in them.
+            stages = [f"backbone.stages.{stage}." for stage in range(len(self.stage_widths))]
+            half = len(stages) // 2
+            self.layer_groups = {"late": stages[half:], "early": ["backbone.stem.", *stages[:half]]}
+        super().__post_init__(**kwargs)
 
     def validate_stages(self) -> None:
         """Part of the strict validation."""

@@ -2,7 +2,8 @@
 
 There are no published weights: this reads a Lightning checkpoint that the benchmark's own code wrote (entries under
 "state_dict", each with the prefix `model.`), or the bare state dict. 202 entries are the encoder; 305 belong to batch
-norms that the network registers and never uses, and the head is that of the task it was trained on.
+norms that the network registers and never uses, and the head is that of the task it was trained on. The files of CLEF
+are Lightning checkpoints too, with the network under `backbone.` beside the heads of its contrast.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from torch import Tensor
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
 from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
-_PREFIX = "model."
+_PREFIXES = ("model.", "backbone.")
 _STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
-def convert(entries: StateDictMapper) -> Conversion:
+def convert(entries: StateDictMapper, config: Net1DConfig | None = None) -> Conversion:
     """Convert the state dict of a benchmark checkpoint; raises CheckpointError unless every entry is accounted for."""
-    config = Net1DConfig()
-    prefix = _PREFIX if any(name.startswith(_PREFIX) for name in entries.names) else ""
+    config = config or Net1DConfig()
+    prefix = next((prefix for prefix in _PREFIXES if any(name.startswith(prefix) for name in entries.names)), "")
     state = backbone_state(entries, config, prefix)
-    heads = {f"{prefix}dense.weight", f"{prefix}dense.bias"}
-    entries.ignore(heads.__contains__, "head of the task that it was trained on")
+    heads = (f"{prefix}dense.weight", f"{prefix}dense.bias")
+    entries.ignore_head(*heads, reason="head of the task that it was trained on")
+    if prefix == "backbone.":
+        entries.ignore(lambda name: not name.startswith(prefix), "outside the encoder: only the pre-training used it")
     entries.close()
     return Conversion(config, state)
 

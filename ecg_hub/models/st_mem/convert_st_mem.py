@@ -25,9 +25,9 @@ _DECODER = (
 )
 
 
-def convert(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
-    config = STMEMConfig()
+def convert(entries: StateDictMapper, config: STMEMConfig | None = None) -> Conversion:
+    """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
+    config = config or STMEMConfig()
     # In the whole model's file the same name stands behind the prefix `encoder.`.
     encoder_only = "sep_embedding" in entries
     prefix = "" if encoder_only else "encoder."

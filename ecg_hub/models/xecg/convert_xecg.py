@@ -18,9 +18,9 @@ _GATES = {"fgate": "input_gate", "igate": "forget_gate", "zgate": "cell_gate", "
 """Module of an sLSTM in the file -> the gate that it feeds."""
 
 
-def convert(entries: StateDictMapper) -> Conversion:
-    """Convert the published state dict; raises CheckpointError unless every entry is accounted for."""
-    config = XECGConfig()
+def convert(entries: StateDictMapper, config: XECGConfig | None = None) -> Conversion:
+    """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
+    config = config or XECGConfig()
     width = config.hidden_size
     shape = (width, len(config.lead_names), config.patch_size)
     state = {"patch_embedding.weight": entries.take("patch_embedding.conv.weight", shape)}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset_scripts.core.labels import label_matrix
-from ecg_hub.catalog import by_model_type
+from ecg_hub.catalog import of_config
 from ecg_hub.errors import DataError, EcgHubError, InputError
 from ecg_hub.utils.spelling import registered
 from eval_harness.analyses.files import continued, write_analysis
@@ -278,7 +278,7 @@ def _as_lists(link: Any) -> dict[str, Any]:
 
 def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Mapping[str, LabelMap]) -> TransferResult:
     settings = trained.result_folder.run.settings
-    entry = by_model_type(trained.classifier.config.model_type)
+    entry = of_config(trained.classifier.config)
     # Random weights have seen nothing, whatever the published weights of their architecture have seen.
     untrained = "random" in (settings.model.id.partition(":")[0], settings.model.origin) or settings.mode == "scratch"
     unnamed = settings.model.origin in ("own", "unverified")

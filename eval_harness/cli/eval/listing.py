@@ -122,7 +122,7 @@ def _suites(include: tuple[str, ...]) -> Listing:
 
 def _models(include: tuple[str, ...]) -> Listing:
     del include
-    from ecg_hub.catalog import models
+    from ecg_hub.catalog import checkpoints
 
     rows = [
         {
@@ -134,7 +134,7 @@ def _models(include: tuple[str, ...]) -> Listing:
             "licence of the weights": entry.licence.name,
             "package": entry.package,
         }
-        for entry in models().values()
+        for entry in checkpoints().values()
     ]
     shown = ("kind", "input", "dim")
     baseline = {
@@ -144,7 +144,7 @@ def _models(include: tuple[str, ...]) -> Listing:
         "licence of the weights": "-",
         "package": OWN,
     }
-    whole = [{"name": entry.alias, **entry.as_dict()} for entry in models().values()]
+    whole = [{"name": entry.alias, **entry.as_dict()} for entry in checkpoints().values()]
     return [*rows, baseline], [*whole, dict(BASELINE)]
 
 
@@ -245,9 +245,9 @@ def _pairs(kind: str, item: dict[str, Any]) -> dict[str, object]:
 
 
 def _model_names() -> set[str]:
-    from ecg_hub.catalog import models
+    from ecg_hub.catalog import checkpoints
 
-    return set(models())
+    return set(checkpoints())
 
 
 def _add_include(parser: argparse.ArgumentParser) -> None:

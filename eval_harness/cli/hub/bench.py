@@ -87,14 +87,14 @@ def markdown(rows: Sequence[Mapping[str, object]]) -> str:
 
 def _names(given: Sequence[str]) -> tuple[str, ...]:
     """The models asked for; a name that looks short is checked before torch is imported."""
-    from ecg_hub.catalog import models
+    from ecg_hub.catalog import checkpoints, models
     from ecg_hub.names import canonical, resolve
 
     named = [",".join(models()) if name == "all" else canonical(name) for name in split_commas(given)]
     names = split_commas(named)
     for name in names:
         # A wrong name in second place must not be told after minutes of measuring the first.
-        if name not in models():
+        if name not in checkpoints():
             resolve(name)
     return names
 

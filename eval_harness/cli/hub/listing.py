@@ -9,11 +9,21 @@ from typing import Any
 
 from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag
+from eval_harness.cli.hub.listing_filters import add_filters, chosen
+
+_SHOWN_LABELS = 12
 
 
 def register(verbs: Any) -> None:
     """Add the verbs."""
-    ls = verbs.add_parser("ls", help="list the models")
+    ls = verbs.add_parser(
+        "ls",
+        help="list the models",
+        description="List the checkpoints, grouped by architecture: each architecture stands first, with the weights "
+        "that its name means, and its further checkpoints below it.",
+    )
+    ls.add_argument("names", nargs="*", metavar="NAME", help="short names or patterns such as 'hubert-ecg-*'")
+    add_filters(ls)
     add_json_flag(ls)
     ls.set_defaults(run=run_ls)
     info = verbs.add_parser("info", help="everything about one model: input, licence, where its weights come from")
@@ -41,37 +51,63 @@ def how_to_get(entry: Any) -> str:
 
 
 def run_ls(args: argparse.Namespace) -> int:
-    """Print one line per model."""
-    from ecg_hub.catalog import models
-
+    """Print one line per checkpoint, by architecture."""
     rows = [
         {
             "model": entry.alias,
+            "architecture": entry.architecture,
             "parameters": f"{entry.parameters / 1e6:.1f} M",
             "input": str(entry.input),
             "dim": str(entry.dim),
+            "head": _head(entry),
             "licence of the weights": entry.licence.name,
             "weights": entry.weights.kind,
             "installed": "yes" if installed_folder(entry.alias) else "no",
             "package": entry.package,
         }
-        for entry in models().values()
+        for entry in chosen(args, args.names)
     ]
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0
-    for row in rows:
+    # The group shows by the indent.
+    shown = [{**row, "model": f"{_indent(row)}{row['model']}"} for row in rows]
+    for row in shown:
         # One column of two: what is on this machine need not be got from anywhere.
         row["weights"] = "here" if row.pop("installed") == "yes" else row["weights"]
-    print_table(rows, title="models", prose=("licence of the weights",))
+        del row["architecture"]
+    print_table(shown, title="models", prose=("licence of the weights",))
     print_lines(
         [
             "",
             "weights: here, or where `ecg-hub pull` gets them (manual: from a page, with a browser).",
-            "random:NAME is the same architecture with random weights, random:NAME-tiny a small one for trials.",
+            "random:NAME is an architecture with random weights, random:NAME-tiny a small one for trials.",
         ]
     )
     return 0
+
+
+def _head(entry: Any) -> str:
+    if entry.head is None:
+        return "no"
+    return "1 label" if entry.head.num_labels == 1 else f"{entry.head.num_labels} labels"
+
+
+def _more(entry: Any) -> dict[str, str]:
+    """What only some checkpoints have."""
+    facts = {}
+    if entry.finetuning_corpora:
+        facts["fine-tuned on"] = ", ".join(entry.finetuning_corpora)
+    if entry.head is not None:
+        names = ", ".join(entry.labels[:_SHOWN_LABELS]) + (" ..." if len(entry.labels) > _SHOWN_LABELS else "")
+        facts["head in the authors' file"] = f"{_head(entry)}: {names or 'names not known'}"
+    if entry.note is not None:
+        facts["not certain"] = entry.note
+    return facts
+
+
+def _indent(row: dict[str, str]) -> str:
+    return "" if row["model"] == row["architecture"] else "  "
 
 
 def run_info(args: argparse.Namespace) -> int:
@@ -92,8 +128,10 @@ def run_info(args: argparse.Namespace) -> int:
             "parameters": f"{entry.parameters:,}",
             "features": f"{entry.dim} per window",
             "input": f"{entry.input}, unit {entry.input.unit}, leads {', '.join(entry.input.leads)}",
+            "architecture": entry.architecture,
             "presets": ", ".join(entry.presets),
             "pre-trained on": ", ".join(entry.pretraining_corpora) or "nothing",
+            **_more(entry),
             "licence of the weights": str(licence),
             "may be passed on": "yes" if licence.redistribution else "no",
             "weights": "none: trained from scratch" if weights.kind == "none" else f"{weights.file} at {weights.page}",

@@ -8,9 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecg_hub.catalog import ModelEntry
+from ecg_hub.errors import EcgHubError, ExitCode, InputError
 from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import in_spelling_of
+from eval_harness.cli.hub.listing_filters import add_filters, chosen
 from eval_harness.cli.program import suggest
 from eval_harness.config.options import PRESETS
 
@@ -33,7 +37,10 @@ def _add_conversion(verbs: Any) -> None:
         "give a page, the page is named. The first use of a short name does the same, unless ECG_HUB_OFFLINE=1 or "
         "HF_HUB_OFFLINE=1 is set.",
     )
-    pull.add_argument("alias", metavar="NAME", help="short name, see `ecg-hub ls`")
+    pull.add_argument("names", nargs="*", metavar="NAME", help="short names or patterns, see `ecg-hub ls`")
+    pull.add_argument("--all", action="store_true", help="all whose authors give an address; see the filters")
+    add_filters(pull)
+    pull.add_argument("--dry-run", action="store_true", help="only say what would be fetched")
     pull.add_argument("--output", metavar="DIR", help="folder to write (default: where the short name is looked up)")
     pull.add_argument("--overwrite", action="store_true", help="fetch again and replace the folder if it is there")
     pull.add_argument("--keep", action="store_true", help="keep the authors' file, under $ECG_HUB_HOME/downloads")
@@ -82,16 +89,43 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def run_pull(args: argparse.Namespace) -> int:
-    """Fetch, convert and print the summary."""
-    from ecg_hub.catalog import get
+    """Fetch, convert and print the summaries; of several, one that fails is named and the others go on."""
+    entries = chosen(args, args.names)  # an unknown name is told before torch is imported
+    if not args.names and not args.all:
+        raise InputError("No model was given. Name some, or give --all with a filter such as --licence open.")
+    if args.all:
+        entries = [entry for entry in entries if entry.weights.can_be_fetched]
+    if args.output is not None and len(entries) != 1:
+        raise InputError(f"--output is the folder of one model, and {len(entries)} are asked for.")
+    if len(entries) != 1 or args.dry_run:
+        print_table([_planned(entry) for entry in entries], title="models")
+    return 0 if args.dry_run else _pull_each(args, entries)
 
-    get(args.alias)  # an unknown name is told before torch is imported
+
+def _planned(entry: ModelEntry) -> dict[str, str]:
+    """What a pull fetches; the size of the file is not always known, that of the encoder in float32 is."""
+    size = entry.weights.size
+    shown = f"{4 * entry.parameters / 1e6:,.0f} MB or more" if size is None else f"about {size / 1e6:,.0f} MB"
+    return {"model": entry.alias, "file": str(entry.weights.file), "size": shown, "licence": entry.licence.name}
+
+
+def _pull_each(args: argparse.Namespace, entries: Sequence[ModelEntry]) -> int:
     from ecg_hub.weights.pull import pull
 
-    summary = pull(args.alias, args.output, overwrite=args.overwrite, keep=args.keep)
-    print("\n".join(summary.lines()))
-    _suggest_use(args.output or args.alias)
-    return 0
+    done = failed = 0
+    for entry in entries:
+        try:
+            summary = pull(entry.alias, args.output, overwrite=args.overwrite, keep=args.keep)
+        except EcgHubError as error:
+            if len(entries) == 1:
+                raise
+            terminal.say(f"failed: {entry.alias}: {error}", important=True)
+            failed += 1
+        else:
+            print("\n".join(summary.lines()), flush=True)
+            _suggest_use(args.output or entry.alias)
+            done += 1
+    return ExitCode.of(done, failed)
 
 
 def run_convert(args: argparse.Namespace) -> int:

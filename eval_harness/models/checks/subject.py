@@ -169,9 +169,9 @@ def _of_name(name: str) -> Subject:
 
 def _extractor_of_config(model: Any) -> tuple[Any, str]:
     """The feature extractor that feeds what a configuration asks for."""
-    from ecg_hub.catalog import by_model_type
+    from ecg_hub.catalog import of_config
 
-    entry = by_model_type(model.config.model_type)
+    entry = of_config(model.config)
     if entry is not None:
         return entry.build_feature_extractor(), ""
     return _extractor_of_attributes(model.config)

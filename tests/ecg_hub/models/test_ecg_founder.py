@@ -36,14 +36,7 @@ def test_the_published_checkpoint() -> None:
     conversion = convert(entries)
     assert isinstance(conversion.config, ECGFounderConfig)
     assert entries.taken == 202
-    assert "head of the 150 labels of the pre-training" in entries.ignored.values()
-
-
-def test_the_one_lead_checkpoint_is_named() -> None:
-    state = published("ecg_founder")
-    state["first_conv.conv.weight"] = torch.zeros(64, 1, 16)
-    with pytest.raises(CheckpointError, match=r"1-lead model; take 12_lead_ECGFounder\.pth"):
-        convert(StateDictMapper(state))
+    assert entries.heads == {"dense.weight": (150, 1024), "dense.bias": (150,)}
 
 
 @pytest.mark.parametrize("other", ["net1d", "ecg_s4", "ecg_cpc"])

@@ -181,6 +181,13 @@ def test_a_file_that_the_authors_replaced(pulls: Callable[..., Pull]) -> None:
         CheckpointError, match=r"have replaced merl\.pth (?s:.)*ecg-hub convert merl --checkpoint '.*merl"
     ):
         pulls("zenodo", sha256="0" * 64)("merl")
+    with pytest.raises(CheckpointError, match="its MD5 is not 000"):
+        pulls("zenodo", md5="0" * 32)("merl")
+
+
+def test_a_file_of_an_older_revision(pulls: Callable[..., Pull], host: Host) -> None:
+    host.files["/hub/org/merl/resolve/0ld/merl.pth"] = host.files.pop("/hub/org/merl/resolve/main/merl.pth")
+    assert pulls("hf", revision="0ld")("merl").conversion is not None
 
 
 def test_a_file_of_another_model(pulls: Callable[..., Pull], host: Host) -> None:
@@ -257,7 +264,7 @@ def test_models_without_weights_and_unknown_ones() -> None:
         pull("mrel")
 
 
-@pytest.mark.parametrize("entry", catalog.models().values(), ids=lambda entry: entry.alias)
+@pytest.mark.parametrize("entry", catalog.checkpoints().values(), ids=lambda entry: entry.alias)
 def test_the_catalogue_says_where(entry: catalog.ModelEntry) -> None:
     weights = entry.weights
     if weights.kind != "none":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataset_scripts.catalog import datasets
-from ecg_hub.catalog import models
+from ecg_hub.catalog import checkpoints
 from eval_harness.cli.eval.main import main
 from eval_harness.config.protocol import MODES
 from eval_harness.tasks.registry import suites, tasks
@@ -17,7 +17,7 @@ from tests.support.tasks import GOOD
 NAMES = {
     "tasks": lambda: list(tasks()),
     "suites": lambda: list(suites()),
-    "models": lambda: [*models(), "trivial"],
+    "models": lambda: [*checkpoints(), "trivial"],
     "datasets": lambda: list(datasets()),
     "modes": lambda: list(MODES),
 }
@@ -129,5 +129,5 @@ def test_listing_imports_nothing_heavy_and_pipes_whole_names() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for name in (*tasks(), *suites(), *models(), *datasets()):
+    for name in (*tasks(), *suites(), *checkpoints(), *datasets()):
         assert f"\n{name} " in done.stdout

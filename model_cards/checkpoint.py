@@ -1,0 +1,99 @@
+"""The card of a further checkpoint: what is its own, and where the card of its architecture says the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from ecg_hub import catalog
+from ecg_hub.catalog import ModelEntry
+from ecg_hub.hub import card_parts
+from model_cards.card import corpora, getting, input_section, licence_section, overlap, records, table
+
+_SHOWN_LABELS = 20
+
+
+def checkpoint_card(entry: ModelEntry) -> str:
+    """Return the card of a further checkpoint as Markdown with YAML front matter."""
+    front = yaml.safe_dump(front_matter(entry), sort_keys=False, allow_unicode=True, width=120)
+    sections = [
+        ("What it is", _overview(entry)),
+        ("What is not certain", entry.note or ""),
+        ("Use", f"{getting(entry)}\n\n{card_parts.encoder_code(entry.alias)}"),
+        ("Input", input_section(entry)),
+        ("Training data", _training_data(entry)),
+        ("Head", _head(entry)),
+        ("How it was checked", _check(entry)),
+        ("Limits", "Research software, not a medical device: nothing here is validated for diagnosis or care."),
+        ("Licence", licence_section(entry)),
+        ("Citation", f"Cite the paper of its authors: {entry.paper}."),
+    ]
+    body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in sections if text.strip())
+    return f"---\n{front}---\n\n# {entry.title}\n\n{entry.summary}\n\n{body}\n"
+
+
+def front_matter(entry: ModelEntry) -> dict[str, Any]:
+    """The metadata block of a card."""
+    kind = "foundation-model" if entry.kind == "foundation" else "supervised-baseline"
+    return card_parts.front_matter(
+        entry,
+        title=entry.title,
+        licence=card_parts.licence_fields(entry),
+        base=card_parts.base_model(entry),
+        datasets=entry.corpora,
+        tags=[kind],
+    )
+
+
+def _overview(entry: ModelEntry) -> str:
+    architecture = catalog.get(entry.architecture)
+    differs = ", ".join(f"`{name}` {value}" for name, value in entry.config.items())
+    rows = [
+        ("architecture", f"{architecture.title} (`{architecture.alias}`), described in its card"),
+        ("encoder", f"{entry.parameters:,} parameters"),
+        ("output", f"tokens and a pooled vector of width {entry.dim}"),
+        ("differs from the architecture's own", differs or "the weights alone"),
+        ("paper", entry.paper),
+        ("original code", entry.repository),
+        ("original weights", f"`{entry.weights.file}` of {entry.weights.page}"),
+    ]
+    return table(("", ""), rows)
+
+
+def _training_data(entry: ModelEntry) -> str:
+    rows = []
+    for stage, names in (("pre-training", entry.pretraining_corpora), ("fine-tuning", entry.finetuning_corpora)):
+        for name in names:
+            corpus = corpora()[name]
+            count = records(corpus.records, corpus.approximate)
+            rows.append((stage, f"[{corpus.title}]({corpus.page})", count, corpus.note))
+    return (
+        f"{table(('', 'corpus', 'recordings in it', ''), rows)}\n\n"
+        f"The data sets of the benchmark, from what the authors declare:\n\n{overlap(entry)}"
+    )
+
+
+def _head(entry: ModelEntry) -> str:
+    head = entry.head
+    if head is None:
+        return ""
+    names = ", ".join(f"`{label}`" for label in entry.labels[:_SHOWN_LABELS])
+    more = f" and {len(entry.labels) - _SHOWN_LABELS} more" if len(entry.labels) > _SHOWN_LABELS else ""
+    form = "one linear layer on the mean of the tokens" if head.kind == "linear" else "no linear layer"
+    shown = f"Labels: {names}{more}." if names else "The names of its outputs are not known."
+    return (
+        f"The authors' file holds a head of {head.num_labels} outputs (`{head.entries}*`, {form}); the converter takes "
+        f"the encoder alone. {shown} {head.note or ''}".strip()
+    )
+
+
+def _check(entry: ModelEntry) -> str:
+    text = (
+        "The published implementation was run on a state dict filled by a rule, which takes no weights file. The same\n"
+        "state dict, in the published names, through this converter and this model gives the same features within\n"
+        f"1e-4 of their size (`tests/golden/{entry.proof}`)."
+    )
+    others = [other for other in catalog.checkpoints_of(entry.architecture) if other.proof == entry.proof]
+    shared = ", ".join(f"`{other.alias}`" for other in others if other.alias != entry.alias)
+    return f"{text} The golden case is shared with {shared}: one network, other weights." if shared else text

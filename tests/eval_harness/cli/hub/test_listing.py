@@ -1,0 +1,109 @@
+"""`ecg-hub ls`, `info` and `pull` of many: groups, filters, patterns, and what is fetched."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ecg_hub import catalog
+from ecg_hub.errors import CheckpointError, UnknownNameError
+from ecg_hub.weights import pull as module
+from eval_harness.cli.hub.main import main
+from eval_harness.config.options import model_names
+
+
+def aliases(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["ls", *words, "--json"]) == 0
+    return [row["model"] for row in json.loads(capsys.readouterr().out)]
+
+
+def test_architectures_first_and_their_checkpoints_below(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sorted(aliases(capsys)) == sorted(catalog.checkpoints())
+    assert main(["ls"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:-1]
+    assert [line.split()[0] for line in lines if line[0] != " "] == list(catalog.models())
+    assert lines.index(next(line for line in lines if line.startswith("  hubert-ecg-small "))) > lines.index(
+        next(line for line in lines if line.startswith("hubert-ecg "))
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "some", "none"),
+    [
+        (("--leads", "1"), "clef-small", "ecg-cpc"),
+        (("--licence", "open"), "ecg-fm", "clef-small"),
+        (("--licence", "mit"), "ecg-fm", "ecg-cpc"),
+        (("--head",), "ecg-founder-1lead", "ecg-fm"),
+        (("--clean-on", "PTB-XL"), "ecg-cpc", "xresnet1d101-ptbxl"),
+        (("--clean-on", "ptb-xl"), "clef-small", "hubert-ecg-small-cardiolearning"),
+        (("--max-parameters", "10M"), "clef-small", "ecg-fm"),
+        (("--architecture", "net1d"), "clef-large", "ecg-founder"),
+        (("HuBERT_ECG-s*",), "hubert-ecg-small", "hubert-ecg"),
+    ],
+)
+def test_filters(words: tuple[str, ...], some: str, none: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = aliases(capsys, *words)
+    assert some in found
+    assert none not in found
+
+
+def test_what_is_not_known_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "--licence", "mitt"]) == 1
+    assert "known: open, Apache-2.0" in capsys.readouterr().err
+    assert main(["ls", "huberd-*"]) == 2
+    assert "pattern of models 'huberd-*'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["ls", "--max-parameters", "many"])
+
+
+def test_info_says_what_is_not_certain(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "hubert_ecg_small_cardiolearning"]) == 0
+    printed = capsys.readouterr().out
+    for fact in ("fine-tuned on", "sami-trop", "164 labels", "not certain", "was not seen"):
+        assert fact in printed
+    assert main(["info", "clef-small", "--json"]) == 0
+    facts: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (facts["architecture"], facts["is_default"], facts["config"]["lead_names"]) == ("net1d", False, ["I"])
+
+
+def test_a_dry_run_fetches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", "--all", "--licence", "open", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "about 1,080 MB" in printed
+    assert "371 MB or more" in printed
+    # No address that a program may follow, or no right to pass it on.
+    assert "xresnet1d101-ptbxl" not in printed
+    assert "clef-small" not in printed
+
+
+def test_one_that_fails_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pull(alias: str, *_: Any, **__: Any) -> Any:
+        if alias == "clef-large":
+            raise CheckpointError("no room")
+        return SimpleNamespace(lines=lambda: [f"written: {alias}"])
+
+    monkeypatch.setattr(module, "pull", pull)
+    assert main(["pull", "clef-*"]) == 1
+    printed = capsys.readouterr()
+    assert "written: clef-medium\nwritten: clef-small" in printed.out
+    assert "failed: clef-large: no room" in printed.err
+
+
+def test_what_a_pull_is_not_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull"]) == 1
+    assert "--all with a filter" in capsys.readouterr().err
+    assert main(["pull", "clef-*", "--output", "there"]) == 1
+    assert "3 are asked for" in capsys.readouterr().err
+
+
+def test_patterns_of_a_run() -> None:
+    assert model_names("CLEF_s*") == ("clef-small",)
+    assert model_names("hubert_ecg") == ("hubert-ecg",)
+    assert model_names("runs/[1]/model") == ("runs/[1]/model",)
+    with pytest.raises(UnknownNameError, match="pattern of models"):
+        model_names("nothing-*")
