@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,8 +64,8 @@ def read_checkpoint(
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"There is no file {str(path)!r}. Give the checkpoint file as it was downloaded.")
-    with _unpacked(path, member) as (inner, inner_name):
-        container, tree, unread = _read_tree(inner, path.name)
+    with _unpacked(path, member) as (inner, inner_name), ExitStack() as opened:
+        container, tree, unread = _read_tree(inner, path.name, opened)
         stored, at = _find_state(tree, key, usual_key, path.name)
         # Here, while a file that was unpacked still exists: until now the tensors are places in it.
         state, others = _materialise(stored, path.name)
@@ -138,15 +138,15 @@ def _choose_member(names: list[str], member: str | None, file: str) -> str:
     return candidates[0]
 
 
-def _read_tree(path: Path, name: str) -> tuple[str, Any, set[str]]:
+def _read_tree(path: Path, name: str, opened: ExitStack) -> tuple[str, Any, set[str]]:
     """Return container, content with unread tensors, and the classes left unread."""
     from ecg_hub.weights.unpickling import read_torch_pickle, read_torch_zip
 
     with path.open("rb") as file:
         head = file.read(64)
     if head[:4] == b"PK\x03\x04":
-        with _open_zip(path) as archive:
-            tree, unread = read_torch_zip(archive, path, name)
+        # Opened once: its directory of a thousand entries takes longer to read than a tensor.
+        tree, unread = read_torch_zip(opened.enter_context(_open_zip(path)), name)
         return "torch zip", tree, unread
     # safetensors: eight bytes with the length of a JSON header, then the header.
     if head[8:9] == b"{":

@@ -107,8 +107,8 @@ class StoredTensor(_Sealed):
             )
 
 
-def read_torch_zip(archive: zipfile.ZipFile, path: Path, name: str) -> tuple[Any, set[str]]:
-    """Read a file of torch.save's zip format."""
+def read_torch_zip(archive: zipfile.ZipFile, name: str) -> tuple[Any, set[str]]:
+    """Read a file of torch.save's zip format; the archive stays open until the tensors have been loaded."""
     pickles = [member for member in archive.namelist() if member.split("/")[-1] == "data.pkl"]
     if len(pickles) != 1:
         raise CheckpointError(f"{name} holds {len(pickles)} data.pkl, not one, so it is not a PyTorch checkpoint.")
@@ -122,9 +122,9 @@ def read_torch_zip(archive: zipfile.ZipFile, path: Path, name: str) -> tuple[Any
     # One is enough: tensors that share a storage mostly follow each other.
     @lru_cache(maxsize=1)
     def values_of(member: str, size: int) -> bytes:
-        return _read_member(path, member, size, name)
+        return _read_member(archive, member, size, name)
 
-    unpickler = _Unpickler(io.BytesIO(_read_member(path, pickles[0], _LARGEST_PICKLE, name)), name, storage_of)
+    unpickler = _Unpickler(io.BytesIO(_read_member(archive, pickles[0], _LARGEST_PICKLE, name)), name, storage_of)
     return unpickler.read(), unpickler.unread
 
 
@@ -167,9 +167,9 @@ def _index_storages(
         file.seek(max(size, 0), io.SEEK_CUR)
 
 
-def _read_member(path: Path, member: str, size: int, name: str) -> bytes:
+def _read_member(archive: zipfile.ZipFile, member: str, size: int, name: str) -> bytes:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+        with archive.open(member) as file:
             return file.read(size)
     except (KeyError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise CheckpointError(f"{name}: cannot read {member!r} ({error}): the file is damaged.") from error

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ecg_hub.catalog import ModelEntry, checkpoints, get
+from ecg_hub import catalog
+from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.spelling import matching, normalised, registered, spelt
 
@@ -46,7 +47,7 @@ def number(text: str) -> float:
 
 def chosen(args: argparse.Namespace, names: Sequence[str] = ()) -> list[ModelEntry]:
     """Return the checkpoints that names and filters leave, by architecture, its own one first."""
-    entries: Iterable[ModelEntry] = _named(names) if names else checkpoints().values()
+    entries: Iterable[ModelEntry] = _named(names) if names else catalog.checkpoints().values()
     tests = list(_tests(args))
     left = [entry for entry in entries if all(test(entry) for test in tests)]
     return sorted(left, key=lambda entry: (entry.architecture, not entry.is_default, entry.alias))
@@ -54,9 +55,9 @@ def chosen(args: argparse.Namespace, names: Sequence[str] = ()) -> list[ModelEnt
 
 def _named(names: Sequence[str]) -> list[ModelEntry]:
     """The checkpoints of short names and patterns such as `hubert-ecg-*`."""
-    known, found = checkpoints(), []
+    known, found = catalog.checkpoints(), []
     for name in names:
-        fitting = matching(name, known) if re.search(r"[*?\[]", name) else [get(name).alias]
+        fitting = matching(name, known) if re.search(r"[*?\[]", name) else [catalog.get(name).alias]
         if not fitting:
             raise unknown_name("pattern of models", name, known, "See `ecg-hub ls`.")
         found += fitting
@@ -65,7 +66,7 @@ def _named(names: Sequence[str]) -> list[ModelEntry]:
 
 def _tests(args: argparse.Namespace) -> Iterable[Any]:
     if args.architecture is not None:
-        architecture = get(args.architecture).architecture
+        architecture = catalog.get(args.architecture).architecture
         yield lambda entry: entry.architecture == architecture
     if args.leads is not None:
         yield lambda entry: len(entry.input.leads) == args.leads
@@ -82,7 +83,7 @@ def _tests(args: argparse.Namespace) -> Iterable[Any]:
 def _licence_test(name: str) -> Any:
     if normalised(name) == OPEN:
         return lambda entry: entry.licence.redistribution and entry.weights.kind != "none"
-    known = sorted({entry.licence.spdx for entry in checkpoints().values() if entry.licence.spdx is not None})
+    known = sorted({entry.licence.spdx for entry in catalog.checkpoints().values() if entry.licence.spdx is not None})
     spdx = spelt(name, known)
     if spdx is None:
         raise InputError(f"No checkpoint has the licence {name!r}; known: {OPEN}, {', '.join(known)}.")
