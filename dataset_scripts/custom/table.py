@@ -170,6 +170,9 @@ def _age(cells: Mapping[str, str], column: str) -> tuple[float | None, str]:
     spelled = _AGE.fullmatch(cell)
     age = _decimal(spelled[1]) * _YEARS[spelled[2][:1].lower()] if spelled else _number(cells, column)
     if age is not None and not 0 <= age <= OLDEST:
+        # A column of birth dates is no column of ages, and no remark repeats one.
+        if age >= 1000:
+            return None, f"the age is not within 0 to {OLDEST:g} years and counts as unknown"
         # Releases write 300 where somebody is older than 89, others 999 or -1 where nothing is known.
         return None, f"the age {age:g} is not within 0 to {OLDEST:g} years and counts as unknown"
     return age, ""
@@ -217,7 +220,7 @@ def _check_words(path: Path, table: TextTable, columns: Columns) -> None:
         cells = (cells[column].strip() for _, cells in table.rows)
         unknown = sorted({cell for cell in cells if not is_unknown(cell) and cell.lower() not in allowed})
         # Many different words are another column's, perhaps one of names: none of them is repeated.
-        if len(unknown) > _FEW_WORDS:
+        if len(unknown) > min(_FEW_WORDS, max(1, len(table.rows) // 4)):
             raise DataError(
                 f"The table {str(path)!r}: column {column!r} holds {len(unknown)} different words besides "
                 f"{', '.join(map(repr, allowed))}: is it the right column?"

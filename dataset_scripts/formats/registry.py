@@ -111,6 +111,8 @@ def _by_content(path: Path) -> str | None:
 
 def read_signal(path: Path, about: Reading) -> Signal:
     """Read one signal file, and refuse one that cannot be in the unit that it, or its description, states."""
+    if path.is_file() and not path.stat().st_size:
+        raise DataError(f"{path.name} is empty (0 bytes)")
     form = format_of(path, about)
     signal = _read(path, form, about)
     if reason := stored_not_millivolt(signal):

@@ -239,10 +239,15 @@ def _record_stem(path: str | os.PathLike[str]) -> Path:
         return given
     if given.suffix.lower() in _HEADER_SUFFIXES:
         given = given.with_suffix("")
+    if any(mark in str(given) for mark in "*?[") and not Path(f"{given}.hea").is_file():
+        raise InputError(
+            f"No record at {os.fspath(path)!r}, which looks like a pattern. Leave out the quotation marks, so that the "
+            "shell fills it in, or describe the files in a YAML file with `signals` (docs/your_own_data.md)."
+        )
     if not Path(f"{given}.hea").is_file():
         raise InputError(
-            f"No WFDB record at {os.fspath(path)!r}: the header {str(given) + '.hea'!r} does not exist, and no file of "
-            "another format either. Give the path of a file, of a WFDB record without extension, or an array."
+            f"No record at {os.fspath(path)!r}: there is no such file, nor the header {str(given) + '.hea'!r} of a WFDB "
+            "record. Give the path of a file of any format, of a WFDB record without extension, or an array."
         )
     return given
 

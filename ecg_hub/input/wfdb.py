@@ -160,6 +160,9 @@ def _read_format_16(header: Header, chosen: Sequence[int]) -> tuple[np.ndarray, 
             data = (header.path.parent / name).read_bytes()
         except FileNotFoundError:
             raise DataError(f"{name} is missing") from None
+        if data.startswith((b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")):
+            # WFDB means files of MATLAB 4, whose samples lie one after the other behind 24 bytes.
+            raise DataError(f"{name} is a file of MATLAB 5 or later, WFDB needs version 4: savemat(..., format='4')")
         held = max(len(data) - lines[0].offset, 0)
         announced = (header.samples or held // (2 * width)) * 2 * width
         if held < announced or not announced:
