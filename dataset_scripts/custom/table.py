@@ -49,7 +49,9 @@ _AGE = re.compile(
 )
 _DECIMAL_COMMA = re.compile(r"[-+]?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)(?:[eE][-+]?\d+)?")
 _YEARS = {"y": 1.0, "a": 1.0, "j": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
-_OLDER = re.compile(r"(?:[<>≥≤]=?\s*\d{1,3}|\d{1,3}\s*\+|(?:over|above|older than|under)\s*\d{1,3})\s*(?:y|years?)?", re.IGNORECASE)
+_OLDER = re.compile(
+    r"(?:[<>≥≤]=?\s*\d{1,3}|\d{1,3}\s*\+|(?:over|above|older than|under)\s*\d{1,3})\s*(?:y|years?)?", re.IGNORECASE
+)
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
@@ -212,7 +214,9 @@ def _check_words(path: Path, table: TextTable, columns: Columns) -> None:
     """Refuse words that nobody explained, for the whole table at once: they are a matter of the description."""
     checks: list[tuple[str, Mapping[str, object], str]] = []
     if columns.sex:
-        remedy = f"say what it means, e.g. sex_values: {{'%s': null}} under columns (known: {', '.join(columns.sexes())})"
+        remedy = (
+            f"say what it means, e.g. sex_values: {{'%s': null}} under columns (known: {', '.join(columns.sexes())})"
+        )
         checks.append((columns.sex, columns.sexes(), remedy))
     if columns.split:
         checks.append((columns.split, SPLIT_WORDS, f"%s is none of {', '.join(SPLIT_WORDS)}"))

@@ -55,7 +55,7 @@ def to_signal(channels: Channels, lead_names: Mapping[str, str | None]) -> Signa
         f"{'is' if len(leads) == 1 else 'are'} stored in steps of {step:g} uV"
         for step, leads in coarse.items()
     ]
-    remarks = [channels.remark, _modified(channels.names, used), _flat(signal.samples[:, rows], rows), *wide]
+    remarks = [channels.remark, _modified(channels.names, used), *_oddities(signal.samples[:, rows], rows), *wide]
     return derive_limb_leads(replace(signal, remark="; ".join(filter(None, remarks))))
 
 
@@ -73,12 +73,22 @@ def _one_lead(
     return samples[:, 0], float(step[0]), int(baseline[0]), False
 
 
-def _flat(samples: np.ndarray, rows: Sequence[int]) -> str:
-    """Return a remark on leads that hold one value throughout; "" where all are 0, which the report says by itself."""
-    if not samples.any():
-        return ""
-    still = [LEADS[row] for row in np.array(rows)[(samples == samples[:1]).all(axis=0) & (samples[0] != MISSING)]]
-    return f"{', '.join(still)} flat" if still else ""
+def _oddities(samples: np.ndarray, rows: Sequence[int]) -> list[str]:
+    """Return remarks on leads that miss samples in part, or hold one value throughout.
+
+    Where all are missing or all are 0 the report says so by itself.
+    """
+    if not samples.any() or not len(samples):
+        return []
+    absent = samples == MISSING
+    number = absent.sum(axis=0)
+    gaps = (number > 0) & (number < len(samples))
+    still = (samples == samples[:1]).all(axis=0) & ~absent[0]
+    held = np.array([LEADS[row] for row in rows])
+    return [
+        *([f"{int(number[gaps].sum())} samples are missing in {', '.join(held[gaps])}"] if gaps.any() else []),
+        *([f"{', '.join(held[still])} flat"] if still.any() else []),
+    ]
 
 
 def _modified(names: Sequence[str], used: Sequence[int]) -> str:
@@ -95,7 +105,9 @@ def find_leads(names: Sequence[str], lead_names: Mapping[str, str | None]) -> li
     except DataError as error:
         twins = [name for name in names if names.count(name) > 1 and renamed.get(name, name) in str(error)]
         if "occurs twice" in str(error) and twins:
-            raise DataError(f"{error}; nothing tells the two apart, so rename or delete one of them in the file") from None
+            raise DataError(
+                f"{error}; nothing tells the two apart, so rename or delete one of them in the file"
+            ) from None
         raise DataError(
             f"{error}; say which is which under lead_names in the description, e.g. 'Ch1': I, or 'Ch1': null for a "
             "channel to leave out"

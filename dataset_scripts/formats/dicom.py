@@ -18,7 +18,6 @@ import numpy as np
 
 from dataset_scripts.formats.channels import Channels, find_leads, need, stated_unit
 from ecg_hub.errors import DataError, UnknownNameError
-from ecg_hub.input.samples import shown_names
 from ecg_hub.leads import LEAD_NUMBERS, canonical_lead
 
 _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
@@ -219,8 +218,8 @@ def _scale(path: Path, definition: Any, fallback: str | None) -> tuple[float, fl
     sensitivity = definition.get("ChannelSensitivity")
     if fallback is None and (sensitivity is None or not units):
         raise DataError(
-            f"{path.name}: lead {shown_names([lead_name(definition)])} has no sensitivity, so its unit is unknown; if you "
-            "know it, say for example unit: 2.5 uV in the description"
+            f"{path.name}: lead {lead_name(definition)!r} has no sensitivity, so its unit is unknown; if you know it, "
+            "say for example unit: 2.5 uV in the description"
         )
     if sensitivity is None:
         # Then what the description says is of one step of the samples.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
@@ -31,12 +31,14 @@ def read_muse(path: Path, lead_names: Mapping[str, str | None], unit: str | None
         root = parser.parse(path).getroot()
     except hostile as error:
         # Its kind alone: an entity may be anything, a name too.
-        raise DataError(f"{path.name} is refused: it declares entities ({type(error).__name__})") from None
-    except ElementTree.ParseError as error:
+        raise DataError(f"{path.name} is refused: {type(error).__name__} (it declares entities)") from None
+    except ParseError as error:
         where = "line {}, column {}".format(*error.position)
-        raise DataError(f"{path.name} is damaged or cut short: no well-formed XML at {where}") from None
+        raise DataError(
+            f"{path.name} cannot be read as muse: no well-formed XML at {where}, perhaps cut short"
+        ) from None
     if root.tag != "RestingECG":
-        raise DataError(f"{path.name} is no MUSE export: its root element is not 'RestingECG'")
+        raise DataError(f"{path.name} is no MUSE export: its root element is {root.tag!r}, not 'RestingECG'")
     waveforms = [part for part in root.iter("Waveform") if _text(part, "WaveformType").lower() == "rhythm"]
     if not waveforms:
         raise DataError(f"{path.name} holds 0 waveforms of type 'Rhythm', one is expected")
@@ -104,4 +106,4 @@ def _number(path: Path, element: Any, name: str) -> float:
     try:
         return float(_text(element, name))
     except ValueError:
-        raise DataError(f"{path.name}: {name} is {shown(_text(element, name))}, a number is expected") from None
+        raise DataError(f"{path.name}: {name} is missing or no number") from None

@@ -111,8 +111,6 @@ def _by_content(path: Path) -> str | None:
 
 def read_signal(path: Path, about: Reading) -> Signal:
     """Read one signal file, and refuse one that cannot be in the unit that it, or its description, states."""
-    if path.is_file() and not path.stat().st_size:
-        raise DataError(f"{path.name} is empty (0 bytes)")
     form = format_of(path, about)
     signal = _read(path, form, about)
     if reason := stored_not_millivolt(signal):
@@ -130,6 +128,8 @@ def _read(path: Path, form: str, about: Reading) -> Signal:
     except FileNotFoundError:
         raise DataError(f"{path.name} is missing") from None
     except Exception as error:  # a damaged file may provoke anything in the library that reads it
+        if path.is_file() and not path.stat().st_size:
+            raise DataError(f"{path.name} cannot be read as {form}: it is empty") from None
         raise DataError(f"{path.name} cannot be read as {form}: {type(error).__name__}: {_reason(error)}") from error
 
 

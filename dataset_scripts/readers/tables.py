@@ -101,7 +101,23 @@ OLDEST = 130.0
 
 NOTHING = frozenset(
     {
-        *("", "nan", "na", "n/a", "n.a.", "n. a.", "n.a", "#n/a", "#na", "null", "#null!", "(null)", "\\n", "none", "nil"),
+        *(
+            "",
+            "nan",
+            "na",
+            "n/a",
+            "n.a.",
+            "n. a.",
+            "n.a",
+            "#n/a",
+            "#na",
+            "null",
+            "#null!",
+            "(null)",
+            "\\n",
+            "none",
+            "nil",
+        ),
         *("nat", "<na>", "-", "--", "---", "–", "—", "?", "??", ".", "#value!", "#ref!", "#div/0!", "#name?", "#num!"),
         *("missing", "not available", "not known", "not recorded", "not specified", "not given", "k.a.", "k. a."),
         *("keine angabe", "s/o", "n/d", "n.d.", "nd"),

@@ -105,7 +105,9 @@ def read_header(path: Path) -> Header:
         return _parse(path, content, comments)
     except (ValueError, IndexError) as error:
         # Python quotes what is no number, which may be anything.
-        reason = re.sub(r"^(?:invalid literal|could not convert).*", "a number is expected where it has text", str(error))
+        reason = re.sub(
+            r"^(?:invalid literal|could not convert).*", "a number is expected where it has text", str(error)
+        )
         raise DataError(f"{path.name} is not a WFDB header: {reason}") from None
 
 
