@@ -227,14 +227,14 @@ def _unit_of(lead: str, unit: str) -> str:
         return canonical_unit(unit)
     except UnknownNameError as error:
         raise UnknownNameError(
-            f"Lead {lead}: {str(error).partition('.')[0]}. If you know what it is, pass unit='uV', or describe the file "
-            "in a YAML file (docs/your_own_data.md) with unit: mV."
+            f"Lead {lead}: {str(error).partition('.')[0]}. If you know what it is, pass unit='uV', or describe the "
+            "file in a YAML file (docs/your_own_data.md) with unit: mV."
         ) from None
 
 
 def real_matrix(signal: Any) -> NDArray[Any]:
     """Return an array, tensor or list of lists as matrix of real numbers."""
-    if hasattr(signal, "detach"):  # a tensor, known without importing torch
+    if hasattr(signal, "detach") and hasattr(signal, "cpu"):  # a tensor, known without importing torch
         signal = signal.detach().cpu()
     if isinstance(signal, np.ma.MaskedArray):
         # What is masked is missing; as a plain array it would be whatever number lies beneath.
