@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,8 @@ from ecg_hub.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+
+logger = logging.getLogger(__name__)
 
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx")
 SPLIT_WORDS = {
@@ -332,6 +336,7 @@ def folds_and_splits(
         f"record {i}" if p is None or p != p else f"patient {spelled[same_name(p)]}"
         for i, p in zip(ids, patients, strict=True)
     ]
+    _warn_of_one_patient(groups)
     cells = metadata["table_fold"].tolist()
     if about.columns is not None and about.columns.split:
         order = {"train": 0, "validation": 1, "test": 2}
@@ -349,6 +354,19 @@ def folds_and_splits(
     # Checked where folds come from the table; those made above are by patient anyway.
     _refuse_shared_patients(groups, split, ids)
     return fold, split
+
+
+def _warn_of_one_patient(groups: Sequence[str]) -> None:
+    """Say where one patient has most of an archive's records: 0 or -1 is how many tables write "unknown"."""
+    (_, most), *others = Counter(groups).most_common() or [("", 0)]
+    if most >= 10 and most > len(groups) / 4 and len(others) >= 4:
+        logger.warning(
+            "One of %d patients has %d of %d records. If its number stands for unknown (0, -1), leave those cells of the "
+            "table empty: the records of a patient all lie in one fold.",
+            len(others) + 1,
+            most,
+            len(groups),
+        )
 
 
 def _refuse_shared_patients(groups: Sequence[str], split: np.ndarray, ids: Sequence[str]) -> None:

@@ -242,3 +242,12 @@ def test_few_rows_with_names_in_a_column_of_words_are_not_quoted(tmp_path: Path)
     with pytest.raises(DataError, match="2 different words") as caught:
         table(tmp_path, "id,s\na,Jane Doe\nb,John Doe\n", sex="s")
     assert "Doe" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [4, 20])
+def test_a_patient_with_many_of_the_records_is_warned_of(number: int, caplog: pytest.LogCaptureFixture) -> None:
+    patients = ["0"] * number + [f"p{k // 2}" for k in range(40 - number)]
+    frame = pd.DataFrame({"record_id": [f"r{k}" for k in range(40)], "patient_id": patients, "table_fold": ""})
+    about = Description.model_validate({"name": "a", "signals": "."})
+    folds_and_splits(about, frame, [["A"], ["B"]] * 20)
+    assert ("20 of 40 records" in caplog.text) == (number == 20)
