@@ -361,8 +361,8 @@ def _warn_of_one_patient(groups: Sequence[str]) -> None:
     (_, most), *others = Counter(groups).most_common() or [("", 0)]
     if most >= 10 and most > len(groups) / 4 and len(others) >= 4:
         logger.warning(
-            "One of %d patients has %d of %d records. If its number stands for unknown (0, -1), leave those cells of the "
-            "table empty: the records of a patient all lie in one fold.",
+            "One of %d patients has %d of %d records. If its number stands for unknown (0, -1), leave those cells of "
+            "the table empty: the records of a patient all lie in one fold.",
             len(others) + 1,
             most,
             len(groups),
