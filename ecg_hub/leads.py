@@ -47,6 +47,7 @@ _SPELLINGS: dict[str, str] = {
 _LEAD_WORDS = "lead|ableitung|abl\\.|d[ée]rivation|derivaci[óo]n|derivazione|deriva[çc][ãa]o|afleiding"
 _PREFIX = re.compile(rf"^(?:mdc[\s_-]+)?(?:e[ck]g[\s_-]+)?(?:(?:{_LEAD_WORDS})[\s_-]*)?")
 _SUFFIX = re.compile(r"\s*(?:\([^()]*\)|\[[^\[\]]*\]|[_\s/,-][munµμ]v)$")
+_APART = re.compile(r"v[ _][1-6]|a[ _]v[rlf]")
 _BEHIND = ("einthoven", "goldberger", "wilson")
 _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
 _LOOKALIKES: dict[str, str] = {
@@ -93,7 +94,9 @@ def _spelling(bare: str) -> str | None:
     code = _CODE.fullmatch(bare)
     if code:
         return LEAD_NUMBERS.get(int(code[1]))
-    return _SPELLINGS.get(bare) or _SPELLINGS.get(_PREFIX.sub("", bare))
+    core = _PREFIX.sub("", bare)
+    joined = core.replace(" ", "").replace("_", "") if _APART.fullmatch(core) else core
+    return _SPELLINGS.get(bare) or _SPELLINGS.get(core) or _SPELLINGS.get(joined)
 
 
 def _without_suffix(bare: str) -> str:

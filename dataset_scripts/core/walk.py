@@ -6,8 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-LEFT_BEHIND = ("__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information")
-"""Folders that systems make beside the user's own."""
+LEFT_BEHIND = frozenset(
+    {
+        *("__macosx", "lost+found", "$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db"),
+        *("desktop.ini", "@eadir", "#recycle", "icon\r"),
+    }
+)
+"""Folders and files that systems make beside the user's own, in small letters."""
+
+_UNFINISHED = (".part", ".partial", ".crdownload", ".tmp", ".download", "~", "#")
 
 
 def walk(top: Path, hidden: bool = True, depth: int | None = None) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
@@ -35,8 +42,9 @@ def walk(top: Path, hidden: bool = True, depth: int | None = None) -> Iterator[t
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a name is no user's own: ._r01.edf of macOS, .ipynb_checkpoints, .DS_Store, __MACOSX."""
-    return name.startswith(".") or name in LEFT_BEHIND
+    """Return whether a name is no user's own: ._r01.edf of macOS, .ipynb_checkpoints, __MACOSX, ~$r01.xlsx, r01.tmp."""
+    small = name.lower()
+    return small.startswith((".", "~$")) or small in LEFT_BEHIND or small.endswith(_UNFINISHED)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

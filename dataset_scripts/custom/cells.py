@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,20 @@ def refuse_guessed_letters(
     )
 
 
+def is_unknown(cell: str) -> bool:
+    """Return whether a cell says that nothing is known; of labels "unknown" may be one, so they go by `is_nothing`."""
+    return is_nothing(cell) or cell.strip().lower() in _UNKNOWN
+
+
+_UNKNOWN = frozenset(
+    {
+        *("unknown", "unk", "u", "undefined", "unspecified", "undisclosed", "unbekannt", "inconnu", "inconnue"),
+        *("desconocido", "desconocida", "desconhecido", "desconhecida", "sconosciuto", "onbekend", "okänd", "nieznany"),
+        *("anonymous", "anonymized", "anonymised", "anonym"),
+    }
+)
+
+
 def label_parts(cell: str, column: str, separator: str) -> list[str]:
     """Return the labels of a cell: joined by the separator, or a list or dictionary as Python and JSON write them.
 
@@ -71,10 +85,18 @@ def label_parts(cell: str, column: str, separator: str) -> list[str]:
         >>> label_parts("{'NORM': 100.0, 'SR': 0.0}", "dx", ";"), label_parts('{"AF": 0, "LBBB": 1}', "dx", ";")
         (['NORM', 'SR'], ['LBBB'])
     """
-    text = cell.strip()
+    text = _without_constructor(cell.strip())
     bracketed = text[:1] + text[-1:] in ("[]", "{}", "()")
     parts = _listed(text, column) if bracketed else text.split(separator)
     return [part.strip() for part in parts if not is_nothing(part)]
+
+
+def _without_constructor(text: str) -> str:
+    """Return what stands in frozenset(...), array(..., dtype=object) or Index(...), as Python prints some lists."""
+    match = re.fullmatch(
+        r"(?:np\.|pd\.)?(?:frozenset|set|list|tuple|array|Index)\((.*?)(?:,\s*dtype=[^()]*)?\)", text, re.DOTALL
+    )
+    return text if match is None else match[1].strip() or "[]"
 
 
 def _listed(text: str, column: str) -> list[str]:
@@ -102,7 +124,9 @@ def _literal(text: str) -> Any:
     words = re.findall(r"'([^']*)'", text) or re.findall(r'"([^"]*)"', text)
     if words:
         return words if re.fullmatch(r"[\[(](?:\s*(?:'[^']*'|\"[^\"]*\")\s*,?)*[\])]", text, re.DOTALL) else None
-    return [word.strip() for word in text[1:-1].split(",")] if text[0] == "[" and "{" not in text else None
+    # PostgreSQL prints its arrays in braces: {AF,LBBB}.
+    plain = text[0] in "[{" and not re.search(r"[\[\]{}:'\"]", text[1:-1])
+    return [word.strip() for word in text[1:-1].split(",")] if plain else None
 
 
 def _marked(value: Mapping[Any, Any], column: str) -> list[str]:
@@ -147,8 +171,11 @@ def _joins(cells: Sequence[str], separator: str) -> bool:
 
 
 def _each_elsewhere(cell: str, separator: str, seen: Mapping[str, set[str]]) -> bool:
-    parts: Iterator[str] = (part.strip() for part in cell.split(separator))
-    return all(part and len(seen[part]) > 1 for part in parts)
+    parts: list[str] = [part.strip() for part in cell.split(separator)]
+    # One that stands alone elsewhere is a label for itself, whatever the others are; so are numbers of a code system.
+    alone = any(part in seen[part] for part in parts if part)
+    codes = all(re.fullmatch(r"\d{4,}", part) for part in parts)
+    return alone or codes or all(part and len(seen[part]) > 1 for part in parts)
 
 
 def shown(cell: str) -> str:

@@ -158,7 +158,8 @@ class FileIndex:
 
     def find(self, record: str) -> str:
         """Return the file of a record: by its exact name, else by one that differs in case or leading zeros alone."""
-        matches = self._paths.get(record) or self._names.get(record) or self._loose().get(same_name(record), [])
+        matches = self._paths.get(record) or self._names.get(record) or self._paths.get(self._plain(record), [])
+        matches = matches or self._loose().get(same_name(self._plain(record)), [])
         if not matches:
             raise ValueError(f"no signal file named {record!r} below {self.folder!r}")
         if len(matches) > 1 and self._top is not None:
@@ -170,6 +171,12 @@ class FileIndex:
                 "and give it as columns.file"
             )
         return matches[0]
+
+    def _plain(self, record: str) -> str:
+        """Return a record's name without what only says where to look: ./r01, ecg/r01 below the folder ecg."""
+        parts = [part for part in record.replace("\\", "/").split("/") if part != "."]
+        inside = "/".join(parts)
+        return inside.removeprefix(f"{self.folder}/")
 
     def _loose(self) -> dict[str, list[str]]:
         """Return the files by their names without case and leading zeros, made at the first record that needs it."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +18,17 @@ import numpy as np
 
 from dataset_scripts.core.folds import stratify_groups
 from dataset_scripts.core.labels import split_by_fold
-from dataset_scripts.custom.cells import check_separator, decoded_table, label_parts, refuse_guessed_letters, shown
+from dataset_scripts.custom.cells import (
+    check_separator,
+    decoded_table,
+    is_unknown,
+    label_parts,
+    refuse_guessed_letters,
+    shown,
+)
 from dataset_scripts.custom.description import Columns, Description, Folds
 from dataset_scripts.custom.files import same_name
 from dataset_scripts.formats.channels import need
-from dataset_scripts.formats.tabular import separator_of
 from dataset_scripts.readers.tables import TextTable, is_nothing
 from ecg_hub.errors import DataError, did_you_mean
 
@@ -27,10 +36,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+logger = logging.getLogger(__name__)
+
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx")
-SPLIT_WORDS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+SPLIT_WORDS = {
+    **{"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation"},
+    **{"test": "test", "testing": "test"},
+}
 OLDEST = 130.0
 _FEW_WORDS = 5
+# 089Y, 018M, 006W and 045D are the ages of DICOM (PS3.5, value representation AS); people write the words.
+_AGE = re.compile(
+    r"(\d{1,3}(?:[.,]\d+)?)\s*-?(y(?:(?:ea)?rs?)?|yo|a(?:n(?:s|nos|os|ni)?|ños?)?|j(?:ahre?|aar)?|m(?:o(?:nths?|nate?)?)?|w(?:eeks?)?|"
+    r"d(?:ays?)?)\.?(?:\s*old)?",
+    re.IGNORECASE,
+)
+_DECIMAL_COMMA = re.compile(r"[-+]?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)(?:[eE][-+]?\d+)?")
+_YEARS = {"y": 1.0, "a": 1.0, "j": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
+_OLDER = re.compile(
+    r"(?:[<>≥≤]=?\s*\d{1,3}|\d{1,3}\s*\+|(?:over|above|older than|under)\s*\d{1,3})\s*(?:y|years?)?", re.IGNORECASE
+)
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
@@ -101,7 +126,7 @@ def parse_row(cells: Mapping[str, str], columns: Columns) -> Row:
 def _known(cells: Mapping[str, str], column: str) -> str | None:
     """Return a cell without outer blanks, None where it says that nothing is known."""
     cell = cells[column].strip()
-    return None if is_nothing(cell) or cell.lower() in ("unknown", "missing") else cell
+    return None if is_unknown(cell) else cell
 
 
 def _sex(cells: Mapping[str, str], columns: Columns) -> str | None:
@@ -126,19 +151,34 @@ def _number(cells: Mapping[str, str], column: str) -> float | None:
     cell = cells[column].strip()
     if is_nothing(cell):
         return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
+    value = _decimal(cell)
     if not math.isfinite(value):
         raise ValueError(f"column {column!r} holds {shown(cells[column])}; a number is expected")
     return value
 
 
+def _decimal(text: str) -> float:
+    """Return a number, also with a decimal comma; NaN for anything else."""
+    try:
+        # 1,234 may be a thousand: one comma with three digits behind it is never taken for a decimal one.
+        return float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text)
+    except ValueError:
+        return math.nan
+
+
 def _age(cells: Mapping[str, str], column: str) -> tuple[float | None, str]:
     """Return an age in years, or None with a remark: no record is lost for it, as in the published datasets."""
-    age = _number(cells, column) if _known(cells, column) else None
+    cell = _known(cells, column)
+    if cell is None:
+        return None, ""
+    if _OLDER.fullmatch(cell):
+        return None, f"the age {cell} is no number of years and counts as unknown"
+    spelled = _AGE.fullmatch(cell)
+    age = _decimal(spelled[1]) * _YEARS[spelled[2][:1].lower()] if spelled else _number(cells, column)
     if age is not None and not 0 <= age <= OLDEST:
+        # A column of birth dates is no column of ages, and no remark repeats one.
+        if age >= 1000:
+            return None, f"the age is not within 0 to {OLDEST:g} years and counts as unknown"
         # Releases write 300 where somebody is older than 89, others 999 or -1 where nothing is known.
         return None, f"the age {age:g} is not within 0 to {OLDEST:g} years and counts as unknown"
     return age, ""
@@ -147,8 +187,8 @@ def _age(cells: Mapping[str, str], column: str) -> tuple[float | None, str]:
 def _fold(cells: Mapping[str, str], columns: Columns) -> str:
     if columns.split:
         cell = cells[columns.split].strip().lower()
-        return "" if is_nothing(cell) else SPLIT_WORDS[cell]
-    value = _number(cells, columns.fold) if columns.fold else None
+        return "" if is_unknown(cell) else SPLIT_WORDS[cell]
+    value = _number(cells, columns.fold) if columns.fold and _known(cells, columns.fold) else None
     if value is None:
         return ""
     if value != int(value) or value < 0:
@@ -178,15 +218,17 @@ def _check_words(path: Path, table: TextTable, columns: Columns) -> None:
     """Refuse words that nobody explained, for the whole table at once: they are a matter of the description."""
     checks: list[tuple[str, Mapping[str, object], str]] = []
     if columns.sex:
-        remedy = f"say what it means, e.g. sex_values: {{%s: null}} under columns (known: {', '.join(columns.sexes())})"
+        remedy = (
+            f"say what it means, e.g. sex_values: {{'%s': null}} under columns (known: {', '.join(columns.sexes())})"
+        )
         checks.append((columns.sex, columns.sexes(), remedy))
     if columns.split:
         checks.append((columns.split, SPLIT_WORDS, f"%s is none of {', '.join(SPLIT_WORDS)}"))
     for column, allowed, remedy in checks:
         cells = (cells[column].strip() for _, cells in table.rows)
-        unknown = sorted({cell for cell in cells if not is_nothing(cell) and cell.lower() not in allowed})
+        unknown = sorted({cell for cell in cells if not is_unknown(cell) and cell.lower() not in allowed})
         # Many different words are another column's, perhaps one of names: none of them is repeated.
-        if len(unknown) > _FEW_WORDS:
+        if len(unknown) > min(_FEW_WORDS, max(1, len(table.rows) // 4)):
             raise DataError(
                 f"The table {str(path)!r}: column {column!r} holds {len(unknown)} different words besides "
                 f"{', '.join(map(repr, allowed))}: is it the right column?"
@@ -204,22 +246,41 @@ def _text_table(path: Path, columns: Columns, encoding: str | None) -> tuple[lis
     damaged: list[tuple[int, str]] = []
     try:
         text, guessed = decoded_table(path, encoding)
+        content, skipped, separator = _below_remarks(text.replace("\0", ""))
         # Kept line by line with its ends: a cell in quotation marks may hold a line break.
-        lines = io.StringIO(text.replace("\0", ""), newline="")
-        separator = separator_of(lines.readline())
-        lines.seek(0)
-        reader = csv.reader(lines, delimiter=separator)
+        reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator)
         names = [name.strip() for name in next(reader, [])]
         for cells in reader:
+            line = reader.line_num + skipped
+            # Some programs end every row with a separator, and the line of names without one.
+            while len(cells) > len(names) and not cells[-1].strip():
+                cells.pop()
             if len(cells) == len(names):
-                rows.append((reader.line_num, dict(zip(names, cells, strict=True))))
+                rows.append((line, dict(zip(names, cells, strict=True))))
             elif any(cell.strip() for cell in cells):
-                damaged.append((reader.line_num, f"{len(cells)} cells in a table of {len(names)} columns"))
+                damaged.append((line, f"{len(cells)} cells in a table of {len(names)} columns"))
     except (csv.Error, OSError) as error:
         raise DataError(f"The table {str(path)!r} cannot be read as CSV: {error}.") from None
     if guessed:
         refuse_guessed_letters(path, columns.needed(), names, rows)
     return names, TextTable(rows, damaged)
+
+
+def _below_remarks(text: str) -> tuple[str, int, str]:
+    """Return a table from its line of names on, how many lines stand before that, and its separator.
+
+    Before it: empty lines, remarks that begin with #, and Excel's "sep=;".
+    """
+    lines = io.StringIO(text, newline="")
+    skipped, begin, said = 0, 0, ""
+    while line := lines.readline():
+        bare = line.strip()
+        directive = re.fullmatch(r'"?sep=(.)"?', bare, re.IGNORECASE)
+        if bare and not bare.startswith("#") and directive is None:
+            break
+        said = directive[1] if directive else said
+        skipped, begin = skipped + 1, lines.tell()
+    return text[begin:], skipped, said or max(",;\t|", key=line.count)
 
 
 def _typed_table(path: Path, ending: str) -> tuple[list[str], TextTable]:
@@ -275,6 +336,7 @@ def folds_and_splits(
         f"record {i}" if p is None or p != p else f"patient {spelled[same_name(p)]}"
         for i, p in zip(ids, patients, strict=True)
     ]
+    _warn_of_one_patient(groups)
     cells = metadata["table_fold"].tolist()
     if about.columns is not None and about.columns.split:
         order = {"train": 0, "validation": 1, "test": 2}
@@ -292,6 +354,19 @@ def folds_and_splits(
     # Checked where folds come from the table; those made above are by patient anyway.
     _refuse_shared_patients(groups, split, ids)
     return fold, split
+
+
+def _warn_of_one_patient(groups: Sequence[str]) -> None:
+    """Say where one patient has most of an archive's records: 0 or -1 is how many tables write "unknown"."""
+    (_, most), *others = Counter(groups).most_common() or [("", 0)]
+    if most >= 10 and most > len(groups) / 4 and len(others) >= 4:
+        logger.warning(
+            "One of %d patients has %d of %d records. If its number stands for unknown (0, -1), leave those cells of "
+            "the table empty: the records of a patient all lie in one fold.",
+            len(others) + 1,
+            most,
+            len(groups),
+        )
 
 
 def _refuse_shared_patients(groups: Sequence[str], split: np.ndarray, ids: Sequence[str]) -> None:

@@ -43,14 +43,19 @@ def to_signal(channels: Channels, lead_names: Mapping[str, str | None]) -> Signa
         absent = channels.missing[:, used]
     rows = [target for target, column in enumerate(columns) if column is not None]
     signal = _blank(len(values), rate)
-    coarse = []
+    coarse: dict[float, list[str]] = {}
     for channel, row in enumerate(rows):
         gone = None if absent is None else absent[:, channel]
         samples, step, baseline, exact = _one_lead(values[:, channel], gone, float(gain[channel]), float(zero[channel]))
         signal.samples[:, row], signal.gain_uv[row], signal.baseline[row] = samples, step, baseline
         if not exact and step > _COARSE:
-            coarse.append(f"{LEADS[row]} spans more than 65 mV and is stored in steps of {step:g} uV")
-    remarks = [channels.remark, _modified(channels.names, used), *coarse]
+            coarse.setdefault(step, []).append(LEADS[row])
+    wide = [
+        f"{', '.join(leads)} {'spans' if len(leads) == 1 else 'span'} more than 65 mV and "
+        f"{'is' if len(leads) == 1 else 'are'} stored in steps of {step:g} uV"
+        for step, leads in coarse.items()
+    ]
+    remarks = [channels.remark, _modified(channels.names, used), *_oddities(signal.samples[:, rows], rows), *wide]
     return derive_limb_leads(replace(signal, remark="; ".join(filter(None, remarks))))
 
 
@@ -68,6 +73,24 @@ def _one_lead(
     return samples[:, 0], float(step[0]), int(baseline[0]), False
 
 
+def _oddities(samples: np.ndarray, rows: Sequence[int]) -> list[str]:
+    """Return remarks on leads that miss samples in part, or hold one value throughout.
+
+    Where all are missing or all are 0 the report says so by itself.
+    """
+    if not samples.any() or not len(samples):
+        return []
+    absent = samples == MISSING
+    number = absent.sum(axis=0)
+    gaps = (number > 0) & (number < len(samples))
+    still = (samples == samples[:1]).all(axis=0) & ~absent[0]
+    held = np.array([LEADS[row] for row in rows])
+    return [
+        *([f"{int(number[gaps].sum())} samples are missing in {', '.join(held[gaps])}"] if gaps.any() else []),
+        *([f"{', '.join(held[still])} flat"] if still.any() else []),
+    ]
+
+
 def _modified(names: Sequence[str], used: Sequence[int]) -> str:
     """Return a remark on chest leads by names that may mean something else: C1, MV1."""
     odd = [names[channel] for channel in used if _MODIFIED.search(names[channel])]
@@ -80,6 +103,11 @@ def find_leads(names: Sequence[str], lead_names: Mapping[str, str | None]) -> li
     try:
         return lead_columns([renamed.get(name, name) for name in names])
     except DataError as error:
+        twins = [name for name in names if names.count(name) > 1 and renamed.get(name, name) in str(error)]
+        if "occurs twice" in str(error) and twins:
+            raise DataError(
+                f"{error}; nothing tells the two apart, so rename or delete one of them in the file"
+            ) from None
         raise DataError(
             f"{error}; say which is which under lead_names in the description, e.g. 'Ch1': I, or 'Ch1': null for a "
             "channel to leave out"

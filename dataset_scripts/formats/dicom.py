@@ -49,9 +49,20 @@ def read_dicom(path: Path, lead_names: Mapping[str, str | None], unit: str | Non
             raise DataError(f"{path.name} holds no waveform (SOP class {content.get('SOPClassUID', 'not stated')})")
         chosen, remark = _chosen(_rhythms(path, groups, lead_names))
         # As stored: pydicom's own scaling gives floats, which would have to be quantised anew.
+        for group in chosen:
+            _check_length(path, group)
         raw = need("pydicom").waveforms.multiplex_array
         parts = [_channels(path, group, raw(content, group.number, as_raw=True), unit) for group in chosen]
         return _joined(chosen, parts, remark)
+
+
+def _check_length(path: Path, group: _Group) -> None:
+    """Refuse a group with fewer bytes than it announces, of which numpy would speak in its own terms."""
+    content = group.content
+    held = len(content.get("WaveformData") or b"")
+    announced = group.samples * int(content.NumberOfWaveformChannels) * int(content.WaveformBitsAllocated) // 8
+    if held < announced:
+        raise DataError(f"{path.name} is cut short: {held} bytes of samples, {announced} announced")
 
 
 def _open(path: Path) -> Any:
@@ -119,6 +130,8 @@ def _chosen(groups: list[_Group]) -> tuple[list[_Group], str]:
     begins = {group.begin for group in chosen}
     if len(begins) > 1:
         remarks.append("its leads were recorded one group after another: each is missing outside its own time")
+    elif len({group.samples for group in chosen}) > 1:
+        remarks.append("its groups of leads differ in length: the shorter ones are missing at the end")
     return chosen, "; ".join(remarks)
 
 
@@ -203,8 +216,14 @@ def _scale(path: Path, definition: Any, fallback: str | None) -> tuple[float, fl
     """Return microvolt per unit and the unit that stands for 0 microvolt."""
     units = definition.get("ChannelSensitivityUnitsSequence")
     sensitivity = definition.get("ChannelSensitivity")
-    if sensitivity is None or not (units or fallback):
-        raise DataError(f"{path.name}: lead {lead_name(definition)!r} has no sensitivity, so its unit is unknown")
+    if fallback is None and (sensitivity is None or not units):
+        raise DataError(
+            f"{path.name}: lead {lead_name(definition)!r} has no sensitivity, so its unit is unknown; if you know it, "
+            "say for example unit: 2.5 uV in the description"
+        )
+    if sensitivity is None:
+        # Then what the description says is of one step of the samples.
+        sensitivity, units = 1.0, None
     stated = str(units[0].get("CodeValue") or "") if units else ""
     unit = stated_unit(stated, fallback, f"{path.name}: lead {lead_name(definition)!r}")
     step = float(sensitivity) * float(definition.get("ChannelSensitivityCorrectionFactor") or 1.0)

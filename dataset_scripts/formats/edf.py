@@ -56,12 +56,17 @@ def _check_length(path: Path) -> str:
 
     A recorder that lost power leaves -1 in place of the number of data records: unknown, which is no fault.
     """
-    with path.open("rb") as stream:
-        head = stream.read(256)
-        fields = stream.read(256 * int(head[252:256]))
-    number, begin, signals = int(head[236:244]), int(head[184:192]), int(head[252:256])
-    widths = fields[216 * signals : 224 * signals]
-    record = 2 * sum(int(widths[k : k + 8]) for k in range(0, len(widths), 8))
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(256)
+            fields = stream.read(256 * int(head[252:256]))
+        number, begin, signals = int(head[236:244]), int(head[184:192]), int(head[252:256])
+        widths = fields[216 * signals : 224 * signals]
+        record = 2 * sum(int(widths[k : k + 8]) for k in range(0, len(widths), 8))
+    except ValueError:
+        raise DataError(f"{path.name} is no EDF file, or its header is damaged or cut short") from None
+    if len(fields) < 256 * signals:
+        raise DataError(f"{path.name} is cut short within its header")
     held = path.stat().st_size - begin
     if number < 0:
         return "its header does not say how many data records it holds"

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
@@ -29,7 +30,13 @@ def read_muse(path: Path, lead_names: Mapping[str, str | None], unit: str | None
     try:
         root = parser.parse(path).getroot()
     except hostile as error:
-        raise DataError(f"{path.name} is refused: {error}") from None
+        # Its kind alone: an entity may be anything, a name too.
+        raise DataError(f"{path.name} is refused: {type(error).__name__} (it declares entities)") from None
+    except ParseError as error:
+        where = "line {}, column {}".format(*error.position)
+        raise DataError(
+            f"{path.name} cannot be read as muse: no well-formed XML at {where}, perhaps cut short"
+        ) from None
     if root.tag != "RestingECG":
         raise DataError(f"{path.name} is no MUSE export: its root element is {root.tag!r}, not 'RestingECG'")
     waveforms = [part for part in root.iter("Waveform") if _text(part, "WaveformType").lower() == "rhythm"]
@@ -99,4 +106,4 @@ def _number(path: Path, element: Any, name: str) -> float:
     try:
         return float(_text(element, name))
     except ValueError:
-        raise DataError(f"{path.name}: {name} is {_text(element, name)!r}, a number is expected") from None
+        raise DataError(f"{path.name}: {name} is missing or no number") from None

@@ -128,6 +128,8 @@ def _read(path: Path, form: str, about: Reading) -> Signal:
     except FileNotFoundError:
         raise DataError(f"{path.name} is missing") from None
     except Exception as error:  # a damaged file may provoke anything in the library that reads it
+        if path.is_file() and not path.stat().st_size:
+            raise DataError(f"{path.name} cannot be read as {form}: it is empty") from None
         raise DataError(f"{path.name} cannot be read as {form}: {type(error).__name__}: {_reason(error)}") from error
 
 

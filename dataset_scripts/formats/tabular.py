@@ -20,15 +20,18 @@ import numpy as np
 from dataset_scripts.formats.channels import Channels, NoUnitError, find_leads, lead_channels, unit_uv
 from ecg_hub.errors import DataError, UnknownNameError
 from ecg_hub.input.units import is_unit
-from ecg_hub.leads import canonical_lead
+from ecg_hub.leads import LEADS, canonical_lead
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _PREAMBLE = 100  # lines that may stand before the samples
-_MISSING = ("-", "--", "?")
+_MISSING = ("-", "--", "?", "n.a.", "N.A.")
 _RATE = re.compile(r"(?<![\d.])(\d{1,6}(?:[.,]\d+)?)\s*(?:hz|hertz)\b", re.IGNORECASE)
 _RATE_KEY = re.compile(r"rate|frequen|fr[ée]quen|abtast|\bhz\b", re.IGNORECASE)
+_LEAD_KEY = re.compile(
+    r"leads?|channel|ableitung|d[ée]rivation|derivaci[óo]n|derivazione|deriva[çc][ãa]o|afleiding", re.IGNORECASE
+)
 _UNIT_BEHIND = re.compile(r"[(\[]([^()\[\]]+)[)\]]$|[_/ ]([munµμ]?V)$", re.IGNORECASE)
 
 
@@ -97,8 +100,8 @@ def states_rate(path: Path) -> bool:
 
 
 def separator_of(header: str) -> str:
-    """Return whichever of comma, semicolon and tab a header line holds most of."""
-    return max(",;\t", key=header.count)
+    """Return whichever of comma, semicolon, tab and bar a header line holds most of."""
+    return max(",;\t|", key=header.count)
 
 
 def decoded(content: bytes) -> str:
@@ -129,15 +132,24 @@ def _read_csv(path: Path, lead_names: Mapping[str, str | None]) -> _Table:
     if len(below) == len(names) and any(is_unit(cell) for cell in below) and not any(map(_is_number, below)):
         units = [cell.strip() if is_unit(cell) else unit for cell, unit in zip(below, units, strict=True)]
         begin += 1
+    lines = [*lines[:begin], *(line for line in lines[begin:] if not line.startswith(("#", "%")))]
+    _check_last(path, lines[begin:], separator, len(names))
     stated = _stated_unit(lines[:head])
     if stated and not any(units):
         units = [stated] * len(names)
     return _Table(names, units, _stated_rate(lines[:head]), _samples(path, lines[begin:], separator, len(names)))
 
 
+def _check_last(path: Path, lines: Sequence[str], separator: str, columns: int) -> None:
+    """Refuse a file that ends within a row: its last number may be half of one."""
+    rows = [line for line in lines[-20:] if line.strip()]
+    if len(rows) > 1 and len(_cells(rows[-1], separator)) < columns <= len(_cells(rows[-2], separator)):
+        raise DataError(f"{path.name} is cut short: its last row holds fewer cells than its {columns} columns")
+
+
 def _header_line(lines: Sequence[str], lead_names: Mapping[str, str | None]) -> int | None:
     """Return the line with the names of the leads: that below which these columns hold numbers, else the first."""
-    named = [n for n, line in enumerate(lines[:_PREAMBLE]) if _leads_in(line, lead_names)]
+    named = [n for n, line in enumerate(lines[:_PREAMBLE]) if _leads_in(line, lead_names) and not _says_lead(line)]
     for n in named:
         separator = _separator(lines[n])
         names = _cells(lines[n], separator)
@@ -155,6 +167,15 @@ def _separator(header: str) -> str:
     return separator if separator in header else "\t"
 
 
+def _says_lead(line: str) -> bool:
+    """Return whether a line says of the whole file which lead it holds: "Lead,Lead I".
+
+    Taken for names of columns, it would make two columns of numbers with decimal commas below.
+    """
+    cells = [cell for cell in _parts(line) if cell]
+    return len(cells) == 2 and _LEAD_KEY.fullmatch(cells[0]) is not None
+
+
 def _leads_in(line: str, lead_names: Mapping[str, str | None]) -> bool:
     return any(_is_lead(cell, lead_names) for cell in _cells(line, _separator(line)))
 
@@ -163,10 +184,9 @@ def _is_lead(cell: str, lead_names: Mapping[str, str | None]) -> bool:
     if cell.strip() in lead_names:
         return True
     try:
-        canonical_lead(cell)
+        return canonical_lead(cell) in LEADS
     except UnknownNameError:
         return False
-    return True
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -258,5 +278,7 @@ def _read_parquet(path: Path) -> _Table:
     import pandas as pd
 
     frame = pd.read_parquet(path)
+    if any(name is not None and _is_lead(str(name), {}) for name in frame.index.names):
+        frame = frame.reset_index()
     names = [str(name) for name in frame.columns]
     return _Table(names, [_unit_behind(name) for name in names], None, frame)

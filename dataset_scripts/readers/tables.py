@@ -100,7 +100,28 @@ OLDEST = 130.0
 
 
 NOTHING = frozenset(
-    {"", "nan", "na", "n/a", "#n/a", "null", "none", "nil", "nat", "<na>", "-", "--", "---", "–", "—", "?"}
+    {
+        *(
+            "",
+            "nan",
+            "na",
+            "n/a",
+            "n.a.",
+            "n. a.",
+            "n.a",
+            "#n/a",
+            "#na",
+            "null",
+            "#null!",
+            "(null)",
+            "\\n",
+            "none",
+            "nil",
+        ),
+        *("nat", "<na>", "-", "--", "---", "–", "—", "?", "??", ".", "#value!", "#ref!", "#div/0!", "#name?", "#num!"),
+        *("missing", "not available", "not known", "not recorded", "not specified", "not given", "k.a.", "k. a."),
+        *("keine angabe", "s/o", "n/d", "n.d.", "nd"),
+    }
 )
 """Words of tables for "no value", in small letters."""
 

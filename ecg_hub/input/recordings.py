@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ecg_hub.errors import DataError, InputError, UnknownNameError, unknown_name
 from ecg_hub.input.amplitude import lead_spans, not_millivolt
 from ecg_hub.input.samples import shown_names
-from ecg_hub.input.units import MICROVOLT, is_unit, plain_unit
+from ecg_hub.input.units import MICROVOLT, is_unit, plain_unit, unit_uv
 from ecg_hub.input.wfdb import read_digital, read_header
 from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_lead, canonical_leads, plan_leads
 
@@ -124,8 +124,21 @@ def wfdb_recording(path: str | os.PathLike[str], every: bool = False, unit: str 
         raise InputError(f"Cannot read record {os.fspath(path)!r}: its header lists no signal.")
     rate = _plain_number(digital.sampling_rate) if header.states_rate else None
     names, units = [line.name for line in digital.lines], [line.unit for line in digital.lines]
-    stated = all(is_unit(line.unit) for line in header.signals if line.name in names)
-    return Recording(digital.physical(), rate, names, units, WFDB_REMEDY, states_unit=stated)
+    stated = all(_is_voltage(line.unit) for line in header.signals if line.name in names)
+    values = digital.physical()
+    for row, unit_of_row in enumerate(units):
+        # "10uV" is a multiple, which the recording has no place for.
+        if not is_unit(unit_of_row) and _is_voltage(unit_of_row):
+            values[row] *= unit_uv(unit_of_row)
+            units[row] = "uV"
+    return Recording(values, rate, names, units, WFDB_REMEDY, states_unit=stated)
+
+
+def _is_voltage(unit: str) -> bool:
+    try:
+        return unit_uv(unit) > 0
+    except ValueError:
+        return False
 
 
 def known_leads(names: Sequence[str]) -> list[int]:
@@ -192,7 +205,7 @@ def canonical_record(
         if value not in ON_MISSING:
             raise unknown_name(f"{option} choice", str(value), ON_MISSING)
     plan = plan_leads(recording.lead_names, LEADS)
-    units = {lead: canonical_unit(recording.units[row]) for lead, row in plan.rows.items()}
+    units = {lead: _unit_of(lead, recording.units[row]) for lead, row in plan.rows.items()}
     if "zscore" in units.values():
         # Every lead was scaled on its own, so Einthoven's law no longer holds.
         plan = plan_leads(recording.lead_names, LEADS, derive=False)
@@ -208,9 +221,20 @@ def canonical_record(
     return CanonicalRecord(signal, flat, zeroed)
 
 
+def _unit_of(lead: str, unit: str) -> str:
+    """Return the unit of a lead as `canonical_unit` does, with the way out where a file states none of voltage."""
+    try:
+        return canonical_unit(unit)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"Lead {lead}: {str(error).partition('.')[0]}. If you know what it is, pass unit='uV', or describe the "
+            "file in a YAML file (docs/your_own_data.md) with unit: mV."
+        ) from None
+
+
 def real_matrix(signal: Any) -> NDArray[Any]:
     """Return an array, tensor or list of lists as matrix of real numbers."""
-    if hasattr(signal, "detach"):  # a tensor, known without importing torch
+    if hasattr(signal, "detach") and hasattr(signal, "cpu"):  # a tensor, known without importing torch
         signal = signal.detach().cpu()
     if isinstance(signal, np.ma.MaskedArray):
         # What is masked is missing; as a plain array it would be whatever number lies beneath.
@@ -239,10 +263,15 @@ def _record_stem(path: str | os.PathLike[str]) -> Path:
         return given
     if given.suffix.lower() in _HEADER_SUFFIXES:
         given = given.with_suffix("")
+    if any(mark in str(given) for mark in "*?[") and not Path(f"{given}.hea").is_file():
+        raise InputError(
+            f"No record at {os.fspath(path)!r}, which looks like a pattern. Leave out the quotation marks, so that the "
+            "shell fills it in, or describe the files in a YAML file with `signals` (docs/your_own_data.md)."
+        )
     if not Path(f"{given}.hea").is_file():
         raise InputError(
-            f"No WFDB record at {os.fspath(path)!r}: the header {str(given) + '.hea'!r} does not exist, and no file of "
-            "another format either. Give the path of a file, of a WFDB record without extension, or an array."
+            f"No record at {os.fspath(path)!r}: there is no such file, and the header {str(given) + '.hea'!r} does not "
+            "exist. Give the path of a file of any format, of a WFDB record without extension, or an array."
         )
     return given
 

@@ -56,7 +56,7 @@ def lead_columns(names: Sequence[str]) -> list[int | None]:
     Names match without case; names that are not one of the twelve (vx, vy, vz) are left out.
     """
     columns: dict[str, int] = {}
-    brain = any(_EEG.fullmatch(name.strip()) for name in names)
+    brain = any(_EEG.fullmatch(name.strip()) or name.strip().lower().startswith("eeg") for name in names)
     for index, name in enumerate(names):
         # Beside electrodes of the head C3 is one of them too.
         if brain and _CENTRAL.fullmatch(name.strip()):

@@ -160,6 +160,9 @@ def _read_format_16(header: Header, chosen: Sequence[int]) -> tuple[np.ndarray, 
             data = (header.path.parent / name).read_bytes()
         except FileNotFoundError:
             raise DataError(f"{name} is missing") from None
+        if data.startswith((b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")):
+            # WFDB means files of MATLAB 4, whose samples lie one after the other behind 24 bytes.
+            raise DataError(f"{name} is a file of MATLAB 5 or later, WFDB needs version 4: savemat(..., format='4')")
         held = max(len(data) - lines[0].offset, 0)
         announced = (header.samples or held // (2 * width)) * 2 * width
         if held < announced or not announced:
@@ -231,7 +234,12 @@ def _write_header(path: Path, header: Header, lines: Sequence[SignalLine], files
 def _read_segments(header: Header, choose: Chooser, unit: str | None) -> Digital:
     """Join the segments of a record; a lead that a segment does not hold is missing there."""
     parts = [(segment, _segment_header(header, segment)) for segment in header.segments if segment.samples]
-    names = list(dict.fromkeys(line.name for _, part in parts if part for line in part.signals))
+    spelled: dict[str, str] = {}
+    for _, part in parts:
+        # Segments may spell a lead in two ways, aVR and AVR; within one segment it is there twice.
+        for line in part.signals if part else ():
+            spelled.setdefault(line.name.casefold(), line.name)
+    names = list(spelled.values())
     wanted = [names[channel] for channel in choose(names)]
     read: list[tuple[int, dict[str, tuple[SignalLine, np.ndarray, np.ndarray]]]] = []
     rates, remarks = set(), dict[str, None]()
@@ -249,7 +257,10 @@ def _read_segments(header: Header, choose: Chooser, unit: str | None) -> Digital
                 f"{segment.samples * frame}"
             )
         absent = digital.absent()
-        columns = {line.name: (line, digital.values[:, k], absent[:, k]) for k, line in enumerate(digital.lines)}
+        columns = {
+            spelled[line.name.casefold()]: (line, digital.values[:, k], absent[:, k])
+            for k, line in enumerate(digital.lines)
+        }
         read.append((segment.samples, columns))
     if len(rates) > 1:
         raise DataError(f"{header.path.name}: its segments are sampled at {sorted(rates)} Hz, one rate is expected")
@@ -267,7 +278,11 @@ def _segment_header(header: Header, segment: Segment) -> Header | None:
 
 
 def _among(wanted: Sequence[str], held: Sequence[str]) -> list[int]:
-    return [held.index(name) for name in wanted if name in held]
+    places: dict[str, int] = {}
+    for place, name in enumerate(held):
+        if places.setdefault(name.casefold(), place) != place and name.casefold() in map(str.casefold, wanted):
+            raise DataError(f"a segment holds lead {name} twice")
+    return [places[name.casefold()] for name in wanted if name.casefold() in places]
 
 
 def _joined(
@@ -298,7 +313,13 @@ def _joined(
                 missing[rows, channel] = absent
     if not whole:
         lines = [replace(line, gain=1.0, unit="uV", baseline=0) for line in lines]
-    return Digital(lines, values, missing, rate, "; ".join(filter(None, [header.remark, *remarks])))
+    announced = (header.samples or 0) * frame
+    odd = (
+        f"its segments add up to {length} samples, its header announces {announced}"
+        if announced not in (0, length)
+        else ""
+    )
+    return Digital(lines, values, missing, rate, "; ".join(filter(None, [header.remark, *remarks, odd])))
 
 
 def _scale(line: SignalLine) -> tuple[float, int, str]:

@@ -104,7 +104,11 @@ def read_header(path: Path) -> Header:
     try:
         return _parse(path, content, comments)
     except (ValueError, IndexError) as error:
-        raise DataError(f"{path.name} is not a WFDB header: {error}") from None
+        # Python quotes what is no number, which may be anything.
+        reason = re.sub(
+            r"^(?:invalid literal|could not convert).*", "a number is expected where it has text", str(error)
+        )
+        raise DataError(f"{path.name} is not a WFDB header: {reason}") from None
 
 
 def _lines(content: bytes) -> list[str]:

@@ -28,7 +28,9 @@ def table(tmp_path: Path, text: str | bytes, encoding: str | None = None, **fiel
     return [dict(cells) for _, cells in read_table(path, columns(**fields), encoding).rows]
 
 
-@pytest.mark.parametrize("word", ["", " ", "nan", "NaN", "NA", "N/A", "n/a", "NULL", "None", "-", "--", "<NA>", "?"])
+@pytest.mark.parametrize(
+    "word", ["", " ", "nan", "NaN", "NA", "N/A", "n/a", "NULL", "None", "-", "--", "<NA>", "?", "n.a.", "#NULL!", "."]
+)
 def test_words_for_nothing(word: str) -> None:
     named = columns(patient="p", labels="dx", targets="y", fold="f", age="a", sex="s")
     cells = {"id": "r", "p": word, "dx": f"{word};AF", "y": word, "f": word, "a": word, "s": word}
@@ -168,3 +170,84 @@ def test_names_that_programs_spell_differently() -> None:
     assert same_name("0") == same_name("000")
     assert len({same_name(name) for name in ("12", "1.2", "r012", "r12", "2024/1", "1")}) == 6
     assert json.dumps(same_name("A\\b")) == '"a/b"'
+
+
+@pytest.mark.parametrize("word", ["unknown", "Unbekannt", "inconnu", "anonymous", "missing"])
+def test_who_is_unknown_is_no_patient_and_of_no_sex(word: str, tmp_path: Path) -> None:
+    named = columns(patient="p", sex="s", fold="f", age="a")
+    row = parse_row({"id": "r", "p": word, "s": word, "f": word, "a": word}, named)
+    assert (row.patient, row.sex, row.fold, row.age) == (None, None, "", None)
+    assert len(table(tmp_path, f"id,s\na,{word}\nb,F\n", sex="s")) == 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "age"),
+    [("089Y", 89), ("018M", 1.5), ("45 years", 45), ("45 J", 45), ("63,5", 63.5), ("6 months old", 0.5), ("052W", 1)],
+)
+def test_ages_with_units(cell: str, age: float) -> None:
+    assert parse_row({"id": "r", "a": cell}, columns(age="a")).age == pytest.approx(age, abs=0.01)
+
+
+@pytest.mark.parametrize("cell", ["> 89", "90+", ">=90", "over 89"])
+def test_an_age_above_something_is_unknown_with_a_remark(cell: str) -> None:
+    row = parse_row({"id": "r", "a": cell}, columns(age="a"))
+    assert row.age is None
+    assert cell in row.remark
+
+
+def test_a_birth_date_taken_for_an_age_is_not_repeated() -> None:
+    row = parse_row({"id": "r", "a": "19700131"}, columns(age="a"))
+    assert row.age is None
+    assert "1970" not in row.remark
+    with pytest.raises(ValueError, match="text of 10 letters"):
+        parse_row({"id": "r", "a": "1970-01-31"}, columns(age="a"))
+
+
+def test_decimal_commas_but_no_thousands() -> None:
+    named = columns(targets="y")
+    assert parse_row({"id": "r", "y": "-1,5"}, named).targets == [-1.5]
+    for cell in ("1,234", "1.234,5"):
+        with pytest.raises(ValueError, match="a number is expected"):
+            parse_row({"id": "r", "y": cell}, named)
+
+
+@pytest.mark.parametrize("cell", ["frozenset({'AF'})", "array(['AF'], dtype=object)", "{AF}", "Index(['AF'])"])
+def test_lists_as_other_programs_print_them(cell: str) -> None:
+    assert label_parts(cell, "dx", ";") == ["AF"]
+    assert label_parts("frozenset()", "dx", ";") == []
+
+
+def test_a_label_that_stands_alone_elsewhere_shows_the_separator(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="seem to be joined by ','"):
+        table(tmp_path, 'id;dx\na;"AF, LBBB"\nb;LBBB\n', labels="dx")
+    with pytest.raises(DataError, match=r"seem to be joined by '\|'"):
+        table(tmp_path, "id;dx\na;426783006|164889003\nb;59118001\n", labels="dx")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\nid;dx\na;AF\n",
+        "# made in 2020\n\nid,dx\na,AF\n",
+        "id|dx\na|AF\n",
+        "id,dx\na,AF,\n",
+        "id,dx\r\na,AF,,\r\n",
+    ],
+)
+def test_lines_above_the_names_and_separators_behind_rows(text: str, tmp_path: Path) -> None:
+    assert table(tmp_path, text, labels="dx") == [{"id": "a", "dx": "AF"}]
+
+
+def test_few_rows_with_names_in_a_column_of_words_are_not_quoted(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="2 different words") as caught:
+        table(tmp_path, "id,s\na,Jane Doe\nb,John Doe\n", sex="s")
+    assert "Doe" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [4, 20])
+def test_a_patient_with_many_of_the_records_is_warned_of(number: int, caplog: pytest.LogCaptureFixture) -> None:
+    patients = ["0"] * number + [f"p{k // 2}" for k in range(40 - number)]
+    frame = pd.DataFrame({"record_id": [f"r{k}" for k in range(40)], "patient_id": patients, "table_fold": ""})
+    about = Description.model_validate({"name": "a", "signals": "."})
+    folds_and_splits(about, frame, [["A"], ["B"]] * 20)
+    assert ("20 of 40 records" in caplog.text) == (number == 20)

@@ -192,7 +192,7 @@ def test_damaged_files_are_lost_with_a_reason(archive: Make) -> None:
         ),
         (
             {"columns": {"record": "id", "sex": "diagnoses"}},
-            r"column 'diagnoses' holds 'AF', .*sex_values: \{AF: null\}",
+            r"column 'diagnoses' holds 'AF', .*sex_values: \{'AF': null\}",
         ),
         ({"columns": {"record": "id", "split": "gender"}, "folds": None}, "F is none of train, validation, val, test"),
         (

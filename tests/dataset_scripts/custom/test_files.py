@@ -25,7 +25,25 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"x")
 
 
-HIDDEN = ("ecg/._a.edf", "ecg/.x.edf", "ecg/.ipynb_checkpoints/a.edf", "ecg/__MACOSX/a.edf", "ecg/.git/b.edf")
+HIDDEN = (
+    "ecg/._a.edf",
+    "ecg/.x.edf",
+    "ecg/.ipynb_checkpoints/a.edf",
+    "ecg/__MACOSX/a.edf",
+    "ecg/.git/b.edf",
+    *(
+        f"ecg/{name}"
+        for name in (
+            "@eaDir/a.edf",
+            "~$a.edf",
+            "Thumbs.db",
+            "desktop.ini",
+            "b.edf.part",
+            "b.edf~",
+            "$RECYCLE.BIN/a.edf",
+        )
+    ),
+)
 
 
 @pytest.mark.parametrize("signals", ["ecg", "ecg/**/*.edf", "ecg/**/*", "**/*.edf"])
@@ -98,3 +116,8 @@ def test_a_table_may_name_a_file_by_any_of_its_paths(tmp_path: Path) -> None:
     assert scan.table["file"].tolist() == ["ecg/current/a.edf", "ecg/2024/b.edf"]
     assert not scan.lost
     assert not scan.excluded
+
+
+@pytest.mark.parametrize("record", ["a", "./a", "ecg/a", "ecg/a.edf", ".\\ecg\\A.edf"])
+def test_a_record_may_be_named_by_its_path(record: str) -> None:
+    assert FileIndex(["ecg/a.edf", "ecg/b.edf"], about()).find(record) == "ecg/a.edf"

@@ -92,7 +92,7 @@ def test_edf_damage(tmp_path: Path) -> None:
     write_edf(tmp_path / "a.edf", integers(2500), 250)
     whole = (tmp_path / "a.edf").read_bytes()
     (tmp_path / "cut.edf").write_bytes(whole[:900])
-    with pytest.raises(DataError, match=r"cut\.edf cannot be read as edf"):
+    with pytest.raises(DataError, match=r"cut\.edf is cut short within its header"):
         read_signal(tmp_path / "cut.edf", about())
     write_edf(tmp_path / "unit.edf", integers(500), 250, unit="mmHg")
     with pytest.raises(DataError, match="'mmHg' is no unit of voltage"):
@@ -178,7 +178,7 @@ def test_dicom_that_is_cut_short(tmp_path: Path) -> None:
     write_dicom(tmp_path / "a.dcm", dicom_group(integers(5000).astype(np.int16), 500))
     whole = (tmp_path / "a.dcm").read_bytes()
     (tmp_path / "a.dcm").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"a\.dcm cannot be read as dicom"):
+    with pytest.raises(DataError, match=r"a\.dcm is cut short: \d+ bytes of samples, 120000 announced"):
         read_signal(tmp_path / "a.dcm", about())
 
 
@@ -235,7 +235,7 @@ def test_hostile_xml_is_refused(prolog: str, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"LeadAmplitudeUnits": "FURLONGS"}, "'FURLONGS' is no unit of voltage"),
-        ({"LeadAmplitudeUnitsPerBit": "much"}, "LeadAmplitudeUnitsPerBit is 'much'"),
+        ({"LeadAmplitudeUnitsPerBit": "much"}, "LeadAmplitudeUnitsPerBit is missing or no number"),
         ({"LeadAmplitudeUnitsPerBit": "0"}, "the gain of 'I' or another lead is 0"),
         ({"LeadSampleCountTotal": 5000}, "holds 100 samples, 5000 are announced"),
         ({"LeadSampleSize": 4}, "samples of 4 bytes"),
@@ -254,7 +254,7 @@ def test_muse_other_roots_cut_files_and_checksums(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'Report'"):
         read_signal(tmp_path / "root.xml", about())
     (tmp_path / "cut.xml").write_text(text[:3000])
-    with pytest.raises(DataError, match=r"cut\.xml cannot be read as muse: ParseError"):
+    with pytest.raises(DataError, match=r"cut\.xml cannot be read as muse: no well-formed XML"):
         read_signal(tmp_path / "cut.xml", about())
     (tmp_path / "median.xml").write_text(text.replace("Rhythm", "Median"))
     with pytest.raises(DataError, match="0 waveforms of type 'Rhythm'"):

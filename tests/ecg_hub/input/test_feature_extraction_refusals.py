@@ -82,7 +82,7 @@ def test_input_that_does_not_fit(
 def test_one_bad_signal_of_many_is_pointed_at(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"signals\[1\]: Lead V5 has 1 NaN"):
         extractor([signal(), broken("nan")], 500, LEADS)
-    with pytest.raises(InputError, match=r"signals\[1\]: No WFDB record at '.*absent'"):
+    with pytest.raises(InputError, match=r"signals\[1\]: No record at '.*absent'"):
         extractor([signal(), tmp_path / "absent"], 500, LEADS)
     with pytest.raises(InputError, match=r"signals\[0\]: A signal must be \(leads, samples\)"):
         extractor([[0.0, 1.0], [2.0, 3.0]], 500, ["I", "II"])

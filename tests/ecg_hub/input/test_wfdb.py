@@ -114,7 +114,7 @@ def test_missing_files_are_damage(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("", "the record line is missing"),
-        ("r twelve 500 50\n", "invalid literal"),
+        ("r twelve 500 50\n", "a number is expected"),
         ("r 2 500 50\nr.dat 16 1000/mV 16 0 0 0 0 I\n", "2 signals announced, 1 described"),
         ("r 1 500 50\nr.dat 16 much/mV 16 0 0 0 0 I\n", "gain 'much/mV' cannot be read"),
         ("r 1 500 50\nr.dat\n", "list index out of range"),

@@ -156,3 +156,27 @@ def test_a_lead_twice_is_refused(tmp_path: Path) -> None:
         read_record(path)
     with pytest.raises(InputError, match="V1 is named twice"):
         canonical_record(wfdb_recording(path))
+
+
+def test_a_file_of_matlab_5_is_refused(tmp_path: Path) -> None:
+    path = record(tmp_path, "r 12 500 50\n" + lines(form="16+24", file="r.mat"))
+    (tmp_path / "r.mat").write_bytes(b"MATLAB 5.0 MAT-file, Platform".ljust(1400))
+    with pytest.raises(DataError, match="MATLAB 5 or later, WFDB needs version 4"):
+        read_record(path)
+
+
+def test_a_multiple_as_unit_is_read_by_every_way(tmp_path: Path) -> None:
+    x = np.arange(600, dtype="<i2").reshape(50, 12)
+    path = record(tmp_path, "r 12 500 50\n" + lines("1/10uV"), r=x)
+    np.testing.assert_allclose(millivolt(path), x / 100, atol=1e-6)
+    np.testing.assert_allclose(canonical_record(wfdb_recording(path)).signal.T, x / 100, atol=1e-6)
+
+
+def test_segments_may_spell_a_lead_in_two_ways(tmp_path: Path) -> None:
+    x = np.arange(600, dtype="<i2").reshape(50, 12)
+    record(tmp_path, "s 12 500 50\n" + lines(file="s.dat"), "s", s=x)
+    loud = tuple(lead.upper() for lead in LEADS)
+    record(tmp_path, "t 12 500 50\n" + lines(leads=loud, file="t.dat"), "t", t=x)
+    path = record(tmp_path, "r/2 12 500 120\ns 50\nt 50\n")
+    np.testing.assert_allclose(millivolt(path), np.concatenate([x, x]) / 1000, atol=1e-6)
+    assert "add up to 100 samples, its header announces 120" in read_record(path).remark

@@ -42,7 +42,7 @@ def test_embed_takes_a_file_of_any_format(
     for wrong, message in (
         (tmp_path / "e.csv", "states no sampling rate. Describe it in a YAML file"),
         (tmp_path, "is a folder. Describe it in a YAML file"),
-        (tmp_path / "gone.edf", "No WFDB record at .*gone.edf"),
+        (tmp_path / "gone.edf", "No record at .*gone.edf"),
     ):
         assert main(["embed", "random:ecg-cpc-tiny", str(wrong), "-o", str(target)]) == 1
         assert re.search(message, capsys.readouterr().err)
