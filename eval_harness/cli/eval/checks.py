@@ -35,7 +35,7 @@ def register(verbs: Any) -> None:
     )
     again.add_argument("folder", metavar="RUN", help="one result folder")
     again.add_argument("--data-root", metavar="DIR", help="the datasets (default: as of `run`; mock runs need none)")
-    again.add_argument("--output", type=Path, metavar="DIR", help="keep the new run here (default: discarded)")
+    again.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the new run here (default: discarded)")
     again.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
     again.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
     _common(again)

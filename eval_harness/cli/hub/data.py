@@ -110,7 +110,7 @@ def _add_push(verbs: Any) -> None:
     push.add_argument("--repo", required=True, metavar="ORG/NAME", help="repository; made if it is not there")
     push.add_argument("--private", action="store_true", help="make the repository private")
     push.add_argument("--dry-run", action="store_true", help="write the folder, name its files, send nothing")
-    push.add_argument("--output", metavar="DIR", help="folder to write (default: $ECG_HUB_HOME/push/NAME)")
+    push.add_argument("-o", "--output", metavar="DIR", help="folder to write (default: $ECG_HUB_HOME/push/NAME)")
     push.set_defaults(run=_later("run_push"))
 
 

@@ -34,7 +34,7 @@ def _add_conversion(verbs: Any) -> None:
         "HF_HUB_OFFLINE=1 is set.",
     )
     pull.add_argument("alias", metavar="NAME", help="short name, see `ecg-hub ls`")
-    pull.add_argument("--output", metavar="DIR", help="folder to write (default: where the short name is looked up)")
+    pull.add_argument("-o", "--output", metavar="DIR", help="folder to write (default: where the short name is looked up)")
     pull.add_argument("--overwrite", action="store_true", help="fetch again and replace the folder if it is there")
     pull.add_argument("--keep", action="store_true", help="keep the authors' file, under $ECG_HUB_HOME/downloads")
     pull.set_defaults(run=run_pull)
@@ -45,7 +45,7 @@ def _add_conversion(verbs: Any) -> None:
     )
     convert.add_argument("alias", metavar="NAME", help="short name, see `ecg-hub ls`")
     convert.add_argument("--checkpoint", required=True, metavar="FILE", help="the published file, or the zip it is in")
-    convert.add_argument("--output", metavar="DIR", help="folder to write (default: where the short name is looked up)")
+    convert.add_argument("-o", "--output", metavar="DIR", help="folder to write (default: where the short name is looked up)")
     convert.add_argument("--overwrite", action="store_true", help="replace the folder if it is there")
     convert.set_defaults(run=run_convert)
 
