@@ -80,11 +80,11 @@ def _found(findings: Sequence[str]) -> list[str]:
 
 def run_reproduce(args: argparse.Namespace) -> int:
     """Make a run again and compare."""
-    from eval_harness.results.folders import read_found
+    from eval_harness.results.folders import find_run, read_found
     from eval_harness.runner.reproduce import changed_environment, compare_runs, options_of
     from eval_harness.runner.run import evaluate
 
-    stored = read_found(Path(args.folder).expanduser())
+    stored = find_run(args.folder)
     others: dict[str, Any] = {"include": tuple(Path(path) for path in split_commas(args.include))}
     others |= {name: getattr(args, name) for name in ("device", "cache_dir") if getattr(args, name) is not None}
     with tempfile.TemporaryDirectory(prefix="ecg-reproduce-") as scratch:

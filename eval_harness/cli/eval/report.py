@@ -71,6 +71,12 @@ def run_report(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
+        # Recorded ones are drawn on request alone: a newcomer takes the 0 for a fault.
+        ecgs = (
+            f"{written.ecgs} ECGs"
+            if written.ecgs or args.data_root or not written.results
+            else "no ECGs without --data-root"
+        )
         size = f"{written.size / 1e3:,.0f} kB"
         counts = f"{written.runs} runs, {written.tasks} tasks, {written.results} results, {ecgs}"
         counts += f", {written.analyses} analyses" if written.analyses else ""

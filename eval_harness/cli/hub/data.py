@@ -195,7 +195,11 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
     """Return the raw folder that the options name."""
     folder = raw_folder(args, dataset)
     if folder is None:
-        raise DataError(f"No folder given for {dataset.name!r}: pass --data-dir DIR. {dataset.how_to_get()}")
+        from ecg_hub.names import data_root
+
+        place = folder_of(dataset.name, data_root())
+        raise DataError(f"There is no {str(place)!r}; is {dataset.title} elsewhere, pass --data-dir DIR. "
+                        f"{dataset.how_to_get()}")  # fmt: skip
     return folder
 
 

@@ -177,6 +177,11 @@ def test_a_run_is_reproduced_to_the_byte(
     found = json.loads(capsys.readouterr().out)
     assert [task["state"] for task in found["tasks"]] == ["identical", "identical"]
     assert found["environment"] == []
+    assert main(["reproduce", str(run.parent.parent), *words[2:]]) == 0  # the folder above a single run
+    capsys.readouterr()
+    shutil.copytree(run, run.parent / "second")
+    assert main(["reproduce", str(run.parent), *words[2:]]) == 1
+    assert "There are 2 runs below" in capsys.readouterr().err
     path = run / "ptbxl_super.json"
     content = json.loads(path.read_text())
     content["metrics"]["macro_auroc"]["point"] += 0.01
@@ -203,7 +208,7 @@ def test_compare_on_the_command_line(
     assert {comparison["task"] for comparison in found} == {"ptbxl_super", "ptbxl_sub"}
     assert found[0]["standings"][0]["rank"] == 1
     assert main(["compare", str(run)]) == 1
-    assert "No task was done by two of these 1 runs" in capsys.readouterr().err
+    assert "There is one run, and a comparison needs two: score another model." in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "nowhere")]) == 1
     assert "is no folder of results" in capsys.readouterr().err
 
