@@ -198,8 +198,9 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
         from ecg_hub.names import data_root
 
         place = folder_of(dataset.name, data_root())
-        raise DataError(f"There is no {str(place)!r}; is {dataset.title} elsewhere, pass --data-dir DIR. "
-                        f"{dataset.how_to_get()}")  # fmt: skip
+        raise DataError(
+            f"There is no folder {str(place)!r}: pass --data-dir DIR if the data lie elsewhere. {dataset.how_to_get()}"
+        )
     return folder
 
 

@@ -15,11 +15,13 @@ from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import protocol
 from eval_harness.results.folders import find_runs, read_found
+from eval_harness.results.schema import Result
 from eval_harness.results.scoring import RESAMPLE_SEED, score_task
 from eval_harness.results.verify import differences, verdict, verify
 from eval_harness.runner.reproduce import options_of
 from eval_harness.runner.run import evaluate
 from eval_harness.tasks.registry import tasks
+from tests.support.results import failed
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +189,21 @@ def test_a_run_is_reproduced_to_the_byte(
     content["metrics"]["macro_auroc"]["point"] += 0.01
     path.write_text(json.dumps(content))
     assert main(words) == 1
+
+
+def test_a_run_that_cannot_be_made_again_says_why(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[RunOptions] = []
+
+    def fail(options: RunOptions) -> list[Result]:
+        asked.append(options)
+        return [failed("3 of 21 records cannot be read")]
+
+    monkeypatch.setattr("eval_harness.runner.run.evaluate", fail)
+    assert main(["reproduce", str(run), "--max-unreadable", "0.3"]) == 1
+    assert "The run could not be made again: 3 of 21 records cannot be read" in capsys.readouterr().err
+    assert asked[0].max_unreadable == 0.3
 
 
 def test_a_run_on_real_data_asks_for_the_data(run: Path, tmp_path: Path) -> None:
