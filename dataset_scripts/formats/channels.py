@@ -17,6 +17,7 @@ import numpy as np
 
 from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.amplitude import too_small
 from ecg_hub.input.formats.channels import Channels as Channels
 from ecg_hub.input.samples import LARGEST, MISSING, lead_columns, missing_leads, quantise
 from ecg_hub.input.units import is_unit
@@ -55,8 +56,18 @@ def to_signal(channels: Channels, lead_names: Mapping[str, str | None]) -> Signa
         f"{'is' if len(leads) == 1 else 'are'} stored in steps of {step:g} uV"
         for step, leads in coarse.items()
     ]
-    remarks = [channels.remark, _modified(channels.names, used), *_oddities(signal.samples[:, rows], rows), *wide]
+    oddities = _oddities(signal.samples[:, rows], rows)
+    remarks = [channels.remark, _modified(channels.names, used), _too_small(values, gain), *oddities, *wide]
     return derive_limb_leads(replace(signal, remark="; ".join(filter(None, remarks))))
+
+
+def _too_small(values: np.ndarray, gain: np.ndarray) -> str:
+    """Return a remark on (samples, leads) that hardly move, which is what millivolts read as microvolts look like."""
+    if not len(values):
+        return ""
+    # As floats: the difference of two integers of the file may not fit into their type.
+    low, high = (find.reduce(values, axis=0).astype(np.float64) for find in (np.fmin, np.fmax))
+    return too_small((high - low) * np.abs(gain) / 1000) or ""
 
 
 def _one_lead(

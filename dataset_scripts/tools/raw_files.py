@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -48,7 +48,19 @@ def absent_records(
     A record may name its file, or the common stem of several (.hea and .dat). An ending that at least a tenth of the
     records have is one that each must have.
     """
-    stems = {file: _stem(file, suffixes) for file in files}
+    # Of each named ending by itself: in an archive of several formats a CSV file needs no header beside it.
+    kinds: dict[str, dict[str, str]] = defaultdict(dict)
+    for file in files:
+        stem = _stem(file, suffixes)
+        kinds[file.removeprefix(stem)][file] = stem
+    missing: dict[str, str] = {}
+    for stems in kinds.values():
+        missing |= _absent_files(suffixes, stems, present)
+    return {record: missing[file] for record, file in zip(record_ids, files, strict=True) if file in missing}
+
+
+def _absent_files(suffixes: Sequence[str], stems: Mapping[str, str], present: set[str]) -> dict[str, str]:
+    """Return file -> what is missing of it, for files with one ending and their stems."""
     different = set(stems.values())
     count = Counter(suffix for stem in different for suffix in suffixes if stem + suffix in present)
     needed = [suffix for suffix, number in count.items() if COMMON * number >= len(different)]
@@ -60,7 +72,7 @@ def absent_records(
         first = next((name for name in names if name not in present), None)
         if first is not None:
             missing[file] = first
-    return {record: missing[file] for record, file in zip(record_ids, files, strict=True) if file in missing}
+    return missing
 
 
 def read_sums(folder: Path) -> dict[str, str]:

@@ -25,6 +25,11 @@ CENTRAL_MV = 20.0
 """What the middle 90 % of the samples span at most, again in half of the leads, where SPAN_MV is exceeded."""
 
 
+# The other way round: the same records, taken as if their millivolts were microvolts, span 0.0004 to 0.0098 mV.
+LEAST_MV = 0.02
+"""What half of the leads span at least; below it the noise of an amplifier is larger than the signal."""
+
+
 def lead_spans(signal: NDArray[Any]) -> NDArray[Any]:
     """Return highest minus lowest sample of each lead of (leads, samples); NaN is passed over, alone it gives NaN."""
     return np.fmax.reduce(signal, axis=1) - np.fmin.reduce(signal, axis=1)
@@ -58,6 +63,25 @@ def not_millivolt(signal: NDArray[Any], spans: NDArray[Any] | None = None) -> st
     if float(np.median(high - low)) <= CENTRAL_MV:
         return None
     return f"Its leads span {span:,.0f} mV, an ECG spans a few: this is not in millivolts."
+
+
+def too_small(spans: NDArray[Any]) -> str | None:
+    """Return a remark on a signal that a wrong unit may have made a thousand times too small, or None.
+
+    Nothing is refused: a record of a silent amplifier looks the same. Flat leads are passed over.
+
+    Args:
+        spans: `lead_spans` in millivolts.
+
+    Example:
+        >>> too_small(np.full(12, 1.4))
+        >>> too_small(np.full(12, 0.0014))
+        'its leads span less than 0.02 mV, an ECG spans about one: the unit may be wrong'
+    """
+    moving = spans > 0
+    if not moving.any() or float(np.median(spans[moving])) >= LEAST_MV:
+        return None
+    return f"its leads span less than {LEAST_MV:g} mV, an ECG spans about one: the unit may be wrong"
 
 
 def stored_not_millivolt(signal: Signal) -> str | None:

@@ -63,7 +63,7 @@ def add_arguments(parser: Any, owner: type, group: str | None = None, suffix: st
     """
     for item in options_of(owner, group):
         more = suffix if item.default not in (None, MISSING) else ""
-        flags = item.metadata["flags"] or (_flag(item.name),)
+        flags = item.metadata["flags"] or _flags(item.name)
         # What was not given stays absent: a default here would win over the file of --config.
         about = {"dest": keys_of(item)[0], "default": argparse.SUPPRESS}
         form = _form(owner, item) | ({"required": True} if item.metadata["required"] else {})
@@ -80,8 +80,10 @@ def in_spelling_of(choices: Iterable[str]) -> Callable[[str], str]:
     return lambda text: spelt(text, known) or text
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _flags(name: str) -> tuple[str, ...]:
+    """Return the flags of a field that states none; where results go has a short one, as at every verb."""
+    flag = "--" + name.replace("_", "-")
+    return ("-o", flag) if name == "output" else (flag,)
 
 
 def _form(owner: type, item: Field[Any]) -> dict[str, Any]:

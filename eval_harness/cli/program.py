@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
-from ecg_hub.errors import EXIT_CODES, EcgHubError, ExitCode, UnknownNameError, unknown_name
+from ecg_hub.errors import EXIT_CODES, EcgHubError, ExitCode, UnknownNameError, did_you_mean, unknown_name
 from ecg_hub.utils import terminal
 from ecg_hub.utils.spelling import spelt
 from eval_harness.cli import interrupted
@@ -136,11 +136,31 @@ def start(build: Callable[[], argparse.ArgumentParser], arguments: Sequence[str]
     if not arguments:
         parser.print_help()
         return ExitCode.USAGE
-    args = vars(parser.parse_args(_with_spelled_verb(parser, arguments)))
+    args = vars(_parsed(parser, _with_spelled_verb(parser, arguments)))
     terminal.set_quiet(args.pop("say_less", False))
     if whole_process:
         terminal.silence_libraries()
     return guarded(lambda: int(args["run"](argparse.Namespace(**args))))
+
+
+def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse the words; an option that a verb does not have ends with those of that verb, not of the command."""
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        verb = _verb_parser(parser, args)
+        options = [option for action in verb._actions for option in action.option_strings if option.startswith("--")]
+        hints = [did_you_mean(word.partition("=")[0], options) for word in unknown if word.startswith("--")]
+        verb.error(f"unrecognized arguments: {shlex.join(unknown)}{'.' if any(hints) else ''}{''.join(hints)}")
+    return args
+
+
+def _verb_parser(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.ArgumentParser:
+    """Return the parser of the verb that was given, below others if need be."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            below = action.choices.get(str(getattr(args, action.dest, None)))
+            return parser if below is None else _verb_parser(below, args)
+    return parser
 
 
 def _with_spelled_verb(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:

@@ -40,6 +40,8 @@ def compare_folders(
     shared = {task: group for task, group in by_task.items() if len(group) > 1}
     if not shared:
         there = ", ".join(sorted(by_task)) or "none"
+        if len(runs) < 2:
+            raise InputError(f"There is one run, and a comparison needs two: score another model. Done by it: {there}.")
         raise InputError(f"No task was done by two of these {len(runs)} runs. Done by one: {there}.")
     for task, group in shared.items():
         if task not in by_name:

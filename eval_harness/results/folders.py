@@ -109,6 +109,19 @@ def find_runs(paths: Iterable[Path | str]) -> list[ResultFolder]:
     return [read_found(folder) for folder in folders]
 
 
+def find_run(path: Path | str) -> ResultFolder:
+    """Return the one run in a folder or below it.
+
+    Raises:
+        ecg_hub.errors.InputError: there is none, or there are several; names them.
+    """
+    runs = find_runs([path])
+    if len(runs) > 1:
+        names = ", ".join(str(run.folder) for run in runs)
+        raise InputError(f"There are {len(runs)} runs below {str(path)!r}; name one of them: {names}.")
+    return runs[0]
+
+
 def read_found(folder: Path) -> ResultFolder:
     """Read one result folder."""
     run = read_run(folder / RUN_FILE)

@@ -95,7 +95,7 @@ class RunContext:
         return self._loaded[1], self._loaded[2]
 
     def _load(self, job: Job) -> LoadedModel:
-        """Load an encoder; weights that are not to be had are asked for once, since each attempt may fetch."""
+        """Load an encoder; weights that are not available are asked for once, since each attempt may fetch."""
         key = (job.model, job.mode == "scratch")
         if key in self._absent:
             raise self._absent[key]

@@ -79,7 +79,7 @@ def accelerator_for(device: str | None, precision: str, **more: Any) -> Any:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device is not None and not available.get(device, False):
         there = ", ".join(name for name, present in available.items() if present)
-        raise InputError(f"Device {device!r} is not to be had here; there is: {there}.")
+        raise InputError(f"Device {device!r} is not available here; available: {there}.")
     # Accelerate joins several CPU processes into one run only when it is told that the CPU is meant.
     cpu = device == "cpu" or (device is None and not available["cuda"] and not available["mps"])
     # Accelerate keeps device and precision for the life of the process and would give a second call those of the first.

@@ -230,8 +230,8 @@ DATASET = MIMICIVECG(
     access="credentialed",
     redistribution=False,
     licence=(
-        "Waveforms and machine measurements: ODbL 1.0. MIMIC-IV, MIMIC-IV-ED, MIMIC-IV-ECG-Ext-ICD and MDS-ED: "
-        "PhysioNet Credentialed Health Data License 1.5.0"
+        "ODbL 1.0 and PhysioNet Credentialed Health Data License 1.5.0: the first of waveforms and machine "
+        "measurements, the second of MIMIC-IV, MIMIC-IV-ED, MIMIC-IV-ECG-Ext-ICD and MDS-ED"
     ),
     citation=(
         "Gow, B. et al. MIMIC-IV-ECG: Diagnostic Electrocardiogram Matched Subset (version 1.0). PhysioNet, 2023, "

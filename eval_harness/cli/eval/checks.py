@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ecg_hub.errors import InputError
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 
@@ -35,9 +36,12 @@ def register(verbs: Any) -> None:
     )
     again.add_argument("folder", metavar="RUN", help="one result folder")
     again.add_argument("--data-root", metavar="DIR", help="the datasets (default: as of `run`; mock runs need none)")
-    again.add_argument("--output", type=Path, metavar="DIR", help="keep the new run here (default: discarded)")
+    again.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the new run here (default: discarded)")
     again.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
     again.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
+    again.add_argument(
+        "--max-unreadable", type=float, metavar="SHARE", help="unreadable records tolerated, as of `run`"
+    )
     _common(again)
     again.set_defaults(run=run_reproduce)
 
@@ -80,13 +84,14 @@ def _found(findings: Sequence[str]) -> list[str]:
 
 def run_reproduce(args: argparse.Namespace) -> int:
     """Make a run again and compare."""
-    from eval_harness.results.folders import read_found
+    from eval_harness.results.folders import find_run, read_found
     from eval_harness.runner.reproduce import changed_environment, compare_runs, options_of
     from eval_harness.runner.run import evaluate
 
-    stored = read_found(Path(args.folder).expanduser())
+    stored = find_run(args.folder)
     others: dict[str, Any] = {"include": tuple(Path(path) for path in split_commas(args.include))}
-    others |= {name: getattr(args, name) for name in ("device", "cache_dir") if getattr(args, name) is not None}
+    named = ("device", "cache_dir", "max_unreadable")
+    others |= {name: getattr(args, name) for name in named if getattr(args, name) is not None}
     with tempfile.TemporaryDirectory(prefix="ecg-reproduce-") as scratch:
         options = options_of(stored.run, args.data_root or "", args.output or Path(scratch), **others)
         results = evaluate(options)
@@ -95,6 +100,9 @@ def run_reproduce(args: argparse.Namespace) -> int:
         settings = stored.run.settings
         from eval_harness.runner.plan import result_folder
 
+        # Without it nothing was read or trained: the reason is that of the rows, not that of a missing file.
+        if all(result.status != "done" for result in results):
+            raise InputError(f"The run could not be made again: {results[0].reason}")
         again = read_found(result_folder(options, settings.model.id, settings.mode, settings.seed))
         repeats = list(compare_runs(stored, again))
         changed = changed_environment(stored, again)

@@ -30,7 +30,7 @@ def register(verbs: Any) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--repo", metavar="ORG/NAME", help="results dataset on the hub at $HF_ENDPOINT")
     source.add_argument("--folder", type=Path, metavar="DIR", help="the same files in a folder; asks no network")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the page")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the page")
     parser.add_argument("--check", action="store_true", help="exit with 1 when an entry is refused; needs no --output")
     parser.add_argument("--space", metavar="ORG/NAME", help="send the page to this static Space")
     parser.add_argument("--title", default="ECG leaderboard", help="heading of the page (default: %(default)s)")

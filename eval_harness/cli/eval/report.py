@@ -26,7 +26,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--analyses", action="append", metavar="DIR", help="folders of analyses; those in and below RUN are found"
     )
-    parser.add_argument("--output", type=Path, default=DEFAULT, metavar="FILE", help="default: report.html")
+    parser.add_argument("-o", "--output", type=Path, default=DEFAULT, metavar="FILE", help="default: report.html")
     parser.add_argument("--tasks", action="append", metavar="T", help="only these tasks and suites")
     parser.add_argument("--data-root", default="", metavar="DIR", help="draw ECGs from here; mock runs: `mock`")
     parser.add_argument("--examples", type=int, default=6, metavar="N", help="ECGs per task, 0 = none (default: 6)")
@@ -71,8 +71,14 @@ def run_report(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
+        # Recorded ones are drawn on request alone: a newcomer takes the 0 for a fault.
+        ecgs = (
+            f"{written.ecgs} ECGs"
+            if written.ecgs or args.data_root or not written.results
+            else "no ECGs without --data-root"
+        )
         size = f"{written.size / 1e3:,.0f} kB"
-        counts = f"{written.runs} runs, {written.tasks} tasks, {written.results} results, {written.ecgs} ECGs"
+        counts = f"{written.runs} runs, {written.tasks} tasks, {written.results} results, {ecgs}"
         counts += f", {written.analyses} analyses" if written.analyses else ""
         print(f"{written.path}: {size}, {counts}")
     return 0

@@ -27,7 +27,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--corruptions", action="append", metavar="C", help="names or groups; wildcards allowed")
     parser.add_argument("--runs", action="append", metavar="R", help="only these training runs of the folder")
     parser.add_argument("--records", type=int, metavar="N", help="at most N test records, evenly spaced (default: all)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: RUN/robustness")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: RUN/robustness")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the corruptions (default: 0)")
     parser.add_argument("--mains", type=float, default=50.0, metavar="HZ", help="of the hum: 50 or 60 (default: 50)")
     parser.add_argument("--resamples", type=int, metavar="N", help="bootstrap resamples (default: those of the run)")

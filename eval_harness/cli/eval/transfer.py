@@ -34,7 +34,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--split", default="test", metavar="S", help="train, validation or test (default: test)")
     parser.add_argument("--records", type=int, metavar="N", help="at most N records, evenly spaced (default: all)")
     parser.add_argument("--resamples", type=int, metavar="N", help="bootstrap resamples (default: those of the run)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: RUN/transfer")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: RUN/transfer")
     add_reopening(parser)
     parser.set_defaults(run=run)
 

@@ -110,7 +110,7 @@ def _add_push(verbs: Any) -> None:
     push.add_argument("--repo", required=True, metavar="ORG/NAME", help="repository; made if it is not there")
     push.add_argument("--private", action="store_true", help="make the repository private")
     push.add_argument("--dry-run", action="store_true", help="write the folder, name its files, send nothing")
-    push.add_argument("--output", metavar="DIR", help="folder to write (default: $ECG_HUB_HOME/push/NAME)")
+    push.add_argument("-o", "--output", metavar="DIR", help="folder to write (default: $ECG_HUB_HOME/push/NAME)")
     push.set_defaults(run=_later("run_push"))
 
 
@@ -195,7 +195,12 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
     """Return the raw folder that the options name."""
     folder = raw_folder(args, dataset)
     if folder is None:
-        raise DataError(f"No folder given for {dataset.name!r}: pass --data-dir DIR. {dataset.how_to_get()}")
+        from ecg_hub.names import data_root
+
+        place = folder_of(dataset.name, data_root())
+        raise DataError(
+            f"There is no folder {str(place)!r}: pass --data-dir DIR if the data lie elsewhere. {dataset.how_to_get()}"
+        )
     return folder
 
 

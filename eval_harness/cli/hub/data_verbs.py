@@ -181,7 +181,8 @@ def _print_prepared(prepared: Prepared, seconds: float, report: str | None, shar
             "records read": f"{facts['read']:,}",
             "lost": f"{facts['lost']:,}",
             "left out by rule": exclusions or "none",
-            "differs from the published run": deviations or "nothing",
+            # Of an archive of one's own no run was published.
+            **({"differs from the published run": deviations or "nothing"} if dataset.releases or deviations else {}),
             "fingerprint": prepared.fingerprint,
             "store": facts["store"],
             **({"shards": _shards_text(shards)} if shards else {}),

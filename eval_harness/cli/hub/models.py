@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,9 @@ def _add_conversion(verbs: Any) -> None:
     pull.add_argument("--all", action="store_true", help="all whose authors give an address; see the filters")
     add_filters(pull)
     pull.add_argument("--dry-run", action="store_true", help="only say what would be fetched")
-    pull.add_argument("--output", metavar="DIR", help="folder to write (default: where the short name is looked up)")
+    pull.add_argument(
+        "-o", "--output", metavar="DIR", help="folder to write (default: where the short name is looked up)"
+    )
     pull.add_argument("--overwrite", action="store_true", help="fetch again and replace the folder if it is there")
     pull.add_argument("--keep", action="store_true", help="keep the authors' file, under $ECG_HUB_HOME/downloads")
     pull.set_defaults(run=run_pull)
@@ -52,7 +55,9 @@ def _add_conversion(verbs: Any) -> None:
     )
     convert.add_argument("alias", metavar="NAME", help="short name, see `ecg-hub ls`")
     convert.add_argument("--checkpoint", required=True, metavar="FILE", help="the published file, or the zip it is in")
-    convert.add_argument("--output", metavar="DIR", help="folder to write (default: where the short name is looked up)")
+    convert.add_argument(
+        "-o", "--output", metavar="DIR", help="folder to write (default: where the short name is looked up)"
+    )
     convert.add_argument("--overwrite", action="store_true", help="replace the folder if it is there")
     convert.set_defaults(run=run_convert)
 
@@ -190,7 +195,9 @@ def run_embed(args: argparse.Namespace) -> int:
         nan=args.nan,
         missing_leads=args.missing_leads,
     )
-    print(f"{result.output}: {result.rows} records, {result.dim} features each")
+    whole = result.rows - len(result.failures)
+    share = f"{whole} of {result.rows}" if result.failures else str(result.rows)
+    print(f"{result.output}: {share} records, {result.dim} features each")
     return report(result.failures, result.exit_code, len(records))
 
 
@@ -217,10 +224,18 @@ def _millivolt(read: Callable[[], Any]) -> tuple[Any, Any, Sequence[str]]:
     return recording.values, recording.sampling_rate, recording.lead_names
 
 
+_KEYWORD = re.compile(r"\b(nan|missing_leads)='(\w+)'")
+
+
+def _as_options(reason: str) -> str:
+    """Return a remedy that names a keyword of Python with the option of the same name."""
+    return _KEYWORD.sub(lambda found: f"--{found[1].replace('_', '-')} {found[2]}", reason)
+
+
 def report(failures: Sequence[tuple[str, str]], code: int, records: int) -> int:
     """Name the records that could not be used on standard error; returns the exit code."""
     for record, reason in failures:
-        terminal.say(f"failed: {record}: {reason}", important=True)
+        terminal.say(f"failed: {record}: {_as_options(reason)}", important=True)
     if failures:
         terminal.say(f"{len(failures)} of {records} records failed", important=True)
     return code

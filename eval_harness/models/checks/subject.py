@@ -124,6 +124,10 @@ def subject_of(given: Any) -> Subject:
         text = os.fspath(given)
         if text.startswith(PREFIX) or ".py:" in text:
             return _of_object(import_object(PREFIX + text.removeprefix(PREFIX)), text)
+        if text.endswith(".py"):
+            raise InputError(
+                f"{text!r} names a file, not what is in it; write {text}:NAME, NAME being a class or object."
+            )
         return _of_name(text)
     if isinstance(given, type):
         return _of_object(given(), given.__name__)

@@ -361,6 +361,14 @@ def test_microvolts_described_as_millivolts_are_refused_with_the_way_out(archive
     assert len(load(write_description(path, min_count=1, sampling_rate=250, unit="uV")).report) == RECORDS
 
 
+def test_millivolts_described_as_microvolts_have_a_remark(archive: Make) -> None:
+    path = archive(form="csv", sampling_rate=250, unit="uV")
+    small = pd.read_csv(path.parent / "ecg" / "r04.csv") / 1000
+    small.to_csv(path.parent / "ecg" / "r04.csv", index=False)
+    reasons = load(path).report.set_index("record_id")["reason"]
+    assert list(reasons[reasons.str.contains("the unit may be wrong")].index) == ["r04"]
+
+
 def test_files_are_read_in_parallel(archive: Make) -> None:
     path = archive()
     assert load(path, num_proc=2).fingerprint == prepare(path, cache_dir=path.parent / "other").fingerprint

@@ -91,6 +91,7 @@ def test_licences_that_the_hub_does_not_know() -> None:
     text = example(licence="PhysioNet Restricted Health Data License 1.5.0; no sharing", access="restricted")
     assert "license: other\nlicense_name: physionet-restricted-health-data-license-1.5.0\n" in text
     assert short_licence(replace(get("ptb-xl"), licence="CC-BY-4.0")) == "CC-BY-4.0"
+    assert short_licence(get("mimic-iv-ecg")) == "ODbL 1.0 and PhysioNet Credentialed Health Data License 1.5.0"
 
 
 def test_closed_data_come_with_the_command_that_the_user_runs() -> None:

@@ -231,6 +231,12 @@ class TestRecordsAndFiles:
         absent = absent_records((".hdf5",), ["0", "1", "2", "3"], files, {"part0.hdf5"})
         assert absent == {"2": "part1.hdf5", "3": "part1.hdf5"}
 
+    def test_formats_side_by_side_need_nothing_of_each_other(self) -> None:
+        files = ["r/0.csv", "r/1.csv", "r/2.hea", "r/3.hea", "r/4.edf", "r/5.hea"]
+        present = {*files, "r/2.dat", "r/3.dat"}
+        suffixes = (".hea", ".edf", ".csv", ".dat", ".mat")
+        assert absent_records(suffixes, list("012345"), files, present) == {"5": "r/5.dat"}
+
     def test_nothing_is_there(self) -> None:
         assert absent_records((".hea", ".dat"), ["1"], ["r/1"], set()) == {"1": "r/1"}
 

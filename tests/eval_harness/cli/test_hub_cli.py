@@ -57,7 +57,16 @@ def test_embed_writes_one_row_per_record_and_names_the_damaged_one(
     captured = capsys.readouterr()
     assert "absent" in captured.err
     assert "1 of 3 records failed" in captured.err
+    assert f"{target}: 2 of 3 records, 32 features each" in captured.out
     assert pq.read_table(target).num_rows == 3
+
+
+def test_a_remedy_is_an_option_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_record(tmp_path / "two", np.zeros((2, 5000)), 500, LEADS[:2])
+    words = ["embed", TINY, str(tmp_path / "two"), "-o", str(tmp_path / "features.parquet")]
+    assert main(words) == 1
+    assert "Pass --missing-leads zero to feed zeros" in capsys.readouterr().err
+    assert main([*words, "--missing-leads", "zero"]) == 0
 
 
 @pytest.mark.parametrize("kind", ["json", "csv", "table"])

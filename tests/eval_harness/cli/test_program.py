@@ -45,6 +45,14 @@ def test_every_verb_can_be_quiet_and_the_help_has_the_exit_codes(command: Module
     assert all(f"{code.value}  {text}" in parsers[0].format_help() for code, text in EXIT_CODES.items())
 
 
+@COMMANDS
+def test_every_output_has_a_short_option(command: ModuleType) -> None:
+    actions = [action for parser in verbs(command.build_parser()) for action in parser._actions]
+    outputs = [action.option_strings for action in actions if "--output" in action.option_strings]
+    assert len(outputs) > 4
+    assert all("-o" in names for names in outputs)
+
+
 def test_the_documentation_has_the_exit_codes() -> None:
     page = (ROOT / "docs" / "running.md").read_text()
     assert re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE) == [
@@ -65,6 +73,13 @@ def test_version(command: ModuleType, capsys: pytest.CaptureFixture[str]) -> Non
     [
         (evaluate, "run --epochs ten", ["argument --epochs: invalid int value: 'ten'", "ecg-eval run [options]"]),
         (evaluate, "lsx", ["Unknown verb 'lsx'. Did you mean 'ls'?", "ecg-eval VERB [options]"]),
+        (evaluate, "--models x --tasks y", ["--models x. Did you mean '--model'", "ecg-eval run [options]"]),
+        (evaluate, "report --jsn", ["arguments: --jsn. Did you mean '--json'", "ecg-eval report [RUN] [options]"]),
+        (
+            hub,
+            "data plot a b --data-root x",
+            ["--data-root x. Did you mean '--data-dir'", "ecg-hub data plot NAME RECORD"],
+        ),
         (hub, "convert", ["required: NAME, --checkpoint", "ecg-hub convert NAME --checkpoint FILE [options]"]),
         (hub, "data plot --start x a b", ["--start: invalid float value: 'x'", "ecg-hub data plot NAME RECORD"]),
     ],

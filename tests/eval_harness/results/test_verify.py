@@ -15,11 +15,13 @@ from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import protocol
 from eval_harness.results.folders import find_runs, read_found
+from eval_harness.results.schema import Result
 from eval_harness.results.scoring import RESAMPLE_SEED, score_task
 from eval_harness.results.verify import differences, verdict, verify
 from eval_harness.runner.reproduce import options_of
 from eval_harness.runner.run import evaluate
 from eval_harness.tasks.registry import tasks
+from tests.support.results import failed
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +179,31 @@ def test_a_run_is_reproduced_to_the_byte(
     found = json.loads(capsys.readouterr().out)
     assert [task["state"] for task in found["tasks"]] == ["identical", "identical"]
     assert found["environment"] == []
+    assert main(["reproduce", str(run.parent.parent), *words[2:]]) == 0  # the folder above a single run
+    capsys.readouterr()
+    shutil.copytree(run, run.parent / "second")
+    assert main(["reproduce", str(run.parent), *words[2:]]) == 1
+    assert "There are 2 runs below" in capsys.readouterr().err
     path = run / "ptbxl_super.json"
     content = json.loads(path.read_text())
     content["metrics"]["macro_auroc"]["point"] += 0.01
     path.write_text(json.dumps(content))
     assert main(words) == 1
+
+
+def test_a_run_that_cannot_be_made_again_says_why(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[RunOptions] = []
+
+    def fail(options: RunOptions) -> list[Result]:
+        asked.append(options)
+        return [failed("3 of 21 records cannot be read")]
+
+    monkeypatch.setattr("eval_harness.runner.run.evaluate", fail)
+    assert main(["reproduce", str(run), "--max-unreadable", "0.3"]) == 1
+    assert "The run could not be made again: 3 of 21 records cannot be read" in capsys.readouterr().err
+    assert asked[0].max_unreadable == 0.3
 
 
 def test_a_run_on_real_data_asks_for_the_data(run: Path, tmp_path: Path) -> None:
@@ -203,7 +225,7 @@ def test_compare_on_the_command_line(
     assert {comparison["task"] for comparison in found} == {"ptbxl_super", "ptbxl_sub"}
     assert found[0]["standings"][0]["rank"] == 1
     assert main(["compare", str(run)]) == 1
-    assert "No task was done by two of these 1 runs" in capsys.readouterr().err
+    assert "There is one run, and a comparison needs two: score another model." in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "nowhere")]) == 1
     assert "is no folder of results" in capsys.readouterr().err
 

@@ -94,4 +94,5 @@ def test_prepare_says_what_was_lost_and_what_is_odd(
     assert code == 0
     assert "lost: 2 of 8 records: bad0.parquet cannot be read as parquet" in out
     assert "remark: 6 of 6 records: no lead V1, V2, V3, V4, V5, V6" in out
+    assert "published" not in out
     assert any("no record holds lead V1, V2, V3, V4, V5, V6" in record.getMessage() for record in caplog.records)

@@ -43,3 +43,8 @@ def test_json_has_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     (check,) = json.loads(capsys.readouterr().out)
     assert (check["check"], check["status"]) == ("loads", "failed")
     assert "There is no folder" in check["seen"]
+
+
+def test_a_file_without_a_name_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate-model", "encoder.py"]) == 1
+    assert "write encoder.py:NAME" in " ".join(capsys.readouterr().out.split())
