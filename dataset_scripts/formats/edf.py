@@ -64,7 +64,7 @@ def _check_length(path: Path) -> str:
         widths = fields[216 * signals : 224 * signals]
         record = 2 * sum(int(widths[k : k + 8]) for k in range(0, len(widths), 8))
     except ValueError:
-        raise DataError(f"{path.name} is no EDF file, or its header is damaged or cut short") from None
+        raise DataError(f"{path.name} cannot be read as edf: its header is damaged or cut short") from None
     if len(fields) < 256 * signals:
         raise DataError(f"{path.name} is cut short within its header")
     held = path.stat().st_size - begin

@@ -194,7 +194,10 @@ def test_damaged_files_are_lost_with_a_reason(archive: Make) -> None:
             {"columns": {"record": "id", "sex": "diagnoses"}},
             r"column 'diagnoses' holds 'AF', .*sex_values: \{'AF': null\}",
         ),
-        ({"columns": {"record": "id", "split": "gender"}, "folds": None}, "F is none of train, validation, val, test"),
+        (
+            {"columns": {"record": "id", "split": "gender"}, "folds": None},
+            "F is none of train, training, validation, val, valid, test, testing",
+        ),
         (
             {"columns": {"record": "id", "labels": ["rate"]}},
             r"19 of 20 records .* column 'rate' holds '2\.0'; 0 or 1 is expected",

@@ -193,7 +193,7 @@ def test_what_a_library_quotes_of_a_damaged_file_is_not_repeated(tmp_path: Path)
     data = bytearray((tmp_path / "a.edf").read_bytes())
     data[252:256] = b"Jane"
     (tmp_path / "a.edf").write_bytes(data)
-    with pytest.raises(DataError, match=r"a\.edf is no EDF file, or its header is damaged") as caught:
+    with pytest.raises(DataError, match=r"a\.edf cannot be read as edf: its header is damaged") as caught:
         read_signal(tmp_path / "a.edf", about())
     assert "Jane" not in str(caught.value)
 
