@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,12 +33,14 @@ from dataset_scripts.core.builder import ECGBuilder
 from dataset_scripts.core.extent import Copy, extent
 from dataset_scripts.core.fingerprint import content_fingerprint, store_fingerprint
 from dataset_scripts.core.labels import canonical_sha256, encode, fold_sha256, vocabulary
-from dataset_scripts.core.report import check_unreadable, read_report
+from dataset_scripts.core.report import absent_everywhere, check_unreadable, read_report
 from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
 from ecg_hub.names import data_root, home
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.utils.spelling import folder_of
+
+logger = logging.getLogger(__name__)
 
 MOCK_FILE = "mock.json"
 MOCK_PREFIX = "mock/"
@@ -187,6 +190,13 @@ def prepare(
     report = read_report(builder.store)
     # By the store's report and not by this run: a store that was made with more tolerance is judged anew.
     check_unreadable(dataset, report, max_unreadable)
+    gone = absent_everywhere(report)
+    if gone:
+        logger.warning(
+            "%s: no record holds lead %s. If the files have it by another name, say so under lead_names.",
+            dataset.title,
+            ", ".join(gone),
+        )
     store = builder.as_dataset(split="records")
     # Beside the stores: one derivation serves every store of the dataset.
     work = builder.store.parents[1] / DERIVED_FOLDER

@@ -1,10 +1,11 @@
 """Lead names: spelling, order, and the limb leads that follow from I and II. Pure Python.
 
 The canonical order, of the published benchmark and of most 12-lead files, is I, II, III, aVR, aVL, aVF, V1 to V6.
-Names match without case. Accepted besides: surrounding blanks, a leading "lead" or "ecg" ("Lead II", "ECG_V1"), and
-the Brazilian D1, D2, D3 and DI, DII, DIII for the limb leads. Names that only resemble a standard lead are refused,
-because feeding them as one would be silently wrong: MLII (a monitoring lead on the chest), VR, VL, VF (not augmented,
-two thirds of the amplitude), -aVR (inverted).
+Names match without case. Accepted besides: surrounding blanks, a leading "lead", "ECG", "EKG" or "MDC_ECG_LEAD" ("Lead
+II", "EKG_V1"), a unit behind ("I (mV)"), the chest leads as C1 to C6 (IEC) and MV1 to MV6 (as some monitors print them),
+the Brazilian D1, D2, D3 and DI, DII, DIII for the limb leads, and the codes of DICOM and SCP-ECG ("2:1",
+"5.6.3-9-1"). Names that only resemble a standard lead are refused, because feeding them as one would be silently wrong:
+MLII (a monitoring lead on the chest), VR, VL, VF (not augmented, two thirds of the amplitude), -aVR (inverted).
 """
 
 from __future__ import annotations
@@ -27,12 +28,27 @@ DERIVED_LEADS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 """Limb leads as (factor of I, factor of II): Einthoven's III = II - I and Goldberger's augmented leads."""
 
+LEAD_NUMBERS: Mapping[int, str] = MappingProxyType(
+    {
+        **{1: "I", 2: "II", 3: "V1", 4: "V2", 5: "V3", 6: "V4", 7: "V5", 8: "V6"},
+        **{61: "III", 62: "aVR", 63: "aVL", 64: "aVF"},
+    }
+)
+"""The same numbers in both code schemes of DICOM CID 3001: MDC "2:n" (ISO/IEEE 11073-10102), SCPECG "5.6.3-9-n" (EN
+1064)."""
+
 _SPELLINGS: dict[str, str] = {
     **{lead.lower(): lead for lead in (*LEADS, *EXTRA_LEADS)},
+    **{f"{chest}{n}": f"V{n}" for chest in ("c", "mv") for n in range(1, 7)},
     **{"d1": "I", "d2": "II", "d3": "III", "di": "I", "dii": "II", "diii": "III"},
     **{"x": "vx", "y": "vy", "z": "vz", "frank x": "vx", "frank y": "vy", "frank z": "vz"},
 }
-_PREFIX = re.compile(r"^(?:ecg[\s_-]+)?(?:lead[\s_-]*)?")
+# The languages in which watches and recorders name a lead.
+_LEAD_WORDS = "lead|ableitung|abl\\.|d[ée]rivation|derivaci[óo]n|derivazione|deriva[çc][ãa]o|afleiding"
+_PREFIX = re.compile(rf"^(?:mdc[\s_-]+)?(?:e[ck]g[\s_-]+)?(?:(?:{_LEAD_WORDS})[\s_-]*)?")
+_SUFFIX = re.compile(r"\s*(?:\([^()]*\)|\[[^\[\]]*\]|[_\s/,-][munµμ]v)$")
+_BEHIND = ("einthoven", "goldberger", "wilson")
+_CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
 _LOOKALIKES: dict[str, str] = {
     "mlii": "MLII is a monitoring lead, not lead II.",
     "vr": "VR is not augmented; aVR = 1.5 x VR.",
@@ -52,8 +68,8 @@ def canonical_lead(name: str) -> str:
         UnknownNameError: the name is not one of LEADS or EXTRA_LEADS in any accepted spelling.
 
     Example:
-        >>> canonical_lead("AVR"), canonical_lead("Lead II"), canonical_lead("DIII")
-        ('aVR', 'II', 'III')
+        >>> canonical_lead("AVR"), canonical_lead("Lead II"), canonical_lead("DIII"), canonical_lead("C1 (mV)")
+        ('aVR', 'II', 'III', 'V1')
         >>> canonical_lead("MLII")  # looks like a limb lead, and is none
         Traceback (most recent call last):
             ...
@@ -62,7 +78,7 @@ def canonical_lead(name: str) -> str:
     if not isinstance(name, str):
         raise UnknownNameError(f"A lead name must be text, not {name!r}. Known: {', '.join((*LEADS, *EXTRA_LEADS))}.")
     bare = " ".join(name.lower().split())
-    lead = _SPELLINGS.get(bare) or _SPELLINGS.get(_PREFIX.sub("", bare))
+    lead = _spelling(bare) or _spelling(_without_suffix(bare))
     if lead is None:
         hint = f" {_LOOKALIKES[bare]}" if bare in _LOOKALIKES else did_you_mean(name, (*LEADS, *EXTRA_LEADS))
         raise UnknownNameError(
@@ -70,6 +86,23 @@ def canonical_lead(name: str) -> str:
             "Rename the lead or leave its row out."
         )
     return lead
+
+
+def _spelling(bare: str) -> str | None:
+    """Return the lead of a name in small letters, with or without words before it; None if it is no lead."""
+    code = _CODE.fullmatch(bare)
+    if code:
+        return LEAD_NUMBERS.get(int(code[1]))
+    return _SPELLINGS.get(bare) or _SPELLINGS.get(_PREFIX.sub("", bare))
+
+
+def _without_suffix(bare: str) -> str:
+    """Return a name without a unit or the name of its inventor behind it: "i (mv)" and "i (einthoven)" are "i"."""
+    match = _SUFFIX.search(bare)
+    if match is None:
+        return bare
+    behind = match[0].strip(" ()[]_/,-")
+    return bare[: match.start()] if behind in _BEHIND or re.fullmatch(r"[munµμ]?v", behind) else bare
 
 
 def canonical_leads(names: Iterable[str]) -> tuple[str, ...]:

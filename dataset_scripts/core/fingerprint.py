@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.spec import ECGDataset, RawRecord, Signal
+from dataset_scripts.core.walk import walk
 from ecg_hub.errors import DataError
 from ecg_hub.utils.files import file_sha256
 
@@ -41,17 +42,13 @@ def raw_fingerprint(dataset: ECGDataset, folder: Path, sampling_rate: int) -> st
 
 def _signal_lines(folder: Path, root: str, suffixes: tuple[str, ...], tables: set[str]) -> Iterator[str]:
     """Yield `name size time` of every signal file below a folder; names are relative to the raw folder."""
-    pending = [folder / root]
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    pending.append(Path(entry.path))
-                elif entry.name.endswith(suffixes):
-                    name = os.path.relpath(entry.path, folder).replace(os.sep, "/")
-                    # A table that lies among the signals is in already, by content.
-                    if name not in tables:
-                        yield f"{name}\t{_size_and_time(entry)}\n"
+    for place, entries in walk(folder / root):
+        for entry in entries:
+            if entry.name.endswith(suffixes):
+                name = os.path.relpath(place / entry.name, folder).replace(os.sep, "/")
+                # A table that lies among the signals is in already, by content.
+                if name not in tables:
+                    yield f"{name}\t{_size_and_time(entry)}\n"
 
 
 def _size_and_time(entry: os.DirEntry[str]) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +18,7 @@ import pandas as pd
 
 from dataset_scripts.core.spec import ECGDataset, Rejected
 from ecg_hub.errors import DataError
+from ecg_hub.leads import LEADS
 
 COLUMNS = ("record_id", "file", "status", "reason", "samples", "digest")
 REPORT_FILE = "report.csv"
@@ -79,6 +82,40 @@ def first_reasons(lost: pd.DataFrame, number: int = 5) -> str:
     shown = [f"{item.record_id} ({item.file}): {item.reason}." for item in lost.head(number).itertuples()]
     rest = len(lost) - len(shown)
     return " ".join(shown) + (f" And {rest} more." if rest > 0 else "")
+
+
+def counted(reasons: Iterable[str]) -> list[tuple[str, int]]:
+    """Return reasons or remarks with how often each occurs, the most frequent first.
+
+    Those that differ in numbers and in quoted or file names alone count as one, told by the first of them. Of remarks on
+    a record, which semicolons join, each counts for itself.
+
+    Example:
+        >>> counted(["a.edf is cut short: 6 of 10", "b.edf is cut short: 2 of 10", "no lead V1; every sample is 0"])
+        [('a.edf is cut short: 6 of 10', 2), ('no lead V1', 1), ('every sample is 0', 1)]
+    """
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for reason in reasons:
+        for part in filter(None, reason.split("; ")):
+            kind = _VARYING.sub("#", part)
+            first.setdefault(kind, part)
+            counts[kind] += 1
+    return [(first[kind], number) for kind, number in counts.most_common()]
+
+
+# A number, a quoted text, or a file name; the names of leads have digits too, and tell kinds apart.
+_VARYING = re.compile(r"'[^']*'|\S+\.\w{2,7}\b|(?<![\w.])-?\d[\d,.]*")
+
+
+def absent_everywhere(report: pd.DataFrame) -> list[str]:
+    """Return the leads that no record of a store holds, by the remarks of its report."""
+    remarks = report.loc[report["status"] == "ok", "reason"]
+    found = [set(match[1].split(", ")) if (match := _NO_LEAD.search(remark)) else set() for remark in remarks]
+    return [lead for lead in LEADS if lead in set.intersection(*found)] if found else []
+
+
+_NO_LEAD = re.compile(r"\bno lead ((?:a?V?[IVRLF1-6]+(?:, )?)+)")
 
 
 def _round_up(fraction: float) -> float:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.spec import ECGDataset, Exclusion, LabelTable, PathLike, RawRecord, Rejected, Scan, Signal
-from dataset_scripts.custom.description import (
-    Description,
+from dataset_scripts.custom.description import Description, read_description
+from dataset_scripts.custom.files import (
     FileIndex,
     list_files,
     listed_file,
-    read_description,
+    once,
     signals_folder,
     suffixes,
     without_ending,
+    without_segments,
 )
 from dataset_scripts.custom.table import Row, fold_rule, folds_and_splits, parse_row, read_table, standardised
 from dataset_scripts.formats.registry import read_signal
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Raise it whenever a reader of this package changes what it returns; stores are then written anew."""
 
 TABLE_UNIT = "as in the table"
 """The unit of a target: the table does not say it."""
 
-_READING = {"format", "signals", "sampling_rate", "unit", "lead_names", "table", "columns"}
+_READING = {"format", "signals", "sampling_rate", "unit", "lead_names", "encoding", "table", "columns"}
 _PROBED = 16
 
 
@@ -147,7 +148,8 @@ class CustomDataset(ECGDataset):
                 f"sampled at {signal.sampling_rate} Hz, not {self.sampling_rate} Hz: give such records a table and a "
                 f"YAML of their own with sampling_rate: {signal.sampling_rate}"
             )
-        return signal
+        remark = str(record.metadata.get("table_remark") or "")
+        return replace(signal, remark="; ".join(filter(None, [signal.remark, remark]))) if remark else signal
 
     def label_table(self, metadata: pd.DataFrame, data_dir: Path, thresholds: Mapping[str, Any]) -> LabelTable:
         """Derive labels, folds and targets; targets are z-scored with mean and deviation of the training records."""
@@ -202,7 +204,7 @@ def open_custom(path: PathLike) -> CustomDataset:
         page=f"the archive that {str(source)!r} describes",
         label_columns=("label_all",) if columns and columns.labels is not None else (),
         folds=fold_rule(about),
-        metadata_columns={"table_labels": "string", "table_targets": "string", "table_fold": "string"},
+        metadata_columns=dict.fromkeys(("table_labels", "table_targets", "table_fold", "table_remark"), "string"),
         thresholds={"min_count": about.min_count, "min_seconds": about.min_seconds},
         table_files=(about.table,) if about.table else (),
         signal_suffixes=suffixes(about),
@@ -258,10 +260,10 @@ def _listed(about: Description, data_dir: Path) -> tuple[list[dict[str, Any]], l
         names = [name if bare[without_ending(name)] > 1 else without_ending(name) for name in names]
         plain = [Row(name, file, None, None, None, [], [], "") for name, file in zip(names, files, strict=True)]
         return [_store_row(row, row.file) for row in plain], [], []
-    table = read_table(data_dir / about.table, about.columns)
+    table = read_table(data_dir / about.table, about.columns, about.encoding)
     lost = [Rejected(f"line {line}", about.table, f"line {line}: {reason}") for line, reason in table.damaged]
     files = [] if about.columns.file else list_files(data_dir, about)
-    index = FileIndex(files, about)
+    index = FileIndex(files, about, data_dir)
     rows: dict[str, dict[str, Any]] = {}
     used: dict[str, str] = {}
     for line, cells in table.rows:
@@ -277,7 +279,10 @@ def _listed(about: Description, data_dir: Path) -> tuple[list[dict[str, Any]], l
             lost.append(Rejected(name, about.table, f"line {line}: {error}"))
             continue
         rows[row.record], used[file] = _store_row(row, file), row.record
-    surplus = [file for file in files if file not in used]
+    # Other paths of files that are used, by links, and segments of their records are not left out.
+    named = {os.path.realpath(data_dir / file) for file in used}
+    surplus = [file for file in once(data_dir, files) if os.path.realpath(data_dir / file) not in named]
+    surplus = [file for file in without_segments(data_dir, files) if file in set(surplus)]
     excluded = [Rejected(without_ending(index.inside(file)), file, "not in the table") for file in surplus]
     return list(rows.values()), lost, excluded
 
@@ -293,6 +298,7 @@ def _store_row(row: Row, file: str) -> dict[str, Any]:
         "table_labels": json.dumps(row.labels, ensure_ascii=False),
         "table_targets": json.dumps(row.targets),
         "table_fold": row.fold,
+        "table_remark": row.remark,
     }
 
 

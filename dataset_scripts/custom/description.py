@@ -1,18 +1,18 @@
-"""The YAML file that describes a user's own archive: fields, defaults, checks; and the signal files that it means."""
+"""The YAML file that describes a user's own archive: fields, defaults, checks."""
 
 from __future__ import annotations
 
-import os
+import codecs
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dataset_scripts.formats.channels import unit_uv
-from dataset_scripts.formats.registry import BARE_FORMATS, all_endings, endings
-from ecg_hub.errors import DataError, InputError, UnknownNameError
+from dataset_scripts.formats.registry import BARE_FORMATS
+from ecg_hub.errors import InputError, UnknownNameError
 from ecg_hub.leads import canonical_lead
 from ecg_hub.utils.yaml import read_mapping, sentences
 
@@ -24,6 +24,7 @@ DEFAULT_SEXES: dict[str, Literal["male", "female"] | None] = {
     "female": "female",
     "f": "female",
 }
+DEFAULT_SEPARATOR = ";"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # A misspelt field must not be passed over: with `extra` allowed its default would be taken in silence.
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -63,7 +64,7 @@ class Columns(BaseModel):
     file: Name | None = None
     patient: Name | None = None
     labels: Name | Names | Renamed | None = None
-    separator: Text = ";"
+    separator: Text = DEFAULT_SEPARATOR
     targets: Name | Names | Renamed | None = None
     fold: Name | None = None
     split: Name | None = None
@@ -125,9 +126,11 @@ class Description(BaseModel):
         folder: the data folder, relative to the YAML file; other paths are relative to it.
         signals: folder of the signal files (searched with its sub-folders), or a pattern with * or **.
         format: one of FORMATS; "auto" goes by the ending of each file.
-        sampling_rate: Hz; needed for CSV and Parquet, checked against the file otherwise.
-        unit: of CSV and Parquet samples: V, mV, uV, nV, or a multiple such as "4.88 uV".
-        lead_names: name in the files -> standard lead.
+        sampling_rate: Hz; needed where the files state none (CSV, Parquet), checked against the file otherwise.
+        unit: of samples for which the files state none (CSV, Parquet, an EDF without dimension): V, mV, uV, nV, or a
+            multiple such as "4.88 uV".
+        lead_names: name in the files -> standard lead, or null for a channel that is left out.
+        encoding: code page of a table in CSV that is not UTF-8, for example cp1252.
         table: CSV, Parquet or Excel file with one row per record.
         columns: its columns.
         folds: how folds are made where the table has none.
@@ -146,7 +149,8 @@ class Description(BaseModel):
     format: Literal["auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet"] = "auto"
     sampling_rate: Annotated[int, Field(ge=1, le=100_000)] | None = None
     unit: Text | None = None
-    lead_names: dict[Name, Name] = Field(default_factory=dict)
+    lead_names: dict[Name, Name | None] = Field(default_factory=dict)
+    encoding: Text | None = None
     table: Text | None = None
     columns: Columns | None = None
     folds: Folds | None = None
@@ -172,11 +176,21 @@ class Description(BaseModel):
             unit_uv(value)
         return value
 
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        try:
+            return value if value is None else codecs.lookup(value).name
+        except LookupError:
+            raise ValueError(
+                f"{value!r} is no code page; cp1252 is that of Western Europe, cp1250 Central Europe"
+            ) from None
+
     @field_validator("lead_names")
     @classmethod
-    def _known_leads(cls, value: dict[str, str]) -> dict[str, str]:
+    def _known_leads(cls, value: dict[str, str | None]) -> dict[str, str | None]:
         try:
-            return {name: canonical_lead(lead) for name, lead in value.items()}
+            return {name: None if lead is None else canonical_lead(lead) for name, lead in value.items()}
         except UnknownNameError as error:
             raise ValueError(str(error).removesuffix(".")) from None
 
@@ -241,110 +255,3 @@ def _without_union_branches(error: ValidationError, content: Mapping[str, Any]) 
         else:
             kept.append({key: item[key] for key in ("type", "loc", "input", "ctx") if key in item})
     return ValidationError.from_exception_data(error.title, kept)
-
-
-_WILDCARDS = frozenset("*?[")
-
-
-def is_pattern(about: Description) -> bool:
-    """Return whether `signals` is a pattern and not a folder."""
-    return bool(_WILDCARDS & set(about.signals))
-
-
-def signals_folder(about: Description) -> str:
-    """Return the folder of the signal files: `signals`, or its parts before the first wildcard."""
-    parts = PurePosixPath(about.signals).parts
-    fixed = []
-    for part in parts[:-1] if is_pattern(about) else parts:
-        if _WILDCARDS & set(part):
-            break
-        fixed.append(part)
-    return str(PurePosixPath(*fixed))
-
-
-def suffixes(about: Description) -> tuple[str, ...]:
-    """Return the endings of all files that signals are read from, in both cases; ("",) where any file may be one."""
-    # A pattern names the files itself, whatever they end in; a WFDB record is two files, found by the ending of one.
-    if is_pattern(about) and about.format not in ("auto", "wfdb"):
-        return ("",)
-    lower = all_endings(about.format)
-    # Recorders write .EDF and .DCM as well, and most file systems distinguish these from .edf.
-    return (*lower, *(ending.upper() for ending in lower))
-
-
-def list_files(data_dir: Path, about: Description) -> list[str]:
-    """Return the signal files below a data folder, in POSIX form relative to it, sorted."""
-    wanted = endings(about.format)
-    if is_pattern(about):
-        paths: Iterable[Path] = (path for path in data_dir.glob(about.signals) if path.is_file())
-        if about.format not in ("auto", "wfdb"):
-            wanted = ("",)
-    else:
-        walked = os.walk(data_dir / about.signals)
-        paths = (Path(folder) / name for folder, _, names in walked for name in names)
-    files = sorted(path.relative_to(data_dir).as_posix() for path in paths if path.name.lower().endswith(wanted))
-    table = PurePosixPath(about.table).as_posix() if about.table else ""
-    # A CSV table may lie among CSV signals.
-    files = [name for name in files if name != table]
-    if not files:
-        looked = f"{about.signals!r}" if is_pattern(about) else f"{', '.join(wanted)} below {about.signals!r}"
-        raise DataError(
-            f"{str(data_dir)!r} of {about.name!r} holds no signal file ({looked}). Correct folder, signals or format "
-            "in the description."
-        )
-    return files
-
-
-def without_ending(name: str) -> str:
-    """Return a file name without the ending that names its format."""
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in endings("auto") else name
-
-
-class FileIndex:
-    """Finds the file of a record: by its path below the folder of `signals`, or by its bare name where that is unique.
-
-    The ending may be left out.
-    """
-
-    def __init__(self, files: Iterable[str], about: Description) -> None:
-        self.folder = signals_folder(about)
-        self._paths: dict[str, list[str]] = {}
-        self._names: dict[str, list[str]] = {}
-        for file in files:
-            inside = self.inside(file)
-            # With and without ending, and once where there is none to leave out.
-            for form in dict.fromkeys((inside, without_ending(inside))):
-                self._paths.setdefault(form, []).append(file)
-                self._names.setdefault(PurePosixPath(form).name, []).append(file)
-
-    def inside(self, file: str) -> str:
-        """Return a file's path below the folder of `signals`."""
-        return file if self.folder == "." else PurePosixPath(file).relative_to(self.folder).as_posix()
-
-    def find(self, record: str) -> str:
-        """Return the file of a record."""
-        matches = self._paths.get(record) or self._names.get(record) or []
-        if not matches:
-            raise ValueError(f"no signal file named {record!r} below {self.folder!r}")
-        if len(matches) > 1:
-            raise ValueError(
-                f"several signal files are named {record!r}: {', '.join(matches[:3])}; name the right one in a column "
-                "and give it as columns.file"
-            )
-        return matches[0]
-
-
-def listed_file(cell: str, data_dir: Path, about: Description) -> str:
-    """Return the file that a cell of the column `file` names, relative to the data folder."""
-    # Tables made on Windows separate folders by backslashes.
-    path = PurePosixPath(cell.replace("\\", "/"))
-    # A table may come from anywhere; it must not reach files outside of the archive.
-    if not cell or path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"file {cell!r} is not a path below {signals_folder(about)!r}")
-    file = PurePosixPath(signals_folder(about)) / path
-    if about.format in ("auto", "wfdb") and file.suffix.lower() != ".hea":
-        for header in (f"{file}.hea", str(file.with_suffix(".hea"))):
-            if (file.suffix == "" or file.suffix.lower() in (".dat", ".mat")) and (data_dir / header).is_file():
-                return header
-    return str(file)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +15,12 @@ import numpy as np
 
 from dataset_scripts.core.folds import stratify_groups
 from dataset_scripts.core.labels import split_by_fold
+from dataset_scripts.custom.cells import check_separator, decoded_table, label_parts, refuse_guessed_letters, shown
 from dataset_scripts.custom.description import Columns, Description, Folds
+from dataset_scripts.custom.files import same_name
 from dataset_scripts.formats.channels import need
 from dataset_scripts.formats.tabular import separator_of
-from dataset_scripts.readers.tables import TextTable
+from dataset_scripts.readers.tables import TextTable, is_nothing
 from ecg_hub.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx")
 SPLIT_WORDS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 OLDEST = 130.0
+_FEW_WORDS = 5
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
@@ -40,6 +45,7 @@ class Row:
         labels: as derived, repeats kept.
         targets: one per target, None where the cell is empty.
         fold: the cell of the column `fold` or `split`, or "".
+        remark: what of the row is odd and no reason to lose the record.
     """
 
     record: str
@@ -50,9 +56,10 @@ class Row:
     labels: list[str]
     targets: list[float | None]
     fold: str
+    remark: str = ""
 
 
-def read_table(path: Path, columns: Columns) -> TextTable:
+def read_table(path: Path, columns: Columns, encoding: str | None = None) -> TextTable:
     """Read a table as text."""
     ending = path.suffix.lower()
     if ending not in TABLE_ENDINGS:
@@ -60,40 +67,56 @@ def read_table(path: Path, columns: Columns) -> TextTable:
     if not path.is_file():
         raise DataError(f"The table {str(path)!r} does not exist. Correct `table` or `folder` in the description.")
     if ending in (".csv", ".tsv", ".txt"):
-        names, table = _text_table(path)
+        names, table = _text_table(path, columns, encoding)
     else:
-        names, table = _typed_table(path, ending, columns.separator)
+        names, table = _typed_table(path, ending)
     _check_columns(path, names, columns)
     if not table.rows and not table.damaged:
         raise DataError(f"The table {str(path)!r} has no rows.")
     _check_words(path, table, columns)
+    check_separator(path, table, columns)
     return table
 
 
 def parse_row(cells: Mapping[str, str], columns: Columns) -> Row:
     """Check the cells of one row."""
-    if not cells[columns.record].strip():
+    record = cells[columns.record].strip()
+    # Of words for "nothing" the empty cell and NaN alone: a record may be named NA or null.
+    if not record or record.lower() == "nan":
         raise ValueError(f"column {columns.record!r} (record) is empty")
+    age, remark = _age(cells, columns.age) if columns.age else (None, "")
     return Row(
-        record=cells[columns.record].strip(),
+        record=record,
         file=cells[columns.file].strip() if columns.file else "",
-        patient=(cells[columns.patient].strip() or None) if columns.patient else None,
-        age=_age(cells, columns.age) if columns.age else None,
-        sex=columns.sexes()[cells[columns.sex].strip().lower()] if columns.sex and cells[columns.sex].strip() else None,
+        patient=_known(cells, columns.patient) if columns.patient else None,
+        age=age,
+        sex=_sex(cells, columns),
         labels=_labels(cells, columns),
         targets=[_number(cells, column) for column in columns.target_columns()],
         fold=_fold(cells, columns),
+        remark=remark,
     )
+
+
+def _known(cells: Mapping[str, str], column: str) -> str | None:
+    """Return a cell without outer blanks, None where it says that nothing is known."""
+    cell = cells[column].strip()
+    return None if is_nothing(cell) or cell.lower() in ("unknown", "missing") else cell
+
+
+def _sex(cells: Mapping[str, str], columns: Columns) -> str | None:
+    cell = cells[columns.sex].strip().lower() if columns.sex else ""
+    return columns.sexes().get(cell) if cell else None
 
 
 def _labels(cells: Mapping[str, str], columns: Columns) -> list[str]:
     if isinstance(columns.labels, str):
-        return [part.strip() for part in cells[columns.labels].split(columns.separator) if part.strip()]
+        return label_parts(cells[columns.labels], columns.labels, columns.separator)
     labels = []
     for column, label in columns.label_columns().items():
         cell = cells[column].strip().lower()
         if cell not in _FLAGS:
-            raise ValueError(f"column {column!r} holds {cells[column]!r}; 0 or 1 is expected")
+            raise ValueError(f"column {column!r} holds {shown(cells[column])}; 0 or 1 is expected")
         if _FLAGS[cell]:
             labels.append(label)
     return labels
@@ -101,33 +124,36 @@ def _labels(cells: Mapping[str, str], columns: Columns) -> list[str]:
 
 def _number(cells: Mapping[str, str], column: str) -> float | None:
     cell = cells[column].strip()
-    if not cell or cell.lower() in ("nan", "na", "null"):
+    if is_nothing(cell):
         return None
     try:
         value = float(cell)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"column {column!r} holds {cells[column]!r}; a number is expected")
+        raise ValueError(f"column {column!r} holds {shown(cells[column])}; a number is expected")
     return value
 
 
-def _age(cells: Mapping[str, str], column: str) -> float | None:
-    age = _number(cells, column)
+def _age(cells: Mapping[str, str], column: str) -> tuple[float | None, str]:
+    """Return an age in years, or None with a remark: no record is lost for it, as in the published datasets."""
+    age = _number(cells, column) if _known(cells, column) else None
     if age is not None and not 0 <= age <= OLDEST:
-        raise ValueError(f"column {column!r} holds {cells[column]!r}; an age in years up to {OLDEST:g} is expected")
-    return age
+        # Releases write 300 where somebody is older than 89, others 999 or -1 where nothing is known.
+        return None, f"the age {age:g} is not within 0 to {OLDEST:g} years and counts as unknown"
+    return age, ""
 
 
 def _fold(cells: Mapping[str, str], columns: Columns) -> str:
     if columns.split:
         cell = cells[columns.split].strip().lower()
-        return SPLIT_WORDS[cell] if cell else ""
+        return "" if is_nothing(cell) else SPLIT_WORDS[cell]
     value = _number(cells, columns.fold) if columns.fold else None
     if value is None:
         return ""
     if value != int(value) or value < 0:
-        raise ValueError(f"column {columns.fold!r} holds {cells[str(columns.fold)]!r}; a fold is a whole number from 0")
+        held = shown(cells[str(columns.fold)])
+        raise ValueError(f"column {columns.fold!r} holds {held}; a fold is a whole number from 0")
     return str(int(value))
 
 
@@ -151,59 +177,71 @@ def _check_words(path: Path, table: TextTable, columns: Columns) -> None:
         checks.append((columns.split, SPLIT_WORDS, f"%s is none of {', '.join(SPLIT_WORDS)}"))
     for column, allowed, remedy in checks:
         cells = (cells[column].strip() for _, cells in table.rows)
-        unknown = sorted({cell for cell in cells if cell and cell.lower() not in allowed})
+        unknown = sorted({cell for cell in cells if not is_nothing(cell) and cell.lower() not in allowed})
+        # Many different words are another column's, perhaps one of names: none of them is repeated.
+        if len(unknown) > _FEW_WORDS:
+            raise DataError(
+                f"The table {str(path)!r}: column {column!r} holds {len(unknown)} different words besides "
+                f"{', '.join(map(repr, allowed))}: is it the right column?"
+            )
         if unknown:
             raise DataError(
-                f"The table {str(path)!r}: column {column!r} holds {', '.join(map(repr, unknown[:5]))}; "
+                f"The table {str(path)!r}: column {column!r} holds {', '.join(map(repr, unknown))}; "
                 f"{remedy % unknown[0]}."
             )
 
 
-def _text_table(path: Path) -> tuple[list[str], TextTable]:
+def _text_table(path: Path, columns: Columns, encoding: str | None) -> tuple[list[str], TextTable]:
     """Read CSV: comma, semicolon or tab. A row whose cells do not fit the header is damaged."""
     rows: list[tuple[int, Mapping[str, str]]] = []
     damaged: list[tuple[int, str]] = []
     try:
-        # Excel writes a byte order mark, which would become part of the first column's name.
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
-            separator = separator_of(handle.readline())
-            handle.seek(0)
-            reader = csv.reader((line.replace("\0", "") for line in handle), delimiter=separator)
-            names = [name.strip() for name in next(reader, [])]
-            for cells in reader:
-                if len(cells) == len(names):
-                    rows.append((reader.line_num, dict(zip(names, cells, strict=True))))
-                elif cells:
-                    damaged.append((reader.line_num, f"{len(cells)} cells in a table of {len(names)} columns"))
+        text, guessed = decoded_table(path, encoding)
+        # Kept line by line with its ends: a cell in quotation marks may hold a line break.
+        lines = io.StringIO(text.replace("\0", ""), newline="")
+        separator = separator_of(lines.readline())
+        lines.seek(0)
+        reader = csv.reader(lines, delimiter=separator)
+        names = [name.strip() for name in next(reader, [])]
+        for cells in reader:
+            if len(cells) == len(names):
+                rows.append((reader.line_num, dict(zip(names, cells, strict=True))))
+            elif any(cell.strip() for cell in cells):
+                damaged.append((reader.line_num, f"{len(cells)} cells in a table of {len(names)} columns"))
     except (csv.Error, OSError) as error:
         raise DataError(f"The table {str(path)!r} cannot be read as CSV: {error}.") from None
+    if guessed:
+        refuse_guessed_letters(path, columns.needed(), names, rows)
     return names, TextTable(rows, damaged)
 
 
-def _typed_table(path: Path, ending: str, separator: str) -> tuple[list[str], TextTable]:
+def _typed_table(path: Path, ending: str) -> tuple[list[str], TextTable]:
     """Read Parquet or Excel and turn every cell into text."""
     import pandas as pd
 
     try:
         if ending == ".xlsx":
             need("openpyxl")
-            frame = pd.read_excel(path, dtype=object)
+            frame = pd.read_excel(path, dtype=object, keep_default_na=False, na_values=[""])
         else:
             frame = pd.read_parquet(path)
     except (ValueError, OSError, KeyError) as error:
         raise DataError(f"The table {str(path)!r} cannot be read: {' '.join(str(error).split())}") from None
     # Column names of a workbook may be numbers or dates.
     names = [str(name).strip() for name in frame.columns]
-    columns = [[_cell(value, separator) for value in frame.iloc[:, k]] for k in range(len(names))]
+    columns = [[_cell(value) for value in frame.iloc[:, k]] for k in range(len(names))]
     first = 2 if ending == ".xlsx" else 1
     rows = [(first + n, dict(zip(names, cells, strict=True))) for n, cells in enumerate(zip(*columns, strict=True))]
     return names, TextTable(rows, ())
 
 
-def _cell(value: Any, separator: str) -> str:
-    """Return a typed cell as text: whole numbers without decimals, nothing for missing, lists joined."""
+def _cell(value: Any) -> str:
+    """Return a typed cell as text: whole numbers without decimals, nothing for missing, lists as JSON."""
     if isinstance(value, list | tuple | np.ndarray):
-        return separator.join(_cell(item, separator) for item in value)
+        # Not joined by the separator, which a label may hold.
+        return json.dumps([_cell(item) for item in value], ensure_ascii=False)
+    if isinstance(value, dict):
+        return json.dumps({key: item for key, item in value.items() if item is not None}, default=float)
     # NaN is not equal to itself; pandas' other marks for "nothing" refuse comparison and show by their text.
     if value is None or value != value or str(value) in ("<NA>", "NaT"):
         return ""
@@ -221,7 +259,15 @@ def folds_and_splits(
     """Return fold and split of every row: as in the table, else stratified with all records of a patient together."""
     ids, patients = metadata["record_id"].tolist(), metadata["patient_id"].tolist()
     # A record without patient is a group of its own; the prefix keeps the two kinds of names apart.
-    groups = [f"record {i}" if p is None or p != p else f"patient {p}" for i, p in zip(ids, patients, strict=True)]
+    spelled: dict[str, str] = {}
+    for patient in patients:
+        if patient is not None and patient == patient:
+            # P01 and p01, 007 and 7 are one patient: two groups of them could stand on both sides of a split.
+            spelled.setdefault(same_name(patient), patient)
+    groups = [
+        f"record {i}" if p is None or p != p else f"patient {spelled[same_name(p)]}"
+        for i, p in zip(ids, patients, strict=True)
+    ]
     cells = metadata["table_fold"].tolist()
     if about.columns is not None and about.columns.split:
         order = {"train": 0, "validation": 1, "test": 2}
@@ -237,18 +283,19 @@ def folds_and_splits(
         fold = stratify_groups(groups, [row or [""] for row in labels], rule.number, rule.seed)
         return fold, split_by_fold(fold, last=rule.number - 1)
     # Checked where folds come from the table; those made above are by patient anyway.
-    _refuse_shared_patients(groups, split)
+    _refuse_shared_patients(groups, split, ids)
     return fold, split
 
 
-def _refuse_shared_patients(groups: Sequence[str], split: np.ndarray) -> None:
-    seen: dict[str, str] = {}
-    shared: dict[str, None] = {}
-    for group, part in zip(groups, split, strict=True):
-        if part and seen.setdefault(group, part) != part:
-            shared[group.removeprefix("patient ")] = None
+def _refuse_shared_patients(groups: Sequence[str], split: np.ndarray, ids: Sequence[str]) -> None:
+    """Refuse a patient in several splits; named by records, because a patient's own number is nobody's to repeat."""
+    seen: dict[str, tuple[str, str]] = {}
+    shared: dict[str, str] = {}
+    for group, part, record in zip(groups, split, ids, strict=True):
+        if part and seen.setdefault(group, (part, record))[0] != part:
+            shared.setdefault(group, f"records {seen[group][1]!r} and {record!r}")
     if shared:
-        first = ", ".join(repr(name) for name in list(shared)[:3])
+        first = "; ".join(list(shared.values())[:3])
         raise DataError(
             f"{len(shared)} patients have records in several splits ({first}); scores would be too good. Correct the "
             "folds of the table, or leave them out of the description to have them made by patient."

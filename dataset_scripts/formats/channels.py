@@ -1,8 +1,8 @@
 """What every reader returns, the channels of one file, and how they become a record of twelve leads.
 
 Integers of a file stay integers: the same unit, shifted at most by a whole number that the baseline takes back. Where
-that is not possible (floats, more than 16 bits in use, a zero that lies between two units) the record is quantised,
-with an error of at most half a microvolt up to 32.767 mV.
+that is not possible (floats, more than 16 bits in use, a zero that lies between two units) a lead is quantised, with an
+error of at most half a microvolt up to 32.767 mV. Each lead for itself: an artefact in one costs the others nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ import numpy as np
 from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.samples import LARGEST, MISSING, lead_columns, missing_leads, quantise
-from ecg_hub.leads import DERIVED_LEADS, LEADS
+from ecg_hub.input.units import is_unit
+from ecg_hub.input.units import unit_uv as unit_uv
+from ecg_hub.leads import DERIVED_LEADS, LEADS, canonical_lead
 
 _WHOLE = 1e-6
+_COARSE = 1.0  # microvolt
+_MODIFIED = re.compile(r"(?<![a-zA-Z])(?:c|mv)[1-6]\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Channels:
     remark: str = ""
 
 
-def to_signal(channels: Channels, lead_names: Mapping[str, str]) -> Signal:
+def to_signal(channels: Channels, lead_names: Mapping[str, str | None]) -> Signal:
     """Return the twelve leads; III, aVR, aVL, aVF are derived from I and II where absent, others are missing."""
     columns = find_leads(channels.names, lead_names)
     rate = whole_rate(channels.sampling_rate)
@@ -59,30 +63,52 @@ def to_signal(channels: Channels, lead_names: Mapping[str, str]) -> Signal:
     absent = np.isnan(values) if values.dtype.kind == "f" else None
     if channels.missing is not None:
         absent = channels.missing[:, used]
-    kept = _as_stored(values, absent, zero)
     rows = [target for target, column in enumerate(columns) if column is not None]
-    signal = _blank(len(values), rate, channels.remark)
+    signal = _blank(len(values), rate)
+    coarse = []
+    for channel, row in enumerate(rows):
+        gone = None if absent is None else absent[:, channel]
+        samples, step, baseline, exact = _one_lead(values[:, channel], gone, float(gain[channel]), float(zero[channel]))
+        signal.samples[:, row], signal.gain_uv[row], signal.baseline[row] = samples, step, baseline
+        if not exact and step > _COARSE:
+            coarse.append(f"{LEADS[row]} spans more than 65 mV and is stored in steps of {step:g} uV")
+    remarks = [channels.remark, _modified(channels.names, used), *coarse]
+    return derive_limb_leads(replace(signal, remark="; ".join(filter(None, remarks))))
+
+
+def _one_lead(
+    values: np.ndarray, absent: np.ndarray | None, gain: float, zero: float
+) -> tuple[np.ndarray, float, int, bool]:
+    """Return the samples of one lead as int16, microvolt per step, baseline, and whether they are the file's own."""
+    column = values[:, None]
+    gone = None if absent is None else absent[:, None]
+    kept = _as_stored(column, gone, np.array([zero]))
     if kept is not None:
-        signal.samples[:, rows], signal.baseline[rows] = kept
-        signal.gain_uv[rows] = gain
-    else:
-        millivolt = np.full((len(values), len(LEADS)), np.nan)
-        physical = (values.astype(np.float64) - zero) * (gain / 1000.0)
-        millivolt[:, rows] = physical if absent is None else np.where(absent, np.nan, physical)
-        samples, gains, baseline = quantise(millivolt)
-        signal = replace(signal, samples=samples, gain_uv=gains, baseline=baseline)
-    return derive_limb_leads(signal)
+        return kept[0][:, 0], gain, int(kept[1][0]), True
+    physical = (column.astype(np.float64) - zero) * (gain / 1000.0)
+    samples, step, baseline = quantise(physical if gone is None else np.where(gone, np.nan, physical))
+    return samples[:, 0], float(step[0]), int(baseline[0]), False
 
 
-def find_leads(names: Sequence[str], lead_names: Mapping[str, str]) -> list[int | None]:
+def _modified(names: Sequence[str], used: Sequence[int]) -> str:
+    """Return a remark on chest leads by names that may mean something else: C1, MV1."""
+    odd = [names[channel] for channel in used if _MODIFIED.search(names[channel])]
+    return f"{', '.join(odd)} read as {', '.join(canonical_lead(name) for name in odd)}" if odd else ""
+
+
+def find_leads(names: Sequence[str], lead_names: Mapping[str, str | None]) -> list[int | None]:
     """Return for each of the twelve leads its channel, or None."""
+    renamed = {name: lead or "left out" for name, lead in lead_names.items()}
     try:
-        return lead_columns([lead_names.get(name, name) for name in names])
+        return lead_columns([renamed.get(name, name) for name in names])
     except DataError as error:
-        raise DataError(f"{error}; say which is which under lead_names in the description, e.g. 'Ch1': I") from None
+        raise DataError(
+            f"{error}; say which is which under lead_names in the description, e.g. 'Ch1': I, or 'Ch1': null for a "
+            "channel to leave out"
+        ) from None
 
 
-def lead_channels(names: Sequence[str], lead_names: Mapping[str, str]) -> list[int]:
+def lead_channels(names: Sequence[str], lead_names: Mapping[str, str | None]) -> list[int]:
     """Return the channels that are one of the twelve leads, in the order of the file; see `find_leads`."""
     return sorted(channel for channel in find_leads(names, lead_names) if channel is not None)
 
@@ -133,8 +159,8 @@ def _combine(signal: Signal, factors: tuple[float, float], gone: np.ndarray) -> 
         factor * part * (float(signal.gain_uv[k]) / 1000.0)
         for k, (factor, part) in enumerate(zip(factors, (first, second), strict=True))
     )
-    rough, gains, _ = quantise(np.where(gone, np.nan, millivolt)[:, None])
-    return rough[:, 0], float(gains[0]), 0
+    rough, gains, baselines = quantise(np.where(gone, np.nan, millivolt)[:, None])
+    return rough[:, 0], float(gains[0]), int(baselines[0])
 
 
 def _as_stored(values: np.ndarray, absent: np.ndarray | None, zero: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -164,14 +190,13 @@ def _as_stored(values: np.ndarray, absent: np.ndarray | None, zero: np.ndarray) 
     return samples.astype(np.int16), baseline.astype(np.int32)
 
 
-def _blank(samples: int, sampling_rate: int, remark: str) -> Signal:
+def _blank(samples: int, sampling_rate: int) -> Signal:
     leads = len(LEADS)
     return Signal(
         samples=np.full((samples, leads), MISSING, dtype=np.int16),
         gain_uv=np.ones(leads, dtype=np.float32),
         baseline=np.zeros(leads, dtype=np.int32),
         sampling_rate=sampling_rate,
-        remark=remark,
     )
 
 
@@ -187,17 +212,15 @@ def need(module: str) -> Any:
         raise InputError(f"Reading {_PACKAGES[module]} needs the package {package}: pip install {package}") from None
 
 
-MICROVOLT = {"v": 1e6, "mv": 1e3, "uv": 1.0, "nv": 1e-3}
+def stated_unit(text: str, fallback: str | None, where: str) -> float:
+    """Return the microvolt of a unit that a file states; `fallback` is what the description says for files without.
 
-
-# Two signs for micro, U+00B5 and U+03BC, look the same, and files hold either.
-_UNIT = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?)\s*)?(?P<unit>[munµμ]?V)", re.IGNORECASE)
-
-
-def unit_uv(text: str) -> float:
-    """Return a unit such as "mV" or "4.88 uV" in microvolt."""
-    match = _UNIT.fullmatch(text.strip())
-    factor = float(match["factor"] or 1) if match else 0.0
-    if match is None or factor == 0:
-        raise ValueError(f"{text!r} is no unit of voltage; allowed: V, mV, uV, nV, or a multiple such as '4.88 uV'")
-    return factor * MICROVOLT[match["unit"].lower().replace("µ", "u").replace("μ", "u")]
+    Raises:
+        DataError: neither is a unit of voltage.
+    """
+    if fallback is not None and not is_unit(text):
+        return unit_uv(fallback)
+    try:
+        return unit_uv(text)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; if you know it, say for example unit: uV in the description") from None

@@ -1,7 +1,8 @@
 """DICOM ECG waveforms (PS3.3 C.10.9, A.34.3 to A.34.5), read by pydicom.
 
-A file holds several multiplex groups: the rhythm strip, often a median beat, sometimes long leads. The group read is
-the longest that is not derived by the machine and not labelled as median beat.
+A file holds several multiplex groups: the rhythm strip, often a median beat, sometimes limb and chest leads apart, or
+four groups of 2.5 s, or a long strip of one lead. The groups that the machine did not derive are joined as long as
+they bring leads that are not there yet, the one with the most leads first; each lies where its time offset says.
 """
 
 from __future__ import annotations
@@ -9,55 +10,157 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset_scripts.formats.channels import Channels, lead_channels, need, unit_uv
+from dataset_scripts.formats.channels import Channels, find_leads, need, stated_unit
 from ecg_hub.errors import DataError, UnknownNameError
-from ecg_hub.leads import canonical_lead
+from ecg_hub.leads import LEAD_NUMBERS, canonical_lead
 
-# The same numbers in both code schemes of CID 3001: MDC "2:n" (ISO/IEEE 11073-10102), SCPECG "5.6.3-9-n" (EN 1064).
-LEAD_NUMBERS = {
-    1: "I", 2: "II", 3: "V1", 4: "V2", 5: "V3", 6: "V4", 7: "V5", 8: "V6", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF",
-}  # fmt: skip
 _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
 
 
-def read_dicom(path: Path, lead_names: Mapping[str, str]) -> Channels:
-    """Read the rhythm strip of a DICOM ECG.
+@dataclass(frozen=True)
+class _Group:
+    """One multiplex group: its number in the file, the rest as in the file; `begin` in seconds."""
+
+    number: int
+    content: Any
+    names: list[str]
+    leads: dict[int, int]  # of the twelve: position -> channel
+    rate: float
+    samples: int
+    begin: float
+
+
+def read_dicom(path: Path, lead_names: Mapping[str, str | None], unit: str | None = None) -> Channels:
+    """Read the rhythm strip of a DICOM ECG; `unit` is of channels that state none.
 
     microvolt = (stored * sensitivity * correction factor + channel baseline) * unit.
     """
     with warnings.catch_warnings():  # pydicom warns of values that break the standard and reads them all the same
         warnings.simplefilter("ignore")
-        content = need("pydicom").dcmread(path)
+        content = _open(path)
         groups = list(content.get("WaveformSequence") or ())
         if not groups:
             raise DataError(f"{path.name} holds no waveform (SOP class {content.get('SOPClassUID', 'not stated')})")
-        number = _rhythm(path, groups)
+        chosen, remark = _chosen(_rhythms(path, groups, lead_names))
         # As stored: pydicom's own scaling gives floats, which would have to be quantised anew.
-        stored = need("pydicom").waveforms.multiplex_array(content, number, as_raw=True)
-        return _channels(path, groups[number], stored, lead_names)
+        raw = need("pydicom").waveforms.multiplex_array
+        parts = [_channels(path, group, raw(content, group.number, as_raw=True), unit) for group in chosen]
+        return _joined(chosen, parts, remark)
 
 
-def _rhythm(path: Path, groups: list[Any]) -> int:
-    """Return the number of the longest group that is as recorded."""
-    rhythms = []
+def _open(path: Path) -> Any:
+    """Read a file, also one without preamble and file meta information, as some carts and archives write them."""
+    pydicom = need("pydicom")
+    try:
+        return pydicom.dcmread(path)
+    except pydicom.errors.InvalidDicomError:
+        pass
+    try:
+        content = pydicom.dcmread(path, force=True)
+    # Read by force, any file is taken for elements until one of them makes no sense.
+    except Exception:
+        content = None
+    if content is None or not content.get("SOPClassUID"):
+        raise DataError(f"{path.name} is no DICOM file: it has neither the mark 'DICM' nor a SOP class")
+    if "TransferSyntaxUID" not in content.file_meta:
+        implicit = content.original_encoding[0]
+        uid = pydicom.uid
+        content.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+    return content
+
+
+def _rhythms(path: Path, groups: list[Any], lead_names: Mapping[str, str | None]) -> list[_Group]:
+    """Return the groups that are as recorded and hold a lead."""
+    found, derived, faults = [], 0, []
     for number, group in enumerate(groups):
         label = str(group.get("MultiplexGroupLabel") or "").upper()
-        derived = str(group.get("WaveformOriginality") or "").upper() == "DERIVED"
-        if not derived and "MEDIAN" not in label and "AVERAGE" not in label:
-            seconds = int(group.NumberOfWaveformSamples) / float(group.SamplingFrequency)
-            rhythms.append((seconds, int(group.NumberOfWaveformChannels), -number))
-    if not rhythms:
+        machine = str(group.get("WaveformOriginality") or "").upper() == "DERIVED"
+        if machine or "MEDIAN" in label or "AVERAGE" in label:
+            derived += 1
+            continue
+        names = [lead_name(definition) for definition in group.ChannelDefinitionSequence]
+        try:
+            columns = find_leads(names, lead_names)
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        leads = {lead: channel for lead, channel in enumerate(columns) if channel is not None}
+        begin = float(group.get("MultiplexGroupTimeOffset") or 0.0) / 1000.0
+        rate, samples = float(group.SamplingFrequency), int(group.NumberOfWaveformSamples)
+        found.append(_Group(number, group, names, leads, rate, samples, begin))
+    if not found and faults:
+        raise DataError(f"{path.name}: {faults[0]}")
+    if not found:
         raise DataError(f"{path.name} holds derived waveforms only (median beats), no rhythm strip")
-    # Of equally long groups the first, whose negative number is the greatest.
-    return -max(rhythms)[2]
+    return found
 
 
-def _channels(path: Path, group: Any, stored: np.ndarray, lead_names: Mapping[str, str]) -> Channels:
+def _chosen(groups: list[_Group]) -> tuple[list[_Group], str]:
+    """Return the groups that are joined, and a remark on what is left out or lies apart."""
+    # Of equally many leads the longest, of equally long groups the first.
+    order = sorted(groups, key=lambda group: (-len(group.leads), -group.samples / group.rate, group.number))
+    chosen: list[_Group] = []
+    held: set[int] = set()
+    for group in order:
+        new = set(group.leads) - held
+        if new and (not chosen or group.rate == chosen[0].rate):
+            chosen.append(group)
+            held |= new
+    chosen.sort(key=lambda group: group.number)
+    remarks = []
+    if len(chosen) < len(groups):
+        remarks.append(f"{len(groups) - len(chosen)} of {len(groups)} groups of leads are left out")
+    begins = {group.begin for group in chosen}
+    if len(begins) > 1:
+        remarks.append("its leads were recorded one group after another: each is missing outside its own time")
+    return chosen, "; ".join(remarks)
+
+
+def _joined(groups: list[_Group], parts: list[Channels], remark: str) -> Channels:
+    """Return several groups as one record, each where its time offset says; nothing in between."""
+    if len(parts) == 1:
+        return replace(parts[0], remark=remark)
+    rate, first = groups[0].rate, min(group.begin for group in groups)
+    starts = [round((group.begin - first) * rate) for group in groups]
+    length = max(start + len(part.values) for start, part in zip(starts, parts, strict=True))
+    names: list[str] = []
+    seen: set[int] = set()
+    columns, gains, zeros = [], [], []
+    for group, part, start in zip(groups, parts, starts, strict=True):
+        by_name = {channel: place for place, channel in enumerate(sorted(group.leads.values()))}
+        for lead, channel in group.leads.items():
+            if lead in seen:
+                continue
+            seen.add(lead)
+            place = by_name[channel]
+            values, missing = np.zeros(length, dtype=np.int64), np.ones(length, dtype=bool)
+            rows = slice(start, start + len(part.values))
+            values[rows] = part.values[:, place]
+            missing[rows] = False if part.missing is None else part.missing[:, place]
+            columns.append((values, missing))
+            names.append(part.names[place])
+            gains.append(part.gain_uv[place])
+            zeros.append(part.zero[place])
+    missing = np.stack([column[1] for column in columns], axis=1)
+    return Channels(
+        names=names,
+        values=np.stack([column[0] for column in columns], axis=1),
+        gain_uv=np.array(gains),
+        zero=np.array(zeros),
+        sampling_rate=rate,
+        missing=missing if missing.any() else None,
+        remark=remark,
+    )
+
+
+def _channels(path: Path, chosen: _Group, stored: np.ndarray, unit: str | None) -> Channels:
+    group, names = chosen.content, chosen.names
     coding = str(group.WaveformSampleInterpretation)
     # mu-law and A-law: the steps between their codes grow with the amplitude, so no single gain is right.
     if coding in ("MB", "AB"):
@@ -65,9 +168,8 @@ def _channels(path: Path, group: Any, stored: np.ndarray, lead_names: Mapping[st
     definitions = list(group.ChannelDefinitionSequence)
     if len(definitions) != stored.shape[1]:
         raise DataError(f"{path.name}: {len(definitions)} channels are defined, {stored.shape[1]} are stored")
-    names = [lead_name(definition) for definition in definitions]
-    used = lead_channels(names, lead_names)
-    scale = [_scale(path, definitions[channel]) for channel in used]
+    used = sorted(chosen.leads.values())
+    scale = [_scale(path, definitions[channel], unit) for channel in used]
     stored = stored[:, used]
     padding = group.get("WaveformPaddingValue")
     return Channels(
@@ -75,7 +177,7 @@ def _channels(path: Path, group: Any, stored: np.ndarray, lead_names: Mapping[st
         values=stored,
         gain_uv=np.array([gain for gain, _ in scale]),
         zero=np.array([zero for _, zero in scale]),
-        sampling_rate=float(group.SamplingFrequency),
+        sampling_rate=chosen.rate,
         missing=None if padding is None else stored == _padding(padding, stored.dtype),
     )
 
@@ -97,16 +199,14 @@ def lead_name(definition: Any) -> str:
     return next(filter(None, texts), code)
 
 
-def _scale(path: Path, definition: Any) -> tuple[float, float]:
+def _scale(path: Path, definition: Any, fallback: str | None) -> tuple[float, float]:
     """Return microvolt per unit and the unit that stands for 0 microvolt."""
     units = definition.get("ChannelSensitivityUnitsSequence")
     sensitivity = definition.get("ChannelSensitivity")
-    if not units or sensitivity is None:
+    if sensitivity is None or not (units or fallback):
         raise DataError(f"{path.name}: lead {lead_name(definition)!r} has no sensitivity, so its unit is unknown")
-    try:
-        unit = unit_uv(str(units[0].CodeValue))
-    except ValueError as error:
-        raise DataError(f"{path.name}: lead {lead_name(definition)!r}: {error}") from None
+    stated = str(units[0].get("CodeValue") or "") if units else ""
+    unit = stated_unit(stated, fallback, f"{path.name}: lead {lead_name(definition)!r}")
     step = float(sensitivity) * float(definition.get("ChannelSensitivityCorrectionFactor") or 1.0)
     if step == 0:
         raise DataError(f"{path.name}: lead {lead_name(definition)!r} has the sensitivity 0")

@@ -13,21 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.formats.channels import Channels, lead_channels, need, unit_uv
+from dataset_scripts.formats.channels import Channels, lead_channels, need, stated_unit
 from ecg_hub.errors import DataError
 
 
-def read_edf(path: Path, lead_names: Mapping[str, str]) -> Channels:
+def read_edf(path: Path, lead_names: Mapping[str, str | None], unit: str | None = None) -> Channels:
     """Read the leads of an EDF file; other channels and annotations are left out.
+
+    `unit` is of leads whose physical dimension is empty or no voltage.
 
     microvolt = ((digital - digital_min) * gain + physical_min) * unit, with the gain from the two ranges of a signal.
     """
+    edfio = need("edfio")
+    remark = _check_length(path)
     with warnings.catch_warnings():
         # Oddities of the header, in fields that nothing here uses.
         warnings.simplefilter("ignore")
         # The standard allows ASCII; labels with umlauts or µ occur all the same, and in Latin-1 every byte is a letter.
         # Read at once, a file that was cut off fails here and not at the first use.
-        recording = need("edfio").read_edf(path, lazy_load_data=False, header_encoding="latin-1")
+        recording = edfio.read_edf(path, lazy_load_data=False, header_encoding="latin-1")
     if not recording.is_continuous:
         raise DataError(f"{path.name} is an EDF+D file with gaps between its data records; export it without gaps")
     signals = list(recording.signals)
@@ -36,26 +40,49 @@ def read_edf(path: Path, lead_names: Mapping[str, str]) -> Channels:
     # Rates of other channels (breathing, pressure) do not matter, so this looks at the leads alone.
     if len(rates) > 1:
         raise DataError(f"{path.name}: its leads are sampled at {rates} Hz, one rate is expected")
-    scale = [_scale(path, lead) for lead in leads]
+    scale = [_scale(path, lead, unit) for lead in leads]
     return Channels(
         names=[lead.label for lead in leads],
         values=np.stack([lead.digital for lead in leads], axis=1),
         gain_uv=np.array([gain for gain, _ in scale]),
         zero=np.array([zero for _, zero in scale]),
         sampling_rate=rates[0],
+        remark=remark,
     )
 
 
-def _scale(path: Path, signal: Any) -> tuple[float, float]:
+def _check_length(path: Path) -> str:
+    """Refuse a file that is shorter than its header announces, which edfio reads in silence; a remark if it is longer.
+
+    A recorder that lost power leaves -1 in place of the number of data records: unknown, which is no fault.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(256)
+        fields = stream.read(256 * int(head[252:256]))
+    number, begin, signals = int(head[236:244]), int(head[184:192]), int(head[252:256])
+    widths = fields[216 * signals : 224 * signals]
+    record = 2 * sum(int(widths[k : k + 8]) for k in range(0, len(widths), 8))
+    held = path.stat().st_size - begin
+    if number < 0:
+        return "its header does not say how many data records it holds"
+    if held < number * record:
+        raise DataError(
+            f"{path.name} is cut short: its header announces {number} data records, {max(held, 0) // record} are there"
+        )
+    return (
+        f"{path.name} holds {held - number * record} bytes more than its header announces"
+        if held > number * record
+        else ""
+    )
+
+
+def _scale(path: Path, signal: Any, fallback: str | None) -> tuple[float, float]:
     """Return microvolt per unit and the unit that stands for 0 microvolt."""
     low, high = signal.digital_range
     physical_low, physical_high = signal.physical_range
     if low == high or physical_low == physical_high:
         raise DataError(f"{path.name}: lead {signal.label!r} has an empty range, so its gain is not defined")
-    try:
-        unit = unit_uv(signal.physical_dimension)
-    except ValueError as error:
-        raise DataError(f"{path.name}: lead {signal.label!r}: {error}") from None
+    unit = stated_unit(signal.physical_dimension, fallback, f"{path.name}: lead {signal.label!r}")
     gain = (physical_high - physical_low) / (high - low)
     # Not rounded: a zero between two units is part of the format, and `to_signal` decides what to do with it.
     return gain * unit, low - physical_low / gain

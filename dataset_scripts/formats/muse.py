@@ -9,19 +9,21 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset_scripts.formats.channels import Channels, need
+from dataset_scripts.formats.channels import Channels, lead_channels, need, stated_unit
 from ecg_hub.errors import DataError
 
-_UNITS = {"MICROVOLTS": 1.0, "MILLIVOLTS": 1000.0, "UV": 1.0, "MV": 1000.0}
 
+def read_muse(path: Path, lead_names: Mapping[str, str | None], unit: str | None = None) -> Channels:
+    """Read the rhythm strip of a MUSE export; `unit` is of leads that state no voltage.
 
-def read_muse(path: Path) -> Channels:
-    """Read the rhythm strip of a MUSE export."""
+    Of several rhythm strips that with the most leads is read, of those the longest.
+    """
     # Exports come from other people's systems: entities that expand or point elsewhere are refused.
     parser, hostile = need("defusedxml.ElementTree"), need("defusedxml").DefusedXmlException
     try:
@@ -31,33 +33,45 @@ def read_muse(path: Path) -> Channels:
     if root.tag != "RestingECG":
         raise DataError(f"{path.name} is no MUSE export: its root element is {root.tag!r}, not 'RestingECG'")
     waveforms = [part for part in root.iter("Waveform") if _text(part, "WaveformType").lower() == "rhythm"]
-    if len(waveforms) != 1:
-        raise DataError(f"{path.name} holds {len(waveforms)} waveforms of type 'Rhythm', one is expected")
-    leads = [_lead(path, lead) for lead in waveforms[0].iter("LeadData")]
+    if not waveforms:
+        raise DataError(f"{path.name} holds 0 waveforms of type 'Rhythm', one is expected")
+    waveform = max(waveforms, key=_rank)
+    elements = list(waveform.iter("LeadData"))
+    used = lead_channels([_text(element, "LeadID") for element in elements], lead_names)
+    # Channels beside the leads may have another length, unit or size of samples.
+    leads = [_lead(path, elements[channel], unit) for channel in used]
     lengths = sorted({len(samples) for _, samples, _, _ in leads})
     if len(lengths) != 1:
         raise DataError(f"{path.name}: its leads have {lengths} samples, the same number is expected")
     wrong = [name for name, _, _, sound in leads if not sound]
+    remarks = [
+        f"the samples of {', '.join(wrong)} do not fit their checksum" if wrong else "",
+        f"{len(waveforms) - 1} of {len(waveforms)} rhythm strips are left out" if len(waveforms) > 1 else "",
+    ]
     return Channels(
         names=[name for name, _, _, _ in leads],
         values=np.stack([samples for _, samples, _, _ in leads], axis=1),
         gain_uv=np.array([gain for _, _, gain, _ in leads]),
         zero=np.zeros(len(leads)),
         # 500 with exponent 0 is 500 Hz; 5 with exponent 2 is the same.
-        sampling_rate=_number(path, waveforms[0], "SampleBase") * 10.0 ** _exponent(waveforms[0]),
-        remark=f"the samples of {', '.join(wrong)} do not fit their checksum" if wrong else "",
+        sampling_rate=_number(path, waveform, "SampleBase") * 10.0 ** _exponent(waveform),
+        remark="; ".join(filter(None, remarks)),
     )
 
 
-def _lead(path: Path, lead: Any) -> tuple[str, np.ndarray, float, bool]:
+def _rank(waveform: Any) -> tuple[int, int]:
+    """Return the number of leads of a waveform, and the length of the first one's text, which stands for its samples."""
+    leads = list(waveform.iter("LeadData"))
+    return len(leads), len(_text(leads[0], "WaveFormData")) if leads else 0
+
+
+def _lead(path: Path, lead: Any, fallback: str | None) -> tuple[str, np.ndarray, float, bool]:
     """Return name, samples, microvolt per unit, and whether the checksum (if any) fits."""
     name = _text(lead, "LeadID")
     where = f"{path.name}: lead {name!r}"
     if _text(lead, "LeadSampleSize") not in ("", "2"):
         raise DataError(f"{where} has samples of {_text(lead, 'LeadSampleSize')} bytes, 2 are expected")
-    units = _text(lead, "LeadAmplitudeUnits").upper()
-    if units not in _UNITS:
-        raise DataError(f"{where} is in {units!r}; known: {', '.join(_UNITS)}")
+    unit = stated_unit(_text(lead, "LeadAmplitudeUnits"), fallback, where)
     try:
         # Line breaks are part of every export; any other stray character means damage.
         data = base64.b64decode("".join(_text(lead, "WaveFormData").split()), validate=True)
@@ -70,7 +84,7 @@ def _lead(path: Path, lead: Any) -> tuple[str, np.ndarray, float, bool]:
     checksum = _text(lead, "LeadDataCRC32")
     # The file may state the same 32 bits as a negative number.
     sound = not checksum or int(checksum) & 0xFFFFFFFF == zlib.crc32(data)
-    return name, samples, _number(path, lead, "LeadAmplitudeUnitsPerBit") * _UNITS[units], sound
+    return name, samples, _number(path, lead, "LeadAmplitudeUnitsPerBit") * unit, sound
 
 
 def _text(element: Any, name: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from dataset_scripts.formats.channels import Channels, to_signal
-
-if TYPE_CHECKING:
-    from dataset_scripts.custom.description import Description
 from dataset_scripts.core.spec import Signal
+from dataset_scripts.formats.channels import Channels, to_signal
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.amplitude import stored_not_millivolt
 
@@ -44,7 +43,27 @@ def all_endings(form: str) -> tuple[str, ...]:
     return (*endings(form), *beside)
 
 
-def format_of(path: Path, about: Description) -> str:
+class Reading(Protocol):
+    """What is said about the files besides what they say themselves: the description of an archive, or `FileReading`.
+
+    Attributes:
+        format: one of the formats, or "auto" to go by the ending.
+        sampling_rate: Hz, where the files state none.
+        unit: where the files state none.
+        lead_names: name in the files -> standard lead, None for a channel to leave out.
+    """
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def sampling_rate(self) -> int | None: ...
+    @property
+    def unit(self) -> str | None: ...
+    @property
+    def lead_names(self) -> Mapping[str, str | None]: ...
+
+
+def format_of(path: Path, about: Reading) -> str:
     """Return the format of a file: the one described, else by its ending."""
     form = about.format if about.format != "auto" else ENDINGS.get(path.suffix.lower())
     if form is None:
@@ -52,12 +71,10 @@ def format_of(path: Path, about: Description) -> str:
             f"{path.name}: the ending {path.suffix!r} names no format ({', '.join(ENDINGS)}); "
             "say format: wfdb, edf, dicom, muse, csv or parquet in the description"
         )
-    if form in BARE_FORMATS and (about.unit is None or about.sampling_rate is None):
-        raise DataError(f"{path.name}: such a file states no unit and no rate; add unit: mV and sampling_rate: 500")
     return form
 
 
-def read_signal(path: Path, about: Description) -> Signal:
+def read_signal(path: Path, about: Reading) -> Signal:
     """Read one signal file, and refuse one that cannot be in the unit that it, or its description, states."""
     form = format_of(path, about)
     signal = _read(path, form, about)
@@ -67,13 +84,8 @@ def read_signal(path: Path, about: Description) -> Signal:
     return signal
 
 
-def _read(path: Path, form: str, about: Description) -> Signal:
+def _read(path: Path, form: str, about: Reading) -> Signal:
     try:
-        # Each reader is imported where it is used: every format needs a package of its own, and none is compulsory.
-        if form == "wfdb":
-            from dataset_scripts.formats.wfdb import read_wfdb
-
-            return read_wfdb(path, about.lead_names)
         return to_signal(_read_channels(path, form, about), about.lead_names)
     except (DataError, InputError, MemoryError):
         raise
@@ -81,24 +93,36 @@ def _read(path: Path, form: str, about: Description) -> Signal:
     except FileNotFoundError:
         raise DataError(f"{path.name} is missing") from None
     except Exception as error:  # a damaged file may provoke anything in the library that reads it
-        text = " ".join(str(error).split()) or "no further reason"
-        raise DataError(f"{path.name} cannot be read as {form}: {type(error).__name__}: {text}") from error
+        raise DataError(f"{path.name} cannot be read as {form}: {type(error).__name__}: {_reason(error)}") from error
 
 
-def _read_channels(path: Path, form: str, about: Description) -> Channels:
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\S*\d{4,}\S*|\S*@\S*")
+
+
+def _reason(error: Exception) -> str:
+    """Return what a library says of a damaged file, without what it quotes: fields may hold a name or a birth date."""
+    text = " ".join(str(error).split())
+    return _QUOTED.sub("'...'", text)[:200] or "no further reason"
+
+
+def _read_channels(path: Path, form: str, about: Reading) -> Channels:
+    # Each reader is imported where it is used: every format needs a package of its own, and none is compulsory.
+    if form == "wfdb":
+        from dataset_scripts.formats.wfdb import read_wfdb
+
+        return read_wfdb(path, about.lead_names, about.unit)
     if form == "edf":
         from dataset_scripts.formats.edf import read_edf
 
-        return read_edf(path, about.lead_names)
+        return read_edf(path, about.lead_names, about.unit)
     if form == "dicom":
         from dataset_scripts.formats.dicom import read_dicom
 
-        return read_dicom(path, about.lead_names)
+        return read_dicom(path, about.lead_names, about.unit)
     if form == "muse":
         from dataset_scripts.formats.muse import read_muse
 
-        return read_muse(path)
+        return read_muse(path, about.lead_names, about.unit)
     from dataset_scripts.formats.tabular import read_columns
 
-    assert about.unit is not None and about.sampling_rate is not None  # noqa: PT018 - format_of has checked both
     return read_columns(path, form, about.unit, about.sampling_rate, about.lead_names)

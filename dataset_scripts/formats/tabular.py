@@ -1,40 +1,103 @@
-"""CSV and Parquet files with one column per lead: no unit, no rate, so the description states both."""
+"""CSV and Parquet files with one column per lead; what they state of unit and rate, the description need not.
+
+A CSV file may begin with lines about the person and the device, as exports of watches do. Of these, unit, rate and lead
+are read; nothing else of them is kept or repeated in a message, because it may be a name or a date of birth.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataset_scripts.formats.channels import Channels, lead_channels, unit_uv
-from ecg_hub.errors import DataError
+from dataset_scripts.formats.channels import Channels, find_leads, lead_channels, unit_uv
+from ecg_hub.errors import DataError, UnknownNameError
+from ecg_hub.input.units import is_unit
+from ecg_hub.leads import canonical_lead
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_PREAMBLE = 100  # lines that may stand before the samples
+_MISSING = ("-", "--", "?")
+_RATE = re.compile(r"(?<![\d.])(\d{1,6}(?:[.,]\d+)?)\s*(?:hz|hertz)\b", re.IGNORECASE)
+_RATE_KEY = re.compile(r"rate|frequen|fr[ée]quen|abtast|\bhz\b", re.IGNORECASE)
+_UNIT_BEHIND = re.compile(r"[(\[]([^()\[\]]+)[)\]]$|[_/ ]([munµμ]?V)$", re.IGNORECASE)
 
-def read_columns(path: Path, form: str, unit: str, sampling_rate: int, lead_names: Mapping[str, str]) -> Channels:
+
+class NoUnitError(DataError):
+    """A file states no unit, and nobody else does."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The samples of a file and what it states: names of all columns, units by column ("" for none), rate or None."""
+
+    names: Sequence[str]
+    units: Sequence[str]
+    rate: float | None
+    frame: pd.DataFrame
+
+
+def read_columns(
+    path: Path, form: str, unit: str | None, sampling_rate: int | None, lead_names: Mapping[str, str | None]
+) -> Channels:
     """Read one "csv" or "parquet" file: a header with lead names, a row per sample; other columns are left out."""
-    frame = _read_csv(path) if form == "csv" else _read_parquet(path)
-    names = [str(name) for name in frame.columns]
-    used = lead_channels(names, lead_names)
-    odd = [names[k] for k in used if getattr(frame.dtypes.iloc[k], "kind", "O") not in "iuf"]
+    table = _read_csv(path, lead_names) if form == "csv" else _read_parquet(path)
+    used = lead_channels(table.names, lead_names)
+    frame = table.frame
+    odd = [table.names[k] for k in used if getattr(frame.dtypes.iloc[k], "kind", "O") not in "iuf"]
     # Made numbers by force, text would become NaN and a damaged file would pass for one with missing samples.
     if odd:
         raise DataError(f"{path.name}: the column {odd[0]!r} holds cells that are no numbers")
     leads = frame.iloc[:, used]
     # Integers stay integers, which the store keeps exactly.
     whole = all(kind.kind in "iu" for kind in leads.dtypes) and not leads.isna().to_numpy().any()
+    step = _unit(path, [table.units[k] for k in used], unit)
+    rate = _rate(path, table.rate, sampling_rate)
     return Channels(
-        names=[names[k] for k in used],
+        names=[table.names[k] for k in used],
         values=leads.to_numpy(np.int64) if whole else leads.to_numpy(np.float64, na_value=np.nan),
-        gain_uv=np.full(len(used), unit_uv(unit)),
+        gain_uv=np.full(len(used), step),
         zero=np.zeros(len(used)),
-        sampling_rate=sampling_rate,
+        sampling_rate=rate,
     )
+
+
+def _unit(path: Path, stated: Sequence[str], described: str | None) -> float:
+    """Return the microvolt of one step: as the file states it, else as described; a contradiction is refused."""
+    found = {unit_uv(unit): unit for unit in stated if unit}
+    if len(found) > 1:
+        raise DataError(f"{path.name}: its leads are in {' and '.join(found.values())}, one unit is expected")
+    if not found and described is None:
+        raise NoUnitError(f"{path.name}: such a file states no unit and no rate; add unit: mV and sampling_rate: 500")
+    given = next(iter(found), None)
+    if described is not None and given is not None and unit_uv(described) != given:
+        raise DataError(f"{path.name} states the unit {found[given]}, the description says unit: {described}")
+    return given if given is not None else unit_uv(str(described))
+
+
+def _rate(path: Path, stated: float | None, described: int | None) -> float:
+    if stated is None and described is None:
+        raise DataError(f"{path.name}: such a file states no sampling rate; add sampling_rate: 500")
+    if stated is not None and described is not None and stated != described:
+        raise DataError(f"{path.name} states {stated:g} Hz, the description says sampling_rate: {described}")
+    return float(stated if stated is not None else described or 0)
+
+
+def states_rate(path: Path) -> bool:
+    """Return whether a table says its own rate: in lines before the samples."""
+    if path.suffix.lower() != ".csv":
+        return False
+    lines = decoded(path.read_bytes()).splitlines()[:_PREAMBLE]
+    return _stated_rate([line for line in lines if not _is_number(line)]) is not None
 
 
 def separator_of(header: str) -> str:
@@ -42,21 +105,162 @@ def separator_of(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def decoded(content: bytes) -> str:
+    """Return text by its byte order mark, as UTF-8, else as Latin-1, in which every byte is one letter and none is
+    lost."""
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
+        if content.startswith(mark):
+            return content.decode(encoding, errors="replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _read_csv(path: Path, lead_names: Mapping[str, str | None]) -> _Table:
+    lines = decoded(path.read_bytes()).splitlines()
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{path.name} cannot be read as csv: it is empty")
+    head = _header_line(lines, lead_names)
+    if head is None:
+        return _one_column(path, lines)
+    separator = _separator(lines[head])
+    names = [name.strip() for name in _cells(lines[head], separator)]
+    units = [_unit_behind(name) for name in names]
+    begin = head + 1
+    # Some programs write a line with the units below that with the names.
+    below = _cells(lines[begin], separator) if begin < len(lines) else []
+    if len(below) == len(names) and any(is_unit(cell) for cell in below) and not any(map(_is_number, below)):
+        units = [cell.strip() if is_unit(cell) else unit for cell, unit in zip(below, units, strict=True)]
+        begin += 1
+    stated = _stated_unit(lines[:head])
+    if stated and not any(units):
+        units = [stated] * len(names)
+    return _Table(names, units, _stated_rate(lines[:head]), _samples(path, lines[begin:], separator, len(names)))
+
+
+def _header_line(lines: Sequence[str], lead_names: Mapping[str, str | None]) -> int | None:
+    """Return the line with the names of the leads: that below which these columns hold numbers, else the first."""
+    named = [n for n, line in enumerate(lines[:_PREAMBLE]) if _leads_in(line, lead_names)]
+    for n in named:
+        separator = _separator(lines[n])
+        names = _cells(lines[n], separator)
+        used = [k for k, name in enumerate(names) if _is_lead(name, lead_names)]
+        rows = [_cells(line, separator) for line in lines[n + 1 : n + 4] if line.strip()]
+        # The first row may hold units.
+        if any(len(row) == len(names) and all(_is_number(row[k]) for k in used) for row in rows[:2]):
+            return n
+    return named[0] if named and named[0] == 0 else None
+
+
+def _separator(header: str) -> str:
+    """Return what separates the cells below a header; of a single column nothing does, and a comma is a decimal one."""
+    separator = separator_of(header)
+    return separator if separator in header else "\t"
+
+
+def _leads_in(line: str, lead_names: Mapping[str, str | None]) -> bool:
+    return any(_is_lead(cell, lead_names) for cell in _cells(line, _separator(line)))
+
+
+def _is_lead(cell: str, lead_names: Mapping[str, str | None]) -> bool:
+    if cell.strip() in lead_names:
+        return True
+    try:
+        canonical_lead(cell)
+    except UnknownNameError:
+        return False
+    return True
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line.replace("\0", "")], delimiter=separator), [])
+
+
+def _is_number(cell: str) -> bool:
+    text = cell.strip().replace(",", ".")
+    if text.lower() in ("", "nan", "na", "n/a", "null", "none", *_MISSING):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _samples(path: Path, lines: Sequence[str], separator: str, columns: int) -> pd.DataFrame:
     import pandas as pd
 
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
-        header, first = handle.readline(), handle.readline()
-    separator = separator_of(header)
-    # A comma in a cell is a decimal one where something else separates the cells.
-    decimal = "," if separator != "," and "," in first else "."
+    # A comma in a cell is a decimal one where something else separates the cells; the first rows may be whole numbers.
+    decimal = "," if separator != "," and any("," in line for line in lines) else "."
     with warnings.catch_warnings():  # rows longer than the header would be cut
         warnings.simplefilter("error", pd.errors.ParserWarning)
         # Without index_col=False pandas takes the first column for names where rows are longer than the header.
-        return pd.read_csv(path, sep=separator, decimal=decimal, encoding="utf-8-sig", index_col=False, engine="c")
+        return pd.read_csv(
+            io.StringIO("\n".join(lines)),
+            sep=separator,
+            decimal=decimal,
+            header=None,
+            names=range(columns),
+            index_col=False,
+            na_values=list(_MISSING),
+            engine="c",
+        )
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _one_column(path: Path, lines: Sequence[str]) -> _Table:
+    """Read an export of one lead: lines about the recording, then one number per line."""
     import pandas as pd
 
-    return pd.read_parquet(path)
+    content = [line.strip().strip('"') for line in lines]
+    begin = next((n for n, line in enumerate(content[: _PREAMBLE + 1]) if _numbers_from(content, n)), None)
+    preamble = content[: begin or 0]
+    lead = next((cell for line in preamble for cell in _parts(line) if cell and _is_lead(cell, {})), None)
+    if begin is None or lead is None:
+        # For its error alone, which names no cell: any of them may be a person's name.
+        find_leads([cell for line in lines[:1] for cell in _cells(line, separator_of(line))], {})
+        raise DataError(f"{path.name}: below the names of the leads there are no numbers")
+    values = [float(line.replace(",", ".")) for line in content[begin:] if line]
+    return _Table([lead], [_stated_unit(preamble)], _stated_rate(preamble), pd.DataFrame({0: values}))
+
+
+def _numbers_from(content: Sequence[str], begin: int) -> bool:
+    """Return whether a line and everything behind it is one number per line."""
+    rest = [line for line in content[begin:] if line]
+    return bool(content[begin]) and all(map(_is_number, rest[:10])) and all(map(_is_number, rest)) and len(rest) > 1
+
+
+def _parts(line: str) -> list[str]:
+    """Return the cells of a line "key,value", "key;value" or "key: value"."""
+    return [part.strip().strip('"') for part in re.split(r"[,;\t]|:\s", line)]
+
+
+def _stated_unit(preamble: Sequence[str]) -> str:
+    return next((cell for line in preamble for cell in _parts(line) if cell and is_unit(cell)), "")
+
+
+def _stated_rate(preamble: Sequence[str]) -> float | None:
+    """Return the rate in Hz that lines before the samples state: "512 hertz", "Sampling rate,500"."""
+    for line in preamble:
+        match = _RATE.search(line)
+        if match:
+            return float(match[1].replace(",", "."))
+        key, *values = _parts(line)
+        if values and _RATE_KEY.search(key) and re.fullmatch(r"\d{2,5}(?:\.\d+)?", values[0]):
+            return float(values[0])
+    return None
+
+
+def _unit_behind(name: str) -> str:
+    """Return the unit behind a name such as "I (mV)" or "V1_uV", else ""."""
+    match = _UNIT_BEHIND.search(name.strip())
+    unit = (match[1] or match[2]) if match else ""
+    return unit if is_unit(unit) else ""
+
+
+def _read_parquet(path: Path) -> _Table:
+    import pandas as pd
+
+    frame = pd.read_parquet(path)
+    names = [str(name) for name in frame.columns]
+    return _Table(names, [_unit_behind(name) for name in names], None, frame)

@@ -195,7 +195,6 @@ class ChallengeDataset(ECGDataset):
         """Read a header and its signal."""
         path = data_dir / record.file
         header = read_header(path)
-        _check_record_name(path)
         metadata, remarks = _clinical(header.comments)
         _, odd = self.labels_of(metadata["dx"])
         signal = signal_of(header, **metadata)
@@ -282,18 +281,6 @@ def _whose(record_ids: Sequence[str]) -> str:
     """Return which parts of the Challenge the records belong to, in brackets, or nothing."""
     owners = [title for title, names in PARTS.items() if any(name in names for name in record_ids)]
     return f" ({', '.join(owners)})" if owners else ""
-
-
-def _check_record_name(path: Path) -> None:
-    """Refuse the headers of an early edition, as WFDB software does; some of them state a gain that is wrong."""
-    with path.open(encoding="utf-8", errors="replace") as handle:
-        # The first line that is no comment: headers may begin with some.
-        fields = next((line.split() for line in handle if line.strip() and not line.startswith("#")), [""])
-    if "." in fields[0]:
-        raise DataError(
-            f"{path.name} names the record {fields[0]!r}, which WFDB software refuses for its dot (a header of an "
-            f"early edition of the Challenge); release {RELEASE} has a sound one"
-        )
 
 
 def _has_missing(header: Header, signal: Signal) -> bool:
@@ -393,6 +380,7 @@ def challenge_part(
         thresholds={"min_count": 10, "folds": FOLDS, **({"min_samples": min_samples} if min_samples else {})},
         table_files=(),
         signal_suffixes=(".hea", ".mat"),
+        store_version=2,
         part=part,
         names=PARTS[title],
         code_table=code_table,

@@ -40,7 +40,8 @@ def find_files(data_dir: Path, folder: str, suffix: str) -> dict[str, str]:
     for folder_below in (f"{folder}/{folder}", folder):
         try:
             with os.scandir(data_dir / folder_below) as entries:
-                names = [entry.name for entry in entries if entry.name.endswith(suffix)]
+                # macOS leaves "._" files beside those that it copies.
+                names = [e.name for e in entries if e.name.endswith(suffix) and not e.name.startswith(".")]
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -53,13 +54,13 @@ def float_signal(microvolt: np.ndarray, sampling_rate: int, step_uv: float | Non
     """Return (samples, 12) microvolt as 16-bit samples: exact in multiples of `step_uv`, else quantised by lead."""
     values = np.asarray(microvolt, dtype=np.float64)
     stored = _in_steps(values, step_uv) if step_uv else None
-    samples, gain = stored if stored is not None else _lead_by_lead(values)
+    samples, gain, baseline = stored if stored is not None else quantise(values / 1000.0, offsets=False)
     remarks = filter(None, (remark, _missing_remark(samples), _coarse_remark(gain) if stored is None else ""))
-    return Signal(samples, gain, np.zeros(len(LEADS), dtype=np.int32), sampling_rate, remark="; ".join(remarks))
+    return Signal(np.ascontiguousarray(samples), gain, baseline, sampling_rate, remark="; ".join(remarks))
 
 
-def _in_steps(microvolt: np.ndarray, step_uv: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return whole steps as int16 and the gain, or None where a sample is no multiple of the step or too large."""
+def _in_steps(microvolt: np.ndarray, step_uv: float) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return whole steps as int16, the gain and a baseline of 0, or None where a sample is no multiple of the step or too large."""
     absent = np.isnan(microvolt)
     # NaN cast to int16 is whatever the processor makes of it.
     measured = np.where(absent, 0.0, microvolt)
@@ -70,14 +71,7 @@ def _in_steps(microvolt: np.ndarray, step_uv: float) -> tuple[np.ndarray, np.nda
         return None
     samples = steps.astype(np.int16)
     samples[absent] = MISSING
-    return samples, np.full(len(LEADS), step_uv, dtype=np.float32)
-
-
-def _lead_by_lead(microvolt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quantise every lead with a gain of its own, so that an artefact in one does not make the others coarse."""
-    parts = [quantise(microvolt[:, [lead]] / 1000.0) for lead in range(len(LEADS))]
-    gain = np.array([part[1][0] for part in parts], dtype=np.float32)
-    return np.ascontiguousarray(np.concatenate([part[0] for part in parts], axis=1)), gain
+    return samples, np.full(len(LEADS), step_uv, dtype=np.float32), np.zeros(len(LEADS), dtype=np.int32)
 
 
 def _missing_remark(samples: np.ndarray) -> str:

@@ -34,7 +34,7 @@ class TextTable:
 def read_text_table(path: Path, needed: Sequence[str], page: str) -> TextTable:
     """Read a comma-separated file with a header line."""
     try:
-        # A stray byte in some comment must not cost the table; a damaged name shows as a record without a file.
+        # A stray byte in some comment must not cost the table; in a column that is needed it costs the row.
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             return _read((line.replace("\0", "") for line in handle), path, needed, page)
     except FileNotFoundError:
@@ -51,9 +51,21 @@ def _read(lines: Iterator[str], path: Path, needed: Sequence[str], page: str) ->
     for first, cells in _numbered(reader, len(header)):
         if isinstance(cells, str):
             damaged.append((first, cells))
+            continue
+        row = dict(zip(header, cells, strict=True))
+        broken = _broken(row, needed or header)
+        if broken:
+            damaged.append((first, f"line {first}: {broken}"))
         else:
-            rows.append((first, dict(zip(header, cells, strict=True))))
+            rows.append((first, row))
     return TextTable(rows, damaged)
+
+
+def _broken(row: Mapping[str, str], names: Sequence[str]) -> str:
+    """Return which cell holds a byte that is no UTF-8, or "": with another letter in its place it would mean another
+    thing."""
+    damaged = next((name for name in names if "\ufffd" in row[name]), None)
+    return "" if damaged is None else f"column {damaged!r} holds bytes that are no UTF-8"
 
 
 def _header(reader: Iterator[list[str]], path: Path, needed: Sequence[str], page: str) -> list[str]:
@@ -87,6 +99,22 @@ FALSE_WORDS = frozenset({"false", "0", "0.0"})
 OLDEST = 130.0
 
 
+NOTHING = frozenset(
+    {"", "nan", "na", "n/a", "#n/a", "null", "none", "nil", "nat", "<na>", "-", "--", "---", "–", "—", "?"}
+)
+"""Words of tables for "no value", in small letters."""
+
+
+def is_nothing(cell: str) -> bool:
+    """Return whether a cell is one of the words for "no value".
+
+    Example:
+        >>> is_nothing(" NULL "), is_nothing("N/A"), is_nothing("0")
+        (True, True, False)
+    """
+    return cell.strip().lower() in NOTHING
+
+
 class CellError(ValueError):
     """A cell that cannot be used; the text is the reason."""
 
@@ -114,8 +142,10 @@ def _iterate(
     for first, cells in _numbered(reader, len(header)):
         if isinstance(cells, str):
             yield first, cells
-        else:
-            yield first, {**empty, **{name: cells[column].strip() for name, column in columns}}
+            continue
+        row = {**empty, **{name: cells[column].strip() for name, column in columns}}
+        broken = _broken(row, list(row))
+        yield first, f"line {first}: {broken}" if broken else row
 
 
 def whole_number(cells: Mapping[str, str], name: str) -> int:

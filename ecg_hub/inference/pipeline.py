@@ -19,7 +19,7 @@ _INPUT_KEYS = ("signal", "sampling_rate", "lead_names", "unit")
 class ECGClassificationPipeline(Pipeline):
     """Scores ECGs with a classifier whose head was trained.
 
-    Inputs: the path of a WFDB record, an array (leads, samples), a dict with `signal` and the keys `sampling_rate` in
+    Inputs: the path of a record, an array (leads, samples), a dict with `signal` and the keys `sampling_rate` in
     Hz, `lead_names`, `unit` ("mV" if not given), a row of `load_dataset`, or a list of these. A record is cut into
     consecutive windows; their probabilities (or regression outputs) are averaged, as the published protocol does
     (arXiv 2509.25095).

@@ -114,7 +114,7 @@ def predict(
 
     Args:
         model: folder, short name or hub id of a classifier.
-        records: paths of WFDB records, or sources (ecg_hub.inference.records.RecordSource).
+        records: paths of records in any format, or sources (ecg_hub.inference.records.RecordSource).
         preset: preset of the feature extractor; None is its default.
         top_k: how many of the best labels to keep per record; None is all.
         batch_size: windows per batch.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ecg_hub.errors import EcgHubError, InputError
+from ecg_hub.input.recordings import array_recording
 
 
 @dataclass(frozen=True)
 class RecordSource:
-    """A record that a function of somebody else's reads: what stands for a path where the file is no WFDB record.
+    """A record that a function of somebody else's reads: what stands for a path where no file holds just one record.
 
     Attributes:
         name: of the record, as it appears in the output.
@@ -37,7 +38,7 @@ class RecordSource:
 
 
 RecordInput = str | os.PathLike[str] | RecordSource
-"""What `embed` and `predict` take: the path of a WFDB record, or a `RecordSource`."""
+"""What `embed` and `predict` take: the path of a record in any format, or a `RecordSource`."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def run_records(
     """Run all windows of all records through a function, in batches, and yield one output per file, in order.
 
     Args:
-        records: paths of WFDB records, or sources.
+        records: paths of records, or sources.
         extractor: an ECGFeatureExtractor.
         encode: maps (batch, leads, samples) on `device` to (batch, values).
         batch_size: windows per batch.
@@ -91,7 +92,7 @@ def run_records(
         short None The signal holds 250 samples (1 s at 250 Hz), shorter than the window of 2.5 s of preset ...
     """
     if not records:
-        raise InputError("There are no records: give at least one WFDB record, or a description of an archive.")
+        raise InputError("There are no records: give at least one file, or a description of an archive.")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size!r}; allowed: 1 or more.")
     waiting: list[tuple[str, NDArray[np.float32] | None, str | None]] = []
@@ -115,7 +116,9 @@ def _read(
     try:
         if isinstance(item, RecordSource):
             signal, rate, leads = item.read()
-            batch = extractor(signal, sampling_rate=rate, lead_names=leads, window="all", **prepare)
+            # As a recording, so that warnings name it.
+            recording = array_recording(signal, rate, leads, "mV")
+            batch = extractor(replace(recording, name=item.name), window="all", **prepare)
         else:
             batch = extractor(record, window="all", **prepare)
         values: NDArray[np.float32] = batch["input_values"]

@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from ecg_hub.input.recordings import (
     array_recording,
     canonical_record,
     canonical_unit,
-    wfdb_recording,
+    file_recording,
 )
 from ecg_hub.input.resampling import as_rate, resample
 from ecg_hub.input.rows import is_batch, row_recording, rows_of
@@ -184,11 +185,12 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
         """Prepare one or many signals.
 
         Args:
-            signals: an array (leads, samples), the path of a WFDB record, a row `ds[0]` of `load_dataset`, or a list
+            signals: an array (leads, samples), the path of a record (WFDB, EDF, DICOM, XML, CSV, ...: every format
+                that `docs/your_own_data.md` lists), a row `ds[0]` of `load_dataset`, or a list
                 of these; or a batch of rows `ds[:8]`, so that `ds.map(extractor, batched=True)` works.
-            sampling_rate: rate of the arrays in Hz. A WFDB record or a row brings its own; one given must agree.
+            sampling_rate: rate of the arrays in Hz. A file or a row brings its own; one given must agree.
             lead_names: one name per row of the arrays, matched without case; vx, vy, vz are ignored, absent III, aVR,
-                aVL, aVF derived from I and II. A WFDB record brings its own; those given replace them. A row has the
+                aVL, aVF derived from I and II. A file brings its own; those given replace them. A row has the
                 twelve.
             unit: of the arrays: "mV", "uV", "V", or "zscore", which passes unchanged. Records and rows bring their own.
             window: "first", "center", "random" or "all" (consecutive windows; a shorter rest is dropped).
@@ -250,7 +252,7 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
         data: dict[str, Any] = {"input_values": np.concatenate(windows)}
         if several:
             data["record_index"] = np.repeat(np.arange(len(items)), [len(part) for part in windows])
-        _log_flat(records)
+        _log_flat(records, items)
         return ECGBatchFeature(
             data, return_tensors, [record.flat for record in records], [record.zeroed for record in records]
         )
@@ -353,27 +355,40 @@ def _check_agrees(name: str, given: int | None, allowed: set[int]) -> None:
 
 
 def _recording(item: Any, sampling_rate: Any, lead_names: Sequence[str] | None, unit: str) -> Recording:
-    """Read one signal, array, path or row, and reconcile what the user said with what a header or a row says."""
-    row = isinstance(item, Mapping)
-    if not row and not isinstance(item, (str, os.PathLike)):
+    """Read one signal, array, path, row or recording, and reconcile what the user said with what a file or row says."""
+    if isinstance(item, Recording):
+        return item
+    if isinstance(item, Mapping):
+        return _row(item, sampling_rate, lead_names, unit)
+    if not isinstance(item, (str, os.PathLike)):
         return array_recording(item, sampling_rate, lead_names, unit)
-    source = "row of load_dataset" if row else "WFDB record"
+    stated = canonical_unit(unit) != "mV"
+    stored = file_recording(item, sampling_rate, unit, every=lead_names is not None)
+    if stated and stored.states_unit:
+        raise InputError(f"unit={unit!r} was given, but the file states its own units. Leave `unit` out.")
+    rate = _agreed_rate(sampling_rate, stored.sampling_rate, "file")
+    checked = array_recording(stored.values, rate, stored.lead_names if lead_names is None else lead_names, "mV")
+    return replace(stored, values=checked.values, sampling_rate=rate, lead_names=checked.lead_names)
+
+
+def _row(item: Mapping[str, Any], sampling_rate: Any, lead_names: Sequence[str] | None, unit: str) -> Recording:
+    """Read a row of `load_dataset`, which states everything itself."""
+    source = "row of load_dataset"
     if canonical_unit(unit) != "mV":
         raise InputError(f"unit={unit!r} was given, but a {source} states its own units. Leave `unit` out.")
-    if row and lead_names is not None:
+    if lead_names is not None:
         raise InputError(f"lead_names={lead_names!r} was given, but a {source} has the twelve leads. Leave it out.")
-    stored = row_recording(item) if row else wfdb_recording(item)
-    # A header may leave its rate out; what it says, no argument overrides.
-    rate = sampling_rate if stored.sampling_rate is None else stored.sampling_rate
-    if sampling_rate is not None and as_rate(sampling_rate) != as_rate(rate):
-        raise InputError(
-            f"sampling_rate={sampling_rate!r} was given, but the {'row' if row else 'header'} says {rate!r} Hz. "
-            "Leave it out."
-        )
-    if row:
-        return stored
-    checked = array_recording(stored.values, rate, stored.lead_names if lead_names is None else lead_names, "mV")
-    return Recording(checked.values, rate, checked.lead_names, stored.units, stored.remedy)
+    stored = row_recording(item)
+    _agreed_rate(sampling_rate, stored.sampling_rate, "row")
+    return stored
+
+
+def _agreed_rate(given: Any, stated: Any, source: str) -> Any:
+    """Return the rate that a file or row states, else the one given; what it says, no argument overrides."""
+    rate = given if stated is None else stated
+    if given is not None and as_rate(given) != as_rate(rate):
+        raise InputError(f"sampling_rate={given!r} was given, but the {source} says {rate!r} Hz. Leave it out.")
+    return rate
 
 
 @contextmanager
@@ -400,7 +415,17 @@ def _without_nan(x: Float32) -> Float32:
     return x
 
 
-def _log_flat(records: Sequence[CanonicalRecord]) -> None:
-    for index, record in enumerate(records):
+def _log_flat(records: Sequence[CanonicalRecord], items: Sequence[Any]) -> None:
+    for index, (record, item) in enumerate(zip(records, items, strict=True)):
         if record.flat:
-            logger.warning("Flat leads in signals[%d]: %s. They are fed as they are.", index, ", ".join(record.flat))
+            where = record_name(item) or f"signals[{index}]"
+            logger.warning("Flat leads in %s: %s. They are fed as they are.", where, ", ".join(record.flat))
+
+
+def record_name(item: Any) -> str:
+    """Return the name of a signal for messages: its path, its `record_id`, or "" for an array."""
+    if isinstance(item, (str, os.PathLike)):
+        return f"record {os.fspath(item)!r}"
+    if isinstance(item, Mapping) and "record_id" in item:
+        return f"record {str(item['record_id'])!r}"
+    return f"record {item.name!r}" if isinstance(item, Recording) and item.name else ""

@@ -1,28 +1,29 @@
-"""From what a user holds, an array or a WFDB record, to the twelve canonical leads in millivolts."""
+"""From what a user holds, an array or a file, to the twelve canonical leads in millivolts."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_hub.errors import DataError, InputError, unknown_name
+from ecg_hub.errors import DataError, InputError, UnknownNameError, unknown_name
 from ecg_hub.input.amplitude import lead_spans, not_millivolt
-from ecg_hub.input.wfdb import load_wfdb, physical_values, read_header
-from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_leads, plan_leads
+from ecg_hub.input.samples import shown_names
+from ecg_hub.input.units import MICROVOLT, is_unit, plain_unit
+from ecg_hub.input.wfdb import read_digital, read_header
+from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_lead, canonical_leads, plan_leads
 
 Float32 = NDArray[np.float32]
 
-UNITS: dict[str, float] = {"mV": 1.0, "uV": 1e-3, "V": 1e3, "zscore": 1.0}
+UNITS: dict[str, float] = {"mV": 1.0, "uV": 1e-3, "V": 1e3, "nV": 1e-6, "zscore": 1.0}
 """Accepted units and what turns them into millivolts; z-scores pass unchanged."""
 
-# Unicode has two of them: the micro sign, and the Greek letter mu.
-_UNIT_SPELLINGS = {**{unit.lower(): unit for unit in UNITS}, "µv": "uV", "μv": "uV"}
 _HEADER_SUFFIXES = (".hea", ".dat", ".mat", ".xyz")
 ON_MISSING: tuple[str, ...] = ("raise", "zero")
 WFDB_REMEDY = "Correct gain and unit in its header, or pass its samples as an array with unit='uV'."
@@ -38,6 +39,8 @@ class Recording:
         lead_names: one name per row, in any accepted spelling.
         units: one unit per row (a key of UNITS or another spelling of it).
         remedy: what to do where the values cannot be in millivolts.
+        name: of the record, for messages; "" where it has none.
+        states_unit: whether a file said the units itself.
     """
 
     values: NDArray[Any]
@@ -45,6 +48,8 @@ class Recording:
     lead_names: Sequence[str]
     units: Sequence[str]
     remedy: str = "Convert the signal to millivolts."
+    name: str = ""
+    states_unit: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,14 @@ class CanonicalRecord:
 
 
 def canonical_unit(unit: str) -> str:
-    """Return "mV", "uV", "V" or "zscore" for any accepted spelling ("mv", "µV", ...)."""
-    canonical = _UNIT_SPELLINGS.get(unit.lower()) if isinstance(unit, str) else None
-    if canonical is None:
-        raise unknown_name("unit", str(unit), UNITS, "Convert the signal to millivolts and pass unit='mV'.")
-    return canonical
+    """Return "mV", "uV", "V", "nV" or "zscore" for any accepted spelling ("mv", "µV", "microvolts", ...)."""
+    if isinstance(unit, str) and unit.strip().lower() == "zscore":
+        return "zscore"
+    try:
+        return plain_unit(unit)
+    except (TypeError, ValueError, AttributeError):
+        remedy = "Convert the signal to millivolts and pass unit='mV'."
+        raise unknown_name("unit", str(unit), (*MICROVOLT, "zscore"), remedy) from None
 
 
 def array_recording(signal: Any, sampling_rate: Any, lead_names: Sequence[str] | None, unit: str) -> Recording:
@@ -91,29 +99,89 @@ def array_recording(signal: Any, sampling_rate: Any, lead_names: Sequence[str] |
     return Recording(values, sampling_rate, names, [unit] * len(names), remedy)
 
 
-def wfdb_recording(path: str | os.PathLike[str]) -> Recording:
-    """Read a WFDB record in the physical units that its header states; samples marked as missing become NaN."""
-    stem = _record_stem(path)
-    header = Path(f"{stem}.hea")
-    plain = _format_16_recording(header)
-    if plain is not None:
-        return plain
+def wfdb_recording(path: str | os.PathLike[str], every: bool = False, unit: str | None = None) -> Recording:
+    """Read a WFDB record in the physical units that its header states; samples marked as missing become NaN.
+
+    Args:
+        path: with or without extension.
+        every: whether channels that are no known lead are wanted as well, because the caller names them.
+        unit: of channels for which the header states no voltage.
+    """
+    header_path = Path(f"{_record_stem(path)}.hea")
     try:
-        record = load_wfdb().rdrecord(str(stem), physical=True)
-    except FileNotFoundError as error:
-        missing = error.filename or str(error)
+        header = read_header(header_path)
+        digital = read_digital(header, (lambda names: range(len(names))) if every else known_leads, unit)
+    except InputError:
+        raise
+    except DataError as error:
+        raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}. Download the record again.") from error
+    except Exception as error:  # wfdb lets whatever its decoders meet through: IndexError, ValueError, ...
         raise InputError(
-            f"Cannot read record {os.fspath(path)!r}: its file {str(missing)!r} is missing. Download the record again."
+            f"Cannot read record {os.fspath(path)!r}: its signal files do not hold what the header says, they may be "
+            f"cut short ({type(error).__name__}). Download the record again."
         ) from error
-    except Exception as error:  # wfdb lets whatever its parser meets through: IndexError, HeaderSyntaxError, ...
+    if not digital.lines:
+        raise InputError(f"Cannot read record {os.fspath(path)!r}: its header lists no signal.")
+    rate = _plain_number(digital.sampling_rate) if header.states_rate else None
+    names, units = [line.name for line in digital.lines], [line.unit for line in digital.lines]
+    stated = all(is_unit(line.unit) for line in header.signals if line.name in names)
+    return Recording(digital.physical(), rate, names, units, WFDB_REMEDY, states_unit=stated)
+
+
+def known_leads(names: Sequence[str]) -> list[int]:
+    """Return the channels whose names are leads, the orthogonal ones included."""
+    known = [channel for channel, name in enumerate(names) if _is_lead(name)]
+    if names and not known:
+        raise UnknownNameError(
+            f"Unknown lead {shown_names(names)}. Known: {', '.join(LEADS)}. Pass lead_names with one name per channel."
+        )
+    return known
+
+
+def _is_lead(name: str) -> bool:
+    try:
+        canonical_lead(name)
+    except UnknownNameError:
+        return False
+    return True
+
+
+def _plain_number(rate: float) -> float:
+    return int(rate) if rate == int(rate) else rate
+
+
+def file_recording(
+    path: str | os.PathLike[str], sampling_rate: Any = None, unit: str = "mV", every: bool = False
+) -> Recording:
+    """Read a file of any format: WFDB, or one that archives of a user may hold (EDF, DICOM, XML, CSV, ...).
+
+    Args:
+        path: the file; of a WFDB record any of its files, or their common name.
+        sampling_rate: Hz, for formats whose files state none.
+        unit: the same of the unit. Where a file should state one and states none, "mV" is taken for no answer.
+        every: see `wfdb_recording`.
+    """
+    given = Path(path).expanduser()
+    fallback = None if canonical_unit(unit) == "mV" else unit
+    if is_wfdb(given) or not given.exists():
+        return wfdb_recording(path, every, fallback)
+    if given.is_dir():
         raise InputError(
-            f"Cannot read record {os.fspath(path)!r}: {_file_fault(header)} ({error}). Download the record again."
-        ) from error
-    if record.p_signal is None or not record.sig_name:
-        raise InputError(f"Cannot read record {os.fspath(path)!r}: {str(header)!r} lists no signal.")
-    names = [str(name) for name in record.sig_name]
-    units = [str(unit) for unit in record.units]
-    return Recording(record.p_signal.T, _stated_rate(header, record.fs), names, units, WFDB_REMEDY)
+            f"{os.fspath(path)!r} is a folder. Describe it in a YAML file (docs/your_own_data.md) and give that to "
+            "`ecg-hub embed` or `ecg-hub predict`, or give its records one by one."
+        )
+    # By name: data stand on models, so no import statement may point the other way.
+    read_file = import_module("dataset_scripts.formats.files").read_file
+    try:
+        recording: Recording = read_file(given, sampling_rate, unit, fallback)
+    except DataError as error:
+        raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}.") from error
+    return recording
+
+
+def is_wfdb(path: Path) -> bool:
+    """Return whether a path names a WFDB record: one of its files, or their common name."""
+    return Path(f"{path}.hea").is_file() or path.suffix.lower() in _HEADER_SUFFIXES
 
 
 def canonical_record(
@@ -144,6 +212,9 @@ def real_matrix(signal: Any) -> NDArray[Any]:
     """Return an array, tensor or list of lists as matrix of real numbers."""
     if hasattr(signal, "detach"):  # a tensor, known without importing torch
         signal = signal.detach().cpu()
+    if isinstance(signal, np.ma.MaskedArray):
+        # What is masked is missing; as a plain array it would be whatever number lies beneath.
+        signal = signal.astype(np.result_type(signal.dtype, np.float32)).filled(np.nan)
     try:
         values = np.asarray(signal)
     except (TypeError, ValueError) as error:
@@ -161,21 +232,6 @@ def real_matrix(signal: Any) -> NDArray[Any]:
     return values
 
 
-def _format_16_recording(path: Path) -> Recording | None:
-    """Read a record of plain format 16, or leave it, with whatever is wrong with it, to the `wfdb` package."""
-    try:
-        header = read_header(path)
-        if not (header.simple and header.signals and all(signal.name for signal in header.signals)):
-            return None
-        values = physical_values(header)
-    except (DataError, OSError):
-        return None
-    rate = header.sampling_rate
-    stated = _stated_rate(path, int(rate) if rate == int(rate) else rate)
-    names, units = [signal.name for signal in header.signals], [signal.unit for signal in header.signals]
-    return Recording(values, stated, names, units, WFDB_REMEDY)
-
-
 def _record_stem(path: str | os.PathLike[str]) -> Path:
     given = Path(path).expanduser()
     if Path(f"{given}.hea").is_file():
@@ -184,28 +240,10 @@ def _record_stem(path: str | os.PathLike[str]) -> Path:
         given = given.with_suffix("")
     if not Path(f"{given}.hea").is_file():
         raise InputError(
-            f"No WFDB record at {os.fspath(path)!r}: the header {str(given) + '.hea'!r} does not exist. "
-            "Give the record's path without extension, or an array."
+            f"No WFDB record at {os.fspath(path)!r}: the header {str(given) + '.hea'!r} does not exist, and no file of "
+            "another format either. Give the path of a file, of a WFDB record without extension, or an array."
         )
     return given
-
-
-def _stated_rate(header: Path, rate: Any) -> Any:
-    """Return the rate if the header states one; wfdb fills in 250 Hz where it does not."""
-    lines = header.read_text(encoding="utf-8", errors="replace").splitlines()
-    record_line = next(line for line in lines if line.strip() and not line.startswith("#"))
-    return rate if len(record_line.split()) > 2 else None
-
-
-def _file_fault(header: Path) -> str:
-    """Say which file is at fault when wfdb gives up: the header if it cannot be read, else the signal file."""
-    try:
-        fields = load_wfdb().rdheader(str(header.with_suffix("")))
-        files = [header.parent / name for name in dict.fromkeys(fields.file_name or [])]
-    except Exception:
-        return f"its header {str(header)!r} is not valid"
-    named = ", ".join(repr(str(file)) for file in files)
-    return f"{named or repr(str(header))} does not hold what the header says, it may be cut short"
 
 
 def _missing_text(missing: Sequence[str], present: Sequence[str], zscored: bool) -> str:

@@ -7,6 +7,7 @@ stays missing); then every sample is clipped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,24 +44,67 @@ class Signal:
     remark: str = ""
 
 
+_EEG = re.compile(
+    r"(?:eeg[ _-]*)?(?:fp[12z]|f[3478z]|o[12z]|[cp]z|t[3-6]|m[12]|a[12])(?:[ _-]*(?:[am][12]|ref))?", re.IGNORECASE
+)
+_CENTRAL = re.compile(r"(?:eeg[ _-]*)?c[1-6](?:[ _-]*(?:[am][12]|ref))?", re.IGNORECASE)
+
+
 def lead_columns(names: Sequence[str]) -> list[int | None]:
     """Return for each of the twelve leads the column of a record that holds it, or None.
 
     Names match without case; names that are not one of the twelve (vx, vy, vz) are left out.
     """
     columns: dict[str, int] = {}
+    brain = any(_EEG.fullmatch(name.strip()) for name in names)
     for index, name in enumerate(names):
+        # Beside electrodes of the head C3 is one of them too.
+        if brain and _CENTRAL.fullmatch(name.strip()):
+            continue
         try:
             lead = canonical_lead(name)
         except UnknownNameError:
             continue
-        if lead in columns:
-            raise DataError(f"lead {lead} occurs twice")
+        if lead in columns and lead in LEADS:
+            raise DataError(f"lead {lead} occurs twice, as {names[columns[lead]]!r} and as {name!r}")
         columns[lead] = index
     in_order = [columns.get(lead) for lead in LEADS]
     if all(column is None for column in in_order):
-        raise DataError(f"none of the twelve leads among {', '.join(map(repr, names)) or 'no signals'}")
+        raise DataError(f"none of the twelve leads among {shown_names(names)}")
     return in_order
+
+
+def lead_channels(names: Sequence[str]) -> list[int]:
+    """Return the channels that are one of the twelve leads, in the order of the file; see `lead_columns`."""
+    return sorted(channel for channel in lead_columns(names) if channel is not None)
+
+
+_CHANNEL_WORDS = (
+    "ch|chan|channel|lead|e[ck]g|ml|mcl|sig|signal|val|value|col|column|unnamed|time|t|sample|index|unit|[mu]?v|m?s|hz|x|y|z|acc|"
+    "resp|respiration|pleth|abp|art|cvp|pap|bp|spo2|hr|marker|event|status|edf|annotations"
+)
+_CHANNEL = re.compile(
+    rf"(?=.{{0,24}}$)(?:(?:{_CHANNEL_WORDS})?[ _.:/()-]*(?:\d{{1,3}}(?!\d))?[ _.:/()-]*)+", re.IGNORECASE
+)
+
+
+def _names_a_channel(name: str) -> bool:
+    return re.search("[a-zA-Z]", name) is not None and _CHANNEL.fullmatch(name.strip()) is not None
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Return the names of channels for a message: those that name a channel, and the number of the others.
+
+    In a table the first line may hold a person's name or date of birth, which no message or report may repeat.
+
+    Example:
+        >>> shown_names(["ECG 1", "Resp", "Jane Doe"]), shown_names([])
+        ("'ECG 1', 'Resp' and 1 other name", 'no signals')
+    """
+    shown = [repr(name) for name in names if len(name) == 1 or _names_a_channel(name)]
+    others = len(names) - len(shown)
+    rest = [f"{others} {'other ' if shown else ''}name{'s' if others > 1 else ''}"] if others else []
+    return " and ".join([", ".join(shown), *rest] if shown else rest) or "no signals"
 
 
 def missing_leads(columns: Sequence[int | None]) -> list[str]:
@@ -101,11 +145,12 @@ def to_millivolt(raw: np.ndarray, gain_uv: np.ndarray, baseline: np.ndarray) -> 
     return out
 
 
-def quantise(millivolt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Convert (samples, 12) in millivolt to int16 of the same shape, gain_uv (12,) float32 and baseline (12,) of zeros.
+def quantise(millivolt: np.ndarray, offsets: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Convert (samples, leads) in millivolt to int16 of the same shape, gain_uv (leads,) float32 and baseline (leads,).
 
-    The gain is the smallest power of two (in microvolt) that holds the record: at most 1 microvolt up to 32.767 mV,
-    coarser above. The error is at most half the gain. NaN becomes the missing marker.
+    Each lead has the smallest power of two (in microvolt) that holds it: at most 1 microvolt up to 32.767 mV, coarser
+    above, so an artefact in one lead costs the others nothing. With `offsets`, one that would make a lead coarse goes
+    into its baseline. The error is at most half the gain. NaN becomes the missing marker.
     """
     microvolt = np.asarray(millivolt, dtype=np.float64) * 1000.0
     if np.isinf(microvolt).any():
@@ -113,10 +158,24 @@ def quantise(millivolt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     # Set aside, because what a NaN becomes as an integer depends on the processor.
     absent = np.isnan(microvolt)
     microvolt[absent] = 0.0
-    gain = _finest_gain(float(np.abs(microvolt).max(initial=0.0)))
-    samples = np.rint(microvolt / gain).astype(np.int16)
+    scales = [_scale(microvolt[:, lead], absent[:, lead], offsets) for lead in range(microvolt.shape[1])]
+    gain = np.array([scale[0] for scale in scales])
+    baseline = np.array([scale[1] for scale in scales], dtype=np.int64)
+    samples = (np.rint(microvolt / gain) + baseline).clip(-LARGEST, LARGEST).astype(np.int16)
     samples[absent] = MISSING
-    return samples, np.full(len(LEADS), gain, dtype=np.float32), np.zeros(len(LEADS), dtype=np.int32)
+    return samples, gain.astype(np.float32), baseline.astype(np.int32)
+
+
+def _scale(microvolt: np.ndarray, absent: np.ndarray, offsets: bool) -> tuple[float, int]:
+    """Return gain and baseline of one lead."""
+    gain = _finest_gain(float(np.abs(microvolt).max(initial=0.0)))
+    if gain <= 1.0 or not offsets:
+        return gain, 0
+    measured = microvolt[~absent]
+    low, high = float(measured.min()), float(measured.max())
+    # A baseline that float32 holds exactly, since that is what samples are converted in.
+    finer = max(_finest_gain((high - low) / 2 + 1.0), 2.0 ** np.ceil(np.log2(max(abs(low), abs(high)) / 2**23)))
+    return (finer, -round((low + high) / 2 / finer)) if finer < gain else (gain, 0)
 
 
 def _finest_gain(peak_uv: float, finest: int = -10) -> float:

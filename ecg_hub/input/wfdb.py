@@ -1,19 +1,22 @@
-"""WFDB records of 16-bit integers, read exactly and checked against their header.
+"""The signals of WFDB records, read exactly and checked against their header: one reader for every way in.
 
-Format 16 is what the WFDB sources of the benchmark use (also inside MATLAB v4 files, with a byte offset). Reading it
-needs no physical units, so this module parses the header itself: ten times faster than a general reader, and it sees
-what such a reader passes over, a signal file shorter than announced and a checksum that does not fit. Headers of any
-other form (other formats, several segments, several samples per frame) go through the `wfdb` package.
+Format 16 is what the WFDB sources of the benchmark use (also inside MATLAB v4 files, with a byte offset). It is read
+here: ten times faster than by a general reader, and with an eye for what such a reader passes over, a signal file
+shorter than announced and a checksum that does not fit. Other formats are decoded by the `wfdb` package.
 
-Format: https://physionet.org/physiotools/wag/header-5.htm, https://physionet.org/physiotools/wag/signal-5.htm
+Only the channels that a caller chooses are read: what is wrong with the others, their unit, gain, rate or file, costs
+nothing. Frames of several samples are taken apart and not averaged; segments are joined with a mark for their gaps.
+
+Format: https://physionet.org/physiotools/wag/signal-5.htm
 """
 
 from __future__ import annotations
 
-import re
+import shutil
+import tempfile
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,63 +24,55 @@ from typing import Any
 import numpy as np
 
 from ecg_hub.errors import DataError
-from ecg_hub.input.samples import LARGEST, MISSING, Signal, lead_columns, missing_leads, quantise, take_columns
+from ecg_hub.input.samples import (
+    LARGEST,
+    MISSING,
+    Signal,
+    lead_channels,
+    lead_columns,
+    missing_leads,
+    quantise,
+    take_columns,
+)
+from ecg_hub.input.wfdb_header import Header as Header
+from ecg_hub.input.wfdb_header import Segment, SignalLine
+from ecg_hub.input.wfdb_header import read_header as read_header
+from ecg_hub.input.wfdb_header import with_unit
 
-_MICROVOLT = {"v": 1e6, "mv": 1e3, "uv": 1.0, "µv": 1.0, "nv": 1e-3}
-_DEFAULT_GAIN = 200.0  # units per mV where a header gives none or 0 (WFDB header specification)
-_FORMAT = re.compile(r"16(?:x1)?(?:\+(?P<offset>\d+))?")
-_GAIN = re.compile(r"(?P<gain>[-+.\deE]+)(?:\((?P<baseline>[-+]?\d+)\))?(?:/(?P<unit>\S+))?")
-
-
-@dataclass(frozen=True, slots=True)
-class SignalLine:
-    """One signal of a header.
-
-    Attributes:
-        file: name of the signal file.
-        format_16: whether the file holds plain 16-bit samples, one per frame.
-        offset: bytes before the first sample.
-        gain: steps of the samples per unit.
-        unit: a voltage, as the header spells it.
-        baseline: the sample that stands for 0 V.
-        checksum: 16-bit sum of the samples, or None.
-        name: the lead.
-    """
-
-    file: str
-    format_16: bool
-    offset: int
-    gain: float
-    unit: str
-    baseline: int
-    checksum: int | None
-    name: str
-
-    @property
-    def gain_uv(self) -> float:
-        """Microvolt per step of the samples."""
-        return _MICROVOLT[self.unit.lower()] / self.gain
+Chooser = Callable[[Sequence[str]], Sequence[int]]
+"""Says which channels are read: from the names of all of them to the positions of those that are wanted."""
 
 
 @dataclass(frozen=True)
-class Header:
-    """A WFDB header.
+class Digital:
+    """The chosen channels of a record, as stored.
 
     Attributes:
-        path: the .hea file.
+        lines: what the header says of each.
+        values: (samples, channels) integers; floats where segments with different gains are joined.
+        missing: (samples, channels) bool; None where -32768 in int16 stands for a missing sample.
         sampling_rate: Hz.
-        samples: samples per signal, or None where the header does not say.
-        signals: one line per signal.
-        comments: the text after # of every comment line, stripped.
-        simple: whether every signal is of format 16 and the record has one segment.
+        remark: something odd about the record.
     """
 
-    path: Path
+    lines: Sequence[SignalLine]
+    values: np.ndarray
+    missing: np.ndarray | None
     sampling_rate: float
-    samples: int | None
-    signals: Sequence[SignalLine]
-    comments: Sequence[str]
-    simple: bool
+    remark: str = ""
+
+    def absent(self) -> np.ndarray:
+        """Return where samples are missing."""
+        return self.values == MISSING if self.missing is None else self.missing
+
+    def physical(self) -> np.ndarray:
+        """Return (channels, samples) float64 in the units of the header, NaN where missing."""
+        values = self.values.astype(np.float64)
+        # Subtract, then divide by the header's own number: bit for bit what the `wfdb` package computes.
+        values -= [line.baseline for line in self.lines]
+        values /= [line.gain for line in self.lines]
+        values[self.absent()] = np.nan
+        return values.T
 
 
 @cache
@@ -87,67 +82,6 @@ def load_wfdb() -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)
         import wfdb
     return wfdb
-
-
-def read_header(path: Path) -> Header:
-    """Read a .hea file."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise DataError(f"{path.name} is missing") from None
-    lines = [line.strip() for line in text.splitlines()]
-    content = [line for line in lines if line and not line.startswith("#")]
-    comments = [line.lstrip("#").strip() for line in lines if line.startswith("#")]
-    try:
-        return _parse(path, content, comments)
-    except (ValueError, IndexError) as error:
-        raise DataError(f"{path.name} is not a WFDB header: {error}") from None
-
-
-def _parse(path: Path, content: list[str], comments: list[str]) -> Header:
-    fields = content[0].split() if content else []
-    if len(fields) < 2:
-        raise ValueError("the record line is missing")
-    count = int(fields[1])
-    # "360/720(10)" gives a counter frequency and base as well. A record line of two fields means 250 Hz to WFDB.
-    rate = float(re.split(r"[/(]", fields[2])[0]) if len(fields) > 2 else 250.0
-    samples = int(fields[3]) if len(fields) > 3 else 0
-    # "name/3" is a record of segments, whose lines name other headers.
-    one_segment = "/" not in fields[0]
-    if one_segment and len(content) - 1 < count:
-        raise ValueError(f"{count} signals announced, {len(content) - 1} described")
-    signals = [_signal_line(line) for line in content[1 : count + 1]] if one_segment else []
-    simple = one_segment and all(signal.format_16 for signal in signals)
-    return Header(path, rate, samples or None, signals, comments, simple)
-
-
-def _signal_line(line: str) -> SignalLine:
-    """Parse `file format gain(baseline)/unit resolution zero first checksum blocksize name`; all but two optional."""
-    fields = line.split(maxsplit=8)
-    form = _FORMAT.fullmatch(fields[1])
-    gain, baseline, unit = _DEFAULT_GAIN, None, "mV"
-    if len(fields) > 2:
-        match = _GAIN.fullmatch(fields[2])
-        if match is None:
-            raise ValueError(f"gain {fields[2]!r} cannot be read")
-        # 0 says that the signal is not calibrated; the format has a default for it.
-        gain = float(match["gain"]) or _DEFAULT_GAIN
-        baseline = int(match["baseline"]) if match["baseline"] else None
-        unit = match["unit"] or "mV"
-    if unit.lower() not in _MICROVOLT:
-        raise ValueError(f"unit {unit!r} is not a voltage")
-    # Where no baseline is given, the middle of the converter's range is the sample of 0 V (header specification).
-    zero = int(fields[4]) if len(fields) > 4 else 0
-    return SignalLine(
-        file=fields[0],
-        format_16=form is not None,
-        offset=int(form["offset"] or 0) if form else 0,
-        gain=gain,
-        unit=unit,
-        baseline=zero if baseline is None else baseline,
-        checksum=int(fields[6]) if len(fields) > 6 else None,
-        name=fields[8] if len(fields) > 8 else "",
-    )
 
 
 def read_record(path: Path, **metadata: Any) -> Signal:
@@ -160,76 +94,226 @@ def read_record(path: Path, **metadata: Any) -> Signal:
 
 def signal_of(header: Header, **metadata: Any) -> Signal:
     """Read the signal files of a header; see `read_record`."""
-    if header.sampling_rate != int(header.sampling_rate):
-        raise DataError(f"sampling rate {header.sampling_rate} Hz is not a whole number")
-    if not header.simple:
-        return _read_with_wfdb(header, metadata)
-    columns = lead_columns([signal.name for signal in header.signals])
-    values, oversize = _read_format_16(header)
-    used = [header.signals[column] if column is not None else None for column in columns]
-    remarks = [oversize, _check_sums(header, values, columns), _name_missing(columns)]
+    digital = read_digital(header, lead_channels)
+    if digital.sampling_rate != int(digital.sampling_rate):
+        raise DataError(f"sampling rate {digital.sampling_rate} Hz is not a whole number")
+    columns = lead_columns([line.name for line in digital.lines])
+    absent = missing_leads(columns)
+    samples, gain_uv, baseline = _stored(digital, columns)
     return Signal(
-        samples=take_columns(values, columns, MISSING),
-        gain_uv=np.array([signal.gain_uv if signal else 1.0 for signal in used], dtype=np.float32),
-        baseline=np.array([signal.baseline if signal else 0 for signal in used], dtype=np.int32),
-        sampling_rate=int(header.sampling_rate),
+        samples=samples,
+        gain_uv=gain_uv,
+        baseline=baseline,
+        sampling_rate=int(digital.sampling_rate),
         metadata=metadata,
-        remark="; ".join(filter(None, remarks)),
+        remark="; ".join(filter(None, [digital.remark, f"no lead {', '.join(absent)}" if absent else ""])),
     )
 
 
-def physical_values(header: Header) -> np.ndarray:
-    """Return (signals, samples) float64 of a simple record in the units of its header, NaN where missing."""
-    digital, _ = _read_format_16(header)
-    values = digital.astype(np.float64)
-    # Subtract, then divide by the header's own number: bit for bit what the `wfdb` package computes.
-    values -= [signal.baseline for signal in header.signals]
-    values /= [signal.gain for signal in header.signals]
-    values[digital == MISSING] = np.nan
-    return values.T
+def _stored(digital: Digital, columns: Sequence[int | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the record's own integers where they fit into int16, else the quantised physical values."""
+    used = [digital.lines[column] if column is not None else None for column in columns]
+    gains = np.array([line.gain_uv if line else 1.0 for line in used])
+    zeros = np.array([line.baseline if line else 0 for line in used], dtype=np.int32)
+    if digital.missing is None:
+        return take_columns(digital.values, columns, MISSING), gains.astype(np.float32), zeros
+    values = take_columns(np.where(digital.missing, np.nan, digital.values), columns, np.nan)
+    whole = digital.values.dtype.kind == "i"
+    if not whole or np.abs(np.nan_to_num(values)).max(initial=0.0) > LARGEST:
+        return quantise((values - zeros) * gains / 1000.0)
+    values[np.isnan(values)] = MISSING
+    return values.astype(np.int16), gains.astype(np.float32), zeros
 
 
-def _read_format_16(header: Header) -> tuple[np.ndarray, str]:
-    """Return (samples, signals) int16 in the order of the header, and a remark on surplus bytes."""
+def read_digital(header: Header, choose: Chooser, unit: str | None = None) -> Digital:
+    """Read the chosen channels of a record; `unit` is of those for which the header states no voltage."""
+    if header.segments:
+        return _read_segments(header, choose, unit)
+    header = with_unit(header, unit)
+    chosen = list(choose([line.name for line in header.signals]))
+    lines = [header.signals[channel] for channel in chosen]
+    if not lines:
+        return Digital((), np.zeros((0, 0), np.int16), None, header.sampling_rate, header.remark)
+    faults = [f"{line.name or line.file}: {line.fault}" for line in lines if line.fault]
+    if faults:
+        raise DataError(f"{header.path.name} is not a WFDB header: {faults[0]}")
+    frames = sorted({line.frame for line in lines})
+    # Averaged or repeated to one rate, samples would no longer be those of the file.
+    if len(frames) > 1:
+        raise DataError(f"{header.path.name}: its leads have {frames} samples per frame, one number is expected")
+    plain = all(line.code == "16" and not line.skew for line in lines)
+    values, missing, odd = (_read_format_16 if plain else _read_with_wfdb)(header, chosen)
+    sums = "" if missing is not None and missing.any() else _check_sums(lines, values)
+    remark = "; ".join(filter(None, [header.remark, odd, sums]))
+    return Digital(lines, values, missing, header.sampling_rate * frames[0], remark)
+
+
+def _read_format_16(header: Header, chosen: Sequence[int]) -> tuple[np.ndarray, None, str]:
+    """Return (samples, channels) int16, no mask of missing samples, and a remark on surplus bytes."""
+    # One entry per file that holds a chosen channel, so that the other files may be damaged or absent.
     parts: dict[str, np.ndarray] = {}
     remark = ""
-    for name in dict.fromkeys(signal.file for signal in header.signals):
-        lines = [signal for signal in header.signals if signal.file == name]
-        # The signals of one file alternate sample by sample, in the order of their lines.
-        frame = 2 * len(lines)
+    for name in dict.fromkeys(header.signals[channel].file for channel in chosen):
+        lines = [line for line in header.signals if line.file == name]
+        # In each frame the signals of a file follow each other in the order of their lines.
+        width = sum(line.frame for line in lines)
         try:
             data = (header.path.parent / name).read_bytes()
         except FileNotFoundError:
             raise DataError(f"{name} is missing") from None
         held = max(len(data) - lines[0].offset, 0)
-        announced = (header.samples or held // frame) * frame
+        announced = (header.samples or held // (2 * width)) * 2 * width
         if held < announced or not announced:
             raise DataError(f"{name} holds {held} bytes of signal, its header announces {announced}")
         if held > announced:
             remark = f"{name} holds {held - announced} bytes more than its header announces"
-        count = announced // 2
-        parts[name] = np.frombuffer(data, dtype="<i2", count=count, offset=lines[0].offset).reshape(-1, len(lines))
-    if len(parts) == 1:
-        return next(iter(parts.values())), remark
+        parts[name] = np.frombuffer(data, "<i2", announced // 2, lines[0].offset).reshape(-1, width)
     if len({len(part) for part in parts.values()}) > 1:
         raise DataError("the signal files differ in length")
-    # The lines of several files may alternate, so each signal is the next one of its own file.
-    taken = dict.fromkeys(parts, 0)
+    return _columns(header, chosen, parts), None, remark
+
+
+def _columns(header: Header, chosen: Sequence[int], parts: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the chosen channels from the files' frames (frames, samples of all signals)."""
+    begins: list[int] = []
+    ends = dict.fromkeys((line.file for line in header.signals), 0)
+    for line in header.signals:
+        begins.append(ends[line.file])
+        ends[line.file] += line.frame
+    whole = parts[header.signals[chosen[0]].file] if len(parts) == 1 else None
+    # The usual record, twelve leads in one file, is handed on as it is.
+    if whole is not None and [begins[channel] for channel in chosen] == list(range(whole.shape[1])):
+        return whole
     series = []
-    for signal in header.signals:
-        series.append(parts[signal.file][:, taken[signal.file]])
-        taken[signal.file] += 1
-    return np.stack(series, axis=1), remark
+    for channel in chosen:
+        line, begin = header.signals[channel], begins[channel]
+        series.append(parts[line.file][:, begin : begin + line.frame].reshape(-1))
+    return np.stack(series, axis=1)
 
 
-def _check_sums(header: Header, values: np.ndarray, columns: Sequence[int | None]) -> str:
+def _read_with_wfdb(header: Header, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return (samples, channels) int64, which of them are missing, and no remark; any format of WFDB."""
+    files = dict.fromkeys(header.signals[channel].file for channel in chosen)
+    lines = [line for line in header.signals if line.file in files]
+    wanted = [lines.index(header.signals[channel]) for channel in chosen]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, name in enumerate(files):
+            _place(header.path.parent / name, Path(folder, f"{number}.dat"))
+        # A header of the bare essentials: the package refuses or misreads some that are in use.
+        _write_header(Path(folder, "r.hea"), header, lines, list(files))
+        record = load_wfdb().rdrecord(str(Path(folder, "r")), channels=wanted, smooth_frames=False)
+    values = np.stack(record.e_p_signal, axis=1)
+    missing = np.isnan(values)
+    # With a gain of 1 the package's physical values are the stored integers, and NaN shows what is missing.
+    return np.rint(np.where(missing, 0.0, values)).astype(np.int64), missing, ""
+
+
+def _place(source: Path, target: Path) -> None:
+    """Put a signal file into another folder, by a link where the system has links."""
+    if not source.is_file():
+        raise DataError(f"{source.name} is missing")
+    try:
+        target.symlink_to(source.resolve())
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _write_header(path: Path, header: Header, lines: Sequence[SignalLine], files: Sequence[str]) -> None:
+    """Write a header with a gain of 1, no names, and no checksums."""
+    samples = "" if header.samples is None else f" {header.samples}"
+    text = [f"r {len(lines)} {header.sampling_rate}{samples}"]
+    for number, line in enumerate(lines):
+        form = f"{line.code}x{line.frame}:{line.skew}+{line.offset}"
+        text.append(f"{files.index(line.file)}.dat {form} 1(0)/mV 16 0 0 0 0 s{number}")
+    path.write_text("\n".join(text) + "\n", encoding="ascii")
+
+
+def _read_segments(header: Header, choose: Chooser, unit: str | None) -> Digital:
+    """Join the segments of a record; a lead that a segment does not hold is missing there."""
+    parts = [(segment, _segment_header(header, segment)) for segment in header.segments if segment.samples]
+    names = list(dict.fromkeys(line.name for _, part in parts if part for line in part.signals))
+    wanted = [names[channel] for channel in choose(names)]
+    read: list[tuple[int, dict[str, tuple[SignalLine, np.ndarray, np.ndarray]]]] = []
+    rates, remarks = set(), dict[str, None]()
+    for segment, part in parts:
+        digital = None if part is None else read_digital(part, lambda held: _among(wanted, held), unit)
+        if digital is None or not digital.lines:
+            read.append((segment.samples, {}))
+            continue
+        rates.add(digital.sampling_rate)
+        remarks[digital.remark] = None
+        frame = digital.lines[0].frame
+        if len(digital.values) != segment.samples * frame:
+            raise DataError(
+                f"segment {segment.name} holds {len(digital.values)} samples, {header.path.name} announces "
+                f"{segment.samples * frame}"
+            )
+        absent = digital.absent()
+        columns = {line.name: (line, digital.values[:, k], absent[:, k]) for k, line in enumerate(digital.lines)}
+        read.append((segment.samples, columns))
+    if len(rates) > 1:
+        raise DataError(f"{header.path.name}: its segments are sampled at {sorted(rates)} Hz, one rate is expected")
+    return _joined(header, wanted, read, rates.pop() if rates else header.sampling_rate, list(remarks))
+
+
+def _segment_header(header: Header, segment: Segment) -> Header | None:
+    """Return the header of a segment, None for a gap."""
+    if segment.name == "~":
+        return None
+    part = read_header(header.path.parent / f"{segment.name}.hea")
+    if part.segments:
+        raise DataError(f"{header.path.name}: its segment {segment.name} consists of segments itself")
+    return part
+
+
+def _among(wanted: Sequence[str], held: Sequence[str]) -> list[int]:
+    return [held.index(name) for name in wanted if name in held]
+
+
+def _joined(
+    header: Header,
+    wanted: Sequence[str],
+    read: Sequence[tuple[int, dict[str, tuple[SignalLine, np.ndarray, np.ndarray]]]],
+    rate: float,
+    remarks: Sequence[str],
+) -> Digital:
+    """Return the segments one after the other: integers where each lead has one gain throughout, else microvolt."""
+    if not rate:
+        raise DataError(f"{header.path.name} consists of gaps alone")
+    lines = [next(columns[name][0] for _, columns in read if name in columns) for name in wanted]
+    scales = [{_scale(columns[name][0]) for _, columns in read if name in columns} for name in wanted]
+    whole = all(len(scale) == 1 for scale in scales)
+    frame = lines[0].frame if lines else 1
+    length = sum(samples for samples, _ in read) * frame
+    values = np.zeros((length, len(wanted)), dtype=np.int64 if whole else np.float64)
+    missing = np.ones((length, len(wanted)), dtype=bool)
+    begin = 0
+    for samples, columns in read:
+        rows = slice(begin, begin := begin + samples * frame)
+        for channel, name in enumerate(wanted):
+            if name in columns:
+                line, stored, absent = columns[name]
+                # Subtracted as float64: the difference of two int16 need not fit into one.
+                values[rows, channel] = stored if whole else (stored - np.float64(line.baseline)) * line.gain_uv
+                missing[rows, channel] = absent
+    if not whole:
+        lines = [replace(line, gain=1.0, unit="uV", baseline=0) for line in lines]
+    return Digital(lines, values, missing, rate, "; ".join(filter(None, [header.remark, *remarks])))
+
+
+def _scale(line: SignalLine) -> tuple[float, int, str]:
+    return line.gain, line.baseline, line.unit
+
+
+def _check_sums(lines: Sequence[SignalLine], values: np.ndarray) -> str:
     """Return a remark that names the leads whose samples do not add up to the header's checksum."""
     # A remark only: samples that can be read are not dropped for a sum that disagrees.
     sums = values.sum(axis=0, dtype=np.int64) & 0xFFFF
     wrong = [
-        header.signals[column].name
-        for column in columns
-        if column is not None and header.signals[column].checksum not in (None, *_both_signs(int(sums[column])))
+        line.name
+        for line, total in zip(lines, sums, strict=True)
+        if line.checksum not in (None, *_both_signs(int(total)))
     ]
     return f"the samples of {', '.join(wrong)} do not add up to the header's checksum" if wrong else ""
 
@@ -237,34 +321,3 @@ def _check_sums(header: Header, values: np.ndarray, columns: Sequence[int | None
 def _both_signs(total: int) -> tuple[int, int]:
     """Return a 16-bit sum as unsigned and as signed number: writers use either."""
     return total, total - 0x10000
-
-
-def _name_missing(columns: Sequence[int | None]) -> str:
-    absent = missing_leads(columns)
-    return f"no lead {', '.join(absent)}" if absent else ""
-
-
-def _read_with_wfdb(header: Header, metadata: dict[str, Any]) -> Signal:
-    """Read a record that is not of plain format 16, quantised to int16 where it holds more than 16 bits."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        record = load_wfdb().rdrecord(str(header.path.with_suffix("")))
-    columns = lead_columns(record.sig_name)
-    scale = np.array([_MICROVOLT[str(unit).lower()] / 1000.0 for unit in record.units])
-    millivolt = take_columns(record.p_signal * scale, columns, np.nan)
-    samples, gain_uv, baseline = _exact(record, columns, millivolt, scale)
-    return Signal(samples, gain_uv, baseline, int(header.sampling_rate), metadata, _name_missing(columns))
-
-
-def _exact(
-    record: Any, columns: Sequence[int | None], millivolt: np.ndarray, scale: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the record's own integers where they fit into int16, else the quantised physical values."""
-    gains = np.array([1000.0 * scale[c] / record.adc_gain[c] if c is not None else 1.0 for c in columns])
-    zeros = np.array([record.baseline[c] if c is not None else 0 for c in columns])
-    # wfdb has turned the integers into float64, which rounding takes back without loss.
-    digital = np.rint(millivolt * 1000.0 / gains + zeros)
-    if np.abs(np.nan_to_num(digital)).max(initial=0.0) > LARGEST:
-        return quantise(millivolt)
-    digital[np.isnan(digital)] = MISSING
-    return digital.astype(np.int16), gains.astype(np.float32), zeros.astype(np.int32)

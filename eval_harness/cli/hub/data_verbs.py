@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dataset_scripts.catalog import get
+from dataset_scripts.core.report import counted
 from dataset_scripts.core.spec import SPLITS, ECGDataset
 from dataset_scripts.tools.plot import Record, plot_ecg, read_one
 from dataset_scripts.tools.publish import Level, level, push, write_publication
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dataset_scripts.load import Prepared
 
 SHOWN_LOSSES = 5
+SHOWN_REASONS = 8
 VERDICTS = {"ok": "ok", "missing": "missing", "differs": "differs", "open": "not compared", "note": "note"}
 PUBLISHED_PARTS: dict[Level, str] = {
     "full": "records, labels and splits",
@@ -138,6 +140,8 @@ def summary(prepared: Prepared) -> dict[str, Any]:
         "read": int((report["status"] == "ok").sum()),
         "lost": len(lost),
         "lost_first": lost[["record_id", "file", "reason"]].head(SHOWN_LOSSES).to_dict("records"),
+        "lost_reasons": dict(counted(lost["reason"])[:SHOWN_REASONS]),
+        "remarks": dict(counted(report.loc[report["status"] == "ok", "reason"])[:SHOWN_REASONS]),
         "exclusions": dict(prepared.exclusions),
         "deviations": dict(prepared.deviations),
         "label_hashes": dict(prepared.label_hashes),
@@ -161,7 +165,7 @@ def _print_prepared(prepared: Prepared, seconds: float, report: str | None, shar
             "dataset": f"{dataset.title}{release}, {prepared.sampling_rate} Hz",
             "labels": ", ".join([*labels, *([f"targets {len(prepared.targets)}"] if prepared.targets else [])]),
             "records read": f"{facts['read']:,}",
-            "lost": f"{facts['lost']:,}",
+            "lost": f"{facts['lost']:,} of {facts['lost'] + facts['read']:,}",
             "left out by rule": exclusions or "none",
             "differs from the published run": deviations or "nothing",
             "fingerprint": prepared.fingerprint,
@@ -175,11 +179,22 @@ def _print_prepared(prepared: Prepared, seconds: float, report: str | None, shar
 
         print(f"\nhow the targets were derived ({prepared.derivation}):\n")
         print(steps_text(read_steps(prepared.derivation)))
+    _print_reasons(facts)
     for item in facts["lost_first"]:
         print(f"lost: {item['record_id']} ({item['file']}): {item['reason']}", file=sys.stderr)
     if facts["lost"] > SHOWN_LOSSES:
         rest = "see the report" if report else "--report FILE names them"
         print(f"and {facts['lost'] - SHOWN_LOSSES:,} more; {rest}", file=sys.stderr)
+
+
+def _print_reasons(facts: dict[str, Any]) -> None:
+    """Say why records were lost and what is odd about those that were read: how many of each kind, with an example."""
+    for title, total, reasons in (
+        ("lost", facts["lost"] + facts["read"], facts["lost_reasons"]),
+        ("remark", facts["read"], facts["remarks"]),
+    ):
+        for reason, number in reasons.items():
+            print(f"{title}: {number:,} of {total:,} records: {reason}")
 
 
 def _shards_text(shards: dict[str, Any]) -> str:

@@ -66,7 +66,10 @@ def _add_use(verbs: Any) -> None:
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="folder, short name or hub id")
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="WFDB records, or a YAML file that describes an archive"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="records (WFDB, EDF, DICOM, XML, ...), or a YAML that describes an archive",
     )
     parser.add_argument("--preset", choices=PRESETS, type=in_spelling_of(PRESETS), help="default: benchmark")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
@@ -164,16 +167,12 @@ def gather(files: Sequence[str]) -> list[RecordInput]:
     return records
 
 
-def _millivolt(read: Callable[[], Any]) -> tuple[Any, int, list[str]]:
+def _millivolt(read: Callable[[], Any]) -> tuple[Any, Any, Sequence[str]]:
     """The leads of a record that hold a sample, in millivolts."""
-    from ecg_hub.input.samples import MISSING, to_millivolt
-    from ecg_hub.leads import LEADS
+    from dataset_scripts.formats.files import signal_recording
 
-    signal = read()
-    values = to_millivolt(signal.samples, signal.gain_uv, signal.baseline).T
-    # Leads without any sample are absent, which --missing-leads decides; gaps are decided by --nan.
-    there = [row for row in range(len(LEADS)) if (signal.samples[:, row] != MISSING).any()]
-    return values[there], signal.sampling_rate, [LEADS[row] for row in there]
+    recording = signal_recording(read())
+    return recording.values, recording.sampling_rate, recording.lead_names
 
 
 def report(failures: Sequence[tuple[str, str]], records: int) -> int:

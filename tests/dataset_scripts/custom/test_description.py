@@ -62,7 +62,7 @@ def test_a_described_folder_wins(tmp_path: Path) -> None:
         ({"name": "My Hospital"}, ["'My Hospital' is not allowed; use lower-case letters, digits and hyphens"]),
         ({"name": None, "signals": None}, ["field 'name' is missing", "field 'signals' is missing"]),
         ({"format": "efd"}, ["'efd' is not allowed. Did you mean 'edf'?"]),
-        ({"unit": "Volt"}, ["'Volt' is no unit of voltage; allowed: V, mV, uV, nV"]),
+        ({"unit": "Ampere"}, ["'Ampere' is no unit of voltage; allowed: V, mV, uV, nV"]),
         ({"lead_names": {"A": "V7"}}, ["Unknown lead 'V7'"]),
         ({"sampling_rate": "500"}, ["field 'sampling_rate': '500' is not allowed"]),
         ({"sampling_rate": 0}, ["field 'sampling_rate': 0 is not allowed"]),

@@ -80,9 +80,9 @@ def test_edf_that_uses_the_marker_of_missing_samples_is_shifted(tmp_path: Path) 
 
 def test_edf_leaves_out_other_channels_and_takes_odd_names(tmp_path: Path) -> None:
     other = edfio.EdfSignal(np.zeros(20), 10, label="Resp", physical_dimension="l", physical_range=(-1, 1))
-    names = [f"EKG {lead}" for lead in LEADS]
+    names = [f"Channel {k}" for k in range(12)]
     write_edf(tmp_path / "a.edf", integers(500), 250, names=names, extra=[other])
-    with pytest.raises(DataError, match=r"'EKG I'.*lead_names"):
+    with pytest.raises(DataError, match=r"'Channel 1'.*lead_names"):
         read_signal(tmp_path / "a.edf", about())
     signal = read_signal(tmp_path / "a.edf", about(lead_names=dict(zip(names, LEADS, strict=True))))
     assert np.array_equal(signal.samples, integers(500))
@@ -170,7 +170,7 @@ def test_dicom_that_has_no_rhythm_strip(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'MB' are companded"):
         read_signal(tmp_path / "law.dcm", about())
     (tmp_path / "text.dcm").write_text("this is no DICOM file")
-    with pytest.raises(DataError, match=r"text\.dcm cannot be read as dicom: InvalidDicomError"):
+    with pytest.raises(DataError, match=r"text\.dcm is no DICOM file"):
         read_signal(tmp_path / "text.dcm", about())
 
 
@@ -234,7 +234,7 @@ def test_hostile_xml_is_refused(prolog: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"LeadAmplitudeUnits": "FURLONGS"}, "'FURLONGS'; known: MICROVOLTS"),
+        ({"LeadAmplitudeUnits": "FURLONGS"}, "'FURLONGS' is no unit of voltage"),
         ({"LeadAmplitudeUnitsPerBit": "much"}, "LeadAmplitudeUnitsPerBit is 'much'"),
         ({"LeadAmplitudeUnitsPerBit": "0"}, "the gain of 'I' or another lead is 0"),
         ({"LeadSampleCountTotal": 5000}, "holds 100 samples, 5000 are announced"),
@@ -348,8 +348,9 @@ def test_formats_by_ending_and_by_name(tmp_path: Path) -> None:
     assert format_of(Path("x/IM0001"), about(format="dicom")) == "dicom"
     with pytest.raises(DataError, match=r"ending '\.bin' names no format"):
         format_of(Path("x/a.bin"), about())
+    (tmp_path / "a.csv").write_text("I,II\n1,2\n3,4\n")
     with pytest.raises(DataError, match="add unit: mV and sampling_rate: 500"):
-        format_of(Path("x/a.csv"), about())
+        read_signal(tmp_path / "a.csv", about())
     with pytest.raises(DataError, match=r"gone\.edf is missing"):
         read_signal(tmp_path / "gone.edf", about())
 

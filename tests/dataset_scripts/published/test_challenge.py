@@ -139,19 +139,22 @@ def test_real_amplitudes_above_ten_millivolt_are_kept(shared: Path, tmp_path: Pa
     assert 10.5 < np.abs(window).max() < 11.0
 
 
-def test_headers_of_an_early_edition_are_lost_with_a_reason(shared: Path, tmp_path: Path) -> None:
+def test_headers_of_an_early_edition_are_read_with_a_remark(shared: Path, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
     data = shared / "data/georgia"
     for path in (*data.glob("E0000*.*"), *(data / "old_2020_headers").iterdir()):
         (raw / path.name).symlink_to(path)
-    found = prepare("georgia", raw, cache_dir=tmp_path / "cache", min_count=1, max_unreadable=0.3)
-    lost = found.report[found.report["status"] == "lost"]
-    assert list(lost["record_id"]) == ["E00015", "E00271", "E00793"]
-    for record, reason in zip(lost["record_id"], lost["reason"], strict=True):
-        assert reason.startswith(f"{record}.hea names the record '{record}.mat', which WFDB software refuses")
+    found = prepare("georgia", raw, cache_dir=tmp_path / "cache", min_count=1)
+    rows = found.report.set_index("record_id")
+    assert (rows["status"] == "ok").all()
+    for record, states in (("E00015", True), ("E00271", False), ("E00793", True)):
+        assert f"an early edition of the Challenge, names the record '{record}.mat'" in rows["reason"][record]
+        assert ("a gain of 4880 units per mV; read as 1000" in rows["reason"][record]) is states
         with pytest.raises(Exception, match="invalid syntax in record line"):
             wfdb.rdrecord(str(raw / record))
+    gains = {row["record_id"]: row["gain_uv"] for part in found.splits.values() for row in part}
+    assert all((np.array(gain) == 1.0).all() for gain in gains.values())
 
 
 def test_real_chapman_records_are_not_ningbo(shared: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ecg_hub.errors import InputError, UnknownNameError
 from ecg_hub.input.feature_extraction import ECGFeatureExtractor
-from ecg_hub.input.recordings import _format_16_recording
+from ecg_hub.input.recordings import wfdb_recording
 from ecg_hub.input.resampling import resample
 from ecg_hub.input.wfdb import load_wfdb
 from ecg_hub.leads import LEADS
@@ -70,15 +70,15 @@ def test_a_damaged_record_is_named(extractor: ECGFeatureExtractor, tmp_path: Pat
     whole = data.read_bytes()
     for cut in (len(whole) // 2, len(whole) - 1, 0):
         data.write_bytes(whole[:cut])
-        with pytest.raises(InputError, match=r"e\.dat' does not hold what the header says"):
+        with pytest.raises(InputError, match=r"record '.*e': e\.dat holds \d+ bytes of signal, its header announces"):
             extractor(path)
     data.unlink()
-    with pytest.raises(InputError, match=r"e\.dat' is missing"):
+    with pytest.raises(InputError, match=r"record '.*e': e\.dat is missing"):
         extractor(path)
     data.write_bytes(whole)
     for text in ("", "not a header\n", "e 0 500 5000\n"):
         header.write_text(text)
-        with pytest.raises(InputError, match=r"e\.hea'"):
+        with pytest.raises(InputError, match=r"e\.hea is not a WFDB header|its header lists no signal"):
             extractor(path)
     header.unlink()
     with pytest.raises(InputError, match=r"header .*e\.hea' does not exist"):
@@ -96,7 +96,7 @@ def test_a_header_without_rate_needs_one(extractor: ECGFeatureExtractor, tmp_pat
 
 def test_arguments_that_contradict_the_header(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
     write_record(tmp_path / "g", signal(), 500, LEADS)
-    with pytest.raises(InputError, match="sampling_rate=250 was given, but the header says 500 Hz"):
+    with pytest.raises(InputError, match="sampling_rate=250 was given, but the file says 500 Hz"):
         extractor(tmp_path / "g", 250)
     with pytest.raises(InputError, match="unit='uV' was given"):
         extractor(tmp_path / "g", unit="uV")
@@ -136,9 +136,10 @@ def test_both_ways_of_reading_give_the_same_numbers(shared: Path, tmp_path: Path
         stems += [path.with_suffix("") for path in sorted((shared / "data" / place).rglob("*.hea"))[:10]]
     compared = 0
     for stem in stems:
-        recording = _format_16_recording(Path(f"{stem}.hea"))
-        if recording is None:
+        # Of some there is the header alone, and those of an early edition the general reader refuses.
+        if not stem.with_suffix(".mat").exists() and not stem.with_suffix(".dat").exists() or "old" in stem.parent.name:
             continue
+        recording = wfdb_recording(stem)
         reference = load_wfdb().rdrecord(str(stem))
         np.testing.assert_array_equal(recording.values, reference.p_signal.T)
         assert (recording.sampling_rate, recording.lead_names) == (reference.fs, reference.sig_name)
@@ -147,16 +148,11 @@ def test_both_ways_of_reading_give_the_same_numbers(shared: Path, tmp_path: Path
     assert compared > 20
 
 
-def test_other_formats_and_unnamed_signals_are_left_to_the_general_reader(tmp_path: Path) -> None:
-    write_record(tmp_path / "i", signal(), 500, LEADS)
-    header = tmp_path / "i.hea"
-    text = header.read_text()
-    assert _format_16_recording(header) is not None
-    for changed in (
-        text.replace(" 16 ", " 212 "),
-        text.replace("V6", ""),
-        "i 0 500 5000\n",
-        text.replace("mV", "mmHg"),
-    ):
-        header.write_text(changed)
-        assert _format_16_recording(header) is None
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
+@pytest.mark.parametrize("form", ["212", "24", "32", "80", "508"])
+def test_other_formats_give_the_numbers_of_the_general_reader(form: str, tmp_path: Path) -> None:
+    digital = np.random.default_rng(0).integers(-100, 100, (501, 3))
+    write = {"fmt": [form] * 3, "adc_gain": [200.0, 73.1, 1e3], "baseline": [0, 5, -7], "write_dir": str(tmp_path)}
+    load_wfdb().wrsamp("r", 250, ["mV", "uV", "mV"], ["I", "II", "V1"], d_signal=digital, **write)
+    reference = load_wfdb().rdrecord(str(tmp_path / "r"))
+    np.testing.assert_array_equal(wfdb_recording(tmp_path / "r").values, reference.p_signal.T)

@@ -117,7 +117,6 @@ def test_missing_files_are_damage(tmp_path: Path) -> None:
         ("r twelve 500 50\n", "invalid literal"),
         ("r 2 500 50\nr.dat 16 1000/mV 16 0 0 0 0 I\n", "2 signals announced, 1 described"),
         ("r 1 500 50\nr.dat 16 much/mV 16 0 0 0 0 I\n", "gain 'much/mV' cannot be read"),
-        ("r 1 500 50\nr.dat 16 100/mmHg 16 0 0 0 0 I\n", "unit 'mmHg' is not a voltage"),
         ("r 1 500 50\nr.dat\n", "list index out of range"),
     ],
 )
@@ -125,6 +124,11 @@ def test_damaged_headers_are_named(tmp_path: Path, text: str, reason: str) -> No
     (tmp_path / "r.hea").write_text(text)
     with pytest.raises(DataError, match=r"r\.hea is not a WFDB header: .*" + reason):
         read_record(tmp_path / "r.hea")
+
+
+def test_a_lead_in_a_unit_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lead aVL: unit 'mmHg' is no unit of voltage; allowed: V, mV, uV, nV"):
+        read_record(write_record(tmp_path, [*lines()[:4], lines(gain="100/mmHg")[4], *lines()[5:]]))
 
 
 def test_wrong_checksums_and_surplus_bytes_are_remarks(tmp_path: Path) -> None:

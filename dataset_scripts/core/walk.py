@@ -1,0 +1,46 @@
+"""Walking through a folder of somebody's files: links are followed, circles of links are left, each folder in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+LEFT_BEHIND = ("__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information")
+"""Folders that systems make beside the user's own."""
+
+
+def walk(top: Path, hidden: bool = True, depth: int | None = None) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+    """Yield every folder below `top`, itself included, with its files; names sorted.
+
+    A link that leads back to a folder on the way to it is not followed, so every circle ends.
+
+    Args:
+        top: the folder.
+        hidden: whether names that begin with a dot, and what systems leave behind, count.
+        depth: folders below this many levels are left out; 1 is `top` alone.
+    """
+    pending = [(top, (os.path.realpath(top),))]
+    while pending:
+        folder, way = pending.pop()
+        with os.scandir(folder) as entries:
+            named = sorted((e for e in entries if hidden or not is_hidden(e.name)), key=lambda entry: entry.name)
+        yield folder, [entry for entry in named if not _is_folder(entry)]
+        if depth is not None and len(way) >= depth:
+            continue
+        for entry in reversed([entry for entry in named if _is_folder(entry)]):
+            real = os.path.realpath(entry.path)
+            if real not in way:
+                pending.append((folder / entry.name, (*way, real)))
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a name is no user's own: ._r01.edf of macOS, .ipynb_checkpoints, .DS_Store, __MACOSX."""
+    return name.startswith(".") or name in LEFT_BEHIND
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -1,0 +1,157 @@
+"""What cells of real tables mean: words for nothing, lists, code pages, names spelled in two ways."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dataset_scripts.custom.cells import label_parts, shown
+from dataset_scripts.custom.description import Columns, Description
+from dataset_scripts.custom.files import same_name
+from dataset_scripts.custom.table import folds_and_splits, parse_row, read_table
+from dataset_scripts.readers.tables import read_text_table
+from ecg_hub.errors import DataError
+
+
+def columns(**fields: Any) -> Columns:
+    return Columns.model_validate({"record": "id", **fields})
+
+
+def table(tmp_path: Path, text: str | bytes, encoding: str | None = None, **fields: Any) -> list[dict[str, str]]:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return [dict(cells) for _, cells in read_table(path, columns(**fields), encoding).rows]
+
+
+@pytest.mark.parametrize("word", ["", " ", "nan", "NaN", "NA", "N/A", "n/a", "NULL", "None", "-", "--", "<NA>", "?"])
+def test_words_for_nothing(word: str) -> None:
+    named = columns(patient="p", labels="dx", targets="y", fold="f", age="a", sex="s")
+    cells = {"id": "r", "p": word, "dx": f"{word};AF", "y": word, "f": word, "a": word, "s": word}
+    row = parse_row(cells, named)
+    assert (row.patient, row.age, row.sex, row.fold, row.targets, row.labels) == (None, None, None, "", [None], ["AF"])
+    assert parse_row({"id": "r", "f": word}, columns(split="f")).fold == ""
+    with pytest.raises(ValueError, match="0 or 1 is expected"):
+        parse_row({"id": "r", "AF": word}, columns(labels=["AF"]))
+
+
+def test_words_for_nothing_in_a_column_of_words_need_no_explanation(tmp_path: Path) -> None:
+    assert len(table(tmp_path, "id,s,f\na,NULL,train\nb,F,-\n", sex="s", split="f")) == 2
+
+
+@pytest.mark.parametrize("age", ["300", "-1", "999"])
+def test_an_impossible_age_costs_no_record(age: str) -> None:
+    row = parse_row({"id": "r", "a": age}, columns(age="a"))
+    assert (row.age, row.remark) == (None, f"the age {age} is not within 0 to 130 years and counts as unknown")
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("['AF', 'LBBB']", ["AF", "LBBB"]),
+        ('["AF", "LBBB"]', ["AF", "LBBB"]),
+        ("('AF',)", ["AF"]),
+        ("[]", []),
+        ("[426783006, 164889003]", ["426783006", "164889003"]),
+        ("[AF, LBBB]", ["AF", "LBBB"]),
+        ("['AF' 'LBBB']", ["AF", "LBBB"]),
+        ("{'NORM': 100.0, 'SR': 0.0}", ["NORM", "SR"]),
+        ('{"AF": true, "LBBB": false}', ["AF"]),
+        ("{'a;b', 'c'}", ["a;b", "c"]),
+        ("['a;b', nan]", None),
+        ("AF; LBBB;;nan", ["AF", "LBBB"]),
+        ("{'AF': 0.4}", None),
+        ("{'AF': 'yes'}", None),
+        ("[{'code': 1}]", None),
+    ],
+)
+def test_lists_and_dictionaries_as_text(cell: str, labels: list[str] | None) -> None:
+    if labels is None:
+        with pytest.raises(ValueError, match="column 'dx' holds"):
+            label_parts(cell, "dx", ";")
+    else:
+        assert label_parts(cell, "dx", ";") == labels
+
+
+def test_lists_in_typed_tables_keep_separators_within_labels(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": [1.0, 2.0], "dx": [["a;b", "c"], np.array(["c"])]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    rows = read_table(tmp_path / "t.parquet", columns(labels="dx")).rows
+    assert [parse_row(cells, columns(labels="dx")).labels for _, cells in rows] == [["a;b", "c"], ["c"]]
+    assert [cells["id"] for _, cells in rows] == ["1", "2"]
+
+
+@pytest.mark.parametrize("mark", [",", "|", "/"])
+def test_another_separator_than_the_one_described_is_refused(mark: str, tmp_path: Path) -> None:
+    text = f'id;dx\na;"AF{mark}LBBB"\nb;AF\nc;"LBBB{mark}NORM"\n'
+    with pytest.raises(DataError, match=f"seem to be joined by '[{mark}]'.*separator: '[{mark}]' under columns"):
+        table(tmp_path, text, labels="dx")
+    assert len(table(tmp_path, text, labels="dx", separator=mark)) == 3
+    assert len(table(tmp_path, text, labels="dx", separator=";")) == 3
+    assert len(table(tmp_path, f'id;dx\na;"MI{mark} anterior"\nb;"MI{mark} inferior"\nc;AF\n', labels="dx")) == 3
+
+
+def test_code_pages_are_said_and_never_guessed(tmp_path: Path) -> None:
+    text = "id,dx,note\na,Bläck,x\nb,Blöck,ü\n"
+    for page in ("cp1252", "cp1250", "utf-16"):
+        assert table(tmp_path, text.encode(page), page, labels="dx")[1]["dx"] == "Blöck"
+    with pytest.raises(DataError, match="is not UTF-8, and column 'dx', line 2 .* Add `encoding`.*cp1252"):
+        table(tmp_path, text.encode("latin-1"), labels="dx")
+    # Letters in a column that nobody uses decide nothing.
+    assert len(table(tmp_path, text.encode("latin-1"))) == 2
+    assert table(tmp_path, text.encode("utf-8-sig"), labels="dx")[0]["dx"] == "Bläck"
+    assert table(tmp_path, text.encode("utf-16"), labels="dx")[0]["dx"] == "Bläck"
+    with pytest.raises(DataError, match="is not in the code page utf-8 \\(line 2\\)"):
+        table(tmp_path, text.encode("latin-1"), "utf-8", labels="dx")
+    with pytest.raises(ValueError, match="'latin-99' is no code page"):
+        Description.model_validate({"name": "a", "signals": ".", "encoding": "latin-99"})
+
+
+def test_a_byte_that_is_no_letter_costs_the_row_of_a_published_table(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"id,dx,note\na,Bl\xe4ck,x\nb,AF,\xfc\n")
+    found = read_text_table(tmp_path / "t.csv", ("id", "dx"), "the page")
+    assert found.damaged == [(2, "line 2: column 'dx' holds bytes that are no UTF-8")]
+    assert [cells["id"] for _, cells in found.rows] == ["b"]
+
+
+def test_a_patient_spelled_in_two_ways_is_one(tmp_path: Path) -> None:
+    del tmp_path
+    about = Description.model_validate({"name": "a", "signals": ".", "folds": {"number": 3}})
+    patients = [name for k in range(30) for name in (f"P{k:03d}", f"p{k:03d}")] + ["007", "7", None, None]
+    frame = pd.DataFrame({"record_id": range(len(patients)), "patient_id": patients, "table_fold": ""})
+    fold, _ = folds_and_splits(about, frame.assign(record_id=frame["record_id"].astype(str)), [["A"]] * len(patients))
+    assert (fold[0:62:2] == fold[1:62:2]).all()
+
+
+def test_a_shared_patient_is_not_named() -> None:
+    about = Description.model_validate(
+        {"name": "a", "signals": ".", "table": "t.csv", "columns": {"record": "id", "patient": "p", "split": "s"}}
+    )
+    frame = pd.DataFrame({"record_id": ["r1", "r2"], "patient_id": ["Jane Doe"] * 2, "table_fold": ["train", "test"]})
+    with pytest.raises(DataError, match="1 patients .* \\(records 'r1' and 'r2'\\)") as caught:
+        folds_and_splits(about, frame, [[], []])
+    assert "Jane" not in str(caught.value)
+
+
+def test_messages_repeat_numbers_and_no_text(tmp_path: Path) -> None:
+    assert [shown(cell) for cell in ("300", "-1,5", "Jane Doe", "1970-01-01", "")] == [
+        "'300'", "'-1,5'", "text of 8 letters", "text of 10 letters", "nothing",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="holds text of 10 letters; a number is expected"):
+        parse_row({"id": "r", "a": "1970-01-01"}, columns(age="a"))
+    names = "id,s\n" + "".join(f"r{k},Jane{k} Doe\n" for k in range(9))
+    with pytest.raises(DataError, match="column 's' holds 9 different words besides .*is it the right column") as caught:
+        table(tmp_path, names, sex="s")
+    assert "Jane" not in str(caught.value)
+
+
+def test_names_that_programs_spell_differently() -> None:
+    assert same_name("R01") == same_name("r01 ")
+    assert same_name("0012") == same_name("12.0") == same_name("12")
+    assert same_name("0") == same_name("000")
+    assert len({same_name(name) for name in ("12", "1.2", "r012", "r12", "2024/1", "1")}) == 6
+    assert json.dumps(same_name("A\\b")) == '"a/b"'
