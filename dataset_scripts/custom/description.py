@@ -16,7 +16,11 @@ from ecg_hub.errors import InputError, UnknownNameError
 from ecg_hub.leads import canonical_lead
 from ecg_hub.utils.yaml import read_mapping, sentences
 
-FORMATS = ("auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet")
+# As registry.FORMATS, spelt out for type checkers.
+Format = Literal[
+    "auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet",
+    "aecg", "bdf", "ishne", "kardia", "mfer", "mortara", "scp", "sierra",
+]  # fmt: skip
 
 DEFAULT_SEXES: dict[str, Literal["male", "female"] | None] = {
     "male": "male",
@@ -125,7 +129,7 @@ class Description(BaseModel):
         description: a paragraph.
         folder: the data folder, relative to the YAML file; other paths are relative to it.
         signals: folder of the signal files (searched with its sub-folders), or a pattern with * or **.
-        format: one of FORMATS; "auto" goes by the ending of each file.
+        format: one of registry.FORMATS; "auto" goes by the content of each file, where it tells nothing by the ending.
         sampling_rate: Hz; needed where the files state none (CSV, Parquet), checked against the file otherwise.
         unit: of samples for which the files state none (CSV, Parquet, an EDF without dimension): V, mV, uV, nV, or a
             multiple such as "4.88 uV".
@@ -146,7 +150,7 @@ class Description(BaseModel):
     description: str = ""
     folder: Text | None = None
     signals: Text
-    format: Literal["auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet"] = "auto"
+    format: Format = "auto"
     sampling_rate: Annotated[int, Field(ge=1, le=100_000)] | None = None
     unit: Text | None = None
     lead_names: dict[Name, Name | None] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What every reader returns, the channels of one file, and how they become a record of twelve leads.
+"""How the channels of one file, which every reader returns, become a record of twelve leads.
 
 Integers of a file stay integers: the same unit, shifted at most by a whole number that the baseline takes back. Where
 that is not possible (floats, more than 16 bits in use, a zero that lies between two units) a lead is quantised, with an
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from dataset_scripts.core.spec import Signal
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.input.formats.channels import Channels as Channels
 from ecg_hub.input.samples import LARGEST, MISSING, lead_columns, missing_leads, quantise
 from ecg_hub.input.units import is_unit
 from ecg_hub.input.units import unit_uv as unit_uv
@@ -25,29 +26,6 @@ from ecg_hub.leads import DERIVED_LEADS, LEADS, canonical_lead
 _WHOLE = 1e-6
 _COARSE = 1.0  # microvolt
 _MODIFIED = re.compile(r"(?<![a-zA-Z])(?:c|mv)[1-6]\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Channels:
-    """The channels of one file as stored; those that are no standard lead may be left out.
-
-    Attributes:
-        names: one per channel, as the file spells them.
-        values: (samples, channels) integers or floats; microvolt = (values - zero) * gain_uv. NaN is missing.
-        gain_uv: (channels,) microvolt per unit.
-        zero: (channels,) the value that stands for 0 microvolt; need not be whole.
-        sampling_rate: Hz.
-        missing: (samples, channels) bool, True where an integer stands for "no value"; None if there is none.
-        remark: something odd about the file.
-    """
-
-    names: Sequence[str]
-    values: np.ndarray
-    gain_uv: np.ndarray
-    zero: np.ndarray
-    sampling_rate: float
-    missing: np.ndarray | None = None
-    remark: str = ""
 
 
 def to_signal(channels: Channels, lead_names: Mapping[str, str | None]) -> Signal:

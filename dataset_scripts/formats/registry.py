@@ -11,6 +11,11 @@ from dataset_scripts.core.spec import Signal
 from dataset_scripts.formats.channels import Channels, to_signal
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.amplitude import stored_not_millivolt
+from ecg_hub.input.formats import reader as hospital
+from ecg_hub.input.formats.detection import detect_format
+
+FORMATS = ("auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet", *hospital.READERS)
+"""What `format` may be in a description."""
 
 BARE_FORMATS = ("csv", "parquet")
 """Formats whose files state neither unit nor sampling rate."""
@@ -25,8 +30,16 @@ ENDINGS = {
     ".csv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    # JSON is what many archives keep beside their signals, so it is a signal only where the description says so.
+    **{ending: form for ending, form in hospital.ENDINGS.items() if ending != ".json"},
 }
-"""Ending of a signal file (a WFDB record is found by its header) -> its format."""
+"""Ending of a signal file (a WFDB record is found by its header) -> its format, where its content does not tell."""
+
+_OTHER_ENDINGS = {".xml": ("aecg", "mortara", "sierra"), ".json": ("kardia",)}
+"""Endings that a format shares, or that count only where the description names the format."""
+
+# Nothing in these says what they are.
+_BY_ENDING = (".hea", ".csv", ".parquet", ".pq")
 
 _CORRECT_FILE = "Correct gain and unit in the file, or write its samples as CSV and describe them with"
 _BESIDE = {"wfdb": (".dat", ".mat")}
@@ -34,7 +47,8 @@ _BESIDE = {"wfdb": (".dat", ".mat")}
 
 def endings(form: str) -> tuple[str, ...]:
     """Return the endings of a format's signal files, those of all formats for "auto"."""
-    return tuple(ending for ending, name in ENDINGS.items() if form in ("auto", name))
+    own = tuple(ending for ending, name in ENDINGS.items() if form in ("auto", name))
+    return own + tuple(ending for ending, names in _OTHER_ENDINGS.items() if form in names)
 
 
 def all_endings(form: str) -> tuple[str, ...]:
@@ -47,7 +61,7 @@ class Reading(Protocol):
     """What is said about the files besides what they say themselves: the description of an archive, or `FileReading`.
 
     Attributes:
-        format: one of the formats, or "auto" to go by the ending.
+        format: one of the formats, or "auto" to go by content and ending.
         sampling_rate: Hz, where the files state none.
         unit: where the files state none.
         lead_names: name in the files -> standard lead, None for a channel to leave out.
@@ -64,14 +78,21 @@ class Reading(Protocol):
 
 
 def format_of(path: Path, about: Reading) -> str:
-    """Return the format of a file: the one described, else by its ending."""
-    form = about.format if about.format != "auto" else ENDINGS.get(path.suffix.lower())
+    """Return the format of a file: the one described, else by its content, else by its ending."""
+    form = about.format if about.format != "auto" else _by_content(path)
     if form is None:
         raise DataError(
             f"{path.name}: the ending {path.suffix!r} names no format ({', '.join(ENDINGS)}); "
-            "say format: wfdb, edf, dicom, muse, csv or parquet in the description"
+            f"say format: {', '.join(FORMATS[1:-1])} or {FORMATS[-1]} in the description"
         )
     return form
+
+
+def _by_content(path: Path) -> str | None:
+    """Return what a file is by its first bytes, since endings such as .xml and .ecg say little."""
+    ending = path.suffix.lower()
+    found = detect_format(path) if ending not in _BY_ENDING and path.is_file() else None
+    return found or ENDINGS.get(ending)
 
 
 def read_signal(path: Path, about: Reading) -> Signal:
@@ -106,6 +127,8 @@ def _reason(error: Exception) -> str:
 
 
 def _read_channels(path: Path, form: str, about: Reading) -> Channels:
+    if form in hospital.READERS:
+        return hospital.read_channels(path, form)
     # Each reader is imported where it is used: every format needs a package of its own, and none is compulsory.
     if form == "wfdb":
         from dataset_scripts.formats.wfdb import read_wfdb

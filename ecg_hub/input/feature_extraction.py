@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from transformers import BatchFeature, SequenceFeatureExtractor
 
 from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.input.formats.recording import stored_recording
 from ecg_hub.input.preparation import apply_steps
 from ecg_hub.input.presets import InputSpec, parse_preset
 from ecg_hub.input.recordings import (
@@ -30,7 +31,6 @@ from ecg_hub.input.recordings import (
     array_recording,
     canonical_record,
     canonical_unit,
-    file_recording,
 )
 from ecg_hub.input.resampling import as_rate, resample
 from ecg_hub.input.rows import is_batch, row_recording, rows_of
@@ -363,7 +363,7 @@ def _recording(item: Any, sampling_rate: Any, lead_names: Sequence[str] | None, 
     if not isinstance(item, (str, os.PathLike)):
         return array_recording(item, sampling_rate, lead_names, unit)
     stated = canonical_unit(unit) != "mV"
-    stored = file_recording(item, sampling_rate, unit, every=lead_names is not None)
+    stored = stored_recording(item, sampling_rate, unit, every=lead_names is not None)
     if stated and stored.states_unit:
         raise InputError(f"unit={unit!r} was given, but the file states its own units. Leave `unit` out.")
     rate = _agreed_rate(sampling_rate, stored.sampling_rate, "file")

@@ -35,9 +35,8 @@ from ecg_hub.input.samples import (
     take_columns,
 )
 from ecg_hub.input.wfdb_header import Header as Header
-from ecg_hub.input.wfdb_header import Segment, SignalLine
+from ecg_hub.input.wfdb_header import Segment, SignalLine, with_unit
 from ecg_hub.input.wfdb_header import read_header as read_header
-from ecg_hub.input.wfdb_header import with_unit
 
 Chooser = Callable[[Sequence[str]], Sequence[int]]
 """Says which channels are read: from the names of all of them to the positions of those that are wanted."""

@@ -250,8 +250,8 @@ def test_muse_damage(changes: dict[str, Any], message: str, tmp_path: Path) -> N
 
 def test_muse_other_roots_cut_files_and_checksums(tmp_path: Path) -> None:
     text = muse_text(integers(100, 8), 500)
-    (tmp_path / "root.xml").write_text("<AnnotatedECG/>")
-    with pytest.raises(DataError, match="'AnnotatedECG'"):
+    (tmp_path / "root.xml").write_text("<Report/>")
+    with pytest.raises(DataError, match="'Report'"):
         read_signal(tmp_path / "root.xml", about())
     (tmp_path / "cut.xml").write_text(text[:3000])
     with pytest.raises(DataError, match=r"cut\.xml cannot be read as muse: ParseError"):

@@ -1,0 +1,69 @@
+"""A file of a hospital as a recording: the way in of the extractor, of `embed`, `predict` and the pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ecg_hub.errors import DataError, InputError, UnknownNameError
+from ecg_hub.input.formats.detection import detect_format
+from ecg_hub.input.formats.reader import ENDINGS, READERS, read_channels
+from ecg_hub.input.recordings import Recording, file_recording
+from ecg_hub.leads import canonical_lead
+
+_REMEDY = "Correct gain and unit in the file, or pass its samples as an array with unit='uV'."
+
+
+def stored_recording(
+    path: str | os.PathLike[str], sampling_rate: Any = None, unit: str = "mV", every: bool = False
+) -> Recording:
+    """Read a file by its content: a format of `READERS`, else what `file_recording` reads.
+
+    Args:
+        path: the file; of a WFDB record with or without extension.
+        sampling_rate: Hz, for formats whose files state none.
+        unit: the same of the unit.
+        every: whether channels that are no known lead are wanted as well, because the caller names them.
+
+    Raises:
+        InputError: the file is damaged, holds no lead, or is none of these.
+    """
+    given = Path(path).expanduser()
+    form = _format(given)
+    if form is None:
+        return file_recording(path, sampling_rate, unit, every)
+    try:
+        channels = read_channels(given, form)
+    except DataError as error:
+        raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}.") from error
+    rows = list(range(len(channels.names))) if every else _known(channels.names)
+    names = [channels.names[row] for row in rows]
+    if not names:
+        shown = ", ".join(map(repr, channels.names))
+        raise InputError(f"Cannot read record {os.fspath(path)!r}: none of its channels is a lead: {shown}.")
+    rate = channels.sampling_rate
+    values = channels.microvolt()[rows]
+    return Recording(values, int(rate) if rate == int(rate) else rate, names, ["uV"] * len(names), _REMEDY)
+
+
+def _format(path: Path) -> str | None:
+    """Return the format by content, else by an ending that no other kind of file has."""
+    if not path.is_file():
+        return None
+    form = detect_format(path) or ENDINGS.get(path.suffix.lower())
+    return form if form in READERS else None
+
+
+def _known(names: Sequence[str]) -> list[int]:
+    """Return the channels whose names are leads, the orthogonal ones included."""
+    return [row for row, name in enumerate(names) if _is_lead(name)]
+
+
+def _is_lead(name: str) -> bool:
+    try:
+        canonical_lead(name)
+    except UnknownNameError:
+        return False
+    return True
