@@ -18,6 +18,7 @@ from ecg_hub.input.samples import shown_names
 from ecg_hub.input.units import MICROVOLT, is_unit, plain_unit
 from ecg_hub.input.wfdb import read_digital, read_header
 from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_lead, canonical_leads, plan_leads
+from ecg_hub.utils.untrusted import reading
 
 Float32 = NDArray[np.float32]
 
@@ -109,17 +110,11 @@ def wfdb_recording(path: str | os.PathLike[str], every: bool = False, unit: str 
     """
     header_path = Path(f"{_record_stem(path)}.hea")
     try:
-        header = read_header(header_path)
-        digital = read_digital(header, (lambda names: range(len(names))) if every else known_leads, unit)
-    except InputError:
-        raise
+        with reading(header_path.name, "wfdb"):
+            header = read_header(header_path)
+            digital = read_digital(header, (lambda names: range(len(names))) if every else known_leads, unit)
     except DataError as error:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}. Download the record again.") from error
-    except Exception as error:  # wfdb lets whatever its decoders meet through: IndexError, ValueError, ...
-        raise InputError(
-            f"Cannot read record {os.fspath(path)!r}: its signal files do not hold what the header says, they may be "
-            f"cut short ({type(error).__name__}). Download the record again."
-        ) from error
     if not digital.lines:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: its header lists no signal.")
     rate = _plain_number(digital.sampling_rate) if header.states_rate else None

@@ -10,12 +10,6 @@ import numpy as np
 
 from ecg_hub.errors import DataError
 
-LARGEST_BYTES = 512 * 2**20
-"""Larger files are refused by readers that hold a whole file in memory."""
-
-LARGEST_SAMPLES = 2**27
-"""Samples of all leads that compressed data may expand to: 12 leads of 3 h at 1000 Hz."""
-
 
 @dataclass(frozen=True)
 class Channels:
