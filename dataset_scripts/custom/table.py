@@ -20,8 +20,9 @@ from dataset_scripts.custom.description import Columns, Description, Folds
 from dataset_scripts.custom.files import same_name
 from dataset_scripts.formats.channels import need
 from dataset_scripts.formats.tabular import separator_of
-from dataset_scripts.readers.tables import TextTable, is_nothing
+from dataset_scripts.readers.tables import TextTable, check_workbook, is_nothing
 from ecg_hub.errors import DataError, did_you_mean
+from ecg_hub.utils.untrusted import check_channels, plain_file, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx")
 SPLIT_WORDS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 OLDEST = 130.0
+MAX_CELLS = 50_000_000
+"""Most cells of a table of own data: a million records with fifty columns."""
+
 _FEW_WORDS = 5
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
@@ -196,6 +200,7 @@ def _text_table(path: Path, columns: Columns, encoding: str | None) -> tuple[lis
     rows: list[tuple[int, Mapping[str, str]]] = []
     damaged: list[tuple[int, str]] = []
     try:
+        plain_file(path)
         text, guessed = decoded_table(path, encoding)
         # Kept line by line with its ends: a cell in quotation marks may hold a line break.
         lines = io.StringIO(text.replace("\0", ""), newline="")
@@ -203,6 +208,7 @@ def _text_table(path: Path, columns: Columns, encoding: str | None) -> tuple[lis
         lines.seek(0)
         reader = csv.reader(lines, delimiter=separator)
         names = [name.strip() for name in next(reader, [])]
+        check_channels(len(names), f"the table {str(path)!r}")
         for cells in reader:
             if len(cells) == len(names):
                 rows.append((reader.line_num, dict(zip(names, cells, strict=True))))
@@ -219,20 +225,31 @@ def _typed_table(path: Path, ending: str) -> tuple[list[str], TextTable]:
     """Read Parquet or Excel and turn every cell into text."""
     import pandas as pd
 
-    try:
+    with reading(f"The table {str(path)!r}"):
         if ending == ".xlsx":
             need("openpyxl")
+            check_workbook(path)
             frame = pd.read_excel(path, dtype=object, keep_default_na=False, na_values=[""])
         else:
+            _check_parquet(path)
             frame = pd.read_parquet(path)
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"The table {str(path)!r} cannot be read: {' '.join(str(error).split())}") from None
     # Column names of a workbook may be numbers or dates.
     names = [str(name).strip() for name in frame.columns]
     columns = [[_cell(value) for value in frame.iloc[:, k]] for k in range(len(names))]
     first = 2 if ending == ".xlsx" else 1
     rows = [(first + n, dict(zip(names, cells, strict=True))) for n, cells in enumerate(zip(*columns, strict=True))]
     return names, TextTable(rows, ())
+
+
+def _check_parquet(path: Path) -> None:
+    """Refuse a table of more cells than fit into memory; a cell that repeats takes no room in the file."""
+    import pyarrow.parquet as pq
+
+    plain_file(path)
+    about = pq.read_metadata(path)
+    cells = about.num_rows * about.num_columns
+    if cells > MAX_CELLS:
+        raise DataError(f"The table {str(path)!r} has {cells:,} cells; up to {MAX_CELLS:,} are read")
 
 
 def _cell(value: Any) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.formats.channels import Channels, lead_channels, need, stated_unit
+from dataset_scripts.formats.channels import Channels, lead_channels, stated_unit
 from ecg_hub.errors import DataError
+from ecg_hub.input.formats.xml import read_root
 
 
 def read_muse(path: Path, lead_names: Mapping[str, str | None], unit: str | None = None) -> Channels:
@@ -24,12 +25,7 @@ def read_muse(path: Path, lead_names: Mapping[str, str | None], unit: str | None
 
     Of several rhythm strips that with the most leads is read, of those the longest.
     """
-    # Exports come from other people's systems: entities that expand or point elsewhere are refused.
-    parser, hostile = need("defusedxml.ElementTree"), need("defusedxml").DefusedXmlException
-    try:
-        root = parser.parse(path).getroot()
-    except hostile as error:
-        raise DataError(f"{path.name} is refused: {error}") from None
+    root = read_root(path)
     if root.tag != "RestingECG":
         raise DataError(f"{path.name} is no MUSE export: its root element is {root.tag!r}, not 'RestingECG'")
     waveforms = [part for part in root.iter("Waveform") if _text(part, "WaveformType").lower() == "rhythm"]

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ecg_hub.errors import DataError, EcgHubError, InputError
 from ecg_hub.utils.files import is_inside
@@ -31,6 +32,8 @@ MAX_CHANNELS = 10_000
 MAX_HEADER_BYTES = 16 * 2**20
 """Largest text that describes signals and holds none."""
 
+Links = Literal["followed", "alike", "inside"]
+
 _VALUE_BYTES = 4
 _VARIABLE = "ECG_HUB_MAX_RECORD_MB"
 
@@ -41,21 +44,24 @@ class _Bounds:
 
     megabytes: float | None = None
     top: Path | None = None
-    links: bool = True
+    links: Links = "followed"
 
 
 _BOUNDS: ContextVar[_Bounds] = ContextVar("bounds", default=_Bounds())
 
 
 @contextmanager
-def record_bounds(max_record_mb: float | None = None, top: Path | None = None, links: bool = True) -> Iterator[None]:
+def record_bounds(
+    max_record_mb: float | None = None, top: Path | None = None, links: Links = "followed"
+) -> Iterator[None]:
     """Set bounds for everything that is read inside the block.
 
     Args:
         max_record_mb: the largest record, in MB of its samples as float32; None takes what holds outside the block, in
             the end ECG_HUB_MAX_RECORD_MB or 512.
         top: folder of the archive; no header may name a file outside of it. None: not outside the header's folder.
-        links: whether a file may be a symbolic link that leads out of `top`; links to folders always may.
+        links: of files that are symbolic links out of `top`: all are "followed"; only those to a file with the same
+            ending, as somebody makes who picks records ("alike"); or none ("inside"). Links to folders always are.
 
     Example:
         >>> with record_bounds(max_record_mb=1):
@@ -142,14 +148,19 @@ def plain_file(path: Path, largest: float | None = None) -> int:
     if not stat.S_ISREG(state.st_mode):
         raise DataError(f"{path.name} is {_kind(state.st_mode)} and not a plain file")
     bounds = _BOUNDS.get()
-    if bounds.top is not None and not bounds.links and path.is_symlink():
-        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(bounds.top)):
-            raise DataError(f"{path.name} is a link that leads out of the data folder; put a copy in its place")
+    if bounds.top is not None and path.is_symlink() and _leads_astray(path, bounds.top, bounds.links):
+        raise DataError(f"{path.name} is a link that leads out of the data folder; put a copy in its place")
     if largest is None and state.st_size > max_bytes():
         raise DataError(f"{path.name} has {state.st_size / 2**20:,.1f} MB; {_allowed()}")
     if largest is not None and state.st_size > largest:
         raise DataError(f"{path.name} has {state.st_size:,} bytes; up to {largest:,.0f} are read")
     return state.st_size
+
+
+def _leads_astray(path: Path, top: Path, links: Links) -> bool:
+    target = Path(os.path.realpath(path))
+    alike = links == "alike" and target.suffix.lower() == path.suffix.lower()
+    return links != "followed" and not alike and not target.is_relative_to(os.path.realpath(top))
 
 
 def _kind(mode: int) -> str:
@@ -184,7 +195,7 @@ def _lexical(path: Path) -> Path:
 
 
 @contextmanager
-def reading(name: str, form: str = "") -> Iterator[None]:
+def reading(name: str, form: str = "", passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn whatever reading a file provokes into a DataError that names the file.
 
     Errors of this project pass as they are, so do Ctrl-C and a machine without memory. Under ECG_HUB_TRACEBACK the
@@ -193,6 +204,7 @@ def reading(name: str, form: str = "") -> Iterator[None]:
     Args:
         name: of the file, as messages show it.
         form: its format.
+        passing: other exceptions that say something else than damage.
 
     Example:
         >>> with reading("r1.edf", "edf"):
@@ -203,7 +215,7 @@ def reading(name: str, form: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except EcgHubError:
+    except (EcgHubError, *passing):
         raise
     # Named apart from damage: the file may only have been forgotten while copying.
     except FileNotFoundError:

@@ -60,6 +60,7 @@ def run_prepare(args: argparse.Namespace) -> int:
         min_count=args.min_count,
         max_unreadable=args.max_unreadable,
         num_proc=args.num_proc,
+        max_record_mb=args.max_record_mb,
         **thresholds,
     )
     shards = None if args.shards is None else write_shard_folder(prepared, args)
