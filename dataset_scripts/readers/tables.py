@@ -34,14 +34,22 @@ class TextTable:
 
 def read_text_table(path: Path, needed: Sequence[str], page: str) -> TextTable:
     """Read a comma-separated file with a header line."""
+    _check_plain(path, page)
     try:
-        plain_file(path, math.inf)
         # A stray byte in some comment must not cost the table; in a column that is needed it costs the row.
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             return _read((line.replace("\0", "") for line in handle), path, needed, page)
+    except (csv.Error, OSError) as error:
+        raise DataError(f"{str(path)!r} cannot be read as CSV ({error}). Get it again from {page}.") from None
+
+
+def _check_plain(path: Path, page: str) -> None:
+    """Refuse a folder, a device, or a pipe that nobody writes to."""
+    try:
+        plain_file(path, math.inf)
     except FileNotFoundError:
         raise DataError(f"{str(path)!r} is missing. Get it from {page}.") from None
-    except (csv.Error, OSError) as error:
+    except DataError as error:
         raise DataError(f"{str(path)!r} cannot be read as CSV ({error}). Get it again from {page}.") from None
 
 
@@ -126,12 +134,10 @@ def iterate_rows(
     path: Path, needed: Sequence[str], page: str, optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, Mapping[str, str] | str]]:
     """Yield (first line, column -> cell) for every row of a comma-separated file; the header is line 1."""
+    _check_plain(path, page)
     try:
-        plain_file(path, math.inf)
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             yield from _iterate((line.replace("\0", "") for line in handle), path, needed, page, optional)
-    except FileNotFoundError:
-        raise DataError(f"{str(path)!r} is missing. Get it from {page}.") from None
     except (csv.Error, OSError) as error:
         raise DataError(f"{str(path)!r} cannot be read as CSV ({error}). Get it again from {page}.") from None
 
