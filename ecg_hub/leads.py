@@ -2,8 +2,8 @@
 
 The canonical order, of the published benchmark and of most 12-lead files, is I, II, III, aVR, aVL, aVF, V1 to V6.
 Names match without case. Accepted besides: surrounding blanks, a leading "lead", "ECG", "EKG" or "MDC_ECG_LEAD" ("Lead
-II", "EKG_V1"), a unit behind ("I (mV)"), the chest leads as C1 to C6 (IEC) and MV1 to MV6 (as some monitors print them),
-the Brazilian D1, D2, D3 and DI, DII, DIII for the limb leads, and the codes of DICOM and SCP-ECG ("2:1",
+II", "EKG_V1"), a unit behind ("I (mV)"), the chest leads as C1 to C6 (IEC) and MV1 to MV6 (of some monitors), the
+Brazilian D1, D2, D3 and DI, DII, DIII for the limb leads, and the codes of DICOM and SCP-ECG ("2:1",
 "5.6.3-9-1"). Names that only resemble a standard lead are refused, because feeding them as one would be silently wrong:
 MLII (a monitoring lead on the chest), VR, VL, VF (not augmented, two thirds of the amplitude), -aVR (inverted).
 """

@@ -87,8 +87,8 @@ def first_reasons(lost: pd.DataFrame, number: int = 5) -> str:
 def counted(reasons: Iterable[str]) -> list[tuple[str, int]]:
     """Return reasons or remarks with how often each occurs, the most frequent first.
 
-    Those that differ in numbers and in quoted or file names alone count as one, told by the first of them. Of remarks on
-    a record, which semicolons join, each counts for itself.
+    Those that differ in numbers and in quoted or file names alone count as one, told by the first of them. Remarks
+    on one record, which semicolons join, count one by one.
 
     Example:
         >>> counted(["a.edf is cut short: 6 of 10", "b.edf is cut short: 2 of 10", "no lead V1; every sample is 0"])

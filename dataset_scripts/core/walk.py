@@ -20,7 +20,7 @@ def walk(top: Path, hidden: bool = True, depth: int | None = None) -> Iterator[t
         hidden: whether names that begin with a dot, and what systems leave behind, count.
         depth: folders below this many levels are left out; 1 is `top` alone.
     """
-    pending = [(top, (os.path.realpath(top),))]
+    pending: list[tuple[Path, tuple[str, ...]]] = [(top, (os.path.realpath(top),))]
     while pending:
         folder, way = pending.pop()
         with os.scandir(folder) as entries:

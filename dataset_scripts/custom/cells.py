@@ -1,4 +1,4 @@
-"""What cells of a user's table mean: code pages, several labels in one cell, and what of a cell a message may repeat."""
+"""What cells of a user's table mean: code pages, several labels in one, and what of them a message may repeat."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def refuse_guessed_letters(
         return
     where = f"column {found[1]!r}, line {found[0]}" if found else "the first line"
     raise DataError(
-        f"The table {str(path)!r} is not UTF-8, and {where} holds letters that differ between code pages. Add `encoding` "
-        "to the description, e.g. encoding: cp1252 (Western Europe), cp1250 (Central Europe), cp1251 (Cyrillic), or save "
-        "the table as UTF-8."
+        f"The table {str(path)!r} is not UTF-8, and {where} holds letters that differ between code pages. Add "
+        "`encoding` to the description, e.g. encoding: cp1252 (Western Europe), cp1250 (Central Europe), cp1251 "
+        "(Cyrillic), or save the table as UTF-8."
     )
 
 
@@ -72,10 +72,8 @@ def label_parts(cell: str, column: str, separator: str) -> list[str]:
         (['NORM', 'SR'], ['LBBB'])
     """
     text = cell.strip()
-    if text[:1] + text[-1:] in ("[]", "{}", "()"):
-        parts = _listed(text, column)
-    else:
-        parts = text.split(separator)
+    bracketed = text[:1] + text[-1:] in ("[]", "{}", "()")
+    parts = _listed(text, column) if bracketed else text.split(separator)
     return [part.strip() for part in parts if not is_nothing(part)]
 
 
@@ -133,8 +131,8 @@ def check_separator(path: Path, table: TextTable, columns: Columns) -> None:
         if other != columns.separator and _joins(cells, other):
             raise DataError(
                 f"The table {str(path)!r}: labels in column {columns.labels!r} seem to be joined by {other!r}, and the "
-                f"separator is {columns.separator!r}. Say separator: {other!r} under columns; or, if {other!r} is part of "
-                f"the labels, separator: {columns.separator!r}."
+                f"separator is {columns.separator!r}. Say separator: {other!r} under columns; or, if {other!r} is part "
+                f"of the labels, separator: {columns.separator!r}."
             )
 
 

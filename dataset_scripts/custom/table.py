@@ -165,10 +165,17 @@ def _check_columns(path: Path, names: list[str], columns: Columns) -> None:
     absent = [name for name in columns.needed() if name not in names]
     if absent:
         hints = "".join(did_you_mean(name, names) for name in absent[:3])
+        held = ", ".join(map(repr, names)) or "no columns"
+        # A table without a header begins with a patient.
+        if not hints and len(absent) == len(columns.needed()):
+            held = f"{len(names)} columns, none of them named in the description; its first line must hold their names"
         raise DataError(
             f"The table {str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} "
-            f"{', '.join(map(repr, absent))}.{hints} It has: {', '.join(map(repr, names)) or 'no columns'}."
+            f"{', '.join(map(repr, absent))}.{hints} It has: {held}."
         )
+    twice = [name for name in columns.needed() if names.count(name) > 1]
+    if twice:
+        raise DataError(f"The table {str(path)!r} has the column {twice[0]!r} twice; rename or delete one of them.")
 
 
 def _check_words(path: Path, table: TextTable, columns: Columns) -> None:

@@ -194,15 +194,19 @@ def need(module: str) -> Any:
         raise InputError(f"Reading {_PACKAGES[module]} needs the package {package}: pip install {package}") from None
 
 
+class NoUnitError(DataError):
+    """A file states no unit of voltage, and nobody else does."""
+
+
 def stated_unit(text: str, fallback: str | None, where: str) -> float:
     """Return the microvolt of a unit that a file states; `fallback` is what the description says for files without.
 
     Raises:
-        DataError: neither is a unit of voltage.
+        NoUnitError: neither is a unit of voltage.
     """
     if fallback is not None and not is_unit(text):
         return unit_uv(fallback)
     try:
         return unit_uv(text)
     except ValueError as error:
-        raise DataError(f"{where}: {error}; if you know it, say for example unit: uV in the description") from None
+        raise NoUnitError(f"{where}: {error}; if you know it, say for example unit: uV in the description") from None

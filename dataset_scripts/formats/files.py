@@ -7,14 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dataset_scripts.formats.channels import NoUnitError
 from dataset_scripts.formats.registry import BARE_FORMATS, ENDINGS, format_of, read_signal
-from dataset_scripts.formats.tabular import NoUnitError, states_rate
+from dataset_scripts.formats.tabular import states_rate
 from ecg_hub.errors import InputError
 from ecg_hub.input.recordings import Recording
 from ecg_hub.input.samples import MISSING, Signal, to_millivolt
 from ecg_hub.leads import LEADS
 
-_DESCRIBE = "Describe it in a YAML file (docs/your_own_data.md) and give that in its place: `ecg-hub embed MODEL my_archive.yaml`"
+_DESCRIBE = (
+    "Describe it in a YAML file (docs/your_own_data.md) and give that in its place: "
+    "`ecg-hub embed MODEL my_archive.yaml`"
+)
 
 
 @dataclass(frozen=True)
@@ -43,19 +47,28 @@ def read_file(path: Path, sampling_rate: Any = None, unit: str | None = "mV", fa
         InputError: the ending names no format, or a rate is needed and not given.
         DataError: the file is damaged, or holds no ECG.
     """
-    if path.suffix.lower() not in ENDINGS:
+    form = "auto" if path.suffix.lower() in ENDINGS else _by_content(path)
+    if form is None:
         raise InputError(
             f"{str(path)!r}: the ending {path.suffix!r} names no format; known: {', '.join(ENDINGS)}. {_DESCRIBE}."
         )
-    bare = format_of(path, FileReading()) in BARE_FORMATS
+    bare = format_of(path, FileReading(form)) in BARE_FORMATS
     if bare and sampling_rate is None:
         _check_stated_rate(path)
-    about = FileReading(sampling_rate=int(sampling_rate) if bare and sampling_rate is not None else None, unit=fallback)
+    about = FileReading(form, sampling_rate=int(sampling_rate) if bare and sampling_rate is not None else None)
     try:
-        signal = read_signal(path, about)
+        return signal_recording(read_signal(path, about))
     except NoUnitError:
-        signal = read_signal(path, replace(about, unit=unit))
-    return signal_recording(signal, states_unit=not bare and fallback is None)
+        said = unit if bare else fallback
+        if said is None:
+            raise
+        return signal_recording(read_signal(path, replace(about, unit=said)), states_unit=False)
+
+
+def _by_content(path: Path) -> str | None:
+    """Return the format of a file without a telling ending: of DICOM, whose files often have none, else None."""
+    with path.open("rb") as stream:
+        return "dicom" if stream.read(132)[128:] == b"DICM" else None
 
 
 def _check_stated_rate(path: Path) -> None:

@@ -56,7 +56,7 @@ def read_muse(path: Path, lead_names: Mapping[str, str | None], unit: str | None
 
 
 def _rank(waveform: Any) -> tuple[int, int]:
-    """Return the number of leads of a waveform, and the length of the first one's text, which stands for its samples."""
+    """Return the number of leads of a waveform, and how long the text of the first one's samples is."""
     leads = list(waveform.iter("LeadData"))
     return len(leads), len(_text(leads[0], "WaveFormData")) if leads else 0
 

@@ -68,13 +68,24 @@ class Reading(Protocol):
     """
 
     @property
-    def format(self) -> str: ...
+    def format(self) -> str:
+        """One of the formats, or auto."""
+        ...
+
     @property
-    def sampling_rate(self) -> int | None: ...
+    def sampling_rate(self) -> int | None:
+        """Hz, where the files state none."""
+        ...
+
     @property
-    def unit(self) -> str | None: ...
+    def unit(self) -> str | None:
+        """Where the files state none."""
+        ...
+
     @property
-    def lead_names(self) -> Mapping[str, str | None]: ...
+    def lead_names(self) -> Mapping[str, str | None]:
+        """Name in the files -> standard lead."""
+        ...
 
 
 def format_of(path: Path, about: Reading) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataset_scripts.formats.channels import Channels, find_leads, lead_channels, unit_uv
+from dataset_scripts.formats.channels import Channels, NoUnitError, find_leads, lead_channels, unit_uv
 from ecg_hub.errors import DataError, UnknownNameError
 from ecg_hub.input.units import is_unit
 from ecg_hub.leads import LEADS, canonical_lead
@@ -32,10 +32,6 @@ _MISSING = ("-", "--", "?")
 _RATE = re.compile(r"(?<![\d.])(\d{1,6}(?:[.,]\d+)?)\s*(?:hz|hertz)\b", re.IGNORECASE)
 _RATE_KEY = re.compile(r"rate|frequen|fr[ée]quen|abtast|\bhz\b", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(r"[(\[]([^()\[\]]+)[)\]]$|[_/ ]([munµμ]?V)$", re.IGNORECASE)
-
-
-class NoUnitError(DataError):
-    """A file states no unit, and nobody else does."""
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,9 @@ GEORGIA = challenge_part(
     problems=(
         "Labels are counted and folds made before records under ten seconds leave, so labels near the limit may end "
         "with fewer than ten positives: r wave abnormal (10 records), suspect arm ecg leads reversed (12).",
-        "Copies from the Challenge 2020 name a file where the record's name belongs, which WFDB software refuses, and some "
-        "state a gain of 4880 units per mV instead of 1000, which makes signals five times too small. They are read with "
-        "the gain of release 1.0.3 and a remark.",
+        "Copies from the Challenge 2020 name a file where the record's name belongs, which WFDB software refuses, and "
+        "some state a gain of 4880 units per mV instead of 1000, which makes signals five times too small. They are "
+        "read with the gain of release 1.0.3 and a remark.",
         "Labels overlap: premature ventricular complexes (164884008) and ventricular ectopic beats (17338001), bundle "
         "branch block and its kinds, are separate labels, as the codes are.",
     ),

@@ -62,7 +62,7 @@ def float_signal(microvolt: np.ndarray, sampling_rate: int, step_uv: float | Non
 
 
 def _in_steps(microvolt: np.ndarray, step_uv: float) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return whole steps as int16, the gain and a baseline of 0, or None where a sample is no multiple of the step or too large."""
+    """Return whole steps as int16, gain and a baseline of 0; None where a sample is no multiple or too large."""
     absent = np.isnan(microvolt)
     # NaN cast to int16 is whatever the processor makes of it.
     measured = np.where(absent, 0.0, microvolt)

@@ -209,7 +209,8 @@ def real_matrix(signal: Any) -> NDArray[Any]:
         signal = signal.detach().cpu()
     if isinstance(signal, np.ma.MaskedArray):
         # What is masked is missing; as a plain array it would be whatever number lies beneath.
-        signal = signal.astype(np.result_type(signal.dtype, np.float32)).filled(np.nan)
+        kind = np.result_type(signal.dtype, np.float32)
+        signal = np.where(np.ma.getmaskarray(signal), np.nan, np.ma.getdata(signal).astype(kind))
     try:
         values = np.asarray(signal)
     except (TypeError, ValueError) as error:

@@ -1,8 +1,8 @@
 """Units of voltage, as files, tables and users spell them: the one place that reads them.
 
-Two signs for micro, U+00B5 and U+03BC, look the same, and files hold either, in UTF-8 and in one byte (Latin-1, the code
-page of DOS). A sign that is lost or misread makes millions of microvolts out of volts, so a spelling that is not known
-is refused and never guessed.
+Two signs for micro, U+00B5 and U+03BC, look the same, and files hold either, in UTF-8 and in one byte (Latin-1, the
+code page of DOS). A sign that is lost makes volts out of microvolts, so a spelling that is not known is refused and
+never guessed.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _print_prepared(prepared: Prepared, seconds: float, report: str | None, shar
             "dataset": f"{dataset.title}{release}, {prepared.sampling_rate} Hz",
             "labels": ", ".join([*labels, *([f"targets {len(prepared.targets)}"] if prepared.targets else [])]),
             "records read": f"{facts['read']:,}",
-            "lost": f"{facts['lost']:,} of {facts['lost'] + facts['read']:,}",
+            "lost": f"{facts['lost']:,}",
             "left out by rule": exclusions or "none",
             "differs from the published run": deviations or "nothing",
             "fingerprint": prepared.fingerprint,

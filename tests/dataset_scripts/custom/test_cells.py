@@ -99,7 +99,7 @@ def test_code_pages_are_said_and_never_guessed(tmp_path: Path) -> None:
     text = "id,dx,note\na,Bläck,x\nb,Blöck,ü\n"
     for page in ("cp1252", "cp1250", "utf-16"):
         assert table(tmp_path, text.encode(page), page, labels="dx")[1]["dx"] == "Blöck"
-    with pytest.raises(DataError, match="is not UTF-8, and column 'dx', line 2 .* Add `encoding`.*cp1252"):
+    with pytest.raises(DataError, match=r"is not UTF-8, and column 'dx', line 2 .* Add `encoding`.*cp1252"):
         table(tmp_path, text.encode("latin-1"), labels="dx")
     # Letters in a column that nobody uses decide nothing.
     assert len(table(tmp_path, text.encode("latin-1"))) == 2
@@ -109,6 +109,17 @@ def test_code_pages_are_said_and_never_guessed(tmp_path: Path) -> None:
         table(tmp_path, text.encode("latin-1"), "utf-8", labels="dx")
     with pytest.raises(ValueError, match="'latin-99' is no code page"):
         Description.model_validate({"name": "a", "signals": ".", "encoding": "latin-99"})
+
+
+def test_a_table_without_header_is_not_quoted(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"It has: 3 columns, none of them named .*its first line must hold") as caught:
+        table(tmp_path, "r01,Jane Doe,1970-01-01\nr02,John Doe,1971-01-01\n", labels="dx")
+    assert "Doe" not in str(caught.value)
+
+
+def test_a_column_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has the column 'dx' twice"):
+        table(tmp_path, "id,dx,dx\na,AF,LBBB\n", labels="dx")
 
 
 def test_a_byte_that_is_no_letter_costs_the_row_of_a_published_table(tmp_path: Path) -> None:
@@ -132,7 +143,7 @@ def test_a_shared_patient_is_not_named() -> None:
         {"name": "a", "signals": ".", "table": "t.csv", "columns": {"record": "id", "patient": "p", "split": "s"}}
     )
     frame = pd.DataFrame({"record_id": ["r1", "r2"], "patient_id": ["Jane Doe"] * 2, "table_fold": ["train", "test"]})
-    with pytest.raises(DataError, match="1 patients .* \\(records 'r1' and 'r2'\\)") as caught:
+    with pytest.raises(DataError, match=r"1 patients .* \(records 'r1' and 'r2'\)") as caught:
         folds_and_splits(about, frame, [[], []])
     assert "Jane" not in str(caught.value)
 
@@ -144,7 +155,9 @@ def test_messages_repeat_numbers_and_no_text(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds text of 10 letters; a number is expected"):
         parse_row({"id": "r", "a": "1970-01-01"}, columns(age="a"))
     names = "id,s\n" + "".join(f"r{k},Jane{k} Doe\n" for k in range(9))
-    with pytest.raises(DataError, match="column 's' holds 9 different words besides .*is it the right column") as caught:
+    with pytest.raises(
+        DataError, match=r"column 's' holds 9 different words besides .*is it the right column"
+    ) as caught:
         table(tmp_path, names, sex="s")
     assert "Jane" not in str(caught.value)
 

@@ -25,7 +25,7 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"x")
 
 
-HIDDEN = ("ecg/._a.edf", "ecg/.x.edf", "ecg/.ipynb_checkpoints/a-checkpoint.edf", "ecg/__MACOSX/a.edf", "ecg/.git/b.edf")
+HIDDEN = ("ecg/._a.edf", "ecg/.x.edf", "ecg/.ipynb_checkpoints/a.edf", "ecg/__MACOSX/a.edf", "ecg/.git/b.edf")
 
 
 @pytest.mark.parametrize("signals", ["ecg", "ecg/**/*.edf", "ecg/**/*", "**/*.edf"])
@@ -50,7 +50,8 @@ def test_patterns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("signals", ["ecg", "ecg/**/*.edf"])
 def test_links_are_followed_each_file_once_and_circles_end(signals: str, tmp_path: Path) -> None:
     touch(tmp_path, "disk/2023/a.edf", "ecg/own/b.edf", "ecg/c.edf")
-    for link, target in {"ecg/far": "disk", "ecg/0own": "ecg/own", "ecg/own/up": "ecg", "ecg/own/self": "ecg/own"}.items():
+    links = {"ecg/far": "disk", "ecg/0own": "ecg/own", "ecg/own/up": "ecg", "ecg/own/self": "ecg/own"}
+    for link, target in links.items():
         (tmp_path / link).symlink_to(tmp_path / target)
     (tmp_path / "ecg/0c.edf").symlink_to(tmp_path / "ecg/c.edf")
     (tmp_path / "ecg/loop").symlink_to(tmp_path / "ecg/loop")
@@ -64,7 +65,8 @@ def test_links_are_followed_each_file_once_and_circles_end(signals: str, tmp_pat
 
 def test_segments_stand_with_their_record(tmp_path: Path) -> None:
     touch(tmp_path, "ecg/s_1.dat")
-    for name, text in {"r": "# made\nr/2 1 500 20\ns_0 0\ns_1 10\n~ 10\n", "s_0": "s_0 1 500 0\n", "s_1": "s_1 1 500 10\n"}.items():
+    whole = "# made\nr/3 1 500 20\ns_0 0\ns_1 10\n~ 10\n"
+    for name, text in {"r": whole, "s_0": "s_0 1 500 0\n", "s_1": "s_1 1 500 10\n"}.items():
         (tmp_path / f"ecg/{name}.hea").write_text(text)
     (tmp_path / "ecg/alone.hea").write_text("alone 1 500 10\n")
     (tmp_path / "ecg/empty.hea").write_text("")
@@ -81,7 +83,7 @@ def test_records_are_found_without_leading_zeros_and_in_another_case() -> None:
     assert index.find("12") == index.find("12.0") == "ecg/0012.edf"
     assert index.find("r7") == "ecg/R7.edf"
     assert index.find("3") == "ecg/y/3.edf"
-    with pytest.raises(ValueError, match="several signal files are named '003': ecg/x/03.edf, ecg/y/3.edf"):
+    with pytest.raises(ValueError, match=r"several signal files are named '003': ecg/x/03.edf, ecg/y/3.edf"):
         index.find("003")
     with pytest.raises(ValueError, match="no signal file named 'r12'"):
         index.find("r12")

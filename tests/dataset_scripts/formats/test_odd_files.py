@@ -37,7 +37,7 @@ def test_edf_units_have_a_way_out(tmp_path: Path) -> None:
         path.write_bytes(whole.replace(b"uV".ljust(8), written.ljust(8)))
         found = microvolt(read_signal(path, about(unit=said)))
         np.testing.assert_allclose(found, X * 0.1, atol=1e-3)
-    with pytest.raises(DataError, match="is no unit of voltage; .*say for example unit: uV in the description"):
+    with pytest.raises(DataError, match=r"is no unit of voltage; .*say for example unit: uV in the description"):
         read_signal(path, about())
 
 
@@ -145,7 +145,10 @@ def test_csv_dialects(text: str | bytes, tmp_path: Path) -> None:
     np.testing.assert_allclose(found[:, :2], [[0, 0], [500, -1000], [np.nan, 2000]], atol=0.5)
 
 
-WATCH = 'Name,Jane Doe\nDate of Birth,"Jan 1, 1970"\nDevice,"Watch6,2"\nSample Rate,512 hertz\n\nLead,Lead I\nUnit,\u00b5V\n\n'
+WATCH = (
+    'Name,Jane Doe\nDate of Birth,"Jan 1, 1970"\nDevice,"Watch6,2"\nSample Rate,512 hertz\n\n'
+    "Lead,Lead I\nUnit,\u00b5V\n\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,8 @@ WATCH = 'Name,Jane Doe\nDate of Birth,"Jan 1, 1970"\nDevice,"Watch6,2"\nSample R
     [
         WATCH + "".join(f"{k}.5\n" for k in range(50)),
         WATCH.replace("Lead I", "Ableitung I") + "".join(f'"{k},5"\n' for k in range(50)),
-        WATCH.replace("Unit,\u00b5V", "").replace("Lead,Lead I", "Lead I (\u00b5V)") + "".join(f"{k}.5\n" for k in range(50)),
+        WATCH.replace("Unit,\u00b5V", "").replace("Lead,Lead I", "Lead I (\u00b5V)")
+        + "".join(f"{k}.5\n" for k in range(50)),
     ],
 )
 def test_exports_of_a_watch_say_their_rate_and_unit(text: str, tmp_path: Path) -> None:
@@ -164,7 +168,7 @@ def test_exports_of_a_watch_say_their_rate_and_unit(text: str, tmp_path: Path) -
     assert read_file(path).sampling_rate == 512
     with pytest.raises(DataError, match="states 512 Hz, the description says sampling_rate: 500"):
         read_signal(path, about(sampling_rate=500))
-    with pytest.raises(DataError, match="states the unit .V, the description says unit: mV"):
+    with pytest.raises(DataError, match=r"states the unit .V, the description says unit: mV"):
         read_signal(path, about(unit="mV"))
 
 
@@ -195,7 +199,9 @@ def test_what_a_library_quotes_of_a_damaged_file_is_not_repeated(tmp_path: Path)
 
 def test_a_lead_twice_and_the_way_out(tmp_path: Path) -> None:
     write_edf(tmp_path / "a.edf", X[:, :3], 250, names=["I", "II", "Lead II"])
-    with pytest.raises(DataError, match="lead II occurs twice, as 'II' and as 'Lead II'.*null for a channel to leave out"):
+    with pytest.raises(
+        DataError, match=r"lead II occurs twice, as 'II' and as 'Lead II'.*null for a channel to leave out"
+    ):
         read_signal(tmp_path / "a.edf", about())
     signal = read_signal(tmp_path / "a.edf", about(lead_names={"Lead II": None}))
     np.testing.assert_allclose(microvolt(signal)[:, 1], X[:, 1] * 0.1, atol=1e-3)
@@ -208,9 +214,11 @@ def test_one_file_as_recording(tmp_path: Path) -> None:
     np.testing.assert_allclose(recording.values, X.T * 1e-4, atol=1e-5)
     assert (recording.sampling_rate, tuple(recording.lead_names), set(recording.units)) == (250, LEADS, {"mV"})
     (tmp_path / "a.csv").write_text("I,II\n0,0\n1,2\n")
-    with pytest.raises(InputError, match="states no sampling rate. Describe it in a YAML file .*`ecg-hub embed MODEL"):
+    with pytest.raises(InputError, match=r"states no sampling rate. Describe it in a YAML file .*`ecg-hub embed MODEL"):
         read_file(tmp_path / "a.csv")
     assert read_file(tmp_path / "a.csv", 500, "mV").values[:2].tolist() == [[0, 1], [0, 2]]
+    write_dicom(tmp_path / "IM0001", dicom_group(X, 500))
+    np.testing.assert_allclose(read_file(tmp_path / "IM0001").values, X.T * 2.5e-3, atol=1e-5)
     (tmp_path / "a.bin").write_bytes(b"x")
     with pytest.raises(InputError, match=r"the ending '\.bin' names no format; known: \.hea, .*YAML"):
         read_file(tmp_path / "a.bin")

@@ -137,7 +137,9 @@ def test_both_ways_of_reading_give_the_same_numbers(shared: Path, tmp_path: Path
     compared = 0
     for stem in stems:
         # Of some there is the header alone, and those of an early edition the general reader refuses.
-        if not stem.with_suffix(".mat").exists() and not stem.with_suffix(".dat").exists() or "old" in stem.parent.name:
+        if (
+            not stem.with_suffix(".mat").exists() and not stem.with_suffix(".dat").exists()
+        ) or "old" in stem.parent.name:
             continue
         recording = wfdb_recording(stem)
         reference = load_wfdb().rdrecord(str(stem))

@@ -24,12 +24,12 @@ def test_a_lead_at_the_rail_costs_the_others_nothing() -> None:
 
 
 def test_an_offset_goes_into_the_baseline() -> None:
-    assert (error_uv(WAVE + [300.0, -4000.0, 0.0]) <= 0.75).all()
+    assert (error_uv(WAVE + np.array([300.0, -4000.0, 0.0])) <= 0.75).all()
     assert quantise(WAVE + 300.0, offsets=False)[2].tolist() == [0, 0, 0]
 
 
 def test_gaps_stay_gaps() -> None:
-    x = WAVE + [300.0, 0.0, 0.0]
+    x = WAVE + np.array([300.0, 0.0, 0.0])
     x[7, 0] = np.nan
     samples, _, _ = quantise(x)
     assert np.argwhere(samples == MISSING).tolist() == [[7, 0]]

@@ -65,7 +65,9 @@ def test_frames_are_taken_apart(tmp_path: Path) -> None:
     assert read_record(path).sampling_rate == wfdb_recording(path).sampling_rate == 500
     slow = "r.dat 16 1/mmHg 16 0 0 0 0 ABP\n"
     mixed = np.concatenate([framed.reshape(200, 24), X[:200, :1]], axis=1)
-    np.testing.assert_allclose(millivolt(record(tmp_path, "r 13 250 200\n" + lines(form="16x2") + slow, r=mixed)), X / 1000)
+    np.testing.assert_allclose(
+        millivolt(record(tmp_path, "r 13 250 200\n" + lines(form="16x2") + slow, r=mixed)), X / 1000
+    )
     uneven = "r 12 250 200\n" + lines(form="16x2", leads=LEADS[:11]) + lines(leads=LEADS[11:])
     with pytest.raises(DataError, match=r"its leads have \[1, 2\] samples per frame, one number is expected"):
         read_record(record(tmp_path, uneven, r=mixed[:, :23]))
@@ -74,7 +76,12 @@ def test_frames_are_taken_apart(tmp_path: Path) -> None:
 def test_segments_with_gaps_other_leads_and_other_gains(tmp_path: Path) -> None:
     record(tmp_path, "s_0 12 500 0\n" + lines("200/mV", "0", file="~"), "s_0")
     record(tmp_path, "s_1 12 500 100\n" + lines(file="s_1.dat"), "s_1", s_1=X[:100])
-    record(tmp_path, "s_2 2 500 100\n" + lines("500/mV", leads=("V1", "I"), file="s_2.dat"), "s_2", s_2=X[100:200, [6, 0]] // 2)
+    record(
+        tmp_path,
+        "s_2 2 500 100\n" + lines("500/mV", leads=("V1", "I"), file="s_2.dat"),
+        "s_2",
+        s_2=X[100:200, [6, 0]] // 2,
+    )
     path = record(tmp_path, "r/4 12 500 250\ns_0 0\ns_1 100\n~ 50\ns_2 100\n")
     out = millivolt(path)
     np.testing.assert_allclose(out[:100], X[:100] / 1000, atol=5e-4)
@@ -85,13 +92,18 @@ def test_segments_with_gaps_other_leads_and_other_gains(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"its segments are sampled at \[250.0, 500.0\] Hz"):
         read_record(path)
     record(tmp_path, "r/2 12 500 900\ns_1 100\ns_1 800\n")
-    with pytest.raises(DataError, match="segment s_1 holds 100 samples, r.hea announces 800"):
+    with pytest.raises(DataError, match=r"segment s_1 holds 100 samples, r.hea announces 800"):
         read_record(path)
 
 
 def test_segments_of_one_gain_keep_their_integers(tmp_path: Path) -> None:
     for k in (1, 2):
-        record(tmp_path, f"s_{k} 12 500 200\n" + lines(file=f"s_{k}.dat"), f"s_{k}", **{f"s_{k}": X[200 * k - 200 : 200 * k]})
+        record(
+            tmp_path,
+            f"s_{k} 12 500 200\n" + lines(file=f"s_{k}.dat"),
+            f"s_{k}",
+            **{f"s_{k}": X[200 * k - 200 : 200 * k]},
+        )
     signal = read_record(record(tmp_path, "r/2 12 500 400\ns_1 200\ns_2 200\n"))
     assert (signal.samples == X).all()
     assert (signal.gain_uv == 1).all()
@@ -109,11 +121,26 @@ def test_headers_of_the_first_challenge_edition(tmp_path: Path) -> None:
     path = record(tmp_path, "\ufeffr.mat 12 500 400\n" + lines(), r=X)
     assert read_header(path).remark == "its header, of an early edition of the Challenge, names the record 'r.mat'"
     # Such a gain is no error where the header is a sound one.
-    np.testing.assert_allclose(millivolt(record(tmp_path, "r 12 500 400\n" + lines("4880/mV"), r=X)), X / 4880, atol=1e-6)
+    np.testing.assert_allclose(
+        millivolt(record(tmp_path, "r 12 500 400\n" + lines("4880/mV"), r=X)), X / 4880, atol=1e-6
+    )
 
 
 def test_other_names_of_leads(tmp_path: Path) -> None:
-    names = ("Lead I", "EKG II", "III (mV)", "MDC_ECG_LEAD_AVR", "2:63", "aVF_mV", "C1", "c2", "V3 [uV]", "MV4", "ECG V5", "5.6.3-9-8")
+    names = (
+        "Lead I",
+        "EKG II",
+        "III (mV)",
+        "MDC_ECG_LEAD_AVR",
+        "2:63",
+        "aVF_mV",
+        "C1",
+        "c2",
+        "V3 [uV]",
+        "MV4",
+        "ECG V5",
+        "5.6.3-9-8",
+    )
     np.testing.assert_allclose(millivolt(record(tmp_path, "r 12 500 400\n" + lines(leads=names), r=X)), X / 1000)
 
 
