@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from dataset_scripts.core.walk import is_hidden, walk
 from dataset_scripts.custom.description import Description
-from dataset_scripts.formats.registry import all_endings, endings
+from dataset_scripts.formats.registry import EVERY_ENDING, all_endings, endings
 from ecg_hub.errors import DataError
 from ecg_hub.input.wfdb import read_header
 from ecg_hub.utils.untrusted import MAX_HEADER_BYTES, plain_file
@@ -132,7 +132,7 @@ def _segments(data_dir: Path, file: str) -> Iterator[str]:
 def without_ending(name: str) -> str:
     """Return a file name without the ending that names its format."""
     path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in endings("auto") else name
+    return str(path.with_suffix("")) if path.suffix.lower() in EVERY_ENDING else name
 
 
 class FileIndex:

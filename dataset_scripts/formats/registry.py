@@ -38,6 +38,9 @@ ENDINGS = {
 _OTHER_ENDINGS = {".xml": ("aecg", "mortara", "sierra"), ".json": ("kardia",)}
 """Endings that a format shares, or that count only where the description names the format."""
 
+EVERY_ENDING = frozenset({*ENDINGS, *_OTHER_ENDINGS})
+"""What a file name may end in that is no part of the record's name."""
+
 # Nothing in these says what they are.
 _BY_ENDING = (".hea", ".csv", ".parquet", ".pq")
 

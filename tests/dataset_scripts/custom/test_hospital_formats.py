@@ -72,3 +72,19 @@ def test_content_wins_over_the_ending(tmp_path: Path) -> None:
     assert ENDINGS[".ecg"] == "ishne"
     with pytest.raises(DataError, match="no ISHNE file"):
         read_signal(path, about("ishne"))
+
+
+@pytest.mark.parametrize("form", sorted(WRITERS))
+def test_a_table_finds_records_by_their_names(form: str, tmp_path: Path) -> None:
+    names = LIMB if form == "kardia" else LEADS
+    (tmp_path / "ecg").mkdir()
+    for k in range(2):
+        path = write_hospital(tmp_path / "ecg", form, strip(1000, len(names), seed=k), 500, names)
+        path.rename(path.with_stem(f"r{k}"))
+    (tmp_path / "table.csv").write_text("id,person\nr0,a\nr1,b\n")
+    (tmp_path / "a.yaml").write_text(
+        f"name: own\nsignals: ecg\nformat: {form}\ntable: table.csv\ncolumns: {{record: id, patient: person}}\n"
+    )
+    read = {name: reader() for name, reader in record_readers(tmp_path / "a.yaml")}
+    assert sorted(read) == ["r0", "r1"]
+    assert np.array_equal(read["r1"].samples[:, : len(names)], strip(1000, len(names), seed=1))

@@ -42,7 +42,7 @@ def test_names_of_the_caller_and_other_channels(extractor: ECGFeatureExtractor, 
     named = extractor(path, lead_names=["I", "V1", "II"], missing_leads="zero")["input_values"]
     assert (left[0, 6] == 0).all()
     assert named[0, 6].std() > 0
-    with pytest.raises(InputError, match="the file states its own units"):
+    with pytest.raises(InputError, match="file states its own units"):
         extractor(path, unit="uV")
     with pytest.raises(InputError, match="says 500 Hz"):
         extractor(path, 250)
