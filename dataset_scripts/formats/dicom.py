@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.formats.channels import Channels, find_leads, need, stated_unit
-from ecg_hub.errors import DataError, UnknownNameError
-from ecg_hub.leads import LEAD_NUMBERS, LEADS, canonical_lead
+from ecg_hub.errors import DataError
+from ecg_hub.leads import LEAD_NUMBERS, LEADS, find_lead
 from ecg_hub.utils.untrusted import check_values, max_bytes, max_record_mb, plain_file
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -218,10 +218,8 @@ def lead_name(definition: Any) -> str:
     texts = [str(source[0].get("CodeMeaning") or "") if source else "", str(definition.get("ChannelLabel") or "")]
     for text in texts:
         bare = text.partition("(")[0].partition(",")[0].strip()
-        try:
-            return canonical_lead(bare)
-        except UnknownNameError:
-            continue
+        if (lead := find_lead(bare)) is not None:
+            return lead
     return next(filter(None, texts), code)
 
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataset_scripts.formats.channels import Channels, NoUnitError, find_leads, lead_channels, unit_uv
-from ecg_hub.errors import DataError, UnknownNameError
+from ecg_hub.errors import DataError
 from ecg_hub.input.units import is_unit
-from ecg_hub.leads import LEADS, canonical_lead
+from ecg_hub.leads import LEADS, find_lead
 from ecg_hub.utils.untrusted import check_channels, check_values, plain_file
 
 if TYPE_CHECKING:
@@ -174,11 +174,7 @@ def _leads_in(line: str, lead_names: Mapping[str, str | None]) -> bool:
 def _is_lead(cell: str, lead_names: Mapping[str, str | None]) -> bool:
     if cell.strip() in lead_names:
         return True
-    try:
-        canonical_lead(cell)
-    except UnknownNameError:
-        return False
-    return True
+    return find_lead(cell) is not None
 
 
 def _cells(line: str, separator: str) -> list[str]:

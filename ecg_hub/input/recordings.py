@@ -17,7 +17,7 @@ from ecg_hub.input.amplitude import lead_spans, not_millivolt
 from ecg_hub.input.samples import shown_names
 from ecg_hub.input.units import MICROVOLT, is_unit, plain_unit
 from ecg_hub.input.wfdb import read_digital, read_header
-from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_lead, canonical_leads, plan_leads
+from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_leads, find_lead, plan_leads
 from ecg_hub.utils.untrusted import reading
 
 Float32 = NDArray[np.float32]
@@ -134,11 +134,7 @@ def known_leads(names: Sequence[str]) -> list[int]:
 
 
 def _is_lead(name: str) -> bool:
-    try:
-        canonical_lead(name)
-    except UnknownNameError:
-        return False
-    return True
+    return find_lead(name) is not None
 
 
 def _plain_number(rate: float) -> float:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.errors import DataError, InputError, UnknownNameError
+from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.formats.detection import detect_format
 from ecg_hub.input.formats.reader import ENDINGS, READERS, read_channels
 from ecg_hub.input.recordings import Recording, file_recording
-from ecg_hub.leads import canonical_lead
+from ecg_hub.leads import find_lead
 
 _REMEDY = "Correct gain and unit in the file, or pass its samples as an array with unit='uV'."
 
@@ -62,8 +62,4 @@ def _known(names: Sequence[str]) -> list[int]:
 
 
 def _is_lead(name: str) -> bool:
-    try:
-        canonical_lead(name)
-    except UnknownNameError:
-        return False
-    return True
+    return find_lead(name) is not None
