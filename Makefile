@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo demo-full test test-heavy check coverage mutation clean
+.PHONY: help install demo demo-full test test-heavy check docs coverage mutation clean
 
 help:
 	@echo "make demo        create .venv, install, score a tiny random ECG-CPC on the embedded mock PTB-XL, write a report"
@@ -11,6 +11,7 @@ help:
 	@echo "make test        the test suite (minutes on 2 cores)"
 	@echo "make test-heavy  what takes longer: kill series, scale, full-size models"
 	@echo "make check       ruff and mypy"
+	@echo "make docs        the documentation site, build/site/index.html (warnings are errors)"
 	@echo "make coverage    the test suite with line and branch coverage"
 	@echo "make mutation    changes the modules that decide a score and counts what no test notices (docs/testing.md)"
 
@@ -45,6 +46,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install
+	$(BIN)/python -m sphinx --builder html --conf-dir docs/site --fail-on-warning --keep-going --fresh-env --write-all --quiet . build/site
 
 coverage: install
 	$(BIN)/coverage erase

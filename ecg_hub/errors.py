@@ -1,4 +1,4 @@
-"""The exceptions of the project, one tree, and the helper that suggests names.
+"""The exceptions of the project, one tree, the helper that suggests names, and the exit codes of the commands.
 
 EcgHubError
 ├── UnknownNameError   a model, task, dataset, mode or lead that does not exist (also a ValueError)
@@ -12,6 +12,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from enum import IntEnum
+
+MOST_LISTED, MOST_SHOWN = 12, 10
+"""A list of allowed names is shown whole up to the first number; of a longer one as many as the second."""
 
 
 class EcgHubError(Exception):
@@ -61,7 +65,51 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str], remedy: str = "") -> UnknownNameError:
-    """Build the error for an unregistered name: quotes it, suggests, lists what exists and names the command."""
+    """Build the error for an unregistered name: quotes it, suggests, lists what exists and names the command.
+
+    Of a long list the closest names are shown and the others counted.
+
+    Example:
+        >>> print(unknown_name("lead", "V7", ["V1", "V2"]))
+        Unknown lead 'V7'. Known: V1, V2.
+    """
     names = sorted(allowed)
-    text = f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names) or 'none'}."
-    return UnknownNameError(f"{text} {remedy}".strip())
+    known = ", ".join(names) or "none"
+    if len(names) > MOST_LISTED:
+        lowered = {candidate.lower(): candidate for candidate in names}
+        close = difflib.get_close_matches(name.lower(), list(lowered), n=MOST_SHOWN, cutoff=0.0)
+        known = f"{', '.join(sorted(lowered[c] for c in close))} and {len(names) - len(close)} more"
+    return UnknownNameError(f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {known}. {remedy}".strip())
+
+
+class ExitCode(IntEnum):
+    """How a command ended, for scripts and schedulers; `EXIT_CODES` says it in words."""
+
+    DONE = 0
+    ERROR = 1
+    USAGE = 2
+    PARTLY = 3
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+    @classmethod
+    def of(cls, done: int, failed: int) -> ExitCode:
+        """Return the exit code of work in several parts, of which some failed.
+
+        Example:
+            >>> ExitCode.of(done=26, failed=0), ExitCode.of(done=25, failed=1), ExitCode.of(done=0, failed=2)
+            (<ExitCode.DONE: 0>, <ExitCode.PARTLY: 3>, <ExitCode.ERROR: 1>)
+        """
+        if not failed:
+            return cls.DONE
+        return cls.PARTLY if done else cls.ERROR
+
+
+EXIT_CODES: dict[ExitCode, str] = {
+    ExitCode.DONE: "all that was asked for is done; modes that a model does not have are skipped",
+    ExitCode.ERROR: "an error, said in one sentence; nothing was done, or a check does not hold",
+    ExitCode.USAGE: "wrong usage: an option, a value or a name that does not exist",
+    ExitCode.PARTLY: "some rows, records or repositories failed, the others are done",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C; the same command goes on",
+    ExitCode.TERMINATED: "ended by a time limit or `kill`; the same command goes on",
+}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pkgutil
 import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,8 @@ from ecg_hub.utils.packages import DATASETS, MODELS, TASKS
 from eval_harness.cli.eval import main as evaluate
 from eval_harness.cli.hub import main as hub
 from tests.support.checkpoints import convert_filled
+from tests.support.pages import CARDS, PAGES, ROOT, commands, fences
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Pages whose Python blocks stand by themselves; the templates and file readers of other pages have their own tests.
 RUNNABLE = [
     ROOT / "README.md",
@@ -32,14 +30,12 @@ WHERE = [
     *sorted((ROOT / "docs" / "contributing").glob("*.md")),
 ]
 PACKAGES = "ecg_hub|dataset_scripts|eval_harness|model_cards"
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(kind: str, pages: list[Path]) -> list[pytest.ParameterSet]:
     found = []
     for page in pages:
-        matches = [text for name, text in FENCE.findall(page.read_text()) if name == kind]
-        found += [pytest.param(page, text, id=f"{page.stem}-{k}") for k, text in enumerate(matches)]
+        found += [pytest.param(page, text, id=f"{page.stem}-{k}") for k, text in enumerate(fences(page, kind))]
     return found
 
 
@@ -53,16 +49,11 @@ def test_python_blocks_run(page: Path, text: str, tmp_path: Path, monkeypatch: p
     exec(compile(text, str(page), "exec"), {"__name__": "page"})
 
 
-@pytest.mark.parametrize(("page", "text"), blocks("console", PAGES))
-def test_command_lines_parse(page: Path, text: str) -> None:
-    for line in text.splitlines():
-        if not line.startswith("$ ecg-"):
-            continue
-        program, *words = shlex.split(line[2:], comments=True)
-        module = {"ecg-eval": evaluate, "ecg-hub": hub}[program]
-        if program == "ecg-eval" and words[0].startswith("--"):
-            words.insert(0, "run")
-        module.build_parser().parse_args(words)
+@pytest.mark.parametrize("page", [*PAGES, *CARDS], ids=lambda page: str(page.relative_to(ROOT)))
+def test_command_lines_parse(page: Path) -> None:
+    for command in commands(page):
+        if words := command.ours:
+            {"ecg-eval": evaluate, "ecg-hub": hub}[words[0]].build_parser().parse_args(words[1:])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -20,7 +20,6 @@ from typing import Any
 
 import datasets
 from datasets import Array2D, DatasetInfo, Features, List, SplitGenerator, Value
-from datasets.utils import tqdm
 
 from dataset_scripts.core.fingerprint import raw_fingerprint
 from dataset_scripts.core.report import check_unreadable, read_report, rejected_rows, report_text, write_report
@@ -28,6 +27,7 @@ from dataset_scripts.core.shards import BATCH_RECORDS, Shard, ShardFiles, exampl
 from dataset_scripts.core.spec import ECGDataset, Scan
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.terminal import progress
 from ecg_hub.utils.untrusted import MAX_RECORD_MB, record_bounds
 from ecg_hub.utils.untrusted import max_record_mb as bound_in_force
 from ecg_hub.utils.workers import run, usable_processors
@@ -184,7 +184,7 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         tasks = ((number, self._shard(spans[number]), files[number]) for number in missing)
         sizes = [stop - start for start, stop in spans]
         done = sum(sizes[number] for number in states)
-        with tqdm(total=sum(sizes), initial=done, unit=" records", desc=f"Preparing {self.dataset.title}") as bar:
+        with progress(total=sum(sizes), initial=done, unit=" records", desc=f"Preparing {self.dataset.name}") as bar:
             for number, state in run(_write_numbered, tasks, max(processes, 1)):
                 states[number] = state
                 bar.update(sizes[number])

@@ -65,7 +65,7 @@ def check_unreadable(dataset: ECGDataset, report: pd.DataFrame, max_unreadable: 
         return
     if not total:
         excluded = f" ({len(report)} are left out by rule)" if len(report) else ""
-        raise DataError(f"{dataset.title}: there is no record to read{excluded}. Get the data from {dataset.page}.")
+        raise DataError(f"{dataset.title}: there is no record to read{excluded}. {dataset.how_to_get()}")
     raise DataError(
         f"{dataset.title}: {len(lost)} of {total} records ({len(lost) / total:.1%}) cannot be read, more than "
         f"max_unreadable={max_unreadable} allows. {first_reasons(lost)} Get these files again from {dataset.page}"

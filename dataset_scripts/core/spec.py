@@ -12,6 +12,7 @@ What is known of a dataset's releases, and where its raw files come from.
 from __future__ import annotations
 
 import os
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.samples import Repair as Repair
 from ecg_hub.input.samples import Signal as Signal
-from ecg_hub.names import home
+from ecg_hub.names import data_root, home
 from ecg_hub.utils.untrusted import Links
 
 if TYPE_CHECKING:
@@ -298,11 +299,35 @@ class ECGDataset(ABC):
         return None
 
     @property
-    def remedy(self) -> str:
-        """What to do without its raw files, in a sentence or two."""
-        fetch = self.access == "open" and self.sources
-        command = f"`ecg-hub data prepare {self.name} --download` does that; " if fetch else ""
-        return f"Get {self.title} from {self.page}. {command}mock=True (--mock) takes simulated records instead."
+    def place(self) -> str:
+        """The page, and where on it the raw files are."""
+        return self.page
+
+    def prepare_command(self, folder: PathLike | None = None) -> str:
+        """The command that gets the raw files; `folder` is named where it is not the default one."""
+        place = (
+            "" if folder in (None, data_root() / self.name) else f" --data-dir {shlex.quote(os.fspath(folder or ''))}"
+        )
+        return f"ecg-hub data prepare {self.name}{place} --download"
+
+    def how_to_get(self, folder: PathLike | None = None) -> str:
+        """What to do without its raw files, as the end of every error about them: page, command, simulated records.
+
+        Args:
+            folder: where they are to lie; None is the default place.
+
+        Example:
+            >>> from dataset_scripts.catalog import get
+            >>> print(get("ptb").how_to_get("/data/ptb"))
+            Get PTB Diagnostic ECG Database from https://physionet.org/content/ptbdb/1.0.0/.
+            `ecg-hub data prepare ptb --data-dir /data/ptb --download` does that; simulated records stand in with
+            --data-root mock (`ecg-hub data`: --mock; Python: mock=True).
+        """
+        does = "does that" if self.access == "open" and self.sources else f"says how, since it is {self.access}"
+        return (
+            f"Get {self.title} from {self.place}. `{self.prepare_command(folder)}` {does}; simulated records stand in "
+            "with --data-root mock (`ecg-hub data`: --mock; Python: mock=True)."
+        )
 
     def check_rate(self, sampling_rate: int | None) -> int:
         """Return the sampling rate to use; None means the published one."""
@@ -315,14 +340,14 @@ class ECGDataset(ABC):
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
         """Return the raw folder after checking that what is needed is there."""
         if data_dir is None:
-            raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.remedy}")
+            raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.how_to_get()}")
         folder = Path(data_dir).expanduser()
         if not folder.is_dir():
-            raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.remedy}")
+            raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.how_to_get(folder)}")
         needed = [*self.table_files, *self.signal_folders(sampling_rate)]
         missing = [name for name in needed if not (folder / name).exists()]
         if missing:
-            raise DataError(f"{str(folder)!r} lacks {', '.join(missing)}. {self.remedy}")
+            raise DataError(f"{str(folder)!r} lacks {', '.join(missing)}. {self.how_to_get(folder)}")
         return folder
 
     def label_title(self, column: str, label: str) -> str:

@@ -150,21 +150,25 @@ class ChallengeDataset(ECGDataset):
     code_table: str
     abbreviated: bool = False
 
+    @property
+    def place(self) -> str:
+        """The page of all parts, and the folder of this one."""
+        return f"{self.page} (training/{self.part})"
+
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
         """Return the raw folder after checking that records of this part are there."""
         folder = super().check_folder(data_dir, sampling_rate)
         names = [item.record_id for item in list_records(folder, self.part) if item.whole]
-        source = f"Get {self.title} from {self.page} (training/{self.part})"
         if not names:
             raise DataError(
                 f"{str(folder)!r} holds no record of {self.title}: no .hea file lies there, in g1, g2, ... below it, "
-                f"or in training/{self.part}. {source}."
+                f"or in training/{self.part}. {self.how_to_get(folder)}"
             )
         # All parts have the same layout, so only the names of the records show that a folder is another part's.
         if not any(name in self.names for name in names):
             raise DataError(
                 f"{str(folder)!r} holds {len(names)} records, {min(names)} to {max(names)}{_whose(names)}, and none of "
-                f"{self.title}, which are named {self.names}. {source}."
+                f"{self.title}, which are named {self.names}. {self.how_to_get(folder)}"
             )
         return folder
 

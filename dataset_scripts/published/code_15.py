@@ -71,7 +71,7 @@ class CODE15(ECGDataset):
             packed = sorted(path.name for path in folder.glob("exams_part*.zip"))
             hint = f" Unpack {packed[0]} and the other archives there." if packed else ""
             raise DataError(
-                f"{str(folder)!r} holds {EXAMS_FILE} but no exams_part*.hdf5.{hint} Get {self.title} from {self.page}."
+                f"{str(folder)!r} holds {EXAMS_FILE} but no exams_part*.hdf5.{hint} {self.how_to_get(folder)}"
             )
         return folder
 

@@ -100,7 +100,7 @@ class PTB(ECGDataset):
         if not any(path.is_dir() for path in folder.glob("patient[0-9]*")):
             raise DataError(
                 f"{str(folder)!r} holds no folder patient001, patient002, ...: it is not the PTB Diagnostic ECG "
-                f"Database. Get {self.title} from {self.page} and pass the folder that holds patient001."
+                f"Database, or not the folder that holds patient001. {self.how_to_get(folder)}"
             )
         return folder
 

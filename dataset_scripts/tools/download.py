@@ -15,14 +15,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
-
-from tqdm import tqdm
 
 from dataset_scripts.core.spec import ECGDataset, PathLike, Source
 from dataset_scripts.tools.hosts import Hosts, RemoteFile, Transport, list_files, physionet_parts, unpack
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import SUMS_FILE, parse_sums, replacing, sums_text, take_lock
+from ecg_hub.utils.terminal import progress
 
 STATE_FOLDER = ".ecg-hub-download"
 """Below the raw folder: the lock, lists of the hosts, and which archives are unpacked."""
@@ -30,6 +30,10 @@ STATE_FOLDER = ".ecg-hub-download"
 MANY_FILES = 20
 """More files than this are fetched by several connections under one progress bar."""
 
+SAMPLED = 8
+"""Files of one ending that are asked for their size, where a host lists none."""
+
+UNFINISHED = "unfinished"
 MOST_FAILURES = 10
 CONNECTIONS = 8
 
@@ -57,10 +61,30 @@ class Downloaded:
     unchecked: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Remaining:
+    """What a download would fetch.
+
+    Attributes:
+        files: that are not in the raw folder.
+        size: of these, in bytes; None where no host says it.
+        estimated: whether the host lists no sizes, and some files stand for the others of their ending.
+    """
+
+    files: int
+    size: int | None
+    estimated: bool = False
+
+    def __str__(self) -> str:
+        if self.size is None:
+            return f"{self.files:,} files, of a size that the host does not state"
+        return f"{self.files:,} files, {'about ' * self.estimated}{self.size / 1e9:,.2f} GB"
+
+
 def instructions(dataset: ECGDataset, folder: str = "DIR") -> list[str]:
     """Return, line by line, how a user gets the raw files."""
     if dataset.access == "open" and dataset.sources:
-        return [f"ecg-hub data prepare {dataset.name} --data-dir {folder} --download"]
+        return [dataset.prepare_command(folder)]
     if dataset.access == "open":
         return [f"Download it from {dataset.page} into {folder}."]
     about = f"{dataset.title} is {_ACCESS[dataset.access]}: {dataset.page}. Once you have access,"
@@ -86,6 +110,8 @@ def download(
     _check_may(dataset, folder)
     state = folder / STATE_FOLDER
     with _local_errors(folder), _alone(state):
+        # Tables often come first: a folder that a kill left with them alone would pass for the dataset.
+        (state / UNFINISHED).touch()
         wanted: list[RemoteFile] = []
         for source in dataset.sources:
             files = list_files(source, transport, hosts or Hosts(), state)
@@ -107,7 +133,53 @@ def download(
                 # it would be fetched again.
                 _write_state(state, done)
                 (folder / file.path).unlink()
+        (state / UNFINISHED).unlink()
     return Downloaded(folder, len(wanted), unpacked, tuple(file.path for file in wanted if file.checksum is None))
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Tell whether a download into a raw folder has begun and not ended."""
+    return (folder / STATE_FOLDER / UNFINISHED).is_file()
+
+
+def remaining(
+    dataset: ECGDataset, data_dir: PathLike, transport: Transport, *, hosts: Hosts | None = None
+) -> Remaining:
+    """Return what `download` would fetch; asks the hosts for their lists and writes nothing to the raw folder."""
+    folder = Path(data_dir).expanduser()
+    _check_may(dataset, folder)
+    with TemporaryDirectory() as scratch:
+        listed = [list_files(source, transport, hosts or Hosts(), Path(scratch)) for source in dataset.sources]
+    done = _read_state(folder / STATE_FOLDER)
+    absent = [
+        file
+        for files in listed
+        for file in _with_known_sums(dataset, files)
+        if not (folder / file.path).is_file() and done.get(file.path) != _identity(file)
+    ]
+    unstated = [file for file in absent if file.size is None]
+    estimate = _estimated_size(unstated, transport)
+    stated = sum(file.size or 0 for file in absent)
+    return Remaining(len(absent), None if estimate is None else stated + estimate, bool(unstated))
+
+
+def _estimated_size(files: Sequence[RemoteFile], transport: Transport) -> int | None:
+    """Return the bytes of files whose host lists no sizes, from some of each ending; None where it states none."""
+    by_ending: dict[str, list[RemoteFile]] = {}
+    for file in files:
+        by_ending.setdefault(PurePosixPath(file.path).suffix, []).append(file)
+    # Signals of one ending are much alike in size, and asking for tens of thousands would take an hour.
+    samples = {ending: group[:: -(-len(group) // SAMPLED)] for ending, group in by_ending.items()}
+    asked = [file.url for group in samples.values() for file in group]
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        sizes = dict(zip(asked, pool.map(transport.size, asked), strict=True))
+    total = 0.0
+    for ending, group in samples.items():
+        known = [size for file in group if (size := sizes[file.url]) is not None]
+        if not known:
+            return None
+        total += len(by_ending[ending]) * sum(known) / len(known)
+    return round(total)
 
 
 def _check_may(dataset: ECGDataset, folder: Path) -> None:
@@ -173,7 +245,7 @@ def _fetch_all(files: Sequence[RemoteFile], folder: Path, transport: Transport, 
         transport.file(file.url, folder / PurePosixPath(file.path), file.size, file.checksum, quiet or many)
 
     failed: list[str] = []
-    with tqdm(total=len(files), unit=" files", disable=None if many and not quiet else True) as bar:
+    with progress(total=len(files), desc="Fetching", unit=" files", quiet=quiet or not many) as bar:
         for outcome in _outcomes(fetch, files, CONNECTIONS if many else 1):
             bar.update()
             if outcome is not None:

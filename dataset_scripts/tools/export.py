@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from datasets.utils import tqdm
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataset_scripts.core.shards import appearing
@@ -29,6 +28,7 @@ from dataset_scripts.tools.card import front_matter, parquet_code, size_category
 from dataset_scripts.tools.publish import SHARD_BYTES, facts, records_per_group, shard_spans, write_parquet
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import resumed
+from ecg_hub.utils.terminal import progress
 from ecg_hub.utils.workers import usable_processors
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _write_all(prepared: Prepared, target: Path, begun: Manifest, num_proc: int 
     about = {"dataset": begun.dataset, "fingerprint": begun.fingerprint, "shard_bytes": begun.shard_bytes}
     total = sum(shard.stop - shard.start for shard in shards)
     threads = min(usable_processors(), _MOST_THREADS) if num_proc is None else num_proc
-    with tqdm(total=total, unit=" records", desc=f"Writing shards of {prepared.dataset.title}") as bar:
+    with progress(total=total, unit=" records", desc=f"Writing shards of {prepared.dataset.name}") as bar:
 
         def write(shard: _Shard) -> ShardEntry:
             path = target / DATA_FOLDER / shard.name

@@ -19,13 +19,12 @@ from types import TracebackType
 from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from tqdm import tqdm
-
 from dataset_scripts.core.spec import Source
 from ecg_hub.errors import CheckpointError, DataError, InputError
 from ecg_hub.utils import http
 from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums, replacing
 from ecg_hub.utils.http import FIGSHARE, ZENODO, figshare_files, figshare_list, zenodo_files, zenodo_record
+from ecg_hub.utils.terminal import progress
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -48,7 +47,7 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
     try:
         number, expanded = 0, 0
         largest = MAX_RATIO * archive.stat().st_size + SMALL_ARCHIVE
-        with tqdm(desc=f"Unpacking {archive.name}", unit=" files", disable=True if quiet else None) as bar:
+        with progress(desc=f"Unpacking {archive.name}", unit=" files", quiet=quiet) as bar:
             for name, size, opened in _members(archive):
                 # A name such as ../../x would write anywhere on the disk.
                 if not is_inside(name):
@@ -138,6 +137,10 @@ class Transport:
             return http.fetch_json(http.RemoteFile(f"list {url!r}", url, remedy=self._remedy), self._patience)
         except CheckpointError as error:
             raise DataError(str(error)) from error
+
+    def size(self, url: str) -> int | None:
+        """Return the bytes of a file as its host states them, or None."""
+        return http.stated_size(self._client, url)
 
     def file(self, url: str, target: Path, size: int | None, checksum: str | None, quiet: bool) -> None:
         """Fetch a file, or what is missing of it, and compare size and checksum."""

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from datasets.utils import tqdm
-
 from dataset_scripts.core.builder import store_features
 from dataset_scripts.core.labels import Seen
 from dataset_scripts.core.shards import Shard, read_all
@@ -18,6 +16,7 @@ from dataset_scripts.core.spec import ECGDataset, Scan
 from dataset_scripts.tools.download import STATE_FOLDER
 from ecg_hub.errors import InputError
 from ecg_hub.utils.files import SUMS_FILE, file_matches, parse_sums
+from ecg_hub.utils.terminal import progress
 from ecg_hub.utils.workers import run
 
 COMMON = 10
@@ -138,7 +137,7 @@ def read_records(dataset: ECGDataset, folder: Path, scan: Scan, sampling_rate: i
     if num_proc < 1:
         raise InputError(f"num_proc={num_proc!r} is not a number of processes; pass 1 or more.")
     outcomes: dict[int, list[Outcome]] = {}
-    with tqdm(total=len(scan), unit=" records", desc=f"Reading {dataset.title}", disable=None) as bar:
+    with progress(total=len(scan), unit=" records", desc=f"Reading {dataset.name}") as bar:
         for number, chunk in run(_read_chunk, _tasks(dataset, folder, scan, sampling_rate), num_proc):
             outcomes[number] = chunk
             bar.update(len(chunk))

@@ -18,8 +18,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, EcgHubError, InputError
 from ecg_hub.hub.cards import folder_withheld, withheld
@@ -40,6 +38,7 @@ from ecg_hub.names import canonical, endpoint, resolve
 from ecg_hub.utils.files import alone, file_sha256, flush_file, put_in_place, unwritable
 from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, open_client
 from ecg_hub.utils.repo_names import check_path
+from ecg_hub.utils.terminal import progress
 
 THREADS = 6
 OPTION = "--to"
@@ -119,7 +118,7 @@ def check_space(staging: Path, target: Path, chosen: dict[str, Stored]) -> None:
 def fetch_all(source: Source, chosen: dict[str, Stored], staging: Path, finished: Path) -> int:
     """Bring all files into the staging folder, several at a time; returns how many came over the network."""
     total = sum(stored.size for stored in chosen.values())
-    bar = tqdm(total=total, desc=source.id, unit="B", unit_scale=True, disable=None)
+    bar = progress(total=total, desc=source.id, unit="B", unit_scale=True)
     gate = _Gate(bar)
     with bar, open_client() as client, ThreadPoolExecutor(THREADS) as pool:
         client.headers.update(source.headers())

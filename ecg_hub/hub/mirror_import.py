@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ecg_hub.errors import DataError, InputError, unknown_name
 from ecg_hub.hub.cards import INTERNAL_HINT, folder_withheld
 from ecg_hub.hub.client import HubRepository, Stored, git_sha1, until_committed
@@ -18,6 +16,7 @@ from ecg_hub.hub.package import shown
 from ecg_hub.names import endpoint, is_public_hub
 from ecg_hub.utils.files import file_sha256
 from ecg_hub.utils.repo_names import check_name
+from ecg_hub.utils.terminal import progress
 
 # What one commit brought is not sent again after a cut.
 FILES_PER_COMMIT = 2000
@@ -69,7 +68,7 @@ def check_mirror(folder: Path, only: Sequence[str] = ()) -> tuple[MirroredReposi
         if name not in ids:
             raise unknown_name("repository of the mirror", name, ids)
     chosen = tuple(one for one in manifest.repositories if not only or one.id in only)
-    bar = tqdm(total=sum(one.size for one in chosen), desc="checking", unit="B", unit_scale=True, disable=None)
+    bar = progress(total=sum(one.size for one in chosen), desc="checking", unit="B", unit_scale=True)
     with bar:
         problems = [problem for one in chosen for problem in _differences(folder, one, bar)]
     if not only:

@@ -9,22 +9,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from ecg_hub.errors import InputError
+from ecg_hub.errors import ExitCode, InputError
 from ecg_hub.inference.pipeline import average_outputs, check_classifier, labelled_scores
 from ecg_hub.inference.records import RecordInput, RecordOutput, run_records
 from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModel, AutoModelForECGClassification
 from ecg_hub.origin import shown_name
 from ecg_hub.utils.files import replacing
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
+from ecg_hub.utils.text import TIE, text_table
 
 _SHOWN_LABELS = 5
 
@@ -67,8 +64,8 @@ class Predictions:
 
     @property
     def exit_code(self) -> int:
-        """0 if every record has scores, else 1."""
-        return 1 if self.failures else 0
+        """How many records have scores, as an exit code."""
+        return ExitCode.of(len(self.rows) - len(self.failures), len(self.failures))
 
     def to_json(self) -> str:
         """Return all rows as JSON."""
@@ -88,15 +85,25 @@ class Predictions:
             writer.writerow([row.record, row.windows, *(values.get(label, "") for label in self.labels), row.reason])
         return text.getvalue()
 
-    def to_table(self) -> Table:
-        """Return a table for the terminal with the best labels of each record."""
-        from rich.table import Table
+    def to_table(self, width: int | None = None, styles: bool = False) -> str:
+        """Return a table for people with the best labels of each record; records and labels are never cut.
 
-        table = Table("record", "windows", "scores", title=self.model)
-        for row in self.rows:
-            shown = ", ".join(_as_text(score) for score in row.scores[:_SHOWN_LABELS])
-            table.add_row(row.record, str(row.windows), shown if row.reason is None else f"failed: {row.reason}")
-        return table
+        Args:
+            width: columns of the terminal; None never wraps.
+            styles: write the heads bold.
+        """
+        rows = [
+            {
+                "record": row.record,
+                "windows": row.windows if row.reason is None else "",
+                "scores": ", ".join(_as_text(score).replace(" ", TIE) for score in row.scores[:_SHOWN_LABELS])
+                or "failed",
+                "reason": row.reason,
+            }
+            for row in self.rows
+        ]
+        keep = ("record", "windows", "scores")
+        return text_table(rows, width, keep=keep, prose=("scores",), notes=("reason",), styles=styles)
 
 
 def predict(
@@ -204,8 +211,8 @@ class EmbeddingResult:
 
     @property
     def exit_code(self) -> int:
-        """0 if every record has a vector, else 1."""
-        return 1 if self.failures else 0
+        """How many records have a vector, as an exit code."""
+        return ExitCode.of(self.rows - len(self.failures), len(self.failures))
 
 
 def embed(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.input.recordings import array_recording
+from ecg_hub.utils import terminal
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ def run_records(
         raise InputError(f"batch_size is {batch_size!r}; allowed: 1 or more.")
     waiting: list[tuple[str, NDArray[np.float32] | None, str | None]] = []
     windows = 0
-    # disable=None is tqdm's way to say: on a terminal only.
-    for record in tqdm(records, unit="file", disable=None if progress else True):
+    for record in terminal.progress(records, desc="records", unit="files", leave=False, quiet=not progress):
         waiting.append(_read(record, extractor, prepare))
         values = waiting[-1][1]
         windows += 0 if values is None else len(values)

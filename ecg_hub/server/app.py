@@ -95,7 +95,8 @@ class HubApp:
         return _refuse(request, refusal)
 
     async def _route(self, request: Request, seen: _Seen) -> Response:
-        address = parse(request.scope.get("raw_path", b"/").decode("ascii", "replace"))
+        raw = request.scope.get("raw_path", b"/").decode("ascii", "replace")
+        address = parse(raw, docs=self.hub.options.docs is not None)
         # In a thread: the token file may have to be read again.
         caller = await run_in_threadpool(self._caller, request)
         seen.user = caller.name or "-"
@@ -182,6 +183,8 @@ class _Seen:
 def _find(method: str, address: Address) -> Route:
     asked = "GET" if method == "HEAD" else method
     verb = "/".join(address.tail) if address.area == "site" else address.verb
+    if address.area == "site" and address.tail[:1] == ("docs",):
+        verb = "docs"
     if address.area == "site" and address.tail[:1] == ("lfs",):
         verb = "lfs/verify" if address.tail[2:] == ("verify",) else "lfs"
     if address.area != "site" and address.repo is None:

@@ -34,6 +34,7 @@ class Options:
         max_file: largest file in bytes.
         min_free: bytes that uploads leave free on the disk.
         page_command: makes the page of a repository of results; None shows no such pages.
+        docs: folder of the built documentation site, shown at /docs/; None shows none.
     """
 
     namespace: str = "local"
@@ -42,6 +43,7 @@ class Options:
     max_file: int = 50 * GB
     min_free: int = 1 * GB
     page_command: PageCommand | None = None
+    docs: Path | None = None
 
 
 class Hub:

@@ -144,8 +144,8 @@ class Address:
     tail: tuple[str, ...] = ()
 
 
-def parse(raw_path: str) -> Address:
-    """Read a path as it was sent, still percent-encoded."""
+def parse(raw_path: str, docs: bool = False) -> Address:
+    """Read a path as it was sent, still percent-encoded; `docs` says whether the hub shows a documentation site."""
     try:
         # Split before it is decoded: in `refs%2Fpr%2F1` the slashes belong to the revision.
         parts = [unquote(part, errors="strict") for part in raw_path.split("/")]
@@ -162,7 +162,8 @@ def parse(raw_path: str) -> Address:
         if len(parts) > 1 and parts[1] in KINDS:
             return _api(parts[1], parts[2:])
         return Address("site", tail=tuple(parts))
-    if not parts or parts[0] in ("lfs", "static", "healthz"):
+    # Only then: a hub made by an earlier version may hold repositories of a namespace docs.
+    if not parts or parts[0] in ("lfs", "static", "healthz") or (docs and parts[0] == "docs"):
         return Address("site", tail=tuple(parts))
     kind = parts.pop(0) if parts[0] in KINDS else "models"
     return _web(kind, parts)

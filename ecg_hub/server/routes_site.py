@@ -33,6 +33,11 @@ from ecg_hub.utils.yaml import CardError, metadata, split_card
 MAX_ROWS = 500
 MAX_SHOWN = 500_000  # bytes of a text file on its page
 PAGE, _INDEX = "page", "index.html"
+# The administrator's own pages: their search reads other pages of the site, their theme remembers light or dark.
+DOCS_POLICY = (
+    "default-src 'self' 'unsafe-inline' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 _WAIT = {"Refresh": "3", "Retry-After": "3", "Cache-Control": "no-store"}
 
 
@@ -88,6 +93,8 @@ def index(call: Call) -> Response:
     head = f"<h1>ECG hub</h1><p>Point the Hugging Face libraries here:</p><pre><code>{lines}</code></pre>"
     query = Query(sort="lastModified")
     lists = "".join(f"<h2>{kind.capitalize()}</h2>{_repo_table(call, kind, query)}" for kind in KINDS)
+    if call.hub.options.docs is not None:
+        head += f"<p>{link('/docs/', 'Documentation')}</p>"
     return page("ECG hub", head + board_list(call) + lists)
 
 
@@ -306,12 +313,24 @@ def _made_page(call: Call, path: str) -> Response:
     return _file(folder, check_path(path))
 
 
-def _file(folder: Path, path: str) -> Response:
+def docs(call: Call) -> Response:
+    """GET /docs/[...]: the documentation site that the administrator built."""
+    folder = call.hub.options.docs
+    assert folder is not None  # else the address means a repository
+    raw = call.request.scope.get("raw_path", b"").decode("ascii", "replace")
+    # Relative links of the front page count from the folder, which an address without the slash does not name.
+    if len(call.address.tail) == 1 and not raw.endswith("/"):
+        return RedirectResponse(f"{call.base}/docs/")
+    return _file(folder, check_path("/".join(call.address.tail[1:]) or _INDEX), DOCS_POLICY)
+
+
+def _file(folder: Path, path: str, policy: str = STATIC_POLICY) -> Response:
     file = folder / path
-    if not file.is_file():
-        raise RequestError(404, f"The leaderboard has no file {path[:200]!r}.")
+    # A link may lead out of the folder.
+    if not file.is_file() or not file.resolve().is_relative_to(folder.resolve()):
+        raise RequestError(404, f"There is no page or file {path[:200]!r} here.")
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    headers = {"Content-Security-Policy": STATIC_POLICY, "Cache-Control": "private, no-cache"}
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "private, no-cache"}
     return Download(file, headers=headers, media_type=kind)
 
 
@@ -325,6 +344,8 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("site", "POST", "api/validate-yaml"): Route(validate_yaml, write=None, body="json"),
     ("site", "GET", "healthz"): Route(health, write=None),
     ("site", "GET", "static/hub.css"): Route(style, write=None),
+    # Public like the project itself: who has no token yet reads here how to use one.
+    ("site", "GET", "docs"): Route(docs, write=None),
     ("site", "GET", ""): Route(index),
     ("web", "GET", "list"): Route(list_page),
     ("web", "GET", ""): Route(repo_page),

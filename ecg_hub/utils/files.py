@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from ecg_hub.errors import CheckpointError, EcgHubError, ResultError
+from ecg_hub.utils.terminal import say
 
 HOME_OPTION = "ECG_HUB_HOME"
 Settings = TypeVar("Settings")
@@ -53,7 +53,7 @@ def _await_lock(path: Path, busy: EcgHubError) -> AbstractContextManager[Any]:
     except EcgHubError as error:
         if error is not busy:
             raise
-        print(busy, file=sys.stderr, flush=True)
+        say(str(busy))
         return FileLock(path).acquire()
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import httpx2
-from tqdm import tqdm
 
 from ecg_hub.errors import CheckpointError
 from ecg_hub.utils import __version__
 from ecg_hub.utils.files import HOME_OPTION, file_matches, rename_file, unwritable
+from ecg_hub.utils.terminal import progress
 
 FIGSHARE = "https://api.figshare.com/v2"
 ZENODO = "https://zenodo.org/api"
@@ -116,6 +116,15 @@ def fetch_json(remote: RemoteFile, patience: RetryPolicy | None = None) -> Any:
         return _patiently(remote, patience or RetryPolicy(retries=2), lambda: 0, lambda: attempt(client))
 
 
+def stated_size(client: httpx2.Client, url: str) -> int | None:
+    """Return the bytes of a file as its host states them, None where it states none or does not answer."""
+    with suppress(httpx2.TransportError):
+        response = client.head(url)
+        length = response.headers.get("Content-Length", "")
+        return int(length) if response.status_code == 200 and length.isdigit() else None
+    return None
+
+
 def download(
     remote: RemoteFile,
     folder: Path,
@@ -158,14 +167,7 @@ class _Share:
 
 
 def _own_bar(remote: RemoteFile, part: _Part, quiet: bool) -> Any:
-    return tqdm(
-        total=remote.size,
-        initial=part.size,
-        desc=remote.name,
-        unit="B",
-        unit_scale=True,
-        disable=True if quiet else None,
-    )
+    return progress(total=remote.size, initial=part.size, desc=remote.name, unit="B", unit_scale=True, quiet=quiet)
 
 
 class _Part:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ecg_hub.utils.text import table_text
+from ecg_hub.utils.text import text_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ class Rows(list[dict[str, Any]]):
         return pd.DataFrame(list(self))
 
     def __repr__(self) -> str:
-        return table_text([{name: _cell(value) for name, value in row.items()} for row in self]) if self else "nothing"
+        return text_table([{name: _cell(value) for name, value in row.items()} for row in self]) if self else "nothing"
 
     def _repr_html_(self) -> str:
         return html_table(self) if self else "<p>nothing</p>"

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 from joblib import cpu_count  # type: ignore[import-untyped]
@@ -34,20 +37,50 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], processes: in
     queue = iter(tasks)
     environment = {"OMP_NUM_THREADS": "1"}
     pool = ProcessPoolExecutor(processes, initializer=end_with_parent, initargs=(os.getpid(),), env=environment)
-    with pool:
-        pending: set[Future[Result]] = {pool.submit(function, task) for task in itertools.islice(queue, 2 * processes)}
-        try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                pending |= {pool.submit(function, task) for task in itertools.islice(queue, len(done))}
-                yield from (future.result() for future in done)
-        finally:
-            for future in pending:
-                future.cancel()
+
+    def submit(number: int) -> set[Future[Result]]:
+        with interrupts_held():
+            return {pool.submit(function, task) for task in itertools.islice(queue, number)}
+
+    pending: set[Future[Result]] = set()
+    try:
+        pending = submit(2 * processes)
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            pending |= submit(len(done))
+            yield from (future.result() for future in done)
+    except (KeyboardInterrupt, GeneratorExit):
+        # What they are at may take minutes, and nobody wants it any more; files appear only when they are whole.
+        pool.shutdown(wait=True, kill_workers=True)
+        raise
+    finally:
+        for future in pending:
+            future.cancel()
+        pool.shutdown(wait=True)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Start processes here: they never see Ctrl-C, which this one gets after the block; it ends them itself.
+
+    A terminal sends Ctrl-C to all of them, and each would print a traceback, even from its first imports.
+    """
+    # Blocked signals are inherited by forks and by new programs; a handler is not, or is set too late.
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Started on the way, it would unblock the signal.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_with_parent(parent: int) -> None:
-    """Watch the parent process and end this one when it is gone: a killed parent cannot end its workers."""
+    """End this process when its parent is gone, as a killed parent cannot end its workers; Ctrl-C is the parent's."""
+    ignore_interrupts()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -55,3 +88,8 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def ignore_interrupts(*_: object) -> None:
+    """Leave Ctrl-C to the parent process, which ends this one; of workers that were started by other means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -55,6 +55,25 @@ def find_weights(
     return replace(resolved, kind="folder", target=str(summary.output.resolve()), missing="")
 
 
+def look_up(name: str | os.PathLike[str]) -> Resolved:
+    """Do what `find_weights` does up to the download: of kind "published" is what it would fetch.
+
+    Raises:
+        CheckpointError: weights that nobody may fetch by program, or not now; names the commands that get them.
+        UnknownNameError, InputError: as `ecg_hub.names.resolve`.
+
+    Example:
+        >>> look_up("st-mem")
+        Traceback (most recent call last):
+            ...
+        ecg_hub.errors.CheckpointError: The weights of 'st-mem' are not in ...
+    """
+    resolved = locate(name)
+    if resolved.kind == "published":
+        _check_may_be_fetched(catalog.get(resolved.target), resolved.missing, wants_head=False, local_files_only=None)
+    return resolved
+
+
 def _is_cached(resolved: Resolved, root: Path | None) -> bool:
     """Whether a short name was found where pulled models lie, rather than in a folder of that name."""
     if resolved.kind != "folder" or resolved.alias is None:

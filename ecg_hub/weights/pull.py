@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +41,7 @@ from ecg_hub.utils.http import (
     zenodo_files,
     zenodo_record,
 )
+from ecg_hub.utils.terminal import say
 from ecg_hub.weights.conversion import ConversionSummary, convert
 
 
@@ -149,8 +149,8 @@ def _check_folder(target: Path, overwrite: bool) -> None:
 
 def _announce(entry: catalog.ModelEntry, target: Path) -> None:
     terms = "" if entry.licence.redistribution else " The weights may not be passed on."
-    print(f"licence of the weights: {entry.licence}{terms}", file=sys.stderr)
-    print(f"fetching {entry.weights.file} from {entry.weights.page} for {target}", file=sys.stderr, flush=True)
+    say(f"licence of the weights: {entry.licence}{terms}", important=True)
+    say(f"fetching {entry.weights.file} from {entry.weights.page} for {target}")
 
 
 def _converted(alias: str, file: Path, target: Path, overwrite: bool, option: str) -> ConversionSummary:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ecg_hub.utils.rows import html_table
-from ecg_hub.utils.text import table_text
+from ecg_hub.utils.text import text_table
 from eval_harness.results.compared import compare_folders, rank_rows, reading
 from eval_harness.results.comparison import Comparison, Unit
 from eval_harness.results.folders import ResultFolder
@@ -84,7 +84,8 @@ class Comparisons(Sequence[Comparison]):
         return [row for comparison in self for row in rank_rows(comparison, self.results[comparison.task])]
 
     def __repr__(self) -> str:
-        return "\n".join([table_text(self._rows()), "", *reading(self)])
+        ranks = text_table(self._rows(), keep=("model", "rank", "score"), notes=("deviations",))
+        return "\n".join([ranks, "", *reading(self)])
 
     def _repr_html_(self) -> str:
         return html_table(self._rows()) + "".join(f"<p>{escape(line)}</p>" for line in reading(self))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
@@ -12,6 +12,7 @@ import yaml
 
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.terminal import quieted
 from eval_harness.api.results import OWN_TASKS, Results, StrPath
 from eval_harness.config.options import PREFIX, RunOptions
 from eval_harness.config.protocol import DEFAULT_MODES
@@ -43,6 +44,7 @@ class Settings(TypedDict, total=False):
     feature_dtype: str
     max_unreadable: float
     save_model: bool
+    download: bool
     post_train: Mapping[str, Any]
     epochs: int
     batch_size: int
@@ -87,7 +89,8 @@ def evaluate(
         modes: "linear", "frozen", "finetune", "scratch", "post_train"; None takes the usual ones of a model, of an
             object "linear" and "frozen".
         protocol: "paper" or "fast".
-        data_root: holds a folder per dataset; "mock" simulates them; None takes $ECG_DATA_ROOT.
+        data_root: holds a folder per dataset; "mock" simulates them; None takes $ECG_DATA_ROOT, else
+            $ECG_HUB_HOME/data.
         output: results go to OUTPUT/MODEL/MODE.
         limit: at most so many records per split, evenly spaced.
         seed: one or several; several give OUTPUT/MODEL/MODE/seed_N.
@@ -153,7 +156,7 @@ def _run(options: RunOptions, models: Mapping[str, Model], quiet: bool, raise_er
     refuse_scratch(options, objects)
     from eval_harness.runner.run import evaluate as run
 
-    with no_bars() if quiet else nullcontext():
+    with quieted() if quiet else nullcontext():
         results = run(
             options,
             quiet,
@@ -165,20 +168,6 @@ def _run(options: RunOptions, models: Mapping[str, Model], quiet: bool, raise_er
     # Of several processes the first one writes and holds the results.
     complete = len(results) == len(folders)
     return Results(results, folders, options.output, options.include) if complete else Results([], [], options.output)
-
-
-@contextmanager
-def no_bars() -> Iterator[None]:
-    """Show no bars of preparing data either; whether others are shown stays as it was."""
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    before = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not before:
-            enable_progress_bars()
 
 
 def known_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

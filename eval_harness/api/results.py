@@ -18,7 +18,7 @@ from eval_harness.results.comparison import Unit
 from eval_harness.results.folders import ResultFolder, find_runs, read_found
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Result
-from eval_harness.results.summary import counts_text, summary_rows, summary_text
+from eval_harness.results.summary import counts_text, summary_text, text_rows
 from eval_harness.results.table import results_frame
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Results(Sequence[Result]):
     def _repr_html_(self) -> str:
         if not self:
             return f"<p>{escape(repr(self))}</p>"
-        return f"{html_table(summary_rows(self))}<p>{counts_text(self)}, in {escape(str(self.folder))}</p>"
+        return f"{html_table(text_rows(self))}<p>{counts_text(self)}, in {escape(str(self.folder))}</p>"
 
 
 def read_results(*folders: StrPath, include: Iterable[StrPath] = ()) -> Results:

@@ -1,4 +1,4 @@
-"""What both command lines share: errors as one sentence, exit codes, comma lists, and options from dataclasses.
+"""What the verbs of both command lines share: comma lists, and options from dataclasses.
 
 Arguments and values of a configuration file are made of dataclasses by their fields (`eval_harness.config.fields`).
 """
@@ -6,68 +6,20 @@ Arguments and values of a configuration file are made of dataclasses by their fi
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
-import pkgutil
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
 
-from ecg_hub.errors import EcgHubError, InputError, UnknownNameError, did_you_mean
+from ecg_hub.errors import InputError, did_you_mean
 from ecg_hub.renamed import tell_renamed
 from ecg_hub.utils.spelling import spelt
 from eval_harness.config.fields import kind_of, options_of
 from eval_harness.config.reading import help_text, keys_of
 from eval_harness.config.reading import read_values as read_values
 from eval_harness.config.reading import split_commas as split_commas
-
-
-def guarded(action: Callable[[], int]) -> int:
-    """Run a verb; print the user's errors without a traceback and turn them into exit codes."""
-    try:
-        return action()
-    except (EcgHubError, OSError) as error:
-        # Only our own errors and those of the system are sentences; a fault of the program keeps its traceback.
-        if os.environ.get("ECG_HUB_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UnknownNameError) else 1
-    except KeyboardInterrupt:
-        print("interrupted: give the same command again to continue.", file=sys.stderr)
-        # As a shell reports a process that SIGINT ended: 128 + 2.
-        return 130
-
-
-def start(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
-    """Parse the words and run their verb; without any, print the help. Returns the exit code."""
-    if not arguments:
-        parser.print_help()
-        return 2
-    args = parser.parse_args([_verb(parser, arguments[0]), *arguments[1:]])
-    return guarded(lambda: int(args.run(args)))
-
-
-def _verb(parser: argparse.ArgumentParser, written: str) -> str:
-    """The verb that a first word is a spelling of; the word itself where it is none."""
-    # argparse lists its actions nowhere else.
-    verbs = next((action.choices for action in parser._actions if action.dest == "verb"), None)
-    return spelt(written, verbs or ()) or written
-
-
-def add_verbs(parser: argparse.ArgumentParser, folder: ModuleType, order: Sequence[str]) -> None:
-    """Add the verbs of a command: one for each file of its folder, but VERB_PART.py, which belongs to VERB.py."""
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    # Found by listing, so that a new verb is a new file and nothing else.
-    names = {item.name for item in pkgutil.iter_modules(folder.__path__)} - {"main", "__main__"}
-    # Parts of a verb are imported when it runs: they bring libraries that the help must start without.
-    parts = {name for name in names if any(name.startswith(f"{verb}_") for verb in names)}
-    for name in (*order, *sorted(names - parts - {*order})):
-        importlib.import_module(f"{folder.__name__}.{name}").register(verbs)
 
 
 class RenamedOption(argparse.Action):

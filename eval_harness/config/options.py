@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError, unknown_name
-from ecg_hub.names import canonical, home
+from ecg_hub.names import canonical, data_root, home
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.utils.spelling import spelt
 from eval_harness.config.fields import option, wrong_choice
@@ -96,10 +96,12 @@ def parse_fraction(text: str) -> float:
 DTYPES = ("float32", "bfloat16", "float16")
 FEATURE_DTYPES = ("float32", "float16")
 PRESETS = ("benchmark", "native")
-NO_DATA_ROOT = (
-    "No data root was given. Use --data-root DIR (one folder per dataset in it), set $ECG_DATA_ROOT, or try "
-    "--data-root mock."
-)
+DATA_ROOT_HELP = "one folder per dataset, or `mock` (default: $ECG_DATA_ROOT, else $ECG_HUB_HOME/data)"
+
+
+def default_data_root() -> str:
+    """Where datasets are looked for when nobody says: $ECG_DATA_ROOT, else `data` below $ECG_HUB_HOME."""
+    return str(data_root())
 
 
 def parse_shard(text: Any) -> tuple[int, int]:
@@ -147,7 +149,7 @@ class RunOptions:
     tasks: tuple[str, ...] = _what("tasks and suites; wildcards allowed", metavar="T")
     modes: tuple[str, ...] = _what(", ".join(MODES), (), flags=("--mode",), metavar="MODE")
     preset: str = _what("what the encoder is fed (default: {default})", "benchmark", choices=PRESETS)
-    data_root: str = _what("one folder per dataset, or `mock` (default: $ECG_DATA_ROOT)", "", metavar="DIR")
+    data_root: str = _what(DATA_ROOT_HELP, factory=default_data_root, metavar="DIR")
     include: tuple[Path, ...] = _what("your own task files or folders of them", (), metavar="PATH")
     separate: bool = _what("train tasks of a joint run by themselves", False)
     train_subset: TrainSubset | None = _what(
@@ -157,6 +159,7 @@ class RunOptions:
         metavar="F",
         parse=parse_subset,
     )
+    download: bool = _what("first fetch the open datasets that are missing below the data root", False)
     limit: int | None = _what("at most N records per split, evenly spaced", None, metavar="N")
     output: Path = _how("results go to DIR/MODEL/MODE (default: {default})", Path("results"), metavar="DIR")
     seeds: tuple[int, ...] = _how(
@@ -210,8 +213,12 @@ class RunOptions:
         # numpy takes no negative seed; the same seed twice would be the same folder twice.
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise InputError(f"seeds are {self.seeds!r}: give one or several different numbers from 0 up.")
-        if not self.data_root and not self.include:  # a description among the included files names its own folder
-            raise InputError(NO_DATA_ROOT)
+        if not self.data_root:  # so that every caller may pass on what it was not given
+            object.__setattr__(self, "data_root", default_data_root())
+        if self.download and self.data_root == "mock":
+            raise InputError(
+                "--download fetches real records and --data-root mock simulates them: leave one of them out."
+            )
 
     def _check_post_training(self) -> None:
         """Refuse settings that would silently decide nothing."""
@@ -246,7 +253,7 @@ class ReopenOptions:
     records: int | None = None
     resamples: int | None = None
     quiet: bool = False
-    data_root: str = option("the datasets (default: $ECG_DATA_ROOT; mock runs need none)", "", metavar="DIR")
+    data_root: str = option("the datasets (default: as of `run`; mock runs need none)", "", metavar="DIR")
     model: str | None = option("the run's encoder, where it is a Python object or has moved", None, metavar="M")
     device: str | None = option("cpu, cuda, mps (default: what there is)", None, metavar="D")
     num_workers: int | None = option("processes that read (default: 0)", None, metavar="N")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import Field
 from typing import Any
@@ -15,7 +14,7 @@ from eval_harness.config.protocol import Protocol, protocol
 
 def options_from(merged: Mapping[str, Any]) -> RunOptions:
     """Build checked options from merged names and values."""
-    given = {"model": (), "tasks": (), "data_root": os.environ.get("ECG_DATA_ROOT", ""), **merged}
+    given = {"model": (), "tasks": (), **merged}
     chosen = protocol(given.get("protocol", "paper"), **read_values(Protocol, given))
     return RunOptions(protocol=chosen, **read_values(RunOptions, given))
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_hub.errors import DataError, InputError
+from ecg_hub.errors import DataError
 from ecg_hub.input.windows import window_length
 from ecg_hub.utils.spelling import folder_of
-from eval_harness.config.options import NO_DATA_ROOT, RunOptions
+from eval_harness.config.options import RunOptions
 from eval_harness.data.windows import RunData, make_split, refuse_empty
 from eval_harness.tasks.registry import Run, custom_datasets
 from eval_harness.tasks.task import TARGETS
@@ -60,8 +60,6 @@ def locate(options: RunOptions, name: str) -> tuple[str, Path]:
 
 def data_root(options: RunOptions, name: str) -> Path:
     """The folder that holds the dataset folders; a mock tree is written on first use."""
-    if not options.data_root:
-        raise InputError(NO_DATA_ROOT)
     if options.data_root != "mock":
         return Path(options.data_root).expanduser()
     from dataset_scripts.mock import mock_root

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from dataset_scripts.core.extent import Copy
 from ecg_hub.errors import DataError
 from ecg_hub.input.windows import eval_starts, random_start, window_length
+from ecg_hub.utils.workers import ignore_interrupts
 
 Float = NDArray[np.float32]
 Index = NDArray[np.int64]
@@ -268,7 +269,13 @@ class Windows:
     def _loader(self, windows: WindowDataset, batches: list[list[int]]) -> DataLoader[Any]:
         collate = Collate(self.extractor, self.data.rate, windows.split.targets)
         # Order and starts are drawn already, so that the number of workers changes no batch.
-        return DataLoader(windows, batch_sampler=batches, collate_fn=collate, num_workers=self.num_workers)
+        return DataLoader(
+            windows,
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            worker_init_fn=ignore_interrupts if self.num_workers else None,
+        )
 
 
 def consecutive_windows(split: Split, length: int) -> tuple[Index, Index]:

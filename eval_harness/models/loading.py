@@ -161,6 +161,21 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
     )
 
 
+def load_unfetched(name: str, preset: str) -> LoadedModel:
+    """The architecture of a model with random weights, where the weights are not here and must not be fetched."""
+    import ecg_hub
+    from ecg_hub.catalog import models
+
+    alias = name.removeprefix(UNVERIFIED)
+    if alias in models():
+        return load_model(f"random:{alias}", "linear", preset, 0)
+    # Of a model on a hub two small files say what it is.
+    encoder = ecg_hub.AutoModel.from_config(ecg_hub.AutoConfig.from_pretrained(name), dtype=torch.float32)
+    extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(name).with_preset(preset)
+    parameters = sum(p.numel() for p in encoder.parameters())
+    return LoadedModel(name, encoder, extractor, None, None, "", parameters, preset)
+
+
 def source_file(loaded: LoadedModel) -> SourceFile | None:
     """The authors' file that the weights are said to descend from, or None."""
     source = None if loaded.is_random else getattr(getattr(loaded.encoder, "config", None), "source", None)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
-from tqdm.auto import tqdm
 
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.terminal import progress
 from eval_harness.data.windows import RunData, Split
 from eval_harness.metrics.selection import selection_score
 
@@ -57,7 +57,7 @@ def fit(data: RunData, quiet: bool = False) -> Fitted:
     medians, mean, scale = _standard(raw["train"])
     tables = {name: (np.where(np.isnan(table), medians, table) - mean) / scale for name, table in raw.items()}
     best: Fitted | None = None
-    bar = tqdm(PENALTIES, desc="trivial", unit="penalty", disable=quiet)
+    bar = progress(PENALTIES, desc="trivial", unit=" penalties", leave=False, quiet=quiet)
     for penalty in bar:
         models = _fit_outputs(tables["train"], data, penalty)
         validation = _predict(models, tables["validation"])
@@ -73,7 +73,7 @@ def features(split: Split, rate: float, quiet: bool = False) -> Float:
     """The features of every record of a split, (records, 30); NaN where one cannot be measured."""
     longest = int(LONGEST_S * rate)
     table = np.full((len(split), len(feature_names())), np.nan)
-    for position in tqdm(range(len(split)), desc=f"  {split.name}", unit="record", leave=False, disable=quiet):
+    for position in progress(range(len(split)), desc=f"  {split.name}", unit=" records", leave=False, quiet=quiet):
         row = int(split.rows[position])
         signal = split.reader.window_mv(row, 0, min(int(split.reader.lengths[row]), longest))
         table[position] = record_features(signal, rate, split.ages[position], split.sexes[position])

@@ -24,7 +24,7 @@ from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.names import canonical
 from ecg_hub.renamed import renamed_argument
 from eval_harness.config.fields import option, wrong_choice
-from eval_harness.config.options import RunOptions
+from eval_harness.config.options import DATA_ROOT_HELP, RunOptions
 from eval_harness.config.protocol import FROZEN_MODES, protocol
 from eval_harness.pretrain.order import LANES
 
@@ -172,7 +172,7 @@ class DataOptions:
         metavar="NAME",
         required=True,
     )
-    data_root: str = _data("one folder per dataset, or mock (default: $ECG_DATA_ROOT)", "", metavar="DIR")
+    data_root: str = _data(DATA_ROOT_HELP, "", metavar="DIR")
     all_records: bool = _data("use the records of validation and test folds, and those in no split, too", False)
     cache_dir: Path | None = _data("prepared data (default: $ECG_HUB_HOME)", None, metavar="DIR")
     max_unreadable: float = _data(

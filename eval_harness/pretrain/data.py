@@ -21,6 +21,7 @@ from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.utils.spelling import folder_of, registered
+from eval_harness.config.options import default_data_root
 from eval_harness.pretrain.config import DataOptions, PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import (
@@ -34,6 +35,7 @@ from eval_harness.pretrain.sources import (
     index_parquet,
     local_size,
 )
+from eval_harness.runner.preflight import require_all
 
 HUB = "hf://"
 _SPLIT_NAME = re.compile(r"(train|validation|test|unsplit)(?=[-_.])")
@@ -78,15 +80,13 @@ def _prepared(
     from ecg_hub.names import home
 
     folder: Path | None = None
+    data_root = str(data_root) or default_data_root()
     if catalog.is_path(name):
         from dataset_scripts.custom import open_custom
 
-        root = Path(data_root).expanduser() if str(data_root) not in ("", "mock") else None
+        root = Path(data_root).expanduser() if data_root not in ("", "mock") else None
         folder = open_custom(name).find_folder(root)
-    # The name of a published data set decides nothing about where its files lie.
-    elif not str(data_root):
-        raise InputError(f"{name!r} needs --data-root DIR, a folder with one folder per dataset, or --data-root mock.")
-    elif str(data_root) == "mock":
+    elif data_root == "mock":
         folder = mock_root(home() if cache_dir is None else cache_dir, name) / name
     else:
         folder = folder_of(name, Path(data_root).expanduser())
@@ -226,6 +226,7 @@ PRESET = "pretraining"
 
 def open_data(data: DataOptions, config: PretrainConfig, model: Any, rank: int, world: int) -> StreamingReader:
     """Return the batches of a process."""
+    require_all((), [name for name in data.names if name in catalog.datasets()], data.data_root)
     sources = [
         open_source(
             name,

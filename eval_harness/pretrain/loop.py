@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError
 from ecg_hub.modeling.contrastive import sample_negatives
+from ecg_hub.utils.terminal import progress
 from eval_harness.pretrain.config import PretrainConfig
 from eval_harness.pretrain.log import TrainingLog
 from eval_harness.pretrain.order import Batch, BatchSource
@@ -30,6 +30,12 @@ from eval_harness.training.trainer import seed_everything
 
 NAMED = 20
 """Record ids that an error names at most."""
+BAR: dict[str, Any] = {
+    "desc": "pre-training",
+    "unit": " steps",
+    "bar_format": "{desc} {bar} {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}",
+}
+"""Short enough for loss and accuracy in 80 columns."""
 
 _NEGATIVES, _DROPOUT = 0x6E6567, 0x64726F70
 
@@ -161,7 +167,7 @@ class Pretrainer:
             return
         batches = self.source.batches(done)
         try:
-            with tqdm(total=self.total, initial=done, desc="pre-training", unit="step", disable=self.quiet) as bar:
+            with progress(total=self.total, initial=done, quiet=self.quiet, **BAR) as bar:
                 while done < self.total:
                     started = time.perf_counter()
                     row = self._step(wrapped, optimizer, self._next(batches, done))
@@ -307,8 +313,8 @@ class Pretrainer:
     def _note(self, row: dict[str, Any], done: int, bar: Any) -> None:
         """Show a step, and log it when its turn has come."""
         accuracy = row["accuracy"]
-        shown = {"loss": f"{row['loss']:.3f}", "accuracy": "/".join(f"{value:.3f}" for value in accuracy.values())}
-        bar.set_postfix(shown, refresh=False)
+        shown = "/".join(f"{value:.3f}" for value in accuracy.values())
+        bar.set_postfix_str(f"loss {row['loss']:.3f}, accuracy {shown}", refresh=False)
         bar.update()
         if done % self.config.log_every and done not in (1, self.total):
             return

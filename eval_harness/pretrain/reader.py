@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.input.samples import to_millivolt
-from ecg_hub.utils.workers import end_with_parent
+from ecg_hub.utils.workers import end_with_parent, interrupts_held
 from eval_harness.pretrain.order import LANES, Batch, Stream, check_batch, divide, lanes_of_process
 from eval_harness.pretrain.record_batch import LEAD_COUNT, Counted, SkippedRecords
 from eval_harness.pretrain.sources import TRAIN, RecordSource, combined_fingerprint, train_only
@@ -83,7 +83,8 @@ def in_processes(reader: StreamingReader, start_step: int, workers: int, depth: 
         # A worker of torch waits for ever, after a kill of this process, to get rid of the batches that it has ready.
         worker_init_fn=partial(_end_with, os.getpid()),
     )
-    parts = iter(loader)
+    with interrupts_held():
+        parts = iter(loader)
     try:
         while True:
             # The loader takes from its workers in turn, so that consecutive parts are those of one step.

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError
-from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.utils.files import remove_abandoned, resumed, write_text
+from ecg_hub.utils.terminal import say
 from eval_harness.metrics.registry import MACRO_AUROC, MACRO_MAE
 from eval_harness.pretrain.config import PretrainConfig, PretrainOptions, Probe
 from eval_harness.pretrain.log import (
@@ -242,7 +242,7 @@ class _Run:
     def say(self, text: str) -> None:
         """Print a line that stays above the progress bar; once, not by every process."""
         if self.accelerator.is_main_process:
-            tqdm.write(text, file=sys.stderr)
+            say(text)
 
     def at_step(self, step: int, checkpoint: Path | None) -> None:
         """Publish a checkpoint's model, probe when it is due, draw the curves."""
@@ -299,6 +299,7 @@ def run_probe(
     probe: Probe, folder: Path, fill: Callable[[Path], None], accelerator: Any, seed: int
 ) -> dict[str, Any] | None:
     """Score the encoder as it is; a failed probe is a line with its reason and ends nothing."""
+    from eval_harness.runner.preflight import Preflight
     from eval_harness.runner.run import evaluate
 
     encoder = folder / "encoder"
@@ -309,7 +310,8 @@ def run_probe(
     accelerator.wait_for_everyone()
     device = accelerator.device.type
     options = probe.options(encoder, folder, seeds=(seed,), device=device, dtype=DTYPES[accelerator.mixed_precision])
-    results = evaluate(options, quiet=True)
+    # Nothing is looked up beforehand: what is missing ends a probe, and not the training.
+    results = evaluate(options, quiet=True, checked=Preflight(options))
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return None

@@ -10,6 +10,7 @@ from typing import Any
 
 from ecg_hub.errors import InputError
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.terminal import progress
 from eval_harness.figures.markup import Html, anchor, join, style_sheet, tag
 from eval_harness.report import about, scores
 from eval_harness.report.calibration import calibration_part
@@ -143,9 +144,7 @@ def write_report(
 
 
 def _progress(contents: Iterator[TaskContent], number: int, quiet: bool) -> Iterator[TaskContent]:
-    from tqdm import tqdm
-
-    yield from tqdm(contents, total=number, desc="report", unit="task", disable=True if quiet else None, leave=False)
+    yield from progress(contents, total=number, desc="report", unit=" tasks", quiet=quiet, leave=False)
 
 
 def _without_predictions(content: TaskContent) -> TaskContent:

@@ -11,7 +11,7 @@ from ecg_hub.errors import InputError, ResultError
 from eval_harness.results.comparison import ALPHA, Comparison, Unit, compare_models, p_text
 from eval_harness.results.folders import ResultFolder
 from eval_harness.results.schema import Result
-from eval_harness.results.summary import against_protocol
+from eval_harness.results.summary import deviation_parts
 from eval_harness.tasks.registry import expand
 from eval_harness.tasks.registry import tasks as known_tasks
 
@@ -59,16 +59,16 @@ def rank_rows(comparison: Comparison, results: Mapping[str, Result]) -> list[dic
         rows.append(
             {
                 "task": comparison.task,
+                "model": standing.model,
                 "rank": standing.rank,
                 "as published": standing.rank_published,
-                "model": standing.model,
                 "score": f"{score.point:.3f} [{score.low:.3f}, {score.high:.3f}]",
-                "metric": comparison.metric,
                 "behind the best": "-" if pair is None else _text(pair.difference),
+                "metric": comparison.metric,
                 "records": comparison.records,
                 "drawn by": comparison.unit,
                 "labels": len(comparison.labels),
-                "deviations": against_protocol(results[standing.model]),
+                "deviations": deviation_parts(results[standing.model]),
             }
         )
     return rows

@@ -13,7 +13,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.utils.files import atomic_path, write_error, write_text
 from eval_harness.results.runfile import RUN_FILE
 from eval_harness.results.schema import Result
-from eval_harness.results.summary import SYNTHETIC, summary_rows
+from eval_harness.results.summary import SYNTHETIC, text_rows
 from eval_harness.results.table import results_frame
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def export_text(results: Sequence[Result], form: str, per_label: bool = False) -
         raise InputError(f"{form!r} is no format of text; choose csv, json, latex or markdown.")
     if per_label:
         raise InputError(f"A table of labels is written as csv, json or parquet, not as {form}.")
-    return _PRINTED[form](summary_rows(results), SYNTHETIC if any(r.is_synthetic for r in results) else "")
+    return _PRINTED[form](text_rows(results), SYNTHETIC if any(r.is_synthetic for r in results) else "")
 
 
 def export_table(results: Sequence[Result], path: Path, form: str, per_label: bool = False) -> None:

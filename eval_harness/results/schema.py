@@ -200,6 +200,10 @@ class PredictionsFile(Strict):
     sha256: Sha256
 
 
+NO_DATA, NO_MODEL = "no data: ", "no model: "
+"""How the reason of a skipped row begins whose data or weights were not there."""
+
+
 class Result(Strict):
     """One task scored, failed or skipped.
 
@@ -237,6 +241,11 @@ class Result(Strict):
         elif self.metrics:
             raise ValueError(f"status {self.status!r} must have no metrics")
         return self
+
+    @property
+    def lacks(self) -> bool:
+        """Whether it was skipped for want of data or weights, and not because its mode makes no sense."""
+        return self.status == "skipped" and str(self.reason).startswith((NO_DATA, NO_MODEL))
 
     @property
     def is_synthetic(self) -> bool:

@@ -57,46 +57,65 @@ def summary(values: dict[int, float]) -> dict[str, Any]:
     }
 
 
-VARYING = ("model", "mode", "seed")
-
-
 def print_summary(results: Sequence[Result]) -> None:
     """Print the table of a run and, below it, how many rows are done, failed and skipped."""
-    from ecg_hub.utils.text import print_table
+    from ecg_hub.utils import terminal
 
-    print_table(summary_rows(results), title="results")
-    over_seeds = seed_rows(results)
-    if over_seeds:
-        print()
-        print_table(over_seeds, title="spread over seeds")
-    print(counts_text(results))
+    print(summary_text(results, terminal.width(), terminal.styles()))
 
 
-def summary_text(results: Sequence[Result]) -> str:
-    """Return what `print_summary` prints into a file."""
-    from ecg_hub.utils.text import table_text
+def summary_text(results: Sequence[Result], width: int | None = None, styles: bool = False) -> str:
+    """Return what `print_summary` prints.
 
-    over_seeds = seed_rows(results)
-    tables = [table_text(summary_rows(results)), *(["", table_text(over_seeds)] if over_seeds else [])]
-    return "\n".join([*tables, counts_text(results)])
+    Args:
+        results: the rows of a run, in order.
+        width: columns of the terminal; None never wraps.
+        styles: write the heads bold.
+    """
+    from ecg_hub.utils.text import text_table
+
+    if not results:
+        return "no results"
+    rows = summary_rows(results)
+    # Of one status the count below says it.
+    if len({result.status for result in results}) == 1:
+        rows = [{name: value for name, value in row.items() if name != "status"} for row in rows]
+    parts = [text_table(rows, width, keep=("task", "score"), notes=("deviations", "reason"), styles=styles)]
+    if over_seeds := seed_rows(results):
+        parts.append("\n" + text_table(over_seeds, width, keep=("task", "score"), styles=styles))
+    return "\n".join([*parts, counts_text(results)])
 
 
 def counts_text(results: Sequence[Result]) -> str:
     """Return how many results are "3 done, 1 failed"."""
-    counts: Counter[str] = Counter(result.status for result in results)
+    counts = Counter(result.status for result in results)
     return ", ".join(f"{counts[status]} {status}" for status in ("done", "failed", "skipped") if counts[status])
 
 
-def summary_rows(results: Sequence[Result]) -> list[dict[str, str]]:
-    """Return one row per result, in order; model and seed are columns only where they differ between rows.
+def summary_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return one row per result, in order.
 
-    Columns: task, (model), mode, (seed), metric, "point [low, high]", classes the macro mean is taken over, labels
-    scored of those published, whether the data were seen in pre-training, deviations from the protocol, and status with
-    the reason where the row is not done.
+    Columns: task, model, mode, seed, "point [low, high]", metric, classes the macro mean is taken over, labels scored
+    of those published, whether the data were seen in pre-training, status, the deviations from the protocol as a list,
+    None without a score, and why there is none.
     """
-    # A column that says the same in every row only makes the table too wide for a terminal.
-    varies = {name: len({_varying(result, name) for result in results}) > 1 for name in VARYING}
-    return [_row(result, varies) for result in results]
+    return [_row(result) for result in results]
+
+
+def text_rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """Return the rows of `summary_rows` as text for a document, without the columns that say nothing.
+
+    Model and seed are columns only where they differ, any other only where it is not empty in every row.
+    """
+
+    def text(value: object) -> str:
+        return ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
+
+    rows = [{name: text(value) for name, value in row.items()} for row in summary_rows(results)]
+    values = {name: {row[name] for row in rows} for name in rows[0]} if rows else {}
+    idle = {name for name, different in values.items() if different == {""}}
+    idle |= {name for name in ("model", "seed") if len(values.get(name, ())) == 1}
+    return [{name: value for name, value in row.items() if name not in idle} for row in rows]
 
 
 def seed_rows(results: Sequence[Result]) -> list[dict[str, str]]:
@@ -141,37 +160,29 @@ def deviations_text(result: Result) -> str:
     return ", ".join(parts) or "none"
 
 
-def status_text(result: Result) -> str:
-    """Return "done", or "failed: " and the first line of the reason; the result file holds all of it."""
-    return result.status if result.reason is None else f"{result.status}: {result.reason.splitlines()[0]}"
+def deviation_parts(result: Result) -> list[str]:
+    """Return the deviations one by one; a protocol other than the published one is the first of them."""
+    name = result.protocol.name
+    parts = [f"{key}={value}" for key, value in deviations_of(result).items()]
+    return parts if name == "paper" else [f"protocol {name}", *parts]
 
 
-def _row(result: Result, varies: dict[str, bool]) -> dict[str, str]:
+def _row(result: Result) -> dict[str, Any]:
     name = main_of(result.metrics)
     estimate = result.metrics[name] if name else None
     labels = result.data.labels if result.data else None
-    row = {"task": result.task}
-    if varies["model"]:
-        row["model"] = result.model.id
-    row["mode"] = result.mode
-    if varies["seed"]:
-        row["seed"] = str(result.seed)
-    return row | {
-        "metric": name or "-",
+    return {
+        "task": result.task,
+        "model": result.model.id,
+        "mode": result.mode,
+        "seed": str(result.seed),
         "score": score_text(estimate),
-        "classes": "-" if estimate is None or estimate.classes is None else str(estimate.classes),
-        "labels": f"{labels.scored}/{labels.published}" if labels else "-",
-        "test set": result.data.contamination if result.data else "-",
-        "deviations": against_protocol(result),
-        "status": status_text(result),
+        "metric": name or "",
+        "classes": "" if estimate is None or estimate.classes is None else str(estimate.classes),
+        "labels": f"{labels.scored}/{labels.published}" if labels else "",
+        "test set": result.data.contamination if result.data else "",
+        "status": result.status,
+        "deviations": deviation_parts(result) if result.status == "done" else None,
+        # The result file holds all of it.
+        "reason": None if result.reason is None else result.reason.splitlines()[0],
     }
-
-
-def against_protocol(result: Result) -> str:
-    """Return the deviations; those from another protocol than the published one begin with its name."""
-    name = result.protocol.name
-    return deviations_text(result) if name == "paper" else f"protocol {name}: {deviations_text(result)}"
-
-
-def _varying(result: Result, name: str) -> object:
-    return result.model.id if name == "model" else getattr(result, name)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
-from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.cards import write_card
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.terminal import say
 from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
 from eval_harness.data.records import Datasets, open_run
 from eval_harness.data.subsets import subset_of
@@ -60,11 +60,6 @@ if TYPE_CHECKING:
     from eval_harness.config.options import RunOptions
 
 
-def say(text: str) -> None:
-    """Print a line that stays above the progress bars."""
-    tqdm.write(text, file=sys.stderr)
-
-
 @dataclass
 class RunContext:
     """What the jobs of one call share: options, processes and device, prepared data, the model in use.
@@ -82,7 +77,7 @@ class RunContext:
     command: Sequence[str] = field(default_factory=lambda: ["ecg-eval", *sys.argv[1:]])
     _told: str = ""
     _loaded: tuple[tuple[str, int, bool, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
-    _absent: dict[tuple[str, bool], CheckpointError] = field(default_factory=dict, repr=False)
+    _absent: dict[tuple[str, bool], EcgHubError | OSError] = field(default_factory=dict, repr=False)
 
     def model(self, job: Job) -> tuple[LoadedModel, FeatureCache]:
         """The encoder of a job and the cache of its features; one is held at a time."""
@@ -106,7 +101,7 @@ class RunContext:
             raise self._absent[key]
         try:
             return self.held.get(job.model) or load_model(job.model, job.mode, self.options.preset, job.seed)
-        except CheckpointError as error:
+        except (EcgHubError, OSError) as error:
             self._absent[key] = error
             raise
 
@@ -127,7 +122,7 @@ class RunContext:
 
     def complain(self, what: str, reason: str) -> None:
         """Say what failed and why; the same reason is told once."""
-        say(f"{what} {'As before.' if reason == self._told else reason}")
+        say(f"{what} {'As before.' if reason == self._told else reason}", important=True)
         self._told = reason
 
     @property

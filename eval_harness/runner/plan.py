@@ -20,6 +20,7 @@ class Job:
     Attributes:
         folder: where its results go.
         skip: why it cannot be asked of this model, or None.
+        missing: which weights or data it lacks, or None (`eval_harness.runner.preflight`).
     """
 
     model: str
@@ -29,6 +30,7 @@ class Job:
     tasks: tuple[Task, ...]
     folder: Path
     skip: str | None = None
+    missing: str | None = None
 
     @property
     def title(self) -> str:

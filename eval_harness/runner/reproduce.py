@@ -42,14 +42,10 @@ class Repeat:
 def options_of(run: RunFile, data_root: str, output: Path, **others: Any) -> RunOptions:
     """Return the options that make a run again; `others` are fields that decide no score (device, workers, cache).
 
-    A run on mock data needs no `data_root`.
+    A run on mock data needs no `data_root`; "" takes the default one.
     """
     settings = run.settings
     mock = bool(settings.data.get("mock"))
-    if not mock and not data_root and not others.get("include"):
-        raise InputError(
-            f"The run used {', '.join(run.datasets)}; pass --data-root or set $ECG_DATA_ROOT to its folder."
-        )
     try:
         values: Any = settings.protocol_values
         protocol = Protocol(**values)

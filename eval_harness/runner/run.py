@@ -15,35 +15,55 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecg_hub.errors import EcgHubError, InputError, ResultError
+from ecg_hub.errors import EcgHubError, ExitCode, InputError, ResultError
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.terminal import say
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
 from eval_harness.data.records import SPLITS, Datasets, locate
-from eval_harness.models.loading import load_model, origin_notice
+from eval_harness.models.loading import LoadedModel, load_model, load_unfetched, origin_notice
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now, write_result
 from eval_harness.results.summary import write_spread
-from eval_harness.runner.job import RunContext, finished, run_job, say
+from eval_harness.runner.job import RunContext, finished, run_job
 from eval_harness.runner.plan import Job, plan
+from eval_harness.runner.preflight import Preflight, preflight
+from eval_harness.runner.provide import preview, ready, weights_to_fetch
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
-def evaluate(options: RunOptions, quiet: bool = False, *, raise_errors: bool = False, **call: Any) -> list[Result]:
+def evaluate(
+    options: RunOptions,
+    quiet: bool = False,
+    checked: Preflight | None = None,
+    *,
+    raise_errors: bool = False,
+    **call: Any,
+) -> list[Result]:
     """Score models on tasks; continues what an earlier call with the same settings left.
 
-    With `raise_errors` the first failure is raised. `call` are further fields of `RunContext`.
+    Args:
+        options: what is asked for.
+        quiet: show no progress.
+        checked: what `ready` found for an analysis that makes many calls; None asks it for this one.
+        raise_errors: raise the first failure.
+        **call: further fields of `RunContext`.
+
+    Raises:
+        UnknownNameError, CheckpointError, DataError: nothing can run; says in one block what is missing.
     """
-    jobs = plan(options)
-    # Planning comes first: a name that does not exist is told before anything heavy is loaded.
+    # First of all: what is missing is told before anything heavy is loaded.
+    found = ready(options) if checked is None else checked
+    jobs = found.mark(plan(options))
     context = RunContext(options, make_accelerator(options), Datasets(options), quiet, **call)
     results: list[Result] = []
     for job in jobs:
         results += run_job(job, context) if raise_errors and not job.skip else attempt(job, context)
     if context.is_main and len(options.seeds) > 1:
         write_spread({(job.model, job.mode): job.folder.parent for job in jobs}, results)
-    return results
+    # A launcher ends all processes as soon as one exits with 1: only the one that writes says how it went.
+    return results if context.is_main else []
 
 
 def make_accelerator(options: RunOptions) -> Any:
@@ -76,6 +96,8 @@ def attempt(job: Job, context: RunContext) -> list[Result]:
     """Do a job; what goes wrong becomes rows with a reason, and the next job is done."""
     if job.skip:
         return [row(task, job, context, "skipped", job.skip) for task in job.tasks]
+    if job.missing:
+        return [kept(task, job) or row(task, job, context, "skipped", job.missing) for task in job.tasks]
     try:
         return run_job(job, context)
     # The folder belongs to other settings: nothing may be written into it, not even that it failed.
@@ -105,7 +127,7 @@ def failed(task: Any, job: Job, context: RunContext, reason: str) -> Result:
     try:
         write_result(job.folder / f"{task.name}.json", result)
     except ResultError as error:
-        say(str(error))
+        say(str(error), important=True)
     return result
 
 
@@ -137,8 +159,9 @@ def keep_traceback(job: Job) -> None:
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """0 when every row is done or skipped because the mode does not apply, else 1."""
-    return int(any(result.status == "failed" for result in results))
+    """How the rows of a run end a command; one skipped because its mode does not apply is no failure."""
+    failed = sum(result.status == "failed" or bool(result.lacks) for result in results)
+    return ExitCode.of(sum(result.status == "done" for result in results), failed)
 
 
 # Forward plus backward costs about three forwards; a frozen encoder needs the forward alone.
@@ -147,21 +170,34 @@ PROBE_WINDOWS = 16
 PROBE_REPEATS = 2
 
 
-def describe_run(options: RunOptions) -> str:
-    """The planned runs, one line each, with records, steps, estimated time and disk."""
-    jobs = plan(options)
+def describe_run(options: RunOptions, checked: Preflight | None = None) -> str:
+    """What is missing, what would be fetched, and the planned runs with records, estimated time and disk.
+
+    Nothing is fetched.
+    """
+    checked = preflight(options) if checked is None else checked
+    if checked.unknown:
+        checked.require()
+    jobs = checked.jobs
     speeds: dict[str, tuple[float, int, int]] = {}
     counts: dict[str, dict[str, int] | str] = {}
-    lines = [f"{len(jobs)} runs, protocol {options.protocol.name} {options.protocol.deviations() or ''}".rstrip()]
+    absent = {model.name: text for model in checked.fetches if (text := weights_to_fetch(model))}
+    lines = [*checked.describe().splitlines(), *(f"first fetched: {text}" for text in absent.values())]
+    if options.download:
+        lines += preview(checked)
+    lines.append(f"{len(jobs)} runs, protocol {options.protocol.name} {options.protocol.deviations() or ''}".rstrip())
     total_s = total_bytes = 0.0
     for job in jobs:
         if job.skip:
             lines.append(f"  {job.title}: skipped, {job.skip}")
             continue
+        if job.missing:  # said above, with what gets it
+            lines.append(f"  {job.title}: {job.missing.partition(': ')[0]}")
+            continue
         if job.run.dataset not in counts:
             counts[job.run.dataset] = count_records(options, job.run.dataset)
         if job.model not in speeds:
-            speeds[job.model] = probe(job, options)
+            speeds[job.model] = probe(job, options, job.model in absent)
         records = counts[job.run.dataset]
         if isinstance(records, str):
             lines.append(f"  {job.title}: {records}")
@@ -176,36 +212,56 @@ def describe_run(options: RunOptions) -> str:
 
 
 def count_records(options: RunOptions, name: str) -> dict[str, int] | str:
-    """Records per split from the dataset's tables, without reading signals; or what is missing, in words."""
+    """Records per split from the dataset's tables, without reading signals; or what is missing, in words.
+
+    Where labels stand in the records themselves, folds are not known before these are read: of ten folds the last two
+    are validation and test.
+    """
     from dataset_scripts import catalog
 
     source, data_dir = locate(options, name)
     try:
         dataset = catalog.get(source, data_dir)
         folder = dataset.check_folder(data_dir, dataset.sampling_rate)
-        metadata = dataset.scan(folder, dataset.sampling_rate).table
-        split = dataset.label_table(metadata, folder, dataset.thresholds).split
+        table = dataset.scan(folder, dataset.sampling_rate).table
+        if set(dataset.metadata_columns) <= set(table.columns):
+            # A record's length stands in its signal: until that is read, none is too short.
+            metadata = table.assign(samples=np.iinfo(np.int32).max)
+            split = dataset.label_table(metadata, folder, dataset.thresholds).split
+        else:
+            split = np.array([SPLITS[max(fold - 7, 0)] for fold in range(10)])[np.arange(len(table)) % 10]
     except EcgHubError as error:
         return f"no data: {error}"
     counts = {part: int((split == part).sum()) for part in SPLITS}
     return {part: min(n, options.limit or n) for part, n in counts.items()}
 
 
-def probe(job: Job, options: RunOptions) -> tuple[float, int, int]:
-    """Seconds per window forward, parameters, and windows per ten-second record, measured on a few windows."""
-    loaded = load_model(job.model, job.mode, options.preset, job.seed)
-    if (notice := origin_notice(loaded, job.model, job.mode, job.seed)) is not None:
-        say(notice)
-    spec = loaded.extractor.spec()
+def probe(job: Job, options: RunOptions, absent: bool = False) -> tuple[float, int, int]:
+    """Seconds per window forward, parameters, and windows per ten-second record, measured on a few windows.
+
+    Weights that are `absent` are not fetched for that: random ones of the same architecture take as long.
+    """
+    loaded = load_unfetched(job.model, options.preset) if absent else load_probed(job, options)
+    if loaded.is_trivial:  # its features take seconds for a dataset
+        return 0.0, 0, 1
+    encoder, spec = loaded.encoder, loaded.extractor.spec()
     values = torch.from_numpy(
         np.random.default_rng(0).normal(0, 0.2, (PROBE_WINDOWS, len(spec.lead_names), spec.samples)).astype(np.float32)
     )
-    loaded.encoder.eval()
+    encoder.eval()
     with torch.inference_mode():
-        loaded.encoder(values)
+        encoder(values)
         # The fastest of some: other work on the machine only ever adds.
-        seconds = min(_timed(lambda: loaded.encoder(values)) for _ in range(PROBE_REPEATS))
+        seconds = min(_timed(lambda: encoder(values)) for _ in range(PROBE_REPEATS))
     return seconds / PROBE_WINDOWS, loaded.parameters, max(int(10 // spec.input_seconds), 1)
+
+
+def load_probed(job: Job, options: RunOptions) -> LoadedModel:
+    """The model of a job, with what is to be said of its weights."""
+    loaded = load_model(job.model, job.mode, options.preset, job.seed)
+    if (notice := origin_notice(loaded, job.model, job.mode, job.seed)) is not None:
+        say(notice)
+    return loaded
 
 
 def _timed(action: Callable[[], object]) -> float:

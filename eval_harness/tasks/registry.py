@@ -82,7 +82,8 @@ def tasks(include: Iterable[Path | str] = ()) -> dict[str, Task]:
     """Return all tasks by name: built-in ones by category and name, those of other installed packages, then a user's.
 
     Args:
-        include: a user's task files and descriptions of own archives, or folders of them (*.yaml, *.yml, not deeper).
+        include: a user's task files and descriptions of own archives, or folders of them (`*.yaml` and `*.yml`, not
+                deeper).
 
     Raises:
         InputError: a file that is not valid, a name given twice or already built in, a dataset or label column that

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +19,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.terminal import say
 
 GIB = 1024**3
 LAYOUT = 1
@@ -56,7 +55,7 @@ class FeatureStore:
             # A second in silence, so that only a wait worth mentioning is mentioned.
             lock.acquire(timeout=1)
         except Timeout:
-            tqdm.write(f"Another process encodes {key}: waiting for it", file=sys.stderr)
+            say(f"Another process encodes {key}: waiting for it")
             lock.acquire()
         try:
             yield

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ecg_hub.errors import ResultError
+from ecg_hub.utils.terminal import progress
 from eval_harness.data.windows import Batch, Split, Windows, consecutive_windows, mean_by_record
 from eval_harness.models.adapting import AdaptedModel
 from eval_harness.training.feature_store import LAYOUT, FeatureStore
@@ -248,7 +248,7 @@ class Predictor:
     def _encoded(self, model: AdaptedModel, split: Split) -> Generator[torch.Tensor]:
         """Encode this process's block of windows; only this is done in the lower precision, not the preparation."""
         loader, _ = self.windows.eval_batches(split, self.batch_size)
-        for batch in tqdm(loader, desc=f"  {split.name}", unit="batch", leave=False, disable=self.quiet):
+        for batch in progress(loader, desc=f"  {split.name}", unit=" batches", leave=False, quiet=self.quiet):
             moved: Batch = batch.to(self.device)
             features = self._encode(model, moved.input_values)
             self.cache.encoded += len(features)

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.modeling.heads import classification_loss
+from ecg_hub.utils import terminal
 from ecg_hub.utils.files import atomic_path
 from eval_harness.config.protocol import Protocol
 from eval_harness.data.windows import EpochPlan, RunData, Split, Windows
@@ -127,6 +127,63 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
+class EpochDisplay:
+    """Where a run stands: on a terminal a bar with loss and validation, in a file a line for each epoch.
+
+    Args:
+        label: model, mode and run.
+        epochs: how many there are.
+        total: steps of all epochs.
+        done: steps done before.
+        report: called with a line of text that should stay visible.
+        quiet: show nothing.
+    """
+
+    def __init__(
+        self, label: str, epochs: int, total: int, done: int, report: Callable[[str], None], quiet: bool
+    ) -> None:
+        self.label, self.epochs, self.report, self.quiet = label, epochs, report, quiet
+        self.bar: Any = None
+        self.best, self.began = "", time.perf_counter()
+        if terminal.bars_shown() and not quiet:
+            # The label above the bar and not in it: beside it there is no room for the numbers.
+            report(label)
+            first = f"  epoch {min(done * epochs // max(total, 1) + 1, epochs)}/{epochs}"
+            form = "{desc} {bar} {elapsed}<{remaining}{postfix}"
+            self.bar = terminal.progress(total=total, initial=done, desc=first, bar_format=form, leave=False)
+
+    def __enter__(self) -> EpochDisplay:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            if kind is None and self.best:
+                self.report(f"  {self.best}, {terminal.elapsed(time.perf_counter() - self.began)}")
+
+    def step(self) -> None:
+        """Count an optimiser step."""
+        if self.bar is not None:
+            self.bar.update()
+
+    def epoch(self, progress: Progress) -> None:
+        """Show what an epoch came to."""
+        last = progress.history[-1]
+        numbers = f"loss {last['loss']:.4f}, validation {_shown(last['validation'])}"
+        self.best = f"best epoch {progress.best_epoch} of {self.epochs}: validation {_shown(progress.best_score)}"
+        if self.bar is not None:
+            self.bar.set_description_str(f"  epoch {min(progress.epoch + 1, self.epochs)}/{self.epochs}", refresh=False)
+            self.bar.set_postfix_str(f"{numbers} (best {_shown(progress.best_score)})")
+        elif not self.quiet:
+            took, epoch = terminal.elapsed(float(last["seconds"] or 0)), f"epoch {progress.epoch}/{self.epochs}"
+            self.report(terminal.stamped(f"{self.label}: {epoch}, {numbers}, best epoch {progress.best_epoch}, {took}"))
+
+
+def _shown(score: float | None) -> str:
+    """A validation score; "undefined" where no class has both outcomes."""
+    return "undefined" if score is None else f"{score:.4f}"
+
+
 @dataclass
 class Trainer:
     """Trains one model in one mode.
@@ -189,13 +246,13 @@ class Trainer:
         if progress.epoch:
             self.report(f"{self.label}: continues after epoch {progress.epoch} of {recipe.epochs}")
         total, done = recipe.epochs * self.steps, progress.epoch * self.steps
-        with tqdm(total=total, initial=done, desc=self.label, unit="step", disable=self.quiet) as bar:
+        with EpochDisplay(self.label, recipe.epochs, total, done, self.report, self.quiet) as display:
             while progress.epoch < recipe.epochs:
                 # No scheduler of torch: the factor follows from the history, so there is no state of it to be restored.
                 factor = recipe.rate_factor(progress.history)
                 for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
                     group["lr"] = rate * factor
-                self._epoch(wrapped, optimizer, progress, bar)
+                self._epoch(wrapped, optimizer, progress, display)
         if recipe.keep == "best":
             self.model.load_trained_state(progress.best_state)
         elif progress.averaged:
@@ -206,7 +263,7 @@ class Trainer:
         """Remove the checkpoint once the run's predictions are written."""
         self.checkpoint.drop()
 
-    def _epoch(self, wrapped: Any, optimizer: Any, progress: Progress, bar: Any) -> None:
+    def _epoch(self, wrapped: Any, optimizer: Any, progress: Progress, display: EpochDisplay) -> None:
         started, recipe = time.perf_counter(), self.plan
         if recipe.consecutive:  # encoding draws from the generator too: dropout must not depend on what is kept already
             self.predictor.table(self.model, self.data.train)
@@ -218,7 +275,7 @@ class Trainer:
             losses.append(self._step(wrapped, optimizer, values, targets, encoded))
             if recipe.average is not None:
                 average(progress.averaged, self.model.trained_state(), recipe.average)
-            bar.update()
+            display.step()
         # Once per epoch: to look at the loss of every step would make the processor wait for the GPU each time.
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
@@ -238,7 +295,7 @@ class Trainer:
         progress.note(loss, score, time.perf_counter() - started, kept, more)
         if progress.averaged:
             self.model.load_trained_state(own)
-        bar.set_postfix(loss=f"{loss:.4f}", validation=f"{score:.4f}", best=progress.best_epoch)
+        display.epoch(progress)
         # Only now, with the training weights back in the model: a run that continues must not begin from averaged ones.
         if self.accelerator.is_main_process:
             self.checkpoint.save(progress, self.model, optimizer)

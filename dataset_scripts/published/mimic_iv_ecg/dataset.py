@@ -58,13 +58,13 @@ class MIMICIVECG(ECGDataset):
 
         del sampling_rate
         if data_dir is None:
-            raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.remedy}")
+            raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.how_to_get()}")
         folder = Path(data_dir).expanduser()
         if not folder.is_dir():
-            raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.remedy}")
+            raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.how_to_get(folder)}")
         # Both raise where something is missing: hours of reading must not end at a table that was never there.
-        find_tables(folder)
-        find_waveforms(folder, self.page)
+        find_tables(folder, self.how_to_get(folder))
+        find_waveforms(folder, self.how_to_get(folder))
         return folder
 
     def scan(self, data_dir: Path, sampling_rate: int) -> Scan:
@@ -81,7 +81,7 @@ class MIMICIVECG(ECGDataset):
         # In a folder that goes again: what was selected is kept by the record store.
         with TemporaryDirectory() as work:
             records = pd.read_parquet(read_records(Engine(Path(work), Settings.from_environment()), table).path)
-        where = find_waveforms(data_dir, self.page)
+        where = find_waveforms(data_dir, self.how_to_get(data_dir))
         records["file"] = [
             where.name if where.suffix == ".zip" else f"{where.relative_to(data_dir).as_posix()}/{stem}"
             for stem in map(stem_of, records["subject_id"], records["study_id"])
@@ -153,7 +153,7 @@ def stem_of(subject: int, study: int) -> str:
     return f"p{str(subject)[:4]}/p{subject}/s{study}/{study}"
 
 
-def find_waveforms(folder: Path, page: str) -> Path:
+def find_waveforms(folder: Path, how_to_get: str) -> Path:
     """Return the folder `files`, or the zip file of the waveforms."""
     # As wget mirrors the page, as the zip file unpacks, and the zip file left as it is.
     places = (folder / "files", folder / WAVEFORM_ZIP / "files", folder / f"{WAVEFORM_ZIP}.zip")
@@ -162,7 +162,7 @@ def find_waveforms(folder: Path, page: str) -> Path:
             return path
     raise DataError(
         f"{str(folder)!r} lacks the waveforms: put its folder files/ there, or {WAVEFORM_ZIP}.zip as it is. "
-        f"Get them from {page}."
+        f"{how_to_get}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from tqdm.auto import tqdm
 
 import dataset_scripts.published.mimic_iv_ecg.sources as sources
 from dataset_scripts.core.report import Step, steps_csv
@@ -38,6 +36,7 @@ from dataset_scripts.published.mimic_iv_ecg.values import (
     vital_signs,
 )
 from ecg_hub.errors import DataError
+from ecg_hub.utils.terminal import say
 
 MIN_ICD_COUNT = 2000
 MIN_CHART_COUNT = 1000
@@ -99,7 +98,7 @@ def derive(
     tables = sources.open_tables(folder, work)
     absent = tuple(spec.stem for spec, source in tables.items() if source.absent)
     if absent:
-        tqdm.write(sources.describe_missing(sources.find_tables(folder)), file=sys.stderr)
+        say(sources.describe_missing(sources.find_tables(folder)), important=True)
     # A second process would write the same steps; it waits and finds them done.
     with FileLock(work / "derive.lock"):
         results = _results(

@@ -20,12 +20,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from dataset_scripts.core.report import Step
 from dataset_scripts.published.mimic_iv_ecg.sources import Source, literal
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import replacing
+from ecg_hub.utils.terminal import progress
 
 MEMORY_VARIABLE = "ECG_HUB_MEMORY_LIMIT"
 THREADS_VARIABLE = "ECG_HUB_THREADS"
@@ -222,6 +221,11 @@ def explained(work: Work, sources: Sequence[Source], settings: Settings) -> Iter
 
     try:
         yield
+    except (RuntimeError, duckdb.InterruptException) as error:
+        # What DuckDB makes of Ctrl-C; as an ordinary error it would count as a failed dataset, and the run would go on.
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from None
+        raise
     except duckdb.OutOfMemoryException as error:
         raise DataError(
             f"{work.title}: the memory limit of {settings.memory_limit!r} is too small, or the disk for spilling is "
@@ -269,7 +273,7 @@ def _progress(connection: Any, title: str, quiet: bool) -> Iterator[None]:
         yield
         return
     done = threading.Event()
-    with tqdm(total=100, desc=title, unit="%", bar_format=BAR, delay=1) as bar:
+    with progress(total=100, desc=title, unit="%", bar_format=BAR, delay=1) as bar:
 
         def watch() -> None:
             while not done.wait(0.5):

@@ -153,7 +153,7 @@ def number(column: str) -> str:
     return f"CASE WHEN regexp_full_match({column}, '{pattern}') THEN TRY_CAST(trim({column}) AS DOUBLE) END"
 
 
-def find_tables(folder: Path) -> dict[TableSpec, Path]:
+def find_tables(folder: Path, how_to_get: str = "") -> dict[TableSpec, Path]:
     """Return the files of the nine tables that are there.
 
     Each may lie at the top of the raw folder, in `data/`, or in the folder it has in its own release (hosp, icu, ed),
@@ -168,7 +168,7 @@ def find_tables(folder: Path) -> dict[TableSpec, Path]:
     if RECORDS not in tables:
         raise DataError(
             f"{str(folder)!r} lacks {RECORDS.stem}, without which there are no records, labels and folds. "
-            f"{describe_missing(tables)}"
+            f"{describe_missing(tables)} {how_to_get}".rstrip()
         )
     return tables
 

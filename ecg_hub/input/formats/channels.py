@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 
 from ecg_hub.errors import DataError
+from ecg_hub.input.units import unit_uv as unit_uv
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ _REMEDY = "Correct gain and unit in the file, or pass its samples as an array wi
 def stored_recording(
     path: str | os.PathLike[str], sampling_rate: Any = None, unit: str = "mV", every: bool = False
 ) -> Recording:
-    """Read a file by its content: a format of `READERS`, else what `file_recording` reads.
+    """Read a file by its content: a format of `READERS`, else as `file_recording` does.
 
     Args:
         path: the file; of a WFDB record with or without extension.
-        sampling_rate: Hz, for formats whose files state none.
-        unit: the same of the unit.
+        sampling_rate: Hz, of files that state none; see `file_recording`.
+        unit: of files that state none.
         every: whether channels that are no known lead are wanted as well, because the caller names them.
 
     Raises:

@@ -143,6 +143,7 @@ class Collected:
 
 def run_ablation(study: Ablation, quiet: bool = False) -> tuple[dict[str, Any], list[Result]]:
     """Do all runs, or what is left of them, and write table, curves and plot."""
+    from eval_harness.runner.provide import ready
     from eval_harness.runner.run import evaluate
 
     names: dict[str, Run] = {}
@@ -151,8 +152,10 @@ def run_ablation(study: Ablation, quiet: bool = False) -> tuple[dict[str, Any], 
             raise InputError(f"Run {run.name!r} has regression targets; ablations compare AUROC and AUPRC of classes.")
         names.update({task.name: run for task in run.tasks})
     collected = Collected({}, {}, [], [])
-    for call in planned(study):
-        _collect(collected, call, evaluate(call.options, quiet), study)
+    calls = list(planned(study))
+    found = ready(*(call.options for call in calls))
+    for call in calls:
+        _collect(collected, call, evaluate(call.options, quiet, found), study)
     content = summary(study, collected)
     if collected.results:  # of several processes, one holds the results
         content = checked(content, AblationResult)

@@ -9,7 +9,7 @@ from typing import Any
 from ecg_hub.errors import InputError
 from ecg_hub.names import home
 from eval_harness.config.fields import option
-from eval_harness.config.options import PRESETS
+from eval_harness.config.options import DATA_ROOT_HELP, PRESETS
 
 FEWEST = 4
 """Records that the debiased form needs: its estimator divides by n - 3."""
@@ -29,7 +29,7 @@ class CkaOptions:
 
     models: tuple[str, ...] = option("short name, folder, hub id or random:NAME", flags=("--model",), metavar="M")
     dataset: str = option("name of a dataset; see `ecg-hub data ls`", required=True, metavar="D")
-    data_root: str = option("one folder per dataset, or `mock` (default: $ECG_DATA_ROOT)", "", metavar="DIR")
+    data_root: str = option(DATA_ROOT_HELP, "", metavar="DIR")
     output: Path = option("folder of the result (default: {default})", Path("cka"), metavar="DIR")
     split: str = option("train, validation or test (default: {default})", "test", metavar="S")
     records: int | None = option(

@@ -5,9 +5,9 @@ Both steps go on where they stopped: features by blocks of records, pairs as the
 The stages of an encoder by name, and one vector per window of each: the mean over tokens.
 
 Named as the architectures are drawn: conv1 to conv4 and s4_1 to s4_4 (ECG-CPC), stem and stage0 to stage6 (Net1D,
-ECGFounder), stem and layer1 to layer4 (MERL, ECGFM-KED), embedding and block1 to block12 (transformers), and `norm`
-where a last norm stands between the last block and what heads are given. Encoders that are not ours have one stage,
-`output`.
+ECGFounder), stem and layer1 to layer4 (MERL, ECGFM-KED), embedding and block1 to block12 (transformers, xECG), `norm`
+where a last norm stands between the last block and what heads are given, and `queries` where MELP's do. Encoders that
+are not ours have one stage, `output`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, ResultError
+from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_error, write_text
 from eval_harness.analyses.cka.cka import Hsic, hsic, similarity
 from eval_harness.analyses.cka.options import FEWEST, CkaOptions
@@ -39,18 +39,21 @@ from eval_harness.data.windows import RunData, Windows, consecutive_windows, mea
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice
 from eval_harness.results.folders import locked_folder
 from eval_harness.results.schema import read_json
-from eval_harness.runner.job import extractor_digest, model_info, say
+from eval_harness.runner.job import extractor_digest, model_info
 from eval_harness.runner.plan import model_slug
+from eval_harness.runner.preflight import require_all
 from eval_harness.runner.run import make_accelerator
 
 STEMS = {"net1d": ("stem", "stage", 0), "ecg_founder": ("stem", "stage", 0)}
 STEMS |= {"merl": ("stem", "layer", 1), "ecgfm_ked": ("stem", "layer", 1)}
-STEMS |= dict.fromkeys(("ecg_jepa", "st_mem", "ecg_fm", "hubert_ecg"), ("embedding", "block", 1))
+STEMS |= dict.fromkeys(
+    ("ecg_jepa", "st_mem", "ecg_fm", "hubert_ecg", "melp", "merl_vit", "xecg"), ("embedding", "block", 1)
+)
 STEMS |= {"ecg_s4": ("encoder", "s4_", 1), "ecg_cpc": ("conv", "s4_", 1)}
 """Model type -> name of the first hidden state, name of the others, number of the first of these."""
 
-NORMED = frozenset({"ecg_jepa", "st_mem"})
-"""Model types with a norm behind the last hidden state."""
+LAST = {"ecg_jepa": "norm", "st_mem": "norm", "merl_vit": "norm", "melp": "queries"}
+"""Model type -> name of what stands between the last hidden state and what heads are given."""
 
 ANY_STEM = ("stem", "stage", 1)
 """For a model type added by somebody else."""
@@ -76,9 +79,9 @@ class Stages:
             # The first hidden state is what the last watched convolution gave, and so is in the table already.
             states = output.hidden_states[1:] if means else output.hidden_states
             means |= dict(zip(self._names(len(states), bool(means)), map(self._mean, states), strict=True))
-            if self.kind in NORMED:
+            if self.kind in LAST:
                 # Not among the hidden states, and what the heads are given: it differs from the last block.
-                means["norm"] = output.pooler_output
+                means[LAST[self.kind]] = output.pooler_output
             return {name: value.float() for name, value in means.items()}
 
     def _convolutions(self) -> dict[str, Any]:
@@ -139,12 +142,13 @@ def run_cka(options: CkaOptions) -> CkaResult:
         options.models, options.data_root, options.include, options.cache_dir,
         preset=options.preset, device=options.device, num_workers=options.num_workers,
     )  # fmt: skip
+    require_all(options.models, (options.dataset,), options.data_root, options.include)
     device = make_accelerator(opened).device
     loaded = {name: load_model(name, "linear", options.preset, options.seed) for name in options.models}
     for name, model in loaded.items():
         # Random weights must not be compared unnoticed.
         if (notice := origin_notice(model, name, "linear", options.seed)) is not None:
-            say(notice)
+            terminal.say(notice)
     # Of the longest window, so that every encoder sees the same records.
     seconds = max(model.extractor.spec().input_seconds for model in loaded.values())
     if any(model.is_trivial for model in loaded.values()):
@@ -176,7 +180,8 @@ def run_cka(options: CkaOptions) -> CkaResult:
         encoders = []
         for name, model in loaded.items():
             stages = _features(name, model, data, device, options)
-            tables |= {(name, stage): table for stage, table in stages.items()}
+            # The id that the result shows: a short name that finds other weights is an `unverified:` one.
+            tables |= {(model.id, stage): table for stage, table in stages.items()}
             widths = [StageInfo(name=stage, width=int(table.shape[1])) for stage, table in stages.items()]
             encoders.append(EncoderInfo(model=model_info(model), stages=widths))
         result = result.model_copy(update={"encoders": encoders})
@@ -202,7 +207,7 @@ def _features(
     total = len(data.test)
     if progress["done"] < total:
         encoder = loaded.encoder.to(device).eval()
-        bar = tqdm(total=total, initial=progress["done"], desc=name, unit="record", disable=options.quiet)
+        bar = terminal.progress(total=total, initial=progress["done"], desc=name, unit=" records", quiet=options.quiet)
         with bar:
             for first, block in _blocks(Stages(encoder), loaded, data, device, options, progress["done"]):
                 if not progress["stages"]:
@@ -270,7 +275,7 @@ def _pairs(path: Path, result: CkaResult, tables: Mapping[tuple[str, str], NDArr
     wanted = [(a, b) for i, a in enumerate(stages) for b in stages[i:]]
     own: dict[tuple[str, str], Hsic] = {}
     saved = time.monotonic()
-    for a, b in tqdm(wanted, desc="pairs", unit="pair", disable=quiet):
+    for a, b in terminal.progress(wanted, desc="pairs", unit=" pairs", quiet=quiet):
         if (a, b) in done:
             continue
         for stage in (a, b):

@@ -191,14 +191,17 @@ def planned(study: Study) -> Iterator[Planned]:
 
 def run_study(study: Study, quiet: bool = False) -> tuple[dict[str, Any], list[Result]]:
     """Do all runs, or what is left of them, and write curves, ratios and the plot."""
+    from eval_harness.runner.provide import ready
     from eval_harness.runner.run import evaluate
 
     results: list[Result] = []
     scores: dict[tuple[str, str, str], dict[float, list[RunScore]]] = {}
     faults: list[str] = []
-    for call in planned(study):
+    calls = list(planned(study))
+    found = ready(*(call.options for call in calls))
+    for call in calls:
         task = get_task(call.task, call.options.include)
-        for result in evaluate(call.options, quiet):
+        for result in evaluate(call.options, quiet, found):
             results.append(result)
             if result.status != "done":
                 draw = f"{call.model} {call.mode} {call.task} {fraction_name(call.fraction)}"

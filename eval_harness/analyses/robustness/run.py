@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.spelling import matching, registered
+from ecg_hub.utils.terminal import progress
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.robustness.corruptions import VERSION, Corruption, NotApplicableError, corruptions, generator
 from eval_harness.analyses.robustness.schema import Change, Condition, RobustnessResult, Scored
@@ -147,7 +147,7 @@ def _analyse(
             "complete": False,
         }
     )
-    for corruption, strength in tqdm(missing, desc=trained.run.name, unit="condition", disable=options.quiet):
+    for corruption, strength in progress(missing, desc=trained.run.name, unit=" conditions", quiet=options.quiet):
         part = corrupted(split, data.rate, corruption, strength, options.seed)
         condition = _condition(trained, data, part, corruption, strength, scorer)
         result = result.model_copy(update={"conditions": [*result.conditions, condition]})

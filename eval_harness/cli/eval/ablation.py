@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import unknown_name
-from ecg_hub.utils.text import print_table
+from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.cli.eval import run as run_verb
+from eval_harness.cli.program import suggest
 
 
 def register(verbs: Any) -> None:
@@ -60,25 +61,27 @@ def run(args: argparse.Namespace) -> int:
     from eval_harness.analyses.ablation.run import PLOT_FILE, planned, run_ablation
     from eval_harness.analyses.ablation.schema import RESULT_FILE, ablation_rows
     from eval_harness.analyses.studies import reasons
+    from eval_harness.runner.preflight import preflight
     from eval_harness.runner.run import exit_code
 
     study = ablation_of(args)
     if getattr(args, "dry_run", False):
         calls = list(planned(study))
+        found = preflight(*(call.options for call in calls))
+        if not found.is_complete:
+            print(found.describe())
         for call in calls:
             print(call.options.output)
         print(f"{len(calls)} runs")
-        return 0
+        return int(not found.is_complete)
     content, results = run_ablation(study)
     if not results:  # of several processes, one holds the results
         return 0
     if getattr(args, "json", False):
         print(json.dumps(content, indent=1))
     else:
-        print_table(ablation_rows(content), title="ablation")
-        for reason in reasons(content):
-            print(reason)
-        for fault in content["not_done"]:
-            print(f"not done: {fault.splitlines()[0]}")
+        print_table(ablation_rows(content), title="ablation", keep=("fraction", "macro AUROC", "macro AUPRC"))
+        print_lines(["", *reasons(content), *(f"not done: {fault.splitlines()[0]}" for fault in content["not_done"])])
         print(f"{study.options.output / RESULT_FILE}, {study.options.output / PLOT_FILE}")
+        suggest(("ecg-eval", "report", "--analyses", study.options.output))
     return exit_code(results)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import add_json_flag, split_commas
+
+SHOWN = 20
 
 
 def register(verbs: Any) -> None:
@@ -32,7 +34,7 @@ def register(verbs: Any) -> None:
         "or predictions equal within 1e-5.",
     )
     again.add_argument("folder", metavar="RUN", help="one result folder")
-    again.add_argument("--data-root", metavar="DIR", help="the datasets (default: $ECG_DATA_ROOT; mock runs need none)")
+    again.add_argument("--data-root", metavar="DIR", help="the datasets (default: as of `run`; mock runs need none)")
     again.add_argument("--output", type=Path, metavar="DIR", help="keep the new run here (default: discarded)")
     again.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: what there is)")
     again.add_argument("--cache-dir", type=Path, metavar="DIR", help="prepared data (default: $ECG_HUB_HOME)")
@@ -56,15 +58,24 @@ def run_verify(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(check) for check in checks], indent=1, ensure_ascii=False))
         return verdict(checks)
-    print_table([{"run": check.run, "task": check.task, "result": check.state} for check in checks], title="verified")
-    for check in checks:
-        for line in check.findings[:20]:
-            print(f"  {check.run} {check.task}: {line}")
-        if len(check.findings) > 20:
-            print(f"  {check.run} {check.task}: and {len(check.findings) - 20} more")
-        for line in check.notes:
-            print(f"  {check.run} {check.task}: {line}")
+    # Nothing found is no line: the two apply to the rows that have some.
+    rows = [
+        {
+            "run": check.run,
+            "task": check.task,
+            "result": check.state,
+            "found": _found(check.findings) or None,
+            "note": list(check.notes) or None,
+        }
+        for check in checks
+    ]
+    print_table(rows, title="results", keep=("run", "task", "result"), notes=("found", "note"))
     return verdict(checks)
+
+
+def _found(findings: Sequence[str]) -> list[str]:
+    more = len(findings) - SHOWN
+    return [*findings[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
 
 
 def run_reproduce(args: argparse.Namespace) -> int:
@@ -76,9 +87,8 @@ def run_reproduce(args: argparse.Namespace) -> int:
     stored = read_found(Path(args.folder).expanduser())
     others: dict[str, Any] = {"include": tuple(Path(path) for path in split_commas(args.include))}
     others |= {name: getattr(args, name) for name in ("device", "cache_dir") if getattr(args, name) is not None}
-    data_root = args.data_root or os.environ.get("ECG_DATA_ROOT", "")
     with tempfile.TemporaryDirectory(prefix="ecg-reproduce-") as scratch:
-        options = options_of(stored.run, data_root, args.output or Path(scratch), **others)
+        options = options_of(stored.run, args.data_root or "", args.output or Path(scratch), **others)
         results = evaluate(options)
         if not results:  # of several processes, one holds the results
             return 0
@@ -92,7 +102,7 @@ def run_reproduce(args: argparse.Namespace) -> int:
         content = {"tasks": [asdict(repeat) for repeat in repeats], "environment": changed}
         print(json.dumps(content, indent=1, ensure_ascii=False))
     else:
-        print_table([asdict(repeat) for repeat in repeats], title="made again")
+        print_table([asdict(repeat) for repeat in repeats], title="results", keep=("task", "state"))
         if changed:
             print("environment: " + "; ".join(changed))
     return int(any(repeat.state not in ("identical", "equal") for repeat in repeats))

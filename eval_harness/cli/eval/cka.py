@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from ecg_hub.errors import InputError
 from ecg_hub.utils.text import print_table
 from eval_harness.analyses.cka.options import CkaOptions
 from eval_harness.cli.common import add_arguments, add_json_flag, read_values
+from eval_harness.cli.program import suggest
 
 
 def register(verbs: Any) -> None:
@@ -34,12 +34,13 @@ def run(args: argparse.Namespace) -> int:
     given = read_values(CkaOptions, vars(args))
     if not given.get("models"):
         raise InputError("No model was given. Example: --model random:ecg-cpc. See `ecg-eval ls models`.")
-    options = CkaOptions(**{"data_root": os.environ.get("ECG_DATA_ROOT", ""), "quiet": args.json, **given})
+    options = CkaOptions(**{"quiet": args.json, **given})
     result = run_cka(options)
     files = write_heat_maps(result, options.output)
     if args.json:
         print(result.model_dump_json(indent=1))
         return 0
-    print_table(stage_rows(result), title="stages")
+    print_table(stage_rows(result), title="stages", keep=("model", "stage", "most alike elsewhere"))
     print(", ".join(str(path) for path in files))
+    suggest(("ecg-eval", "report", "--analyses", options.output))
     return 0

@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from ecg_hub.utils.text import print_table
+from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 
 
@@ -52,12 +52,14 @@ def run_compare(args: argparse.Namespace) -> int:
         print(json.dumps([_defined(asdict(comparison)) for comparison in comparisons], indent=1, ensure_ascii=False))
         return 0
     # Both readings side by side: who knows the paper's tables would otherwise take a missing star for a fault.
-    print_table([row for comparison, results in compared for row in rank_rows(comparison, results)], title="ranks")
+    ranks = [row for comparison, results in compared for row in rank_rows(comparison, results)]
+    print_table(ranks, title="ranks", keep=("model", "rank", "score"), notes=("deviations",))
     if args.pairs:
         print()
-        print_table([row for comparison in comparisons for row in pair_rows(comparison)], title="pairs")
-    for line in reading(comparisons):
-        print(line)
+        pairs = [row for comparison in comparisons for row in pair_rows(comparison)]
+        print_table(pairs, title="pairs", keep=("first", "second", "first - second"))
+    print()
+    print_lines(reading(comparisons))
     return 0
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
-from ecg_hub.utils.text import print_table
+from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.cli.eval import run as run_verb
+from eval_harness.cli.program import suggest
 
 DEFAULT_TASK = "ptbxl_label_efficiency"
 DEFAULT_OUTPUT = Path("label_efficiency")
@@ -74,15 +75,19 @@ def run(args: argparse.Namespace) -> int:
     from eval_harness.analyses.label_efficiency.run import PLOT_FILE, planned, run_study
     from eval_harness.analyses.label_efficiency.schema import RESULT_FILE
     from eval_harness.analyses.studies import fraction_name
+    from eval_harness.runner.preflight import preflight
     from eval_harness.runner.run import exit_code
 
     study = study_of(args)
     if getattr(args, "dry_run", False):
         calls = list(planned(study))
+        found = preflight(*(call.options for call in calls))
+        if not found.is_complete:
+            print(found.describe())
         for call in calls:
             print(f"{call.task} {call.model} {call.mode} {fraction_name(call.fraction)} -> {call.options.output}")
         print(f"{len(calls) * len(study.options.seeds)} runs")
-        return 0
+        return int(not found.is_complete)
     content, results = run_study(study)
     if not results:  # of several processes, one holds the results
         return 0
@@ -91,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(content)
         print(f"{study.options.output / RESULT_FILE}, {study.options.output / PLOT_FILE}")
+        suggest(("ecg-eval", "report", "--analyses", study.options.output))
     return exit_code(results)
 
 
@@ -98,13 +104,15 @@ def _print(content: dict[str, Any]) -> None:
     from eval_harness.analyses.label_efficiency.schema import curve_rows, point_rows, ratio_rows
     from eval_harness.analyses.studies import reasons
 
-    print_table(point_rows(content), title="points")
+    print_table(
+        point_rows(content), title="points", heading="points", keep=("model", "fraction", "macro AUROC", "macro AUPRC")
+    )
     print()
-    print_table(curve_rows(content), title="curves: 1 - macro AUROC = C N^-alpha + L0")
+    curve = "curves: 1 - macro AUROC = C N^-alpha + L0"
+    print_table(curve_rows(content), title="curves", heading=curve, keep=("model", "C", "alpha"), notes=("note",))
     if content["ratios"]:
         print()
-        print_table(ratio_rows(content), title="records needed, over those of the baseline")
-    for reason in reasons(content):
-        print(reason)
-    for fault in content["not_done"]:
-        print(f"not done: {fault.splitlines()[0]}")
+        needed = "records needed, over those of the baseline"
+        shown = ("model", "N of the baseline", "r(N)")
+        print_table(ratio_rows(content), title="ratios", heading=needed, keep=shown, notes=("note",))
+    print_lines(["", *reasons(content), *(f"not done: {fault.splitlines()[0]}" for fault in content["not_done"])])

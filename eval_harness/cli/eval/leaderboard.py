@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.terminal import say
 from eval_harness.cli.common import add_json_flag
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _build(args: argparse.Namespace, scratch: Path) -> Site:
 
 
 def _told(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text)
 
 
 def _say(args: argparse.Namespace, site: Site, sent: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ecg_hub.names import canonical
 from ecg_hub.utils.packages import OWN
 from ecg_hub.utils.spelling import registered
-from ecg_hub.utils.text import print_pairs, print_table
+from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.config.options import TRIVIAL, model_name
 from eval_harness.tasks.registry import custom_datasets, datasets, package_of, suites, tasks, validate
@@ -25,6 +25,8 @@ BASELINE: dict[str, Any] = {
     "dim": 30,
     "summary": "a regularised linear model without an encoder: what any encoder must beat",
 }
+PROSE = ("category", "what it holds", "what it trains", "licence", "licence of the weights")
+"""Columns of the lists that may be wrapped between words."""
 
 
 def register(verbs: Any) -> None:
@@ -52,7 +54,10 @@ def run_ls(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(whole, indent=1, ensure_ascii=False, default=str))
     else:
-        print_table(rows, title=args.what)
+        # Titles, licences and pages in the shape that 80 columns hold; --json has every field.
+        print_table(rows, title=args.what, keep=list(rows[0]) if rows else (), prose=PROSE, notes=("page",))
+        if args.what == "models":
+            print_lines(["", f"{TRIVIAL}: {BASELINE['title'].lower()}, {BASELINE['summary']}."])
     return 0
 
 
@@ -100,7 +105,6 @@ def _tasks(include: tuple[str, ...]) -> Listing:
             "labels": task.count,
             "metric": task.metric,
             "dataset": task.dataset,
-            "run": task.run,
             "category": CATEGORIES[task.category],
             "package": package_of(task.name),
         }
@@ -123,17 +127,16 @@ def _models(include: tuple[str, ...]) -> Listing:
     rows = [
         {
             "model": entry.alias,
-            "title": entry.title,
             "kind": entry.kind,
             "input": str(entry.input),
             "dim": entry.dim,
-            "parameters": f"{entry.parameters:,}",
+            "parameters": f"{entry.parameters / 1e6:.1f} M",
             "licence of the weights": entry.licence.name,
             "package": entry.package,
         }
         for entry in models().values()
     ]
-    shown = ("title", "kind", "input", "dim")
+    shown = ("kind", "input", "dim")
     baseline = {
         "model": TRIVIAL,
         **{key: BASELINE[key] for key in shown},
@@ -147,6 +150,7 @@ def _models(include: tuple[str, ...]) -> Listing:
 
 def _datasets(include: tuple[str, ...]) -> Listing:
     from dataset_scripts import catalog
+    from dataset_scripts.tools.card import short_licence
 
     listed = datasets(include)
     fields = (
@@ -156,10 +160,9 @@ def _datasets(include: tuple[str, ...]) -> Listing:
     rows = [
         {
             "dataset": dataset.name,
-            "title": dataset.title,
             "rate": _rate(dataset),
             "access": dataset.access,
-            "licence": dataset.licence,
+            "licence": short_licence(dataset),
             "tasks": sum(task.dataset == dataset.name for task in tasks(include).values()),
             "page": dataset.page,
             "package": catalog.package_of(dataset.name),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+# Nothing else is imported before `main`, so that Ctrl-C finds somebody who says how to go on.
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from eval_harness.cli import eval as verbs_folder
-from eval_harness.cli.common import add_verbs, start
+from eval_harness.cli import interrupted
+
+if TYPE_CHECKING:
+    from eval_harness.cli.program import Parser
 
 ORDER = (
     "run", "compare", "checks", "report", "export", "label_efficiency", "ablation", "cka", "robustness", "transfer",
@@ -15,10 +18,10 @@ ORDER = (
 )  # fmt: skip
 """Files whose verbs come first in the help."""
 
-EPILOG = """\
+EXAMPLES = """\
 examples:
   ecg-eval --model random:ecg-cpc --tasks ptbxl_super --data-root mock --epochs 2 --limit 96
-  ecg-eval --model ecg-cpc --tasks all --data-root /data/ecg
+  ecg-eval --model ecg-cpc --tasks all --data-root /data/ecg --download
   ecg-eval ls tasks
   ecg-eval describe ptbxl_super
   ecg-eval compare results/
@@ -27,29 +30,38 @@ examples:
   ecg-eval export results/ --output scores.csv
 
 A run that was interrupted continues when the same command is given again.
-Without a verb, `run` is meant: `ecg-eval --model ...`; its options: `ecg-eval run --help`.
-Research software, not a medical device."""
+Without a verb, `run` is meant: `ecg-eval --model ...`; its options: `ecg-eval run --help`."""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser with all verbs."""
-    parser = argparse.ArgumentParser(
-        prog="ecg-eval",
-        description="Score ECG models on published clinical tasks, with intervals, resumable.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_verbs(parser, verbs_folder, ORDER)
-    return parser
+    from eval_harness.cli import eval as verbs_folder
+    from eval_harness.cli.program import make_parser
+
+    description = "Score ECG models on published clinical tasks, with intervals, resumable."
+    return make_parser("ecg-eval", description, EXAMPLES, verbs_folder, ORDER)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0 all rows done, 1 a row failed or was skipped, 2 wrong usage."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    # `ecg-eval --model ...` is `ecg-eval run --model ...`: argparse knows no default for a verb.
-    if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
-        arguments.insert(0, "run")
-    return start(build_parser(), arguments)
+    """Entry point; returns the exit code (`ecg_hub.errors.EXIT_CODES`)."""
+    try:
+        from eval_harness.cli.program import start
+
+        words = with_verb(sys.argv[1:] if argv is None else argv)
+        return start(build_parser, words, whole_process=argv is None)
+    except KeyboardInterrupt:
+        return interrupted()
+
+
+def with_verb(words: Sequence[str]) -> list[str]:
+    """Return the words with `run` in front where no verb stands: argparse knows no default for one.
+
+    Example:
+        >>> with_verb(["--model", "ecg-cpc"]), with_verb(["-q", "ls"])
+        (['run', '--model', 'ecg-cpc'], ['-q', 'ls'])
+    """
+    first = next((word for word in words if word not in ("-q", "--quiet")), "")
+    return ["run", *words] if first.startswith("-") and first not in ("-h", "--help", "--version") else list(words)
 
 
 if __name__ == "__main__":

@@ -100,18 +100,18 @@ def _say(args: argparse.Namespace, submission: Submission, sent: Outcome, name: 
     from ecg_hub.utils.text import print_table
     from eval_harness.metrics.registry import main_of
     from eval_harness.results.extent import partial_words
-    from eval_harness.results.summary import deviations_text, score_text
+    from eval_harness.results.summary import deviation_parts, score_text
 
     rows = [
         {
             "entry": path,
             "score": score_text(result.metrics.get(main_of(result.metrics) or "")),
-            "deviations": deviations_text(result),
-            "": "there already" if path in sent.unchanged else "new",
+            "state": "there already" if path in sent.unchanged else "new",
+            "deviations": deviation_parts(result),
         }
         for path, result in submission.results.items()
     ]
-    print_table(rows, title="entries")
+    print_table(rows, title="entries", keep=("entry", "score", "state"), notes=("deviations",))
     for note in submission.notes:
         print(note)
     partial = sum(bool(partial_words(result)) for result in submission.results.values())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.utils.text import print_table
+from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import add_arguments, add_json_flag, read_values, split_commas
+from eval_harness.cli.program import suggest
 from eval_harness.config.options import ReopenOptions
 
 
@@ -48,8 +49,6 @@ def reopening(args: argparse.Namespace) -> dict[str, Any]:
         "records": args.records,
         "resamples": args.resamples,
         "quiet": args.json,
-        "data_root": os.environ.get("ECG_DATA_ROOT", ""),
-        # After the environment, which what was given on the command line overrides.
         **read_values(ReopenOptions, vars(args)),
     }
 
@@ -75,11 +74,27 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for result in results:
         for task in result.main:
-            print_table(condition_rows(result, task), title=f"{result.model.id} {result.mode} {task}")
+            rows = [_with_reason(row, result.main[task]) for row in condition_rows(result, task)]
+            heading = f"{result.model.id} {result.mode} {task}"
+            print_table(rows, title="conditions", heading=heading, keep=_kept(rows), notes=("reason",))
+            print()
     units = dict.fromkeys(str(result.settings["changes_resampled_by"]) for result in results)
-    print(
-        f"Changes are resampled by {' and '.join(units)}; significant: their interval excludes 0, not adjusted for the "
-        "number of conditions."
+    print_lines(
+        [
+            f"Changes are resampled by {' and '.join(units)}; significant: their interval excludes 0, not adjusted for "
+            "the number of conditions."
+        ]
     )
     print(", ".join(str(path) for path in files))
+    suggest(("ecg-eval", "report", options.folder, "--analyses", output))
     return 0
+
+
+def _with_reason(row: dict[str, object], metric: str) -> dict[str, object]:
+    """The row with what is too long for its column in one of its own."""
+    word, _, reason = str(row[metric]).partition(": ")
+    return {**row, metric: word if reason else row[metric], "reason": reason or None}
+
+
+def _kept(rows: Sequence[dict[str, object]]) -> tuple[str, ...]:
+    return tuple(name for name in rows[0] if name not in ("task", "unit"))

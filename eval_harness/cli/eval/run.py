@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ecg_hub.utils.terminal import say
 from eval_harness.cli.common import add_arguments, in_spelling_of, read_config, split_commas
+from eval_harness.cli.program import suggest
 from eval_harness.config.options import HOW, NUMBERS, WHAT, RunOptions, parse_fraction
 from eval_harness.config.protocol import PROTOCOLS, Protocol
 from eval_harness.config.reading import options_from as options_from
+
+if TYPE_CHECKING:
+    from eval_harness.results.schema import Result
 
 
 def register(verbs: Any) -> None:
@@ -56,16 +63,36 @@ def run(args: argparse.Namespace) -> int:
     """Score; prints the table and returns the exit code."""
     merged = gather(args)
     options = options_from(merged)
+    # Imported here, as everywhere in the verbs: the help must start without torch. What is missing is told without it.
+    from eval_harness.runner.preflight import preflight
+
+    checked = preflight(options)
+    if not options.download:
+        checked.require()
     if merged.get("dry_run"):
-        # Imported here, as everywhere in the verbs: the help must start without torch.
         from eval_harness.runner.run import describe_run
 
-        print(describe_run(options))
-        return 0
+        print(describe_run(options, checked))
+        return int(not checked.is_complete)
     from eval_harness.results.summary import print_summary
     from eval_harness.runner.run import evaluate, exit_code
 
     results = evaluate(options)
     if results:  # of several processes, one holds the results
+        say("")
         print_summary(results)
+        next_steps(results, options)
     return exit_code(results)
+
+
+def next_steps(results: Sequence[Result], options: RunOptions) -> None:
+    """Say where the results are, and what to do with them."""
+    done = Counter(result.task for result in results if result.status == "done")
+    where = f"results: {options.output}/"
+    if any(result.status == "failed" for result in results):
+        where += "; the same command tries what failed again"
+    mock = ("--data-root", "mock") if options.data_root == "mock" else ()
+    steps = [("ecg-eval", "report", options.output, *mock)]
+    # Two runs of a task can be compared, a single one can be checked.
+    steps.append(("ecg-eval", "compare" if max(done.values(), default=0) > 1 else "verify", options.output))
+    suggest(*(steps if done else ()), where=where)

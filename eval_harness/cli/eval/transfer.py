@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecg_hub.utils.text import print_table
+from ecg_hub.errors import ExitCode
+from ecg_hub.utils.text import print_lines, print_table
 from eval_harness.cli.common import split_commas
 from eval_harness.cli.eval.robustness import add_reopening, reopening
+from eval_harness.cli.program import suggest
 
 if TYPE_CHECKING:
     from eval_harness.analyses.transfer.schema import TransferResult
@@ -53,27 +55,32 @@ def run(args: argparse.Namespace) -> int:
     results = run_transfer(options)
     output = options.output or options.folder / FOLDER
     files = [path for result in results for path in write_dumbbells(result, output)]
-    failed = [task for result in results for task in result.tasks.values() if task.status == "failed"]
+    failed = [task.status == "failed" for result in results for task in result.tasks.values()]
+    code = ExitCode.of(failed.count(False), failed.count(True))
     if args.json:
         print(json.dumps([result.model_dump(mode="json") for result in results], indent=1, ensure_ascii=False))
-        return int(bool(failed))
+        return code
     for result in results:
         _print(result)
     print(", ".join(str(path) for path in files))
-    return int(bool(failed))
+    suggest(("ecg-eval", "report", options.folder, "--analyses", output))
+    return code
 
 
 def _print(result: TransferResult) -> None:
     from eval_harness.analyses.transfer.schema import concept_rows
 
     for name, task in result.tasks.items():
-        print(f"{name}: {result.source} -> {result.target}, {result.records} records, {result.contamination}")
+        about = f"{name}: {result.source} -> {result.target}, {result.records} records, {result.contamination}"
         if task.status == "failed":
-            print(f"failed: {task.reason}")
+            print_lines([about, f"failed: {task.reason}"])
         else:
-            print_table(concept_rows(result, name), title=f"{result.model.id} {result.mode} {name}")
-        for mapped in task.mapped:
-            if mapped.flag is not None:
-                print(f"doubtful: {mapped.name}: {mapped.flag}")
+            print_lines([about])
+            linked = (result.source, result.target, "who links them")
+            heading = f"{result.model.id} {result.mode} {name}"
+            keep = ("concept", "AUROC", *linked[:2])
+            print_table(concept_rows(result, name), title="concepts", heading=heading, keep=keep, prose=linked)
+        print_lines(f"doubtful: {mapped.name}: {mapped.flag}" for mapped in task.mapped if mapped.flag is not None)
         for side, unmapped in ((result.source, task.unmapped_source), (result.target, task.unmapped_target)):
-            print(f"not mapped, {side}: " + ("; ".join(f"{k} ({v})" for k, v in unmapped.items()) or "none"))
+            none = "; ".join(f"{k} ({v})" for k, v in unmapped.items()) or "none"
+            print_lines([f"not mapped, {side}: {none}"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import in_spelling_of, split_commas
 from eval_harness.config.options import PRESETS
@@ -55,7 +55,7 @@ def run_bench(args: argparse.Namespace) -> int:
     costs = []
     for number, name in enumerate(names, start=1):
         if len(names) > 1:
-            print(f"{number}/{len(names)} {name}", file=sys.stderr)
+            say(f"{number}/{len(names)} {name}")
         costs.append(
             bench(
                 name,
@@ -71,7 +71,7 @@ def run_bench(args: argparse.Namespace) -> int:
     elif args.format == "markdown":
         print(markdown(rows(costs)))
     else:
-        print_table(rows(costs), title="costs")
+        print_table(rows(costs), title="costs", keep=list(rows(costs)[0]))
         last = costs[-1]
         threads = f", {last.threads} thread{'s' if last.threads > 1 else ''}" if last.threads else ""
         print(f"preset {last.preset}, {last.device}{threads}, float32, torch {last.torch}")

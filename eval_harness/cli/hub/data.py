@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.utils import terminal
 from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.text import print_pairs, print_table
 from ecg_hub.utils.untrusted import MAX_RECORD_MB
@@ -201,7 +202,7 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
     """Return the raw folder that the options name."""
     folder = raw_folder(args, dataset)
     if folder is None:
-        raise DataError(f"No folder given for {dataset.name!r}: pass --data-dir DIR. {dataset.remedy}")
+        raise DataError(f"No folder given for {dataset.name!r}: pass --data-dir DIR. {dataset.how_to_get()}")
     return folder
 
 
@@ -236,7 +237,9 @@ def run_ls(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
-    print_table(rows, title="datasets")
+    # The title says little more than the name; --json and `info` have it.
+    shown = [{name: value for name, value in row.items() if name != "title"} for row in rows]
+    print_table(shown, title="datasets", prose=("licence",))
     return 0
 
 
@@ -310,7 +313,7 @@ def _paragraphs(dataset: ECGDataset) -> dict[str, list[str]]:
     from dataset_scripts.tools.download import instructions
 
     own = hasattr(dataset, "source")  # the archive of a user, described in a YAML file
-    wrap = textwrap.TextWrapper(width=118)
+    wrap = textwrap.TextWrapper(width=(terminal.width() or 120) - 2, break_long_words=False, break_on_hyphens=False)
     return {
         "what it is": [wrap.fill(dataset.description)] if dataset.description else [],
         "get it": [] if own else instructions(dataset),

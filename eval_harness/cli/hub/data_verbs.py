@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +23,10 @@ from ecg_hub.hub.client import check_id
 from ecg_hub.names import data_root, home
 from ecg_hub.utils.files import atomic_path, write_text
 from ecg_hub.utils.spelling import folder_of
+from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
+from eval_harness.cli.program import suggest
 
 if TYPE_CHECKING:
     from dataset_scripts.load import Prepared
@@ -72,7 +73,20 @@ def run_prepare(args: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
     else:
         _print_prepared(prepared, seconds, args.report, shards)
+        _suggest_use(args, prepared, folder)
     return 0
+
+
+def _suggest_use(args: argparse.Namespace, prepared: Prepared, folder: Path | None) -> None:
+    name, record = prepared.dataset.name, prepared.report["record_id"].iloc[0]
+    where: tuple[str, ...] = ("--mock",) if args.mock else ("--data-dir", args.data_dir) if args.data_dir else ()
+    steps: list[tuple[object, ...]] = [("ecg-hub", "data", "plot", args.name, record, *where)]
+    # A run looks for the raw folder by the dataset's name, so one of another name cannot be suggested.
+    if args.mock or (folder is not None and folder.name == name):
+        root = "mock" if args.mock or folder is None else folder.parent
+        tasks = ("--model", "random:ecg-cpc-tiny", "--tasks", f"dataset:{name}")
+        steps.insert(0, ("ecg-eval", *tasks, "--data-root", root))
+    suggest(*steps)
 
 
 def write_shard_folder(prepared: Prepared, args: argparse.Namespace) -> dict[str, Any]:
@@ -102,14 +116,14 @@ def fetch(args: argparse.Namespace) -> None:
     if args.data_dir is None:
         args.data_dir = str(folder_of(dataset.name, data_root()))
     if dataset.access == "open":
-        print(f"licence of {dataset.title}: {dataset.licence}", file=sys.stderr)
+        say(f"licence of {dataset.title}: {dataset.licence}", important=True)
     with Transport(remedy=f"The data are at {dataset.page}") as transport:
         done = download(dataset, args.data_dir, transport)
-    print(f"{done.files:,} files in {done.folder}", file=sys.stderr)
+    say(f"{done.files:,} files in {done.folder}")
     for archive, number in done.unpacked.items():
-        print(f"unpacked {archive}: {number:,} files", file=sys.stderr)
+        say(f"unpacked {archive}: {number:,} files")
     if done.unchecked:
-        print(f"without a published checksum: {', '.join(done.unchecked)}", file=sys.stderr)
+        say(f"without a published checksum: {', '.join(done.unchecked)}", important=True)
 
 
 def parse_thresholds(given: list[str]) -> dict[str, Any]:
@@ -171,7 +185,7 @@ def _print_prepared(prepared: Prepared, seconds: float, report: str | None, shar
             "differs from the published run": deviations or "nothing",
             "fingerprint": prepared.fingerprint,
             "store": facts["store"],
-            "shards": _shards_text(shards) if shards else None,
+            **({"shards": _shards_text(shards)} if shards else {}),
             "seconds": f"{seconds:.1f}",
         }
     )
@@ -182,10 +196,10 @@ def _print_prepared(prepared: Prepared, seconds: float, report: str | None, shar
         print(steps_text(read_steps(prepared.derivation)))
     _print_reasons(facts)
     for item in facts["lost_first"]:
-        print(f"lost: {item['record_id']} ({item['file']}): {item['reason']}", file=sys.stderr)
+        say(f"lost: {item['record_id']} ({item['file']}): {item['reason']}", important=True)
     if facts["lost"] > SHOWN_LOSSES:
         rest = "see the report" if report else "--report FILE names them"
-        print(f"and {facts['lost'] - SHOWN_LOSSES:,} more; {rest}", file=sys.stderr)
+        say(f"and {facts['lost'] - SHOWN_LOSSES:,} more; {rest}", important=True)
 
 
 def _print_reasons(facts: dict[str, Any]) -> None:

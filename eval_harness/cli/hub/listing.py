@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.utils.text import print_pairs, print_table
+from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag
 
 
@@ -60,8 +60,17 @@ def run_ls(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0
-    print_table(rows, title="models")
-    print("random:NAME is the same architecture with random weights, random:NAME-tiny a small one for trials.")
+    for row in rows:
+        # One column of two: what is on this machine need not be got from anywhere.
+        row["weights"] = "here" if row.pop("installed") == "yes" else row["weights"]
+    print_table(rows, title="models", prose=("licence of the weights",))
+    print_lines(
+        [
+            "",
+            "weights: here, or where `ecg-hub pull` gets them (manual: from a page, with a browser).",
+            "random:NAME is the same architecture with random weights, random:NAME-tiny a small one for trials.",
+        ]
+    )
     return 0
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
+# Nothing else is imported before `main`, so that Ctrl-C finds somebody who says how to go on.
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from eval_harness.cli import hub as verbs_folder
-from eval_harness.cli.common import add_verbs, start
+from eval_harness.cli import interrupted
+
+if TYPE_CHECKING:
+    from eval_harness.cli.program import Parser
 
 ORDER = ("listing", "models", "bench", "pretrain", "data", "repositories", "serve")
 """Files whose verbs come first in the help."""
 
-EPILOG = """\
+EXAMPLES = """\
 examples:
   ecg-hub ls
   ecg-hub info ecg-cpc
@@ -27,26 +30,26 @@ examples:
   ecg-hub mirror ORG/ecg-cpc --to /media/disk/hub
   ecg-hub import /media/disk/hub
   ecg-hub serve --root /srv/hub --host 127.0.0.1 --port 8080 --token-file tokens
+"""
 
-Research software, not a medical device."""
 
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser with all verbs."""
-    parser = argparse.ArgumentParser(
-        prog="ecg-hub",
-        description="ECG models and datasets by name: list, convert, encode, predict; prepare, verify, draw.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_verbs(parser, verbs_folder, ORDER)
-    return parser
+    from eval_harness.cli import hub as verbs_folder
+    from eval_harness.cli.program import make_parser
+
+    description = "ECG models and datasets by name: list, convert, encode, predict; prepare, verify, draw."
+    return make_parser("ecg-hub", description, EXAMPLES, verbs_folder, ORDER)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    return start(build_parser(), arguments)
+    """Entry point; returns the exit code (`ecg_hub.errors.EXIT_CODES`)."""
+    try:
+        from eval_harness.cli.program import start
+
+        return start(build_parser, sys.argv[1:] if argv is None else argv, whole_process=argv is None)
+    except KeyboardInterrupt:
+        return interrupted()
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_text
 from eval_harness.cli.common import in_spelling_of
+from eval_harness.cli.program import suggest
 from eval_harness.config.options import PRESETS
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def run_pull(args: argparse.Namespace) -> int:
 
     summary = pull(args.alias, args.output, overwrite=args.overwrite, keep=args.keep)
     print("\n".join(summary.lines()))
+    _suggest_use(args.output or args.alias)
     return 0
 
 
@@ -101,11 +103,19 @@ def run_convert(args: argparse.Namespace) -> int:
 
     summary = convert(args.alias, args.checkpoint, args.output, overwrite=args.overwrite)
     print("\n".join(summary.lines()))
+    _suggest_use(args.output or args.alias)
     return 0
 
 
+def _suggest_use(model: str) -> None:
+    suggest(
+        ("ecg-eval", "--model", model, "--tasks", "demo", "--mode", "linear", "--data-root", "mock"),
+        ("ecg-hub", "embed", model, "RECORD.hea", "-o", "features.parquet"),
+    )
+
+
 def run_predict(args: argparse.Namespace) -> int:
-    """Print or write labelled scores; a record that cannot be used is a row with its reason and exit code 1."""
+    """Print or write labelled scores; a record that cannot be used is a row with its reason."""
     from ecg_hub.inference.predict import predict
 
     records = gather(args.files)
@@ -124,16 +134,14 @@ def run_predict(args: argparse.Namespace) -> int:
     if args.output:
         write_text(Path(args.output), result.to_csv() if kind == "csv" else result.to_json() + "\n")
     elif kind == "table":
-        from rich.console import Console
-
-        Console().print(result.to_table())
+        print(result.to_table(terminal.width(), terminal.styles()))
     else:
         print(result.to_csv() if kind == "csv" else result.to_json(), end="")
-    return report(result.failures, len(records))
+    return report(result.failures, result.exit_code, len(records))
 
 
 def run_embed(args: argparse.Namespace) -> int:
-    """Write feature vectors; a record that cannot be used is a row with its reason and exit code 1."""
+    """Write feature vectors; a record that cannot be used is a row with its reason."""
     from ecg_hub.inference.predict import embed
 
     records = gather(args.files)
@@ -149,7 +157,7 @@ def run_embed(args: argparse.Namespace) -> int:
         missing_leads=args.missing_leads,
     )
     print(f"{result.output}: {result.rows} records, {result.dim} features each")
-    return report(result.failures, len(records))
+    return report(result.failures, result.exit_code, len(records))
 
 
 def gather(files: Sequence[str]) -> list[RecordInput]:
@@ -175,10 +183,10 @@ def _millivolt(read: Callable[[], Any]) -> tuple[Any, Any, Sequence[str]]:
     return recording.values, recording.sampling_rate, recording.lead_names
 
 
-def report(failures: Sequence[tuple[str, str]], records: int) -> int:
-    """Name the records that could not be used on standard error; the exit code."""
+def report(failures: Sequence[tuple[str, str]], code: int, records: int) -> int:
+    """Name the records that could not be used on standard error; returns the exit code."""
     for record, reason in failures:
-        print(f"failed: {record}: {reason}", file=sys.stderr)
+        terminal.say(f"failed: {record}: {reason}", important=True)
     if failures:
-        print(f"{len(failures)} of {records} records failed", file=sys.stderr)
-    return int(bool(failures))
+        terminal.say(f"{len(failures)} of {records} records failed", important=True)
+    return code

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eval_harness.cli.common import add_arguments, read_values
+from eval_harness.cli.program import suggest
+from eval_harness.config.options import default_data_root
 from eval_harness.pretrain.config import (
     DATA,
     NUMBERS,
@@ -55,7 +55,7 @@ def run_pretrain(args: argparse.Namespace) -> int:
     # Everything that can be wrong on the command line is found before torch is imported, which takes seconds.
     given = vars(args)
     config = PretrainConfig(**read_values(PretrainConfig, given))
-    data = DataOptions(**{"data_root": os.environ.get("ECG_DATA_ROOT", ""), **read_values(DataOptions, given)})
+    data = DataOptions(**{"data_root": default_data_root(), **read_values(DataOptions, given)})
     options = PretrainOptions(**read_values(PretrainOptions, given), probe=_probe(given, data))
     if options.init is None:
         architecture(options.model)
@@ -65,6 +65,7 @@ def run_pretrain(args: argparse.Namespace) -> int:
     log = pretrain(options, config, partial(open_data, data))
     if log:  # of several processes, one holds the log
         _report(log, options.output)
+        _suggest(options, data.data_root)
     return 0
 
 
@@ -87,4 +88,11 @@ def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
             f"[{probe['low']:.4f}, {probe['high']:.4f}]"
         )
     print(f"curves: {output / 'curves.png'}\nmodel: {output / 'model'}")
-    print(f"score it: ecg-eval --model {output / 'model'} --tasks TASK --data-root DIR", file=sys.stderr)
+
+
+def _suggest(options: PretrainOptions, data_root: str) -> None:
+    model, task = options.output / "model", options.probe.task if options.probe else "demo"
+    suggest(
+        ("ecg-eval", "--model", model, "--tasks", task, "--mode", "linear", "--data-root", data_root or "DIR"),
+        ("ecg-hub", "embed", model, "RECORD.hea", "-o", "features.parquet"),
+    )

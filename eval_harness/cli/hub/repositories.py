@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ecg_hub.errors import ExitCode
+
 PUSH = """\
 Send a model to the hub at $HF_ENDPOINT (the public one, or `ecg-hub serve`): weights as safetensors, config.json,
 feature extractor, card. The folder is loaded and run first, and files that are not on this list stay. What is there
@@ -102,7 +104,8 @@ def run_mirror(args: argparse.Namespace) -> int:
 
     include, exclude = tuple(args.include or ()), tuple(args.exclude or ())
     wishes = [MirrorRequest(id, args.type, args.revision, include, exclude, args.internal) for id in args.ids]
-    return 1 if mirror_all(wishes, args.to.expanduser(), lambda text: print(text, flush=True)) else 0
+    failed = mirror_all(wishes, args.to.expanduser(), lambda text: print(text, flush=True))
+    return ExitCode.of(len(wishes) - failed, failed)
 
 
 def run_import(args: argparse.Namespace) -> int:

@@ -34,6 +34,9 @@ def register(verbs: Any) -> None:
     verb.add_argument(
         "--namespace", metavar="NAME", default="local", help="of ids without one, such as ecg-cpc (default: local)"
     )
+    verb.add_argument(
+        "--docs", metavar="DIR", type=Path, help="built documentation site (`make docs`: build/site), shown at /docs/"
+    )
     verb.add_argument("--public-url", metavar="URL", help="address that clients use, behind a proxy")
     verb.add_argument("--max-file", metavar="SIZE", default="50GB", help="largest file (default: 50GB)")
     verb.add_argument("--min-free", metavar="SIZE", default="1GB", help="space that uploads leave free (default: 1GB)")
@@ -96,7 +99,17 @@ def _options(args: argparse.Namespace) -> Any:
         parse_size(args.max_file),
         parse_size(args.min_free),
         page_command,
+        _site(args.docs),
     )
+
+
+def _site(folder: Path | None) -> Path | None:
+    """Return the folder of a built site."""
+    from ecg_hub.errors import InputError
+
+    if folder is not None and not (folder.expanduser() / "index.html").is_file():
+        raise InputError(f"--docs {str(folder)!r} holds no index.html; `make docs` builds the site into build/site.")
+    return folder.expanduser() if folder is not None else None
 
 
 def page_command(results: Path, output: Path, memory: Path, title: str) -> list[str]:

@@ -14,7 +14,7 @@ from filelock import FileLock
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 import ecg_hub
-from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.errors import CheckpointError, ExitCode, InputError
 from ecg_hub.hub import mirror as module
 from ecg_hub.hub import mirror as staging
 from ecg_hub.hub.client import HubRepository, Stored
@@ -201,7 +201,7 @@ def test_several_and_one_that_is_not_there(hub: TestHub, tmp_path: Path, capsys:
     upload(hub, {"a": b"1"}, "ward/one")
     upload(hub, {"b": b"2"}, "ward/two")
     words = ["mirror", "ward/one", "ward/none", "ward/two", "--type", "dataset", "--to", str(tmp_path)]
-    assert main(words) == 1
+    assert main(words) == ExitCode.PARTLY
     said = capsys.readouterr().out
     assert "ward/none failed: dataset ward/none at" in said
     assert [one.id for one in read_manifest(tmp_path).repositories] == ["ward/one", "ward/two"]

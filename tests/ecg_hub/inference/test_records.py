@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import ecg_hub
-from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
-from ecg_hub.inference.predict import embed, predict
+from ecg_hub.errors import CheckpointError, ExitCode, InputError, UnknownNameError
+from ecg_hub.inference.predict import Prediction, Predictions, embed, predict
 from ecg_hub.inference.records import run_records
 from ecg_hub.leads import LEADS
 from ecg_hub.names import model_folder
@@ -47,7 +47,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_embed(batch_size: int, records: list[Path], tmp_path: Path) -> None:
     result = embed(TINY, records, tmp_path / "out" / "features.parquet", batch_size=batch_size, progress=False)
-    assert (result.rows, result.dim, result.exit_code) == (6, 32, 1)
+    assert (result.rows, result.dim, result.exit_code) == (6, 32, ExitCode.PARTLY)
     assert [Path(record).name for record, _ in result.failures] == ["lost", "short"]
     table = pq.read_table(result.output)
     assert table.schema.metadata[b"model"] == TINY.encode()
@@ -99,7 +99,7 @@ def test_embed_mistakes(records: list[Path], tmp_path: Path) -> None:
 def test_predict(records: list[Path], classifier: Path) -> None:
     result = predict(classifier, records, batch_size=3, progress=False)
     assert result.labels == ("NORM", "MI", "CD")
-    assert result.exit_code == 1
+    assert result.exit_code == ExitCode.PARTLY
     assert [Path(record).name for record, _ in result.failures] == ["lost", "short"]
     pipe = ecg_hub.load_pipeline(classifier)
     for index in (0, 1, 3, 5):
@@ -123,9 +123,18 @@ def test_predict_formats(records: list[Path], classifier: Path) -> None:
     )
     assert rows[2]["NORM"] == ""
     assert "lost.dat" in rows[2]["reason"]
-    table = result.to_table()
-    assert table.row_count == 3
-    assert [column.header for column in table.columns] == ["record", "windows", "scores"]
+
+
+@pytest.mark.parametrize("width", [None, 80])
+def test_a_table_cuts_neither_records_nor_labels(width: int | None) -> None:
+    scores = [{"label": f"a label of many words {k}", "score": 0.5} for k in range(4)]
+    path = "/data/ecg/a/long/way/down/to/a/folder/of/records/00000/of/a/dataset/00001"
+    rows = (Prediction(path, 4, scores), Prediction("lost", 0, [], "lost.dat does not exist"))
+    table = Predictions("a model", (), rows).to_table(width)
+    assert path in table
+    assert all(f"{score['label']} 0.500" in table for score in scores)
+    assert table.endswith("reason: lost.dat does not exist")
+    assert table.count("failed") == 1
 
 
 def test_predict_needs_a_trained_head(records: list[Path]) -> None:

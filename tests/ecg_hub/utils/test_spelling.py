@@ -10,7 +10,7 @@ import pytest
 from dataset_scripts.catalog import datasets
 from dataset_scripts.catalog import get as get_dataset
 from ecg_hub import AutoFeatureExtractor, catalog
-from ecg_hub.errors import InputError, UnknownNameError
+from ecg_hub.errors import DataError, InputError, UnknownNameError
 from ecg_hub.names import canonical, locate
 from ecg_hub.utils.spelling import folder_of, looked_up, matching, normalised, registered, spelt
 from eval_harness.analyses.registry import kinds
@@ -127,3 +127,12 @@ def test_folders_below_a_data_root(tmp_path: Path) -> None:
         folder_of("ptb-xl", tmp_path)
     (tmp_path / "ptb-xl").mkdir()
     assert folder_of("ptb-xl", tmp_path) == tmp_path / "ptb-xl"
+
+
+def test_data_for_pretraining() -> None:
+    from eval_harness.pretrain.config import architecture
+    from eval_harness.pretrain.data import open_source
+
+    with pytest.raises(DataError, match="of 'ptb-xl' does not exist"):
+        open_source("PTBXL")
+    assert architecture("ECG_CPC_tiny") == "random:ecg-cpc-tiny"

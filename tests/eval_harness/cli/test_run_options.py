@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecg_hub.errors import InputError, UnknownNameError
+from ecg_hub.names import home
 from eval_harness.cli.eval.main import build_parser, main
 from eval_harness.cli.eval.run import gather, options_from
 from eval_harness.config.fields import options_of
@@ -160,9 +161,15 @@ def test_the_old_name_of_an_option_works_and_says_so(tmp_path: Path, capsys: pyt
     assert "max-loss" not in build_parser().format_help()
 
 
-def test_no_data_root_names_the_remedies() -> None:
-    with pytest.raises(InputError, match="ECG_DATA_ROOT"):
-        parse("--model", "random:ecg-cpc", "--tasks", "ptbxl_super")
+def test_without_a_data_root_it_is_where_prepare_puts_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ECG_DATA_ROOT", raising=False)
+    words = ("--model", "random:ecg-cpc", "--tasks", "ptbxl_super")
+    assert parse(*words).data_root == parse(*words, "--data-root", "").data_root == str(home() / "data")
+
+
+def test_downloading_what_is_simulated_is_refused() -> None:
+    with pytest.raises(InputError, match="leave one of them out"):
+        parse(*BASE, "--download")
 
 
 def test_the_data_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ecg_hub.errors import InputError
+from ecg_hub.errors import ExitCode, InputError
 from eval_harness.cli.eval.main import main as evaluate_main
 from eval_harness.cli.hub.main import main as hub_main
 from eval_harness.config.options import RunOptions
@@ -148,13 +148,6 @@ def test_labels_that_do_not_occur(archive: Path, tmp_path: Path, options: Callab
     assert "Found: LBBB, infarction, normal, old" in result.reason
 
 
-def test_a_published_task_still_needs_a_data_root(options: Callable[..., RunOptions]) -> None:
-    [result] = evaluate(options("ptbxl_super"), quiet=True)
-    assert result.status == "failed"
-    assert result.reason is not None
-    assert "No data root was given" in result.reason
-
-
 def test_the_data_root_is_searched_for_the_name(
     archive: Path, tmp_path: Path, options: Callable[..., RunOptions]
 ) -> None:
@@ -167,7 +160,7 @@ def test_the_data_root_is_searched_for_the_name(
     assert "37 / 11 / 12 records" in text
     missing = describe_run(options("my_diagnoses", include=(description, archive / "my_diagnoses.yaml")))
     assert "no data" in missing
-    assert "lacks 'ecgs.csv', 'ecg'" in missing
+    assert "lacks 'ecgs.csv', 'ecg'" in " ".join(missing.split())
 
 
 def test_command_lines(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +199,7 @@ def test_embedding_says_which_records_failed(archive: Path, tmp_path: Path, caps
     (tmp_path / "few.csv").write_text("\n".join([*lines, "r999,p0,,60,50,M"]) + "\n")
     description = write_description(tmp_path / "d.yaml", folder=str(archive), table=str(tmp_path / "few.csv"))
     target = tmp_path / "features.parquet"
-    assert hub_main(["embed", TINY, str(description), "-o", str(target)]) == 1
+    assert hub_main(["embed", TINY, str(description), "-o", str(target)]) == ExitCode.PARTLY
     assert "failed: r999: line 5: no signal file named 'r999'" in capsys.readouterr().err
     assert [row["windows"] > 0 for row in pq.read_table(target).to_pylist()] == [True, True, True, False]
 

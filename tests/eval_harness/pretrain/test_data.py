@@ -15,7 +15,8 @@ from dataset_scripts.mock import write
 from dataset_scripts.reader import SignalReader
 from dataset_scripts.tools.export import write_shards
 from ecg_hub.errors import DataError, InputError, UnknownNameError
-from eval_harness.pretrain.data import open_folder, open_hub, open_source
+from eval_harness.pretrain.config import PretrainConfig
+from eval_harness.pretrain.data import DataOptions, open_data, open_folder, open_hub, open_source
 from eval_harness.pretrain.order import Batch
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import RecordSource
@@ -64,8 +65,11 @@ def test_records_in_no_split_belong_to_all_records(tmp_path: Path) -> None:
 
 
 def test_the_mock_root_and_a_missing_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'ptb-xl' needs --data-root DIR"):
+    with pytest.raises(DataError, match="`ecg-hub data prepare ptb-xl --download` does that"):
         open_source("ptb-xl")
+    both = DataOptions(("ptb-xl", "georgia"), data_root=str(tmp_path))
+    with pytest.raises(DataError, match=r"prepare ptb-xl --data-dir(?s:.*)prepare georgia --data-dir"):
+        open_data(both, PretrainConfig(), None, 0, 1)
     with pytest.raises(DataError, match="does not exist"):
         open_source("ptb-xl", data_root=tmp_path / "nowhere", cache_dir=tmp_path)
 

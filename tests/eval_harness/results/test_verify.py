@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ecg_hub.errors import InputError
+from ecg_hub.errors import DataError, InputError
 from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import protocol
@@ -185,8 +185,8 @@ def test_a_run_is_reproduced_to_the_byte(
 
 
 def test_a_run_on_real_data_asks_for_the_data(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="The run used ptb-xl; pass --data-root"):
-        options_of(read_found(run).run, "", tmp_path)
+    with pytest.raises(DataError, match="ecg-hub data prepare ptb-xl --download"):
+        evaluate(options_of(read_found(run).run, "", tmp_path))
 
 
 def test_compare_on_the_command_line(

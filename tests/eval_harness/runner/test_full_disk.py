@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ecg_hub.errors import ExitCode
 from eval_harness.config.options import RunOptions
 from eval_harness.runner import job as job_module
 from eval_harness.runner.run import evaluate, exit_code
@@ -34,7 +35,7 @@ def test_a_full_disk_keeps_what_was_done_and_the_same_command_continues(
         results = evaluate(given, quiet=True)
     assert [r.status for r in results] == ["done", "failed"]
     assert "No space left" in (results[1].reason or "")
-    assert exit_code(results) == 1
+    assert exit_code(results) == ExitCode.PARTLY
     again = evaluate(given, quiet=True)
     assert [r.status for r in again] == ["done", "done"]
     assert again[0] == results[0]

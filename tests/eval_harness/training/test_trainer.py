@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils import terminal
 from eval_harness.data.windows import Split
 from eval_harness.metrics.ranking import macro_auroc
 from eval_harness.models.adapting import AdaptedModel, parameter_groups
@@ -114,37 +116,46 @@ class TestRun:
         assert seen == numbers
         assert planned == [(5, epoch, 4, False, stage) for epoch in range(2)]
 
-    @pytest.mark.parametrize("quiet", [False, True])
     def test_the_bar_counts_the_steps_of_all_epochs_and_goes_on_where_a_run_does(
-        self, tmp_path: Path, quiet: bool, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        opened: list[dict[str, Any]] = []
-        shown: list[dict[str, Any]] = []
+        opened: list[tuple[int, int, str]] = []
+        shown: list[str] = []
         counted: list[int] = []
+        said: list[str] = []
 
         class Bar:
             def __init__(self, **settings: Any) -> None:
-                opened.append(settings)
-                self.set_postfix = lambda **values: shown.append(values)
+                opened.append((settings["total"], settings["initial"], settings["desc"]))
+                self.set_postfix_str = shown.append
+                self.set_description_str = lambda text, refresh: None
                 self.update = lambda: counted.append(1)
+                self.close = lambda: counted.append(0)
 
-            def __enter__(self) -> Bar:
-                return self
-
-            def __exit__(self, *parts: Any) -> None:
-                counted.append(0)
-
-        monkeypatch.setattr("eval_harness.training.trainer.tqdm", Bar)
-        protocol = dataclasses.replace(PROTOCOL, epochs=1)
-        first = trainer(tmp_path, quiet=quiet, protocol=protocol).run()
-        second = trainer(tmp_path, quiet=quiet, protocol=dataclasses.replace(PROTOCOL, epochs=3)).run()
-        fixed = {"desc": "toy run", "unit": "step", "disable": quiet}
-        assert opened == [{"total": 2, "initial": 0, **fixed}, {"total": 6, "initial": 2, **fixed}]
+        monkeypatch.setattr(terminal, "bars_shown", lambda: True)
+        monkeypatch.setattr(terminal, "progress", Bar)
+        once = dataclasses.replace(PROTOCOL, epochs=1)
+        first = trainer(tmp_path, quiet=False, protocol=once, report=said.append).run()
+        more = dataclasses.replace(PROTOCOL, epochs=3)
+        second = trainer(tmp_path, quiet=False, protocol=more, report=said.append).run()
+        assert opened == [(2, 0, "  epoch 1/1"), (6, 2, "  epoch 2/3")]
         assert counted == [1, 1, 0, 1, 1, 1, 1, 0]
         history = [*first.history, *second.history[1:]]
-        for values, step in zip(shown, history, strict=True):
-            assert (values["loss"], values["validation"]) == (f"{step['loss']:.4f}", f"{step['validation']:.4f}")
-        assert shown[-1]["best"] == second.best_epoch
+        for text, step in zip(shown, history, strict=True):
+            assert text.startswith(f"loss {step['loss']:.4f}, validation {step['validation']:.4f} (best 0.")
+        last = f"  best epoch {second.best_epoch} of 3: validation {second.best_score:.4f}, "
+        assert said[0] == "toy run"
+        assert said[-1].startswith(last)
+
+    @pytest.mark.parametrize("quiet", [False, True])
+    def test_in_a_file_an_epoch_is_a_line_with_the_time(self, tmp_path: Path, quiet: bool) -> None:
+        said: list[str] = []
+        progress = trainer(tmp_path, quiet=quiet, report=said.append).run()
+        lines = [
+            f"toy run: epoch {k}/{len(progress.history)}, loss {step['loss']:.4f}, validation {step['validation']:.4f}"
+            for k, step in enumerate(progress.history, start=1)
+        ]
+        assert [re.sub(r"^[\d-]+ [\d:]+ |, best epoch .*", "", text) for text in said] == ([] if quiet else lines)
 
     def test_a_rest_smaller_than_a_batch_is_dropped(self, tmp_path: Path) -> None:
         made = trainer(tmp_path, data=run_data(train=10))

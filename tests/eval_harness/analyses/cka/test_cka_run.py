@@ -12,6 +12,7 @@ import torch
 
 from ecg_hub.catalog import models
 from ecg_hub.errors import InputError, ResultError, UnknownNameError
+from ecg_hub.names import model_folder
 from ecg_hub.utils.files import write_text
 from eval_harness.analyses.cka import run as cka_run
 from eval_harness.analyses.cka.cka import linear_cka, similarity
@@ -21,6 +22,7 @@ from eval_harness.analyses.cka.run import FEATURES, Stages, read_cka, run_cka
 from eval_harness.analyses.cka.schema import CKA_FILE, matrix
 from eval_harness.cli.eval.main import main
 from eval_harness.models.loading import load_model
+from tests.support.checkpoints import save_tiny
 
 TWO = ("random:ecg-cpc-tiny", "random:merl-tiny")
 NAMES = {
@@ -34,6 +36,9 @@ NAMES = {
     "st-mem": ["embedding", "block1", "block2", "norm"],
     "ecg-fm": ["embedding", "block1", "block2"],
     "hubert-ecg": ["embedding", "block1", "block2"],
+    "melp": ["embedding", "block1", "block2", "queries"],
+    "merl-vit": ["embedding", "block1", "block2", "norm"],
+    "xecg": ["embedding", "block1", "block2", "block3"],
 }
 
 
@@ -181,6 +186,13 @@ def test_unknown_names(wanted: Any) -> None:
         run_cka(wanted(models=("random:ecg-cpk",)))
     with pytest.raises((UnknownNameError, InputError)):
         run_cka(wanted(dataset="ptb-xxl"))
+
+
+def test_a_short_name_that_finds_other_weights(wanted: Any) -> None:
+    save_tiny("merl", model_folder("merl"))
+    stages, values = matrix(run_cka(wanted(models=("merl",), records=8)), "debiased")
+    assert stages[0] == ("unverified:merl", "stem")
+    assert np.allclose(np.diag(values), 1)
 
 
 def test_the_command(data_root: Path, data_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

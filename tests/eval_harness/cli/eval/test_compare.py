@@ -33,11 +33,13 @@ def test_both_readings_and_what_was_drawn(folder: Path, capsys: pytest.CaptureFi
     assert "equal models are separated on at most 5 % of tasks" in out
     assert "--by patient draws patients" not in out
     tables = out.partition("\n3 pairs;")[0]
-    ranks, pairs = (table.splitlines() for table in tables.split("\n\n"))
+    ranks, below, pairs, task = (table.splitlines() for table in tables.strip().split("\n\n"))
     assert "rank  as published" in ranks[0]
-    assert [line.split()[1:3] for line in ranks[1:]] == [["1", "1"], ["1", "1"], ["3", "3"]]
+    assert [line.split()[2:4] for line in ranks[1:]] == [["1", "1"], ["1", "1"], ["3", "3"]]
+    assert "in all rows: task ptbxl_super; metric macro_auroc; records 120" in below[0]
     assert "p (Holm)  distinguished  as published" in pairs[0]
     assert [line.split()[-2:] for line in pairs[1:]] == [["no", "tie"], ["yes", "differ"], ["yes", "differ"]]
+    assert task == ["in all rows: task ptbxl_super"]
     assert "< 0.001" in pairs[2]
 
 

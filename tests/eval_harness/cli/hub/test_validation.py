@@ -32,7 +32,7 @@ def test_it_prints_a_row_for_each_check(
     file.write_text(MODULE.format(change=change))
     assert main(["validate-model", f"{file}:Encoder"]) == code
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["check", "result", "seen", "what", "helps"]
+    assert lines[0].split()[:3] == ["check", "result", "seen"]
     (nan,) = [line for line in lines if line.startswith("NaN ")]
     assert nan.split()[1] == ("failed" if code else "ok")
     assert lines[-1] == f"{18 - code} ok, {code} failed, 0 warning, 3 not applicable"

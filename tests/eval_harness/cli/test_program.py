@@ -1,0 +1,203 @@
+"""The frame of both commands: exit codes, usage, --quiet, --version, Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ecg_hub.errors import EXIT_CODES, CheckpointError, ExitCode, unknown_name
+from eval_harness.cli import program
+from eval_harness.cli.eval import main as evaluate
+from eval_harness.cli.hub import main as hub
+from eval_harness.results.schema import Result
+from eval_harness.runner.run import exit_code
+from tests.support.results import failed, result
+from tests.support.terminals import in_terminal
+
+ROOT = Path(__file__).resolve().parents[3]
+COMMANDS = pytest.mark.parametrize("command", [evaluate, hub], ids=["ecg-eval", "ecg-hub"])
+GO_ON = "interrupted: what is finished is kept, and the same command goes on from there."
+
+
+def verbs(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """A parser and all below it."""
+    found = [parser]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += [one for below in action.choices.values() for one in verbs(below)]
+    return found
+
+
+@COMMANDS
+def test_every_verb_can_be_quiet_and_the_help_has_the_exit_codes(command: ModuleType) -> None:
+    parsers = verbs(command.build_parser())
+    assert len(parsers) > 10
+    assert all("--quiet" in parser.format_help() for parser in parsers)
+    assert all(f"{code.value}  {text}" in parsers[0].format_help() for code, text in EXIT_CODES.items())
+
+
+def test_the_documentation_has_the_exit_codes() -> None:
+    page = (ROOT / "docs" / "running.md").read_text()
+    assert re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE) == [
+        (str(code.value), text) for code, text in EXIT_CODES.items()
+    ]
+
+
+@COMMANDS
+def test_version(command: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--version"])
+    assert stop.value.code == 0
+    assert re.match(r"ecg-\w+ \(ecg-hub \d.*; Python 3\.\d+.*, torch \d", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "lines"),
+    [
+        (evaluate, "run --epochs ten", ["argument --epochs: invalid int value: 'ten'", "ecg-eval run [options]"]),
+        (evaluate, "lsx", ["Unknown verb 'lsx'. Did you mean 'ls'?", "ecg-eval VERB [options]"]),
+        (hub, "convert", ["required: NAME, --checkpoint", "ecg-hub convert NAME --checkpoint FILE [options]"]),
+        (hub, "data plot --start x a b", ["--start: invalid float value: 'x'", "ecg-hub data plot NAME RECORD"]),
+    ],
+)
+def test_wrong_usage_is_two_lines(
+    command: ModuleType, words: str, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.main(words.split())
+    assert stop.value.code == ExitCode.USAGE
+    said, usage = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: ")
+    assert lines[0] in said
+    assert usage.startswith(f"usage: {lines[1]}")
+    assert "--help" in usage
+
+
+def rows(done: int, failing: int, skipped: int = 0) -> list[Result]:
+    return [result()] * done + [failed("x")] * failing + [failed("no such mode", status="skipped")] * skipped
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        (rows(2, 0), ExitCode.DONE),
+        (rows(1, 0, 1), ExitCode.DONE),
+        (rows(1, 1), ExitCode.PARTLY),
+        (rows(0, 2), ExitCode.ERROR),
+        (rows(0, 1, 1), ExitCode.ERROR),
+    ],
+)
+def test_rows_decide_how_a_run_ends(results: list[Result], code: ExitCode) -> None:
+    assert exit_code(results) == code
+
+
+def stop_with(error: BaseException) -> Callable[[], int]:
+    def action() -> int:
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (CheckpointError("no weights"), ExitCode.ERROR, "error: no weights"),
+        (OSError(28, "No space left on device"), ExitCode.ERROR, "No space left"),
+        (unknown_name("task", "x", ["a"]), ExitCode.USAGE, "Unknown task 'x'"),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED, GO_ON),
+    ],
+)
+def test_errors_are_a_sentence_and_a_code(
+    error: BaseException, code: ExitCode, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.guarded(stop_with(error)) == code
+    assert text in capsys.readouterr().err
+
+
+def test_what_a_library_makes_of_an_interrupt_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RuntimeError):
+        program.guarded(stop_with(RuntimeError("Query interrupted")))
+    monkeypatch.setattr(program, "_pressed", True)
+    assert program.guarded(stop_with(RuntimeError("Query interrupted"))) == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err.strip() == GO_ON
+
+
+def test_quiet_is_for_one_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(["-q", "ls", "modes"]) == evaluate.main(["ls", "-q", "modes"]) == 0
+    assert program.terminal._quiet is True
+    assert evaluate.main(["ls", "modes"]) == 0
+    assert program.terminal._quiet is False
+    assert capsys.readouterr().err == ""
+
+
+def test_next_commands_are_whole_and_can_be_copied(capsys: pytest.CaptureFixture[str]) -> None:
+    program.suggest(("ecg-eval", "report", Path("my results")), where="results: my results/")
+    assert capsys.readouterr().err == "\nresults: my results/\nnext:\n  ecg-eval report 'my results'\n"
+
+
+SLOW = """
+import sys
+sys.path.insert(0, {folder!r})
+from eval_harness.cli.eval.main import main
+sys.argv = ["ecg-eval", "ls", "modes"]
+sys.exit(main())
+"""
+TAKES_LONG = "import sys, time\nprint('importing', flush=True)\ntime.sleep(30)\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_interrupted_while_it_imports(tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text(TAKES_LONG)
+    written = in_terminal(["-c", SLOW.format(folder=str(tmp_path))], press="importing")
+    assert (written.code, written.text.splitlines()[-1]) == (130, GO_ON)
+    assert "Traceback" not in written.text
+
+
+IN_A_BAR = """
+import sys, time
+from eval_harness.cli import program
+from ecg_hub.utils import terminal, workers
+
+def run():
+    for a in terminal.progress(range(9), desc="outer"):
+        for b in workers.run(time.sleep, [0.01, 60, 60], 2) if {workers} else [None]:
+            for c in terminal.progress(range(9), desc="inner", leave=False):
+                terminal.say("now" if c else "")
+                time.sleep(60 if c and not {workers} else 0)
+
+program._watch_interrupts()
+sys.exit(program.guarded(run))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("workers", [False, True])
+def test_interrupted_in_nested_bars_and_with_workers(workers: bool) -> None:
+    began = time.monotonic()
+    written = in_terminal(["-c", IN_A_BAR.format(workers=workers)], press="now")
+    assert (written.code, written.plain.splitlines()[-1].rpartition("\r")[2]) == (130, GO_ON)
+    assert "Traceback" not in written.text
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM")
+def test_a_time_limit_ends_it_as_schedulers_expect() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_A_BAR.format(workers=False)], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    assert 128 - process.wait(timeout=20) == ExitCode.TERMINATED
+    process.stderr.close()
