@@ -39,7 +39,7 @@ from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
 from ecg_hub.names import data_root, home
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.utils.spelling import folder_of
-from ecg_hub.utils.untrusted import checked_megabytes
+from ecg_hub.utils.untrusted import record_bounds
 
 logger = logging.getLogger(__name__)
 
@@ -178,12 +178,12 @@ def prepare(
         InputError: a threshold or a sampling rate that the dataset does not have.
         DataError: the folder or a needed file is missing, a table is damaged, or too many records are.
     """
-    dataset = catalog.get(name, data_dir)
+    # An archive without a rate is looked into for it.
+    with record_bounds(max_record_mb):
+        dataset = catalog.get(name, data_dir)
     rate = dataset.check_rate(sampling_rate)
     given = thresholds if min_count is None else {**thresholds, "min_count": min_count}
     _check_options(dataset, given, max_unreadable, num_proc)
-    if max_record_mb is not None:
-        checked_megabytes(max_record_mb)
     if data_dir is None and not catalog.is_path(name):
         data_dir = folder_of(dataset.name, data_root())
     folder = dataset.check_folder(data_dir, rate)

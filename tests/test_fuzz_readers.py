@@ -27,7 +27,7 @@ def check(fuzz: ModuleType, tally: object, count: int) -> None:
     failures = [f"{f.outcome}: --seed 1 --only {f.number} ({f.reader})\n{f.text}" for f in tally.failures]  # type: ignore[attr-defined]
     assert not failures, "\n".join(failures[:5])
     assert sum(tally.total(outcome) for outcome in fuzz.OUTCOMES) == count  # type: ignore[attr-defined]
-    assert tally.total("read") and tally.total("refused")  # type: ignore[attr-defined]
+    assert min(tally.total("read"), tally.total("refused")) > 0  # type: ignore[attr-defined]
 
 
 def test_some_mutated_inputs(fuzz: ModuleType, cases: dict) -> None:

@@ -28,7 +28,7 @@ from dataset_scripts.core.spec import ECGDataset, Scan
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.terminal import progress
-from ecg_hub.utils.untrusted import MAX_RECORD_MB, record_bounds
+from ecg_hub.utils.untrusted import MAX_RECORD_MB, record_bounds, stated_record_mb
 from ecg_hub.utils.untrusted import max_record_mb as bound_in_force
 from ecg_hub.utils.workers import run, usable_processors
 
@@ -74,7 +74,7 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         max_record_mb: float | None = None,
     ) -> None:
         self.dataset = dataset
-        with record_bounds(max_record_mb or dataset.max_record_mb):
+        with record_bounds(max_record_mb or stated_record_mb() or dataset.max_record_mb):
             self.max_record_mb = bound_in_force()
         self.folder = folder
         self.sampling_rate = sampling_rate

@@ -29,7 +29,7 @@ from ecg_hub.errors import DataError
 from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.files import replacing
-from ecg_hub.utils.untrusted import check_values, plain_file, reading, record_bounds
+from ecg_hub.utils.untrusted import check_values, plain_file, reading, record_bounds, stated_record_mb
 
 BATCH_RECORDS = 64
 BATCH_BYTES = 32 * 2**20
@@ -136,7 +136,7 @@ def read_record(dataset: ECGDataset, folder: Path, record: RawRecord, max_record
         DataError: its files are damaged, lie outside of the folder, or would become larger than the bound in MB.
     """
     with (
-        record_bounds(max_record_mb or dataset.max_record_mb, folder, dataset.links(folder)),
+        record_bounds(max_record_mb or stated_record_mb() or dataset.max_record_mb, folder, dataset.links(folder)),
         reading(record.file or record.record_id, passing=(RecordExcluded,)),
     ):
         # Archives whose files hold many records are larger than any of these.

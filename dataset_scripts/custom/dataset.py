@@ -29,7 +29,7 @@ from dataset_scripts.custom.table import Row, fold_rule, folds_and_splits, parse
 from dataset_scripts.formats.registry import read_signal
 from ecg_hub.errors import DataError
 from ecg_hub.utils.spelling import folder_of
-from ecg_hub.utils.untrusted import Links, record_bounds
+from ecg_hub.utils.untrusted import Links, record_bounds, stated_record_mb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,7 +250,8 @@ class _Reader:
     folder: Path
 
     def __call__(self) -> Signal:
-        with record_bounds(self.about.max_record_mb, self.folder):
+        # What a caller asks for comes before what the description says.
+        with record_bounds(stated_record_mb() or self.about.max_record_mb, self.folder):
             return read_signal(self.path, self.about)
 
 

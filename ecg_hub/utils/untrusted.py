@@ -85,9 +85,14 @@ def checked_megabytes(value: float) -> float:
     return value
 
 
+def stated_record_mb() -> float | None:
+    """Return the bound that a caller set by `record_bounds`, None where none did."""
+    return _BOUNDS.get().megabytes
+
+
 def max_record_mb() -> float:
     """Return the bound in force: that of `record_bounds`, else ECG_HUB_MAX_RECORD_MB, else 512."""
-    megabytes = _BOUNDS.get().megabytes
+    megabytes = stated_record_mb()
     if megabytes is not None:
         return megabytes
     text = os.environ.get(_VARIABLE)

@@ -17,7 +17,7 @@ from ecg_hub.errors import DataError, InputError, did_you_mean
 from ecg_hub.utils.untrusted import plain_file
 
 MAX_NODES = 20_000  # values in the metadata, or in a file of a user
-MAX_BYTES = 4 * 2**20  # of a file of a user
+MAX_BYTES = 2**18  # of a file of a user: a hundred times the longest in use
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 
 

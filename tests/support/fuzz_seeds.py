@@ -1,4 +1,4 @@
-"""Valid files of every kind that recordings and tables come from, and what reads each: mutated inputs begin with them."""
+"""Valid files of every kind, and what reads each: what mutated inputs begin with."""
 
 from __future__ import annotations
 

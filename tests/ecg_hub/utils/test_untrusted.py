@@ -85,12 +85,12 @@ def test_a_header_names_files_below_its_folder_or_that_of_the_archive(tmp_path: 
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("x"), RuntimeError("x"), OverflowError("x"), RecursionError(), AssertionError(), SystemError("x")],
+    [KeyError("x"), RuntimeError("x"), OverflowError("x"), RecursionError(), AssertionError(), SystemError()],
 )
 def test_whatever_a_file_provokes_is_a_data_error(error: Exception) -> None:
-    with pytest.raises(DataError, match=rf"a\.edf cannot be read as edf: {type(error).__name__}") as caught:
-        with reading("a.edf", "edf"):
-            raise error
+    said = rf"a\.edf cannot be read as edf: {type(error).__name__}"
+    with pytest.raises(DataError, match=said) as caught, reading("a.edf", "edf"):
+        raise error
     assert caught.value.__cause__ is error
 
 
@@ -102,7 +102,7 @@ def test_what_says_nothing_of_the_file_passes(error: BaseException) -> None:
 
 
 def test_an_allocation_beyond_all_bounds_is_a_fault_of_the_file() -> None:
-    with record_bounds(1), pytest.raises(DataError, match="cannot be read: _ArrayMemoryError"), reading("a.edf"):
+    with record_bounds(1), pytest.raises(DataError, match="cannot be read: MemoryError"), reading("a.edf"):
         np.empty(2**58, dtype=np.int8)
 
 
