@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import math
 import multiprocessing
 import os
 import random
@@ -135,7 +136,13 @@ def _work(cases: dict[str, Seed], seed: int, numbers: range, results: Connection
             results.send((number, reader, *read_input(cases[reader], files, folder)))
             for path in folder.iterdir():
                 path.unlink()
-    results.send((-1, "", "", str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)))
+            if number // numbers.step % 500 == 0:
+                results.send((-1, "", "", _peak()))
+    results.send((-1, "", "", _peak()))
+
+
+def _peak() -> str:
+    return str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @dataclass
@@ -160,11 +167,13 @@ def _start(cases: dict[str, Seed], seed: int, numbers: range) -> _Worker:
     return _Worker(process, receiving, numbers, since=time.monotonic())
 
 
-def run(cases: dict[str, Seed], count: int, seed: int, processes: int = 2, first: int = 0) -> Tally:
-    """Read `count` inputs of a seed, from number `first` on, and return what came of them."""
+def run(
+    cases: dict[str, Seed], count: int, seed: int, processes: int = 2, first: int = 0, seconds: float = math.inf
+) -> Tally:
+    """Read `count` inputs of a seed, from number `first` on, for at most some seconds; return what came of them."""
     tally, begin = Tally(), time.monotonic()
     workers = [_start(cases, seed, range(first + k, first + count, processes)) for k in range(processes)]
-    while workers:
+    while workers and time.monotonic() - begin < seconds:
         ready = wait([worker.results for worker in workers], timeout=0.2)
         for worker in list(workers):
             ended = worker.results in ready and not _receive(worker, tally)
@@ -172,6 +181,8 @@ def run(cases: dict[str, Seed], count: int, seed: int, processes: int = 2, first
             if ended or late:
                 workers.remove(worker)
                 workers += _after(worker, cases, seed, tally, late)
+    for worker in workers:
+        worker.process.kill()
     tally.seconds = time.monotonic() - begin
     return tally
 
@@ -184,7 +195,7 @@ def _receive(worker: _Worker, tally: Tally) -> bool:
         return False
     if number < 0:
         tally.peak_mb = max(tally.peak_mb, int(text) / 1024)
-        worker.at, worker.numbers = -1, range(0)
+        worker.at = -1
         return True
     worker.at, worker.reader, worker.since = (-1 if outcome else number), reader, time.monotonic()
     if outcome:
@@ -233,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=10_000, metavar="N", help="inputs (10000)")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first input (0)")
+    parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="stop then, wherever it is")
     parser.add_argument("--processes", type=int, default=2, metavar="N")
     parser.add_argument("--reader", action="append", default=[], help="only readers whose name begins so")
     parser.add_argument("--only", type=int, metavar="N", help="read this input in the calling process")
@@ -241,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases = load_cases(args.reader)
     if args.only is not None:
         return _read_one(cases, args)
-    tally = run(cases, args.count, args.seed, args.processes, args.first)
+    tally = run(cases, args.count, args.seed, args.processes, args.first, args.seconds)
     print(report(tally))
     for failure in sorted(tally.failures, key=lambda item: (item.reader, item.outcome, item.number)):
         print(f"\n{failure.outcome}: input {failure.number} of seed {args.seed}, {failure.reader}\n{failure.text}")

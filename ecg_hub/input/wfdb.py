@@ -229,7 +229,7 @@ def _check_announced(header: Header, path: Path, lines: Sequence[SignalLine]) ->
     lag = max(line.skew for line in lines)
     bits = _BITS.get(lines[0].code)
     # Of compressed formats a byte may stand for any number of samples.
-    frames = header.samples or (8 * held // ((bits or 8) * width))
+    frames = header.samples or int(8 * held / ((bits or 8) * width))
     check_values((frames + lag) * width, header.path.name)
     if lag > frames:
         raise DataError(f"{header.path.name} shifts a signal by {lag} samples of {frames}")

@@ -220,7 +220,7 @@ def reading(name: str, form: str = "", passing: tuple[type[Exception], ...] = ()
     """
     try:
         yield
-    except (EcgHubError, *passing):
+    except EcgHubError:
         raise
     # Named apart from damage: the file may only have been forgotten while copying.
     except FileNotFoundError:
@@ -230,6 +230,8 @@ def reading(name: str, form: str = "", passing: tuple[type[Exception], ...] = ()
         if not _is_absurd(error):
             raise
         raise _damaged(name, form, error) from error
+    except passing:
+        raise
     except Exception as error:  # a damaged file may provoke anything in the library that reads it
         raise _damaged(name, form, error) from error
 
