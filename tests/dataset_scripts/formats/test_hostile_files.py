@@ -323,3 +323,45 @@ def test_the_bound_of_a_description_and_of_the_call(archive: Path, tmp_path: Pat
     record = next(dataset.scan(archive, 250).records(0, 1))
     with pytest.raises(DataError, match=r"0\.01 MB"):
         read_record(dataset, archive, record)
+
+
+def test_each_bound_has_a_store_of_its_own(archive: Path, tmp_path: Path) -> None:
+    path = archive / "my_hospital.yaml"
+    stores = {prepare(path, cache_dir=tmp_path / "c", min_count=0, max_record_mb=mb).store for mb in (None, 512, 600)}
+    assert sorted("600mb" in str(store) for store in stores) == [False, True]
+
+
+def test_reasons_in_the_report_are_written_out(archive: Path, tmp_path: Path) -> None:
+    (archive / "ecg" / "r001.hea").write_text("r001 1 250 500\nx\x1b[2J.dat 16 1/mV 16 0 0 0 0 I\n")
+    found = prepare(archive / "my_hospital.yaml", cache_dir=tmp_path / "c", max_unreadable=0.5, min_count=0)
+    reason = found.report.set_index("record_id").loc["r001", "reason"]
+    assert reason == r"x\x1b[2J.dat is missing"
+
+
+def test_links_in_a_published_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataset_scripts.catalog import get
+    from dataset_scripts.mock import mock_root
+
+    monkeypatch.setenv("ECG_HUB_HOME", str(tmp_path / "home"))
+    raw = mock_root(tmp_path / "mock", "ptb-xl", 20) / "ptb-xl"
+    dataset = get("ptb-xl")
+    record = next(dataset.scan(raw, 500).records(0, 1))
+    signal = raw / f"{record.file}.dat"
+    (tmp_path / "secret.bin").write_bytes(signal.read_bytes())
+    (tmp_path / "other.dat").write_bytes(signal.read_bytes())
+    for place, target, refused in (
+        (raw, "secret.bin", True),
+        (raw, "other.dat", False),
+        (tmp_path / "home" / "data" / "ptb-xl", "other.dat", True),
+    ):
+        if not place.exists():
+            place.parent.mkdir(parents=True)
+            raw.rename(place)
+        path = place / f"{record.file}.dat"
+        path.unlink()
+        path.symlink_to(tmp_path / target)
+        if refused:
+            with pytest.raises(DataError, match="a link that leads out of the data folder"):
+                read_record(dataset, place, record)
+        else:
+            assert len(read_record(dataset, place, record).samples) > 0
