@@ -18,7 +18,7 @@ from ecg_hub.input.samples import shown_names
 from ecg_hub.input.units import MICROVOLT, is_unit, plain_unit
 from ecg_hub.input.wfdb import read_digital, read_header
 from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_leads, find_lead, plan_leads
-from ecg_hub.utils.untrusted import reading
+from ecg_hub.utils.untrusted import check_values, reading
 
 Float32 = NDArray[np.float32]
 
@@ -113,6 +113,8 @@ def wfdb_recording(path: str | os.PathLike[str], every: bool = False, unit: str 
         with reading(header_path.name, "wfdb"):
             header = read_header(header_path)
             digital = read_digital(header, (lambda names: range(len(names))) if every else known_leads, unit)
+            # What becomes of it has twelve leads, however few the file has.
+            check_values(len(digital.values) * len(LEADS), f"{header_path.name}, with twelve leads,")
     except DataError as error:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}. Download the record again.") from error
     if not digital.lines:

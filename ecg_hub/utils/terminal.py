@@ -156,21 +156,21 @@ class Lines:
         return tqdm.format_sizeof(value) if self._scaled else f"{value:,.0f}"
 
 
-# Controls (C0 but for tab and line end, C1), marks that turn the direction of writing, what has no width, and bytes of a
-# file name that are no UTF-8, which no stream can write.
+# Controls (C0 but for tab and line end, C1), marks that turn the direction of writing, what has no width, and bytes of
+# a file name that are no UTF-8, which no stream can write.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def escaped(text: str) -> str:
-    """Return a text with everything that steers a terminal, or hides what stands there, written out.
+    r"""Return a text with everything that steers a terminal, or hides what stands there, written out.
 
     Names of files, records and leads are what somebody chose; a name must not move the cursor or turn the line around.
 
     Example:
-        >>> print(escaped("r1\x1b[2J.hea"), escaped("ecg\u202efde.hea"))
-        r1\x1b[2J.hea ecg\u202efde.hea
+        >>> escaped("r1" + chr(0x1B) + "[2J.hea"), escaped("r1.hea")
+        ('r1\\x1b[2J.hea', 'r1.hea')
     """
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 

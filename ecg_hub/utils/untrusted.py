@@ -47,7 +47,8 @@ class _Bounds:
     links: Links = "followed"
 
 
-_BOUNDS: ContextVar[_Bounds] = ContextVar("bounds", default=_Bounds())
+_NO_BOUNDS = _Bounds()
+_BOUNDS: ContextVar[_Bounds] = ContextVar("bounds", default=_NO_BOUNDS)
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def record_bounds(
         ...     check_values(10**9, "r.hea")
         Traceback (most recent call last):
             ...
-        ecg_hub.errors.DataError: r.hea announces 1,000,000,000 samples, 3,814.7 MB as float32; records of up to 1 MB ...
+        ecg_hub.errors.DataError: r.hea announces 1,000,000,000 samples, 3,814.7 MB as float32; ...
     """
     megabytes = _BOUNDS.get().megabytes if max_record_mb is None else checked_megabytes(max_record_mb)
     token = _BOUNDS.set(_Bounds(megabytes, top, links))
@@ -127,8 +128,8 @@ def check_values(count: int, what: str) -> None:
 
 def _allowed() -> str:
     return (
-        f"records of up to {max_record_mb():g} MB are read (--max-record-mb of `ecg-hub data prepare`, max_record_mb in "
-        f"a description and in Python, {_VARIABLE})"
+        f"records of up to {max_record_mb():g} MB are read (--max-record-mb of `ecg-hub data prepare`, max_record_mb "
+        f"in a description and in Python, {_VARIABLE})"
     )
 
 
@@ -216,7 +217,7 @@ def reading(name: str, form: str = "", passing: tuple[type[Exception], ...] = ()
         ...     int("no number")
         Traceback (most recent call last):
             ...
-        ecg_hub.errors.DataError: r1.edf cannot be read as edf: ValueError: invalid literal for int() with base 10: '...'
+        ecg_hub.errors.DataError: r1.edf cannot be read as edf: ValueError: invalid literal for int() with base ...
     """
     try:
         yield

@@ -94,6 +94,15 @@ def test_wfdb_sizes(changes: dict[str, str], message: str, tmp_path: Path, littl
         read_signal(header(tmp_path, **changes), Reading())
 
 
+def test_one_lead_for_a_day_becomes_twelve(tmp_path: Path, little_memory: None) -> None:
+    (tmp_path / "r.hea").write_text("r 1 500 12000000\nr.dat 16 1000/mV 16 0 0 0 0 I\n")
+    with (tmp_path / "r.dat").open("wb") as file:
+        file.truncate(24_000_000)
+    for read in (lambda path: read_signal(path, Reading()), stored_recording):
+        with pytest.raises(EcgHubError, match=r"with twelve leads, announces 144,000,000 samples, 549\.3 MB"):
+            read(tmp_path / "r.hea")
+
+
 def test_segments_that_announce_much_or_lie_outside(tmp_path: Path, little_memory: None) -> None:
     (tmp_path / "m.hea").write_text("m/2 12 500 0\nr 100\n~ 2000000000\n")
     header(tmp_path)

@@ -130,7 +130,16 @@ def test_no_other_module_decides() -> None:
     assert found == {"ecg_hub/utils/text.py"}
 
 
-HOSTILE = ["a\x1b[2Jb.hea", "a\x9b31mb", "a\u202efde.hea", "a\rb", "a\x07b", "a\u2066b", os.fsdecode(b"a\xffb"), "n" * 255]
+HOSTILE = [
+    "a\x1b[2Jb.hea",
+    "a\x9b31mb",
+    "a\u202efde.hea",
+    "a\rb",
+    "a\x07b",
+    "a\u2066b",
+    os.fsdecode(b"a\xffb"),
+    "n" * 255,
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
