@@ -39,6 +39,7 @@ from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
 from ecg_hub.names import data_root, home
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.utils.spelling import folder_of
+from ecg_hub.utils.untrusted import record_bounds
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +154,7 @@ def prepare(
     min_count: int | None = None,
     max_unreadable: float = 0.01,
     num_proc: int | None = None,
+    max_record_mb: float | None = None,
     **thresholds: Any,
 ) -> Prepared:
     """Write the record store of a raw folder once, derive the labels, and join them.
@@ -167,6 +169,8 @@ def prepare(
             published 10. Fixed label lists are not filtered.
         max_unreadable: the share of unreadable records that is tolerated.
         num_proc: processes that read records; default one below 4,096 records, else up to eight.
+        max_record_mb: the largest record, in MB of its twelve leads as float32; larger ones are lost. Default what a
+            description says, else $ECG_HUB_MAX_RECORD_MB, else 512.
         thresholds: further parameters of the dataset's label layer (`ECGDataset.thresholds`).
 
     Raises:
@@ -174,7 +178,9 @@ def prepare(
         InputError: a threshold or a sampling rate that the dataset does not have.
         DataError: the folder or a needed file is missing, a table is damaged, or too many records are.
     """
-    dataset = catalog.get(name, data_dir)
+    # An archive without a rate is looked into for it.
+    with record_bounds(max_record_mb):
+        dataset = catalog.get(name, data_dir)
     rate = dataset.check_rate(sampling_rate)
     given = thresholds if min_count is None else {**thresholds, "min_count": min_count}
     _check_options(dataset, given, max_unreadable, num_proc)
@@ -185,7 +191,7 @@ def prepare(
     # Later ones win: what was published, what suits a mock tree of that size, what the user asks for.
     in_force = {**dataset.thresholds, **mock.get("thresholds", {}), **given}
 
-    builder = ECGBuilder(dataset, folder, default_cache(cache_dir), rate)
+    builder = ECGBuilder(dataset, folder, default_cache(cache_dir), rate, max_record_mb)
     builder.download_and_prepare(num_proc=num_proc)
     report = read_report(builder.store)
     # By the store's report and not by this run: a store that was made with more tolerance is judged anew.

@@ -189,7 +189,7 @@ def load_dataset(
         max_unreadable: share of unreadable records that is tolerated.
         split: "train", "test[:10%]", "train+validation", "all", or a list of these, as `datasets.load_dataset` has it.
         mock: take simulated records, as "mock/NAME" does; a number says how many.
-        **thresholds: `sampling_rate`, `num_proc`, and further thresholds of the dataset's label rules.
+        **thresholds: `sampling_rate`, `num_proc`, `max_record_mb`, and further thresholds of the dataset's label rules.
 
     Returns:
         A DatasetDict with train, validation and test; with `split` a Dataset. A signal is (samples, 12) int16, of which

@@ -78,15 +78,26 @@ def canonical_lead(name: str) -> str:
     """
     if not isinstance(name, str):
         raise UnknownNameError(f"A lead name must be text, not {name!r}. Known: {', '.join((*LEADS, *EXTRA_LEADS))}.")
-    bare = " ".join(name.lower().split())
-    lead = _spelling(bare) or _spelling(_without_suffix(bare))
+    lead = find_lead(name)
     if lead is None:
+        bare = " ".join(name.lower().split())
         hint = f" {_LOOKALIKES[bare]}" if bare in _LOOKALIKES else did_you_mean(name, (*LEADS, *EXTRA_LEADS))
         raise UnknownNameError(
             f"Unknown lead {name!r}.{hint} Known: {', '.join((*LEADS, *EXTRA_LEADS))}. "
             "Rename the lead or leave its row out."
         )
     return lead
+
+
+def find_lead(name: str) -> str | None:
+    """Return the canonical spelling of a lead name, None where it is none: `canonical_lead` without the cost of advice.
+
+    Example:
+        >>> find_lead("AVR"), find_lead("Resp")
+        ('aVR', None)
+    """
+    bare = " ".join(name.lower().split())
+    return _spelling(bare) or _spelling(_without_suffix(bare))
 
 
 def _spelling(bare: str) -> str | None:

@@ -24,6 +24,7 @@ USERS = {
     "HF_HUB_OFFLINE": "0",
     "ECG_DATA_ROOT": "/nowhere/data",
     "ECG_HUB_TRACEBACK": "1",
+    "ECG_HUB_MAX_RECORD_MB": "0.001",
     "http_proxy": "http://127.0.0.1:9",
     "HTTPS_PROXY": "http://127.0.0.1:9",
     "FORCE_COLOR": "1",

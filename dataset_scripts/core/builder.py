@@ -28,6 +28,8 @@ from dataset_scripts.core.spec import ECGDataset, Scan
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.terminal import progress
+from ecg_hub.utils.untrusted import MAX_RECORD_MB, record_bounds, stated_record_mb
+from ecg_hub.utils.untrusted import max_record_mb as bound_in_force
 from ecg_hub.utils.workers import run, usable_processors
 
 STORE_VERSION = 1
@@ -63,13 +65,25 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
 
     DEFAULT_WRITER_BATCH_SIZE = BATCH_RECORDS
 
-    def __init__(self, dataset: ECGDataset, folder: Path, cache_dir: Path, sampling_rate: int) -> None:
+    def __init__(
+        self,
+        dataset: ECGDataset,
+        folder: Path,
+        cache_dir: Path,
+        sampling_rate: int,
+        max_record_mb: float | None = None,
+    ) -> None:
         self.dataset = dataset
+        with record_bounds(max_record_mb or stated_record_mb() or dataset.max_record_mb):
+            self.max_record_mb = bound_in_force()
         self.folder = folder
         self.sampling_rate = sampling_rate
         self._scan: Scan | None = None
         # The store is found by content: a moved folder keeps it, a changed one gets another beside it.
         name = f"{sampling_rate}hz-{raw_fingerprint(dataset, folder, sampling_rate)}"
+        # Records that one bound loses another one reads.
+        if self.max_record_mb != MAX_RECORD_MB:
+            name += f"-{self.max_record_mb:g}mb"
         version = f"{STORE_VERSION}.{dataset.store_version}.0"
         try:
             super().__init__(cache_dir=str(cache_dir), dataset_name=dataset.name, config_name=name, version=version)
@@ -156,7 +170,8 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
 
     def _shard(self, span: tuple[int, int]) -> Shard:
         records = list(self.scan().records(*span))
-        return Shard(self.dataset, self.folder, records, self.sampling_rate, store_features(self.dataset))
+        features = store_features(self.dataset)
+        return Shard(self.dataset, self.folder, records, self.sampling_rate, features, self.max_record_mb)
 
     def _write_shards(
         self, spans: list[tuple[int, int]], files: list[ShardFiles], num_proc: int | None

@@ -19,6 +19,7 @@ import pandas as pd
 from dataset_scripts.core.spec import ECGDataset, Rejected
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.terminal import escaped
 
 COLUMNS = ("record_id", "file", "status", "reason", "samples", "digest")
 REPORT_FILE = "report.csv"
@@ -26,7 +27,8 @@ REPORT_FILE = "report.csv"
 
 def row(record_id: str, file: str, status: str, reason: str = "", samples: int = 0, digest: str = "") -> dict[str, Any]:
     """Return one line of the report; `status` is "ok" (the reason is then a remark), "lost" or "excluded"."""
-    return dict(zip(COLUMNS, (record_id, file, status, reason, samples, digest), strict=True))
+    # Names in a reason are those of files; record and file stay as they are, since others look them up.
+    return dict(zip(COLUMNS, (record_id, file, status, escaped(reason), samples, digest), strict=True))
 
 
 def rejected_rows(rejected: Iterable[Rejected], status: str) -> list[dict[str, Any]]:

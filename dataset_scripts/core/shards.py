@@ -8,6 +8,7 @@ the next run keeps those and writes the others.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from ecg_hub.errors import DataError
 from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.files import replacing
+from ecg_hub.utils.untrusted import check_values, plain_file, reading, record_bounds, stated_record_mb
 
 BATCH_RECORDS = 64
 BATCH_BYTES = 32 * 2**20
@@ -42,6 +44,7 @@ class Shard:
     records: Sequence[RawRecord]
     sampling_rate: int
     features: Features
+    max_record_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def read_all(shard: Shard) -> Iterator[tuple[dict[str, Any], RawRecord, Signal |
     """Read the records of a shard in order: report line, record, and its signal where it is usable."""
     for record in shard.records:
         try:
-            signal = shard.dataset.read(shard.folder, record)
+            signal = read_record(shard.dataset, shard.folder, record, shard.max_record_mb)
             _check(signal, shard)
         except RecordExcluded as rule:
             yield row(record.record_id, record.file, "excluded", str(rule)), record, None
@@ -123,6 +126,25 @@ def read_all(shard: Shard) -> Iterator[tuple[dict[str, Any], RawRecord, Signal |
             digest = record_digest(record, signal)
             remark = "; ".join(filter(None, (signal.remark, _emptiness(signal))))
             yield row(record.record_id, record.file, "ok", remark, len(signal.samples), digest), record, signal
+
+
+def read_record(dataset: ECGDataset, folder: Path, record: RawRecord, max_record_mb: float | None = None) -> Signal:
+    """Read one record of a raw folder: the one way from files to signals.
+
+    Raises:
+        RecordExcluded: a rule of the dataset leaves it out.
+        DataError: its files are damaged, lie outside of the folder, or would become larger than the bound in MB.
+    """
+    with (
+        record_bounds(max_record_mb or stated_record_mb() or dataset.max_record_mb, folder, dataset.links(folder)),
+        reading(record.file or record.record_id, passing=(RecordExcluded,)),
+    ):
+        # Archives whose files hold many records are larger than any of these.
+        if (folder / record.file).exists():
+            plain_file(folder / record.file, math.inf)
+        signal = dataset.read(folder, record)
+        check_values(signal.samples.size, record.file or record.record_id)
+        return signal
 
 
 def example(record: RawRecord, signal: Signal, features: Features) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.samples import Repair as Repair
 from ecg_hub.input.samples import Signal as Signal
-from ecg_hub.names import data_root
+from ecg_hub.names import data_root, home
+from ecg_hub.utils.untrusted import Links
 
 if TYPE_CHECKING:
     import numpy as np
@@ -286,6 +287,16 @@ class ECGDataset(ABC):
     def sampling_rate(self) -> int:
         """The published sampling rate in Hz."""
         return self.sampling_rates[0]
+
+    def links(self, data_dir: Path) -> Links:
+        """Which symbolic links out of the raw folder are followed: none where the folder was downloaded."""
+        # Downloads hold no links; a folder elsewhere may be one that somebody put together of picked records.
+        return "inside" if Path(os.path.abspath(data_dir)).is_relative_to(home() / "data") else "alike"
+
+    @property
+    def max_record_mb(self) -> float | None:
+        """The largest record in MB as float32, where the dataset has a bound of its own."""
+        return None
 
     @property
     def place(self) -> str:

@@ -29,6 +29,7 @@ from dataset_scripts.custom.table import Row, fold_rule, folds_and_splits, parse
 from dataset_scripts.formats.registry import read_signal
 from ecg_hub.errors import DataError
 from ecg_hub.utils.spelling import folder_of
+from ecg_hub.utils.untrusted import Links, record_bounds, stated_record_mb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,16 @@ class CustomDataset(ECGDataset):
     about: Description
     source: Path
     folder: Path | None = field(default=None, compare=False)
+
+    def links(self, data_dir: Path) -> Links:
+        """Links in a user's own archive are the user's: files may lie on other disks."""
+        del data_dir
+        return "followed"
+
+    @property
+    def max_record_mb(self) -> float | None:
+        """The largest record in MB as float32, as described."""
+        return self.about.max_record_mb
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -226,7 +237,7 @@ def record_readers(path: PathLike) -> Iterator[tuple[str, Callable[[], Signal]]]
     folder = dataset.check_folder(dataset.find_folder(), 0)
     rows, lost, _ = _listed(dataset.about, folder)
     for row in rows:
-        yield row["record_id"], _Reader(folder / row["file"], dataset.about)
+        yield row["record_id"], _Reader(folder / row["file"], dataset.about, folder)
     for item in lost:
         yield item.record_id, _Refuser(item.reason)
 
@@ -236,9 +247,12 @@ def record_readers(path: PathLike) -> Iterator[tuple[str, Callable[[], Signal]]]
 class _Reader:
     path: Path
     about: Description
+    folder: Path
 
     def __call__(self) -> Signal:
-        return read_signal(self.path, self.about)
+        # What a caller asks for comes before what the description says.
+        with record_bounds(stated_record_mb() or self.about.max_record_mb, self.folder):
+            return read_signal(self.path, self.about)
 
 
 @dataclass(frozen=True)
@@ -325,7 +339,7 @@ def _common_rate(dataset: CustomDataset, folder: Path) -> int:
     for file in chosen:
         try:
             # Read as a whole, not only the header: a record that cannot be used has no vote.
-            rates[read_signal(folder / file, dataset.about).sampling_rate] += 1
+            rates[_Reader(folder / file, dataset.about, folder)().sampling_rate] += 1
         except DataError as error:
             reasons.append(f"{file}: {error}")
     if not rates:

@@ -135,6 +135,7 @@ class Description(BaseModel):
             multiple such as "4.88 uV".
         lead_names: name in the files -> standard lead, or null for a channel that is left out.
         encoding: code page of a table in CSV that is not UTF-8, for example cp1252.
+        max_record_mb: the largest record, in MB of its twelve leads as float32 (512); larger ones are lost.
         table: CSV, Parquet or Excel file with one row per record.
         columns: its columns.
         folds: how folds are made where the table has none.
@@ -155,6 +156,7 @@ class Description(BaseModel):
     unit: Text | None = None
     lead_names: dict[Name, Name | None] = Field(default_factory=dict)
     encoding: Text | None = None
+    max_record_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     table: Text | None = None
     columns: Columns | None = None
     folds: Folds | None = None

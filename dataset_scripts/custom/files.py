@@ -13,6 +13,7 @@ from dataset_scripts.custom.description import Description
 from dataset_scripts.formats.registry import EVERY_ENDING, all_endings, endings
 from ecg_hub.errors import DataError
 from ecg_hub.input.wfdb import read_header
+from ecg_hub.utils.untrusted import MAX_HEADER_BYTES, plain_file
 
 _WILDCARDS = frozenset("*?[")
 
@@ -116,6 +117,7 @@ def _segments(data_dir: Path, file: str) -> Iterator[str]:
     """Yield the headers of the segments of a record, if it consists of some."""
     path = data_dir / file
     try:
+        plain_file(path, MAX_HEADER_BYTES)
         with path.open("rb") as stream:
             # The record line alone, since an archive may hold a million headers: "name/3" means three segments.
             line = next((text for text in stream if text.strip() and not text.startswith(b"#")), b"")

@@ -29,8 +29,9 @@ from dataset_scripts.custom.cells import (
 from dataset_scripts.custom.description import Columns, Description, Folds
 from dataset_scripts.custom.files import same_name
 from dataset_scripts.formats.channels import need
-from dataset_scripts.readers.tables import TextTable, is_nothing
+from dataset_scripts.readers.tables import TextTable, check_workbook, is_nothing
 from ecg_hub.errors import DataError, did_you_mean
+from ecg_hub.utils.untrusted import check_channels, plain_file, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,9 @@ SPLIT_WORDS = {
     **{"test": "test", "testing": "test"},
 }
 OLDEST = 130.0
+MAX_CELLS = 50_000_000
+"""Most cells of a table of own data: a million records with fifty columns."""
+
 _FEW_WORDS = 5
 # 089Y, 018M, 006W and 045D are the ages of DICOM (PS3.5, value representation AS); people write the words.
 _AGE = re.compile(
@@ -245,11 +249,13 @@ def _text_table(path: Path, columns: Columns, encoding: str | None) -> tuple[lis
     rows: list[tuple[int, Mapping[str, str]]] = []
     damaged: list[tuple[int, str]] = []
     try:
+        plain_file(path)
         text, guessed = decoded_table(path, encoding)
         content, skipped, separator = _below_remarks(text.replace("\0", ""))
         # Kept line by line with its ends: a cell in quotation marks may hold a line break.
         reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator)
         names = [name.strip() for name in next(reader, [])]
+        check_channels(len(names), f"the table {str(path)!r}")
         for cells in reader:
             line = reader.line_num + skipped
             # Some programs end every row with a separator, and the line of names without one.
@@ -287,20 +293,31 @@ def _typed_table(path: Path, ending: str) -> tuple[list[str], TextTable]:
     """Read Parquet or Excel and turn every cell into text."""
     import pandas as pd
 
-    try:
+    with reading(f"The table {str(path)!r}"):
         if ending == ".xlsx":
             need("openpyxl")
+            check_workbook(path)
             frame = pd.read_excel(path, dtype=object, keep_default_na=False, na_values=[""])
         else:
+            _check_parquet(path)
             frame = pd.read_parquet(path)
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"The table {str(path)!r} cannot be read: {' '.join(str(error).split())}") from None
     # Column names of a workbook may be numbers or dates.
     names = [str(name).strip() for name in frame.columns]
     columns = [[_cell(value) for value in frame.iloc[:, k]] for k in range(len(names))]
     first = 2 if ending == ".xlsx" else 1
     rows = [(first + n, dict(zip(names, cells, strict=True))) for n, cells in enumerate(zip(*columns, strict=True))]
     return names, TextTable(rows, ())
+
+
+def _check_parquet(path: Path) -> None:
+    """Refuse a table of more cells than fit into memory; a cell that repeats takes no room in the file."""
+    import pyarrow.parquet as pq
+
+    plain_file(path)
+    about = pq.read_metadata(path)
+    cells = about.num_rows * about.num_columns
+    if cells > MAX_CELLS:
+        raise DataError(f"The table {str(path)!r} has {cells:,} cells; up to {MAX_CELLS:,} are read")
 
 
 def _cell(value: Any) -> str:

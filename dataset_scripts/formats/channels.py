@@ -23,6 +23,7 @@ from ecg_hub.input.samples import LARGEST, MISSING, lead_columns, missing_leads,
 from ecg_hub.input.units import is_unit
 from ecg_hub.input.units import unit_uv as unit_uv
 from ecg_hub.leads import DERIVED_LEADS, LEADS, canonical_lead
+from ecg_hub.utils.untrusted import check_channels, check_values
 
 _WHOLE = 1e-6
 _COARSE = 1.0  # microvolt
@@ -38,6 +39,8 @@ def to_signal(channels: Channels, lead_names: Mapping[str, str | None]) -> Signa
     if not (np.isfinite(gain).all() and np.isfinite(zero).all() and (gain != 0).all()):
         raise DataError(f"the gain of {channels.names[used[0]]!r} or another lead is 0 or not a number")
     # The twelve leads alone: another channel of the file must not decide whether the record is stored as integers.
+    # The result has twelve leads, however few the file has.
+    check_values(len(channels.values) * len(LEADS), "the file, with twelve leads,")
     values = channels.values[:, used]
     absent = np.isnan(values) if values.dtype.kind == "f" else None
     if channels.missing is not None:
@@ -110,6 +113,7 @@ def _modified(names: Sequence[str], used: Sequence[int]) -> str:
 
 def find_leads(names: Sequence[str], lead_names: Mapping[str, str | None]) -> list[int | None]:
     """Return for each of the twelve leads its channel, or None."""
+    check_channels(len(names), "the file")
     renamed = {name: lead or "left out" for name, lead in lead_names.items()}
     try:
         return lead_columns([renamed.get(name, name) for name in names])

@@ -8,18 +8,25 @@ they bring leads that are not there yet, the one with the most leads first; each
 from __future__ import annotations
 
 import re
+import struct
 import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dataset_scripts.formats.channels import Channels, find_leads, need, stated_unit
-from ecg_hub.errors import DataError, UnknownNameError
-from ecg_hub.leads import LEAD_NUMBERS, canonical_lead
+from ecg_hub.errors import DataError
+from ecg_hub.leads import LEAD_NUMBERS, LEADS, find_lead
+from ecg_hub.utils.untrusted import check_values, max_bytes, max_record_mb, plain_file
 
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_LONGEST_META = 4096
+_PIECE = 1 << 16
 _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
 
 
@@ -68,12 +75,16 @@ def _check_length(path: Path, group: _Group) -> None:
 def _open(path: Path) -> Any:
     """Read a file, also one without preamble and file meta information, as some carts and archives write them."""
     pydicom = need("pydicom")
+    plain_file(path)
+    # From memory: of a file, pydicom sets aside whatever length an element states, up to 4 GB.
+    data = path.read_bytes()
+    _check_deflated(path, data)
     try:
-        return pydicom.dcmread(path)
+        return pydicom.dcmread(BytesIO(data))
     except pydicom.errors.InvalidDicomError:
         pass
     try:
-        content = pydicom.dcmread(path, force=True)
+        content = pydicom.dcmread(BytesIO(data), force=True)
     # Read by force, any file is taken for elements until one of them makes no sense.
     except Exception:
         content = None
@@ -84,6 +95,20 @@ def _open(path: Path) -> Any:
         uid = pydicom.uid
         content.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
     return content
+
+
+def _check_deflated(path: Path, data: bytes) -> None:
+    """Refuse a deflated file that expands to more than is read; pydicom expands it at once, whatever it becomes."""
+    if data[128:132] != b"DICM" or _DEFLATED not in data[:_LONGEST_META]:
+        return
+    # The first element of the file meta information states the length of the others (PS3.10, 7.1).
+    (length,) = struct.unpack_from("<I", data, 140)
+    inflater, held, position = zlib.decompressobj(-zlib.MAX_WBITS), 0, 144 + length
+    while position < len(data) and not inflater.eof:
+        held += len(inflater.decompress(data[position : position + _PIECE]))
+        position += _PIECE
+        if held > max_bytes():
+            raise DataError(f"{path.name} expands to more than {max_record_mb():g} MB, the largest record that is read")
 
 
 def _rhythms(path: Path, groups: list[Any], lead_names: Mapping[str, str | None]) -> list[_Group]:
@@ -142,6 +167,7 @@ def _joined(groups: list[_Group], parts: list[Channels], remark: str) -> Channel
     rate, first = groups[0].rate, min(group.begin for group in groups)
     starts = [round((group.begin - first) * rate) for group in groups]
     length = max(start + len(part.values) for start, part in zip(starts, parts, strict=True))
+    check_values(length * len(LEADS), "the record, with its groups where their time offsets say,")
     names: list[str] = []
     seen: set[int] = set()
     columns, gains, zeros = [], [], []
@@ -205,10 +231,8 @@ def lead_name(definition: Any) -> str:
     texts = [str(source[0].get("CodeMeaning") or "") if source else "", str(definition.get("ChannelLabel") or "")]
     for text in texts:
         bare = text.partition("(")[0].partition(",")[0].strip()
-        try:
-            return canonical_lead(bare)
-        except UnknownNameError:
-            continue
+        if (lead := find_lead(bare)) is not None:
+            return lead
     return next(filter(None, texts), code)
 
 

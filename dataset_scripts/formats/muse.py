@@ -12,12 +12,12 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
-from dataset_scripts.formats.channels import Channels, lead_channels, need, stated_unit
+from dataset_scripts.formats.channels import Channels, lead_channels, stated_unit
 from ecg_hub.errors import DataError
+from ecg_hub.input.formats.xml import read_root
 
 
 def read_muse(path: Path, lead_names: Mapping[str, str | None], unit: str | None = None) -> Channels:
@@ -25,18 +25,7 @@ def read_muse(path: Path, lead_names: Mapping[str, str | None], unit: str | None
 
     Of several rhythm strips that with the most leads is read, of those the longest.
     """
-    # Exports come from other people's systems: entities that expand or point elsewhere are refused.
-    parser, hostile = need("defusedxml.ElementTree"), need("defusedxml").DefusedXmlException
-    try:
-        root = parser.parse(path).getroot()
-    except hostile as error:
-        # Its kind alone: an entity may be anything, a name too.
-        raise DataError(f"{path.name} is refused: {type(error).__name__} (it declares entities)") from None
-    except ParseError as error:
-        where = "line {}, column {}".format(*error.position)
-        raise DataError(
-            f"{path.name} cannot be read as muse: no well-formed XML at {where}, perhaps cut short"
-        ) from None
+    root = read_root(path)
     if root.tag != "RestingECG":
         raise DataError(f"{path.name} is no MUSE export: its root element is {root.tag!r}, not 'RestingECG'")
     waveforms = [part for part in root.iter("Waveform") if _text(part, "WaveformType").lower() == "rhythm"]

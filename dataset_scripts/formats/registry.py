@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from dataset_scripts.core.spec import Signal
 from dataset_scripts.formats.channels import Channels, to_signal
-from ecg_hub.errors import DataError, InputError
+from ecg_hub.errors import DataError
 from ecg_hub.input.amplitude import stored_not_millivolt
 from ecg_hub.input.formats import reader as hospital
 from ecg_hub.input.formats.detection import detect_format
+from ecg_hub.utils.untrusted import plain_file, reading
 
 FORMATS = ("auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet", *hospital.READERS)
 """What `format` may be in a description."""
@@ -64,7 +64,7 @@ class Reading(Protocol):
     """What is said about the files besides what they say themselves: the description of an archive, or `FileReading`.
 
     Attributes:
-        format: one of the formats, or "auto" to go by the ending.
+        format: one of the formats, or "auto" to go by content and ending.
         sampling_rate: Hz, where the files state none.
         unit: where the files state none.
         lead_names: name in the files -> standard lead, None for a channel to leave out.
@@ -120,26 +120,10 @@ def read_signal(path: Path, about: Reading) -> Signal:
 
 
 def _read(path: Path, form: str, about: Reading) -> Signal:
-    try:
+    with reading(path.name, form):
+        if not plain_file(path):
+            raise DataError(f"{path.name} cannot be read as {form}: it is empty")
         return to_signal(_read_channels(path, form, about), about.lead_names)
-    except (DataError, InputError, MemoryError):
-        raise
-    # Named apart from damage: the file may only have been forgotten while copying.
-    except FileNotFoundError:
-        raise DataError(f"{path.name} is missing") from None
-    except Exception as error:  # a damaged file may provoke anything in the library that reads it
-        if path.is_file() and not path.stat().st_size:
-            raise DataError(f"{path.name} cannot be read as {form}: it is empty") from None
-        raise DataError(f"{path.name} cannot be read as {form}: {type(error).__name__}: {_reason(error)}") from error
-
-
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\S*\d{4,}\S*|\S*@\S*")
-
-
-def _reason(error: Exception) -> str:
-    """Return what a library says of a damaged file, without what it quotes: fields may hold a name or a birth date."""
-    text = " ".join(str(error).split())
-    return _QUOTED.sub("'...'", text)[:200] or "no further reason"
 
 
 def _read_channels(path: Path, form: str, about: Reading) -> Channels:

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataset_scripts.formats.channels import Channels, NoUnitError, find_leads, lead_channels, unit_uv
-from ecg_hub.errors import DataError, UnknownNameError
+from ecg_hub.errors import DataError
 from ecg_hub.input.units import is_unit
-from ecg_hub.leads import LEADS, canonical_lead
+from ecg_hub.leads import LEADS, find_lead
+from ecg_hub.utils.untrusted import check_channels, check_values, plain_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _PREAMBLE = 100  # lines that may stand before the samples
+_LINE_ENDS = (b"\n", b"\r", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\x85", b"\xa8")
 _MISSING = ("-", "--", "?", "n.a.", "N.A.")
 _RATE = re.compile(r"(?<![\d.])(\d{1,6}(?:[.,]\d+)?)\s*(?:hz|hertz)\b", re.IGNORECASE)
 _RATE_KEY = re.compile(r"rate|frequen|fr[ée]quen|abtast|\bhz\b", re.IGNORECASE)
@@ -95,7 +97,7 @@ def states_rate(path: Path) -> bool:
     """Return whether a table says its own rate: in lines before the samples."""
     if path.suffix.lower() != ".csv":
         return False
-    lines = decoded(path.read_bytes()).splitlines()[:_PREAMBLE]
+    lines = _lines(path)[:_PREAMBLE]
     return _stated_rate([line for line in lines if not _is_number(line)]) is not None
 
 
@@ -116,8 +118,16 @@ def decoded(content: bytes) -> str:
         return content.decode("latin-1")
 
 
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file; each is an object of its own, so too many of them are refused before."""
+    plain_file(path)
+    content = path.read_bytes()
+    check_values(sum(map(content.count, _LINE_ENDS)) * len(LEADS), f"{path.name}, with a line per sample,")
+    return decoded(content).splitlines()
+
+
 def _read_csv(path: Path, lead_names: Mapping[str, str | None]) -> _Table:
-    lines = decoded(path.read_bytes()).splitlines()
+    lines = _lines(path)
     if not any(line.strip() for line in lines):
         raise DataError(f"{path.name} cannot be read as csv: it is empty")
     head = _header_line(lines, lead_names)
@@ -149,6 +159,8 @@ def _check_last(path: Path, lines: Sequence[str], separator: str, columns: int) 
 
 def _header_line(lines: Sequence[str], lead_names: Mapping[str, str | None]) -> int | None:
     """Return the line with the names of the leads: that below which these columns hold numbers, else the first."""
+    for line in lines[:_PREAMBLE]:
+        check_channels(line.count(_separator(line)) + 1, "a line of the table")
     named = [n for n, line in enumerate(lines[:_PREAMBLE]) if _leads_in(line, lead_names) and not _says_lead(line)]
     for n in named:
         separator = _separator(lines[n])
@@ -183,10 +195,7 @@ def _leads_in(line: str, lead_names: Mapping[str, str | None]) -> bool:
 def _is_lead(cell: str, lead_names: Mapping[str, str | None]) -> bool:
     if cell.strip() in lead_names:
         return True
-    try:
-        return canonical_lead(cell) in LEADS
-    except UnknownNameError:
-        return False
+    return find_lead(cell) is not None
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -207,6 +216,7 @@ def _is_number(cell: str) -> bool:
 def _samples(path: Path, lines: Sequence[str], separator: str, columns: int) -> pd.DataFrame:
     import pandas as pd
 
+    check_values(len(lines) * columns, path.name)
     # A comma in a cell is a decimal one where something else separates the cells; the first rows may be whole numbers.
     decimal = "," if separator != "," and any("," in line for line in lines) else "."
     with warnings.catch_warnings():  # rows longer than the header would be cut
@@ -275,9 +285,14 @@ def _unit_behind(name: str) -> str:
 
 
 def _read_parquet(path: Path) -> _Table:
-    import pandas as pd
+    import pyarrow.parquet as pq
 
-    frame = pd.read_parquet(path)
+    plain_file(path)
+    with pq.ParquetFile(path) as file:
+        # A value that repeats takes no room in the file, and all the room of a value when it is read.
+        check_channels(len(file.schema), path.name)
+        check_values(file.metadata.num_rows * max(len(file.schema), len(LEADS)), path.name)
+        frame = file.read().to_pandas()
     if any(name is not None and _is_lead(str(name), {}) for name in frame.index.names):
         frame = frame.reset_index()
     names = [str(name) for name in frame.columns]

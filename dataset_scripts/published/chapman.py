@@ -37,6 +37,7 @@ from dataset_scripts.readers.tables import read_sheet
 from ecg_hub.errors import DataError
 from ecg_hub.input.samples import lead_columns, missing_leads, take_columns
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.untrusted import plain_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,6 +149,7 @@ def read_csv(path: Path) -> np.ndarray:
 def _header(path: Path) -> list[str]:
     """Return the names of the columns."""
     try:
+        plain_file(path)
         with path.open("rb") as handle:
             line = handle.readline(4096).decode("utf-8-sig").rstrip("\r\n")
     except FileNotFoundError:

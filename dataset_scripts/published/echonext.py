@@ -13,6 +13,7 @@ training part are stratified by patient, 8 is validation and 9 test. Training pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -37,6 +38,7 @@ from dataset_scripts.readers.tables import CellError, age_years, flag, iterate_r
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.files import file_sha256
+from ecg_hub.utils.untrusted import plain_file, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,11 +218,13 @@ ROWS_PER_MAP = 512
 def check_array(path: Path, shape: tuple[int, ...], reason: str, page: str) -> None:
     """Check that a .npy file holds a float array of a shape, without reading its values; `reason` is for the error."""
     expected = f"an array {list(shape)} of float64 was expected, because {reason} of that split"
+    if not path.exists():
+        raise DataError(f"{str(path)!r} is missing; {expected}. Get it from {page}.")
     try:
-        array = _open_memory_map(path)
-    except FileNotFoundError:
-        raise DataError(f"{str(path)!r} is missing; {expected}. Get it from {page}.") from None
-    except (ValueError, OSError, EOFError) as error:
+        # A damaged header is taken for a piece of Python: what may come of it no list of errors covers.
+        with reading(path.name, "npy"):
+            array = _open_memory_map(path)
+    except DataError as error:
         raise DataError(
             f"{str(path)!r} is no whole .npy file ({error}); {expected}. Get it again from {page}."
         ) from None
@@ -242,6 +246,7 @@ def read_record(path: Path, row: int) -> np.ndarray:
 
 
 def _open_memory_map(path: Path) -> np.ndarray:
+    plain_file(path, math.inf)
     return np.lib.format.open_memmap(path, mode="r")
 
 

@@ -32,6 +32,7 @@ from dataset_scripts.core.spec import (
     Source,
     split_sizes,
 )
+from dataset_scripts.readers.hdf5 import check_rows, opened, stored_array
 from dataset_scripts.readers.signal_files import find_files, float_signal
 from dataset_scripts.readers.tables import read_text_table
 from ecg_hub.errors import DataError
@@ -125,16 +126,15 @@ def known_codes() -> dict[str, tuple[str, str]]:
 
 def read_h5(path: Path) -> np.ndarray:
     """Read a file of one record, (samples, 12) float in millivolt as stored, leads in canonical order."""
-    import h5py
-
     try:
         # A lock is of no use for reading, and some network file systems refuse it.
-        with h5py.File(path, "r", locking=False) as file:
-            array = file.get("ecg")
-            if not isinstance(array, h5py.Dataset):
+        with opened(path, locking=False) as file:
+            array = stored_array(file, "ecg")
+            if array is None:
                 raise DataError(f"the file holds no array 'ecg', but {', '.join(map(repr, file)) or 'nothing'}")
             if array.ndim != 2 or array.shape[0] != len(LEADS) or array.dtype.kind != "f":
                 raise DataError(f"'ecg' is {array.dtype} of shape {array.shape}, not float of ({len(LEADS)}, samples)")
+            check_rows(array, len(LEADS), "the file")
             values: np.ndarray = array[:]
     except FileNotFoundError:
         raise DataError("the file is missing") from None

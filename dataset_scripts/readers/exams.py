@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.spec import Rejected
+from dataset_scripts.readers.hdf5 import check_rows, opened, stored_array
 from dataset_scripts.readers.tables import CellError, age_years, flag, iterate_rows, whole_number
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.untrusted import reading
 
 if TYPE_CHECKING:
     import h5py
@@ -214,14 +216,18 @@ def find_parts(folder: Path) -> list[str]:
 def read_index(path: Path) -> PartIndex:
     """Read which exams a part holds, without its tracings."""
     try:
-        with _open(path) as part:
+        with reading(path.name, "HDF5"), opened(path) as part:
             fault = _fault(part)
             if fault:
                 raise DataError(f"{path.name} {fault}")
+            check_rows(part["exam_id"], len(part["exam_id"]), f"exam_id of {path.name}")
+            check_rows(part["tracings"], 1, f"tracings of {path.name}")
             exam_ids = np.asarray(part["exam_id"], dtype=np.int64)
             ends = len(exam_ids) > 0 and exam_ids[-1] == 0 and not part["tracings"][len(exam_ids) - 1].any()
-    except OSError as error:
-        raise DataError(f"{path.name} is no whole HDF5 file ({_reason(error)})") from None
+    except DataError as error:
+        if isinstance(error.__cause__, OSError):
+            raise DataError(f"{path.name} is no whole HDF5 file ({_reason(error.__cause__)})") from None
+        raise
     return PartIndex(path.name, exam_ids[:-1] if ends else exam_ids, int(ends))
 
 
@@ -234,24 +240,15 @@ def read_tracing(path: Path, row: int) -> np.ndarray:
             # A copy: a view would keep the whole block in memory.
             return np.array(_block(str(path), stamp, row // size, size)[row % size])
         except OSError:  # one damaged chunk must not cost the rows around it
-            with _open(path) as part:
+            with opened(path) as part:
                 return np.asarray(part["tracings"][row])
     except FileNotFoundError:
         raise DataError(f"{path.name} is missing") from None
-    except OSError as error:
-        raise DataError(f"row {row} of {path.name} cannot be read ({_reason(error)})") from None
-
-
-def _open(path: Path) -> h5py.File:
-    """Open a part for one look: a handle that is kept would keep others from opening the file in their own way."""
-    import h5py
-
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        if "lock" not in str(error):
+    # RuntimeError and others where the tables inside a file are damaged.
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        if isinstance(error, DataError):
             raise
-        return h5py.File(path, "r", locking=False)  # some read-only and network file systems have no locks
+        raise DataError(f"row {row} of {path.name} cannot be read ({_reason(error)})") from None
 
 
 def _stamp(path: Path) -> Stamp:
@@ -262,7 +259,7 @@ def _stamp(path: Path) -> Stamp:
 
 def _fault(part: h5py.File) -> str:
     """Return what is wrong with the layout of a part, or ""."""
-    absent = [name for name in ("exam_id", "tracings") if not hasattr(part.get(name), "shape")]
+    absent = [name for name in ("exam_id", "tracings") if stored_array(part, name) is None]
     if absent:
         return f"lacks {' and '.join(absent)}; it holds {', '.join(part) or 'nothing'}"
     ids, tracings = part["exam_id"], part["tracings"]
@@ -279,7 +276,7 @@ def _fault(part: h5py.File) -> str:
 def _block_rows(path: str, stamp: Stamp) -> int:
     """Return how many rows are read at once: whole chunks, about 64 rows, and no more than fit into 256 MiB."""
     del stamp
-    with _open(Path(path)) as part:
+    with opened(Path(path)) as part:
         tracings = part["tracings"]
         row_bytes = max(1, tracings.dtype.itemsize * int(np.prod(tracings.shape[1:])))
         chunk = tracings.chunks[0] if tracings.chunks else 1
@@ -291,10 +288,10 @@ def _block_rows(path: str, stamp: Stamp) -> int:
 @lru_cache(maxsize=1)
 def _block(path: str, stamp: Stamp, number: int, size: int) -> np.ndarray:
     del stamp
-    with _open(Path(path)) as part:
+    with opened(Path(path)) as part:
         return np.asarray(part["tracings"][number * size : (number + 1) * size])
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: BaseException) -> str:
     """Return the text of an HDF5 error on one line."""
     return " ".join(str(error).split())

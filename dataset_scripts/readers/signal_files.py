@@ -7,6 +7,7 @@ numbers per record. Format: PKWARE APPNOTE.TXT 6.3, sections 4.3 (records) and 4
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import struct
@@ -24,6 +25,7 @@ from ecg_hub.errors import DataError
 from ecg_hub.input.samples import LARGEST, MISSING, quantise
 from ecg_hub.input.wfdb import read_record
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.untrusted import max_bytes, max_record_mb, plain_file
 
 STEP_TOLERANCE_UV = 0.0051
 """How far a sample printed with two decimals may lie from a multiple of the step."""
@@ -90,7 +92,8 @@ def _coarse_remark(gain_uv: np.ndarray) -> str:
     return f"beyond 32.767 mV in {', '.join(coarse)}: stored there in steps of up to {max(coarse.values()):g} microvolt"
 
 
-_MEMBER = re.compile(rb"(?:^|/)(\d+)\.(hea|dat)$")
+# Study numbers have eight digits; what does not fit into 64 bits is none.
+_MEMBER = re.compile(rb"(?:^|/)(\d{1,18})\.(hea|dat)$")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _END = struct.Struct("<4s4H2LH")
@@ -151,8 +154,11 @@ def zip_index(path: Path) -> ZipIndex:
 
 def _members(path: Path) -> Iterator[tuple[bytes, int]]:
     """Yield name and position of every member, from the central directory."""
+    held = plain_file(path, math.inf)
     with path.open("rb") as stream:
         start, size = _directory(stream, path)
+        if start + size > held:
+            raise DataError(f"{str(path)!r} is no whole zip file (its list of members lies beyond its end).")
         stream.seek(start)
         content = stream.read(size)
     offset = 0
@@ -207,6 +213,9 @@ def _directory(stream: BinaryIO, path: Path) -> tuple[int, int]:
 
 def _member(stream: BinaryIO, position: int, name: str) -> bytes:
     """Return the content of the member that begins at a position."""
+    held = stream.seek(0, os.SEEK_END)
+    if position > held:
+        raise DataError(f"{name} is not where the zip file says")
     stream.seek(position)
     try:
         fields = _LOCAL.unpack(stream.read(_LOCAL.size))
@@ -219,9 +228,9 @@ def _member(stream: BinaryIO, position: int, name: str) -> bytes:
             # Its two numbers are the size unpacked and the size packed.
             size = extra[1]
         if method == _DEFLATED:
-            content = _inflate(stream)
+            content = _inflate(stream, name)
         elif method == _STORED:
-            content = stream.read(size)
+            content = stream.read(min(size, held))
         else:
             raise DataError(f"{name} is compressed by method {method}, which zip files of PhysioNet do not use")
     except (struct.error, zlib.error) as error:
@@ -232,13 +241,18 @@ def _member(stream: BinaryIO, position: int, name: str) -> bytes:
     return content
 
 
-def _inflate(stream: BinaryIO) -> bytes:
+def _inflate(stream: BinaryIO, name: str) -> bytes:
     # Raw deflate, without zlib's header; read to the end of the stream, because the stated size may be 0 too.
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     parts = []
+    expanded, largest = 0, max_bytes()
     while not inflater.eof:
         piece = stream.read(_PIECE)
         if not piece:
             raise zlib.error("it ends in the middle")
         parts.append(inflater.decompress(piece))
+        # A thousandth of the room is enough to pack zeros.
+        expanded += len(parts[-1])
+        if expanded > largest:
+            raise DataError(f"{name} expands to more than {max_record_mb():g} MB, the largest record that is read")
     return b"".join(parts)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import DataError
+from ecg_hub.utils.untrusted import check_channels, max_bytes, max_record_mb, plain_file
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,22 @@ class TextTable:
 
 def read_text_table(path: Path, needed: Sequence[str], page: str) -> TextTable:
     """Read a comma-separated file with a header line."""
+    _check_plain(path, page)
     try:
         # A stray byte in some comment must not cost the table; in a column that is needed it costs the row.
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             return _read((line.replace("\0", "") for line in handle), path, needed, page)
+    except (csv.Error, OSError) as error:
+        raise DataError(f"{str(path)!r} cannot be read as CSV ({error}). Get it again from {page}.") from None
+
+
+def _check_plain(path: Path, page: str) -> None:
+    """Refuse a folder, a device, or a pipe that nobody writes to."""
+    try:
+        plain_file(path, math.inf)
     except FileNotFoundError:
         raise DataError(f"{str(path)!r} is missing. Get it from {page}.") from None
-    except (csv.Error, OSError) as error:
+    except DataError as error:
         raise DataError(f"{str(path)!r} cannot be read as CSV ({error}). Get it again from {page}.") from None
 
 
@@ -71,6 +81,7 @@ def _broken(row: Mapping[str, str], names: Sequence[str]) -> str:
 def _header(reader: Iterator[list[str]], path: Path, needed: Sequence[str], page: str) -> list[str]:
     """Return the first line of a table after checking that it names the needed columns."""
     header: list[str] = next(reader, [])
+    check_channels(len(header), f"the first line of {path.name}")
     absent = [name for name in needed if name not in header]
     if absent:
         raise DataError(
@@ -144,11 +155,10 @@ def iterate_rows(
     path: Path, needed: Sequence[str], page: str, optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, Mapping[str, str] | str]]:
     """Yield (first line, column -> cell) for every row of a comma-separated file; the header is line 1."""
+    _check_plain(path, page)
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             yield from _iterate((line.replace("\0", "") for line in handle), path, needed, page, optional)
-    except FileNotFoundError:
-        raise DataError(f"{str(path)!r} is missing. Get it from {page}.") from None
     except (csv.Error, OSError) as error:
         raise DataError(f"{str(path)!r} cannot be read as CSV ({error}). Get it again from {page}.") from None
 
@@ -239,8 +249,7 @@ def _values(path: Path) -> Iterator[tuple[Any, ...]]:
 
     import openpyxl
 
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is not an .xlsx file")
+    check_workbook(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # remarks on styles and extensions, which no table needs
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
@@ -250,6 +259,17 @@ def _values(path: Path) -> Iterator[tuple[Any, ...]]:
             yield from sheet.iter_rows(values_only=True)
         finally:
             book.close()
+
+
+def check_workbook(path: Path) -> None:
+    """Refuse a workbook that expands to more than is read; a thousandth of the room is enough to pack zeros."""
+    plain_file(path)
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not an .xlsx file")
+    with zipfile.ZipFile(path) as parts:
+        expanded = sum(part.file_size for part in parts.infolist())
+    if expanded > max_bytes():
+        raise DataError(f"{path.name} expands to {expanded / 2**20:,.0f} MB; up to {max_record_mb():g} MB are read")
 
 
 def _rows(

@@ -28,6 +28,12 @@ from ecg_hub.utils.terminal import progress
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
+MAX_RATIO = 200
+"""Most times its own size that an archive may expand to: signals pack to a half, text and zeros to a fiftieth."""
+
+SMALL_ARCHIVE = 2**30
+"""Bytes that any archive may expand to."""
+
 Member = tuple[str, int, Callable[[], IO[bytes] | None]]
 
 
@@ -39,13 +45,20 @@ def is_archive(name: str) -> bool:
 def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
     """Unpack an archive and return how many files it holds; files that are there with the right size are left alone."""
     try:
-        number = 0
+        number, expanded = 0, 0
+        largest = MAX_RATIO * archive.stat().st_size + SMALL_ARCHIVE
         with progress(desc=f"Unpacking {archive.name}", unit=" files", quiet=quiet) as bar:
             for name, size, opened in _members(archive):
                 # A name such as ../../x would write anywhere on the disk.
                 if not is_inside(name):
                     raise DataError(
                         f"{archive.name} holds {name!r}, which lies outside its folder; it is not unpacked."
+                    )
+                expanded += size
+                if expanded > largest:
+                    raise DataError(
+                        f"{archive.name} expands to more than {MAX_RATIO} times its size; what is left of it is not "
+                        "unpacked. Remove it, and get it again from a place you trust."
                     )
                 _extract(folder / name, size, opened)
                 number += 1

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.labels import Seen, from_headers, label_frame
+from dataset_scripts.core.shards import read_record
 from dataset_scripts.core.spec import ECGDataset, PathLike, RawRecord, RecordExcluded, Scan, Signal
 from ecg_hub.errors import DataError, InputError, did_you_mean
 from ecg_hub.input.samples import MISSING
@@ -106,12 +107,10 @@ def _find(dataset: ECGDataset, scan: Scan, record_id: str) -> int:
 
 def _read(dataset: ECGDataset, folder: Path, record: RawRecord) -> Signal:
     try:
-        return dataset.read(folder, record)
+        return read_record(dataset, folder, record)
     except RecordExcluded as rule:
         raise DataError(f"Record {record.record_id!r} of {dataset.title} is left out by rule: {rule}.") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever a damaged file provokes
+    except DataError as error:
         raise DataError(f"Record {record.record_id!r} ({record.file}) cannot be read: {error}") from error
 
 

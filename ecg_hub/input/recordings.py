@@ -17,7 +17,8 @@ from ecg_hub.input.amplitude import lead_spans, not_millivolt
 from ecg_hub.input.samples import shown_names
 from ecg_hub.input.units import MICROVOLT, is_unit, plain_unit, unit_uv
 from ecg_hub.input.wfdb import read_digital, read_header
-from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_lead, canonical_leads, plan_leads
+from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_leads, find_lead, plan_leads
+from ecg_hub.utils.untrusted import check_values, reading
 
 Float32 = NDArray[np.float32]
 
@@ -109,17 +110,13 @@ def wfdb_recording(path: str | os.PathLike[str], every: bool = False, unit: str 
     """
     header_path = Path(f"{_record_stem(path)}.hea")
     try:
-        header = read_header(header_path)
-        digital = read_digital(header, (lambda names: range(len(names))) if every else known_leads, unit)
-    except InputError:
-        raise
+        with reading(header_path.name, "wfdb"):
+            header = read_header(header_path)
+            digital = read_digital(header, (lambda names: range(len(names))) if every else known_leads, unit)
+            # What becomes of it has twelve leads, however few the file has.
+            check_values(len(digital.values) * len(LEADS), f"{header_path.name}, with twelve leads,")
     except DataError as error:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}. Download the record again.") from error
-    except Exception as error:  # wfdb lets whatever its decoders meet through: IndexError, ValueError, ...
-        raise InputError(
-            f"Cannot read record {os.fspath(path)!r}: its signal files do not hold what the header says, they may be "
-            f"cut short ({type(error).__name__}). Download the record again."
-        ) from error
     if not digital.lines:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: its header lists no signal.")
     rate = _plain_number(digital.sampling_rate) if header.states_rate else None
@@ -152,11 +149,7 @@ def known_leads(names: Sequence[str]) -> list[int]:
 
 
 def _is_lead(name: str) -> bool:
-    try:
-        canonical_lead(name)
-    except UnknownNameError:
-        return False
-    return True
+    return find_lead(name) is not None
 
 
 def _plain_number(rate: float) -> float:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ecg_hub.errors import DataError, UnknownNameError
-from ecg_hub.leads import LEADS, canonical_lead
+from ecg_hub.errors import DataError
+from ecg_hub.leads import LEADS, find_lead
 
 MISSING = -32768
 """The int16 that stands for "no value"; WFDB's own marker of format 16."""
@@ -61,9 +61,8 @@ def lead_columns(names: Sequence[str]) -> list[int | None]:
         # Beside electrodes of the head C3 is one of them too.
         if brain and _CENTRAL.fullmatch(name.strip()):
             continue
-        try:
-            lead = canonical_lead(name)
-        except UnknownNameError:
+        lead = find_lead(name)
+        if lead is None:
             continue
         if lead in columns and lead in LEADS:
             raise DataError(f"lead {lead} occurs twice, as {names[columns[lead]]!r} and as {name!r}")
@@ -83,9 +82,8 @@ _CHANNEL_WORDS = (
     "ch|chan|channel|lead|e[ck]g|ml|mcl|sig|signal|val|value|col|column|unnamed|time|t|sample|index|unit|[mu]?v|m?s|hz|x|y|z|acc|"
     "resp|respiration|pleth|abp|art|cvp|pap|bp|spo2|hr|marker|event|status|edf|annotations"
 )
-_CHANNEL = re.compile(
-    rf"(?=.{{0,24}}$)(?:(?:{_CHANNEL_WORDS})?[ _.:/()-]*(?:\d{{1,3}}(?!\d))?[ _.:/()-]*)+", re.IGNORECASE
-)
+# One part at a time: parts that may all be empty, repeated, would take hours for twenty dashes and a strange letter.
+_CHANNEL = re.compile(rf"(?=.{{0,24}}$)(?:{_CHANNEL_WORDS}|\d{{1,3}}(?!\d)|[ _.:/()-])*", re.IGNORECASE)
 
 
 def _names_a_channel(name: str) -> bool:

@@ -12,6 +12,7 @@ Format: https://physionet.org/physiotools/wag/signal-5.htm
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import warnings
@@ -37,6 +38,10 @@ from ecg_hub.input.samples import (
 from ecg_hub.input.wfdb_header import Header as Header
 from ecg_hub.input.wfdb_header import Segment, SignalLine, with_unit
 from ecg_hub.input.wfdb_header import read_header as read_header
+from ecg_hub.utils.untrusted import check_values, file_below, plain_file
+
+# Formats whose samples all take the same room; 310, 311 and 212 pack several into some bytes.
+_BITS = {"8": 8, "80": 8, "16": 16, "61": 16, "160": 16, "24": 24, "32": 32, "212": 12, "310": 32 / 3, "311": 32 / 3}
 
 Chooser = Callable[[Sequence[str]], Sequence[int]]
 """Says which channels are read: from the names of all of them to the positions of those that are wanted."""
@@ -156,23 +161,31 @@ def _read_format_16(header: Header, chosen: Sequence[int]) -> tuple[np.ndarray, 
         lines = [line for line in header.signals if line.file == name]
         # In each frame the signals of a file follow each other in the order of their lines.
         width = sum(line.frame for line in lines)
-        try:
-            data = (header.path.parent / name).read_bytes()
-        except FileNotFoundError:
-            raise DataError(f"{name} is missing") from None
-        if data.startswith((b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")):
+        path = _signal_file(header, name)
+        held = max(plain_file(path, math.inf) - lines[0].offset, 0)
+        with path.open("rb") as file:
+            begin = file.read(20)
+        if begin.startswith((b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")):
             # WFDB means files of MATLAB 4, whose samples lie one after the other behind 24 bytes.
             raise DataError(f"{name} is a file of MATLAB 5 or later, WFDB needs version 4: savemat(..., format='4')")
-        held = max(len(data) - lines[0].offset, 0)
         announced = (header.samples or held // (2 * width)) * 2 * width
         if held < announced or not announced:
             raise DataError(f"{name} holds {held} bytes of signal, its header announces {announced}")
         if held > announced:
             remark = f"{name} holds {held - announced} bytes more than its header announces"
-        parts[name] = np.frombuffer(data, "<i2", announced // 2, lines[0].offset).reshape(-1, width)
+        check_values(announced // 2, name)
+        parts[name] = np.fromfile(path, "<i2", announced // 2, offset=lines[0].offset).reshape(-1, width)
     if len({len(part) for part in parts.values()}) > 1:
         raise DataError("the signal files differ in length")
     return _columns(header, chosen, parts), None, remark
+
+
+def _signal_file(header: Header, name: str) -> Path:
+    """Return a file that a header names, after checking that it is there."""
+    path = file_below(header.path.parent, name, header.path.name)
+    if not path.exists():
+        raise DataError(f"{name} is missing")
+    return path
 
 
 def _columns(header: Header, chosen: Sequence[int], parts: dict[str, np.ndarray]) -> np.ndarray:
@@ -198,10 +211,13 @@ def _read_with_wfdb(header: Header, chosen: Sequence[int]) -> tuple[np.ndarray, 
     files = dict.fromkeys(header.signals[channel].file for channel in chosen)
     lines = [line for line in header.signals if line.file in files]
     wanted = [lines.index(header.signals[channel]) for channel in chosen]
+    paths = [_signal_file(header, name) for name in files]
+    for name, path in zip(files, paths, strict=True):
+        _check_announced(header, path, [line for line in lines if line.file == name])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for number, name in enumerate(files):
-            _place(header.path.parent / name, Path(folder, f"{number}.dat"))
+        for number, path in enumerate(paths):
+            _place(path, Path(folder, f"{number}.dat"))
         # A header of the bare essentials: the package refuses or misreads some that are in use.
         _write_header(Path(folder, "r.hea"), header, lines, list(files))
         record = load_wfdb().rdrecord(str(Path(folder, "r")), channels=wanted, smooth_frames=False)
@@ -211,10 +227,23 @@ def _read_with_wfdb(header: Header, chosen: Sequence[int]) -> tuple[np.ndarray, 
     return np.rint(np.where(missing, 0.0, values)).astype(np.int64), missing, ""
 
 
+def _check_announced(header: Header, path: Path, lines: Sequence[SignalLine]) -> None:
+    """Refuse, before the package sets room aside, what a file of this size cannot hold."""
+    held = max(plain_file(path, math.inf) - lines[0].offset, 0)
+    width = sum(line.frame for line in lines)
+    lag = max(line.skew for line in lines)
+    bits = _BITS.get(lines[0].code)
+    # Of compressed formats a byte may stand for any number of samples.
+    frames = header.samples or int(8 * held / ((bits or 8) * width))
+    check_values((frames + lag) * width, header.path.name)
+    if lag > frames:
+        raise DataError(f"{header.path.name} shifts a signal by {lag} samples of {frames}")
+    if bits and frames * width * bits > 8 * (held + 4):
+        raise DataError(f"{path.name} holds {held} bytes of signal, its header announces {frames} samples of {width}")
+
+
 def _place(source: Path, target: Path) -> None:
     """Put a signal file into another folder, by a link where the system has links."""
-    if not source.is_file():
-        raise DataError(f"{source.name} is missing")
     try:
         target.symlink_to(source.resolve())
     except OSError:
@@ -271,7 +300,7 @@ def _segment_header(header: Header, segment: Segment) -> Header | None:
     """Return the header of a segment, None for a gap."""
     if segment.name == "~":
         return None
-    part = read_header(header.path.parent / f"{segment.name}.hea")
+    part = read_header(file_below(header.path.parent, f"{segment.name}.hea", header.path.name))
     if part.segments:
         raise DataError(f"{header.path.name}: its segment {segment.name} consists of segments itself")
     return part
@@ -300,6 +329,7 @@ def _joined(
     whole = all(len(scale) == 1 for scale in scales)
     frame = lines[0].frame if lines else 1
     length = sum(samples for samples, _ in read) * frame
+    check_values(length * len(wanted), header.path.name)
     values = np.zeros((length, len(wanted)), dtype=np.int64 if whole else np.float64)
     missing = np.ones((length, len(wanted)), dtype=bool)
     begin = 0

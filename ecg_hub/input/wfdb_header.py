@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ecg_hub.errors import DataError
 from ecg_hub.input.units import is_unit, unit_uv
+from ecg_hub.utils.untrusted import MAX_HEADER_BYTES, check_channels, check_values, plain_file, reading
 
 _DEFAULT_GAIN = 200.0  # units per mV where a header gives none or 0 (WFDB header specification)
 _FORMAT = re.compile(r"(?P<code>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?")
@@ -95,15 +96,15 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Read a .hea file."""
-    try:
+    with reading(path.name, "header"):
+        plain_file(path, MAX_HEADER_BYTES)
         lines = [line.strip() for line in _lines(path.read_bytes())]
-    except FileNotFoundError:
-        raise DataError(f"{path.name} is missing") from None
     content = [line for line in lines if line and not line.startswith("#")]
     comments = [line.lstrip("#").strip() for line in lines if line.startswith("#")]
     try:
         return _parse(path, content, comments)
-    except (ValueError, IndexError) as error:
+    # An OverflowError for a rate beyond all numbers.
+    except (ValueError, IndexError, OverflowError) as error:
         # Python quotes what is no number, which may be anything.
         reason = re.sub(
             r"^(?:invalid literal|could not convert).*", "a number is expected where it has text", str(error)
@@ -137,6 +138,10 @@ def _parse(path: Path, content: list[str], comments: list[str]) -> Header:
     announced, what = (int(segments), "segments") if segments else (count, "signals")
     if len(content) - 1 < announced:
         raise ValueError(f"{announced} {what} announced, {len(content) - 1} described")
+    if segments:
+        check_values(sum(_segment(line).samples for line in content[1 : announced + 1]), path.name)
+    else:
+        check_channels(count, path.name)
     plain = Header(path, rate, samples, (), comments, states_rate=len(fields) > 2)
     if segments:
         return replace(plain, segments=[_segment(line) for line in content[1 : announced + 1]])

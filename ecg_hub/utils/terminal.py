@@ -7,6 +7,7 @@ escapes for bold text away, TERM=dumb also the bars. Bars and remarks go to stan
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -155,6 +156,25 @@ class Lines:
         return tqdm.format_sizeof(value) if self._scaled else f"{value:,.0f}"
 
 
+# Controls (C0 but for tab and line end, C1), marks that turn the direction of writing, what has no width, and bytes of
+# a file name that are no UTF-8, which no stream can write.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def escaped(text: str) -> str:
+    r"""Return a text with everything that steers a terminal, or hides what stands there, written out.
+
+    Names of files, records and leads are what somebody chose; a name must not move the cursor or turn the line around.
+
+    Example:
+        >>> escaped("r1" + chr(0x1B) + "[2J.hea"), escaped("r1.hea")
+        ('r1\\x1b[2J.hea', 'r1.hea')
+    """
+    return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def wrapped(text: str, width: int | None) -> str:
     """Return sentences wrapped between words; indented lines (commands, paths) stay whole, so that they can be copied.
 
@@ -162,7 +182,8 @@ def wrapped(text: str, width: int | None) -> str:
         text: of one or several lines.
         width: columns of the terminal; None never wraps.
     """
-    return "\n".join(line if line.startswith("  ") else wrap(line, width, 0) for line in text.split("\n"))
+    lines = escaped(text).split("\n")
+    return "\n".join(line if line.startswith("  ") else wrap(line, width, 0) for line in lines)
 
 
 def wrap(line: str, width: int | None, indent: int) -> str:

@@ -44,7 +44,7 @@ def print_table(
             all rows, numbered what holds for some. None is for a row that the column does not apply to.
     """
     if heading is not None:
-        print(_bold(heading, terminal.styles()))
+        print(_bold(terminal.escaped(heading), terminal.styles()))
     if not rows:
         print(f"no {title}" if title else "nothing")
         return
@@ -103,7 +103,7 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
         lines = _text(value).splitlines() or [""]
         if width is not None and width - names - len(GAP) >= 20:
             lines = [part for line in lines for part in _words(line, width - names - len(GAP))]
-        print(f"{_bold(name.ljust(names), bold)}{GAP}{lines[0]}".rstrip())
+        print(f"{_bold(terminal.escaped(name).ljust(names), bold)}{GAP}{lines[0]}".rstrip())
         for line in lines[1:]:
             print(" " * (names + len(GAP)) + line)
 
@@ -187,8 +187,8 @@ class _Columns:
     def of(cls, rows: Sequence[Row], prose: Collection[str]) -> _Columns:
         heads = list(rows[0])
         return cls(
-            heads,
-            [[_text(row[head]) for head in heads] for row in rows],
+            [terminal.escaped(head) for head in heads],
+            [[_text(row[head]).replace("\n", "\\n") for head in heads] for row in rows],
             [all(_is_number(row[head]) for row in rows) for head in heads],
             [head in prose for head in heads],
         )
@@ -314,4 +314,4 @@ def _is_number(value: object) -> bool:
 def _text(value: object) -> str:
     if value is None:
         return "-"
-    return "yes" if value is True else "no" if value is False else str(value)
+    return "yes" if value is True else "no" if value is False else terminal.escaped(str(value))

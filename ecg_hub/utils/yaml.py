@@ -13,35 +13,59 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ecg_hub.errors import InputError, did_you_mean
+from ecg_hub.errors import DataError, InputError, did_you_mean
+from ecg_hub.utils.untrusted import plain_file
 
-MAX_NODES = 20_000  # values in the metadata
+MAX_NODES = 20_000  # values in the metadata, or in a file of a user
+MAX_BYTES = 2**18  # of a file of a user: a hundred times the longest in use
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """Read a YAML file that must hold one mapping without repeated keys."""
     try:
+        plain_file(path, MAX_BYTES)
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
+        _check_size(content)
+    except (OSError, UnicodeDecodeError, DataError) as error:
         raise InputError(f"{path}: cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
+    # Of a mapping with lists for names, a date of month 13, an integer of thousands of digits: not all are YAMLErrors.
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError, LookupError) as error:
         raise InputError(f"{path}: not valid YAML: {error}.") from error
+    except RecursionError:
+        raise InputError(f"{path}: not valid YAML: nested too deeply.") from None
     if not isinstance(content, dict):
         kind = "empty" if content is None else f"a {type(content).__name__}"
         raise InputError(f"{path}: a mapping of fields such as `name: my_task` is expected; the file is {kind}.")
     return content
 
 
+def _check_size(content: Any) -> None:
+    """Refuse a file whose references (*name) stand for more values than anybody writes, or for themselves."""
+    pending, count = [content], 0
+    while pending:
+        value = pending.pop()
+        count += 1
+        if count > MAX_NODES:
+            raise ValueError(f"it has more than {MAX_NODES:,} values")
+        if isinstance(value, dict):
+            pending += [*value, *value.values()]
+        elif isinstance(value, list | tuple | set):
+            pending += value
+
+
 class _Loader(yaml.SafeLoader):
     """Safe loading that refuses a repeated key instead of keeping the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            # PyYAML would take the last one, and the user would wonder about the first.
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"field {key!r} is given twice", node.start_mark)
+        # PyYAML would take the last one, and the user would wonder about the first.
+        seen = set()
+        for key, _ in node.value:
+            # Mappings as names are refused by the loader itself.
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                text = f"field {key.value!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, text, node.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
 
 

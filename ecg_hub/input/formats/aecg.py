@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ecg_hub.errors import DataError, UnknownNameError
-from ecg_hub.input.formats.channels import Channels, number, rate_of_interval, same_length, unit_uv
+from ecg_hub.errors import DataError
+from ecg_hub.input.formats.channels import Channels, number, rate_of_interval, same_length
 from ecg_hub.input.formats.xml import attribute, local_name, read_root
-from ecg_hub.leads import LEADS, canonical_lead
+from ecg_hub.input.units import unit_uv
+from ecg_hub.leads import LEADS, find_lead
 
 _LEAD = "_ECG_LEAD_"
 _SECONDS = {"s": "1", "ms": "1e-3", "us": "1e-6", "µs": "1e-6", "μs": "1e-6"}
@@ -71,10 +72,7 @@ def _lead_name(sequence: Any) -> str:
     """Return "aVR" for MDC_ECG_LEAD_AVR, and codes of no standard lead as they are."""
     code = attribute(sequence.find("code"), "code")
     bare = code[code.upper().index(_LEAD) + len(_LEAD) :]
-    try:
-        return canonical_lead(bare)
-    except UnknownNameError:
-        return code
+    return find_lead(bare) or code
 
 
 def _channels(part: Any, leads: list[Any]) -> Channels:

@@ -9,9 +9,10 @@ from typing import Any
 import edfio
 import numpy as np
 
-from ecg_hub.errors import DataError, UnknownNameError
-from ecg_hub.input.formats.channels import Channels, unit_uv
-from ecg_hub.leads import canonical_lead
+from ecg_hub.errors import DataError
+from ecg_hub.input.formats.channels import Channels
+from ecg_hub.input.units import unit_uv
+from ecg_hub.leads import find_lead
 
 MAGIC = b"\xffBIOSEMI"
 _COUNTS = 16 + 80 + 5 * 8 + 80  # bytes a signal before the field that counts its samples
@@ -77,11 +78,7 @@ def _leads(path: Path, signals: list[Any]) -> list[Any]:
 
 
 def _is_lead(label: str) -> bool:
-    try:
-        canonical_lead(label)
-    except UnknownNameError:
-        return False
-    return True
+    return find_lead(label) is not None
 
 
 def _unit(signal: Any) -> float | None:

@@ -11,12 +11,6 @@ import numpy as np
 from ecg_hub.errors import DataError
 from ecg_hub.input.units import unit_uv as unit_uv
 
-LARGEST_BYTES = 512 * 2**20
-"""Larger files are refused by readers that hold a whole file in memory."""
-
-LARGEST_SAMPLES = 2**27
-"""Samples of all leads that compressed data may expand to: 12 leads of 3 h at 1000 Hz."""
-
 
 @dataclass(frozen=True)
 class Channels:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from ecg_hub.errors import DataError
-from ecg_hub.input.formats.channels import LARGEST_BYTES, Channels, rate_of_interval, same_length
+from ecg_hub.input.formats.channels import Channels, rate_of_interval, same_length
+from ecg_hub.utils.untrusted import plain_file
 
 MAGIC = b"MFR "
 """What the preamble of a file begins with, after its tag and length."""
@@ -66,9 +67,7 @@ class _Frame:
 
 def read_mfer(path: Path) -> Channels:
     """Read the leads of an MFER file: microvolt = (sample + offset) * sensitivity."""
-    size = path.stat().st_size
-    if size > LARGEST_BYTES:
-        raise DataError(f"{path.name} has {size} bytes; MFER of up to {LARGEST_BYTES} bytes is read")
+    plain_file(path)
     frames = list(_frames(memoryview(path.read_bytes())))
     if not frames:
         raise DataError(f"{path.name} holds no waveform but that of a dominant beat, or none at all")

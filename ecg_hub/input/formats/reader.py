@@ -16,6 +16,7 @@ from ecg_hub.input.formats.mfer import read_mfer
 from ecg_hub.input.formats.mortara import read_mortara
 from ecg_hub.input.formats.scp import read_scp
 from ecg_hub.input.formats.sierra import read_sierra
+from ecg_hub.utils.untrusted import plain_file, reading
 
 READERS: Mapping[str, Callable[[Path], Channels]] = MappingProxyType(
     {
@@ -54,12 +55,9 @@ def read_channels(path: Path, form: str) -> Channels:
     if form not in READERS:
         raise unknown_name("format", form, READERS)
     try:
-        return READERS[form](path)
-    except FileNotFoundError:
-        raise DataError(f"{path.name} is missing") from None
+        with reading(path.name, form):
+            plain_file(path)
+            return READERS[form](path)
     except (DataError, InputError) as error:
         text = str(error)
-        raise DataError(text if path.name in text else f"{path.name}: {text}") from None
-    except Exception as error:
-        # A damaged file may provoke anything; the error's own text may quote what stands in it.
-        raise DataError(f"{path.name} cannot be read as {form}: it is damaged ({type(error).__name__})") from error
+        raise DataError(text if path.name in text else f"{path.name}: {text}") from error.__cause__

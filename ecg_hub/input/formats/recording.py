@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.errors import DataError, InputError, UnknownNameError
+from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.formats.detection import detect_format
 from ecg_hub.input.formats.reader import ENDINGS, READERS, read_channels
 from ecg_hub.input.recordings import Recording, file_recording
-from ecg_hub.leads import canonical_lead
+from ecg_hub.leads import LEADS, find_lead
+from ecg_hub.utils.untrusted import check_values
 
 _REMEDY = "Correct gain and unit in the file, or pass its samples as an array with unit='uV'."
 
@@ -36,6 +37,7 @@ def stored_recording(
         return file_recording(path, sampling_rate, unit, every)
     try:
         channels = read_channels(given, form)
+        check_values(len(channels.values) * len(LEADS), f"{given.name}, with twelve leads,")
     except DataError as error:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}.") from error
     rows = list(range(len(channels.names))) if every else _known(channels.names)
@@ -62,8 +64,4 @@ def _known(names: Sequence[str]) -> list[int]:
 
 
 def _is_lead(name: str) -> bool:
-    try:
-        canonical_lead(name)
-    except UnknownNameError:
-        return False
-    return True
+    return find_lead(name) is not None

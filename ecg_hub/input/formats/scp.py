@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from ecg_hub.errors import DataError
-from ecg_hub.input.formats.channels import LARGEST_BYTES, Channels, rate_of_interval
+from ecg_hub.input.formats.channels import Channels, rate_of_interval
 from ecg_hub.input.formats.huffman import Table, decode, read_tables
+from ecg_hub.utils.untrusted import max_bytes, plain_file
 
 _HEADER = 16
 _LEADS = {
@@ -57,9 +58,8 @@ class _Data:
 
 def read_scp(path: Path) -> Channels:
     """Read the rhythm of an SCP record: microvolt = value * amplitude multiplier / 1000."""
-    size = path.stat().st_size
-    if size > LARGEST_BYTES // 8:
-        raise DataError(f"{path.name} has {size} bytes; SCP-ECG of up to {LARGEST_BYTES // 8} is read")
+    # Codes are taken apart into single bits.
+    plain_file(path, max_bytes() // 8)
     data = path.read_bytes()
     try:
         return _read(data)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ecg_hub.errors import DataError
-from ecg_hub.input.formats.channels import LARGEST_SAMPLES, Channels, number
+from ecg_hub.input.formats.channels import Channels, number
 from ecg_hub.input.formats.xli import decode_xli
 from ecg_hub.input.formats.xml import attribute, base64_bytes, base64_integers, plain_integers, read_root, text_of
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.untrusted import check_values
 
 VERSIONS = ("1.03", "1.04", "1.04.01", "1.04.02")
 _LIMB = list(LEADS[:6])
@@ -82,8 +83,9 @@ def _names(parsed: Any, about: Any) -> list[str]:
 def _count(parsed: Any, rate: float, leads: int) -> int:
     milliseconds = number(attribute(parsed, "durationperchannel"), "durationperchannel")
     samples = milliseconds * rate / 1000
-    if not 1 <= samples <= LARGEST_SAMPLES / leads:
-        raise DataError(f"durationperchannel announces {samples:g} samples, 1 to {LARGEST_SAMPLES // leads} are read")
+    if samples < 1:
+        raise DataError(f"durationperchannel announces {samples:g} samples, 1 or more are expected")
+    check_values(round(samples) * leads, "durationperchannel")
     return round(samples)
 
 

@@ -17,6 +17,7 @@ from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils import terminal
 from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.text import print_pairs, print_table
+from ecg_hub.utils.untrusted import MAX_RECORD_MB
 from eval_harness.cli.common import add_json_flag, add_old_name
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ def _add_prepare(verbs: Any) -> None:
         "--max-unreadable", type=float, default=0.01, metavar="X", help="share of unreadable records tolerated (0.01)"
     )
     add_old_name(prepare, "--max-loss", share)
+    prepare.add_argument(
+        "--max-record-mb",
+        type=float,
+        metavar="MB",
+        help=f"largest record as float32, in MB; larger ones are lost ({MAX_RECORD_MB})",
+    )
     prepare.add_argument("--min-count", type=int, metavar="N", help="drop labels with fewer occurrences (default: 10)")
     prepare.add_argument(
         "--threshold",

@@ -24,7 +24,7 @@ from ecg_hub.names import data_root, home
 from ecg_hub.utils.files import atomic_path, write_text
 from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.terminal import say
-from ecg_hub.utils.text import print_pairs, print_table
+from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
 from eval_harness.cli.program import suggest
 
@@ -61,6 +61,7 @@ def run_prepare(args: argparse.Namespace) -> int:
         min_count=args.min_count,
         max_unreadable=args.max_unreadable,
         num_proc=args.num_proc,
+        max_record_mb=args.max_record_mb,
         **thresholds,
     )
     shards = None if args.shards is None else write_shard_folder(prepared, args)
@@ -208,8 +209,7 @@ def _print_reasons(facts: dict[str, Any]) -> None:
         ("lost", facts["lost"] + facts["read"], facts["lost_reasons"]),
         ("remark", facts["read"], facts["remarks"]),
     ):
-        for reason, number in reasons.items():
-            print(f"{title}: {number:,} of {total:,} records: {reason}")
+        print_lines(f"{title}: {number:,} of {total:,} records: {reason}" for reason, number in reasons.items())
 
 
 def _shards_text(shards: dict[str, Any]) -> str:

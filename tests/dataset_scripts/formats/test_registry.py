@@ -227,7 +227,7 @@ HOSTILE = {
 def test_hostile_xml_is_refused(prolog: str, tmp_path: Path) -> None:
     text = muse_text(integers(100, 8), 500, prolog=prolog).replace("nobody", "&a;" if "%" not in prolog else "x")
     (tmp_path / "a.xml").write_text(text)
-    with pytest.raises(DataError, match=r"a\.xml is refused: EntitiesForbidden"):
+    with pytest.raises(DataError, match=r"a\.xml is refused: it declares entities \(EntitiesForbidden\)"):
         read_signal(tmp_path / "a.xml", about())
 
 
@@ -254,7 +254,7 @@ def test_muse_other_roots_cut_files_and_checksums(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'Report'"):
         read_signal(tmp_path / "root.xml", about())
     (tmp_path / "cut.xml").write_text(text[:3000])
-    with pytest.raises(DataError, match=r"cut\.xml cannot be read as muse: no well-formed XML"):
+    with pytest.raises(DataError, match=r"cut\.xml is no well-formed XML at line"):
         read_signal(tmp_path / "cut.xml", about())
     (tmp_path / "median.xml").write_text(text.replace("Rhythm", "Median"))
     with pytest.raises(DataError, match="0 waveforms of type 'Rhythm'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from ecg_hub.utils import terminal
+from ecg_hub.utils.terminal import escaped, say
+from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from tests.support.terminals import in_terminal
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -125,3 +128,34 @@ def test_no_other_module_decides() -> None:
     # text.py writes heads bold, when it is told to.
     found = {p.relative_to(ROOT).as_posix() for p in SOURCES if p != DECIDES and BESIDE.search(p.read_text())}
     assert found == {"ecg_hub/utils/text.py"}
+
+
+HOSTILE = [
+    "a\x1b[2Jb.hea",
+    "a\x9b31mb",
+    "a\u202efde.hea",
+    "a\rb",
+    "a\x07b",
+    "a\u2066b",
+    os.fsdecode(b"a\xffb"),
+    "n" * 255,
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_that_steer_a_terminal_are_written_out(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([{"record": name, name: 1}, {"record": "b", name: 2}], heading=name)
+    print_pairs({name: name})
+    print_lines([f"record {name} is lost"])
+    say(f"record {name} is lost", important=True)
+    shown = "".join(capsys.readouterr())
+    shown.encode()
+    assert shown.replace("\n", "").isprintable()
+    assert shown.count(escaped(name)) >= 6
+    # A whole name stays whole: what is written out, nothing more.
+    assert (name in shown) == name.isprintable()
+
+
+def test_names_of_other_scripts_stay_as_they_are() -> None:
+    for name in ("Ekg-äöü-µV", "心电图", "تخطيط القلب", "naïve\tname\nnext"):
+        assert escaped(name) == name

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from ecg_hub.errors import EXIT_CODES, CheckpointError, ExitCode, unknown_name
+from ecg_hub.errors import EXIT_CODES, CheckpointError, DataError, ExitCode, unknown_name
 from eval_harness.cli import program
 from eval_harness.cli.eval import main as evaluate
 from eval_harness.cli.hub import main as hub
@@ -126,6 +126,7 @@ def stop_with(error: BaseException) -> Callable[[], int]:
     ("error", "code", "text"),
     [
         (CheckpointError("no weights"), ExitCode.ERROR, "error: no weights"),
+        (DataError("r\x1b[2J\u202e.hea is damaged"), ExitCode.ERROR, "error: r\\x1b[2J\\u202e.hea is damaged"),
         (OSError(28, "No space left on device"), ExitCode.ERROR, "No space left"),
         (unknown_name("task", "x", ["a"]), ExitCode.USAGE, "Unknown task 'x'"),
         (KeyboardInterrupt(), ExitCode.INTERRUPTED, GO_ON),

@@ -112,7 +112,7 @@ def test_compressed_data_cannot_fill_the_memory(tmp_path: Path) -> None:
         ({"compression": "ZIP"}, "compressed by 'ZIP'"),
         ({"dataencoding": "Hex"}, "in 'Hex'; known: 'XLI' in 'Base64'"),
         ({"durationperchannel": "400"}, "holds 100 samples, 200 are announced"),
-        ({"durationperchannel": "1e15"}, "announces 5e"),
+        ({"durationperchannel": "1e15"}, "announces 6,000,000,000,000,000 samples"),
         ({"durationperchannel": "0"}, "announces 0 samples"),
         ({"durationperchannel": "long"}, "durationperchannel is 'long'"),
         ({"samplespersecond": "-500"}, "samplespersecond is '-500'"),
