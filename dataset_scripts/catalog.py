@@ -15,12 +15,12 @@ import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
+import ecg_hub.packages as packages
 from dataset_scripts import published as sets
 from dataset_scripts.core.spec import ECGDataset, PathLike
 from ecg_hub.errors import InputError
-from ecg_hub.utils import packages
+from ecg_hub.spelling import looked_up, registered, spelt
 from ecg_hub.utils.rows import Rows
-from ecg_hub.utils.spelling import looked_up, registered, spelt
 
 ACCESS = ("open", "restricted", "credentialed")
 

@@ -38,7 +38,7 @@ from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
 from ecg_hub.names import data_root, home
 from ecg_hub.renamed import renamed_argument
-from ecg_hub.utils.spelling import folder_of
+from ecg_hub.spelling import folder_of
 from ecg_hub.utils.untrusted import record_bounds
 
 logger = logging.getLogger(__name__)

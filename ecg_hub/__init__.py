@@ -21,7 +21,6 @@ from ecg_hub.utils import __version__ as __version__
 # Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here. A
 # test holds it against the catalogue.
 if _typing.TYPE_CHECKING:
-    from ecg_hub.catalog import list_models as list_models
     from ecg_hub.inference.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
     from ecg_hub.inference.pipeline import load_pipeline as load_pipeline
     from ecg_hub.input.feature_extraction import ECGFeatureExtractor as ECGFeatureExtractor
@@ -30,6 +29,7 @@ if _typing.TYPE_CHECKING:
     from ecg_hub.modeling.auto import AutoModel as AutoModel
     from ecg_hub.modeling.auto import AutoModelForECGClassification as AutoModelForECGClassification
     from ecg_hub.modeling.auto import AutoModelForPreTraining as AutoModelForPreTraining
+    from ecg_hub.models import list_models as list_models
     from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig as ECGCPCConfig
     from ecg_hub.models.ecg_cpc.modeling_ecg_cpc import ECGCPCForECGClassification as ECGCPCForECGClassification
     from ecg_hub.models.ecg_cpc.modeling_ecg_cpc import ECGCPCModel as ECGCPCModel
@@ -139,7 +139,7 @@ _HOMES = {
     "AutoModelForPreTraining": "ecg_hub.modeling.auto",
     "ECGClassificationPipeline": "ecg_hub.inference.pipeline",
     "ECGFeatureExtractor": "ecg_hub.input.feature_extraction",
-    "list_models": "ecg_hub.catalog",
+    "list_models": "ecg_hub.models",
     "load_pipeline": "ecg_hub.inference.pipeline",
 }
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, unknown_name
-from ecg_hub.utils.spelling import registered, spelt
+from ecg_hub.spelling import registered, spelt
 
 PUBLIC_HUB = "https://huggingface.co"
 UNVERIFIED = "unverified:"

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from ecg_hub.catalog import ModelEntry, load_reference, models
-from ecg_hub.utils.packages import OWN
+from ecg_hub.packages import OWN
 
 logger = logging.getLogger(__name__)
 

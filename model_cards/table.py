@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ecg_hub.packages as packages
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import EcgHubError
-from ecg_hub.utils import packages
 from model_cards.card import table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"

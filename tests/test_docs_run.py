@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataset_scripts import mock
-from ecg_hub.utils.packages import DATASETS, MODELS, TASKS
+from ecg_hub.packages import DATASETS, MODELS, TASKS
 from eval_harness.cli.eval import main as evaluate
 from eval_harness.cli.hub import main as hub
 from tests.support.checkpoints import convert_filled

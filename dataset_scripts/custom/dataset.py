@@ -28,7 +28,7 @@ from dataset_scripts.custom.files import (
 from dataset_scripts.custom.table import Row, fold_rule, folds_and_splits, parse_row, read_table, standardised
 from dataset_scripts.formats.registry import read_signal
 from ecg_hub.errors import DataError
-from ecg_hub.utils.spelling import folder_of
+from ecg_hub.spelling import folder_of
 from ecg_hub.utils.untrusted import Links, record_bounds, stated_record_mb
 
 if TYPE_CHECKING:

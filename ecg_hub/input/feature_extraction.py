@@ -36,7 +36,7 @@ from ecg_hub.input.resampling import as_rate, resample
 from ecg_hub.input.rows import is_batch, row_recording, rows_of
 from ecg_hub.input.windows import PLACEMENTS, window_length, window_starts
 from ecg_hub.leads import LEADS
-from ecg_hub.utils.spelling import registered
+from ecg_hub.spelling import registered
 
 Float32 = NDArray[np.float32]
 

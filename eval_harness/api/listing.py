@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Iterable
 from pathlib import Path
 
+from ecg_hub.spelling import registered
 from ecg_hub.utils.rows import Rows
-from ecg_hub.utils.spelling import registered
 from eval_harness.tasks.registry import expand, tasks
 from eval_harness.tasks.task import CATEGORIES
 

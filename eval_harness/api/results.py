@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from ecg_hub.errors import InputError
+from ecg_hub.spelling import registered
 from ecg_hub.utils.rows import html_table
-from ecg_hub.utils.spelling import registered
 from eval_harness.api.comparisons import Comparisons, compared
 from eval_harness.metrics.registry import main_of
 from eval_harness.results.comparison import Unit

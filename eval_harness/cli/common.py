@@ -15,7 +15,7 @@ import yaml
 
 from ecg_hub.errors import InputError, did_you_mean
 from ecg_hub.renamed import tell_renamed
-from ecg_hub.utils.spelling import spelt
+from ecg_hub.spelling import spelt
 from eval_harness.config.fields import kind_of, options_of
 from eval_harness.config.reading import help_text, keys_of
 from eval_harness.config.reading import read_values as read_values

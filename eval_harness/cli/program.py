@@ -19,8 +19,8 @@ from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from ecg_hub.errors import EXIT_CODES, EcgHubError, ExitCode, UnknownNameError, did_you_mean, unknown_name
+from ecg_hub.spelling import spelt
 from ecg_hub.utils import terminal
-from ecg_hub.utils.spelling import spelt
 from eval_harness.cli import interrupted
 
 MOST_CHOICES = 10

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, field
 from typing import Any
 
-from ecg_hub.utils.spelling import spelt
+from ecg_hub.spelling import spelt
 
 
 def option(

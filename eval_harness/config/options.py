@@ -14,7 +14,7 @@ from ecg_hub.catalog import checkpoints
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.names import canonical, data_root, home
 from ecg_hub.renamed import renamed_argument
-from ecg_hub.utils.spelling import matching, spelt
+from ecg_hub.spelling import matching, spelt
 from eval_harness.config.fields import option, wrong_choice
 from eval_harness.config.protocol import (
     KNOBS,

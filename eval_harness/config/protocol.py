@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from ecg_hub.errors import InputError, unknown_name
-from ecg_hub.utils.spelling import looked_up, registered
+from ecg_hub.spelling import looked_up, registered
 from eval_harness.config.fields import kind_of, option, options_of, wrong_choice
 
 MODES = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ecg_hub.errors import DataError
 from ecg_hub.input.windows import window_length
-from ecg_hub.utils.spelling import folder_of
+from ecg_hub.spelling import folder_of
 from eval_harness.config.options import RunOptions
 from eval_harness.data.windows import RunData, make_split, refuse_empty
 from eval_harness.tasks.registry import Run, custom_datasets

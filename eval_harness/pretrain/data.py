@@ -20,7 +20,7 @@ from dataset_scripts.core.fingerprint import content_fingerprint
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.renamed import renamed_argument
-from ecg_hub.utils.spelling import folder_of, registered
+from ecg_hub.spelling import folder_of, registered
 from eval_harness.config.options import default_data_root
 from eval_harness.pretrain.config import DataOptions, PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader

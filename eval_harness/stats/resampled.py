@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecg_hub.errors import InputError
-from ecg_hub.utils.spelling import registered
+from ecg_hub.spelling import registered
 from eval_harness.metrics.checks import checked_pair, ratio
 from eval_harness.metrics.ranking import auroc, average_precision, evaluable_mean, paper_mean
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, MAE

@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import ecg_hub.packages as packages
 from ecg_hub.errors import InputError, unknown_name
-from ecg_hub.utils import packages
-from ecg_hub.utils.spelling import looked_up, matching, normalised, spelt
+from ecg_hub.spelling import looked_up, matching, normalised, spelt
 from eval_harness.tasks.checks import check_dataset, check_references, definition_of
 from eval_harness.tasks.task import (
     CATEGORIES,

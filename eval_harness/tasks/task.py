@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ecg_hub.errors import InputError, did_you_mean
-from ecg_hub.utils.spelling import spelt
+from ecg_hub.spelling import spelt
 from ecg_hub.utils.yaml import read_mapping
 from eval_harness.metrics.registry import MAIN
 

@@ -16,7 +16,7 @@ from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.hub.cards import made_card, withheld
 from ecg_hub.hub.package import read_json
 from ecg_hub.modeling.auto import build_feature_extractor
-from ecg_hub.utils.spelling import normalised
+from ecg_hub.spelling import normalised
 from ecg_hub.weights.recognition import check_name, convert_as
 from eval_harness.models.loading import load_model
 from eval_harness.results.contamination import declared, known_datasets, state

@@ -18,7 +18,7 @@ from dataset_scripts.mock import available, write
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import InputError
-from ecg_hub.utils.packages import DATASETS, MODELS, OWN, SWITCH, TASKS
+from ecg_hub.packages import DATASETS, MODELS, OWN, SWITCH, TASKS
 from ecg_hub.weights.conversion import convert
 from eval_harness.cli.eval.main import main
 from eval_harness.cli.hub.main import main as hub

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ecg_hub import catalog
-from ecg_hub.catalog.reading import read_folder, read_folders
+from ecg_hub.catalog_reading import read_folder, read_folders
 from ecg_hub.errors import EcgHubError, UnknownNameError
 
 

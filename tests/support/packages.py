@@ -14,7 +14,7 @@ import pytest
 
 from dataset_scripts import catalog as dataset_catalog
 from ecg_hub import catalog, registration
-from ecg_hub.utils.packages import SWITCH
+from ecg_hub.packages import SWITCH
 from eval_harness.tasks import registry
 
 EXAMPLE = Path(__file__).resolve().parent / "example_package"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError, unknown_name
-from ecg_hub.utils.spelling import matching, registered
+from ecg_hub.spelling import matching, registered
 from ecg_hub.utils.terminal import progress
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.robustness.corruptions import VERSION, Corruption, NotApplicableError, corruptions, generator

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dataset_scripts.core.labels import label_matrix
 from ecg_hub.catalog import of_config
 from ecg_hub.errors import DataError, EcgHubError, InputError
-from ecg_hub.utils.spelling import registered
+from ecg_hub.spelling import registered
 from eval_harness.analyses.files import continued, write_analysis
 from eval_harness.analyses.trained import (
     Trained,

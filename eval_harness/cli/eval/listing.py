@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.names import canonical
-from ecg_hub.utils.packages import OWN
-from ecg_hub.utils.spelling import registered
+from ecg_hub.packages import OWN
+from ecg_hub.spelling import registered
 from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.config.options import TRIVIAL, model_name

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.spelling import folder_of
 from ecg_hub.utils import terminal
-from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.text import print_pairs, print_table
 from ecg_hub.utils.untrusted import MAX_RECORD_MB
 from eval_harness.cli.common import add_json_flag, add_old_name

@@ -21,8 +21,8 @@ from dataset_scripts.tools.verify import FAULTS, Verification, verify
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import check_id
 from ecg_hub.names import data_root, home
+from ecg_hub.spelling import folder_of
 from ecg_hub.utils.files import atomic_path, write_text
-from ecg_hub.utils.spelling import folder_of
 from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder

@@ -10,7 +10,7 @@ from typing import Any
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import InputError, unknown_name
-from ecg_hub.utils.spelling import matching, normalised, registered, spelt
+from ecg_hub.spelling import matching, normalised, registered, spelt
 
 OPEN = "open"
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)", re.IGNORECASE)

@@ -360,7 +360,7 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
         raise ImportError(name)
 
     monkeypatch.setattr(channels, "import_module", refuse)
-    (tmp_path / "a.edf").write_bytes(b"")
+    (tmp_path / "a.edf").write_bytes(b"0")
     with pytest.raises(InputError, match="pip install edfio"):
         read_signal(tmp_path / "a.edf", about())
 

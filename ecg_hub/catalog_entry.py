@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.utils import packages
+import ecg_hub.packages as packages
 
-MODELS_FOLDER = Path(__file__).resolve().parents[1] / "models"
+MODELS_FOLDER = Path(__file__).resolve().parent / "models"
 CHECKPOINTS = "checkpoints"
 """Folder beside a model.yaml with one file per further checkpoint of the architecture."""
 DOWNLOADS = ("figshare", "hf", "zenodo")

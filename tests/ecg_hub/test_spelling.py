@@ -12,7 +12,7 @@ from dataset_scripts.catalog import get as get_dataset
 from ecg_hub import AutoFeatureExtractor, catalog
 from ecg_hub.errors import DataError, InputError, UnknownNameError
 from ecg_hub.names import canonical, locate
-from ecg_hub.utils.spelling import folder_of, looked_up, matching, normalised, registered, spelt
+from ecg_hub.spelling import folder_of, looked_up, matching, normalised, registered, spelt
 from eval_harness.analyses.registry import kinds
 from eval_harness.cli.hub import main as hub
 from eval_harness.config.options import DTYPES, PRESETS, TRIVIAL, RunOptions

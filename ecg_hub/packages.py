@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ecg_hub.errors import InputError
-from ecg_hub.utils.spelling import normalised
+from ecg_hub.spelling import normalised
 
 MODELS, DATASETS, TASKS = "ecg_hub.models", "ecg_hub.datasets", "ecg_hub.tasks"
 OWN = "ecg-hub"

@@ -6,12 +6,12 @@ checkpoint of it is one file more in `checkpoints/` (docs/contributing/checkpoin
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from ecg_hub.catalog.entry import (
+import ecg_hub.packages as packages
+from ecg_hub.catalog_entry import (
     CHECKPOINTS,
     DOWNLOADS,
     MODELS_FOLDER,
@@ -23,10 +23,8 @@ from ecg_hub.catalog.entry import (
     Weights,
     load_reference,
 )
-from ecg_hub.catalog.reading import KINDS, MODEL_FILE, WEIGHT_KINDS, offered, read_entry, read_folders
-from ecg_hub.utils import packages
-from ecg_hub.utils.rows import Rows
-from ecg_hub.utils.spelling import looked_up, registered
+from ecg_hub.catalog_reading import KINDS, MODEL_FILE, WEIGHT_KINDS, offered, read_entry, read_folders
+from ecg_hub.spelling import looked_up
 
 __all__ = [
     "CHECKPOINTS",
@@ -45,7 +43,6 @@ __all__ = [
     "checkpoints",
     "checkpoints_of",
     "get",
-    "list_models",
     "load_reference",
     "models",
     "of_config",
@@ -75,49 +72,6 @@ def checkpoints() -> dict[str, ModelEntry]:
         ['ecg-founder', 'ecg-founder-1lead']
     """
     return dict(_read_all())
-
-
-def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
-    """List the checkpoints, all or those that the filters keep; imports neither torch nor pandas.
-
-    Args:
-        pattern: of short names, for example "ecg-*".
-        kind: "foundation" or "supervised".
-
-    Returns:
-        Rows: model (the short name, for `AutoModel.from_pretrained`), title, kind, model_type, leads (how many),
-        rate_hz, window_s, dim, parameters, licence (of the weights), redistribution, pretraining_corpora (what they
-        have seen), weights (where they are: figshare, hf, zenodo, manual, none).
-
-    Raises:
-        UnknownNameError: no such kind.
-
-    Example:
-        >>> list_models("ecg-f*").column("model"), list_models(kind="supervised").column("rate_hz")
-        (['ecg-fm', 'ecg-founder'], [500, 100])
-        >>> [row["model"] for row in list_models("ecg*") if row["redistribution"]]
-        ['ecg-cpc', 'ecg-fm']
-    """
-    kind = None if kind is None else registered("kind of model", kind, KINDS)
-    return Rows(
-        {
-            "model": entry.alias,
-            "title": entry.title,
-            "kind": entry.kind,
-            "model_type": entry.model_type,
-            "leads": len(entry.input.leads),
-            "rate_hz": entry.input.sampling_rate,
-            "window_s": entry.input.seconds,
-            "dim": entry.dim,
-            "parameters": entry.parameters,
-            "licence": entry.licence.name,
-            "redistribution": entry.licence.redistribution,
-            "pretraining_corpora": entry.pretraining_corpora,
-            "weights": entry.weights.kind,
-        }
-        for entry in checkpoints().values()
-        if fnmatch.fnmatchcase(entry.alias, pattern or "*") and kind in (None, entry.kind)
-    )
 
 
 def short_names() -> dict[str, ModelEntry]:

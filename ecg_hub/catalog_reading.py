@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from ecg_hub.catalog.entry import CHECKPOINTS, DOWNLOADS, Classes, Head, InputContract, Licence, ModelEntry, Weights
+import ecg_hub.packages as packages
+from ecg_hub.catalog_entry import CHECKPOINTS, DOWNLOADS, Classes, Head, InputContract, Licence, ModelEntry, Weights
 from ecg_hub.errors import EcgHubError
-from ecg_hub.utils import packages
 
 KINDS = ("foundation", "supervised")
 WEIGHT_KINDS = (*DOWNLOADS, "manual", "none")
