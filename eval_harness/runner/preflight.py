@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ecg_hub import catalog as models_catalog
 from ecg_hub.errors import CheckpointError, DataError, EcgHubError, UnknownNameError
 from ecg_hub.names import Resolved
+from ecg_hub.spelling import folder_of
 from ecg_hub.weights.fetch import look_up
 from eval_harness.config.options import TRIVIAL, RunOptions, default_data_root, is_python_object
 from eval_harness.results.schema import NO_DATA, NO_MODEL
@@ -265,7 +266,7 @@ def find_dataset(name: str, data_root: str, include: Sequence[Path] = ()) -> Nee
     dataset = catalog.get(name) if own is None else own
     if own is None and root is None:
         return NeededDataset(dataset)
-    folder = own.find_folder(root) if own is not None else Path(str(root)) / name
+    folder = own.find_folder(root) if own is not None else folder_of(name, Path(str(root)))
     try:
         dataset.check_folder(folder, 0 if own is not None else dataset.sampling_rate)
     except DataError as error:

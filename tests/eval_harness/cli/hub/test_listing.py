@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ecg_hub import catalog
-from ecg_hub.errors import CheckpointError, UnknownNameError
+from ecg_hub.errors import CheckpointError, ExitCode, UnknownNameError
 from ecg_hub.weights import pull as module
 from eval_harness.cli.hub.main import main
 from eval_harness.config.options import model_names
@@ -23,7 +23,8 @@ def aliases(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
 def test_architectures_first_and_their_checkpoints_below(capsys: pytest.CaptureFixture[str]) -> None:
     assert sorted(aliases(capsys)) == sorted(catalog.checkpoints())
     assert main(["ls"]) == 0
-    lines = capsys.readouterr().out.splitlines()[1:-1]
+    table = capsys.readouterr().out.split("\n\n")[0]
+    lines = table.splitlines()[1:]
     assert [line.split()[0] for line in lines if line[0] != " "] == list(catalog.models())
     assert lines.index(next(line for line in lines if line.startswith("  hubert-ecg-small "))) > lines.index(
         next(line for line in lines if line.startswith("hubert-ecg "))
@@ -88,7 +89,7 @@ def test_one_that_fails_does_not_stop_the_others(
         return SimpleNamespace(lines=lambda: [f"written: {alias}"])
 
     monkeypatch.setattr(module, "pull", pull)
-    assert main(["pull", "clef-*"]) == 1
+    assert main(["pull", "clef-*"]) == ExitCode.PARTLY
     printed = capsys.readouterr()
     assert "written: clef-medium\nwritten: clef-small" in printed.out
     assert "failed: clef-large: no room" in printed.err
