@@ -301,9 +301,10 @@ def _typed_table(path: Path, ending: str) -> tuple[list[str], TextTable]:
         else:
             _check_parquet(path)
             frame = pd.read_parquet(path)
-    # Column names of a workbook may be numbers or dates.
-    names = [str(name).strip() for name in frame.columns]
-    columns = [[_cell(value) for value in frame.iloc[:, k]] for k in range(len(names))]
+        # Column names of a workbook may be numbers or dates.
+        names = [str(name).strip() for name in frame.columns]
+        # Text of Parquet is decoded where it is looked at, and may be none.
+        columns = [[_cell(value) for value in frame.iloc[:, k]] for k in range(len(names))]
     first = 2 if ending == ".xlsx" else 1
     rows = [(first + n, dict(zip(names, cells, strict=True))) for n, cells in enumerate(zip(*columns, strict=True))]
     return names, TextTable(rows, ())

@@ -138,7 +138,10 @@ def read_h5(path: Path) -> np.ndarray:
             values: np.ndarray = array[:]
     except FileNotFoundError:
         raise DataError("the file is missing") from None
-    except (OSError, RuntimeError, KeyError) as error:
+    except DataError:
+        raise
+    # ValueError and TypeError where the description of its numbers is damaged.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"the file is damaged or no HDF5 file: {reason}") from None
     return values.T

@@ -115,11 +115,11 @@ def wfdb_recording(path: str | os.PathLike[str], every: bool = False, unit: str 
             digital = read_digital(header, (lambda names: range(len(names))) if every else known_leads, unit)
             # What becomes of it has twelve leads, however few the file has.
             check_values(len(digital.values) * len(LEADS), f"{header_path.name}, with twelve leads,")
+            values, rate = digital.physical(), _plain_number(digital.sampling_rate) if header.states_rate else None
     except DataError as error:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}. Download the record again.") from error
     if not digital.lines:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: its header lists no signal.")
-    rate = _plain_number(digital.sampling_rate) if header.states_rate else None
     names, units = [line.name for line in digital.lines], [line.unit for line in digital.lines]
     stated = all(_is_voltage(line.unit) for line in header.signals if line.name in names)
     values = digital.physical()

@@ -8,6 +8,7 @@ Format: https://physionet.org/physiotools/wag/header-5.htm
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from ecg_hub.input.units import is_unit, unit_uv
 from ecg_hub.utils.untrusted import MAX_HEADER_BYTES, check_channels, check_values, plain_file, reading
 
 _DEFAULT_GAIN = 200.0  # units per mV where a header gives none or 0 (WFDB header specification)
+_LARGEST_BASELINE = 2**31  # samples have 32 bits at most
 _FORMAT = re.compile(r"(?P<code>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?")
 _GAIN = re.compile(r"(?P<gain>[-+.\deE]+)(?:\((?P<baseline>[-+]?\d+)\))?(?:/(?P<unit>\S*))?")
 
@@ -133,6 +135,8 @@ def _parse(path: Path, content: list[str], comments: list[str]) -> Header:
     count = int(fields[1])
     # "360/720(10)" gives a counter frequency and base as well. A record line of two fields means 250 Hz to WFDB.
     rate = float(re.split(r"[/(]", fields[2])[0]) if len(fields) > 2 else 250.0
+    if not math.isfinite(rate):
+        raise ValueError(f"sampling rate {rate} Hz is not a number")
     # 0 stands for "not stated", as does no number at all.
     samples = (int(fields[3]) if len(fields) > 3 else 0) or None
     announced, what = (int(segments), "segments") if segments else (count, "signals")
@@ -194,7 +198,10 @@ def _calibrated(line: SignalLine, fields: list[str]) -> SignalLine:
     # Where no baseline is given, the middle of the converter's range is the sample of 0 V (header specification).
     zero = int(fields[4]) if len(fields) > 4 else 0
     checksum = int(fields[6]) if len(fields) > 6 else None
-    return replace(line, gain=gain, unit=unit, baseline=zero if baseline is None else baseline, checksum=checksum)
+    baseline = zero if baseline is None else baseline
+    if not math.isfinite(gain) or abs(baseline) > _LARGEST_BASELINE:
+        raise ValueError(f"gain {gain:g} or baseline {str(baseline)[:20]} is out of range")
+    return replace(line, gain=gain, unit=unit, baseline=baseline, checksum=checksum)
 
 
 def _early_edition(name: str, signals: list[SignalLine]) -> tuple[list[SignalLine], str]:

@@ -12,7 +12,7 @@ from ecg_hub.input.formats.detection import detect_format
 from ecg_hub.input.formats.reader import ENDINGS, READERS, read_channels
 from ecg_hub.input.recordings import Recording, file_recording
 from ecg_hub.leads import LEADS, find_lead
-from ecg_hub.utils.untrusted import check_values
+from ecg_hub.utils.untrusted import check_values, reading
 
 _REMEDY = "Correct gain and unit in the file, or pass its samples as an array with unit='uV'."
 
@@ -46,7 +46,8 @@ def stored_recording(
         shown = ", ".join(map(repr, channels.names))
         raise InputError(f"Cannot read record {os.fspath(path)!r}: none of its channels is a lead: {shown}.")
     rate = channels.sampling_rate
-    values = channels.microvolt()[rows]
+    with reading(given.name, form):
+        values = channels.microvolt()[rows]
     return Recording(values, int(rate) if rate == int(rate) else rate, names, ["uV"] * len(names), _REMEDY)
 
 

@@ -55,9 +55,11 @@ def little_memory() -> Iterator[None]:
     assert time.monotonic() - started < 10
 
 
-def header(folder: Path, *, record: str = "r 12 500 100", form: str = "16", file: str = "r.dat") -> Path:
+def header(
+    folder: Path, *, record: str = "r 12 500 100", form: str = "16", file: str = "r.dat", gain: str = "1000/mV 16 0"
+) -> Path:
     """Write a header of twelve leads, and samples beside it."""
-    lines = [f"{file} {form} 1000/mV 16 0 0 0 0 {lead}" for lead in LEADS]
+    lines = [f"{file} {form} {gain} 0 0 0 {lead}" for lead in LEADS]
     (folder / "r.hea").write_text("\n".join([record, *lines]) + "\n")
     (folder / "r.dat").write_bytes(integers(100).astype("<i2").tobytes())
     return folder / "r.hea"
@@ -101,6 +103,23 @@ def test_one_lead_for_a_day_becomes_twelve(tmp_path: Path, little_memory: None) 
     for read in (lambda path: read_signal(path, Reading()), stored_recording):
         with pytest.raises(EcgHubError, match=r"with twelve leads, announces 144,000,000 samples, 549\.3 MB"):
             read(tmp_path / "r.hea")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"record": "r 12 inf 100"},
+        {"record": "r 12 nan 100"},
+        {"gain": "1000(18446744073709551616)/mV 16 0"},
+        {"gain": "1e999/mV 16 0"},
+        {"gain": f"1000/mV 16 {'9' * 400}"},
+    ],
+    ids=["rate inf", "rate nan", "baseline", "gain", "zero"],
+)
+def test_numbers_of_a_header_beyond_all_numbers(changes: dict[str, str], tmp_path: Path) -> None:
+    for read in (lambda path: read_signal(path, Reading()), stored_recording):
+        with pytest.raises(EcgHubError, match=r"r\.hea is not a WFDB header"):
+            read(header(tmp_path, **changes))
 
 
 def test_segments_that_announce_much_or_lie_outside(tmp_path: Path, little_memory: None) -> None:
@@ -263,6 +282,10 @@ def test_workbooks_and_tables_that_grow(tmp_path: Path, little_memory: None) -> 
         read_table(tmp_path / "t.xlsx", columns, None)
     pd.DataFrame({"id": np.zeros(51_000_000, np.int8)}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="has 51,000,000 cells; up to 50,000,000 are read"):
+        read_table(tmp_path / "t.parquet", columns, None)
+    pd.DataFrame({"id": ["Mainz"]}).to_parquet(tmp_path / "t.parquet", compression="none")
+    (tmp_path / "t.parquet").write_bytes((tmp_path / "t.parquet").read_bytes().replace(b"Mainz", b"M\xffinz"))
+    with pytest.raises(DataError, match="cannot be read: UnicodeDecodeError"):
         read_table(tmp_path / "t.parquet", columns, None)
     (tmp_path / "broken.xlsx").write_bytes(b"PK\x03\x04 no workbook")
     with pytest.raises(DataError, match="cannot be read"):
