@@ -122,7 +122,6 @@ def wfdb_recording(path: str | os.PathLike[str], every: bool = False, unit: str 
         raise InputError(f"Cannot read record {os.fspath(path)!r}: its header lists no signal.")
     names, units = [line.name for line in digital.lines], [line.unit for line in digital.lines]
     stated = all(_is_voltage(line.unit) for line in header.signals if line.name in names)
-    values = digital.physical()
     for row, unit_of_row in enumerate(units):
         # "10uV" is a multiple, which the recording has no place for.
         if not is_unit(unit_of_row) and _is_voltage(unit_of_row):
