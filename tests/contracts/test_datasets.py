@@ -208,6 +208,7 @@ def extractors() -> list[ECGFeatureExtractor]:
     return list({str(extractor.presets[extractor.preset]): extractor for extractor in each}.values())
 
 
+@pytest.mark.heavy  # every model and preset on rows of every dataset
 def test_rows_feed_every_model_as_a_run_does(
     dataset: ECGDataset, found: Prepared, extractors: list[ECGFeatureExtractor]
 ) -> None:

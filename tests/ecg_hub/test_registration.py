@@ -35,6 +35,7 @@ def run(*lines: str, folder: Path | None = None) -> None:
 
 
 # Each order is a process that imports transformers anew, five seconds: one that comes first, one that comes late.
+@pytest.mark.heavy  # processes that import torch
 @pytest.mark.parametrize(
     "imports",
     [
@@ -48,6 +49,7 @@ def test_plain_transformers_finds_configurations_without_loading_models(imports:
     run(*imports, CONFIGURATION, IS_LAZY, "transformers.AutoModel, transformers.AutoFeatureExtractor", IS_LAZY)
 
 
+@pytest.mark.heavy  # processes that import torch
 def test_plain_transformers_loads_a_folder(folder: Path) -> None:
     run(
         "import ecg_hub, transformers",
@@ -60,6 +62,7 @@ def test_plain_transformers_loads_a_folder(folder: Path) -> None:
     )
 
 
+@pytest.mark.heavy  # processes that import torch
 def test_a_configuration_from_its_own_module_is_enough() -> None:
     run(
         "from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig",
@@ -70,6 +73,7 @@ def test_a_configuration_from_its_own_module_is_enough() -> None:
     )
 
 
+@pytest.mark.heavy  # processes that import torch
 @pytest.mark.parametrize(
     "imports",
     [

@@ -47,6 +47,7 @@ def commits(hub: TestHub, repo: str = REPO) -> int:
     return len(hub.api().list_repo_commits(repo))
 
 
+@pytest.mark.heavy  # models of the published size, processes
 def test_from_the_authors_names_to_plain_transformers(
     hub: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_pushed_model_is_scored_under_its_commit(hub: TestHub, tmp_path: Path)
     assert {(model["id"], model["revision"], model["origin"]) for model in models} == {("ecg-cpc", commit, "catalogue")}
 
 
+@pytest.mark.heavy  # models of the published size, processes
 def test_random_weights_under_a_short_name_never_pass_for_the_model(
     hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

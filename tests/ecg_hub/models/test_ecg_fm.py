@@ -47,6 +47,7 @@ def empty_state(manifest: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {entry["name"]: torch.zeros(()).expand(entry["shape"]) for entry in manifest["entries"]}
 
 
+@pytest.mark.heavy  # 90 million weights
 def test_published_numbers_stage_by_stage(case: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
     manifest, arrays = case
     conversion = convert(StateDictMapper(published_state(manifest, arrays)))

@@ -43,6 +43,7 @@ def extractor() -> Any:
     return build_feature_extractor(catalog.get("hubert-ecg"))
 
 
+@pytest.mark.heavy  # 93 million weights
 def test_published_numbers_stage_by_stage(case: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
     manifest, arrays = case
     conversion = convert(StateDictMapper(published_state(manifest, arrays)))

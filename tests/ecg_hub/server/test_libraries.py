@@ -144,6 +144,7 @@ def test_results_in_model_repositories_make_a_leaderboard(path: str, content: by
         assert [row.model_id for row in api.get_dataset_leaderboard("ward/bench")] == [row.model_id for row in rows]
 
 
+@pytest.mark.heavy  # processes that import torch
 def test_a_user_sets_three_variables_and_nothing_else(hub: TestHub, tmp_path: Path) -> None:
     printed = hub.run(
         "import torch, transformers, ecg_hub, datasets\n"
@@ -157,6 +158,7 @@ def test_a_user_sets_three_variables_and_nothing_else(hub: TestHub, tmp_path: Pa
     assert printed.splitlines()[-2:] == ["True", "[1, 2]"]
 
 
+@pytest.mark.heavy  # processes that import torch
 def test_the_hf_command_line(hub: TestHub, tmp_path: Path) -> None:
     program = Path(sysconfig.get_path("scripts")) / "hf"
     (tmp_path / "up").mkdir()

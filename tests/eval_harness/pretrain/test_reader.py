@@ -239,6 +239,7 @@ class TestPrefetching:
         batches.close()  # type: ignore[attr-defined]
         assert source.unusable.lines() == here.unusable.lines() == ["damaged: the signal is missing: 1"]
 
+    @pytest.mark.heavy  # processes that import torch
     def test_processes_fail_as_one(self, tmp_path: Path) -> None:
         rows = records(64)
         rows[3]["signal"] = None

@@ -43,6 +43,7 @@ def results(hub: TestHub, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.heavy  # a process that scores again
 @pytest.mark.usefixtures("results")
 def test_the_page_is_made_and_made_again_when_results_come(hub: TestHub, tmp_path: Path) -> None:
     assert f'href="/{PAGE}/index.html"' in fetch(hub, "").text

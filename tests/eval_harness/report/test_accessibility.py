@@ -51,6 +51,7 @@ def faults(browser: chromium.Browser, page: Path, width: int, phone: bool, dark:
     return browser.faults()
 
 
+@pytest.mark.heavy  # a browser and a large page
 @pytest.mark.parametrize(("width", "phone", "dark"), VIEWS)
 def test_the_leaderboard(browser: chromium.Browser, leaderboard: Path, width: int, phone: bool, dark: bool) -> None:
     assert faults(browser, leaderboard, width, phone, dark) == []
