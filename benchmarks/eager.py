@@ -201,6 +201,109 @@ def positions(conv: Any, x: Tensor) -> Tensor:
     return tokens
 
 
+def merl_vit(model: Any, x: Tensor) -> Features:
+    """Vision transformer over patches of all leads."""
+    y = functional.conv1d(x, model.patch_embedding.weight, stride=model.config.patch_size).transpose(1, 2)
+    y = y + model.position_embedding[: y.shape[1]]
+    for layer in model.layers:
+        y = vit_block(layer, y)
+    return y, model.norm(y.mean(dim=1))
+
+
+def melp(model: Any, x: Tensor) -> Features:
+    """Learned queries that read the tokens of ECG-FM's encoder."""
+    pooler, (tokens, _) = model.pooler, wav2vec2(model.encoder, x)
+    reader, keys = pooler.attention, pooler.token_norm(tokens)
+    bias_q, bias_k, bias_v = reader.in_proj_bias.chunk(3)
+    query = pooler.query_norm(pooler.query).expand(len(x), -1, -1) @ reader.q_proj_weight.T + bias_q
+    key, value = keys @ reader.k_proj_weight.T + bias_k, keys @ reader.v_proj_weight.T + bias_v
+    read = attention(*(heads(part, reader.num_heads) for part in (query, key, value)))
+    y = pooler.norm(reader.out_proj(joined(read)))
+    return y, y.mean(dim=1)
+
+
+def xecg(model: Any, x: Tensor) -> Features:
+    """XLSTM blocks in their recurrent form, token by token; every second one backwards."""
+    y = functional.conv1d(x, model.patch_embedding.weight, stride=model.config.patch_size).transpose(1, 2)
+    for number, block in enumerate(model.blocks):
+        y = y.flip(1) if number % 2 else y
+        mixer, z = block.mixer, gain_norm(block.norm, y)
+        if block.feed_forward is None:
+            y = y + matrix_memory(mixer, z)
+        else:
+            y = y + scalar_memory(mixer, z)
+            a, b = block.feed_forward.up(gain_norm(block.feed_forward_norm, y)).chunk(2, dim=-1)
+            y = y + block.feed_forward.down(functional.gelu(a) * b)
+        y = y.flip(1) if number % 2 else y
+    present = (x[:, :, :: model.config.patch_size] != 0).any(dim=1)[..., None]
+    return y, (y * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+
+
+def gain_norm(norm: Any, x: Tensor) -> Tensor:
+    """Norm of each head without bias, with a gain of 1 + weight."""
+    parts = x.view(*x.shape[:-1], norm.heads, -1)
+    centred = parts - parts.mean(dim=-1, keepdim=True)
+    normed = centred / (centred.square().mean(dim=-1, keepdim=True) + norm.eps).sqrt()
+    return normed.view(x.shape) * (1 + norm.weight)
+
+
+def causal_conv(conv: Any, x: Tensor) -> Tensor:
+    """SiLU of a convolution of each channel over this token and those before it."""
+    y = functional.pad(x.transpose(1, 2), (conv.kernel_size[0] - 1, 0))
+    return functional.silu(functional.conv1d(y, conv.weight, conv.bias, groups=conv.groups)).transpose(1, 2)
+
+
+def block_map(layer: Any, x: Tensor) -> Tensor:
+    """A block-diagonal map as one dense matrix."""
+    return x @ torch.block_diag(*layer.weight).T
+
+
+def scalar_memory(cell: Any, x: Tensor) -> Tensor:
+    """SLSTM (arXiv 2405.04517, equations 8 to 18)."""
+    smooth, shape = causal_conv(cell.conv, x), (len(x), cell.heads, cell.size)
+    given = [block_map(cell.input_gate, smooth), block_map(cell.forget_gate, smooth)]
+    given += [block_map(cell.cell_gate, x), block_map(cell.output_gate, x)]
+    kernel = cell.recurrent_kernel.view(cell.heads, cell.size, 4, cell.size)
+    bias = cell.recurrent_bias.view(cell.heads, 4, cell.size)
+    hidden = memory = count = level = torch.zeros(shape)
+    outputs = []
+    for step in range(x.shape[1]):
+        again = torch.einsum("bhi,higo->gbho", hidden, kernel) + bias.transpose(0, 1)[:, None]
+        i, f, z, o = (part[:, step].view(shape) + more for part, more in zip(given, again, strict=True))
+        decay = functional.logsigmoid(f) + level
+        level = torch.maximum(i, decay) if step else i
+        enter, keep = torch.exp(i - level), torch.exp(decay - level)
+        memory, count = keep * memory + enter * torch.tanh(z), keep * count + enter
+        hidden = torch.sigmoid(o) * memory / count
+        outputs.append(hidden.flatten(1))
+    return gain_norm(cell.head_norm, torch.stack(outputs, dim=1))
+
+
+def matrix_memory(cell: Any, x: Tensor) -> Tensor:
+    """MLSTM (arXiv 2405.04517, equations 19 to 27)."""
+    u, gate = cell.up(x).chunk(2, dim=-1)
+    smooth = causal_conv(cell.conv, u)
+    query, key, value = block_map(cell.query, smooth), block_map(cell.key, smooth), block_map(cell.value, u)
+    all_three = torch.cat([query, key, value], dim=-1)
+    enter_gate, keep_gate = cell.input_gate(all_three), functional.logsigmoid(cell.forget_gate(all_three))
+    q, k, v = (part.view(*part.shape[:2], cell.heads, -1) for part in (query, key, value))
+    size = q.shape[-1]
+    memory, count = torch.zeros(len(x), cell.heads, size, size), torch.zeros(len(x), cell.heads, size)
+    level = torch.full((len(x), cell.heads), -torch.inf)
+    outputs = []
+    for step in range(x.shape[1]):
+        new = torch.maximum(keep_gate[:, step] + level, enter_gate[:, step])
+        keep, enter = torch.exp(keep_gate[:, step] + level - new), torch.exp(enter_gate[:, step] - new)
+        scaled = enter[..., None] * k[:, step] / size**0.5
+        memory = keep[..., None, None] * memory + v[:, step][..., None] * scaled[..., None, :]
+        count, level = keep[..., None] * count + scaled, new
+        below = torch.maximum((count * q[:, step]).sum(dim=-1).abs(), torch.exp(-level)) + 1e-6
+        outputs.append((torch.einsum("bhoi,bhi->bho", memory, q[:, step]) / below[..., None]).flatten(1))
+    remembered = gain_norm(cell.head_norm, torch.stack(outputs, dim=1))
+    y: Tensor = cell.down((remembered + cell.skip * smooth) * functional.silu(gate))
+    return y
+
+
 PLAIN: dict[str, Callable[[Any, Tensor], Features]] = {
     "ecg_cpc": s4_stack,
     "ecg_fm": wav2vec2,
@@ -209,7 +312,10 @@ PLAIN: dict[str, Callable[[Any, Tensor], Features]] = {
     "ecg_s4": s4_stack,
     "ecgfm_ked": ecgfm_ked,
     "hubert_ecg": wav2vec2,
+    "melp": melp,
     "merl": merl,
+    "merl_vit": merl_vit,
     "net1d": net1d,
     "st_mem": st_mem,
+    "xecg": xecg,
 }

@@ -93,7 +93,10 @@ def pip(words: list[str]) -> None:
 
 def python(words: list[str]) -> None:
     words = words[words.index("python") :]
-    file = ROOT / (f"{words[2]}/__main__.py" if words[1] == "-m" else words[1])
+    file = ROOT / words[1]
+    if words[1] == "-m":
+        stem = words[2].replace(".", "/")
+        file = next(path for path in (ROOT / f"{stem}/__main__.py", ROOT / f"{stem}.py") if path.is_file())
     source = file.read_text()
     for word in words[2:]:
         assert not word.startswith("--") or f'"{word}"' in source, f"{word} is no option of {file.name}"
