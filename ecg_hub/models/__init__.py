@@ -13,7 +13,7 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
     """List the checkpoints, all or those that the filters keep; imports neither torch nor pandas.
 
     Args:
-        pattern: of short names, for example "ecg-*".
+        pattern: of short names, for example `"ecg-*"`.
         kind: "foundation" or "supervised".
 
     Returns:
