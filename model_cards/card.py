@@ -143,7 +143,6 @@ def _read(name: str) -> Any:
 def complete_card(entry: ModelEntry) -> str:
     """The card of a model; refused while its hand-written part or its numbers are missing."""
     part = hand_written(entry.card.with_name("card_part.md"))
-    front = yaml.safe_dump(front_matter(entry), sort_keys=False, allow_unicode=True, width=120)
     sections = [
         ("What it is", f"{part['What it is']}\n\n{_overview(entry)}"),
         ("Use", _usage(entry)),
@@ -157,6 +156,12 @@ def complete_card(entry: ModelEntry) -> str:
         ("Licence", licence_section(entry)),
         ("Citation", part["Citation"]),
     ]
+    return assembled(entry, sections)
+
+
+def assembled(entry: ModelEntry, sections: Sequence[tuple[str, str]]) -> str:
+    """Return a card: its metadata, its head, and those of its sections that hold anything."""
+    front = yaml.safe_dump(front_matter(entry), sort_keys=False, allow_unicode=True, width=120)
     body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in sections if text.strip())
     return f"---\n{front}---\n\n# {entry.title}\n\n{entry.summary}\n\n{body}\n"
 
@@ -175,7 +180,7 @@ def front_matter(entry: ModelEntry) -> dict[str, Any]:
         title=entry.title,
         licence=card_parts.licence_fields(entry),
         base=card_parts.base_model(entry),
-        datasets=entry.pretraining_corpora,
+        datasets=entry.corpora,
         metrics=[*(["roc_auc"] if scored - regression else []), *(["mae"] if regression else [])],
         tags=[kind],
     )

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import yaml
-
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.hub import card_parts
-from model_cards.card import corpora, getting, input_section, licence_section, overlap, records, table
+from model_cards.card import assembled, corpora, getting, input_section, licence_section, overlap, records, table
 
 _SHOWN_LABELS = 20
 
 
 def checkpoint_card(entry: ModelEntry) -> str:
     """Return the card of a further checkpoint as Markdown with YAML front matter."""
-    front = yaml.safe_dump(front_matter(entry), sort_keys=False, allow_unicode=True, width=120)
     sections = [
         ("What it is", _overview(entry)),
         ("What is not certain", entry.note or ""),
@@ -29,21 +24,7 @@ def checkpoint_card(entry: ModelEntry) -> str:
         ("Licence", licence_section(entry)),
         ("Citation", f"Cite the paper of its authors: {entry.paper}."),
     ]
-    body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in sections if text.strip())
-    return f"---\n{front}---\n\n# {entry.title}\n\n{entry.summary}\n\n{body}\n"
-
-
-def front_matter(entry: ModelEntry) -> dict[str, Any]:
-    """The metadata block of a card."""
-    kind = "foundation-model" if entry.kind == "foundation" else "supervised-baseline"
-    return card_parts.front_matter(
-        entry,
-        title=entry.title,
-        licence=card_parts.licence_fields(entry),
-        base=card_parts.base_model(entry),
-        datasets=entry.corpora,
-        tags=[kind],
-    )
+    return assembled(entry, sections)
 
 
 def _overview(entry: ModelEntry) -> str:

@@ -11,6 +11,7 @@ from dataset_scripts.formats.channels import NoUnitError
 from dataset_scripts.formats.registry import BARE_FORMATS, ENDINGS, format_of, read_signal
 from dataset_scripts.formats.tabular import states_rate
 from ecg_hub.errors import InputError
+from ecg_hub.input.formats.detection import detect_format
 from ecg_hub.input.recordings import Recording
 from ecg_hub.input.samples import MISSING, Signal, to_millivolt
 from ecg_hub.leads import LEADS
@@ -67,8 +68,7 @@ def read_file(path: Path, sampling_rate: Any = None, unit: str | None = "mV", fa
 
 def _by_content(path: Path) -> str | None:
     """Return the format of a file without a telling ending: of DICOM, whose files often have none, else None."""
-    with path.open("rb") as stream:
-        return "dicom" if stream.read(132)[128:] == b"DICM" else None
+    return "dicom" if detect_format(path) == "dicom" else None
 
 
 def _check_stated_rate(path: Path) -> None:

@@ -193,9 +193,7 @@ def _leads_in(line: str, lead_names: Mapping[str, str | None]) -> bool:
 
 
 def _is_lead(cell: str, lead_names: Mapping[str, str | None]) -> bool:
-    if cell.strip() in lead_names:
-        return True
-    return find_lead(cell) is not None
+    return cell.strip() in lead_names or find_lead(cell) is not None
 
 
 def _cells(line: str, separator: str) -> list[str]:

@@ -139,16 +139,12 @@ def _is_voltage(unit: str) -> bool:
 
 def known_leads(names: Sequence[str]) -> list[int]:
     """Return the channels whose names are leads, the orthogonal ones included."""
-    known = [channel for channel, name in enumerate(names) if _is_lead(name)]
+    known = [channel for channel, name in enumerate(names) if find_lead(name)]
     if names and not known:
         raise UnknownNameError(
             f"Unknown lead {shown_names(names)}. Known: {', '.join(LEADS)}. Pass lead_names with one name per channel."
         )
     return known
-
-
-def _is_lead(name: str) -> bool:
-    return find_lead(name) is not None
 
 
 def _plain_number(rate: float) -> float:

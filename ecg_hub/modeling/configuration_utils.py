@@ -1,6 +1,6 @@
 """What every model configuration carries besides its architecture: the input contract, the head, the layer groups.
 
-And the one shared by the models that are wav2vec 2.0 encoders: HuBERT-ECG and ECG-FM.
+And what two families share: models that read patches, and those that are wav2vec 2.0 encoders.
 """
 
 from dataclasses import field
@@ -117,6 +117,34 @@ class ECGConfig(PreTrainedConfig):
             raise ValueError(f"num_classification_labels is {classes!r}; allowed: 0 to num_labels, {outputs!r}.")
         if self.thresholds is not None and len(self.thresholds) != outputs:
             raise ValueError(f"thresholds has {len(self.thresholds)} values for {outputs!r} outputs; give one each.")
+
+
+@strict
+class PatchECGConfig(ECGConfig):
+    """Base of the configurations of models that cut the input into patches, each with a position of a table.
+
+    Attributes:
+        patch_size: samples per patch.
+        max_patches: patches in time that the position table holds.
+    """
+
+    patch_size: int = 50
+    max_patches: int = 100
+
+    @property
+    def min_samples(self) -> int:
+        """Shortest input in samples: one patch."""
+        return self.patch_size
+
+    @property
+    def max_samples(self) -> int:
+        """Longest input in samples: as many patches as there are positions."""
+        return self.patch_size * self.max_patches
+
+    @property
+    def sample_multiple(self) -> int:
+        """The input's length in samples has to be a multiple of this: whole patches."""
+        return self.patch_size
 
 
 @strict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.modeling_utils import run_in_slices
 from ecg_hub.weights.state_dict import StateDictMapper
 
 
@@ -59,7 +60,31 @@ class PreNormLayer(GradientCheckpointingLayer):
         return x + self.drop_path(self.mlp(self.mlp_norm(x))), weights
 
 
-def pre_norm_stages(layers: Iterable[Any], x: Tensor, keep: bool, weigh: bool) -> tuple[Tensor, ...]:
+def run_layers(
+    model: Any,
+    embed: Callable[[Tensor], Tensor],
+    input_values: Tensor,
+    output_hidden_states: bool | None,
+    output_attentions: bool | None,
+) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+    """Run the layers of a model over embedded windows, in slices.
+
+    Returns:
+        The last tokens; those of each stage and the weights of each layer, None where neither call nor configuration
+        asks for them.
+    """
+    config = model.config
+    keep = bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
+    weigh = bool(config.output_attentions if output_attentions is None else output_attentions)
+    outputs = run_in_slices(
+        lambda x: _pre_norm_stages(model.layers, embed(x), keep, weigh), input_values, model.training
+    )
+    split = len(outputs) - (len(model.layers) if weigh else 0)
+    states, weights = outputs[:split], outputs[split:]
+    return states[-1], states if keep else None, weights if weigh else None
+
+
+def _pre_norm_stages(layers: Iterable[Any], x: Tensor, keep: bool, weigh: bool) -> tuple[Tensor, ...]:
     """Return the tokens (of each stage, or the last one only), then the weights of each block if wanted."""
     states, weights = [x], []
     for layer in layers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from dataset_scripts.tools.hosts import Hosts, Transport
 from ecg_hub.errors import DataError, EcgHubError, InputError
 from ecg_hub.names import endpoint
 from ecg_hub.utils.http import RetryPolicy
+from ecg_hub.utils.terminal import say
 from ecg_hub.weights.fetch import find_weights
 from eval_harness.config.options import RunOptions
 from eval_harness.runner.preflight import NeededDataset, NeededModel, Preflight, preflight
@@ -23,18 +23,21 @@ PATIENCE = RetryPolicy(retries=1)
 """With hosts that are only asked for sizes: without a network ten datasets must not take minutes to say so."""
 
 
-def ready(options: RunOptions, *more: RunOptions, hosts: Hosts | None = None) -> Preflight:
+def ready(
+    options: RunOptions, *more: RunOptions, hosts: Hosts | None = None, checked: Preflight | None = None
+) -> Preflight:
     """Look up what a call needs, fetch what may be fetched, and tell on stderr what is still missing.
 
     Args:
         options: of the call; its `download` also fetches open datasets.
         more: of further calls that belong to it.
         hosts: where datasets are fetched from.
+        checked: what was looked up before, so that it is not looked up twice.
 
     Raises:
         UnknownNameError, CheckpointError, DataError: nothing can run (`Preflight.require`).
     """
-    checked = preflight(options, *more)
+    checked = checked or preflight(options, *more)
     if options.download and not checked.unknown:
         failures = fetch_datasets(checked, hosts)
         checked = preflight(options, *more).with_problems(datasets=failures)
@@ -43,7 +46,7 @@ def ready(options: RunOptions, *more: RunOptions, hosts: Hosts | None = None) ->
     checked.require()
     # Of several processes of one run the first tells.
     if not checked.is_complete and os.environ.get("RANK", "0") == "0":
-        print(checked.describe(), file=sys.stderr)
+        say(checked.describe(), important=True)
     return checked
 
 
@@ -92,11 +95,11 @@ def fetch_datasets(checked: Preflight, hosts: Hosts | None = None) -> dict[str, 
     _refuse_processes()
     sizes, failures = look_at_hosts(wanted, hosts)
     for line in size_lines(sizes, checked.options.data_root):
-        print(line, file=sys.stderr)
+        say(line, important=True)
     check_room(sizes, checked.options.data_root)
     for needed in wanted:
         if needed.name in sizes:
-            print(f"{needed.name}: licence {needed.dataset.licence}", file=sys.stderr)
+            say(f"{needed.name}: licence {needed.dataset.licence}", important=True)
             try:
                 with Transport() as transport:
                     download(needed.dataset, needed.place, transport, hosts=hosts)

@@ -69,16 +69,12 @@ def _leads(path: Path, signals: list[Any]) -> list[Any]:
     """Return the signals that may be leads, which have one rate; those of breathing or triggers may have another."""
     leads = [signal for signal in signals if _unit(signal) is not None]
     if len({signal.sampling_frequency for signal in leads}) > 1:
-        leads = [signal for signal in leads if _is_lead(signal.label)]
+        leads = [signal for signal in leads if find_lead(signal.label)]
     rates = sorted({float(signal.sampling_frequency) for signal in leads})
     if len(rates) != 1:
         units = ", ".join(sorted({repr(signal.physical_dimension) for signal in signals}))
         raise DataError(f"{path.name} has signals in {units} and leads of {rates} Hz; leads of one rate are expected")
     return leads
-
-
-def _is_lead(label: str) -> bool:
-    return find_lead(label) is not None
 
 
 def _unit(signal: Any) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,11 @@ def stored_recording(
         check_values(len(channels.values) * len(LEADS), f"{given.name}, with twelve leads,")
     except DataError as error:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}.") from error
-    rows = list(range(len(channels.names))) if every else _known(channels.names)
+    rows = (
+        list(range(len(channels.names)))
+        if every
+        else [row for row, name in enumerate(channels.names) if find_lead(name)]
+    )
     names = [channels.names[row] for row in rows]
     if not names:
         shown = ", ".join(map(repr, channels.names))
@@ -57,12 +60,3 @@ def _format(path: Path) -> str | None:
         return None
     form = detect_format(path) or ENDINGS.get(path.suffix.lower())
     return form if form in READERS else None
-
-
-def _known(names: Sequence[str]) -> list[int]:
-    """Return the channels whose names are leads, the orthogonal ones included."""
-    return [row for row, name in enumerate(names) if _is_lead(name)]
-
-
-def _is_lead(name: str) -> bool:
-    return find_lead(name) is not None

@@ -10,6 +10,7 @@ alone and twice in the whole model.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ecg_hub.models.ecg_fm.configuration_ecg_fm import ECGFMConfig
 from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMModel
@@ -35,16 +36,7 @@ def convert(entries: StateDictMapper, config: ECGFMConfig | None = None) -> Conv
     """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
     config = config or ECGFMConfig()
     prefix = _prefix(entries)
-    # Only names and shapes are wanted: on the meta device nothing is allocated or drawn.
-    with torch.device("meta"):
-        shapes = {name: tuple(tensor.shape) for name, tensor in ECGFMModel(config).state_dict().items()}
-    state = {
-        name: entries.take(weight_norm_name(prefix + published_name(name), entries), shape)
-        for name, shape in shapes.items()
-    }
-    # By name, though the published loader drops them without a word even when it is strict.
-    unused = tuple(prefix + part for part in _PRETRAINING)
-    entries.ignore(lambda name: name.startswith(unused), "quantizer and heads of the pre-training")
+    state = take_encoder(entries, prefix, config)
     if prefix == _TUNED:
         entries.ignore_head("proj.")
     elif prefix:
@@ -52,6 +44,20 @@ def convert(entries: StateDictMapper, config: ECGFMConfig | None = None) -> Conv
     entries.close()
     note = "blocks are post-norm, as in the authors' recipe: shapes cannot tell, and the stored settings are not read"
     return Conversion(config, state, [note])
+
+
+def take_encoder(entries: StateDictMapper, prefix: str, config: ECGFMConfig) -> dict[str, Tensor]:
+    """Take the entries of an encoder under a prefix, and ignore those of its pre-training."""
+    # Only names and shapes are wanted: on the meta device nothing is allocated or drawn.
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in ECGFMModel(config).state_dict().items()}
+    # By name, though the published loader drops them without a word even when it is strict.
+    unused = tuple(prefix + part for part in _PRETRAINING)
+    entries.ignore(lambda name: name.startswith(unused), "quantizer and heads of the pre-training")
+    return {
+        name: entries.take(weight_norm_name(prefix + published_name(name), entries), shape)
+        for name, shape in shapes.items()
+    }
 
 
 def _prefix(entries: StateDictMapper) -> str:

@@ -6,13 +6,13 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
-from ecg_hub.modeling.configuration_utils import ECGConfig
+from ecg_hub.modeling.configuration_utils import PatchECGConfig
 
 LEADS_OF_ECG_JEPA = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
 @strict
-class ECGJEPAConfig(ECGConfig):
+class ECGJEPAConfig(PatchECGConfig):
     """Configuration of ECG-JEPA; the defaults are the published model.
 
     Attributes:
@@ -47,21 +47,6 @@ class ECGJEPAConfig(ECGConfig):
         if not self.layer_groups:
             self.layer_groups = _layer_groups(self.num_hidden_layers)
         super().__post_init__(**kwargs)
-
-    @property
-    def min_samples(self) -> int:
-        """Shortest input in samples: one patch."""
-        return self.patch_size
-
-    @property
-    def max_samples(self) -> int:
-        """Longest input in samples: as many patches as there are positions."""
-        return self.patch_size * self.max_patches
-
-    @property
-    def sample_multiple(self) -> int:
-        """The input's length in samples has to be a multiple of this: whole patches."""
-        return self.patch_size
 
     def validate_width(self) -> None:
         """Part of the strict validation."""

@@ -7,16 +7,14 @@ each has one prefix less. The number of queries is read off the file: 14 as publ
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from ecg_hub.models.ecg_fm.convert_ecg_fm import published_name
-from ecg_hub.models.ecg_fm.modeling_ecg_fm import ECGFMModel
+from ecg_hub.modeling.vit import take_norm
+from ecg_hub.models.ecg_fm.convert_ecg_fm import take_encoder
 from ecg_hub.models.melp.configuration_melp import MELPConfig
-from ecg_hub.weights.state_dict import Conversion, StateDictMapper, weight_norm_name
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 _PREFIX = "ecg_encoder."
-_PRETRAINING = ("mask_emb", "quantizer.", "project_q.", "final_proj.")
 _UNUSED = ("attn_pool_caption.", "ln_caption.", "proj_contrast", "logit_scale", "bn.")
 _POOL = "attn_pool_contrast"
 
@@ -27,15 +25,8 @@ def convert(entries: StateDictMapper, config: MELPConfig | None = None) -> Conve
     stored = entries.shape(f"{outer}{_POOL}.query")
     config = config or MELPConfig()
     config.num_queries = config.num_queries if stored is None else stored[0]
-    with torch.device("meta"):
-        shapes = {name: tuple(t.shape) for name, t in ECGFMModel(config.encoder_config()).state_dict().items()}
-    inner = outer + _PREFIX
-    state = {
-        f"encoder.{name}": entries.take(weight_norm_name(inner + published_name(name), entries), shape)
-        for name, shape in shapes.items()
-    }
-    state |= _pooler(entries, outer, config)
-    entries.ignore(lambda name: name.startswith(tuple(inner + part for part in _PRETRAINING)), "of the pre-training")
+    encoder = take_encoder(entries, outer + _PREFIX, config.encoder_config())
+    state = {f"encoder.{name}": tensor for name, tensor in encoder.items()} | _pooler(entries, outer, config)
     entries.ignore(lambda name: name.startswith(tuple(outer + part for part in _UNUSED)), "captions and the loss")
     if outer:
         entries.ignore(lambda name: not name.startswith(outer), "outside the ECG side: only the pre-training used it")
@@ -52,8 +43,7 @@ def _pooler(entries: StateDictMapper, outer: str, config: MELPConfig) -> dict[st
         (f"{source}.ln_k", "token_norm", inner),
         (f"{outer}ln_contrast", "norm", width),
     ):
-        for name in ("weight", "bias"):
-            state[f"pooler.{ours}.{name}"] = entries.take(f"{theirs}.{name}", (size,))
+        state |= take_norm(entries, theirs, f"pooler.{ours}", size)
     for name, shape in (
         ("q_proj_weight", (width, width)),
         ("k_proj_weight", (width, inner)),

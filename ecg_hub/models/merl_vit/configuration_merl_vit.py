@@ -6,11 +6,11 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
-from ecg_hub.modeling.configuration_utils import ECGConfig
+from ecg_hub.modeling.configuration_utils import PatchECGConfig
 
 
 @strict
-class MERLViTConfig(ECGConfig):
+class MERLViTConfig(PatchECGConfig):
     """Configuration of the ViT-tiny of MERL; the defaults are the published model.
 
     Attributes:
@@ -42,21 +42,6 @@ class MERLViTConfig(ECGConfig):
                 "early": ["patch_embedding.", "position_embedding", *(f"layers.{layer}." for layer in range(half))],
             }
         super().__post_init__(**kwargs)
-
-    @property
-    def min_samples(self) -> int:
-        """Shortest input in samples: one patch."""
-        return self.patch_size
-
-    @property
-    def max_samples(self) -> int:
-        """Longest input in samples: as many patches as there are positions."""
-        return self.patch_size * self.max_patches
-
-    @property
-    def sample_multiple(self) -> int:
-        """The input's length in samples has to be a multiple of this: whole patches."""
-        return self.patch_size
 
     def validate_heads(self) -> None:
         """Part of the strict validation."""

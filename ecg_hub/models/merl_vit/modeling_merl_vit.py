@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
-from ecg_hub.modeling.vit import PreNormLayer, pre_norm_stages
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel
+from ecg_hub.modeling.vit import PreNormLayer, run_layers
 from ecg_hub.models.merl_vit.configuration_merl_vit import MERLViTConfig
 
 
@@ -82,19 +82,15 @@ class MERLViTModel(MERLViTPreTrainedModel):
             InputError: wrong type, number of dimensions, leads or samples.
         """
         self.check_input(input_values)
-        keep = bool(self.config.output_hidden_states if output_hidden_states is None else output_hidden_states)
-        weigh = bool(self.config.output_attentions if output_attentions is None else output_attentions)
-        outputs = run_in_slices(
-            lambda x: pre_norm_stages(self.layers, self._embedded(x), keep, weigh), input_values, self.training
+        last, hidden_states, attentions = run_layers(
+            self, self._embedded, input_values, output_hidden_states, output_attentions
         )
-        split = len(outputs) - (len(self.layers) if weigh else 0)
-        states, weights = outputs[:split], outputs[split:]
         return ECGModelOutput(
-            last_hidden_state=states[-1],
+            last_hidden_state=last,
             # The mean first: normed tokens before it are off by 0.15.
-            pooler_output=self.norm(states[-1].mean(dim=1)),
-            hidden_states=states if keep else None,
-            attentions=weights if weigh else None,
+            pooler_output=self.norm(last.mean(dim=1)),
+            hidden_states=hidden_states,
+            attentions=attentions,
         )
 
     def _embedded(self, input_values: Tensor) -> Tensor:

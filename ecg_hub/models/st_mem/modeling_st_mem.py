@@ -17,8 +17,8 @@ from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
-from ecg_hub.modeling.vit import PreNormLayer, pre_norm_stages
+from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel
+from ecg_hub.modeling.vit import PreNormLayer, run_layers
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
 
 
@@ -132,20 +132,16 @@ class STMEMModel(STMEMPreTrainedModel):
             InputError: wrong type, number of dimensions, leads or samples.
         """
         self.check_input(input_values)
-        keep = bool(self.config.output_hidden_states if output_hidden_states is None else output_hidden_states)
-        weigh = bool(self.config.output_attentions if output_attentions is None else output_attentions)
-        outputs = run_in_slices(
-            lambda x: pre_norm_stages(self.layers, self.embeddings(x), keep, weigh), input_values, self.training
+        last, hidden_states, attentions = run_layers(
+            self, self.embeddings, input_values, output_hidden_states, output_attentions
         )
-        split = len(outputs) - (len(self.layers) if weigh else 0)
-        states, weights = outputs[:split], outputs[split:]
         # The separators are not averaged. The norm comes after the mean: a mean of normed tokens is off by 0.5.
-        tokens = self._without_separators(states[-1])
+        tokens = self._without_separators(last)
         return ECGModelOutput(
             last_hidden_state=tokens,
             pooler_output=self.norm(tokens.mean(dim=1)),
-            hidden_states=states if keep else None,
-            attentions=weights if weigh else None,
+            hidden_states=hidden_states,
+            attentions=attentions,
         )
 
     def _without_separators(self, x: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.terminal import say
 from eval_harness.cli.common import split_commas
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def run_export(args: argparse.Namespace) -> int:
         print(export_text(results, form, args.per_label), end="")
     else:
         export_table(results, args.output.expanduser(), form, args.per_label)
-        print(f"{args.output}: {len(results)} results of {len(runs)} runs", file=sys.stderr)
+        say(f"{args.output}: {len(results)} results of {len(runs)} runs", important=True)
     if any(result.is_synthetic for result in results):
-        print(SYNTHETIC, file=sys.stderr)
+        say(SYNTHETIC, important=True)
     return 0
 
 
@@ -117,6 +117,8 @@ def _every_eval_ever(args: argparse.Namespace, runs: list[ResultFolder]) -> int:
         print(file)
     left_out = sum(result.status != "done" for run in runs for result in run.results.values())
     if left_out:
-        print(f"{left_out} tasks that failed or were skipped are left out: the format has no place for them.",
-              file=sys.stderr)  # fmt: skip
+        say(
+            f"{left_out} tasks that failed or were skipped are left out: the format has no place for them.",
+            important=True,
+        )
     return 0

@@ -75,9 +75,10 @@ def run(args: argparse.Namespace) -> int:
         print(describe_run(options, checked))
         return int(not checked.is_complete)
     from eval_harness.results.summary import print_summary
+    from eval_harness.runner.provide import ready
     from eval_harness.runner.run import evaluate, exit_code
 
-    results = evaluate(options)
+    results = evaluate(options, checked=ready(options, checked=checked))
     if results:  # of several processes, one holds the results
         say("")
         print_summary(results)
