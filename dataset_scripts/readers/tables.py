@@ -268,6 +268,10 @@ def check_workbook(path: Path) -> None:
         raise ValueError("it is not an .xlsx file")
     with zipfile.ZipFile(path) as parts:
         expanded = sum(part.file_size for part in parts.infolist())
+        packed = sum(part.compress_size for part in parts.infolist())
+    # zipfile makes room for what a part is said to take before it reads it.
+    if packed > path.stat().st_size:
+        raise ValueError(f"its parts are said to take {packed:,} bytes, it has {path.stat().st_size:,}")
     if expanded > max_bytes():
         raise DataError(f"{path.name} expands to {expanded / 2**20:,.0f} MB; up to {max_record_mb():g} MB are read")
 

@@ -72,10 +72,14 @@ _TOKENS = (
 )
 
 
+# A file repeated a hundred times, and that again, would be larger than the memory that a reader may take.
+_MAX_BYTES = 4 * 2**20
+
+
 def mutated(content: bytes, rng: random.Random) -> bytes:
     """Return a file with one to four changes; the beginning, where headers stand, changes most often."""
     for _ in range(rng.choice((1, 1, 1, 2, 2, 4))):
-        content = rng.choice(_MUTATIONS)(content, rng)
+        content = rng.choice(_MUTATIONS)(content, rng)[:_MAX_BYTES]
     return content
 
 

@@ -55,11 +55,16 @@ def in_terminal(arguments: Sequence[str], columns: int = 80, press: str | None =
     finally:
         os.close(leader)
         process.kill()
+        process.wait()
 
 
-CONTROLLING = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
+# A suite in the background of a shell ignores Ctrl-C, and what it starts would inherit that.
+CONTROLLING = """
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def _read(leader: int, press: str | None, limit_s: float = 60) -> str:

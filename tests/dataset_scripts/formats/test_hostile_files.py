@@ -280,6 +280,13 @@ def test_workbooks_and_tables_that_grow(tmp_path: Path, little_memory: None) -> 
         book.writestr("xl/workbook.xml", bytes(40 * 2**20))
     with record_bounds(32), pytest.raises(DataError, match="expands to 40 MB; up to 32 MB"):
         read_table(tmp_path / "t.xlsx", columns, None)
+    packed = struct.pack("<I", (tmp_path / "t.xlsx").stat().st_size * 1000)
+    content = bytearray((tmp_path / "t.xlsx").read_bytes())
+    at = content.index(b"PK\x01\x02") + 20  # where the directory says what a part takes in the file
+    content[at : at + 4] = packed
+    (tmp_path / "t.xlsx").write_bytes(content)
+    with pytest.raises(DataError, match="its parts are said to take"):
+        read_table(tmp_path / "t.xlsx", columns, None)
     pd.DataFrame({"id": np.zeros(51_000_000, np.int8)}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="has 51,000,000 cells; up to 50,000,000 are read"):
         read_table(tmp_path / "t.parquet", columns, None)
