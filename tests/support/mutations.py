@@ -73,7 +73,7 @@ _TOKENS = (
 
 
 # A file repeated a hundred times, and that again, would be larger than the memory that a reader may take.
-_MAX_BYTES = 4 * 2**20
+_MAX_BYTES = 2**20
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
