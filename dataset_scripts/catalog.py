@@ -63,6 +63,7 @@ def _offered(offer: packages.Offer) -> list[tuple[str, ECGDataset]]:
 def _built_in() -> dict[str, ECGDataset]:
     by_name: dict[str, ECGDataset] = {}
     for module in pkgutil.iter_modules(sets.__path__):
+        # What several datasets share, and declares none itself.
         if module.name.startswith("_"):
             continue
         for dataset in _declared(importlib.import_module(f"{sets.__name__}.{module.name}")):

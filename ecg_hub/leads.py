@@ -50,6 +50,7 @@ _SUFFIX = re.compile(r"\s*(?:\([^()]*\)|\[[^\[\]]*\]|[_\s/,-][munµμ]v)$")
 _APART = re.compile(r"v[ _][1-6]|a[ _]v[rlf]")
 _BEHIND = ("einthoven", "goldberger", "wilson")
 _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
+# Refused with a reason: taken for a lead, each of these would be wrong by a factor, a sign or a place on the body.
 _LOOKALIKES: dict[str, str] = {
     "mlii": "MLII is a monitoring lead, not lead II.",
     "vr": "VR is not augmented; aVR = 1.5 x VR.",

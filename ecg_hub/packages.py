@@ -50,6 +50,7 @@ class Offer:
     def folder(self) -> Path | None:
         """The folder that the entry point names, found without importing anything of it; None where it is none."""
         first, *rest = self.entry.module.split(".")
+        # Of the first part alone: `find_spec` imports every package above what it is asked for.
         spec = None if self.entry.attr else find_spec(first)
         places = [] if spec is None else spec.submodule_search_locations or []
         return next((path for path in (Path(place, *rest) for place in places) if path.is_dir()), None)
@@ -94,6 +95,7 @@ def listed(kind: str, group: str, own: Mapping[str, T], read: Callable[[Offer], 
         try:
             items = list(read(offer))
             for name, _ in items:
+                # All names before any is taken: a package is listed as a whole or not at all.
                 _refuse_taken(kind, name, taken)
         except Exception as error:  # whatever the code of another package raises: the listing goes on without it
             logger.warning(
@@ -112,6 +114,7 @@ def offers(group: str) -> list[Offer]:
     if os.environ.get(SWITCH, "").upper() in ("0", "OFF", "NO", "FALSE"):
         return []
     found = [Offer(entry) for entry in entry_points(group=group)]
+    # importlib gives them in the order of sys.path, and of two packages with one name the first wins.
     return sorted(found, key=lambda offer: (offer.package, offer.entry.name))
 
 

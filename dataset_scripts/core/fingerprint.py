@@ -84,6 +84,7 @@ def content_fingerprint(parts: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(canonical_json(part).encode())
+        # A mark between the parts: two lists that differ only in where one part ends must not agree.
         digest.update(b"\n")
     return digest.hexdigest()[:16]
 

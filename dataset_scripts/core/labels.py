@@ -93,6 +93,7 @@ def label_matrix(split: Dataset, column: str) -> np.ndarray:
     classes = len(split.features[column].feature.names)
     # `[:]` follows `select` and `shuffle`, which the table underneath does not.
     lists = split.with_format("arrow").select_columns([column])[:][column].combine_chunks()
+    # Not `.values`, which of a sliced array holds all that lies before and behind the slice as well.
     columns = lists.flatten().to_numpy(zero_copy_only=False)
     lengths = np.diff(lists.offsets.to_numpy(zero_copy_only=False))
     return _fill(len(lists), classes, np.repeat(np.arange(len(lists)), lengths), columns)

@@ -31,6 +31,7 @@ from ecg_hub.leads import LEADS
 from ecg_hub.utils.files import replacing
 from ecg_hub.utils.untrusted import check_values, plain_file, reading, record_bounds, stated_record_mb
 
+# How much is held in memory while a shard is written, by whichever bound comes first.
 BATCH_RECORDS = 64
 BATCH_BYTES = 32 * 2**20
 
@@ -87,6 +88,7 @@ def write_shard(shard: Shard, files: ShardFiles) -> dict[str, int]:
         writer = ArrowWriter(features=shard.features, stream=stream, writer_batch_size=BATCH_RECORDS)
         for batch in _batches(shard, report):
             writer.write_table(_to_table(batch, shard.features))
+        # `appearing` has to flush the stream before it is renamed, and closes it itself.
         rows, num_bytes = writer.finalize(close_stream=False)
     with appearing(files.report) as stream:
         stream.write(report_text(report).encode())

@@ -38,6 +38,8 @@ def walk(top: Path, hidden: bool = True, depth: int | None = None) -> Iterator[t
         for entry in reversed([entry for entry in named if _is_folder(entry)]):
             real = os.path.realpath(entry.path)
             if real not in way:
+                # With its own way, not one set for all: a folder that two links lead to is no circle and is walked
+                # twice.
                 pending.append((folder / entry.name, (*way, real)))
 
 

@@ -37,6 +37,7 @@ def decoded_table(path: Path, encoding: str | None) -> tuple[str, bool]:
                     f"The table {str(path)!r} is not in the code page {name} (line {line}). Correct `encoding` in the "
                     "description, or save the table as UTF-8."
                 ) from None
+    # Never fails, as every byte is a letter of Latin-1; whether those letters matter is for `refuse_guessed_letters`.
     return content.decode("latin-1"), True
 
 

@@ -90,6 +90,7 @@ def _pattern(parts: tuple[str, ...]) -> re.Pattern[str]:
             text += ".*" if last else "(?:[^/]+/)*"
         else:
             # fnmatch lets * stand for slashes too.
+            # The frame of `translate` goes; its end is \Z, and \z from Python 3.14 on.
             one = fnmatch.translate(part).removeprefix("(?s:").removesuffix(")\\Z").removesuffix(")\\z")
             text += one.replace(".*", "[^/]*") + ("" if last else "/")
     return re.compile(text)

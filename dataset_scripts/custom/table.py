@@ -56,6 +56,7 @@ _AGE = re.compile(
     re.IGNORECASE,
 )
 _DECIMAL_COMMA = re.compile(r"[-+]?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)(?:[eE][-+]?\d+)?")
+# By the first letter: year, an, año; Jahr, jaar; month, week, day.
 _YEARS = {"y": 1.0, "a": 1.0, "j": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
 _OLDER = re.compile(
     r"(?:[<>≥≤]=?\s*\d{1,3}|\d{1,3}\s*\+|(?:over|above|older than|under)\s*\d{1,3})\s*(?:y|years?)?", re.IGNORECASE

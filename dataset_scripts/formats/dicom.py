@@ -259,4 +259,5 @@ def _scale(path: Path, definition: Any, fallback: str | None) -> tuple[float, fl
 
 def _padding(value: Any, dtype: np.dtype[Any]) -> Any:
     """Return the padding value, which pydicom gives as bytes or as number."""
+    # By the samples' own type: 0x8000 is the lowest of 16 bits with a sign, and 32,768 without one.
     return np.frombuffer(value, dtype=dtype)[0] if isinstance(value, bytes) else dtype.type(int(value))

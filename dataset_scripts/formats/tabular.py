@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PREAMBLE = 100  # lines that may stand before the samples
+# Not line feeds alone: `splitlines` parts at all of these, \x85 and the last byte of U+2028 among them.
 _LINE_ENDS = (b"\n", b"\r", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\x85", b"\xa8")
 _MISSING = ("-", "--", "?", "n.a.", "N.A.")
 _RATE = re.compile(r"(?<![\d.])(\d{1,6}(?:[.,]\d+)?)\s*(?:hz|hertz)\b", re.IGNORECASE)

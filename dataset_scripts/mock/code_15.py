@@ -19,6 +19,7 @@ from dataset_scripts.mock.simulator import draw_anatomy, simulate, twelve_leads
 from dataset_scripts.published.code_15 import LABELS
 
 RATE = 400
+# 10.24 s, the length of every row, and about 7.3 s, the shorter recordings of the release.
 SAMPLES, SHORT_SAMPLES = 4096, 2934
 COLUMNS = (
     *("exam_id", "age", "is_male", "nn_predicted_age", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF"),

@@ -95,6 +95,7 @@ def plan(records: int, seed: int) -> list[EchoNextRecord]:
     for case, count in enumerate(case_counts(records - earlier, [weight for weight, _, _ in CASES], floor=0)):
         own: list[int] = []
         for number in range(count):
+            # By turns within each case, so that what is rare reaches validation and test as well.
             split = {1: "test", 2: "val"}.get(number % 8, "train")
             again = split == "train" and own and rng.random() < 0.4
             if not again:

@@ -91,6 +91,7 @@ _PACED = (
     *(_q(0, 20, 0.20, -0.75, 0.60), _q(38, 20, 0.35, -0.85, 0.70), _st(-0.02, 0.12, -0.10)),
     _t(-0.10, 0.40, -0.25),
 )
+# The normal complex goes, and waves of the finding's own take its place; a rest of the normal T wave stays.
 _NO_QRS = {"q": (0.0, 0.0), "r": (0.0, 0.0), "s": (0.0, 0.0), "t": (0.15, 0.25)}
 
 CONDUCTION: Mapping[str, Finding] = MappingProxyType(
@@ -105,6 +106,7 @@ CONDUCTION: Mapping[str, Finding] = MappingProxyType(
         ),
         "CRBBB": Finding(factors={"s": (0.4, 0.6)}, waves=(_q(46, 15, -0.55, 0.0, -0.66), _t(0.05, 0, 0.26))),
         "IRBBB": Finding(waves=(_q(36, 9, -0.22, -0.05, -0.45),)),
+        # Added to the normal axis of about 37 degrees: LAFB ends around -48, LPFB around 107.
         "LAFB": Finding(axis=(-92, -78), waves=(_q(-24, 7, -0.05, 0.18, 0.0),)),
         "LPFB": Finding(axis=(62, 78), waves=(_q(-24, 7, 0.1, -0.15, 0.0),)),
         "IVCD": Finding(factors={"qrs": (1.4, 1.6)}),
@@ -190,6 +192,7 @@ RHYTHM: Mapping[str, Finding] = MappingProxyType(
         "PACE": Finding(
             ranges={"rate": (60, 75), "irregularity": (0.0, 0.003)}, factors=_NO_QRS, waves=_PACED, rhythm="paced"
         ),
+        # P waves fall into the complex and are not seen.
         "PSVT": Finding(ranges={"rate": (165, 200), "irregularity": (0.0, 0.006)}, factors={"p": (0, 0)}),
         "SVTAC": Finding(ranges={"rate": (142, 165), "pr": (95, 115)}, factors={"p": (-0.6, -0.4)}),
         "SVARR": Finding(ranges={"rate": (68, 98), "irregularity": (0.09, 0.13)}, premature=(2, 0)),

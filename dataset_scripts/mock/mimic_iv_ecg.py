@@ -24,6 +24,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.input.samples import MISSING
 
 HEADER_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
+# From the canonical order: MIMIC-IV-ECG has aVF before aVL.
 STORED_COLUMNS = (0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 11)
 UNITS_PER_MV = 200
 RATE = 500
@@ -302,5 +303,6 @@ def _axis(eight: np.ndarray, peaks: np.ndarray, start: int, stop: int) -> int:
     parts = [eight[peak + start : peak + stop, :2].sum(axis=0) for peak in peaks if start + peak >= 0]
     if not parts:
         return 29999
+    # aVF follows as II - I / 2. An augmented lead is smaller by sqrt(3) / 2 than I, which the factor below takes back.
     first, second = np.median(parts, axis=0)
     return round(float(np.degrees(np.arctan2((second - first / 2) * 2 / np.sqrt(3), first))))

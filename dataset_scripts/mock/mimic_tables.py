@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dataset_scripts.mock.mimic_iv_ecg import Ecg
 
 RECORD_COLUMNS = (
+    # The first has no name in the release either: it is the index that pandas wrote along.
     *("", "file_name", "study_id", "subject_id", "ecg_time", "ed_stay_id", "ed_hadm_id", "hosp_hadm_id", "ed_diag_ed"),
     *("ed_diag_hosp", "hosp_diag_hosp", "all_diag_hosp", "all_diag_all", "gender", "age", "anchor_year", "anchor_age"),
     *("dod", "ecg_no_within_stay", "ecg_taken_in_ed", "ecg_taken_in_hosp", "ecg_taken_in_ed_or_hosp", "fold"),
@@ -134,6 +135,7 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 def _person(subject: int, female: bool, seed: int) -> Person:
     rng = np.random.default_rng([seed, 6, subject])
     height = rng.normal(63.5 if female else 69.5, 2.5)
+    # 703 is what turns a body mass index, in kg/m2, into pounds and inches.
     return Person(female, float(height), float(rng.normal(24.5 + 4, 4) * height**2 / 703))
 
 
@@ -351,12 +353,14 @@ def _lab(
     chance = rng.random()
     if chance < 0.005:
         value *= 100
+    # The derivation compares units letter by letter, so one in capitals is another one.
     spelled = unit if chance < 0.9 else ("" if chance < 0.94 else unit.upper())
     return {
         "labevent_id": number,
         "subject_id": subject,
         "specimen_id": 5_000_000 + number,
         "itemid": other if other and rng.random() < 0.2 else usual,
+        # The derivation goes by storetime; whoever takes this one finds other values to be the nearest.
         "charttime": (moment - timedelta(minutes=40)).strftime(TIME),
         "storetime": "" if rng.random() < 0.02 else moment.strftime(TIME),
         "value": f"{value:.2f}",

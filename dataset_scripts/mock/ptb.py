@@ -22,6 +22,7 @@ from ecg_hub.input.samples import MISSING
 
 SAMPLING_RATE = 1000
 SECONDS = 10.0
+# The release's: a unit is half a microvolt.
 UNITS_PER_MV = 2000
 XYZ_EVERY = 20
 RECORDS_PER_FLOOR = 250
@@ -85,6 +86,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
 }
 """Label -> what shows in the signal."""
 
+# Spelt as in the headers of the release, "laod" included.
 _EMPTY_KEYS = """
 Peripheral blood Pressure (syst/diast)|Pulmonary artery pressure (at rest) (syst/diast)
 Pulmonary artery pressure (at rest) (mean)|Pulmonary capillary wedge pressure (at rest)|Cardiac output (at rest)
@@ -186,8 +188,10 @@ def _course(state: str, first: date, rng: np.random.Generator) -> tuple[date | N
     if state == "old":
         infarction = first - timedelta(days=int(rng.integers(4, 900)))
         return (None, None) if rng.random() < 0.3 else (infarction, infarction + timedelta(days=12))
+    # 0 to 3 days, the most that counts as acute; the upper end is never drawn.
     infarction = first - timedelta(days=int(rng.integers(0, 4)))
     if state == "acute":
+        # One before the infarction does not count, by the rule that the labels follow.
         return infarction, infarction - timedelta(days=30) if rng.random() < 0.3 else None
     return infarction, infarction + timedelta(days=int(rng.integers(0, 30)))
 
@@ -262,6 +266,7 @@ def _comments(entry: PtbRecord, age: int, female: bool) -> list[str]:
     diagnosis = {
         "Diagnose": "",
         "Reason for admission": "n/a" if odd == "no diagnosis" else entry.case.reason,
+        # The release cuts the word short, too.
         "Acute infarction (localization)": "infero-latera" if entry.case.state else "no",
         "Former infarction (localization)": "no",
         "Additional diagnoses": "n/a" if odd == "no diagnosis" else entry.case.additional,

@@ -175,6 +175,7 @@ def _write_signals(folder: Path, entry: PtbXlRecord, seed: int, rates: Sequence[
 
 def _write_wfdb(stem: Path, values: np.ndarray, rate: int, awkward: str) -> None:
     """Write one record as the original does: format 16, 1000 units per mV, no comments."""
+    # Without a sign; those of the mock PTB have one, so that readers meet both forms.
     sums = values.sum(axis=0, dtype=np.int64) % 65536
     lines = [f"{stem.name} 12 {rate} {len(values)}"]
     lines += [
@@ -214,6 +215,7 @@ def _row(entry: PtbXlRecord, rng: np.random.Generator) -> dict[str, Any]:
         "ecg_id": entry.ecg_id,
         # A float, as in the release.
         "patient_id": f"{entry.patient}.0",
+        # The release writes 300 for everybody above 89.
         "age": "" if entry.ecg_id % 120 == 7 else "300.0" if entry.age > 89 else f"{entry.age}.0",
         "sex": int(entry.female),
         "height": f"{rng.integers(150, 195)}.0" if chance[0] < 0.3 else "",

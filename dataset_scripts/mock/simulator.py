@@ -59,6 +59,7 @@ def place_beats(heart: Driver, seconds: float, rng: np.random.Generator) -> Beat
     """Draw the times of all beats that touch a record of `seconds`."""
     interval = 60.0 / heart.rate
     if heart.rhythm == "flutter":
+        # The atria flutter 300 times a minute.
         interval = 0.2 * max(2, round(interval / 0.2))  # every second, third or fourth flutter wave is conducted
     peaks = _peaks(heart, interval, seconds, rng)
     if heart.pattern == "third_degree":
@@ -371,6 +372,7 @@ def _noise(samples: int, sampling_rate: int, rng: np.random.Generator) -> np.nda
         wander += np.sin(phase) * rng.normal(0.0, size, size=8).astype(np.float32)
     muscle = rng.standard_normal((samples + 1, 8), dtype=np.float32)
     # Neighbours added: muscle noise has less of the highest frequencies than white noise.
+    # 0.7 takes back what adding does to the deviation.
     muscle = (muscle[1:] + muscle[:-1]) * np.float32(0.7 * np.exp(rng.normal(math.log(0.008), 0.5)))
     hum = np.sin(np.float32(2 * np.pi * 50.0) * time) * np.float32(abs(rng.normal(0.0, 0.004)))
     return wander + muscle + hum

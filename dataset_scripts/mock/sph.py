@@ -151,6 +151,7 @@ def _write_signal(path: Path, entry: SphRecord, seed: int) -> None:
         millivolt[7, 200:260] = np.nan
         millivolt[11] = np.nan
     elif entry.awkward == "lost contact":
+        # The largest value of the release, of an electrode that came off.
         millivolt[8, 1000:1400] += 1590.0
     with h5py.File(path, "w") as file:
         file.create_dataset(

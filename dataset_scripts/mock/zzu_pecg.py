@@ -193,6 +193,7 @@ def _write_record(stem: Path, entry: ZzuRecord, seed: int) -> None:
     low, high = millivolt.min(axis=0), millivolt.max(axis=0)
     # Gain and baseline of each lead follow from its own range, as in the release.
     gain = 65_534.0 / (high - low)
+    # Down to -32,767: the lowest integer marks a missing sample.
     baseline = np.rint(-32_767.0 - gain * low)
     values = np.clip(np.rint(millivolt * gain + baseline), -32_767, 32_767).astype(np.int16)
     if entry.awkward == "missing samples":

@@ -216,6 +216,7 @@ class ChallengeDataset(ECGDataset):
         shortest = thresholds.get("min_samples", 0)
         short = metadata["samples"].to_numpy() < shortest
         # The test set is the highest fold that still holds a record after the length rule.
+        # `initial`, because numpy raises for the maximum of nothing, where every record is short.
         last = int(fold[~short].max(initial=-1))
         return LabelTable(
             labels={"label_all": labels},
@@ -321,6 +322,7 @@ def _split_codes(dx: str) -> tuple[list[str], list[str]]:
     parts = dx.split()
     codes = [code.lstrip("0") for code in parts[0].split(",")] if parts else []
     if parts[1:] and not codes[-1]:
+        # A comma in front of the blank leaves an empty last code.
         codes.pop()
     return codes, parts[1:]
 

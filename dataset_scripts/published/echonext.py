@@ -83,6 +83,7 @@ class EchoNext(ECGDataset):
         spelt = self
         if data_dir is not None and (Path(data_dir).expanduser() / OTHER_SPELLING).is_file():
             spelt = replace(self, table_files=(OTHER_SPELLING,))
+        # A bare `super()` would go on with self, which looks for the table in its other spelling.
         return super(EchoNext, spelt).check_folder(data_dir, sampling_rate)
 
     def scan(self, data_dir: Path, sampling_rate: int) -> Scan:

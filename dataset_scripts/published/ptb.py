@@ -192,6 +192,7 @@ def parse_date(text: str, column: str) -> date | None:
         if match is not None and column == "ecg_date":
             return date(int(match[3]), int(match[2]), int(match[1]))
         if match is not None:
+            # The turn that %y of `strptime` makes.
             year = int(match[3]) + (1900 if int(match[3]) >= 69 else 2000)
             return date(year, 1 + _MONTHS.index(match[2].lower()), int(match[1]))
     except ValueError:  # no such month or day

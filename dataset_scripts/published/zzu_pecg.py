@@ -52,6 +52,7 @@ DISEASE_COLUMNS = ("icd-10 code", "disease category")
 WAVEFORM_FOLDERS = ("Child_ecg/", "Child_ecg/Child_ecg/", "")
 
 FOLDS = 10
+# 1, 5, 12 and 18 years of 365 days, as published; ages in years are by 365.25.
 AGE_LIMITS_DAYS = (365, 1825, 4380, 6570)
 DAYS_PER_YEAR = 365.25
 NINE_LEADS = "nine leads"

@@ -171,6 +171,7 @@ def _join(parts: Sequence[PartIndex], exams: pd.DataFrame, damaged: set[int]) ->
 def _missing_parts(exams: pd.DataFrame, parts: Sequence[PartIndex]) -> list[str]:
     """Return the files that exams.csv names and that could not be opened, in the order of their numbers."""
     named = set(exams["trace_file"]) - {part.file for part in parts} - {""}
+    # By length first, so that exams_part10 follows exams_part9.
     return sorted(named, key=lambda name: (len(name), name))
 
 

@@ -99,7 +99,9 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
+# In a field of 32 bits: see the zip64 field for the number.
 _FULL = 0xFFFFFFFF
+# The record at the end may be followed by a comment, whose length has 16 bits.
 _LONGEST_TAIL = _END.size + 65_535 + _LOCATOR.size
 _STORED, _DEFLATED = 0, 8
 _PIECE = 1 << 16

@@ -157,6 +157,7 @@ def iterate_rows(
     """Yield (first line, column -> cell) for every row of a comma-separated file; the header is line 1."""
     _check_plain(path, page)
     try:
+        # Without "-sig" the mark that Excel puts at the beginning would be part of the first column's name.
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
             yield from _iterate((line.replace("\0", "") for line in handle), path, needed, page, optional)
     except (csv.Error, OSError) as error:
@@ -252,6 +253,7 @@ def _values(path: Path) -> Iterator[tuple[Any, ...]]:
     check_workbook(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # remarks on styles and extensions, which no table needs
+        # The values that the last program computed, since openpyxl evaluates no formula.
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         try:
             sheet = book.worksheets[0]
@@ -267,6 +269,7 @@ def check_workbook(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is not an .xlsx file")
     with zipfile.ZipFile(path) as parts:
+        # As the archive states it: zipfile stops there when it unpacks, so that a false number gains nothing.
         expanded = sum(part.file_size for part in parts.infolist())
         packed = sum(part.compress_size for part in parts.infolist())
     # zipfile makes room for what a part is said to take before it reads it.
@@ -287,10 +290,12 @@ def _rows(
             f"{str(path)!r} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}; it has "
             f"{names or 'no columns'}. Get it again from {page}."
         )
+    # By position, and each row asked how long it is: without dimensions rows end with their last cell.
     columns = [(name, header.index(name)) for name in needed]
     rows: list[tuple[int, Mapping[str, Any]]] = []
     for number, row in enumerate(values, start=2):
         cells = {name: _clean(row[column]) if column < len(row) else None for name, column in columns}
+        # Rows that hold a format and nothing else are given as empty ones.
         if any(value is not None for value in cells.values()):
             rows.append((number, cells))
     return rows

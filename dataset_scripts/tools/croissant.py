@@ -174,6 +174,7 @@ def _jsonld(dataset: ECGDataset, parts: Mapping[str, Any]) -> dict[str, Any]:
         "creator": [{"@type": "sc:Person", "name": name} for name in creators(dataset.citation)],
         "version": _version(dataset.versions[0]),
         "keywords": list(TAGS),
+        # Not False where an agreement has to be signed: that costs no money either.
         "isAccessibleForFree": True if dataset.access == "open" else None,
         "conditionsOfAccess": f"{ACCESS[dataset.access]}; signals and labels {shared}",
         **_responsible(dataset),

@@ -198,6 +198,7 @@ def _wget(source: Source, folder: str) -> str:
     # The command keeps the user's password out of this program altogether.
     path = "/".join(part for part in ("files", project, below) if part)
     target = folder if source.folder == "." else f"{folder}/{source.folder}"
+    # wget makes the folders of the address below the target, unless told how many to leave out.
     cut = len(path.split("/"))
     return (
         f"wget -r -N -c -np -nH --cut-dirs={cut} -R 'index.html*' -P {target} --user USERNAME --ask-password "

@@ -77,10 +77,12 @@ def _members(archive: Path) -> Iterator[Member]:
             for entry in opened.infolist():
                 # macOS packs attributes of each file beside it, under the same name.
                 if not entry.is_dir() and not entry.filename.startswith("__MACOSX/"):
+                    # Bound as a default: a plain closure would open whatever the loop has reached when it is called.
                     yield entry.filename, entry.file_size, lambda entry=entry: opened.open(entry)  # type: ignore[misc]
         return
     with tarfile.open(archive, "r:*") as tar:
         for member in tar:
+            # No links and devices: a link in a tar archive may lead anywhere.
             if member.isfile():
                 yield member.name.removeprefix("./"), member.size, lambda member=member: tar.extractfile(member)  # type: ignore[misc]
 

@@ -324,6 +324,7 @@ def _part(
 
 def _draw_grid(axes: Any, sheet: Sheet, lines_class: Any) -> None:
     """Draw the paper: thin lines each mm, thicker ones each 5 mm."""
+    # Half a millimetre more, because `arange` leaves its end out, or not, as rounding falls.
     across = np.arange(MARGIN_MM, sheet.right + 0.5)
     along = np.arange(sheet.bottom, sheet.top + 0.5)
     for thick, colour, width in ((False, MINOR, 0.3), (True, MAJOR, 0.6)):

@@ -44,6 +44,7 @@ class Signal:
     remark: str = ""
 
 
+# Electrodes of the 10-20 system, mostly with their reference (M1, A2): sleep laboratories record them with an ECG.
 _EEG = re.compile(
     r"(?:eeg[ _-]*)?(?:fp[12z]|f[3478z]|o[12z]|[cp]z|t[3-6]|m[12]|a[12])(?:[ _-]*(?:[am][12]|ref))?", re.IGNORECASE
 )

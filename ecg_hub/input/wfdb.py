@@ -147,6 +147,7 @@ def read_digital(header: Header, choose: Chooser, unit: str | None = None) -> Di
         raise DataError(f"{header.path.name}: its leads have {frames} samples per frame, one number is expected")
     plain = all(line.code == "16" and not line.skew for line in lines)
     values, missing, odd = (_read_format_16 if plain else _read_with_wfdb)(header, chosen)
+    # What stands in the file for a missing sample is not known here, and belongs to the sum.
     sums = "" if missing is not None and missing.any() else _check_sums(lines, values)
     remark = "; ".join(filter(None, [header.remark, odd, sums]))
     return Digital(lines, values, missing, header.sampling_rate * frames[0], remark)
@@ -174,6 +175,7 @@ def _read_format_16(header: Header, chosen: Sequence[int]) -> tuple[np.ndarray, 
         if held > announced:
             remark = f"{name} holds {held - announced} bytes more than its header announces"
         check_values(announced // 2, name)
+        # Little-endian on every machine; format 61 is the one of the other order.
         parts[name] = np.fromfile(path, "<i2", announced // 2, offset=lines[0].offset).reshape(-1, width)
     if len({len(part) for part in parts.values()}) > 1:
         raise DataError("the signal files differ in length")
@@ -246,6 +248,7 @@ def _place(source: Path, target: Path) -> None:
     """Put a signal file into another folder, by a link where the system has links."""
     try:
         target.symlink_to(source.resolve())
+    # On Windows not everybody may make links.
     except OSError:
         shutil.copyfile(source, target)
 

@@ -116,6 +116,7 @@ def read_header(path: Path) -> Header:
 
 def _lines(content: bytes) -> list[str]:
     """Return the lines of a header: UTF-8, and Latin-1 where a line is not, so that no letter is lost."""
+    # Before decoding: bytes are parted at line ends alone, text at letters like \x85 too.
     lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
     decoded = []
     # Line by line: names in comments and the units of signals may come from different programs.
@@ -143,6 +144,7 @@ def _parse(path: Path, content: list[str], comments: list[str]) -> Header:
     if len(content) - 1 < announced:
         raise ValueError(f"{announced} {what} announced, {len(content) - 1} described")
     if segments:
+        # Before any segment is read: a header of some bytes can announce any length.
         check_values(sum(_segment(line).samples for line in content[1 : announced + 1]), path.name)
     else:
         check_channels(count, path.name)
@@ -161,6 +163,7 @@ def _segment(line: str) -> Segment:
 
 def _signal_line(line: str) -> SignalLine:
     """Parse `file format gain(baseline)/unit resolution zero first checksum blocksize name`; all but two optional."""
+    # What is left is the name, which may hold blanks.
     fields = line.split(maxsplit=8)
     form = _FORMAT.fullmatch(fields[1])
     if form is None:

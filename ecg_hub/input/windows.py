@@ -36,6 +36,7 @@ def window_length(seconds: float, sampling_rate: float) -> int:
         (1250, 230)
     """
     product = seconds * sampling_rate
+    # Six decimals: far above the rounding error of the product, far below any fraction that is meant.
     length = math.floor(round(product, 6)) if math.isfinite(product) else 0
     if length < 1:
         raise InputError(f"A window of {seconds!r} s at {sampling_rate!r} Hz holds no sample; both must be positive.")

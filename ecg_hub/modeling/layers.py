@@ -55,6 +55,7 @@ class ConvNorm(nn.Module):
         """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
         weight, conv = self.conv.weight, self.conv
         outputs = len(x) * conv.out_channels * (x.shape[-1] // conv.stride[0])
+        # The norm's own mode, which may be set apart from the module's: only fixed statistics can be folded in.
         if self.norm.training or outputs < weight.numel():
             normed: Tensor = self.norm(conv(x))
             return normed
@@ -101,6 +102,7 @@ class DropPath(nn.Module):
     @classmethod
     def for_block(cls, config: Any, block: int, blocks: int) -> DropPath:
         """Build the module of one block."""
+        # As timm counts: the first block never drops. With the paper's l / L it would drop too, at 1 / L of the rate.
         path = cls(depth=block / (blocks - 1) if blocks > 1 else 1.0)
         path.set_rate(config.drop_path_rate, config.drop_path_schedule)
         return path

@@ -27,9 +27,13 @@ class PreNormAttention(nn.Module):
     def forward(self, x: Tensor, want_weights: bool) -> tuple[Tensor, Tensor | None]:
         """Map (batch, tokens, dim) to the same shape, and weights (batch, heads, tokens, tokens) if wanted."""
         batch, tokens, width = x.shape
+        # The map's rows are query, key and value one after the other, heads within each, as `to_qkv` of the published
+        # code is cut. Another order has the same shapes and would load without an error.
         qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, width // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         weights = None
+        # Fused attention hands out no weights: whoever asks for them gets the single steps, whatever the
+        # implementation.
         if want_weights or self.config._attn_implementation == "eager":
             scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
             weights = scores.softmax(dim=-1)
@@ -79,6 +83,7 @@ def run_layers(
     outputs = run_in_slices(
         lambda x: _pre_norm_stages(model.layers, embed(x), keep, weigh), input_values, model.training
     )
+    # One flat tuple, because slices of a batch are joined tensor by tensor: first the states, then a weight per layer.
     split = len(outputs) - (len(model.layers) if weigh else 0)
     states, weights = outputs[:split], outputs[split:]
     return states[-1], states if keep else None, weights if weigh else None
@@ -104,6 +109,7 @@ def take_pre_norm_layer(
         ("attn.fn.to_qkv", "attention.qkv", 3 * width, width),
         ("attn.fn.to_out.0", "attention.output", width, width),
         ("ff.fn.net.0", "mlp.0", hidden, width),
+        # Theirs has a dropout between the activation and this map.
         ("ff.fn.net.3", "mlp.2", width, hidden),
     ):
         state[f"{target}.{ours}.weight"] = entries.take(f"{source}.{theirs}.weight", (outputs, inputs))

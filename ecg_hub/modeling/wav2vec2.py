@@ -42,6 +42,7 @@ class ConvStem(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Map (batch, channels, samples) to (batch, tokens, conv_dim)."""
+        # Recordings are float32 whatever the weights are, and a convolution refuses to mix types.
         x = waveform.to(next(self.parameters()).dtype)
         for layer in self.conv_layers:
             x = layer(x)
@@ -135,6 +136,7 @@ class Wav2Vec2FamilyPreTrainedModel(ECGPreTrainedModel):
         states, weights = parts[:count], parts[count:]
         return ECGModelOutput(
             last_hidden_state=states[-1],
+            # Over all tokens: windows are never padded, so that no mask is needed.
             pooler_output=states[-1].mean(dim=1),
             hidden_states=states if keep else None,
             attentions=weights if attend else None,

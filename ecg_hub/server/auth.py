@@ -24,6 +24,7 @@ from ecg_hub.server.naming import RequestError
 MIN_TOKEN = 16  # characters
 UPLOAD_SECONDS = 24 * 3600  # how long an upload may wait before it starts
 _FORM = "a line is [read:]TOKEN [NAME] [until=YYYY-MM-DD], where TOKEN may be sha256=<64 hexadecimal digits>"
+# \Z and not $, which a line feed may follow: the name is written into the token file, one holder per line.
 _USER = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?\Z")
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class _Token:
     until: date | None
 
     def expired(self) -> bool:
+        # The day itself counts, until it ends in UTC.
         return self.until is not None and datetime.now(UTC).date() > self.until
 
 
@@ -140,6 +142,7 @@ def new_token(path: Path, name: str, write: bool) -> str:
     if not _USER.match(name):
         raise InputError(f"{name!r} cannot name the holder of a token: use letters, digits, '_', '-' and '.'.")
     token = "hf_" + secrets.token_urlsafe(32)
+    # The mode below is given to a new file only.
     if path.exists():
         check_permissions(path)
     # The mode is set as it is made: others must not read it even for a moment. Appending, so that two writers at once

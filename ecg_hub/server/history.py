@@ -69,6 +69,7 @@ class TreeStore:
 
     def write(self, nodes: Mapping[str, Node]) -> str:
         """Keep a folder; returns its oid."""
+        # By name, whatever order they came in: equal folders are one file with one id.
         content = json.dumps({name: _fields(nodes[name]) for name in sorted(nodes)}, separators=(",", ":")).encode()
         # 40 digits, as clients expect of git.
         oid = hashlib.sha256(content).hexdigest()[:40]
@@ -135,6 +136,7 @@ class Draft:
 
     def __init__(self, trees: TreeStore, root: str | None) -> None:
         self._trees = trees
+        # A copy: `read` gives every caller the same object from its cache.
         self._nodes: dict[str, Node | Draft] = dict(trees.read(root)) if root else {}
 
     def put(self, path: str, file: File) -> None:

@@ -154,6 +154,7 @@ class BlobWriter:
         """Let the disk begin with what has arrived, so that the flush at the end has little left to wait for."""
         if hasattr(os, "posix_fadvise"):
             self._file.flush()
+            # Linux begins to write dirty pages that it is told are not needed; they stay until that is done.
             os.posix_fadvise(self._file.fileno(), self._flushed, self.size - self._flushed, os.POSIX_FADV_DONTNEED)
         self._flushed = self.size
 
@@ -170,6 +171,7 @@ class BlobWriter:
         """Remove what `finish` did not accept."""
         with suppress(OSError):
             self._file.close()
+        # After `finish` the file has its name in the store, and there is nothing to remove.
         with suppress(OSError):
             self._scratch.unlink()
 

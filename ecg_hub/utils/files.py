@@ -110,6 +110,7 @@ def replacing(path: Path, temporary: Path | None = None, *, flush: bool = True) 
         yield temporary
         rename_file(temporary, path, flush=flush)
     finally:
+        # Gone after the rename; and what goes wrong here must not hide the error that led here.
         with suppress(OSError):
             temporary.unlink()
 
@@ -249,6 +250,7 @@ def parse_sums(text: str) -> dict[str, str]:
 
 def sums_text(sums: Mapping[str, str]) -> str:
     """Return a checksum list for `sha256sum --check`."""
+    # Two blanks: the second stands for a text, a star in its place for a binary file.
     return "".join(f"{checksum.partition(':')[2]}  {name}\n" for name, checksum in sums.items())
 
 

@@ -30,6 +30,7 @@ ZENODO = "https://zenodo.org/api"
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 # Packed on the way, sizes and ranges would be those of the packed bytes.
 _HEADERS = {"User-Agent": f"ecg-hub/{__version__}", "Accept-Encoding": "identity"}
+# A Retry-After may ask for an hour, and somebody sits in front of it.
 _LONGEST_WAIT_SECONDS = 60.0
 
 Answer = TypeVar("Answer")
@@ -96,6 +97,7 @@ class _TransferError(Exception):
 
 def open_client() -> httpx2.Client:
     """Open an HTTP client with our headers; proxies and certificates come from the usual environment variables."""
+    # Seconds without a single byte, not seconds of a whole file, which may take hours.
     timeout = httpx2.Timeout(60.0, connect=30.0)
     # Hosts redirect to their storage; a token does not go along to another host.
     return httpx2.Client(follow_redirects=True, timeout=timeout, headers=_HEADERS)
@@ -261,6 +263,7 @@ def _stopped(remote: RemoteFile, size: int, error: Exception) -> str:
 def _fetch_rest(client: httpx2.Client, remote: RemoteFile, part: _Part, bar: Any) -> None:
     """Ask for the missing bytes once and write them."""
     here = part.size
+    # A range that begins where the file ends would be answered by 416.
     if here and here == remote.size:
         return
     headers = {"Range": f"bytes={here}-"} if here else {}
@@ -298,6 +301,7 @@ def _check_status(remote: RemoteFile, response: httpx2.Response, wanted: tuple[i
         return
     if status in _BUSY:
         asked = response.headers.get("Retry-After", "")
+        # Retry-After may be a date as well (RFC 9110, 10.2.3); the pauses of our own serve then.
         raise _TransferError(f"it answers {status} {response.reason_phrase}", float(asked) if asked.isdigit() else None)
     if status in (404, 410):
         raise remote.error(f"{host} has no {remote.name} ({status} at {remote.url}): it was moved or withdrawn.")
@@ -338,6 +342,7 @@ class HostedFile(NamedTuple):
 
 def figshare_list(api: str, article: int | str | None) -> str:
     """Return the address of the list of an article's files."""
+    # Unasked, figshare lists the first ten files only; 1,000 are the most it takes.
     return f"{api}/articles/{article}/files?page_size=1000"
 
 

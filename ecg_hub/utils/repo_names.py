@@ -16,6 +16,7 @@ RESERVED = frozenset({"api", "datasets", "docs", "healthz", "lfs", "models", "re
 # 255 bytes are what common file systems take of one name.
 MAX_PATH, MAX_SEGMENT, MAX_DEPTH = 1024, 255, 32
 
+# At most 96 characters, as huggingface_hub's own check has it. \Z, since $ also matches before a last line break.
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?\Z")
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,199}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
@@ -46,8 +47,10 @@ def check_path(path: object) -> str:
         problem = "it has an empty part, '.' or '..'"
     elif "\\" in text or _CONTROL.search(text):
         problem = "it has a backslash or a control character"
+    # In any case of letters: macOS and Windows take .GIT for .git, the hole of CVE-2014-9390.
     elif any(part.lower() == ".git" for part in parts):
         problem = "a part of it is named .git"
+    # Windows drops blanks at the end of a name, and two paths would be one file.
     elif any(part != part.strip() for part in parts):
         problem = "a part of it begins or ends with a space"
     elif not _encodable(text):
@@ -76,6 +79,7 @@ def check_ref(name: object, what: str) -> str:
 
 def _encodable(text: str) -> bool:
     try:
+        # Fails for lone surrogates, which `os.fsdecode` makes of file names that are no UTF-8.
         text.encode()
     except UnicodeEncodeError:
         return False

@@ -105,12 +105,14 @@ class Lines:
         self.items, self.desc, self.unit, self.n = items, desc.strip(), unit.strip(), initial
         self.total = len(items) if total is None and isinstance(items, Sized) else total
         self._scaled, self._leave, self._postfix = unit_scale, leave, ""
+        # Not the clock of the day, which may be set back while a run takes days.
         self._began = self._last = time.monotonic()
 
     def __enter__(self) -> Lines:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        # What was broken off gets no last line, which would say that it is done.
         self._leave = self._leave and kind is None
         self.close()
 
@@ -227,6 +229,7 @@ def say(text: str, important: bool = False) -> None:
 def close_bars() -> None:
     """End every bar, so that what is printed next stands on a line of its own."""
     tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    # A private name, for want of a public list of open bars; hence the defaults.
     for bar in list(getattr(tqdm, "_instances", ())):
         bar.close()
 
@@ -244,6 +247,7 @@ def silence_libraries() -> None:
 
 
 def _is_terminal(stream: TextIO) -> bool:
+    # Notebooks and test runners put streams in place of stdout that need not have it.
     return bool(getattr(stream, "isatty", lambda: False)())
 
 

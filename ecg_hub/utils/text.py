@@ -92,6 +92,7 @@ def text_table(
     lines = _render(table, width, styles)
     more = [*_common_lines(common, below.common, len(rows)), *below.lines]
     lines += ["", *(terminal.wrap(line, width, 3) for line in more)] if more else []
+    # Only now, when nothing is wrapped any more.
     return "\n".join(lines).replace(TIE, " ")
 
 
@@ -101,6 +102,7 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
     names = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
         lines = _text(value).splitlines() or [""]
+        # On fewer columns a value would be a ladder of single words; the terminal's own line breaks read better.
         if width is not None and width - names - len(GAP) >= 20:
             lines = [part for line in lines for part in _words(line, width - names - len(GAP))]
         print(f"{_bold(terminal.escaped(name).ljust(names), bold)}{GAP}{lines[0]}".rstrip())
@@ -160,6 +162,7 @@ def _split_common(rows: Sequence[Row], keep: Collection[str]) -> tuple[list[Row]
     if len(rows) == 1 and not keep:
         return list(rows), {}
     kept = {NOTES, *(keep or columns[:1])}
+    # Rows that a column does not apply to ("") do not keep it from being the same in all others.
     texts = {column: {_text(row[column]) for row in rows} - {""} for column in columns}
     same = {column: "".join(of) for column, of in texts.items() if len(of) < 2 and column not in kept}
     shown: list[Row] = [{column: row[column] for column in columns if column not in same} for row in rows]
@@ -261,6 +264,7 @@ def _lines(table: _Columns, widths: Sequence[int], styles: bool) -> list[str]:
     height = max(map(len, heads))
     # Heads stand on their columns, texts hang from their row.
     above = _row_lines([[""] * (height - len(head)) + head for head in heads], table.right, widths)
+    # Bold last: escape codes would count as characters of the width.
     lines = [_bold(line, styles) for line in above]
     for cells in table.cells:
         parts = [_words(cell, width) for cell, width in zip(cells, widths, strict=True)]
@@ -295,11 +299,13 @@ def _total(widths: Iterable[int]) -> int:
 
 def _words(text: str, width: int) -> list[str]:
     """A text in lines of a width, broken between words only."""
+    # Not at hyphens: names and options (`ecg-cpc`, `--data-root`) stay in one piece, to be copied.
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) if len(text) > width else []
     return lines or [text]
 
 
 def _longest_word(text: str) -> int:
+    # At plain blanks alone: `split()` would part at TIE too.
     return max(map(len, text.split(" ")))
 
 
@@ -308,6 +314,7 @@ def _bold(text: str, styles: bool) -> str:
 
 
 def _is_number(value: object) -> bool:
+    # A bool is an int to Python, and stands in a table as yes or no.
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -81,6 +81,7 @@ def record_bounds(
 
 def checked_megabytes(value: float) -> float:
     """Return a bound in MB after checking that it is a positive number."""
+    # True would pass for 1 MB.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise InputError(f"max_record_mb={value!r} is not a size in MB; pass a positive number, by default 512.")
     return value
@@ -164,6 +165,7 @@ def plain_file(path: Path, largest: float | None = None) -> int:
 
 
 def _leads_astray(path: Path, top: Path, links: Links) -> bool:
+    # Both sides resolved, here and below: the archive's own folder may be reached by a link (/tmp is one on macOS).
     target = Path(os.path.realpath(path))
     alike = links == "alike" and target.suffix.lower() == path.suffix.lower()
     return links != "followed" and not alike and not target.is_relative_to(os.path.realpath(top))

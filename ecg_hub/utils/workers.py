@@ -35,6 +35,7 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], processes: in
         yield from map(function, tasks)
         return
     queue = iter(tasks)
+    # Each process would start a thread per processor otherwise: processes times processors in all.
     environment = {"OMP_NUM_THREADS": "1"}
     pool = ProcessPoolExecutor(processes, initializer=end_with_parent, initargs=(os.getpid(),), env=environment)
 
@@ -44,6 +45,7 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], processes: in
 
     pending: set[Future[Result]] = set()
     try:
+        # Twice as many, so that nobody waits while this process hands out the next task.
         pending = submit(2 * processes)
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -83,8 +85,10 @@ def end_with_parent(parent: int) -> None:
     ignore_interrupts()
 
     def watch() -> None:
+        # An orphan gets another parent. Asked again and again, because only Linux would send a signal.
         while os.getppid() == parent:
             time.sleep(0.5)
+        # `sys.exit` would end this thread alone.
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -42,6 +42,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def _check_size(content: Any) -> None:
     """Refuse a file whose references (*name) stand for more values than anybody writes, or for themselves."""
+    # Without recursion, which a list that holds itself would never end.
     pending, count = [content], 0
     while pending:
         value = pending.pop()
@@ -89,6 +90,7 @@ def _sentence(error: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) -> 
         allowed = error["ctx"]["expected"]
         names = [part.strip(" '") for part in allowed.replace(" or ", ", ").split(",")]
         return f"field {field!r}: {value!r} is not allowed.{did_you_mean(str(value), names)} Allowed: {allowed}."
+    # `no`, `on` and 1.10 are no texts to YAML 1.1, and a user who wrote them does not know why.
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f"field {field!r}: YAML reads {value!r} here, text is expected; put it in quotes."
     return f"field {field!r}: {value!r} is not allowed: {error['msg'][:1].lower()}{error['msg'][1:]}."
@@ -134,6 +136,7 @@ def load_yaml(text: str) -> Any:
 
 def split_card(text: str) -> tuple[str, str]:
     """Return the metadata (without the lines ---) and the text of a README.md."""
+    # Some editors on Windows begin a file with a byte order mark, behind which no front matter would be found.
     match = _FRONT.match(text.removeprefix("\ufeff"))
     return (match[1], text.removeprefix("\ufeff")[match.end() :]) if match else ("", text)
 
@@ -153,6 +156,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):
         return [_plain(inner) for inner in value]
+    # A datetime is a date as well.
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):

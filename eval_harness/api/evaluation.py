@@ -211,6 +211,7 @@ def _named(model: Any) -> tuple[str, Any]:
     if isinstance(model, str | os.PathLike):
         return os.fspath(model), None
     made = model[0] if isinstance(model, tuple) else model
+    # With the prefix of Python objects, so that no object passes for a model of the catalogue by its class's name.
     return PREFIX + (made if isinstance(made, type) else type(made)).__name__, model
 
 
@@ -250,6 +251,7 @@ def named_tasks(
     known = known_tasks(include)
     names, files = [], []
     for task in given:
+        # One that is equal to a known task needs no file, which would define it a second time.
         if isinstance(task, Task) and known.get(task.name) != task:
             files.append(write_task(task, output / OWN_TASKS / f"{task.name}.yaml", include))
         names.append(task.name if isinstance(task, Task) else task)

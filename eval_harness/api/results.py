@@ -71,6 +71,7 @@ class Results(Sequence[Result]):
         main = {result.task: main_of(result.metrics) for result in self if result.metrics}
         # What is not done has a row without a metric.
         own = frame["metric"].isna() | (frame["metric"] == frame["task"].map(main).astype("string"))
+        # NA where a task has no main metric: a mask takes NA for False, and the row would be gone.
         return frame[own.fillna(True)].reset_index(drop=True)
 
     def compare(
@@ -185,6 +186,7 @@ def read_results(*folders: StrPath, include: Iterable[StrPath] = ()) -> Results:
     pairs = [(result, run.folder) for run in runs for result in run.results.values()]
     own = [Path(folder).expanduser() / OWN_TASKS for folder in folders]
     found = [*(Path(path) for path in include), *(path for path in own if any(path.glob("*.yaml")))]
+    # Resolved, since commonpath refuses to mix absolute and relative paths.
     root = Path(os.path.commonpath([Path(folder).expanduser().resolve() for folder in folders]))
     return Results([result for result, _ in pairs], [folder for _, folder in pairs], root, found)
 

@@ -214,6 +214,7 @@ class RunOptions:
             raise InputError("No model was given. Example: --model random:ecg-cpc. See `ecg-eval ls models`.")
         if not self.tasks:
             raise InputError("No task was given. Example: --tasks ptbxl_super. See `ecg-eval ls tasks`.")
+        # Past the frozen class, whose making this still is.
         object.__setattr__(
             self, "models", tuple(dict.fromkeys(found for name in self.models for found in model_names(name)))
         )

@@ -112,6 +112,7 @@ def _cell(cell: object, number: int) -> Html:
 
 
 def _attribute(name: str) -> str:
+    # SVG tells capitals apart, so its viewBox stays; the other underscores make Python's words (`class_`) names.
     return name if name == "viewBox" else name.rstrip("_").replace("_", "-")
 
 

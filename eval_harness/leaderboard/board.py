@@ -189,6 +189,7 @@ class Board:
     def synthetic(self) -> bool:
         """Whether everything that was computed here is of simulated data."""
         own = [row for tab in self.tabs for row in tab.rows if not row.published]
+        # all() of nothing is true, and a page of published rows alone is not one of simulated data.
         return bool(own) and all(row.synthetic for row in own)
 
     def ranked(self, tab: Tab, tasks: TaskSet, published: bool) -> list[Row]:

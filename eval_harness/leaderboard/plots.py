@@ -86,6 +86,7 @@ def places_chart(board: Board, tab: Tab, ranks: Ranks, published: bool) -> Html 
     chosen = rows[:LINES]
     deepest = max(rank.place for row in chosen for k in used if (rank := places[row.key][k]))
     height = 60 + 26 * max(deepest - 1, 1)
+    # Two places at least: an axis from 1 to 1 would have no length.
     down = Axis(1.0, float(max(deepest, 2)), 20.0, height - 40.0, tuple(float(n) for n in range(1, deepest + 1)))
     xs = [60 + (600 / max(len(used) - 1, 1)) * number for number in range(len(used))]
     parts: list[object] = []
@@ -119,6 +120,7 @@ def _mean(standing: Rank, classes: bool) -> float:
 def _mean_place(standings: Sequence[Rank | None]) -> float:
     """Rows with gaps after complete ones."""
     places = [standing.place for standing in standings if standing is not None]
+    # A gap counts for more than any place that a page of results can have.
     return sum(places) / len(places) + 1000 * (len(standings) - len(places))
 
 
@@ -127,6 +129,7 @@ def _log_axis(sizes: Sequence[int]) -> NamedAxis:
     low, high = math.floor(math.log10(min(sizes)) * 2) / 2, math.ceil(math.log10(max(sizes)) * 2) / 2
     high = max(high, low + 0.5)
     marked = [power + step for power in range(math.floor(low), math.ceil(high) + 1) for step in (0.0, math.log10(3))]
+    # Logarithms of 3 and 10 meet the ends of the axis but for their last digits.
     ticks = tuple(tick for tick in marked if low - 1e-9 <= tick <= high + 1e-9)
     names = tuple(f"{10**t / 1e6:.0f} M" if 10**t >= 0.95e6 else f"{10**t / 1e3:.0f} k" for t in ticks)
     return NamedAxis(low, high, 70.0, 690.0, ticks, names)

@@ -211,6 +211,7 @@ def _cell(view: View, row: Row, cell: Cell, lines: Sequence[str], style: str, sh
         text.append(tag("i", phrases.PARTS[cell.extent][0], class_="part"))
     content = tag("a", *text, href=address, title="\n".join(lines))
     return tag(
+        # More digits than are shown: the script sorts by them what looks equal.
         "td", content, class_=style, data_v=f"{cell.point:.6g}", data_t=cell.contamination[0],
         data_d="1" if phrases.deviates(cell) else None, style=f"--h:{share:.2f}",
     )  # fmt: skip
@@ -242,6 +243,7 @@ def _best(view: View, tab: Tab, column: Column) -> float | None:
 
 def _share(point: float, scale: tuple[float, float], higher: bool) -> float:
     low, high = scale
+    # Where all are equal, none is the darkest or the lightest.
     share = (point - low) / (high - low) if high > low else 0.5
     return share if higher else 1 - share
 

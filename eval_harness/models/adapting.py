@@ -134,6 +134,7 @@ def _adapt_custom(encoder: CustomEncoder, mode: str, labels: int, protocol: Prot
     if encoder.module is None and mode not in FROZEN_MODES:
         allowed = ", ".join(sorted(FROZEN_MODES))
         raise InputError(f"Mode {mode!r} trains the encoder, and this one is no nn.Module; allowed: {allowed}.")
+    # A copy, as for the hub's models; an object that is no module cannot be trained, and need not be one that copies.
     own = encoder if encoder.module is None else copy.deepcopy(encoder).requires_grad_(True)
     return AdaptedModel(CustomClassifier(own, POOLING[mode], labels, protocol.attention_heads), mode)
 

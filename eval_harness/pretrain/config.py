@@ -122,6 +122,7 @@ class PretrainConfig:
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.schedule == "constant":
             return self.learning_rate * warm
+        # 1 in place of 0 where the warm-up takes all steps.
         done = max(0.0, (step - self.warmup_steps) / max(1, total - self.warmup_steps))
         return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 

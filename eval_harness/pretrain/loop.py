@@ -238,6 +238,7 @@ class Pretrainer:
             last = k == len(pieces) - 1
             with nullcontext() if last else accelerator.no_sync(wrapped):
                 output = wrapped(values, sampled_negative_indices=self._negatives(values))
+                # Accelerate divides by its own number of accumulated steps alone, which is left at 1.
                 accelerator.backward(output.loss / len(pieces))
             # Per sequence, so that a loss that is not finite can be traced to its records.
             losses.append(output.sequence_loss.detach().float())

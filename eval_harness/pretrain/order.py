@@ -81,6 +81,7 @@ def divide(counts: Index, lanes: int) -> list[Pieces]:
 def _between(counts: Index, ends: Index, low: int, high: int) -> Pieces:
     """The pieces that hold records `low` to `high` of the line."""
     # A unit that a bound cuts is read by both lanes, each its rows of it.
+    # "right" for the lower bound: a unit that ends there is the last of the lane before.
     units = np.arange(np.searchsorted(ends, low, "right"), np.searchsorted(ends, high, "left") + 1)
     begins = ends[units] - counts[units]
     start, stop = np.maximum(low - begins, 0), np.minimum(high - begins, counts[units])

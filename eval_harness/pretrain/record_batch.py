@@ -184,6 +184,7 @@ def record_batch(table: pa.Table) -> RecordBatch:
     faults: dict[int, Fault] = {}
     signals = [signal for chunk in table.column("signal").chunks for signal in _signals(chunk)]
     gains = _twelve(table.column("gain_uv"), np.float32, np.nan)
+    # float64 holds every int32 exactly, and NaN for what is missing.
     baselines = _twelve(table.column("baseline"), np.float64, np.nan)
     rates = table.column("sampling_rate").to_numpy().astype(np.float64)
     for row, signal in enumerate(signals):

@@ -120,6 +120,7 @@ def _open(config: PretrainConfig, start: InitialWeights, accelerator: Any, open_
             f"The {len(mine)} lanes of a process cannot be cut into {config.accumulate} pieces: choose --accumulate as "
             "a divisor."
         )
+    # torch's SyncBatchNorm refuses the CPU too, but only in its first forward pass.
     if config.batch_norm == "sync" and accelerator.device.type != "cuda":
         raise InputError(f"--batch-norm sync works on GPUs; here it is {accelerator.device.type}: local or frozen.")
     with accelerator.main_process_first():  # which prepares, where that is needed
@@ -215,6 +216,7 @@ class _Run:
     accelerator: Any
     total: int
     file: PretrainFile
+    # `monotonic` may begin near 0 at boot, and the first checkpoint is drawn all the same.
     drawn: float = -DRAW_SECONDS
 
     def __post_init__(self) -> None:

@@ -124,6 +124,7 @@ class LaneStream:
     def _read(self, spans: Sequence[tuple[Any, Any, Any, Any]]) -> Any:
         """Read spans of units in order, several at once where they come over the network."""
         if not any(self.sources[owner].remote for owner, *_ in spans):
+            # One after another as they are asked for: besides the windows no more than one span is held.
             return map(self._read_one, spans)
         with ThreadPoolExecutor(REMOTE_READERS) as pool:
             return list(pool.map(self._read_one, spans))

@@ -35,6 +35,7 @@ from eval_harness.results.runfile import environment
 from eval_harness.results.schema import Strict, read_json
 
 MODEL, OPTIMIZER, STATE = "model", "optimizer.pt", "state.json"
+# To the end of the name: what was put aside is called step_00001000.damaged.
 _NAME = re.compile(r"step_(\d{8,})$")
 VERSIONS = ("ecg-hub", "torch", "transformers", "python")
 
@@ -250,6 +251,7 @@ def restore(checkpoint: Path, model: Any, load_optimizer: Callable[[dict[str, An
     state = load_file(checkpoint / MODEL / "model.safetensors")
     try:
         model.load_state_dict(state, strict=True)
+        # To the CPU: `load_state_dict` brings moments to the devices of their parameters, which may be others now.
         load_optimizer(torch.load(checkpoint / OPTIMIZER, map_location="cpu", weights_only=True))
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{str(checkpoint)!r} does not fit the model: {error}") from error

@@ -141,6 +141,7 @@ class EvaluationResult(Strict):
 class EvaluationLog(Strict):
     """One file: the results of one run, as far as this package fills the schema."""
 
+    # A Literal takes no name for its value; mypy sees to it that the two are the same.
     schema_version: Literal["0.3.0"] = VERSION
     evaluation_id: str
     evaluation_timestamp: str
@@ -190,6 +191,7 @@ def write_logs(
             logs[output / log_path(run, log)] = log
     if not logs:
         raise ResultError("None of these runs has a finished task: there is no score to export.")
+    # Only when all are made: a run that is refused leaves no half of an export behind.
     for path, log in logs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, log.model_dump_json(indent=1, exclude_none=True) + "\n")
@@ -252,6 +254,7 @@ def _model(result: Result) -> Model:
     }
     # Parts of folder names take neither ":" nor blanks.
     safe = re.sub(r"[^A-Za-z0-9._+/-]+", "-", name)
+    # The owner in https://github.com/OWNER/NAME: the store sorts models by who made them.
     developer = entry.repository.split("/")[3] if entry else safe.rpartition("/")[0] or COLLECTION
     return Model(name=name, id=safe, developer=developer, additional_details=_texts(facts))
 
@@ -285,6 +288,7 @@ def _source_data(result: Result) -> SourceUrl | SourceOther:
         **{f"{split}_records": count for split, count in data.records.model_dump().items()},
     }
     known = datasets().get(data.name)
+    # Simulated ECGs bear the name of a dataset, and its page does not have them.
     if known is None or result.is_synthetic:
         return SourceOther(dataset_name=data.name, additional_details=_texts(facts))
     return SourceUrl(
@@ -321,6 +325,7 @@ def _details(result: Result, estimate: Estimate) -> Texts:
             "seed": result.seed,
             "protocol": result.protocol.name,
             "deviations": deviations_text(result),
+            # As JSON spells it, since details are texts: True would be Python's.
             "simulated": json.dumps(result.is_synthetic),
             "contamination": data.contamination if data else None,
             "labels": f"{data.labels.scored}/{data.labels.published}" if data else None,

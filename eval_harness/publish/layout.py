@@ -32,6 +32,7 @@ WEIGHTS_DIGITS = 16
 FORCED = frozenset({"batch_size", "min_count", "name"})
 """Protocol fields that the data can force (a small train set, a copy with other thresholds): no setting of the run."""
 
+# It begins with a letter or digit, so that no part is "..", hidden, or an option of a command.
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 ENTRY = re.compile(rf"{RESULTS}/({PART.pattern})/({PART.pattern})/([a-z][a-z0-9_]*)/([a-z][a-z0-9_]*)\.json")
 PREDICTIONS = re.compile(

@@ -273,6 +273,7 @@ def _same_score(repository: Repository, head: str | None, path: str, submission:
         theirs = Result.model_validate_json(content)
     except ValueError as error:
         raise ResultError(f"{repository.name} holds {path}, which is no result: {error}") from error
+    # From the bytes that would be sent, in which the model has its public name.
     ours = Result.model_validate_json(submission.files[path])
     aside = {"created": "", "timings_s": {}, "environment": {}}
     return theirs.model_copy(update=aside) == ours.model_copy(update=aside)

@@ -70,6 +70,7 @@ def notices(entries: Sequence[ReportRun]) -> list[Html]:
     runs = [entry.run.run.settings for entry in entries]
     # Trained from scratch is what the mode says; a random encoder in any other mode is what a reader must know.
     models = [run.model for run in runs if run.mode != "scratch" or run.model.id.startswith("random:")]
+    # By name or by origin: results of older versions state no origin.
     untrained = dict.fromkeys(model.id for model in models if "random" in (model.id.partition(":")[0], model.origin))
     if untrained:
         text = f"Not pre-trained (random weights): {', '.join(untrained)}."
@@ -272,6 +273,7 @@ def training_charts(name: str, histories: Sequence[History], score_title: str) -
 def _curves(title: str, axis_title: str, histories: Sequence[History], field: str) -> Html:
     left, right, top, bottom = 56.0, 372.0, 10.0, 210.0
     last = max((history.epochs[-1] for history in histories if history.epochs), default=1)
+    # One epoch alone would make an axis without length.
     across = axis([1.0, float(max(last, 2))], left, right, room=0.0, whole=True)
     values = [value for history in histories for value in getattr(history, field)]
     upward = axis(values, bottom, top, count=5)

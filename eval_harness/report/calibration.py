@@ -143,6 +143,7 @@ def _histogram(bins: Sequence[Bin], across: Axis, top: float, height: float) -> 
     parts = []
     for item in bins:
         if item.entries:
+            # A bin of a few entries would vanish beside one of many thousands.
             tall = max(height * item.entries / most, 1.0)
             inner = tag("title", f"{item.start:.2f} to {item.stop:.2f}: {item.entries:,} entries")
             width = across(item.stop) - across(item.start) - 1

@@ -54,6 +54,7 @@ def compare_folders(
 def rank_rows(comparison: Comparison, results: Mapping[str, Result]) -> list[dict[str, object]]:
     """One row per model: both ranks, score with interval, difference to the best, deviations from the protocol."""
     best = comparison.standings[0].model
+    # Pairs stand in the order of the standings, so that the best is always the first of its pairs.
     to_best = {pair.second: pair for pair in comparison.pairs if pair.first == best}
     rows: list[dict[str, object]] = []
     for standing in comparison.standings:

@@ -48,6 +48,7 @@ def state(
     # A user's own dataset: nobody has listed which corpora hold its records.
     if pretraining is None or (pretraining and dataset not in known_datasets()):
         return "unknown"
+    # Written by people into configurations: MIMIC-IV-ECG and mimic-iv-ecg are one corpus.
     names = [corpus.lower() for corpus in pretraining]
     listed = [corpora()[name] for name in names if name in corpora()]
     # A corpus that is not listed may hold anything, so "clean" takes all of them to be known.

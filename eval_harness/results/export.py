@@ -86,6 +86,7 @@ def _latex(rows: Sequence[Mapping[str, str]], note: str) -> str:
     import pandas as pd
 
     head = "% needs \\usepackage{booktabs}\n" + (f"% {note}\n" if note else "")
+    # Names of tasks and models hold underscores, which LaTeX takes for the beginning of an index.
     return head + pd.DataFrame(rows).to_latex(index=False, escape=True, caption=note or None)
 
 

@@ -21,6 +21,7 @@ from ecg_hub.utils.files import atomic_path, file_sha256
 
 SPLITS = ("validation", "test")
 METADATA_KEY = b"ecg_hub"
+# Raised only when old readers would go wrong: columns and entries that they may ignore need no new version.
 FORMAT_VERSION = "1"
 OPTIONAL = {"patient_id": pa.string(), "age": pa.float32(), "sex": pa.string()}
 """Columns that a dataset may lack, with their types."""

@@ -32,6 +32,7 @@ def environment(device: str = "cpu", processes: int = 1) -> dict[str, str]:
 
 RUN_FILE = "run.json"
 ABSENT = "nothing"
+# Settings of later versions, which the fingerprint leaves out where they are unused: a new one belongs in here.
 LATER = ("post_training", "train_subset", "released")
 FOLLOWS = ("origin", "evidence", "source")
 """What is said of a model's weights and follows from them: `weights_sha256` decides."""

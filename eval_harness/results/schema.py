@@ -37,10 +37,12 @@ def _nan_to_none(value: object) -> object:
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+# Before the check for finite numbers, which would refuse the NaN of an undefined metric.
 Number = Annotated[Finite | None, BeforeValidator(_nan_to_none)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# In one zone and in whole seconds, so that the order of the texts is that of the times.
 UtcTime = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$")]
 
 
@@ -222,6 +224,7 @@ class Result(Strict):
     seed: int
     statistics_version: Annotated[int, Field(ge=1)] = 1
     data: DataInfo | None = None
+    # A mutable default does no harm here: pydantic copies it for every instance.
     metrics: dict[str, Estimate] = {}
     per_label: list[LabelResult] = []
     subgroups: list[Subgroup] = []

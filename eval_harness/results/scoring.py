@@ -29,6 +29,7 @@ from eval_harness.tasks.task import Task
 AGE_EDGES = (0, 1, 5, 12, 18, 40, 60, 80)
 """Years at which a band begins; the bands of childhood are those of the pediatric dataset's folds."""
 
+# Of fewer records an interval says next to nothing.
 MIN_RECORDS = 10
 
 

@@ -53,6 +53,7 @@ def summary(values: dict[int, float]) -> dict[str, Any]:
         "sd": statistics.stdev(numbers) if len(numbers) > 1 else None,
         "low": min(numbers),
         "high": max(numbers),
+        # Names in JSON are text, but sorted as numbers: as text 10 would come before 2.
         "seeds": {str(seed): value for seed, value in sorted(values.items())},
     }
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Source = Path | str | ResultFolder | Result
 
+# "Int64" and "boolean" with a capital or in full: in "int64" and "bool" a missing value makes floats and objects.
 TYPES: Final = {
     "model": "string",
     "revision": "string",

@@ -197,8 +197,10 @@ def preflight(options: RunOptions, *more: RunOptions) -> Preflight:
         return Preflight(options, unknown=unknown)
     jobs = [job for call in calls for job in plan(call)]
     used = [job for job in jobs if job.skip is None]
+    # A model that is only trained from scratch needs no weights, and their absence must not stop it.
     loaded = {job.model for job in used if needs_weights(job)}
     include = tuple(dict.fromkeys(path for call in calls for path in call.include))
+    # Jobs are marked at the end: what they lack is known only now that models and datasets are looked up.
     return Preflight(
         options,
         tuple(jobs),
@@ -250,6 +252,7 @@ def find_model(name: str, needs_weights: bool = True) -> NeededModel:
         return NeededModel(name)
     try:
         return NeededModel(name, look_up(name))
+    # A slip of the call, though an EcgHubError as well: nothing that could be fetched would mend it.
     except UnknownNameError:
         raise
     except (EcgHubError, OSError) as error:
@@ -268,9 +271,11 @@ def find_dataset(name: str, data_root: str, include: Sequence[Path] = ()) -> Nee
         return NeededDataset(dataset)
     folder = own.find_folder(root) if own is not None else folder_of(name, Path(str(root)))
     try:
+        # An archive of the user's may state no rate of its own; its signals are not sorted into folders by rate.
         dataset.check_folder(folder, 0 if own is not None else dataset.sampling_rate)
     except DataError as error:
         return NeededDataset(dataset, folder, str(error))
+    # Asked last: tables and folders are all there long before a download has ended.
     if own is None and is_unfinished(folder):
         text = f"The download into {str(folder)!r} has not ended. {dataset.how_to_get(folder)}"
         return NeededDataset(dataset, folder, text)
@@ -279,6 +284,7 @@ def find_dataset(name: str, data_root: str, include: Sequence[Path] = ()) -> Nee
 
 def _unknown(calls: Sequence[RunOptions]) -> tuple[str, ...]:
     """An error text for each unknown name, so that one call shows every one."""
+    # A dict for want of an ordered set: the calls of an analysis name the same model again and again.
     texts: dict[str, None] = {}
     for call in calls:
         for model in call.models:

@@ -40,7 +40,9 @@ def ready(
     checked = checked or preflight(options, *more)
     if options.download and not checked.unknown:
         failures = fetch_datasets(checked, hosts)
+        # Looked up anew: what was fetched may still not be what the dataset's tables and folders need.
         checked = preflight(options, *more).with_problems(datasets=failures)
+    # Before weights are fetched, which would be in vain without data, and again when it is known what could be had.
     checked.require()
     checked = fetch_weights(checked)
     checked.require()
@@ -64,6 +66,7 @@ def fetch_weights(checked: Preflight) -> Preflight:
                 AutoConfig.from_pretrained(model.name)
             else:
                 find_weights(model.name)
+        # transformers raises OSError for whatever it cannot find, ValueError for a configuration that it does not know.
         except (EcgHubError, OSError, ValueError) as error:
             problems[model.name] = str(error)
     return checked.with_problems(models=problems) if problems else checked
@@ -77,6 +80,8 @@ def weights_to_fetch(model: NeededModel) -> str:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     repo = model.resolved.target
+    # A path. Of a file that is not here it gives None, of one known not to exist an object of its own, which is true
+    # too.
     if isinstance(try_to_load_from_cache(repo, "model.safetensors"), str):
         return ""
     try:
@@ -162,6 +167,7 @@ def _total(sizes: Mapping[str, Remaining], data_root: str) -> tuple[int, str, in
 
 def free_bytes(folder: Path) -> int:
     """Room on the disk that a folder is on, or will be on."""
+    # The folder may not be made yet, and the system tells the room of places that exist only.
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(there).free
 

@@ -250,6 +250,7 @@ def probe(job: Job, options: RunOptions, absent: bool = False) -> tuple[float, i
     )
     encoder.eval()
     with torch.inference_mode():
+        # Once for nothing: the first pass sets memory aside and chooses algorithms.
         encoder(values)
         # The fastest of some: other work on the machine only ever adds.
         seconds = min(_timed(lambda: encoder(values)) for _ in range(PROBE_REPEATS))
@@ -283,6 +284,7 @@ def estimate(
     test = records["test"] * windows * per_window
     # A run that takes a whole label column learns its number only from the data.
     outputs = job.run.count or 100
+    # Target and output, four bytes each.
     predictions = (records["validation"] + records["test"]) * outputs * 8
     saved = parameters * 4 if options.save_model else 0
     # Weights, the best epoch's weights and the two moments of AdamW, four bytes each.

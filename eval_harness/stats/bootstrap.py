@@ -17,6 +17,7 @@ from eval_harness.metrics.checks import Values, checked_pair, ratio
 from eval_harness.stats import weighted_ranking as ranking
 
 CHUNK = 250  # replicates side by side; bounds memory, and large enough that a row of counts fills whole cache lines
+# Replicates drawn at a time: the drawn positions have 64 bits each, the counts that are kept 16.
 DRAW_CHUNK = 64
 
 
@@ -57,6 +58,7 @@ def bootstrap_counts(
         names, member = np.unique(np.asarray(groups), return_inverse=True)
         return bootstrap_counts(names.size, resamples, seed)[member]
     rng = np.random.default_rng(seed)
+    # A record is drawn once on average and a dozen times at the most, so that 16 bits are plenty.
     counts = np.empty((records, resamples), dtype=np.uint16)
     for start in range(0, resamples, DRAW_CHUNK):
         stop = min(start + DRAW_CHUNK, resamples)

@@ -127,6 +127,7 @@ def decisions(
         confidence: coverage, between 0 and 1.
     """
     at = decided(true, prob, thresholds)
+    # False throughout where there is no threshold (NaN); the point is undefined then, and so is its interval.
     called = prob >= np.asarray(thresholds, dtype=np.float64)
     positive, negative = true == 1, true == 0
     hit, either = called & positive, positive | (called & negative)
@@ -141,6 +142,7 @@ def decisions(
 
 
 def _share(point: Floats, hit: Mask, mask: Mask, units: Units, confidence: float) -> Measured:
+    # 1 in place of 0, by which is divided below: without records the point is NaN, and the ends follow it.
     number = np.maximum(mask.sum(axis=0), 1) / _inflation(hit, mask, units, confidence)
     ends = intervals.share_ends(point, number, confidence)
     return _measured(point, ends, mean_influence(hit.astype(np.float64), mask))
@@ -192,6 +194,7 @@ def calibration(true: Values, prob: Values, units: Units, confidence: float) -> 
 
 
 def _root(square: float, reach: float) -> Interval:
+    # The debiased square is below 0 where chance alone explains more than was seen.
     point, low, high = np.sqrt(np.clip([square, square - reach, square + reach], 0, 1))
     return Interval(float(point), float(low), float(high))
 

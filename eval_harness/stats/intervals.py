@@ -99,6 +99,7 @@ def error_ends(mean: Floats, variance: Floats, units: NDArray[np.intp], confiden
     # On the logarithm the lower end stays above 0, and both sides cover, though errors are skewed to the right.
     error = np.where(units > 1, np.sqrt(variance), np.nan)
     quantile = t.ppf(0.5 + confidence / 2, np.maximum(units - 1, 1))
+    # A mean of exactly 0 has no logarithm: the factor stays 1, and the interval is the point.
     factor = np.exp(np.divide(quantile * error, mean, out=np.zeros_like(error), where=(mean > 0) | np.isnan(error)))
     return Ends(mean / factor, mean * factor, error * quantile / normal_quantile(confidence))
 

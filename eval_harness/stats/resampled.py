@@ -117,6 +117,7 @@ def macro(resampled: Resampled) -> tuple[float, NDArray[np.float64]]:
     evaluable = ~np.isnan(resampled.point)
     replicates = resampled.replicates[:, evaluable]
     present = ~np.isnan(replicates)
+    # Not nanmean, which warns where a replicate can evaluate no class at all.
     sums = np.where(present, replicates, 0.0).sum(axis=1)
     return evaluable_mean(resampled.point), ratio(sums, present.sum(axis=1))
 

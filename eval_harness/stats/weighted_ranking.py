@@ -59,6 +59,7 @@ def rank_class(
     holds_positive = hits[ends] > hits[starts]
     starts, ends = starts[holds_positive], ends[holds_positive]
     groups = starts.size
+    # As many blocks as groups in each, about: the two loops of `_running` are shortest together then.
     size = math.isqrt(groups)
     blocks = -(-groups // size)
     padding = blocks * size - groups

@@ -119,6 +119,7 @@ class Task(BaseModel):
     published: bool = False
     superseded_by: TaskName | None = None
 
+    # Before the pattern of names is checked: names in prose ("PTB-XL all") are written as names here.
     @field_validator("run", "superseded_by", mode="before")
     @classmethod
     def _as_task_name(cls, value: Any) -> Any:

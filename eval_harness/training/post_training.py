@@ -103,6 +103,7 @@ def joined(stages: list[Progress]) -> Progress:
         before = len(history)
         history += [{**step, "epoch": before + number} for number, step in enumerate(progress.history, start=1)]
     last = stages[-1]
+    # The best epoch is one of the last stage, whose numbers begin behind those of the first.
     before = len(history) - len(last.history)
     return Progress(len(history), before + last.best_epoch, last.best_score, history, last.best_state)
 

@@ -228,10 +228,12 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Optimiser steps per epoch."""
+        # Without the last partial batch, as published.
         return len(self.data.train) // self.batch_size
 
     def run(self) -> Progress:
         """Train to the last epoch and leave the best epoch's weights (or what the recipe keeps) in the model."""
+        # Known only here: a train set smaller than the batch makes the batch smaller.
         if self.batch_size % self.windows.world:
             raise InputError(
                 f"A batch of {self.batch_size} cannot be divided among {self.windows.world} processes: "

@@ -357,6 +357,7 @@ def _write(work: Work, frame: dict[str, np.ndarray], records: Result, codes: lis
     import pyarrow as pa
 
     order = ["record", "study_id", "strat_fold", *EVENTS, "sex", *(RAW + name for name in MEASURED), *MEASURED]
+    # `from_pandas` makes NULL of NaN; without it Arrow takes NaN for a value.
     arrays = {name: pa.array(frame[name], from_pandas=frame[name].dtype == np.float64) for name in order}
     work.connection.register("frame", pa.table(arrays))
     work.connection.register("kept", pa.table({"label": pa.array(codes, pa.string())}))

@@ -65,6 +65,7 @@ def frequent_labels(chart: Result, min_count: int) -> set[str]:
 
 def label_list(labels: set[str]) -> str:
     """Return labels as an SQL list for IN; never empty."""
+    # `IN ()` is no SQL; `IN (NULL)` is never true.
     return ", ".join(map(literal, sorted(labels))) or "NULL"
 
 
@@ -81,6 +82,7 @@ def read_vitals(engine: Engine, source: Source) -> Result:
             f"SELECT row, {whole('subject_id')} AS subject_id, TRY_CAST(charttime AS TIMESTAMP) AS time, {columns} "
             f"FROM {rows}"
         )
+        # UNPIVOT leaves out what is NULL, so that rows have a value.
         total, written = work.scan(
             source, f"SELECT * FROM ({wide}) UNPIVOT (value FOR name IN ({', '.join(VITAL_SIGNS)}))"
         )
@@ -358,6 +360,7 @@ def bounds_table(limits: dict[str, float]) -> str:
     """Return bounds as SQL of a table (name, bound)."""
     if not limits:
         return "(SELECT NULL::VARCHAR AS name, NULL::DOUBLE AS bound WHERE false)"
+    # By repr, which gives the very same double back: a bound off by one bit would keep or drop other rows.
     cells = ", ".join(f"({literal(name)}, {literal(repr(value))}::DOUBLE)" for name, value in limits.items())
     return f"(SELECT * FROM (VALUES {cells}) AS bounds(name, bound))"
 

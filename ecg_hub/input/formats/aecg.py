@@ -23,6 +23,7 @@ from ecg_hub.input.units import unit_uv
 from ecg_hub.leads import LEADS, find_lead
 
 _LEAD = "_ECG_LEAD_"
+# Micro has two signs that look alike, U+00B5 and the Greek letter U+03BC.
 _SECONDS = {"s": "1", "ms": "1e-3", "us": "1e-6", "µs": "1e-6", "μs": "1e-6"}
 
 
@@ -92,6 +93,7 @@ def _channels(part: Any, leads: list[Any]) -> Channels:
 def _sequence(sequence: Any) -> _Sequence:
     name = _lead_name(sequence)
     value = sequence.find("value")
+    # xsi:type: namespaces are taken off the names of elements, not off those of attributes.
     kind = "" if value is None else next((v for k, v in value.attrib.items() if local_name(k) == "type"), "")
     # Other kinds of lists hold times, or values without a unit.
     if value is None or kind.rpartition(":")[2] not in ("SLIST_PQ", ""):
@@ -133,6 +135,7 @@ def _digits(sequence: _Sequence) -> np.ndarray:
 
 def _rate(part: Any) -> float:
     for sequence in part.iterfind("component/sequence"):
+        # TIME_ABSOLUTE or TIME_RELATIVE: where the times begin does not matter, their step does.
         if attribute(sequence.find("code"), "code").upper().startswith("TIME_"):
             step = sequence.find("value/increment")
             unit = attribute(step, "unit")

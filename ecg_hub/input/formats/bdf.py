@@ -24,6 +24,7 @@ def read_bdf(path: Path) -> Channels:
     with warnings.catch_warnings():
         # Oddities of the header, in fields that nothing here uses.
         warnings.simplefilter("ignore")
+        # The standard says ASCII, but units hold µ; in Latin-1 every byte is a letter, so that reading never fails.
         recording = edfio.read_bdf(path, header_encoding="latin-1")
     if not recording.is_continuous:
         raise DataError(f"{path.name} is a BDF+D file with gaps between its data records; export it without gaps")
@@ -48,6 +49,7 @@ def _check_size(path: Path) -> str:
             raise DataError(f"{path.name} is no BDF file: 256 bytes that begin with {MAGIC!r} are expected")
         # -1 stands for a recording that was not closed.
         start, records, signals = (_field(path, head[a:b]) for a, b in ((184, 192), (236, 244), (252, 256)))
+        # The header goes field by field, not signal by signal: all labels, then all transducers, and so on.
         counts = file.read(256 * max(signals, 0))[_COUNTS * signals : (_COUNTS + 8) * signals]
     # Three bytes a sample.
     record = 3 * sum(_field(path, counts[k : k + 8]) for k in range(0, 8 * signals, 8))

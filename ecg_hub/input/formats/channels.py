@@ -43,6 +43,7 @@ class Channels:
             >>> stored.microvolt().tolist()
             [[0.0, 50.0]]
         """
+        # float64, which holds integers of 24 and 32 bits with their offsets exactly.
         physical = (self.values.astype(np.float64) - self.zero) * self.gain_uv
         if self.missing is not None:
             physical[self.missing] = np.nan
@@ -90,7 +91,9 @@ def rate_of_interval(text: str, seconds: str, what: str) -> float:
     whole = int(rate.to_integral_value())
     if whole < 1 or rate == whole:
         return float(rate)
+    # Half of the last digit that is written. Trailing zeros count for it, which is why this takes the text.
     half = Decimal((0, (5,), int(stated.as_tuple().exponent) - 1)) * Decimal(seconds)
+    # The neighbours do: the whole rates that fit lie side by side, so that a second one would be among these.
     near = [n for n in range(max(whole - 1, 1), whole + 2) if abs(1 / Decimal(n) - interval) <= half]
     return float(whole) if near == [whole] else float(rate)
 

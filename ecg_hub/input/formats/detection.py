@@ -43,10 +43,12 @@ def _binary(head: bytes) -> str | None:
         return "ishne"
     if head.startswith(bdf.MAGIC):
         return "bdf"
+    # EDF's version is a 0 in eight characters, and 256 bytes are its shortest header.
     if head.startswith(b"0       ") and len(head) >= 256:
         return "edf"
     if head[128:132] == b"DICM":
         return "dicom"
+    # 0x40 is the tag of MFER's preamble; the byte in between is its length.
     if head[:1] == b"\x40" and head[2:6] == mfer.MAGIC:
         return "mfer"
     return "scp" if _is_scp(head) else None
@@ -58,6 +60,7 @@ def _is_scp(head: bytes) -> bool:
         return False
     number, length = struct.unpack_from("<HI", head, 8)
     first, _, index = struct.unpack_from("<HII", head, 22)
+    # 26: a header of 16 bytes and one entry of 10.
     return number == 0 and length >= 26 and (head[16:22] == b"SCPECG" or (first, index) == (0, 7))
 
 

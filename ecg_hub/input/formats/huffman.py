@@ -10,7 +10,9 @@ import numpy as np
 
 from ecg_hub.errors import DataError
 
+# Stands where the number of tables would: the file uses the table of the standard.
 _DEFAULT = 19999
+# A prefix is stored in four bytes.
 _LONGEST = 32
 
 
@@ -59,6 +61,7 @@ def read_tables(body: bytes) -> list[Table]:
     position = 2
     for _ in range(count):
         (size,) = struct.unpack_from("<H", body, position)
+        # "<" also turns padding off: a code has 9 bytes, not the 12 of a C structure.
         codes = [struct.unpack_from("<BBBhI", body, position + 2 + 9 * k) for k in range(size)]
         tables.append(_table(dict(_code(*code) for code in codes)))
         position += 2 + 9 * size
@@ -85,6 +88,7 @@ def decode(data: bytes, count: int, tables: Sequence[Table]) -> np.ndarray:
     table = tables[0]
     position = 0
     while len(numbers) < count:
+        # No code begins another one, so the shortest that fits is the one.
         length = next((n for n in table.lengths if bits[position : position + n] in table.codes), 0)
         if not length:
             raise DataError(f"after {len(numbers)} of {count} samples the Huffman codes end, or are none of the table")

@@ -44,6 +44,7 @@ def read_ishne(path: Path) -> Channels:
         text = file.read(header.text_bytes)
     leads = len(header.codes)
     start = _HEADER + header.text_bytes
+    # By the size of the file: writers mean different things by the number in the header (`_length_remark`).
     held = (path.stat().st_size - start) // (2 * leads)
     if held < 1:
         raise DataError(f"{path.name} is cut short: no sample of its {leads} leads follows the header")
@@ -63,6 +64,7 @@ def _parse(path: Path, raw: bytes) -> _Header:
     if raw[:8] != MAGIC or len(raw) < _HEADER:
         raise DataError(f"{path.name} is no ISHNE file: {_HEADER} bytes that begin with {MAGIC!r} are expected")
     checksum, text_bytes, samples = struct.unpack_from("<Hii", raw, 8)
+    # By their places in the header, the fields about the subject in between passed over.
     (leads,) = struct.unpack_from("<h", raw, 156)
     (rate,) = struct.unpack_from("<h", raw, 272)
     if not 1 <= leads <= 12:
@@ -87,6 +89,7 @@ def _length_remark(header: _Header, held: int) -> str:
 
 def _sum_remark(header: _Header, raw: bytes) -> str:
     """Return a remark where header and text do not fit their checksum; 0 stands for none."""
+    # Of what follows the magic number (8 bytes) and the sum itself (2).
     found = binascii.crc_hqx(raw[10:], 0xFFFF)
     swapped = (found & 0xFF) << 8 | found >> 8
     fits = header.checksum in (0, found, swapped)

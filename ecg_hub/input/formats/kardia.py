@@ -26,6 +26,7 @@ def read_kardia(path: Path) -> Channels:
     if not isinstance(samples, dict) or not samples:
         raise DataError(f"{path.name} holds no data.raw.samples")
     leads = {_NAMES.get(str(name), str(name)): _column(name, values) for name, values in samples.items()}
+    # Two spellings of one lead (AVR and aVR) have become one.
     if len(leads) < len(samples):
         raise DataError(f"{path.name} holds a lead twice: {', '.join(samples)}")
     same_length([len(column) for column in leads.values()])

@@ -86,6 +86,7 @@ def _channels(defined: list[dict[int, tuple[bytes, str]]], columns: list[np.ndar
     if len(rates) > 1:
         raise DataError(f"its leads are sampled at {rates} Hz, one rate is expected")
     nulls = [_typed(at, _NULL) for at in defined]
+    # A channel without a null value compares with None, which numpy answers by False throughout.
     missing = np.stack([column == null for column, null in zip(columns, nulls, strict=True)], axis=1)
     return Channels(
         names=[_name(k, at) for k, at in enumerate(defined)],
@@ -104,6 +105,7 @@ def _items(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     while position < len(data):
         tag = data[position]
         position += 1
+        # The two zero bytes behind a content of indefinite length, which is yielded without them.
         if tag == _END_OF_CONTENTS:
             continue
         if tag == _END:
@@ -235,6 +237,7 @@ def _frame(now: _Definitions, wave: memoryview) -> _Frame:
     return _Frame(
         channels,
         tuple(
+            # numpy reads bytes as wider numbers only where they lie side by side.
             np.ascontiguousarray(table[:, edges[k] : edges[k + 1]]).view(dtype).reshape(-1)
             for k, dtype in enumerate(dtypes)
         ),
@@ -256,6 +259,7 @@ def _dtype(at: dict[int, tuple[bytes, str]], order: str) -> np.dtype[np.generic]
 
 
 def _is_voltage(at: dict[int, tuple[bytes, str]]) -> bool:
+    # 0xFF is no unit: a channel that states no sensitivity is left out, not guessed to be in volts.
     content, _ = at.get(_SENSITIVITY, (b"\xff", ""))
     return content[0] == 0 and _integer(at, _TYPE, 0) != _STATUS
 
@@ -281,6 +285,7 @@ def _microvolt(at: dict[int, tuple[bytes, str]]) -> float:
     _, volts = _power(at, _SENSITIVITY, "the sensitivity")
     if not volts:
         raise DataError("the sensitivity of a lead is 0")
+    # In decimals to the last step: powers of ten below 1 have no exact double.
     return float(volts * 10**6)
 
 

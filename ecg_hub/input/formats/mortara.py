@@ -64,6 +64,7 @@ def _check_duration(where: str, lead: Any, samples: int) -> None:
         return
     duration = number(stated, f"{where}: DURATION")
     milliseconds = samples * 1000 / _positive(where, lead, "SAMPLE_FREQ")
+    # Milliseconds are written as whole numbers, hence the slack of one.
     if duration not in (0, samples) and abs(duration - milliseconds) >= 1:
         raise DataError(f"{where} holds {samples} samples ({milliseconds:g} ms), DURATION announces {stated}")
 

@@ -60,4 +60,5 @@ def read_channels(path: Path, form: str) -> Channels:
             return READERS[form](path)
     except (DataError, InputError) as error:
         text = str(error)
+        # From the cause: the text of the error itself is in this one already.
         raise DataError(text if path.name in text else f"{path.name}: {text}") from error.__cause__

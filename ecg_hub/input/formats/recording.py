@@ -36,6 +36,7 @@ def stored_recording(
         return file_recording(path, sampling_rate, unit, every)
     try:
         channels = read_channels(given, form)
+        # Counted as what becomes of it: twelve leads, however few the file has.
         check_values(len(channels.values) * len(LEADS), f"{given.name}, with twelve leads,")
     except DataError as error:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}.") from error

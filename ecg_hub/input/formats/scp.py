@@ -98,6 +98,7 @@ def _read(data: bytes) -> Channels:
 
 def _sections(data: bytes) -> dict[int, bytes]:
     """Return the sections by number, each with its header."""
+    # A record begins with its checksum (2 bytes) and its length (4); section 0 follows at once.
     (announced,) = struct.unpack_from("<I", data, 2)
     number, length = struct.unpack_from("<HI", data, 8)
     if number != 0 or not _HEADER <= length <= len(data) - 6:
@@ -107,6 +108,7 @@ def _sections(data: bytes) -> dict[int, bytes]:
     sections = {0: data[6 : 6 + length]}
     for place in range(6 + _HEADER, 6 + length - 9, 10):
         number, size, index = struct.unpack_from("<HII", data, place)
+        # Absent sections are listed with length 0; number 0 is this list itself.
         if not size or not number:
             continue
         if index < 1 or index - 1 + size > len(data):
@@ -145,6 +147,7 @@ def _read_data(body: bytes, counts: Sequence[int], tables: Sequence[Table] | Non
     nanovolt, interval, order, bimodal = struct.unpack_from("<HHBB", body)
     if order > 2:
         raise DataError(f"{what} holds differences of order {order}, 0 to 2 are known")
+    # In 16 bits: more than 65,535 bytes of a lead cannot be stated, and are found out by the samples that then lack.
     sizes = struct.unpack_from(f"<{len(counts)}H", body, 6)
     position = 6 + 2 * len(counts)
     if position + sum(sizes) > len(body):
@@ -236,6 +239,7 @@ def _common_time(leads: Sequence[_Lead], columns: Sequence[np.ndarray]) -> tuple
     length = max(lead.start + lead.count for lead in leads) - first
     if all(lead.count == length for lead in leads):
         return np.stack(columns, axis=1), None
+    # Start and end have 32 bits each: two of them far apart would ask for gigabytes of missing samples.
     if length > sum(lead.count for lead in leads):
         raise DataError("the leads were recorded at times far apart")
     values = np.zeros((length, len(leads)), dtype=np.int64)

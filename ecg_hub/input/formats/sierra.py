@@ -41,6 +41,7 @@ def read_sierra(path: Path) -> Channels:
     # Microvolt per unit; version 1.03 has it with the other characteristics of the signal.
     gain = _stated(parsed, about, "resolution", "resolution", "signalresolution")
     zero = _offset(parsed, about)
+    # The pulse's height in units: 1 mV is 1,000 microvolt.
     values = _without_calibration(stored, zero + 1000 / gain) if zero == 0 else stored
     cut = len(stored) - len(values)
     return Channels(
@@ -97,6 +98,7 @@ def _values(parsed: Any, about: Any, names: list[str], count: int) -> np.ndarray
         return _uncompressed(parsed, about, encoding, count, len(names))
     if (method.upper(), encoding) != ("XLI", "Base64"):
         raise DataError(f"samples are compressed by {method!r} in {encoding!r}; known: 'XLI' in 'Base64'")
+    # Wider than the 16 bits they come in, where the sum of two leads could wrap around.
     values = decode_xli(base64_bytes(text, "parsedwaveforms"), len(names), count).astype(np.int64)
     if names[:6] == _LIMB:
         _rebuild_limb_leads(values)
@@ -122,6 +124,7 @@ def _uncompressed(parsed: Any, about: Any, encoding: str, count: int, leads: int
 def _rebuild_limb_leads(values: np.ndarray) -> None:
     """Turn what XLI stores of III, aVR, aVL and aVF, the difference from what I and II foretell, into the leads."""
     i, ii = values[:, 0], values[:, 1]
+    # III first, because aVL and aVF are foretold from the rebuilt lead, not from what is stored of it.
     values[:, 2] = ii - i - values[:, 2]
     iii = values[:, 2]
     values[:, 3] = -_half(i + ii) - values[:, 3]

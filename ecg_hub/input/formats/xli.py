@@ -96,6 +96,7 @@ def expand(data: bytes, largest: int) -> bytes:
 def _codes(data: bytes) -> Iterator[int]:
     buffer = bits = 0
     for byte in data:
+        # Cut to twenty bits: Python's integers would grow with the file, and each shift would copy all of it.
         buffer = (buffer << 8 | byte) & 0xFFFFF
         bits += 8
         if bits >= _BITS:

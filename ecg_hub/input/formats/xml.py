@@ -27,6 +27,7 @@ def read_root(path: Path) -> Any:
     if content.count(b"<") + content.count(b'="') + content.count(b"='") > MAX_MARKS:
         raise DataError(f"{path.name} has too many elements for the XML of a recording; up to {MAX_MARKS:,} are read")
     try:
+        # Bytes and not text: the encoding, UTF-16 among others, is for the parser to find out.
         root = fromstring(content)
     except DefusedXmlException as error:
         # The error's own text quotes the entity, which may hold anything.

@@ -55,6 +55,7 @@ class ECGCPCConvLayer(nn.Module):
         if kernel == 1 and stride == 1:
             return x
         pad = kernel // 2
+        # Channel by channel, taps within each: the order of a flattened convolution weight.
         return functional.pad(x, (0, 0, pad, pad)).unfold(1, kernel, stride).flatten(2)
 
     def _affine(self) -> tuple[Tensor, Tensor]:

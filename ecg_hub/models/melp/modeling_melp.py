@@ -28,6 +28,8 @@ class MELPPooler(nn.Module):
         self.query = nn.Parameter(torch.empty(config.num_queries, width))
         self.query_norm = nn.LayerNorm(width, eps=eps)
         self.token_norm = nn.LayerNorm(inner, eps=eps)
+        # With keys of another width PyTorch holds three maps instead of one `in_proj_weight`, as the published file
+        # does.
         self.attention = nn.MultiheadAttention(
             width, config.num_pooling_heads, kdim=inner, vdim=inner, batch_first=True
         )
@@ -37,6 +39,7 @@ class MELPPooler(nn.Module):
         """Map (batch, tokens, encoder width) to (batch, queries, width)."""
         query = self.query_norm(self.query).expand(len(tokens), -1, -1)
         tokens = self.token_norm(tokens)
+        # Without weights, or PyTorch would not use its fused attention.
         read, _ = self.attention(query, tokens, tokens, need_weights=False)
         pooled: Tensor = self.norm(read)
         return pooled

@@ -46,6 +46,7 @@ class XECGCausalConv(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, tokens, width) to the same."""
+        # On the left alone: padding on both sides would show a token those that come after it.
         padded = functional.pad(x.transpose(1, 2), (self.kernel_size[0] - 1, 0))
         return functional.silu(super().forward(padded)).transpose(1, 2)
 
@@ -132,6 +133,7 @@ class XECGSLSTM(nn.Module):
             entering, kept = torch.exp(i - level), torch.exp(decay - level)
             cell = kept * cell + entering * torch.tanh(z)
             count = kept * count + entering
+            # Never by 0: of `entering` and `kept` one is 1 at every token.
             hidden = torch.sigmoid(o) * cell / count
             outputs.append(hidden)
         return torch.stack(outputs)
@@ -197,6 +199,7 @@ class XECGMLSTM(nn.Module):
         weight = weight.masked_fill(~past, -torch.inf)
         level = weight.amax(dim=-1, keepdim=True)
         seen = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5 * torch.exp(weight - level)
+        # exp(-level) is the 1 of the paper's max(|n q|, 1), as the level is taken out of the sums beside it.
         total = torch.maximum(seen.sum(dim=-1, keepdim=True).abs(), torch.exp(-level)) + 1e-6
         return (seen @ value / total).transpose(1, 2).flatten(-2)
 

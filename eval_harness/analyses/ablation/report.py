@@ -126,6 +126,7 @@ def curves(name: str, rows: Sequence[AblationRow], fraction: float) -> Chart:
         said = [f"stage 2 from epoch {step.epoch}" for step in second]
         traces.append(Trace(_name(row), _index(row), begins, path, dashed=not row.pretrained, point_names=said))
     values = [value for trace in traces for _, value in trace.path or ()]
+    # A single epoch would make an axis without length.
     across = axis([1.0, float(max(most, 2))], LEFT, RIGHT, room=0.0, whole=True)
     title = f"{name}: macro AUPRC of validation by epoch, fraction {fraction_name(fraction)}"
     upward = axis(values, 210.0, 10.0, count=5)
@@ -134,6 +135,7 @@ def curves(name: str, rows: Sequence[AblationRow], fraction: float) -> Chart:
 
 
 def _numbers(name: str, result: AblationResult, task: str, model: str) -> Html:
+    # As in the file: fields that nobody set (`reason`) would become columns without a value.
     content = result.model_dump(exclude_unset=True)
     rows = [row for row in ablation_rows(content) if (row["task"], row["model"]) == (task, model)]
     shown = [[value for key, value in row.items() if key not in ("task", "model")] for row in rows]

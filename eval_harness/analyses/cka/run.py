@@ -113,6 +113,7 @@ class _Watched:
         self._handles: Sequence[Any] = ()
 
     def __enter__(self) -> None:
+        # Taken off in `__exit__`: a hook that stays would collect the outputs of every later pass.
         self._handles = [module.register_forward_hook(self._hook(name)) for name, module in self.modules.items()]
 
     def __exit__(self, *error: object) -> None:

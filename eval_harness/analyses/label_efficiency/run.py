@@ -278,6 +278,7 @@ def fitted(parts: dict[float, SeedAverage]) -> Fitted:
     if len(set(records.tolist())) < LEAST_SIZES:
         return f"{len(set(records.tolist()))} different numbers of records; a curve needs {LEAST_SIZES} or more"
     unknown = np.full(len(replicates), np.nan)
+    # The curve itself needs no repetition; what cannot be had from too few runs is its uncertainty.
     return fit(records, values), Curve(unknown, unknown, unknown) if few_runs(parts) else fit(records, replicates)
 
 

@@ -203,6 +203,7 @@ def lower_rate(record: Float, rate: float, factor: float, rng: np.random.Generat
 def wrong_gain(record: Float, rate: float, error: float, rng: np.random.Generator) -> Float:
     """All leads are 1 + error times too large or, by a coin for each record, too small."""
     del rate
+    # The inverse and not 1 - error, which from an error of 1 on would be a flat or a turned record.
     factor = 1.0 + error if rng.random() < 0.5 else 1.0 / (1.0 + error)
     return record * np.float32(factor)
 
@@ -233,6 +234,7 @@ def muscle(record: Float, rate: float, millivolt: float, rng: np.random.Generato
     spectrum = np.fft.rfft(rng.normal(size=(len(record), len(ELECTRODES))), axis=0)
     frequency = np.fft.rfftfreq(len(record), 1 / rate)
     spectrum[(frequency < MUSCLE_HZ[0]) | (frequency > MUSCLE_HZ[1])] = 0
+    # With the length, which a spectrum does not tell: irfft takes it to be even.
     noise = np.fft.irfft(spectrum, len(record), axis=0)
     return _added(record, noise, millivolt)
 
@@ -253,6 +255,7 @@ def _added(record: Float, potential: Double, millivolt: float) -> Float:
     """
     noise = leads_of_electrodes(potential)
     size = float(np.sqrt(np.mean(noise**2)))
+    # The spectrum of very few samples may have no frequency within the band.
     if size == 0:
         raise NotApplicableError(f"a record of {len(record)} samples is too short for this noise")
     return (record + noise * (millivolt / size)).astype(np.float32)

@@ -99,6 +99,7 @@ def curve(result: RobustnessResult, task: str, metric: str, conditions: list[Con
     title, name, clean = conditions[0].title, title_of(metric), result.clean[task][metric]
     path = [(0.0, clean), *((c.strength, c.scores[task][metric].score) for c in done)]
     strengths = tuple(strength for strength, _ in path)
+    # Room for whiskers and marks at both ends; strengths begin at 0, the clean records.
     margin = 0.04 * strengths[-1]
     return Chart(
         f"{task}: {name}, {title}",

@@ -84,6 +84,7 @@ def run_check(name: str, function: CheckFunction, subject: Subject) -> ModelChec
     except Exception as error:  # whatever somebody else's code raises is what was seen
         return ModelCheck(name, "failed", first_line(error), "The model must not raise here.")
     finally:
+        # After a failure too: the next check must not meet a model in train mode.
         subject.reset()
 
 
@@ -112,6 +113,7 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging as of_transformers
 
     before, bars = logging.root.manager.disable, of_transformers.is_progress_bar_enabled()
+    # For the whole process, because nobody knows which loggers a foreign model writes to.
     logging.disable(logging.WARNING)
     of_transformers.disable_progress_bar()
     try:

@@ -23,6 +23,7 @@ def input_contract(subject: Subject) -> str:
     """The model states rate, leads and seconds, and its feature extractor feeds just that."""
     stated = contract_of(subject)
     for name, value in (("sampling_rate", stated.sampling_rate), ("input_seconds", stated.input_seconds)):
+        # Not `value <= 0`, which NaN would pass.
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise FailedError(
                 f"{name} is {value!r}", f"State {name}, a number above 0, in the config or as an attribute."

@@ -86,6 +86,7 @@ def batch_of_one(subject: Subject) -> str:
     whole = subject.encode(x)
     alone = torch.cat([subject.encode(row[None]) for row in x])
     worst = (whole - alone).abs().max().item() / _size(whole)
+    # Not `worst > ...`, which NaN would pass: every comparison with it is false.
     if not worst <= ROW_TOLERANCE:
         raise FailedError(
             f"a row alone differs from the same row of {WHOLE} by {worst:.1g} of the features' size",
@@ -103,6 +104,7 @@ def determinism(subject: Subject) -> str:
     kept = x.clone()
     outputs = []
     for seed in (0, 1):
+        # Without a list torch saves the state of every accelerator, which starts CUDA on each.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             outputs.append(subject.encode(x))

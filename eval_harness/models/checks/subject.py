@@ -157,6 +157,7 @@ def _of_name(name: str) -> Subject:
     resolved = locate(name)
     # An architecture without published weights is checked as it starts its training.
     source = f"random:{resolved.alias}" if resolved.kind == "scratch" else name
+    # By name: transformers takes the dtype of the file else, and a checkpoint in half precision would fail `float32`.
     model = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, check_name=False)
     subject = Subject(name, model, "hub" if isinstance(model, ECGPreTrainedModel) else "pretrained")
     try:

@@ -91,6 +91,7 @@ def layer_groups(subject: Subject) -> str:
         raise FailedError(
             f"groups {sorted(groups)}", 'config.layer_groups is {"late": [prefixes], "early": [prefixes]}.'
         )
+    # Of a classifier its encoder alone: the prefixes are of names without the one that a classifier puts before them.
     encoder = subject.model.base_model
     prefixes = [prefix for names in groups.values() for prefix in names]
     homes = {name: sum(map(name.startswith, prefixes)) for name, _ in encoder.named_parameters()}
@@ -124,6 +125,7 @@ def _saved_folder(subject: Subject) -> str:
             "Describe every tensor that is not saved in _init_weights, or save it: from_pretrained keeps nothing else.",
         )
     old, new = subject.config.to_dict(), loaded.config.to_dict()
+    # Fields with an underscore are transformers' own (where it was loaded from, how attention runs).
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith("_")]
     if differing:
         raise FailedError(f"config fields {_some(differing)} come back different", "Values of a config survive JSON.")
