@@ -23,7 +23,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 )
 
 from ecg_hub.modeling.configuration_utils import Wav2Vec2FamilyConfig
-from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.layers import DropPath, grouped_conv1d
 from ecg_hub.modeling.modeling_utils import ECGModelOutput, ECGPreTrainedModel, run_in_slices
 
 
@@ -71,7 +71,7 @@ class TokenEncoder(Wav2Vec2Encoder):
         """
         # Post-norm: this norm stands before the blocks and none behind the last. transformers' `do_stable_layer_norm`,
         # norms before each branch and one at the end, has the same tensors and is another network.
-        x = self.dropout(self.layer_norm(tokens + self.pos_conv_embed(tokens)))
+        x = self.dropout(self.layer_norm(tokens + self._positions(tokens)))
         states: tuple[Tensor, ...] = (x,)
         weights: tuple[Tensor, ...] = ()
         for layer in self.layers:
@@ -81,6 +81,13 @@ class TokenEncoder(Wav2Vec2Encoder):
                 x = layer(x)
             states = (*states, x) if keep else (x,)
         return states, weights
+
+    def _positions(self, tokens: Tensor) -> Tensor:
+        """Return what transformers' positional convolution gives, by a convolution that is right on every CPU."""
+        embed, conv = self.pos_conv_embed, self.pos_conv_embed.conv
+        x = grouped_conv1d(tokens.transpose(1, 2), conv.weight, conv.bias, padding=conv.padding[0], groups=conv.groups)
+        positions: Tensor = embed.activation(embed.padding(x)).transpose(1, 2)
+        return positions
 
     def _leave_out(self) -> bool:
         rate = self.config.layerdrop

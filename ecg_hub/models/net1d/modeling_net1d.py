@@ -20,7 +20,7 @@ from torch.nn import functional
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.layers import DropPath, grouped_conv1d
 from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
 
@@ -41,7 +41,7 @@ class SameConv1d(nn.Conv1d):
         # An odd zero more goes to the right; on the left it would move ECGFounder's features (rms 0.13) by 0.06.
         padding = max(0, (-(-samples // stride) - 1) * stride + kernel - samples)
         x = functional.pad(x, (padding // 2, padding - padding // 2))
-        return functional.conv1d(x, self.weight, self.bias, stride, groups=self.groups)
+        return grouped_conv1d(x, self.weight, self.bias, stride, groups=self.groups)
 
 
 class Net1DGate(nn.Module):

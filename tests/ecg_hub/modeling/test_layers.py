@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from ecg_hub.errors import InputError
-from ecg_hub.modeling.layers import BatchNorm, ConvNorm, DropPath, set_drop_path
+from ecg_hub.modeling.layers import BatchNorm, ConvNorm, DropPath, grouped_conv1d, set_drop_path
 
 
 def filled(channels_in: int, channels_out: int, kernel_size: int, stride: int) -> ConvNorm:
@@ -112,3 +113,17 @@ def test_impossible_rates(rate: float) -> None:
 def test_unknown_schedule() -> None:
     with pytest.raises(InputError, match="'cosine'"):
         DropPath().set_rate(0.1, "cosine")
+
+
+@pytest.mark.parametrize("groups", [1, 4, 8, 16, 32])
+@pytest.mark.parametrize("cast", [False, True])
+def test_grouped_convolution_in_bfloat16_is_rounded_only(groups: int, cast: bool) -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 32, 150), torch.randn(32, 32 // groups, 16) / 10, torch.randn(32)
+    exact = functional.conv1d(x, weight, bias, stride=2, padding=8, groups=groups)
+    if not cast:
+        x, weight, bias = x.bfloat16(), weight.bfloat16(), bias.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+        low = grouped_conv1d(x, weight, bias, stride=2, padding=8, groups=groups)
+    assert low.dtype == torch.bfloat16
+    assert (low.float() - exact).abs().max() < 0.02 * exact.abs().max()
