@@ -25,14 +25,12 @@ from tests.contracts.test_model_parity import published_sizes
 from tests.support.checkpoints import convert_filled
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.hub_cards import check_model_card
-from tests.support.models import tiny
+from tests.support.models import LARGE, tiny
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 FURTHER = [alias for alias, entry in catalog.checkpoints().items() if not entry.is_default]
 SECOND_FILES = {"ecg-founder-150": "ecg-founder", "st-mem-encoder": "st-mem", "merl-res18-full": "merl"}
 """Golden cases of other files with the weights of an architecture's own checkpoint."""
-LARGE = 10_000_000
-"""Parameters from which a model is filled and run by `make test-heavy` alone."""
 
 
 def cases() -> list[Any]:

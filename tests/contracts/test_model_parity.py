@@ -16,9 +16,14 @@ from ecg_hub import catalog
 from ecg_hub.weights.conversion import convert
 from model_cards.card import measured
 from tests.support.fill import make_input, published_state, read_case
-from tests.support.models import write_lightning_checkpoint
+from tests.support.models import LARGE, write_lightning_checkpoint
 
-pytestmark = pytest.mark.parametrize("alias", catalog.models())
+
+
+def models() -> list[Any]:
+    """The models of the catalogue; the large ones are heavy."""
+    entries = catalog.models().values()
+    return [pytest.param(e.alias, marks=[pytest.mark.heavy] if e.parameters > LARGE else []) for e in entries]
 
 
 @pytest.fixture
@@ -28,6 +33,7 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.parametrize("alias", models())
 def test_parity(alias: str, scratch: Path, golden: Path) -> None:
     """Published names, through our converter, into our model, against the published implementation's output."""
     entry = catalog.get(alias)

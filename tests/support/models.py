@@ -15,6 +15,8 @@ from eval_harness.models.checks.subject import subject_of
 from eval_harness.models.checks.training import tensors as tensors
 
 ROLES = ("model", "classifier")
+LARGE = 10_000_000
+"""Parameters from which a published model is filled and run by `make test-heavy` alone."""
 
 
 def tiny(alias: str, **config: Any) -> Any:

@@ -102,7 +102,7 @@ def test_metrics_are_computed_again_from_kept_predictions(options: Options, monk
 
 
 @pytest.mark.parametrize("mode", ["frozen", "finetune"])
-@pytest.mark.parametrize("stop_after", [1, 2])
+@pytest.mark.parametrize("stop_after", [1, pytest.param(2, marks=pytest.mark.heavy)])
 def test_a_run_that_died_between_epochs_ends_with_the_same_numbers(
     options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, stop_after: int
 ) -> None:

@@ -142,7 +142,7 @@ def test_rate_0_and_no_preview_are_the_plain_training_to_the_bit(
     assert numbers(evaluate(post({"preview": False}, output=tmp_path / "half"), quiet=True)) != with_modules
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 4])
+@pytest.mark.parametrize("stop_after", [1, pytest.param(3, marks=pytest.mark.heavy), 4])
 def test_a_run_that_died_in_either_stage_ends_with_the_same_numbers(
     post: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
