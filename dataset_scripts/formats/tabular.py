@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PREAMBLE = 100  # lines that may stand before the samples
-# Not line feeds alone: `splitlines` parts at all of these, \x85 and the last byte of U+2028 among them.
-_LINE_ENDS = (b"\n", b"\r", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\x85", b"\xa8")
+# Not line feeds alone: `splitlines` parts at all of these.
+_LINE_ENDS = ("\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
 _MISSING = ("-", "--", "?", "n.a.", "N.A.")
 _RATE = re.compile(r"(?<![\d.])(\d{1,6}(?:[.,]\d+)?)\s*(?:hz|hertz)\b", re.IGNORECASE)
 _RATE_KEY = re.compile(r"rate|frequen|fr[ée]quen|abtast|\bhz\b", re.IGNORECASE)
@@ -122,9 +122,9 @@ def decoded(content: bytes) -> str:
 def _lines(path: Path) -> list[str]:
     """Return the lines of a file; each is an object of its own, so too many of them are refused before."""
     plain_file(path)
-    content = path.read_bytes()
-    check_values(sum(map(content.count, _LINE_ENDS)) * len(LEADS), f"{path.name}, with a line per sample,")
-    return decoded(content).splitlines()
+    text = decoded(path.read_bytes())
+    check_values(sum(map(text.count, _LINE_ENDS)) * len(LEADS), f"{path.name}, with a line per sample,")
+    return text.splitlines()
 
 
 def _read_csv(path: Path, lead_names: Mapping[str, str | None]) -> _Table:

@@ -179,7 +179,7 @@ def _legend(board: Board) -> Html:
         ),
         (
             "Interval",
-            "Point at a score, or go to it with the arrow keys, for the 95 % interval of the bootstrap, the ties, and "
+            "Point at a score, or go to it with the arrow keys, for its 95 % interval, the ties, and "
             "everything that differs from the protocol. A score leads to its file.",
         ),
         (

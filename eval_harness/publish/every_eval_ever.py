@@ -26,7 +26,7 @@ from dataset_scripts.catalog import datasets
 from ecg_hub.catalog import checkpoints
 from ecg_hub.errors import ResultError
 from ecg_hub.utils.files import write_text
-from eval_harness.metrics.registry import Metric, metrics
+from eval_harness.metrics.registry import MACRO_AUROC_PAPER, Metric, metrics
 from eval_harness.publish.layout import public_id
 from eval_harness.results.folders import ResultFolder
 from eval_harness.results.schema import Estimate, Finite, Result, Strict
@@ -273,7 +273,7 @@ def _scores(result: Result, tasks: Mapping[str, Task], resamples: int | None) ->
                 score_details=Score(
                     score=estimate.point,
                     details=_details(result, estimate),
-                    uncertainty=_uncertainty(result, estimate, resamples),
+                    uncertainty=_uncertainty(result, name, estimate, resamples),
                 ),
             )
 
@@ -335,14 +335,17 @@ def _details(result: Result, estimate: Estimate) -> Texts:
     )
 
 
-def _uncertainty(result: Result, estimate: Estimate, resamples: int | None) -> Uncertainty | None:
+def _uncertainty(result: Result, name: str, estimate: Estimate, resamples: int | None) -> Uncertainty | None:
     if estimate.low is None or estimate.high is None or result.data is None:
         return None
-    method = f"bootstrap of the test records (ecg-hub statistics version {result.statistics_version})"
+    # Since version 2 the published reading alone is resampled; every other interval comes from a formula.
+    resampled = name == MACRO_AUROC_PAPER or result.statistics_version == 1
+    how = "bootstrap of the test records" if resampled else "formula"
+    method = f"{how} (ecg-hub statistics version {result.statistics_version}, docs/statistics.md)"
     return Uncertainty(
         confidence_interval=Interval(lower=estimate.low, upper=estimate.high, method=method),
         num_samples=result.data.records.test,
-        num_bootstrap_samples=resamples,
+        num_bootstrap_samples=resamples if resampled else None,
     )
 
 

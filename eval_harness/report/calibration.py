@@ -79,7 +79,7 @@ def pooled_bins(
     ends = []
     for b in range(BINS):
         drawn = interval(float(points[b]), rates[:, b], confidence=confidence)
-        low, high = wilson(int(totals[1][b]), int(totals[0][b]))
+        low, high = wilson(int(totals[1][b]), int(totals[0][b]), confidence)
         # fmin and fmax, which ignore the NaN of a bin that many resamples leave empty.
         ends.append((float(np.fmin(drawn.low, low)), float(np.fmax(drawn.high, high))))
     return [_bin(b, totals, ends[b]) for b in range(BINS)]
@@ -91,11 +91,11 @@ def label_bins(true: NDArray[np.float32], prob: NDArray[np.float32]) -> list[Bin
     return [_bin(b, totals, wilson(int(totals[1][b]), int(totals[0][b]))) for b in range(BINS)]
 
 
-def wilson(positives: int, entries: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share; NaN for no entries."""
+def wilson(positives: int, entries: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the score interval of a share; NaN for no entries."""
     if entries == 0:
         return math.nan, math.nan
-    ends = share_ends(np.array([positives / entries]), np.array([float(entries)]), 0.95)
+    ends = share_ends(np.array([positives / entries]), np.array([float(entries)]), confidence)
     return float(ends.low[0]), float(ends.high[0])
 
 

@@ -137,7 +137,7 @@ def write_report(
     body = _body(chosen, shells, parts, studies, datasets, tasks)
     page = _document("ECG model evaluation", body)
     # The page says its own size, whose digits belong to it.
-    size = len(page.encode()) - len(SIZE) + len(_size(len(page.encode())))
+    size = len(page.encode()) - len(SIZE.encode()) + len(_size(len(page.encode())))
     write_text(path, page.replace(SIZE, _size(size)))
     results = sum(len(shell.scored) for shell in shells)
     return Written(path, path.stat().st_size, len(chosen), len(names), results, ecgs.drawn, len(analyses))

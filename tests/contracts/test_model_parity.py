@@ -19,7 +19,6 @@ from tests.support.fill import make_input, published_state, read_case
 from tests.support.models import LARGE, write_lightning_checkpoint
 
 
-
 def models() -> list[Any]:
     """The models of the catalogue; the large ones are heavy."""
     entries = catalog.models().values()

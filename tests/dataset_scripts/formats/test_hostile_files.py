@@ -180,10 +180,21 @@ def test_dicom_lengths_offsets_and_deflated_bombs(tmp_path: Path, little_memory:
         read_signal(path, Reading("dicom"))
 
 
-def test_xml_of_elements_alone(tmp_path: Path, little_memory: None) -> None:
-    (tmp_path / "a.xml").write_text("<RestingECG>" + "<a/>" * 2_000_000 + "</RestingECG>")
+@pytest.mark.parametrize(
+    "inner", ["<a/>" * 2_000_000, "<a" + " a = '1'" * 2_000_000 + "/>"], ids=["elements", "attributes"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_xml_of_marks_alone(tmp_path: Path, little_memory: None, inner: str, encoding: str) -> None:
+    (tmp_path / "a.xml").write_text(f"<RestingECG>{inner}</RestingECG>", encoding)
     with pytest.raises(DataError, match="too many elements"):
         read_signal(tmp_path / "a.xml", Reading("muse"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_csv_of_line_ends_alone(tmp_path: Path, little_memory: None, encoding: str) -> None:
+    (tmp_path / "a.csv").write_text("I\n1" + "\u2029" * 12_000_000, encoding)
+    with pytest.raises(DataError, match="with a line per sample"):
+        read_signal(tmp_path / "a.csv", Reading(unit="mV", sampling_rate=500))
 
 
 def test_parquet_of_a_value_that_repeats(tmp_path: Path, little_memory: None) -> None:
