@@ -56,7 +56,7 @@ class ECGClassificationPipeline(Pipeline):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_classifier(self.model)
-        self.feature_extractor = extractor_for(self.model.config, self.feature_extractor)
+        self.feature_extractor: Any = extractor_for(self.model.config, self.feature_extractor)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Score one or many ECGs.

@@ -206,9 +206,7 @@ def _describe_head(config: Any, entry: catalog.ModelEntry, outputs: int) -> None
     config.published_head = {"model": entry.alias, "preset": entry.head.preset}
 
 
-def build_converted(
-    entry: catalog.ModelEntry, conversion: Conversion, head: Mapping[str, Tensor] | None = None
-) -> Any:
+def build_converted(entry: catalog.ModelEntry, conversion: Conversion, head: Mapping[str, Tensor] | None = None) -> Any:
     """Put the weights into the encoder, or with a head into the classifier, and run it once.
 
     Args:

@@ -84,7 +84,7 @@ class StateDictMapper:
             if name not in self._taken and name not in self.ignored and matches(name):
                 self.ignored[name] = reason
 
-    def set_head_aside(self, *prefixes: str, reason: str = "head of the authors: only the encoder is converted") -> None:
+    def set_head_aside(self, *prefixes: str, reason: str = "head of the authors, beside the encoder") -> None:
         """Leave out the classifier in the authors' file, and remember its shapes, which tell fine-tuned files apart.
 
         Whether it is kept is the catalogue's matter: see `linear_head`.

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.cards import write_card
 from ecg_hub.utils.files import write_text
 from ecg_hub.utils.terminal import say
-from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
+from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN, PUBLISHED_HEAD
 from eval_harness.data.records import Datasets, open_run
 from eval_harness.data.subsets import subset_of
 from eval_harness.data.windows import RunData, Windows
@@ -31,6 +31,7 @@ from eval_harness.models.adapting import AdaptedModel, adapt
 from eval_harness.models.custom_heads import save_custom_head
 from eval_harness.models.custom_models import CustomEncoder, features_may_be_kept
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice, source_file, with_random_weights
+from eval_harness.models.published_head import NoPublishedHeadError, only
 from eval_harness.results.contamination import state as contamination_state
 from eval_harness.results.extent import compare, release_info
 from eval_harness.results.folders import claim, locked_folder
@@ -38,6 +39,8 @@ from eval_harness.results.predictions import Predictions, predictions_sha256, re
 from eval_harness.results.runfile import RunFile, RunSettings, environment, fingerprint
 from eval_harness.results.schema import (
     DataInfo,
+    HeadInfo,
+    MappedOutput,
     ModelInfo,
     PredictionsFile,
     ProtocolInfo,
@@ -76,13 +79,13 @@ class RunContext:
     held: Mapping[str, LoadedModel] = field(default_factory=dict)
     command: Sequence[str] = field(default_factory=lambda: ["ecg-eval", *sys.argv[1:]])
     _told: str = ""
-    _loaded: tuple[tuple[str, int, bool, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
-    _absent: dict[tuple[str, bool], EcgHubError | OSError] = field(default_factory=dict, repr=False)
+    _loaded: tuple[tuple[str, int, str, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
+    _absent: dict[tuple[str, str], EcgHubError | OSError] = field(default_factory=dict, repr=False)
 
     def model(self, job: Job) -> tuple[LoadedModel, FeatureCache]:
         """The encoder of a job and the cache of its features; one is held at a time."""
         redraw = job.mode == POST_TRAIN and not self.options.post_training.pretrained
-        key = (job.model, job.seed, job.mode == "scratch", redraw)
+        key = (job.model, job.seed, kind_of_weights(job.mode), redraw)
         # Jobs come model by model, so one encoder suffices; the old one goes first, or two would be in memory at once.
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None
@@ -96,7 +99,7 @@ class RunContext:
 
     def _load(self, job: Job) -> LoadedModel:
         """Load an encoder; weights that are not available are asked for once, since each attempt may fetch."""
-        key = (job.model, job.mode == "scratch")
+        key = (job.model, kind_of_weights(job.mode))
         if key in self._absent:
             raise self._absent[key]
         try:
@@ -134,6 +137,11 @@ class RunContext:
     def is_main(self) -> bool:
         """Whether this process writes the files."""
         return bool(self.accelerator.is_main_process)
+
+
+def kind_of_weights(mode: str) -> str:
+    """What of a model a mode loads: itself, an untrained one, or the authors' head with it."""
+    return mode if mode in ("scratch", PUBLISHED_HEAD) else ""
 
 
 def finished(task: Any, job: Job) -> Result | None:
@@ -183,6 +191,8 @@ def open_job(job: Job, context: RunContext) -> OpenJob:
     loaded, cache = context.model(job)
     if context.options.save_model and loaded.is_trivial:
         raise InputError(f"--save-model keeps an encoder with its head; the baseline {loaded.id!r} has neither.")
+    if context.options.save_model and job.mode == PUBLISHED_HEAD:
+        raise InputError(f"--save-model keeps what was trained, and mode {PUBLISHED_HEAD} trains nothing.")
     # Only now, with the model's window length: which records are long enough depends on it.
     data = open_run(job.run, context.datasets, loaded.extractor.spec().input_seconds)
     if context.options.train_subset is not None:
@@ -226,6 +236,7 @@ def run_file(opened: OpenJob) -> RunFile:
         train_subset=None if options.train_subset is None else options.train_subset.as_dict(),
         # None rather than False where it does not apply: run files of earlier versions keep their fingerprint.
         released=True if loaded.released and job.mode not in FROZEN_MODES else None,
+        head_sha256=None if loaded.published_head is None else loaded.published_head.sha256,
     )
     return RunFile(
         settings=settings,
@@ -271,6 +282,8 @@ def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, A
         return read_predictions(file), read_json(notes_file)
     if opened.loaded.is_trivial:
         return predicted_by_baseline(opened)
+    if job.mode == PUBLISHED_HEAD:
+        return predicted_by_published_head(opened)
     model, windows, predictor = assemble(opened)
     trainer = trainer_of(opened, model, windows, predictor, asked)
     with opened.timed("train"):
@@ -318,6 +331,45 @@ def predicted_by_baseline(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]
     return predictions, notes
 
 
+def predicted_by_published_head(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]:
+    """Predictions of the authors' head for the labels that its outputs stand for, written, and notes of the map."""
+    head, options, data = opened.loaded.published_head, opened.options, opened.data
+    if head is None:
+        raise NoPublishedHeadError(f"{opened.loaded.id} has no head of its authors")
+    mapped = head.map_to(data, opened.job.run.label_column)
+    # The predictor counts the outputs of the head; the targets are those of the labels all the same.
+    _, predictor = predictor_of(opened, replace(data, labels=head.outputs, classes=len(head.outputs)))
+    predictor.maximum = head.maximum
+    model = head.adapted()
+    model.to(opened.context.accelerator.device)
+    with opened.timed("predict"):
+        outputs = {
+            part.name: head.scores(predictor.predict(model, part), mapped) for part in (data.validation, data.test)
+        }
+    predictions = to_predictions(opened.job, only(data, list(mapped.outputs)), outputs)
+    info = HeadInfo(
+        checkpoint=head.entry.alias,
+        sha256=head.sha256,
+        outputs=len(head.outputs),
+        mapped=[
+            MappedOutput(label=label, outputs=list(names), code=mapped.codes[label])
+            for label, names in mapped.outputs.items()
+        ],
+        unmapped=mapped.unmapped,
+        maximum=[head.outputs[index] for index in head.maximum],
+    )
+    notes = {
+        "deviations": precision_deviations(options, frozen=True),
+        "trained_parameters": 0,
+        "published_head": info.model_dump(mode="json"),
+        "features_encoded_again": opened.cache.skipped,
+        "history": [],
+    }
+    if opened.context.is_main:
+        keep(opened.job, predictions, notes)
+    return predictions, notes
+
+
 def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:
     """Write notes and predictions of a run: from then on only metrics are left to do."""
     write_text(job.folder / "history" / f"{job.run.name}.json", json.dumps(notes, indent=1) + "\n")
@@ -326,12 +378,17 @@ def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:
 
 def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
     """The model with its new head, the windows it is fed, and what predicts with it."""
-    options, accelerator = opened.options, opened.context.accelerator
-    loaded, data = opened.loaded, opened.data
+    data, mode = opened.data, opened.job.mode
     # "head" in ASCII: a stream of its own, so that the head's start does not depend on what was drawn while loading.
     seed_everything(opened.job.seed, 0x68656164)
-    model = adapt(loaded.encoder, opened.job.mode, data.labels, data.problem_type, options.protocol, data.classes)
-    model.to(accelerator.device)
+    model = adapt(opened.loaded.encoder, mode, data.labels, data.problem_type, opened.options.protocol, data.classes)
+    model.to(opened.context.accelerator.device)
+    return model, *predictor_of(opened, data)
+
+
+def predictor_of(opened: OpenJob, data: RunData) -> tuple[Windows, Predictor]:
+    """The windows of a job's data, and what predicts with them."""
+    options, accelerator, loaded = opened.options, opened.context.accelerator, opened.loaded
     windows = Windows(data, loaded.extractor, options.num_workers, accelerator.process_index, accelerator.num_processes)
     predictor = Predictor(
         windows,
@@ -342,7 +399,7 @@ def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
         gather=gatherer(accelerator),
         quiet=opened.quiet,
     )
-    return model, windows, predictor
+    return windows, predictor
 
 
 def training_notes(
@@ -357,10 +414,7 @@ def training_notes(
         deviations["micro_batch"] = trainer.micro_batch
     if progress.best_score is None:
         deviations["selection"] = "last epoch: no validation class has both outcomes"
-    if options.dtype != "float32":
-        deviations["dtype"] = options.dtype
-    if options.feature_dtype != "float32" and trainer.model.frozen:
-        deviations["feature_dtype"] = options.feature_dtype
+    deviations |= precision_deviations(options, trainer.model.frozen)
     return {
         "best_epoch": progress.best_epoch,
         "best_score": progress.best_score,
@@ -370,6 +424,14 @@ def training_notes(
         "features_encoded_again": cache.skipped,
         "history": progress.history,
     }
+
+
+def precision_deviations(options: RunOptions, frozen: bool) -> dict[str, Any]:
+    """What of the precision of a run is not the usual."""
+    deviations: dict[str, Any] = {} if options.dtype == "float32" else {"dtype": options.dtype}
+    if options.feature_dtype != "float32" and frozen:
+        deviations["feature_dtype"] = options.feature_dtype
+    return deviations
 
 
 def to_predictions(job: Job, data: RunData, outputs: dict[str, Any]) -> Predictions:
@@ -425,7 +487,10 @@ def scored(task: Any, opened: OpenJob, predictions: Predictions, notes: dict[str
         model=model_info(loaded),
         mode=job.mode,
         protocol=ProtocolInfo(
-            name=protocol.name, deviations=deviations, trained_parameters=notes.get("trained_parameters")
+            name=protocol.name,
+            deviations=deviations,
+            trained_parameters=notes.get("trained_parameters"),
+            published_head=notes.get("published_head"),
         ),
         seed=job.seed,
         statistics_version=STATISTICS_VERSION,

@@ -12,7 +12,7 @@ from dataset_scripts import catalog
 from dataset_scripts.codes import SOURCES, read_codes
 from dataset_scripts.published.code_15 import LABELS
 from ecg_hub.errors import InputError
-from eval_harness.analyses.transfer.harmonise import (
+from eval_harness.tasks.harmonise import (
     CHALLENGE,
     EXPECTED_AT_LEAST,
     SUSPECT_RATIO,
