@@ -233,7 +233,12 @@ class ModelEntry:
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON; without the folder, which is this machine's matter."""
         shown = {name: value for name, value in asdict(self).items() if name not in ("folder", "parent")}
-        return {**shown, "architecture": self.architecture, "is_default": self.is_default}
+        return {
+            **shown,
+            "architecture": self.architecture,
+            "is_default": self.is_default,
+            "labels": list(self.labels),
+        }
 
     @property
     def labels(self) -> tuple[str, ...]:

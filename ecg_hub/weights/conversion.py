@@ -88,7 +88,7 @@ def convert(
     conversion.config.source = _source(source, entry)
     head = entries.linear_head() if entry.keeps_head else None
     model = build_converted(entry, conversion, head)
-    model.config.conversion = _record(entry, model)
+    model.config.conversion = conversion_record(entry, model)
     summary = ConversionSummary(
         alias=alias,
         output=target,
@@ -175,7 +175,7 @@ def _source(source: Checkpoint, entry: catalog.ModelEntry) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _record(entry: catalog.ModelEntry, model: Any) -> dict[str, str]:
+def conversion_record(entry: catalog.ModelEntry, model: Any) -> dict[str, str]:
     """What config.json says of the conversion: digests of the encoder, as every loader looks at it, and of the head."""
     record = {"model": entry.alias, "weights_sha256": weights_digest(model.base_model)}
     # Apart, because the encoder is the same checkpoint whatever head stands on it.
