@@ -60,7 +60,9 @@ class PublishedHead:
         Raises:
             NoPublishedHeadError: none does.
         """
-        found = map_head(str(self.entry.head.vocabulary), data.dataset, data.labels[: data.classes], column)
+        found = map_head(
+            str(self.entry.head.vocabulary), self.outputs, data.dataset, data.labels[: data.classes], column
+        )
         if not found.outputs:
             raise NoPublishedHeadError(
                 f"no label of {data.dataset} ({column}) is mapped to one of the {len(self.outputs)} of the published "

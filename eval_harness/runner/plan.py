@@ -140,7 +140,7 @@ def not_mapped(entry: Any, run: Run, task: Task) -> str | None:
 
     # Regression targets and labels that only the data name have no codes.
     labels = task.labels if task.kind == "multi_label_classification" else ()
-    if map_head(str(entry.head.vocabulary), run.dataset, labels, run.label_column).outputs:
+    if map_head(str(entry.head.vocabulary), entry.labels, run.dataset, labels, run.label_column).outputs:
         return None
     return (
         f"none of the {task.count} labels of {task.name} is mapped to one of the {entry.head.num_labels} of the "

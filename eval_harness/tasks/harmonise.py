@@ -160,7 +160,9 @@ class HeadMap:
     unmapped: dict[str, str]
 
 
-def map_head(vocabulary: str, dataset: str, labels: Sequence[str], column: str = "label_all") -> HeadMap:
+def map_head(
+    vocabulary: str, outputs: Sequence[str], dataset: str, labels: Sequence[str], column: str = "label_all"
+) -> HeadMap:
     """Link the outputs of a published head to labels of a dataset by the tables.
 
     A label whose code other labels of its dataset have too is not linked: the code is broader than each of them, and
@@ -168,6 +170,7 @@ def map_head(vocabulary: str, dataset: str, labels: Sequence[str], column: str =
 
     Args:
         vocabulary: of the head, as `head_labels.csv` calls it.
+        outputs: of the head; heads of several sizes may share a vocabulary.
         dataset: name of the dataset.
         labels: of the task.
         column: label column of the task.
@@ -177,9 +180,10 @@ def map_head(vocabulary: str, dataset: str, labels: Sequence[str], column: str =
     for coded in known:
         having.setdefault(coded.concept, set()).add(coded.label)
     concept_of = {coded.label: coded.concept for coded in known}
-    outputs: dict[str, list[str]] = {}
+    meaning: dict[str, list[str]] = {}
     for coded in coded_outputs(vocabulary):
-        outputs.setdefault(coded.concept, []).append(coded.label)
+        if coded.label in outputs:
+            meaning.setdefault(coded.concept, []).append(coded.label)
     linked, unmapped = {}, {}
     for label in labels:
         concept = concept_of.get(label, "")
@@ -188,10 +192,10 @@ def map_head(vocabulary: str, dataset: str, labels: Sequence[str], column: str =
         elif len(having[concept]) > 1:
             others = ", ".join(sorted(having[concept] - {label}))
             unmapped[label] = f"shares its code {concept} ({concepts()[concept]}) with {others}"
-        elif concept not in outputs:
+        elif concept not in meaning:
             unmapped[label] = f"the head has no output of {concept} ({concepts()[concept]})"
         else:
-            linked[label] = tuple(outputs[concept])
+            linked[label] = tuple(meaning[concept])
     return HeadMap(linked, {label: concept_of[label] for label in linked}, unmapped)
 
 
