@@ -32,9 +32,10 @@ MODES = {
     "post_train": "a head on the fixed encoder, then all weights with stochastic depth (arXiv 2509.12991)",
     "published_head": "nothing trained: the head of the authors, on the labels of a task that its outputs stand for",
 }
+FROZEN_MODES = frozenset({"linear", "frozen"})
+"""Modes that train a head and leave the encoder as it is."""
 PUBLISHED_HEAD = "published_head"
-FROZEN_MODES = frozenset({"linear", "frozen", PUBLISHED_HEAD})
-"""Modes that leave the encoder as it is."""
+"""The mode that trains nothing."""
 DEFAULT_MODES = ("linear", "frozen", "finetune")
 POST_TRAIN = "post_train"
 NOT_OF_POST_TRAIN = {

@@ -15,6 +15,7 @@ from eval_harness.config.protocol import FROZEN_MODES, Protocol
 from eval_harness.models.custom_models import CustomClassifier, CustomEncoder
 
 POOLING = {"linear": "mean", "finetune": "mean", "scratch": "mean", "frozen": "attention", "post_train": "mean"}
+"""Of the modes that put a new head on the encoder."""
 
 
 class AdaptedModel(nn.Module):

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from ecg_hub.errors import InputError
 from ecg_hub.inference.pipeline import maximum_columns
 from ecg_hub.origin import weights_digest
-from eval_harness.config.protocol import PUBLISHED_HEAD
 from eval_harness.data.windows import RunData, Split
 from eval_harness.models.adapting import AdaptedModel
 from eval_harness.tasks.harmonise import HeadMap, joined, map_head
@@ -52,7 +51,8 @@ class PublishedHead:
 
     def adapted(self) -> AdaptedModel:
         """The classifier in the form that the harness predicts with."""
-        return AdaptedModel(self.classifier, PUBLISHED_HEAD)
+        # As in mode `linear`: one layer on the pooled vector of a fixed encoder.
+        return AdaptedModel(self.classifier, "linear")
 
     def map_to(self, data: RunData, column: str) -> HeadMap:
         """Which outputs stand for which labels of the data.

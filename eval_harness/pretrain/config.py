@@ -25,7 +25,7 @@ from ecg_hub.names import canonical
 from ecg_hub.renamed import renamed_argument
 from eval_harness.config.fields import option, wrong_choice
 from eval_harness.config.options import DATA_ROOT_HELP, RunOptions
-from eval_harness.config.protocol import FROZEN_MODES, PUBLISHED_HEAD, protocol
+from eval_harness.config.protocol import FROZEN_MODES, protocol
 from eval_harness.pretrain.order import LANES
 
 RANDOM, _TINY = "random:", "-tiny"
@@ -208,7 +208,7 @@ class Probe:
         """Refuse what cannot run before anything is trained."""
         from eval_harness.tasks.registry import expand
 
-        if self.mode not in FROZEN_MODES or self.mode == PUBLISHED_HEAD:
+        if self.mode not in FROZEN_MODES:
             raise InputError(f"A probe leaves the encoder as it is; mode {self.mode!r} does not: linear or frozen.")
         if self.every < 1 or self.epochs < 1:
             raise InputError(f"A probe every {self.every} steps with {self.epochs} epochs: both must be 1 or more.")

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,6 @@ from eval_harness.models.adapting import AdaptedModel, adapt
 from eval_harness.models.custom_heads import save_custom_head
 from eval_harness.models.custom_models import CustomEncoder, features_may_be_kept
 from eval_harness.models.loading import LoadedModel, load_model, origin_notice, source_file, with_random_weights
-from eval_harness.models.published_head import NoPublishedHeadError, only
 from eval_harness.results.contamination import state as contamination_state
 from eval_harness.results.extent import compare, release_info
 from eval_harness.results.folders import claim, locked_folder
@@ -39,8 +38,6 @@ from eval_harness.results.predictions import Predictions, predictions_sha256, re
 from eval_harness.results.runfile import RunFile, RunSettings, environment, fingerprint
 from eval_harness.results.schema import (
     DataInfo,
-    HeadInfo,
-    MappedOutput,
     ModelInfo,
     PredictionsFile,
     ProtocolInfo,
@@ -53,9 +50,15 @@ from eval_harness.results.schema import (
 )
 from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
 from eval_harness.runner.plan import Job
+from eval_harness.runner.predicting import (
+    precision_deviations,
+    predicted_by_published_head,
+    predictor_of,
+    to_predictions,
+)
 from eval_harness.tasks.registry import get_task
 from eval_harness.training.feature_store import open_store
-from eval_harness.training.features import FeatureCache, Predictor, gatherer
+from eval_harness.training.features import FeatureCache, Predictor
 from eval_harness.training.post_training import PostTrainer
 from eval_harness.training.trainer import Checkpoint, Trainer, seed_everything
 
@@ -283,7 +286,10 @@ def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, A
     if opened.loaded.is_trivial:
         return predicted_by_baseline(opened)
     if job.mode == PUBLISHED_HEAD:
-        return predicted_by_published_head(opened)
+        made = predicted_by_published_head(opened)
+        if opened.context.is_main:
+            keep(job, *made)
+        return made
     model, windows, predictor = assemble(opened)
     trainer = trainer_of(opened, model, windows, predictor, asked)
     with opened.timed("train"):
@@ -331,45 +337,6 @@ def predicted_by_baseline(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]
     return predictions, notes
 
 
-def predicted_by_published_head(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]:
-    """Predictions of the authors' head for the labels that its outputs stand for, written, and notes of the map."""
-    head, options, data = opened.loaded.published_head, opened.options, opened.data
-    if head is None:
-        raise NoPublishedHeadError(f"{opened.loaded.id} has no head of its authors")
-    mapped = head.map_to(data, opened.job.run.label_column)
-    # The predictor counts the outputs of the head; the targets are those of the labels all the same.
-    _, predictor = predictor_of(opened, replace(data, labels=head.outputs, classes=len(head.outputs)))
-    predictor.maximum = head.maximum
-    model = head.adapted()
-    model.to(opened.context.accelerator.device)
-    with opened.timed("predict"):
-        outputs = {
-            part.name: head.scores(predictor.predict(model, part), mapped) for part in (data.validation, data.test)
-        }
-    predictions = to_predictions(opened.job, only(data, list(mapped.outputs)), outputs)
-    info = HeadInfo(
-        checkpoint=head.entry.alias,
-        sha256=head.sha256,
-        outputs=len(head.outputs),
-        mapped=[
-            MappedOutput(label=label, outputs=list(names), code=mapped.codes[label])
-            for label, names in mapped.outputs.items()
-        ],
-        unmapped=mapped.unmapped,
-        maximum=[head.outputs[index] for index in head.maximum],
-    )
-    notes = {
-        "deviations": precision_deviations(options, frozen=True),
-        "trained_parameters": 0,
-        "published_head": info.model_dump(mode="json"),
-        "features_encoded_again": opened.cache.skipped,
-        "history": [],
-    }
-    if opened.context.is_main:
-        keep(opened.job, predictions, notes)
-    return predictions, notes
-
-
 def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:
     """Write notes and predictions of a run: from then on only metrics are left to do."""
     write_text(job.folder / "history" / f"{job.run.name}.json", json.dumps(notes, indent=1) + "\n")
@@ -384,22 +351,6 @@ def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
     model = adapt(opened.loaded.encoder, mode, data.labels, data.problem_type, opened.options.protocol, data.classes)
     model.to(opened.context.accelerator.device)
     return model, *predictor_of(opened, data)
-
-
-def predictor_of(opened: OpenJob, data: RunData) -> tuple[Windows, Predictor]:
-    """The windows of a job's data, and what predicts with them."""
-    options, accelerator, loaded = opened.options, opened.context.accelerator, opened.loaded
-    windows = Windows(data, loaded.extractor, options.num_workers, accelerator.process_index, accelerator.num_processes)
-    predictor = Predictor(
-        windows,
-        options.protocol.batch_size,
-        accelerator.device,
-        opened.cache,
-        autocast=accelerator.autocast,
-        gather=gatherer(accelerator),
-        quiet=opened.quiet,
-    )
-    return windows, predictor
 
 
 def training_notes(
@@ -424,41 +375,6 @@ def training_notes(
         "features_encoded_again": cache.skipped,
         "history": progress.history,
     }
-
-
-def precision_deviations(options: RunOptions, frozen: bool) -> dict[str, Any]:
-    """What of the precision of a run is not the usual."""
-    deviations: dict[str, Any] = {} if options.dtype == "float32" else {"dtype": options.dtype}
-    if options.feature_dtype != "float32" and frozen:
-        deviations["feature_dtype"] = options.feature_dtype
-    return deviations
-
-
-def to_predictions(job: Job, data: RunData, outputs: dict[str, Any]) -> Predictions:
-    """The predictions of validation and test in the form that is written."""
-    parts = (data.validation, data.test)
-    # A split writes "" for an unknown patient; in a file of predictions unknown is null.
-    patients = [patient or None for part in parts for patient in part.patient_ids]
-    return Predictions(
-        run=job.run.name,
-        kind=job.run.kind,
-        labels=tuple(data.labels),
-        split=[part.name for part in parts for _ in part.record_ids],
-        record_id=[record for part in parts for record in part.record_ids],
-        y_true=np.concatenate([part.targets for part in parts]),
-        y_prob=np.concatenate([outputs[part.name] for part in parts]),
-        patient_id=patients if any(patients) else None,
-        age=_unless_empty([age for part in parts for age in part.ages]),
-        sex=_unless_empty([sex for part in parts for sex in part.sexes]),
-        regression_targets=tuple(data.labels[data.classes :]),
-        scales=data.scales,
-        groups=data.groups,
-    )
-
-
-def _unless_empty(values: list[Any]) -> list[Any] | None:
-    """The values, or None where all are None."""
-    return values if any(value is not None for value in values) else None
 
 
 def scored(task: Any, opened: OpenJob, predictions: Predictions, notes: dict[str, Any]) -> Result:

@@ -277,12 +277,12 @@ def estimate(
     job: Job, options: RunOptions, records: dict[str, int], per_window: float, parameters: int, windows: int
 ) -> tuple[float, float]:
     """Seconds and bytes of one run."""
-    frozen, epochs = job.mode in FROZEN_MODES, options.protocol.epochs
+    untrained, epochs = job.mode == PUBLISHED_HEAD, options.protocol.epochs
+    frozen = untrained or job.mode in FROZEN_MODES
     if job.mode == POST_TRAIN:  # stage 1 encodes once, as long as the windows fit into the cache
         epochs = options.post_training.stage2_epochs + int(options.post_training.preview)
     once = frozen and options.protocol.train_windows == "consecutive"  # as long as the windows fit into the cache
-    train = records["train"] * (windows if once else epochs) * per_window * TRAIN_COST[frozen]
-    train = 0.0 if job.mode == PUBLISHED_HEAD else train
+    train = 0 if untrained else records["train"] * (windows if once else epochs) * per_window * TRAIN_COST[frozen]
     validation = records["validation"] * windows * per_window * (1 if frozen else epochs)
     test = records["test"] * windows * per_window
     # A run that takes a whole label column learns its number only from the data.
