@@ -175,7 +175,7 @@ def extractor_for(config: Any, extractor: Any, preset: str | None = None) -> Any
         >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-founder")
         >>> config = SimpleNamespace(published_head={"model": "ecg-founder", "preset": "native"})
         >>> extractor_for(config, extractor).spec().input_seconds  # not the 2.5 s of the benchmark
-        10
+        10.0
     """
     head = getattr(config, "published_head", None)
     chosen = preset or (None if head is None else head["preset"])
