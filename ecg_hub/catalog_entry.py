@@ -95,15 +95,18 @@ class Weights:
 
 @dataclass(frozen=True)
 class Head:
-    """The classifier that lies in the authors' file beside the encoder; the converters leave it out and say so.
+    """The classifier that lies in the authors' file beside the encoder.
 
     Attributes:
         entries: beginning of its names in the file.
         num_labels: its outputs.
         labels: names of the outputs in order, or a text file beside the YAML with one per line; None: not known.
-        kind: "linear" (one linear layer on the mean of the tokens) or "other" (no classifier of ours computes it).
+        kind: "linear" (one linear layer on the mean of the tokens, which the converter keeps) or "other" (no classifier
+            of ours computes it; it is left out).
         pooling: how the tokens become what it reads.
         preset: preset whose input its authors trained it on.
+        maximum: labels of which a record has the largest probability of its windows; of the others it has the mean.
+        vocabulary: the name of its labels in the code table `heads`, which says what they mean.
         note: what is not certain about it.
     """
 
@@ -113,10 +116,13 @@ class Head:
     kind: str = "linear"
     pooling: str = "mean"
     preset: str = "native"
+    maximum: tuple[str, ...] = ()
+    vocabulary: str | None = None
     note: str | None = None
 
     def __post_init__(self) -> None:
         # YAML gives a list, and what is frozen must be hashable.
+        object.__setattr__(self, "maximum", tuple(self.maximum))
         if self.labels is not None and not isinstance(self.labels, str):
             object.__setattr__(self, "labels", tuple(self.labels))
 
@@ -227,7 +233,12 @@ class ModelEntry:
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON; without the folder, which is this machine's matter."""
         shown = {name: value for name, value in asdict(self).items() if name not in ("folder", "parent")}
-        return {**shown, "architecture": self.architecture, "is_default": self.is_default}
+        return {
+            **shown,
+            "architecture": self.architecture,
+            "is_default": self.is_default,
+            "labels": list(self.labels),
+        }
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -236,6 +247,11 @@ class ModelEntry:
         if isinstance(named, str):
             return tuple((self.home / CHECKPOINTS / named).read_text(encoding="utf-8").splitlines())
         return named or ()
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the authors' file holds a classifier that the converter keeps."""
+        return self.head is not None and self.head.kind == "linear"
 
     @property
     def public_classes(self) -> tuple[str, ...]:

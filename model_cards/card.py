@@ -21,6 +21,7 @@ from ecg_hub.hub import card_parts
 from ecg_hub.input.windows import eval_starts, window_length
 from eval_harness.results.contamination import known_datasets, state
 from eval_harness.results.published import Flag, Score, scores, study
+from eval_harness.tasks.harmonise import coded_outputs
 
 FOLDER = Path(__file__).resolve().parent
 MEASURED = FOLDER / "measured.yaml"
@@ -147,6 +148,7 @@ def complete_card(entry: ModelEntry) -> str:
         ("What it is", f"{part['What it is']}\n\n{_overview(entry)}"),
         ("Use", _usage(entry)),
         ("Input", input_section(entry)),
+        ("Head of the authors", head_section(entry)),
         ("Pre-training data", _pretraining(entry)),
         ("Known problems", part.get("Known problems", "")),
         ("What differs from the published code", part["What differs from the published code"]),
@@ -252,6 +254,45 @@ def input_section(entry: ModelEntry) -> str:
         f"Unit: {entry.input.unit}. The preset `benchmark` is what the benchmark of arXiv 2509.25095 fed, faults\n"
         f"included; `native` is what the authors' own pre-training fed.\n\n{table(heads, rows)}"
     )
+
+
+def head_section(entry: ModelEntry) -> str:
+    """Return what the head in the authors' file says, and how it is used; empty where there is none."""
+    head = entry.head
+    if head is None:
+        return ""
+    form = "one linear layer on the mean of the tokens" if head.kind == "linear" else "no linear layer"
+    about = f"{head.num_labels} outputs (`{head.entries}*`, {form})"
+    parts = [f"The authors' file holds a head of {about}. {head.note or ''}"]
+    if not entry.keeps_head:
+        return f"{parts[0].strip()} The converter takes the encoder alone."
+    parts.append(_head_use(entry))
+    rule = ", ".join(f"`{label}`" for label in head.maximum)
+    largest = f" For {rule} it is the largest of its windows, as the authors do." if rule else ""
+    parts.append(
+        f"A record longer than the window is cut into windows, and its probability is their mean.{largest} The head is "
+        f"fed the preset `{head.preset}`. No thresholds of its authors are known here."
+    )
+    labels = ", ".join(f"`{label}`" for label in entry.labels)
+    parts.append(f"Labels, in the order and words of the authors: {labels}." if labels else "Its labels are not known.")
+    return "\n\n".join(part.strip() for part in parts)
+
+
+def _head_use(entry: ModelEntry) -> str:
+    """What of the head can be used, and the commands that do."""
+    commands = [f"$ ecg-hub predict {entry.alias} RECORD.hea"]
+    text = "The converter keeps it: the labels are those of its authors, and nothing is trained or validated here."
+    if entry.labels:
+        assert entry.head is not None
+        coded = len({coded.label for coded in coded_outputs(str(entry.head.vocabulary))}.intersection(entry.labels))
+        text += (
+            f" {coded} of them have a code by which a task's labels may be found "
+            "(`dataset_scripts/codes/head_labels.csv`); mode `published-head` scores those."
+        )
+        if coded:
+            score = f"$ ecg-eval --model {entry.alias} --tasks ptbxl_all --mode published-head --data-root /data/ecg"
+            commands.append(score)
+    return "\n".join([text, "", "```console", *commands, "```"])
 
 
 def _step(step: dict[str, Any]) -> str:

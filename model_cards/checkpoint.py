@@ -5,9 +5,17 @@ from __future__ import annotations
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.hub import card_parts
-from model_cards.card import assembled, corpora, getting, input_section, licence_section, overlap, records, table
-
-_SHOWN_LABELS = 20
+from model_cards.card import (
+    assembled,
+    corpora,
+    getting,
+    head_section,
+    input_section,
+    licence_section,
+    overlap,
+    records,
+    table,
+)
 
 
 def checkpoint_card(entry: ModelEntry) -> str:
@@ -18,7 +26,7 @@ def checkpoint_card(entry: ModelEntry) -> str:
         ("Use", f"{getting(entry)}\n\n{card_parts.encoder_code(entry.alias)}"),
         ("Input", input_section(entry)),
         ("Training data", _training_data(entry)),
-        ("Head", _head(entry)),
+        ("Head of the authors", head_section(entry)),
         ("How it was checked", _check(entry)),
         ("Limits", "Research software, not a medical device: nothing here is validated for diagnosis or care."),
         ("Licence", licence_section(entry)),
@@ -52,20 +60,6 @@ def _training_data(entry: ModelEntry) -> str:
     return (
         f"{table(('', 'corpus', 'recordings in it', ''), rows)}\n\n"
         f"The data sets of the benchmark, from what the authors declare:\n\n{overlap(entry)}"
-    )
-
-
-def _head(entry: ModelEntry) -> str:
-    head = entry.head
-    if head is None:
-        return ""
-    names = ", ".join(f"`{label}`" for label in entry.labels[:_SHOWN_LABELS])
-    more = f" and {len(entry.labels) - _SHOWN_LABELS} more" if len(entry.labels) > _SHOWN_LABELS else ""
-    form = "one linear layer on the mean of the tokens" if head.kind == "linear" else "no linear layer"
-    shown = f"Labels: {names}{more}." if names else "The names of its outputs are not known."
-    return (
-        f"The authors' file holds a head of {head.num_labels} outputs (`{head.entries}*`, {form}); the converter takes "
-        f"the encoder alone. {shown} {head.note or ''}".strip()
     )
 
 

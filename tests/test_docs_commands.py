@@ -240,6 +240,7 @@ def leaderboard_repository(folder: Path) -> None:
 
 
 def models(world: World) -> None:
+    write_record(Path("record1"), np.random.default_rng(0).normal(0, 0.2, (12, 5000)), 500, LEADS)
     trained("ecg-cpc", "finetune")
     save_tiny("ecg-cpc", world.here / "my-model")
     api = HfApi()

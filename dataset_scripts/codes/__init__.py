@@ -12,6 +12,8 @@ from ecg_hub.errors import unknown_name
 SOURCES: dict[str, str] = {
     "aha": "code.csv of SPH (AHA/ACC/HRS statements, Mason et al., Circulation 2007;115:1325-1332)",
     "chapman": "ConditionNames.xlsx and RhythmNames.xlsx of Chapman-Shaoxing, spelling put right",
+    "head": "outputs of published heads in the spelling of their authors; codes of the harmonised tables by `name`, or "
+    "by `abbreviation` where the authors publish nothing else: ours, and `reason` says why an output has none",
     "harmonised": "`challenge2021`: the codes and the equivalences of the Challenge 2021, as its parts carry them; "
     "`leinonen2024`: AHA statements to SNOMED CT, Leinonen et al., Comput Biol Med 2024 (PMID 39427424); `ptbxlplus`: "
     "concept names of ptbxlToSNOMED.csv of PTB-XL+ 1.0.1; `name`: ours, the same finding in words; `outside`: the code "

@@ -22,7 +22,8 @@ class ECGClassificationPipeline(Pipeline):
     Inputs: the path of a record, an array (leads, samples), a dict with `signal` and the keys `sampling_rate` in
     Hz, `lead_names`, `unit` ("mV" if not given), a row of `load_dataset`, or a list of these. A record is cut into
     consecutive windows; their probabilities (or regression outputs) are averaged, as the published protocol does
-    (arXiv 2509.25095).
+    (arXiv 2509.25095), but for labels of which the head's authors take the largest (`config.record_maximum`). A head
+    that the authors of the weights trained is fed as they fed it, unless a preset is given.
 
     Raises:
         CheckpointError: the model is an encoder, or its head has random weights.
@@ -55,6 +56,7 @@ class ECGClassificationPipeline(Pipeline):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_classifier(self.model)
+        self.feature_extractor: Any = extractor_for(self.model.config, self.feature_extractor)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Score one or many ECGs.
@@ -160,6 +162,26 @@ def check_classifier(model: Any) -> None:
         )
 
 
+def extractor_for(config: Any, extractor: Any, preset: str | None = None) -> Any:
+    """Return the feature extractor with a preset; None is that of a published head's training, or its default.
+
+    Args:
+        config: configuration of a classifier.
+        extractor: an ECGFeatureExtractor.
+        preset: name of a preset, or None.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> extractor = AutoFeatureExtractor.from_pretrained("random:ecg-founder")
+        >>> config = SimpleNamespace(published_head={"model": "ecg-founder", "preset": "native"})
+        >>> extractor_for(config, extractor).spec().input_seconds  # not the 2.5 s of the benchmark
+        10.0
+    """
+    head = getattr(config, "published_head", None)
+    chosen = preset or (None if head is None else head["preset"])
+    return extractor if chosen is None else extractor.with_preset(chosen)
+
+
 def class_count(config: Any) -> int:
     """Return how many of the leading outputs are classes; the others are regression targets.
 
@@ -183,6 +205,8 @@ def class_count(config: Any) -> int:
 def average_outputs(logits: torch.Tensor, config: Any) -> torch.Tensor:
     """Average the windows of one record: probabilities of classes, plain values of regression outputs.
 
+    Of labels in `config.record_maximum` the largest probability is taken instead of the mean.
+
     Args:
         logits: (windows, outputs).
         config: configuration of the classifier.
@@ -196,12 +220,34 @@ def average_outputs(logits: torch.Tensor, config: Any) -> torch.Tensor:
         >>> windows = torch.tensor([[4.0, 60.0], [-4.0, 80.0]])  # logit of a class, a heart rate
         >>> average_outputs(windows, config).tolist()  # probabilities are averaged, not logits
         [0.5, 70.0]
+        >>> config = SimpleNamespace(problem_type=None, num_labels=1, id2label={0: "PVC"}, record_maximum=["PVC"])
+        >>> average_outputs(torch.tensor([[-4.0], [0.0]]), config).tolist()  # one window with it is enough
+        [0.5]
     """
     classes = class_count(config)
     # Probabilities are averaged, not logits: the published rule. In float32 at least from here on, as half precision
     # would make ties between scores.
     logits = logits.float().cpu()
-    return torch.cat([torch.sigmoid(logits[:, :classes]), logits[:, classes:]], dim=1).mean(dim=0)
+    values = torch.cat([torch.sigmoid(logits[:, :classes]), logits[:, classes:]], dim=1)
+    outputs = values.mean(dim=0)
+    largest = maximum_columns(config)
+    outputs[largest] = values[:, largest].amax(dim=0)
+    return outputs
+
+
+def maximum_columns(config: Any) -> list[int]:
+    """Return the outputs of which a record has the largest value of its windows.
+
+    Args:
+        config: configuration of a classifier.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> maximum_columns(SimpleNamespace(id2label={0: "SR", 1: "PVC"}, record_maximum=["PVC"]))
+        [1]
+    """
+    chosen = set(getattr(config, "record_maximum", None) or ())
+    return [int(index) for index, label in config.id2label.items() if label in chosen] if chosen else []
 
 
 def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import torch
 
 from ecg_hub.errors import ExitCode, InputError
-from ecg_hub.inference.pipeline import average_outputs, check_classifier, labelled_scores
+from ecg_hub.inference.pipeline import average_outputs, check_classifier, extractor_for, labelled_scores
 from ecg_hub.inference.records import RecordInput, RecordOutput, run_records
 from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModel, AutoModelForECGClassification
 from ecg_hub.origin import shown_name
@@ -122,7 +122,7 @@ def predict(
     Args:
         model: folder, short name or hub id of a classifier.
         records: paths of records in any format, or sources (ecg_hub.inference.records.RecordSource).
-        preset: preset of the feature extractor; None is its default.
+        preset: preset of the feature extractor; None is that of a published head's training, or the default.
         top_k: how many of the best labels to keep per record; None is all.
         batch_size: windows per batch.
         device: for example "cpu" or "cuda".
@@ -146,9 +146,8 @@ def predict(
     name = shown_name(os.fspath(model), classifier)
     classifier = classifier.to(device)
     check_classifier(classifier)
-    extractor = AutoFeatureExtractor.from_pretrained(model)
-    extractor = extractor if preset is None else extractor.with_preset(preset)
     config = classifier.config
+    extractor = extractor_for(config, AutoFeatureExtractor.from_pretrained(model), preset)
     results = run_records(
         records,
         extractor,

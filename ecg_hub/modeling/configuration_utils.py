@@ -32,8 +32,13 @@ class ECGConfig(PreTrainedConfig):
         num_attention_pooling_heads: heads of the attention pooling.
         num_classification_labels: with problem_type "mixed", how many leading outputs are classes.
         thresholds: decision threshold of each output's probability, from validation.
+        record_maximum: labels of which a record has the largest probability of its windows; of the others it has the
+            mean, as it has of all where this is None.
+        published_head: of a head that the authors of the weights trained: short name of the checkpoint ("model") and
+            preset whose input it was trained on ("preset"); None of any other head.
         source: file name, size and SHA-256 of the published checkpoint that was converted.
-        conversion: short name of the model that `source` was converted to, and digest of the tensors that came of it.
+        conversion: short name of the model that `source` was converted to, digest of the tensors that came of it, and
+            of those of the authors' head, if it was kept.
         random_weights: `random:` name and seed of weights that were drawn and never trained; stays when they are saved.
         pretraining: how `ecg-hub pretrain` made the weights: "corpora", "train_only" (those of which it read training
             records alone), steps, seed, digest of the data, versions.
@@ -68,6 +73,8 @@ class ECGConfig(PreTrainedConfig):
     num_attention_pooling_heads: int = 16
     num_classification_labels: int | None = None
     thresholds: list[float] | None = None
+    record_maximum: list[str] | None = None
+    published_head: dict[str, Any] | None = None
     source: dict[str, Any] | None = None
     conversion: dict[str, Any] | None = None
     random_weights: dict[str, Any] | None = None
@@ -101,6 +108,10 @@ class ECGConfig(PreTrainedConfig):
     def samples(self) -> int:
         """Length in samples of the input of the preset `benchmark`."""
         return round(self.input_seconds * self.sampling_rate)
+
+    def forget_head(self) -> None:
+        """Leave out what was said of a head that is not there any more: thresholds, rules of records, whose it was."""
+        self.thresholds = self.record_maximum = self.published_head = None
 
     # `strict` calls every method whose name begins with `validate_`, once all fields are set.
 

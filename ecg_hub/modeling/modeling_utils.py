@@ -88,10 +88,15 @@ class ECGPreTrainedModel(PreTrainedModel):
         fresh_head = {key for key in fresh if key.startswith(cls.head_prefix)}
         refused = sorted(fresh - fresh_head if new_head else fresh)
         if refused:
-            raise CheckpointError(_missing_text(cls, pretrained_model_name_or_path, refused))
+            raise CheckpointError(_missing_text(model, pretrained_model_name_or_path, refused))
         if hasattr(model, "head_is_new"):
             # Here, because transformers sets tensors one by one: the hook of `load_state_dict` does not run.
             model.head_is_new = bool(fresh_head)
+            if fresh_head:
+                model.config.forget_head()
+            elif new_head and model.config.published_head is not None:
+                # A head of the authors has their labels: one of the same size must not pass for the new one.
+                model.replace_head()
         return (model, info) if want_info else model
 
     def train_all_weights(self) -> None:
@@ -203,6 +208,16 @@ class ECGClassificationMixin:
         self.register_load_state_dict_post_hook(_note_loaded_head)
         self.post_init()
 
+    def replace_head(self: Any) -> None:
+        """Put a new head with random weights in the place of the one that is there."""
+        config, old = self.config, self.head
+        config.forget_head()
+        fresh = build_head(config.pooling, config.hidden_size, config.num_labels, config.num_attention_pooling_heads)
+        fresh.initialize()
+        weight = next(old.parameters())
+        self.head = fresh.to(device=weight.device, dtype=weight.dtype).train(self.training)
+        self.head_is_new = True
+
     @can_return_tuple
     def forward(
         self: Any,
@@ -299,10 +314,14 @@ def _note_loaded_head(module: Any, incompatible_keys: Any) -> None:
         module.head_is_new = False
 
 
-def _missing_text(model: type[ECGPreTrainedModel], source: Any, names: list[str]) -> str:
+def _missing_text(model: ECGPreTrainedModel, source: Any, names: list[str]) -> str:
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    text = f"{source!s} lacks {len(names)} of the weights of {model.__name__}, which would be random: {shown}."
+    text = f"{source!s} lacks {len(names)} of the weights of {type(model).__name__}, which would be random: {shown}."
     if all(name.startswith(model.head_prefix) for name in names):
-        return f"{text} It holds no head of this size: pass new_head=True to train one, or load it with AutoModel."
-    entry = catalog.by_model_type(model.config_class.model_type)
+        text = f"{text} It holds no head of this size: pass new_head=True to train one, or load it with AutoModel."
+        entry = catalog.of_config(model.config)
+        if entry is None or not entry.keeps_head:
+            return text
+        return f"{text} For the head of the authors convert or pull {entry.alias!r} again, and read what it notes."
+    entry = catalog.by_model_type(model.config.model_type)
     return f"{text} {entry.how_to_get if entry else 'Save the whole model again.'}"

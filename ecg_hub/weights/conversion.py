@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ecg_hub.origin import weights_digest
 from ecg_hub.utils.files import put_in_place
 from ecg_hub.weights.checkpoint import Checkpoint, read_checkpoint
 from ecg_hub.weights.recognition import check_name, convert_as
-from ecg_hub.weights.state_dict import Conversion
+from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
@@ -85,8 +86,9 @@ def convert(
     state, notes = _plain_state(source.state)
     entries, conversion = convert_as(entry, state)
     conversion.config.source = _source(source, entry)
-    model = _build(entry, conversion)
-    model.config.conversion = {"model": alias, "weights_sha256": weights_digest(model)}
+    head = entries.linear_head() if entry.keeps_head else None
+    model = build_converted(entry, conversion, head)
+    model.config.conversion = conversion_record(entry, model)
     summary = ConversionSummary(
         alias=alias,
         output=target,
@@ -94,10 +96,10 @@ def convert(
         size=source.size,
         sha256=source.sha256,
         container=source.container,
-        converted=entries.taken,
-        ignored=dict(entries.ignored),
-        parameters=model.num_parameters(),
-        notes=(*_file_notes(source, entry), *notes, *conversion.notes),
+        converted=entries.taken + len(head or ()),
+        ignored={name: reason for name, reason in entries.ignored.items() if not head or name not in entries.heads},
+        parameters=model.base_model.num_parameters(),
+        notes=(*_file_notes(source, entry), *notes, *conversion.notes, *_head_notes(entry, entries, head)),
     )
     write_model_folder(model, entry, target)
     return summary
@@ -173,21 +175,70 @@ def _source(source: Checkpoint, entry: catalog.ModelEntry) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _build(entry: catalog.ModelEntry, conversion: Conversion) -> Any:
-    """Put the weights into the model and run it once."""
+def conversion_record(entry: catalog.ModelEntry, model: Any) -> dict[str, str]:
+    """What config.json says of the conversion: digests of the encoder, as every loader looks at it, and of the head."""
+    record = {"model": entry.alias, "weights_sha256": weights_digest(model.base_model)}
+    # Apart, because the encoder is the same checkpoint whatever head stands on it.
+    return {**record, "head_sha256": weights_digest(model.head)} if hasattr(model, "head_is_new") else record
+
+
+def _head_notes(entry: catalog.ModelEntry, entries: StateDictMapper, head: Mapping[str, Tensor] | None) -> list[str]:
+    """What becomes of the head in the file."""
+    if head is not None:
+        names = "with their names" if entry.labels else "whose names are not known"
+        return [f"the head of the authors is kept: {len(head['weight'])} labels, {names}"]
+    if entry.keeps_head and entries.heads:
+        shown = ", ".join(f"{name} {shape}" for name, shape in list(entries.heads.items())[:4])
+        return [f"the head of the authors is not kept: {shown} are not the weight and bias of one linear layer"]
+    return []
+
+
+def _describe_head(config: Any, entry: catalog.ModelEntry, outputs: int) -> None:
+    """Let a configuration say what the outputs of the authors' head are, and how those of a record come of windows."""
+    assert entry.head is not None
+    config.num_labels = outputs
+    if entry.labels:  # after num_labels, whose setter names the labels LABEL_0, LABEL_1 ...
+        config.id2label = dict(enumerate(entry.labels))
+        config.label2id = {label: index for index, label in enumerate(entry.labels)}
+    config.problem_type = "multi_label_classification"
+    config.pooling = entry.head.pooling
+    config.record_maximum = list(entry.head.maximum) or None
+    config.published_head = {"model": entry.alias, "preset": entry.head.preset}
+
+
+def build_converted(entry: catalog.ModelEntry, conversion: Conversion, head: Mapping[str, Tensor] | None = None) -> Any:
+    """Put the weights into the encoder, or with a head into the classifier, and run it once.
+
+    Args:
+        entry: the checkpoint.
+        conversion: configuration and weights of the encoder.
+        head: `weight` (labels, width) and `bias` (labels,) of the authors' linear layer; None builds the encoder.
+
+    Raises:
+        CheckpointError: weights that do not fill the model, or give no finite numbers.
+    """
+    config, weights, role = conversion.config, conversion.state, "model"
+    if head is not None:
+        role = "classifier"
+        _describe_head(config, entry, len(head["weight"]))
+        prefix = entry.load(role).base_model_prefix
+        weights = {f"{prefix}.{name}": tensor for name, tensor in weights.items()}
+        weights |= {f"head.linear.{name}": tensor for name, tensor in head.items()}
     # On the meta device nothing is drawn or allocated, so that no weight can be left at a random value.
     with torch.device("meta"):
-        model = entry.load("model")(conversion.config)
+        model = entry.load(role)(config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in conversion.state.items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
     if wrong:
         raise CheckpointError(f"The converter of {entry.alias!r} does not fill the model: {', '.join(wrong[:8])}.")
-    state = {name: tensor.contiguous() for name, tensor in conversion.state.items()}
+    state = {name: tensor.contiguous() for name, tensor in weights.items()}
     # assign, because copying into tensors of the meta device does nothing and says nothing.
     model.load_state_dict(state, strict=True, assign=True)
     model.eval()
-    _check_forward(model, entry)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in (head or {}).values()):
+        raise CheckpointError(f"The head of {entry.alias!r} in the file holds NaN or infinite weights: it is damaged.")
+    _check_forward(model.base_model, entry)
     return model
 
 

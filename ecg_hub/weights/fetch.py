@@ -32,7 +32,7 @@ def find_weights(
     """Find what a name stands for, and fetch the published weights of a short name that are not here.
 
     The keywords after the first two are those of `from_pretrained`. `wants_head` says that a trained head is asked
-    for, which no published file has, `input_only` that the weights themselves are not: nothing is fetched for either.
+    for, which few published files have, `input_only` that the weights themselves are not: nothing is fetched in vain.
     """
     root = None if cache_dir is None else Path(cache_dir).expanduser()
     resolved = locate(name, root, local_files_only=local_files_only)
@@ -93,7 +93,7 @@ def _check_may_be_fetched(
     entry: catalog.ModelEntry, missing: str, wants_head: bool, local_files_only: bool | None
 ) -> None:
     """Refuse a download that cannot work, is forbidden, or would bring nothing."""
-    if wants_head:
+    if wants_head and not entry.keeps_head:
         what = "an encoder without a head" if entry.head is None else "converted without the head of its authors"
         get = "`ecg-hub pull {}`" if entry.weights.can_be_fetched else "`ecg-hub convert {} --checkpoint FILE`"
         raise CheckpointError(

@@ -84,10 +84,22 @@ class StateDictMapper:
             if name not in self._taken and name not in self.ignored and matches(name):
                 self.ignored[name] = reason
 
-    def ignore_head(self, *prefixes: str, reason: str = "head of the authors: only the encoder is converted") -> None:
-        """Leave out the classifier in the authors' file, and remember its shapes, which tell fine-tuned files apart."""
+    def set_head_aside(self, *prefixes: str, reason: str = "head of the authors, beside the encoder") -> None:
+        """Leave out the classifier in the authors' file, and remember its shapes, which tell fine-tuned files apart.
+
+        Whether it is kept is the catalogue's matter: see `linear_head`.
+        """
         self.ignore(lambda name: name.startswith(prefixes), reason)
         self.heads |= {name: tuple(self._state[name].shape) for name in self.ignored if name.startswith(prefixes)}
+
+    def linear_head(self) -> dict[str, Tensor] | None:
+        """Weight and bias of the classifier that was set aside, or None where it is not one linear layer."""
+        by_part = {name.rpartition(".")[2]: self._state[name] for name in self.heads}
+        stems = {name.rpartition(".")[0] for name in self.heads}
+        if len(stems) != 1 or set(by_part) != {"weight", "bias"}:
+            return None
+        weight, bias = by_part["weight"], by_part["bias"]
+        return by_part if weight.ndim == 2 and tuple(bias.shape) == (len(weight),) else None
 
     def fault(self, text: str) -> None:
         """Note something that makes the conversion impossible."""

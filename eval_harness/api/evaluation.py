@@ -86,8 +86,8 @@ def evaluate(
             `sampling_rate` in Hz and `input_seconds`; a pair (model, ECGFeatureExtractor). Objects are called by their
             class; a dict {"my name": model} calls them otherwise. Yours is copied, never changed.
         tasks: names, suites or patterns, for example "ptbxl_super" or "all"; a Task, also one made in Python.
-        modes: "linear", "frozen", "finetune", "scratch", "post_train"; None takes the usual ones of a model, of an
-            object "linear" and "frozen".
+        modes: "linear", "frozen", "finetune", "scratch", "post_train", "published_head"; None takes the usual ones of
+            a model, of an object "linear" and "frozen".
         protocol: "paper" or "fast".
         data_root: holds a folder per dataset; "mock" simulates them; None takes $ECG_DATA_ROOT, else
             $ECG_HUB_HOME/data.

@@ -30,9 +30,12 @@ MODES = {
     "finetune": "all weights trained; layer-wise rates 1 / 0.1 / 0.01 for head / late / early layers",
     "scratch": "all weights trained from random initialisation, one rate (the supervised baselines)",
     "post_train": "a head on the fixed encoder, then all weights with stochastic depth (arXiv 2509.12991)",
+    "published_head": "nothing trained: the head of the authors, on the labels of a task that its outputs stand for",
 }
 FROZEN_MODES = frozenset({"linear", "frozen"})
-"""Modes that leave the encoder as it is."""
+"""Modes that train a head and leave the encoder as it is."""
+PUBLISHED_HEAD = "published_head"
+"""The mode that trains nothing."""
 DEFAULT_MODES = ("linear", "frozen", "finetune")
 POST_TRAIN = "post_train"
 NOT_OF_POST_TRAIN = {
@@ -44,6 +47,8 @@ NOT_OF_POST_TRAIN = {
     "attention_heads": "none: its head is linear",
 }
 """Numbers that decide no score of mode `post_train` -> its own settings instead (`PostTraining`)."""
+OF_TRAINING = (*NOT_OF_POST_TRAIN, "train_windows")
+"""Numbers that decide no score where nothing is trained."""
 
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 ABSENT = ("none", "null", "")
@@ -92,11 +97,10 @@ class Protocol:
         return {name: value for name, value, published in pairs if value != published}
 
     def for_mode(self, mode: str) -> Protocol:
-        """The numbers that count in a mode: those that mode `post_train` sets itself are the published ones."""
-        if mode != POST_TRAIN:
-            return self
+        """The numbers that count in a mode: those that decide nothing in it are the published ones."""
+        idle: dict[str, Iterable[str]] = {POST_TRAIN: NOT_OF_POST_TRAIN, PUBLISHED_HEAD: OF_TRAINING}
         base = PROTOCOLS[self.name]
-        return dataclasses.replace(self, **{name: getattr(base, name) for name in NOT_OF_POST_TRAIN})
+        return dataclasses.replace(self, **{name: getattr(base, name) for name in idle.get(mode, ())})
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for run.json and the fingerprint."""

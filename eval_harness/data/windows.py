@@ -297,6 +297,14 @@ def mean_by_record(values: Float, positions: Index, records: int) -> Float:
         return (total / count).astype(np.float32)
 
 
+def largest_by_record(values: Float, positions: Index, records: int) -> Float:
+    """The largest over the windows of each record, in the form of `mean_by_record`."""
+    found = np.full((records, values.shape[1]), -np.inf, dtype=np.float32)
+    np.maximum.at(found, positions, values)
+    found[np.bincount(positions, minlength=records) == 0] = np.nan
+    return found
+
+
 def evenly_spaced(count: int, limit: int | None) -> Index:
     """Positions of at most `limit` of `count` items, spread evenly: the subset that `--limit` scores."""
     if limit is None or limit >= count:

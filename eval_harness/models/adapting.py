@@ -15,6 +15,7 @@ from eval_harness.config.protocol import FROZEN_MODES, Protocol
 from eval_harness.models.custom_models import CustomClassifier, CustomEncoder
 
 POOLING = {"linear": "mean", "finetune": "mean", "scratch": "mean", "frozen": "attention", "post_train": "mean"}
+"""Of the modes that put a new head on the encoder."""
 
 
 class AdaptedModel(nn.Module):
@@ -121,6 +122,8 @@ def adapt(
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.problem_type = problem_type
+    # A head of the authors stays behind, and with it what is said of its outputs.
+    config.forget_head()
     config.num_classification_labels = classes if problem_type == "mixed" else None
     config.pooling = POOLING[mode]
     config.num_attention_pooling_heads = protocol.attention_heads

@@ -14,7 +14,9 @@ from ecg_hub.errors import InputError
 from ecg_hub.names import UNVERIFIED
 from ecg_hub.origin import FOREIGN, Origin, origin_of, shown_name, unverified_text, weights_digest
 from eval_harness.config.options import TRIVIAL, is_python_object, model_name
+from eval_harness.config.protocol import PUBLISHED_HEAD
 from eval_harness.models.custom_models import custom_extractor, load_custom, wrap_pretrained
+from eval_harness.models.published_head import PublishedHead, load_published_head
 from eval_harness.models.trivial import PENALTIES, feature_names
 from eval_harness.results.contamination import config_corpora, config_train_only, declared
 from eval_harness.results.schema import SourceFile
@@ -36,6 +38,7 @@ class LoadedModel:
         redrawn: whether the weights were drawn anew instead of those that the name stands for.
         origin: where the weights come from; None of the baseline without an encoder.
         released: whether nothing is pre-trained and weights train that the published fine-tuning leaves fixed.
+        published_head: in mode `published_head`, the classifier that the encoder is part of.
     """
 
     id: str
@@ -49,6 +52,7 @@ class LoadedModel:
     redrawn: bool = False
     origin: Origin | None = None
     released: bool = False
+    published_head: PublishedHead | None = None
 
     @property
     def corpora(self) -> list[str] | None:
@@ -117,8 +121,9 @@ def release(encoder: Any) -> bool:
 def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
     """Load an encoder and its extractor for one mode.
 
-    Mode `scratch` starts from random weights of the architecture, seeded, whatever the name. Weights are always held
-    in float32; lower precision is autocast.
+    Mode `scratch` starts from random weights of the architecture, seeded, whatever the name. In mode `published_head`
+    the head comes along, and it is fed as its authors fed it, whatever the preset. Weights are always held in float32;
+    lower precision is autocast.
     """
     import ecg_hub
     from ecg_hub.catalog import of_config
@@ -132,8 +137,12 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         return _load_custom(name, mode, preset)
     source = _architecture(name) if mode == "scratch" else name
     keywords: dict[str, Any] = {"seed": seed} if source.startswith("random:") else {}
-    # dtype by name: the default of transformers is that of the file, and the digest is over values and types.
-    encoder = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, check_name=False, **keywords)
+    head = load_published_head(name, source) if mode == PUBLISHED_HEAD else None
+    if head is None:
+        # dtype by name: the default of transformers is that of the file, and the digest is over values and types.
+        encoder = ecg_hub.AutoModel.from_pretrained(source, dtype=torch.float32, check_name=False, **keywords)
+    else:
+        encoder, preset = head.classifier.base_model, head.entry.head.preset
     extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(source)
     if not isinstance(extractor, ecg_hub.ECGFeatureExtractor):
         raise InputError(
@@ -158,6 +167,7 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
         preset=preset,
         origin=origin,
         released=released,
+        published_head=head,
     )
 
 

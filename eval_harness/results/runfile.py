@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from ecg_hub.errors import ResultError
 from ecg_hub.utils.files import write_text
-from eval_harness.results.schema import ModelInfo, Strict, UtcTime, in_words, read_json
+from eval_harness.results.schema import ModelInfo, Sha256, Strict, UtcTime, in_words, read_json
 
 PACKAGES = ("ecg-hub", "torch", "transformers", "datasets", "accelerate", "numpy", "scipy", "pyarrow", "wfdb")
 
@@ -33,7 +33,7 @@ def environment(device: str = "cpu", processes: int = 1) -> dict[str, str]:
 RUN_FILE = "run.json"
 ABSENT = "nothing"
 # Settings of later versions, which the fingerprint leaves out where they are unused: a new one belongs in here.
-LATER = ("post_training", "train_subset", "released")
+LATER = ("post_training", "train_subset", "released", "head_sha256")
 FOLLOWS = ("origin", "evidence", "source")
 """What is said of a model's weights and follows from them: `weights_sha256` decides."""
 T = TypeVar("T")
@@ -56,6 +56,7 @@ class RunSettings(Strict):
         train_subset: the part of the training records that was used; None where all were.
         released: True where nothing is pre-trained and weights train that the published fine-tuning of this model
             leaves fixed; earlier versions left those at their random start. None elsewhere.
+        head_sha256: in mode `published_head`, digest of the head that is scored; None elsewhere.
     """
 
     model: ModelInfo
@@ -70,6 +71,7 @@ class RunSettings(Strict):
     post_training: dict[str, JsonValue] | None = None
     train_subset: dict[str, JsonValue] | None = None
     released: Literal[True] | None = None
+    head_sha256: Sha256 | None = None
 
 
 class RunFile(Strict):

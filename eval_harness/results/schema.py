@@ -92,17 +92,47 @@ class ModelInfo(Strict):
     source: SourceFile | None = None
 
 
+class MappedOutput(Strict):
+    """A label of a task that outputs of a published head stand for: `code` is what the tables say that both mean."""
+
+    label: str
+    outputs: list[str]
+    code: str
+
+
+class HeadInfo(Strict):
+    """The authors' head that was scored in mode `published_head`, and what of the task it can say.
+
+    Attributes:
+        checkpoint: short name of the checkpoint that it belongs to.
+        sha256: digest of its tensors.
+        outputs: how many it has.
+        mapped: the labels that were scored; of several outputs the largest probability counts.
+        unmapped: label of the run -> why no output stands for it.
+        maximum: outputs of which a record has the largest probability of its windows, as its authors do.
+    """
+
+    checkpoint: str
+    sha256: Sha256
+    outputs: Count
+    mapped: list[MappedOutput]
+    unmapped: dict[str, str] = {}
+    maximum: list[str] = []
+
+
 class ProtocolInfo(Strict):
     """The protocol by name, and everything that differed from it: field -> value used.
 
     Attributes:
         trained_parameters: how many numbers of encoder and head training could change; None in results of earlier
             versions, which left part of ECG-FM at its random start where nothing was pre-trained.
+        published_head: in mode `published_head`, the head and its labels; None in all others.
     """
 
     name: str
     deviations: dict[str, JsonValue] = {}
     trained_parameters: Count | None = None
+    published_head: HeadInfo | None = None
 
 
 class RecordCounts(Strict):

@@ -21,7 +21,7 @@ from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.cards import write_card
 from ecg_hub.utils.files import write_text
 from ecg_hub.utils.terminal import say
-from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
+from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN, PUBLISHED_HEAD
 from eval_harness.data.records import Datasets, open_run
 from eval_harness.data.subsets import subset_of
 from eval_harness.data.windows import RunData, Windows
@@ -50,9 +50,15 @@ from eval_harness.results.schema import (
 )
 from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
 from eval_harness.runner.plan import Job
+from eval_harness.runner.predicting import (
+    precision_deviations,
+    predicted_by_published_head,
+    predictor_of,
+    to_predictions,
+)
 from eval_harness.tasks.registry import get_task
 from eval_harness.training.feature_store import open_store
-from eval_harness.training.features import FeatureCache, Predictor, gatherer
+from eval_harness.training.features import FeatureCache, Predictor
 from eval_harness.training.post_training import PostTrainer
 from eval_harness.training.trainer import Checkpoint, Trainer, seed_everything
 
@@ -76,13 +82,13 @@ class RunContext:
     held: Mapping[str, LoadedModel] = field(default_factory=dict)
     command: Sequence[str] = field(default_factory=lambda: ["ecg-eval", *sys.argv[1:]])
     _told: str = ""
-    _loaded: tuple[tuple[str, int, bool, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
-    _absent: dict[tuple[str, bool], EcgHubError | OSError] = field(default_factory=dict, repr=False)
+    _loaded: tuple[tuple[str, int, str, bool], LoadedModel, FeatureCache] | None = field(default=None, repr=False)
+    _absent: dict[tuple[str, str], EcgHubError | OSError] = field(default_factory=dict, repr=False)
 
     def model(self, job: Job) -> tuple[LoadedModel, FeatureCache]:
         """The encoder of a job and the cache of its features; one is held at a time."""
         redraw = job.mode == POST_TRAIN and not self.options.post_training.pretrained
-        key = (job.model, job.seed, job.mode == "scratch", redraw)
+        key = (job.model, job.seed, kind_of_weights(job.mode), redraw)
         # Jobs come model by model, so one encoder suffices; the old one goes first, or two would be in memory at once.
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None
@@ -96,7 +102,7 @@ class RunContext:
 
     def _load(self, job: Job) -> LoadedModel:
         """Load an encoder; weights that are not available are asked for once, since each attempt may fetch."""
-        key = (job.model, job.mode == "scratch")
+        key = (job.model, kind_of_weights(job.mode))
         if key in self._absent:
             raise self._absent[key]
         try:
@@ -134,6 +140,11 @@ class RunContext:
     def is_main(self) -> bool:
         """Whether this process writes the files."""
         return bool(self.accelerator.is_main_process)
+
+
+def kind_of_weights(mode: str) -> str:
+    """What of a model a mode loads: itself, an untrained one, or the authors' head with it."""
+    return mode if mode in ("scratch", PUBLISHED_HEAD) else ""
 
 
 def finished(task: Any, job: Job) -> Result | None:
@@ -183,6 +194,8 @@ def open_job(job: Job, context: RunContext) -> OpenJob:
     loaded, cache = context.model(job)
     if context.options.save_model and loaded.is_trivial:
         raise InputError(f"--save-model keeps an encoder with its head; the baseline {loaded.id!r} has neither.")
+    if context.options.save_model and job.mode == PUBLISHED_HEAD:
+        raise InputError(f"--save-model keeps what was trained, and mode {PUBLISHED_HEAD} trains nothing.")
     # Only now, with the model's window length: which records are long enough depends on it.
     data = open_run(job.run, context.datasets, loaded.extractor.spec().input_seconds)
     if context.options.train_subset is not None:
@@ -226,6 +239,7 @@ def run_file(opened: OpenJob) -> RunFile:
         train_subset=None if options.train_subset is None else options.train_subset.as_dict(),
         # None rather than False where it does not apply: run files of earlier versions keep their fingerprint.
         released=True if loaded.released and job.mode not in FROZEN_MODES else None,
+        head_sha256=None if loaded.published_head is None else loaded.published_head.sha256,
     )
     return RunFile(
         settings=settings,
@@ -271,6 +285,11 @@ def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, A
         return read_predictions(file), read_json(notes_file)
     if opened.loaded.is_trivial:
         return predicted_by_baseline(opened)
+    if job.mode == PUBLISHED_HEAD:
+        made = predicted_by_published_head(opened)
+        if opened.context.is_main:
+            keep(job, *made)
+        return made
     model, windows, predictor = assemble(opened)
     trainer = trainer_of(opened, model, windows, predictor, asked)
     with opened.timed("train"):
@@ -326,23 +345,12 @@ def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:
 
 def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
     """The model with its new head, the windows it is fed, and what predicts with it."""
-    options, accelerator = opened.options, opened.context.accelerator
-    loaded, data = opened.loaded, opened.data
+    data, mode = opened.data, opened.job.mode
     # "head" in ASCII: a stream of its own, so that the head's start does not depend on what was drawn while loading.
     seed_everything(opened.job.seed, 0x68656164)
-    model = adapt(loaded.encoder, opened.job.mode, data.labels, data.problem_type, options.protocol, data.classes)
-    model.to(accelerator.device)
-    windows = Windows(data, loaded.extractor, options.num_workers, accelerator.process_index, accelerator.num_processes)
-    predictor = Predictor(
-        windows,
-        options.protocol.batch_size,
-        accelerator.device,
-        opened.cache,
-        autocast=accelerator.autocast,
-        gather=gatherer(accelerator),
-        quiet=opened.quiet,
-    )
-    return model, windows, predictor
+    model = adapt(opened.loaded.encoder, mode, data.labels, data.problem_type, opened.options.protocol, data.classes)
+    model.to(opened.context.accelerator.device)
+    return model, *predictor_of(opened, data)
 
 
 def training_notes(
@@ -357,10 +365,7 @@ def training_notes(
         deviations["micro_batch"] = trainer.micro_batch
     if progress.best_score is None:
         deviations["selection"] = "last epoch: no validation class has both outcomes"
-    if options.dtype != "float32":
-        deviations["dtype"] = options.dtype
-    if options.feature_dtype != "float32" and trainer.model.frozen:
-        deviations["feature_dtype"] = options.feature_dtype
+    deviations |= precision_deviations(options, trainer.model.frozen)
     return {
         "best_epoch": progress.best_epoch,
         "best_score": progress.best_score,
@@ -370,33 +375,6 @@ def training_notes(
         "features_encoded_again": cache.skipped,
         "history": progress.history,
     }
-
-
-def to_predictions(job: Job, data: RunData, outputs: dict[str, Any]) -> Predictions:
-    """The predictions of validation and test in the form that is written."""
-    parts = (data.validation, data.test)
-    # A split writes "" for an unknown patient; in a file of predictions unknown is null.
-    patients = [patient or None for part in parts for patient in part.patient_ids]
-    return Predictions(
-        run=job.run.name,
-        kind=job.run.kind,
-        labels=tuple(data.labels),
-        split=[part.name for part in parts for _ in part.record_ids],
-        record_id=[record for part in parts for record in part.record_ids],
-        y_true=np.concatenate([part.targets for part in parts]),
-        y_prob=np.concatenate([outputs[part.name] for part in parts]),
-        patient_id=patients if any(patients) else None,
-        age=_unless_empty([age for part in parts for age in part.ages]),
-        sex=_unless_empty([sex for part in parts for sex in part.sexes]),
-        regression_targets=tuple(data.labels[data.classes :]),
-        scales=data.scales,
-        groups=data.groups,
-    )
-
-
-def _unless_empty(values: list[Any]) -> list[Any] | None:
-    """The values, or None where all are None."""
-    return values if any(value is not None for value in values) else None
 
 
 def scored(task: Any, opened: OpenJob, predictions: Predictions, notes: dict[str, Any]) -> Result:
@@ -425,7 +403,10 @@ def scored(task: Any, opened: OpenJob, predictions: Predictions, notes: dict[str
         model=model_info(loaded),
         mode=job.mode,
         protocol=ProtocolInfo(
-            name=protocol.name, deviations=deviations, trained_parameters=notes.get("trained_parameters")
+            name=protocol.name,
+            deviations=deviations,
+            trained_parameters=notes.get("trained_parameters"),
+            published_head=notes.get("published_head"),
         ),
         seed=job.seed,
         statistics_version=STATISTICS_VERSION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from ecg_hub.names import UNVERIFIED, model_folder
 from eval_harness.config.options import TRIVIAL, RunOptions, is_python_object
-from eval_harness.config.protocol import DEFAULT_MODES
+from eval_harness.config.protocol import DEFAULT_MODES, PUBLISHED_HEAD
 from eval_harness.tasks.registry import Run, Task, expand, runs
 
 
@@ -59,7 +60,11 @@ def plan(options: RunOptions) -> list[Job]:
             for seed in options.seeds:
                 folder = result_folder(options, model, mode, seed)
                 skip = reason_to_skip(model, entry, mode)
-                jobs += [Job(model, mode, seed, run, tuple(run.tasks), folder, skip) for run in wanted]
+                jobs += [
+                    Job(model, mode, seed, run, tasks, folder, reason)
+                    for run in wanted
+                    for tasks, reason in parts_of(run, model, mode, skip)
+                ]
     # Every N-th job, not a block of them: each shard gets its part of the costly modes.
     return jobs if options.shard is None else jobs[options.shard[0] - 1 :: options.shard[1]]
 
@@ -94,6 +99,8 @@ def usual_modes(model: str, entry: Any) -> tuple[str, ...]:
 
 def reason_to_skip(model: str, entry: Any, mode: str) -> str | None:
     """Why a mode makes no sense for a model, or None; a user's trained weights under its short name count."""
+    if mode == PUBLISHED_HEAD:
+        return no_published_head(model, head_entry(model) if entry is None else entry)
     if model == TRIVIAL and mode != "linear":
         return f"{model} is a linear model without an encoder (mode linear)"
     if entry is None or entry.weights.kind != "none" or mode == "scratch" or model.startswith("random:"):
@@ -101,6 +108,57 @@ def reason_to_skip(model: str, entry: Any, mode: str) -> str | None:
     if not (model_folder(entry.alias) / "config.json").is_file() and not Path(model).is_dir():
         return f"{model} has no pre-trained weights: it is trained from scratch (mode scratch)"
     return None
+
+
+def parts_of(run: Run, model: str, mode: str, skip: str | None) -> list[tuple[tuple[Task, ...], str | None]]:
+    """The tasks of a run that can be scored in a mode, then those that cannot, each with the reason."""
+    head = None if mode != PUBLISHED_HEAD or skip is not None else head_entry(model)
+    if head is None:
+        return [(tuple(run.tasks), skip)]
+    reasons = {task: not_mapped(head, run, task) for task in run.tasks}
+    can = tuple(task for task, reason in reasons.items() if reason is None)
+    cannot = [((task,), reason) for task, reason in reasons.items() if reason is not None]
+    return [(can, None), *cannot] if can else [*cannot]
+
+
+def head_entry(model: str) -> Any:
+    """The catalogue entry whose head a short name or folder has; None of a hub id, which is not asked here."""
+    from ecg_hub.catalog import of_config
+
+    config = Path(model).expanduser() / "config.json"
+    if not config.is_file():
+        return entry_for(model)
+    try:
+        return of_config(json.loads(config.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None  # told when it is loaded
+
+
+def not_mapped(entry: Any, run: Run, task: Task) -> str | None:
+    """Why no output of a published head stands for a label of a task, or None where one does."""
+    from eval_harness.tasks.harmonise import map_head
+
+    # Regression targets and labels that only the data name have no codes.
+    labels = task.labels if task.kind == "multi_label_classification" else ()
+    if map_head(str(entry.head.vocabulary), entry.labels, run.dataset, labels, run.label_column).outputs:
+        return None
+    return (
+        f"none of the {task.count} labels of {task.name} is mapped to one of the {entry.head.num_labels} of the "
+        f"published head of {entry.alias}"
+    )
+
+
+def no_published_head(model: str, entry: Any) -> str | None:
+    """Why a model has no head of its authors that can be scored, or None; a hub id tells when it is loaded."""
+    if model == TRIVIAL or is_python_object(model) or model.startswith("random:"):
+        return f"{model} has no head of its authors (mode {PUBLISHED_HEAD})"
+    if entry is None:
+        return None
+    if entry.head is None:
+        return f"{entry.alias} has no published head: its authors give an encoder alone"
+    if not entry.keeps_head:
+        return f"the published head of {entry.alias} is of a form that no classifier here computes"
+    return None if entry.labels else f"the names of the outputs of the published head of {entry.alias} are not known"
 
 
 def model_slug(model: str) -> str:

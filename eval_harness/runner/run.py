@@ -19,9 +19,10 @@ from ecg_hub.errors import EcgHubError, ExitCode, InputError, ResultError
 from ecg_hub.utils.files import write_text
 from ecg_hub.utils.terminal import say
 from eval_harness.config.options import RunOptions
-from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN
+from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN, PUBLISHED_HEAD
 from eval_harness.data.records import SPLITS, Datasets, locate
 from eval_harness.models.loading import LoadedModel, load_model, load_unfetched, origin_notice
+from eval_harness.models.published_head import NoPublishedHeadError
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now, write_result
 from eval_harness.results.summary import write_spread
@@ -100,6 +101,8 @@ def attempt(job: Job, context: RunContext) -> list[Result]:
         return [kept(task, job) or row(task, job, context, "skipped", job.missing) for task in job.tasks]
     try:
         return run_job(job, context)
+    except NoPublishedHeadError as error:
+        return [kept(task, job) or row(task, job, context, "skipped", str(error)) for task in job.tasks]
     # The folder belongs to other settings: nothing may be written into it, not even that it failed.
     except FolderRefusedError:
         raise
@@ -275,11 +278,12 @@ def estimate(
     job: Job, options: RunOptions, records: dict[str, int], per_window: float, parameters: int, windows: int
 ) -> tuple[float, float]:
     """Seconds and bytes of one run."""
-    frozen, epochs = job.mode in FROZEN_MODES, options.protocol.epochs
+    untrained, epochs = job.mode == PUBLISHED_HEAD, options.protocol.epochs
+    frozen = untrained or job.mode in FROZEN_MODES
     if job.mode == POST_TRAIN:  # stage 1 encodes once, as long as the windows fit into the cache
         epochs = options.post_training.stage2_epochs + int(options.post_training.preview)
     once = frozen and options.protocol.train_windows == "consecutive"  # as long as the windows fit into the cache
-    train = records["train"] * (windows if once else epochs) * per_window * TRAIN_COST[frozen]
+    train = 0 if untrained else records["train"] * (windows if once else epochs) * per_window * TRAIN_COST[frozen]
     validation = records["validation"] * windows * per_window * (1 if frozen else epochs)
     test = records["test"] * windows * per_window
     # A run that takes a whole label column learns its number only from the data.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ecg_hub.errors import ResultError
 from ecg_hub.utils.terminal import progress
-from eval_harness.data.windows import Batch, Split, Windows, consecutive_windows, mean_by_record
+from eval_harness.data.windows import Batch, Split, Windows, consecutive_windows, largest_by_record, mean_by_record
 from eval_harness.models.adapting import AdaptedModel
 from eval_harness.training.feature_store import LAYOUT, FeatureStore
 
@@ -85,7 +85,11 @@ class FeatureCache:
 
 @dataclass
 class Predictor:
-    """Scores whole splits with one model: encodes (or takes kept features), classifies, averages per record."""
+    """Scores whole splits with one model: encodes (or takes kept features), classifies, averages per record.
+
+    Attributes:
+        maximum: outputs of which a record has the largest of its windows instead of the mean.
+    """
 
     windows: Windows
     batch_size: int
@@ -94,6 +98,7 @@ class Predictor:
     autocast: Callable[[], Any]
     gather: Callable[[Any], Any]
     quiet: bool = False
+    maximum: Sequence[int] = ()
 
     def predict(self, model: AdaptedModel, split: Split) -> Float:
         """Outputs (records, outputs) of a split: probabilities for classes, raw values for regression targets.
@@ -114,7 +119,12 @@ class Predictor:
         # Processes share windows, not records: the mean of a record may need windows of two of them.
         everywhere = self.gather([(mine, positions[block.start : block.stop])])
         values = np.concatenate([part for part, _ in everywhere])
-        return mean_by_record(values, np.concatenate([part for _, part in everywhere]), len(split))
+        of_record = np.concatenate([part for _, part in everywhere])
+        scores = mean_by_record(values, of_record, len(split))
+        if self.maximum:
+            columns = list(self.maximum)
+            scores[:, columns] = largest_by_record(values[:, columns], of_record, len(split))
+        return scores
 
     def table(self, model: AdaptedModel, split: Split) -> Table | None:
         """The features of all consecutive windows of a split; None where the encoder trains or there is no room."""

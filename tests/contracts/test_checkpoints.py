@@ -11,12 +11,14 @@ import torch
 import yaml
 
 import ecg_hub
+from dataset_scripts.codes import read_codes
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.hub.cards import made_card, withheld
 from ecg_hub.hub.package import read_json
 from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.spelling import normalised
+from ecg_hub.weights.conversion import convert
 from ecg_hub.weights.recognition import check_name, convert_as
 from eval_harness.models.loading import load_model
 from eval_harness.results.contamination import declared, known_datasets, state
@@ -31,6 +33,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 FURTHER = [alias for alias, entry in catalog.checkpoints().items() if not entry.is_default]
 SECOND_FILES = {"ecg-founder-150": "ecg-founder", "st-mem-encoder": "st-mem", "merl-res18-full": "merl"}
 """Golden cases of other files with the weights of an architecture's own checkpoint."""
+HEADS = [alias for alias, entry in catalog.checkpoints().items() if entry.keeps_head]
 
 
 def cases() -> list[Any]:
@@ -115,32 +118,68 @@ def test_every_published_name_is_accounted_for(alias: str) -> None:
 
 
 @pytest.mark.parametrize(("proof", "alias"), cases())
-def test_parity(proof: str, alias: str) -> None:
+def test_parity(proof: str, alias: str, tmp_path: Path) -> None:
     """Published names, through the converter with the checkpoint's sizes, against the published implementation."""
     entry = catalog.get(alias)
     manifest, arrays = read_case(GOLDEN / proof)
     state = published_state(manifest, arrays)
-    entries, conversion = convert_as(entry, state)
-    with torch.device("meta"):
-        model = entry.load("model")(conversion.config)
-    model.load_state_dict(conversion.state, strict=True, assign=True)
-    assert model.num_parameters() == entry.parameters
+    model = converted(entry, state, tmp_path) if entry.keeps_head else encoder_of(entry, state)
+    assert model.base_model.num_parameters() == entry.parameters
     assert entry.parameters in published_sizes(manifest) or not published_sizes(manifest)
     case = manifest["input"]
     x = make_input(case["leads"], case["samples"], manifest["golden"]["batch"], manifest["golden"]["seed"])
+    x = torch.from_numpy(arrays.get("preprocessed", x))
     with torch.no_grad():
-        output = model.eval()(torch.from_numpy(arrays.get("preprocessed", x)))
+        output = model.base_model(x)
     assert output.last_hidden_state.shape[1] == manifest["tokens"]
     tokens = output.last_hidden_state[:, arrays["token_index"]]
     close(tokens, arrays["sequence"])
     close(output.pooler_output, arrays["pooled"])
-    head = entry.head
-    if head is not None and head.kind == "linear":
-        # Not converted; that it is one linear layer on the mean of our tokens is what the entry says.
-        assert set(entries.heads) == {f"{head.entries}weight", f"{head.entries}bias"}
-        logits = output.pooler_output @ state[f"{head.entries}weight"].T + state[f"{head.entries}bias"]
-        close(logits, arrays["logits"])
+    if entry.keeps_head:
+        with torch.no_grad():
+            close(model(x).logits, arrays["logits"])
+        labels = manifest.get("labels") or [f"LABEL_{index}" for index in range(manifest["n_labels"])]
+        assert list(model.config.id2label.values()) == labels
         assert list(entry.labels) == (manifest.get("labels") or [])
+
+
+def encoder_of(entry: catalog.ModelEntry, state: dict[str, torch.Tensor]) -> Any:
+    """The encoder of a state dict in published names."""
+    _, conversion = convert_as(entry, state)
+    with torch.device("meta"):
+        model = entry.load("model")(conversion.config)
+    model.load_state_dict(conversion.state, strict=True, assign=True)
+    return model.eval()
+
+
+def converted(entry: catalog.ModelEntry, state: dict[str, torch.Tensor], folder: Path) -> Any:
+    """The classifier of a state dict in published names, by way of a file and a converted folder."""
+    torch.save(state, folder / "authors.pt")
+    summary = convert(entry.alias, folder / "authors.pt", folder / "model")
+    assert summary.parameters == entry.parameters
+    return ecg_hub.AutoModelForECGClassification.from_pretrained(folder / "model")
+
+
+@pytest.mark.parametrize("alias", HEADS)
+def test_the_outputs_of_a_head_have_a_code_or_a_reason(alias: str) -> None:
+    entry = catalog.get(alias)
+    assert entry.head is not None
+    assert set(entry.head.maximum) <= set(entry.labels)
+    assert entry.head.preset in entry.presets
+    if not entry.labels:
+        assert entry.head.vocabulary is None
+        return
+    rows = [row for row in read_codes("head_labels") if row["vocabulary"] == entry.head.vocabulary]
+    said = {row["label"]: row for row in rows}
+    assert len(said) == len(rows)
+    assert set(entry.labels) <= set(said)
+    for label in entry.labels:
+        assert bool(said[label]["code"]) != bool(said[label]["reason"]), label
+
+
+def test_no_row_of_the_table_is_of_no_head() -> None:
+    heads = {(catalog.get(alias).head.vocabulary, label) for alias in HEADS for label in catalog.get(alias).labels}  # type: ignore[union-attr]
+    assert {(row["vocabulary"], row["label"]) for row in read_codes("head_labels")} == heads
 
 
 @pytest.mark.parametrize("alias", FURTHER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.names import model_folder
-from ecg_hub.weights.conversion import convert
+from ecg_hub.weights.conversion import build_converted, conversion_record, convert, fill_model_folder
+from ecg_hub.weights.state_dict import Conversion
 from tests.support.fill import published_state, read_case
 from tests.support.models import tiny, tiny_classifier
 
@@ -27,6 +29,27 @@ def convert_filled(alias: str, folder: Path) -> Path:
     torch.save(published_state(manifest, arrays), file)
     convert(alias, file)
     return model_folder(alias)
+
+
+def save_tiny_head(alias: str, folder: Path | None = None, *, seed: int = 0) -> Path:
+    """Save a tiny model as a conversion that keeps the authors' head does; without a folder under its short name."""
+    entry = catalog.get(alias)
+    shape = {
+        name: entry.config[name] for name in ("lead_names", "sampling_rate", "input_seconds") if name in entry.config
+    }
+    encoder = tiny(entry.architecture, **shape)
+    encoder.config.random_weights = None
+    encoder.config.source = SOURCE
+    small = replace(entry, dim=encoder.config.hidden_size)
+    assert entry.head is not None
+    size = (entry.head.num_labels, small.dim)
+    generator = torch.Generator().manual_seed(seed)
+    head = {"weight": torch.randn(size, generator=generator), "bias": torch.randn(size[:1], generator=generator)}
+    model = build_converted(small, Conversion(encoder.config, encoder.state_dict()), head)
+    model.config.conversion = conversion_record(entry, model)
+    folder = folder or model_folder(alias)
+    fill_model_folder(folder, model, entry, "")
+    return folder
 
 
 def save_tiny(

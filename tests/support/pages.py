@@ -16,7 +16,7 @@ from dataset_scripts.catalog import datasets
 from dataset_scripts.mock import write
 from ecg_hub import catalog
 from ecg_hub.names import model_folder
-from tests.support.checkpoints import convert_filled, save_tiny
+from tests.support.checkpoints import convert_filled, save_tiny, save_tiny_head
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = sorted((ROOT / "ecg_hub" / "models").glob("*/card.md"))
@@ -153,6 +153,9 @@ class World:
             self.dataset(name)
         if "ptbxl" in text or "demo" in text:
             self.dataset("ptb-xl")
+        for alias, entry in catalog.checkpoints().items():
+            if "published-head" in text and entry.keeps_head and not entry.is_default and f" {alias} " in text:
+                save_tiny_head(alias, model_folder(alias))
         for alias, entry in catalog.models().items():
             if entry.weights.kind != "none" and re.search(rf"(?<![\w:/-]){alias}(?![\w-])", text):
                 self.model(alias)

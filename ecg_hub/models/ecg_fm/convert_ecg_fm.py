@@ -38,7 +38,7 @@ def convert(entries: StateDictMapper, config: ECGFMConfig | None = None) -> Conv
     prefix = _prefix(entries)
     state = take_encoder(entries, prefix, config)
     if prefix == _TUNED:
-        entries.ignore_head("proj.")
+        entries.set_head_aside("proj.")
     elif prefix:
         entries.ignore(lambda name: not name.startswith(prefix), "outside the encoder: poolers and losses of MELP")
     entries.close()

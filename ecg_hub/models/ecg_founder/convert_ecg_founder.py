@@ -16,6 +16,6 @@ def convert(entries: StateDictMapper, config: ECGFounderConfig | None = None) ->
     """Convert a published state dict; raises CheckpointError unless every entry is accounted for."""
     config = config or ECGFounderConfig()
     state = backbone_state(entries, config)
-    entries.ignore_head("dense.weight", "dense.bias")
+    entries.set_head_aside("dense.weight", "dense.bias")
     entries.close()
     return Conversion(config, state)

@@ -38,7 +38,7 @@ def convert(entries: StateDictMapper, config: ECGFMKEDConfig | None = None) -> C
                 shape = (width * config.expansion, channels, 1)
                 state |= _conv_norm(entries, f"{source}.idpath.{pooled}", f"{target}.shortcut.conv", shape)
             channels = width * config.expansion
-    entries.ignore_head(f"{prefix}{_FIRST_STAGE + len(config.stage_depths)}.")
+    entries.set_head_aside(f"{prefix}{_FIRST_STAGE + len(config.stage_depths)}.")
     if prefix:
         entries.ignore(lambda name: name.startswith(_OTHERS), "outside the encoder: only the pre-training used it")
     entries.close()

@@ -36,7 +36,7 @@ def convert(entries: StateDictMapper, config: HuBERTECGConfig | None = None) -> 
     state.setdefault(_MASK, torch.zeros(config.hidden_size))
     # The published loader is not strict: with the other spelling of weight norm it would leave that convolution random.
     if prefix:
-        entries.ignore_head("classifier.", "label_embedding.")
+        entries.set_head_aside("classifier.", "label_embedding.")
     else:
         entries.ignore(lambda name: name.startswith(_HEADS), "head of the pre-training on cluster labels")
     entries.close()

@@ -25,7 +25,7 @@ def convert(entries: StateDictMapper, config: Net1DConfig | None = None) -> Conv
     prefix = next((prefix for prefix in _PREFIXES if any(name.startswith(prefix) for name in entries.names)), "")
     state = backbone_state(entries, config, prefix)
     heads = (f"{prefix}dense.weight", f"{prefix}dense.bias")
-    entries.ignore_head(*heads, reason="head of the task that it was trained on")
+    entries.set_head_aside(*heads, reason="head of the task that it was trained on")
     if prefix == "backbone.":
         entries.ignore(lambda name: not name.startswith(prefix), "outside the encoder: only the pre-training used it")
     entries.close()

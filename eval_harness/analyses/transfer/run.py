@@ -27,7 +27,6 @@ from eval_harness.analyses.trained import (
     open_trained,
     stored_runs,
 )
-from eval_harness.analyses.transfer.harmonise import LabelMap, map_labels, prevalence_flag, read_map
 from eval_harness.analyses.transfer.schema import MappedLabel, TransferResult, TransferTask
 from eval_harness.config.options import ReopenOptions
 from eval_harness.data.records import Datasets
@@ -37,6 +36,7 @@ from eval_harness.results.folders import locked_folder
 from eval_harness.results.predictions import Predictions, read_predictions, write_predictions
 from eval_harness.results.schema import LabelResult, PredictionsFile
 from eval_harness.results.scoring import RESAMPLE_SEED, score_task
+from eval_harness.tasks.harmonise import LabelMap, joined, map_labels, prevalence_flag, read_map
 from eval_harness.tasks.registry import datasets as known_datasets
 from eval_harness.tasks.task import Task
 
@@ -176,13 +176,6 @@ def _predicted(trained: Trained, target: Target, quiet: bool) -> Predictions:
 
 def _known(values: list[Any]) -> list[Any] | None:
     return values if any(value is not None for value in values) else None
-
-
-def joined(values: Float, names: Sequence[str], groups: Sequence[Sequence[str]]) -> Float:
-    """The largest of each group's columns, (records, groups), of values (records, names) with the columns' names."""
-    column_of = {name: column for column, name in enumerate(names)}
-    # The largest: a concept is there when any of its labels says so.
-    return np.stack([values[:, [column_of[name] for name in group]].max(axis=1) for group in groups], axis=1)
 
 
 def _scored(

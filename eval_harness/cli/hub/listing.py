@@ -11,8 +11,6 @@ from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag
 from eval_harness.cli.hub.listing_filters import add_filters, chosen
 
-_SHOWN_LABELS = 12
-
 
 def register(verbs: Any) -> None:
     """Add the verbs."""
@@ -99,8 +97,12 @@ def _more(entry: Any) -> dict[str, str]:
     if entry.finetuning_corpora:
         facts["fine-tuned on"] = ", ".join(entry.finetuning_corpora)
     if entry.head is not None:
-        names = ", ".join(entry.labels[:_SHOWN_LABELS]) + (" ..." if len(entry.labels) > _SHOWN_LABELS else "")
-        facts["head in the authors' file"] = f"{_head(entry)}: {names or 'names not known'}"
+        kept = "kept" if entry.keeps_head else "left out: of a form that no classifier here computes"
+        facts["head of the authors"] = f"{_head(entry)}, {kept}; not validated here"
+        facts["its labels"] = ", ".join(entry.labels) or "names not known"
+    if entry.keeps_head:
+        largest = f", the largest for {', '.join(entry.head.maximum)}" if entry.head.maximum else ""
+        facts["its rule"] = f"preset {entry.head.preset}; the mean over the windows of a record{largest}; no thresholds"
     if entry.note is not None:
         facts["not certain"] = entry.note
     return facts

@@ -84,7 +84,8 @@ def _common(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="records (WFDB, EDF, DICOM, XML, ...), or a YAML that describes an archive",
     )
-    parser.add_argument("--preset", choices=PRESETS, type=in_spelling_of(PRESETS), help="default: benchmark")
+    presets = "default: benchmark; of a published head that of its training"
+    parser.add_argument("--preset", choices=PRESETS, type=in_spelling_of(PRESETS), help=presets)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="windows per batch (default: 64)")
     parser.add_argument("--nan", choices=("raise", "zero"), default="raise", help="missing samples (default: raise)")
@@ -128,7 +129,7 @@ def _pull_each(args: argparse.Namespace, entries: Sequence[ModelEntry]) -> int:
             failed += 1
         else:
             print("\n".join(summary.lines()), flush=True)
-            _suggest_use(args.output or entry.alias)
+            _suggest_use(args.output or entry.alias, entry)
             done += 1
     return ExitCode.of(done, failed)
 
@@ -137,19 +138,21 @@ def run_convert(args: argparse.Namespace) -> int:
     """Convert and print the summary."""
     from ecg_hub.catalog import get
 
-    get(args.alias)  # an unknown name is told before torch is imported
+    entry = get(args.alias)  # an unknown name is told before torch is imported
     from ecg_hub.weights.conversion import convert
 
     summary = convert(args.alias, args.checkpoint, args.output, overwrite=args.overwrite)
     print("\n".join(summary.lines()))
-    _suggest_use(args.output or args.alias)
+    _suggest_use(args.output or args.alias, entry)
     return 0
 
 
-def _suggest_use(model: str) -> None:
+def _suggest_use(model: str, entry: ModelEntry) -> None:
+    classifies = [("ecg-hub", "predict", model, "RECORD.hea")] if entry.keeps_head else []
     suggest(
         ("ecg-eval", "--model", model, "--tasks", "demo", "--mode", "linear", "--data-root", "mock"),
         ("ecg-hub", "embed", model, "RECORD.hea", "-o", "features.parquet"),
+        *classifies,
     )
 
 

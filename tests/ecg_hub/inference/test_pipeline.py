@@ -11,8 +11,12 @@ import torch
 import transformers
 
 import ecg_hub
+from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.inference.predict import predict
+from ecg_hub.inference.records import RecordSource
 from ecg_hub.leads import LEADS
+from tests.support.checkpoints import save_tiny_head
 from tests.support.models import tiny, tiny_classifier
 from tests.support.records import write_record
 
@@ -151,3 +155,28 @@ def test_mistakes_are_named(classifier: Path) -> None:
     with pytest.raises(InputError, match="NaN"):
         pipe(signal, sampling_rate=RATE, lead_names=LEADS)
     assert pipe(signal, sampling_rate=RATE, lead_names=LEADS, nan="zero")
+
+
+def test_a_published_head(tmp_path: Path) -> None:
+    """Labels of the authors, their preset, and for five labels the largest probability of a record's windows."""
+    folder, signal = save_tiny_head("ecg-fm-mimic-iv-finetuned", tmp_path), ecg()
+    scores = ecg_hub.load_pipeline(folder)(signal, sampling_rate=RATE, lead_names=LEADS)
+    model = ecg_hub.AutoModelForECGClassification.from_pretrained(folder)
+    extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(folder).with_preset("native")
+    windows = extractor(signal, sampling_rate=RATE, lead_names=LEADS, window="all", return_tensors="pt")["input_values"]
+    assert len(windows) == 2
+    with torch.no_grad():
+        probabilities = torch.sigmoid(model(windows).logits)
+    mean, largest = probabilities.mean(0).tolist(), probabilities.amax(0).tolist()
+    entry = catalog.get("ecg-fm-mimic-iv-finetuned")
+    assert entry.head is not None
+    by_hand = {
+        label: (largest if label in entry.head.maximum else mean)[index] for index, label in enumerate(entry.labels)
+    }
+    assert {score["label"]: score["score"] for score in scores} == pytest.approx(by_hand)
+    assert by_hand["Ventricular tachycardia"] > mean[4] + 1e-4
+    fed_otherwise = ecg_hub.load_pipeline(folder)(signal, sampling_rate=RATE, lead_names=LEADS, preset="benchmark")
+    assert fed_otherwise != scores
+    table = predict(folder, [RecordSource("r", lambda: (signal, RATE, LEADS))], progress=False)
+    assert table.rows[0].scores == scores
+    assert table.labels == entry.labels

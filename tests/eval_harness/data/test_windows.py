@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from ecg_hub.errors import DataError
-from eval_harness.data.windows import RunData, Split, Windows, evenly_spaced, make_split, mean_by_record, refuse_empty
+from eval_harness.data.windows import (
+    RunData,
+    Split,
+    Windows,
+    evenly_spaced,
+    largest_by_record,
+    make_split,
+    mean_by_record,
+    refuse_empty,
+)
 
 
 class FakeReader:
@@ -143,3 +152,10 @@ def test_steps_for_the_whole_record_come_before_cutting() -> None:
     firsts = batch.input_values[:, 0, 0].tolist()
     assert firsts == [-499.5, -249.5, 0.5, 250.5, -299.5, -49.5]
     assert Centred.calls == 2
+
+
+def test_largest_by_record() -> None:
+    values = np.array([[0.1, 0.9], [0.7, 0.2], [0.3, 0.3]], dtype=np.float32)
+    found = largest_by_record(values, np.array([0, 0, 2]), 3)
+    np.testing.assert_array_equal(found[[0, 2]], values[[1, 2]] * [[1, 0], [1, 1]] + [[0, np.float32(0.9)], [0, 0]])
+    assert np.isnan(found[1]).all()

@@ -11,7 +11,7 @@ from torch import nn
 
 from ecg_hub.errors import InputError
 from ecg_hub.modeling.heads import AttentionPoolingHead, MeanLinearHead
-from eval_harness.config.protocol import MODES, Protocol
+from eval_harness.config.protocol import MODES, PUBLISHED_HEAD, Protocol
 from eval_harness.models.adapting import FROZEN_MODES, POOLING, AdaptedModel, adapt, layer_group, parameter_groups
 from eval_harness.models.custom_models import CustomEncoder
 from tests.support.models import tiny
@@ -97,7 +97,7 @@ class TestGroups:
 
 class TestModes:
     def test_every_mode_has_its_pooling(self) -> None:
-        assert POOLING.keys() == MODES.keys()
+        assert {*POOLING, PUBLISHED_HEAD} == MODES.keys()  # which brings a head of its own
         assert {mode for mode, pooling in POOLING.items() if pooling == "attention"} == {"frozen"}
         assert frozenset({"linear", "frozen"}) == FROZEN_MODES
 

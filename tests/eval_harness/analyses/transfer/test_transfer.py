@@ -15,7 +15,7 @@ from ecg_hub.errors import InputError, ResultError, UnknownNameError
 from eval_harness.analyses.trained import find_one, open_trained
 from eval_harness.analyses.transfer import run as transfer
 from eval_harness.analyses.transfer.report import write_dumbbells
-from eval_harness.analyses.transfer.run import TransferOptions, joined, open_target, run_transfer
+from eval_harness.analyses.transfer.run import TransferOptions, open_target, run_transfer
 from eval_harness.analyses.transfer.schema import MappedLabel
 from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
@@ -25,6 +25,7 @@ from eval_harness.metrics.thresholds import choose_thresholds
 from eval_harness.results.predictions import read_predictions
 from eval_harness.results.schema import LabelResult
 from eval_harness.runner.run import evaluate
+from eval_harness.tasks.harmonise import joined
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ count as another (`harmonised_codes.csv`: pairs that the Challenge scores as one
 ventricular contractions). Labels of two datasets belong together when their codes count as the same one. What is not in
 the tables is not mapped: no guess is made from similar names. Where the Challenge gives a label a code that would link
 it to something else (broader, narrower, or against the counts of records), `harmonised_withheld.csv` takes the code
-away and says why.
+away and says why. `head_labels.csv` gives codes to the outputs of published heads in the same way.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dataset_scripts.codes import read_codes, tables
 from ecg_hub.errors import InputError
@@ -115,12 +118,92 @@ def coded_labels(dataset: str) -> tuple[Coded, ...]:
         # What was taken away may come back under another code: the tables of labels are added after it.
         taken = {(label, code) for label, (code, _) in withheld(dataset).items()}
         rows = [row for row in official if row[:2] not in taken] + rows
+    return _with_concepts(rows)
+
+
+def _with_concepts(rows: Iterable[tuple[str, str, str]]) -> tuple[Coded, ...]:
+    """Labels with their codes (label, code, who says so), each as the concept that its code counts as."""
     coded = []
     for label, code, origin in dict.fromkeys(rows):
         # Codes that the Challenge scores as one are one concept here, with who says so.
         concept, equal = equal_codes().get(code, (code, ""))
         coded.append(Coded(label, code, concept, origin + (f", counts as {concept} ({equal})" if equal else "")))
     return tuple(coded)
+
+
+@lru_cache
+def coded_groups(dataset: str, column: str) -> tuple[Coded, ...]:
+    """Return the coded labels of a column of groups: those that mean one code, rather than several findings."""
+    rows = [row for row in read_codes("harmonised_groups") if (row["dataset"], row["column"]) == (dataset, column)]
+    return _with_concepts([(row["label"], row["code"], row["source"]) for row in rows])
+
+
+@lru_cache
+def coded_outputs(vocabulary: str) -> tuple[Coded, ...]:
+    """Return the outputs of a published head that have a code."""
+    rows = [row for row in read_codes("head_labels") if row["vocabulary"] == vocabulary and row["code"]]
+    return _with_concepts([(row["label"], row["code"], row["source"]) for row in rows])
+
+
+@dataclass(frozen=True)
+class HeadMap:
+    """Which outputs of a published head stand for which labels of a task.
+
+    Attributes:
+        outputs: label of the task -> outputs of the head; of several the largest counts.
+        codes: label of the task -> code that both have.
+        unmapped: label of the task -> why no output stands for it.
+    """
+
+    outputs: dict[str, tuple[str, ...]]
+    codes: dict[str, str]
+    unmapped: dict[str, str]
+
+
+def map_head(
+    vocabulary: str, outputs: Sequence[str], dataset: str, labels: Sequence[str], column: str = "label_all"
+) -> HeadMap:
+    """Link the outputs of a published head to labels of a dataset by the tables.
+
+    A label whose code other labels of its dataset have too is not linked: the code is broader than each of them, and
+    the score would be another than that of the label.
+
+    Args:
+        vocabulary: of the head, as `head_labels.csv` calls it.
+        outputs: of the head; heads of several sizes may share a vocabulary.
+        dataset: name of the dataset.
+        labels: of the task.
+        column: label column of the task.
+    """
+    known = coded_groups(dataset, column) if column in AGGREGATED.get(dataset, ()) else coded_labels(dataset)
+    having: dict[str, set[str]] = {}
+    for coded in known:
+        having.setdefault(coded.concept, set()).add(coded.label)
+    concept_of = {coded.label: coded.concept for coded in known}
+    meaning: dict[str, list[str]] = {}
+    for coded in coded_outputs(vocabulary):
+        if coded.label in outputs:
+            meaning.setdefault(coded.concept, []).append(coded.label)
+    linked, unmapped = {}, {}
+    for label in labels:
+        concept = concept_of.get(label, "")
+        if not concept:
+            unmapped[label] = _without_code(dataset, label)
+        elif len(having[concept]) > 1:
+            others = ", ".join(sorted(having[concept] - {label}))
+            unmapped[label] = f"shares its code {concept} ({concepts()[concept]}) with {others}"
+        elif concept not in meaning:
+            unmapped[label] = f"the head has no output of {concept} ({concepts()[concept]})"
+        else:
+            linked[label] = tuple(meaning[concept])
+    return HeadMap(linked, {label: concept_of[label] for label in linked}, unmapped)
+
+
+def joined(values: NDArray[np.float32], names: Sequence[str], groups: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    """The largest of each group's columns, (records, groups), of values (records, names) with the columns' names."""
+    column_of = {name: column for column, name in enumerate(names)}
+    # The largest: a concept is there when any of its labels says so.
+    return np.stack([values[:, [column_of[name] for name in group]].max(axis=1) for group in groups], axis=1)
 
 
 def map_labels(

@@ -11,15 +11,19 @@ import pytest
 from dataset_scripts import catalog
 from dataset_scripts.codes import SOURCES, read_codes
 from dataset_scripts.published.code_15 import LABELS
+from ecg_hub import catalog as catalog_of_models
 from ecg_hub.errors import InputError
-from eval_harness.analyses.transfer.harmonise import (
+from eval_harness.tasks.harmonise import (
     CHALLENGE,
     EXPECTED_AT_LEAST,
     SUSPECT_RATIO,
     LabelMap,
+    coded_groups,
     coded_labels,
+    coded_outputs,
     concepts,
     equal_codes,
+    map_head,
     map_labels,
     prevalence_flag,
     read_map,
@@ -35,6 +39,8 @@ DATASETS = {
     "ptb-xl": "ptbxl_all", "ningbo": "ningbo", "cpsc2018": "cpsc2018", "cpsc-extra": "cpsc_extra",
     "georgia": "georgia", "chapman": "chapman", "sph": "sph", "code-15": "code15",
 }  # fmt: skip
+
+FOUNDER = catalog_of_models.get("ecg-founder").labels
 
 
 def vocabulary(dataset: str) -> set[str]:
@@ -173,7 +179,7 @@ SIZES = {
 def published_counts() -> dict[str, dict[str, int]]:
     """Records of every label in the whole release of each dataset."""
     found: dict[str, dict[str, int]] = {}
-    with (Path(__file__).parents[1] / "label_counts.csv").open(encoding="utf-8", newline="") as file:
+    with (Path(__file__).parents[1] / "analyses" / "label_counts.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             found.setdefault(row["dataset"], {})[row["label"]] = int(row["records"])
     for dataset, table in CHALLENGE.items():
@@ -282,3 +288,62 @@ def test_maps_that_are_no_maps(tmp_path: Path) -> None:
         read_map(write(tmp_path / "map.csv", "a,b,c", head="source,target,origin"), ["a"], ["b"])
     with pytest.raises(InputError, match="lacks source"):
         read_map(write(tmp_path / "empty.csv"), ["a"], ["b"])
+
+
+def test_codes_of_heads_and_groups_are_those_of_the_tables() -> None:
+    for row in [*read_codes("head_labels"), *read_codes("harmonised_groups")]:
+        if row["code"]:
+            assert row["concept"] == concepts()[row["code"]], row
+            assert row["source"] in ("name", "abbreviation")
+    groups = {row["code"]: row for row in read_codes("scp") if row["column"] == "statement"}
+    # A group of one statement means what the statement means; no other code is that of a single statement.
+    for column, field in (("label_super", "superclass"), ("label_sub", "subclass")):
+        for coded in coded_groups("ptb-xl", column):
+            members = [code for code, row in groups.items() if row[field] == coded.label]
+            own = {entry.concept for code in members for entry in coded_labels("ptb-xl") if entry.label == code}
+            assert own == {coded.concept} if len(members) == 1 else coded.concept not in own
+
+
+def test_a_head_is_linked_by_codes() -> None:
+    found = map_head("ecg-founder", FOUNDER, "ptb-xl", ("AFIB", "SBRAD", "NDT", "LMI", "PSVT"))
+    assert found.outputs == {
+        "AFIB": ("ATRIAL FIBRILLATION",),
+        "SBRAD": ("SINUS BRADYCARDIA", "MARKED SINUS BRADYCARDIA"),
+    }
+    assert found.codes["SBRAD"] == "426177001"
+    assert "shares its code 164934002 (t wave abnormal) with LOWT, NT_, TAB_" in found.unmapped["NDT"]
+    assert found.unmapped["LMI"].startswith("not counted as 164865005")
+    assert found.unmapped["PSVT"] == "the head has no output of 67198005 (paroxysmal supraventricular tachycardia)"
+
+
+def test_groups_are_linked_where_they_mean_one_code() -> None:
+    found = map_head(
+        "ecg-fm",
+        catalog_of_models.get("ecg-fm-mimic-iv-finetuned").labels,
+        "ptb-xl",
+        ("CD", "HYP", "MI", "NORM", "STTC"),
+        "label_super",
+    )
+    assert found.outputs == {"MI": ("Infarction",)}
+    assert set(found.unmapped) == {"CD", "HYP", "NORM", "STTC"}
+    # The statement NORM and the group of that name mean the same, the statement MI does not exist.
+    assert map_head("ecg-founder", FOUNDER, "ptb-xl", ("NORM",)).outputs == {"NORM": ("NORMAL ECG",)}
+
+
+def test_heads_that_share_a_vocabulary_have_their_own_outputs_alone() -> None:
+    whole, single = (catalog_of_models.get(f"deepecg-ssl-{name}").labels for name in ("77", "af-5y"))
+    assert map_head("deepecg", whole, "ptb-xl", ("AFIB",)).outputs == {"AFIB": ("Afib",)}
+    assert not map_head("deepecg", single, "ptb-xl", ("AFIB",)).outputs
+
+
+def test_equal_codes_count_for_heads_too() -> None:
+    assert {coded.label for coded in coded_outputs("ecg-founder") if coded.concept == "284470004"} == {
+        "PREMATURE ATRIAL COMPLEXES",
+        "PREMATURE SUPRAVENTRICULAR COMPLEXES",
+    }
+
+
+def test_of_a_dataset_without_codes_nothing_is_linked() -> None:
+    found = map_head("ecg-founder", FOUNDER, "echonext", ("lvef_lte_45_flag",))
+    assert not found.outputs
+    assert found.unmapped == {"lvef_lte_45_flag": "no code"}
