@@ -115,7 +115,10 @@ def _tasks(include: tuple[str, ...]) -> Listing:
 
 def _suites(include: tuple[str, ...]) -> Listing:
     del include  # suites hold built-in tasks only
-    whole = [{"name": suite.name, "title": suite.title, "tasks": suite.members()} for suite in suites().values()]
+    whole = [
+        {"name": suite.name, "title": suite.title, "tasks": suite.members(), "note": suite.note}
+        for suite in suites().values()
+    ]
     rows = [{"suite": suite["name"], "tasks": len(suite["tasks"]), "what it holds": suite["title"]} for suite in whole]
     return rows, whole
 
@@ -238,7 +241,7 @@ def _pairs(kind: str, item: dict[str, Any]) -> dict[str, object]:
     """Name first under its kind, then the other fields; lists as comma lists, with their length for tasks."""
     pairs: dict[str, object] = {kind.removesuffix("s"): item["name"]}
     for field, value in item.items():
-        if field != "name":
+        if field != "name" and value != "":
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             pairs[field.replace("_", " ")] = f"{len(value)}: {text}" if field == "tasks" else text
     return pairs
