@@ -12,6 +12,7 @@ import yaml
 import ecg_hub.packages as packages
 from ecg_hub.catalog_entry import CHECKPOINTS, DOWNLOADS, Classes, Head, InputContract, Licence, ModelEntry, Weights
 from ecg_hub.errors import EcgHubError
+from ecg_hub.spelling import normalised
 
 KINDS = ("foundation", "supervised")
 WEIGHT_KINDS = (*DOWNLOADS, "manual", "none")
@@ -62,6 +63,8 @@ def read_checkpoint_entry(path: Path, raw: Mapping[str, Any]) -> ModelEntry:
         raise EcgHubError(f"{path}: {name} {have}. Of its own a checkpoint has {', '.join(REQUIRED)}.")
     if own["alias"] != path.stem:
         raise EcgHubError(f"{path}: alias is {own['alias']!r}; the file is called as the alias, {path.stem!r}.")
+    if normalised(own["alias"]) == normalised(f"{raw['alias']}-tiny"):
+        raise EcgHubError(f"{path}: {own['alias']!r} is the small random model of {raw['alias']!r}; give another alias.")
     inherited = {name: value for name, value in raw.items() if name not in _OF_ITS_OWN_WEIGHTS}
     merged = {**inherited, **own, "input": _input(raw["input"], own.get("presets"))}
     return replace(_entry(merged, path), parent=raw["alias"])

@@ -32,7 +32,10 @@ PROSE = ("category", "what it holds", "what it trains", "licence", "licence of t
 def register(verbs: Any) -> None:
     """Add the three verbs."""
     ls = verbs.add_parser("ls", help="list tasks, suites, models, datasets or modes")
-    ls.add_argument("what", nargs="?", choices=sorted(LISTS), default="tasks", help="default: tasks")
+    ls.add_argument(
+        "what", nargs="?", choices=sorted(LISTS), default="tasks", metavar="LIST",
+        help=f"{', '.join(LISTS)} (default: tasks)",
+    )  # fmt: skip
     _add_include(ls)
     add_json_flag(ls)
     ls.set_defaults(run=run_ls)
@@ -66,9 +69,9 @@ def run_describe(args: argparse.Namespace) -> int:
     from eval_harness.cli.hub import listing as hub_listing
 
     include = split_commas(args.include)
-    alias = canonical(args.name).removeprefix("random:").removesuffix("-tiny")
+    alias = canonical(args.name)
     # Models first, and by their own listing: `ecg-eval describe` and `ecg-hub info` say the same.
-    if alias in _model_names():
+    if alias.startswith("random:") or _model_names() & {alias, alias.removesuffix("-tiny")}:
         return hub_listing.run_info(argparse.Namespace(name=args.name, json=args.json))
     if model_name(args.name) == TRIVIAL:
         print(json.dumps(BASELINE, indent=1)) if args.json else print_pairs(BASELINE)

@@ -112,10 +112,9 @@ def _indent(row: dict[str, str]) -> str:
 
 def run_info(args: argparse.Namespace) -> int:
     """Print everything about one model."""
-    from ecg_hub.catalog import get
-    from ecg_hub.names import canonical
+    from ecg_hub.names import entry_of
 
-    entry = get(canonical(args.name).removeprefix("random:").removesuffix("-tiny"))
+    entry = entry_of(args.name)
     if args.json:
         print(json.dumps(entry.as_dict(), indent=1, default=str))
         return 0

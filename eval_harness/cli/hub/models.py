@@ -13,7 +13,7 @@ from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import EcgHubError, ExitCode, InputError
 from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_text
-from ecg_hub.utils.text import print_table
+from ecg_hub.utils.text import number_of, print_lines, print_table
 from eval_harness.cli.common import in_spelling_of
 from eval_harness.cli.hub.listing_filters import add_filters, chosen
 from eval_harness.cli.program import suggest
@@ -39,7 +39,9 @@ def _add_conversion(verbs: Any) -> None:
         "HF_HUB_OFFLINE=1 is set.",
     )
     pull.add_argument("names", nargs="*", metavar="NAME", help="short names or patterns, see `ecg-hub ls`")
-    pull.add_argument("--all", action="store_true", help="all whose authors give an address; see the filters")
+    pull.add_argument(
+        "--all", action="store_true", help="all that a program may fetch, sizes first; the others are listed; see the filters"
+    )
     add_filters(pull)
     pull.add_argument("--dry-run", action="store_true", help="only say what would be fetched")
     pull.add_argument(
@@ -98,20 +100,51 @@ def run_pull(args: argparse.Namespace) -> int:
     entries = chosen(args, args.names)  # an unknown name is told before torch is imported
     if not args.names and not args.all:
         raise InputError("No model was given. Name some, or give --all with a filter such as --licence open.")
+    by_hand = [entry for entry in entries if entry.weights.kind == "manual"] if args.all else []
     if args.all:
         entries = [entry for entry in entries if entry.weights.can_be_fetched]
     if args.output is not None and len(entries) != 1:
         raise InputError(f"--output is the folder of one model, and {len(entries)} are asked for.")
     if len(entries) != 1 or args.dry_run:
-        print_table([_planned(entry) for entry in entries], title="models")
+        _show_plan(args, entries)
+    if by_hand:
+        rows = [{"model": entry.alias, "file": entry.weights.file, "page": entry.weights.page} for entry in by_hand]
+        print_table(rows, heading="\nwith a browser, since no program may follow the links of these pages:")
+        print_lines(["then: ecg-hub convert NAME --checkpoint FILE"])
     return 0 if args.dry_run else _pull_each(args, entries)
 
 
-def _planned(entry: ModelEntry) -> dict[str, str]:
-    """What a pull fetches; the size of the file is not always known, that of the encoder in float32 is."""
-    size = entry.weights.size
-    shown = f"{4 * entry.parameters / 1e6:,.0f} MB or more" if size is None else f"about {size / 1e6:,.0f} MB"
-    return {"model": entry.alias, "file": str(entry.weights.file), "size": shown, "licence": entry.licence.name}
+def _show_plan(args: argparse.Namespace, entries: Sequence[ModelEntry]) -> None:
+    """Print what is fetched, and refuse what does not fit on the disk before the first byte."""
+    from ecg_hub.names import home, model_folder
+    from ecg_hub.utils.files import free_bytes
+    from ecg_hub.weights.pull import file_sizes, is_there
+
+    here = {entry.alias for entry in entries if is_there(args.output or model_folder(entry.alias), args.overwrite)}
+    sizes = file_sizes(entry for entry in entries if entry.alias not in here)
+    shown = {alias: "not known" if size is None else megabytes(size) for alias, size in sizes.items()}
+    rows = [
+        {
+            "model": entry.alias,
+            "file": entry.weights.file,
+            "size": shown.get(entry.alias, "here already"),
+            "licence": entry.licence.name,
+        }
+        for entry in entries
+    ]
+    print_table(rows, title="models", keep=("model", "file", "size", "licence"), prose=("licence",))
+    total, unknown = sum(size or 0 for size in sizes.values()), list(sizes.values()).count(None)
+    free = free_bytes(home())
+    more = f", and {number_of(unknown, 'file')} whose size is not known" if unknown else ""
+    print_lines(["", f"to fetch: {megabytes(total)}{more}; free for {home()}: {megabytes(free)}"])
+    if total > free and not args.dry_run:
+        raise InputError(f"The disk of {str(home())!r} has no room for {megabytes(total)}: name fewer models.")
+
+
+def megabytes(size: int) -> str:
+    """A size as people read it."""
+    number, unit = (size / 1e9, "GB") if size >= 1e9 else (size / 1e6, "MB")
+    return f"{number:,.0f} {unit}" if number >= 100 else f"{number:.3g} {unit}"
 
 
 def _pull_each(args: argparse.Namespace, entries: Sequence[ModelEntry]) -> int:
