@@ -63,8 +63,9 @@ def read_checkpoint_entry(path: Path, raw: Mapping[str, Any]) -> ModelEntry:
         raise EcgHubError(f"{path}: {name} {have}. Of its own a checkpoint has {', '.join(REQUIRED)}.")
     if own["alias"] != path.stem:
         raise EcgHubError(f"{path}: alias is {own['alias']!r}; the file is called as the alias, {path.stem!r}.")
-    if normalised(own["alias"]) == normalised(f"{raw['alias']}-tiny"):
-        raise EcgHubError(f"{path}: {own['alias']!r} is the small random model of {raw['alias']!r}; give another alias.")
+    small = f"{raw['alias']}-tiny"
+    if normalised(own["alias"]) == normalised(small):
+        raise EcgHubError(f"{path}: {small!r} is the small random model of {raw['alias']!r}; take another alias.")
     inherited = {name: value for name, value in raw.items() if name not in _OF_ITS_OWN_WEIGHTS}
     merged = {**inherited, **own, "input": _input(raw["input"], own.get("presets"))}
     return replace(_entry(merged, path), parent=raw["alias"])

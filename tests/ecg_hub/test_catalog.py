@@ -117,6 +117,14 @@ def test_wrong_checkpoints(changes: dict[str, object], message: str, folder: Pat
         read_folder(folder)
 
 
+def test_a_published_name_is_not_that_of_a_small_random_model(folder: Path) -> None:
+    path = folder / "checkpoints" / "ECG_Founder_tiny.yaml"
+    (folder / "checkpoints" / "further.yaml").rename(path)
+    path.write_text(path.read_text().replace("alias: further", f"alias: {path.stem}"))
+    with pytest.raises(EcgHubError, match="'ecg-founder-tiny' is the small random model"):
+        read_folder(folder)
+
+
 def test_an_alias_stands_for_one_checkpoint(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(EcgHubError, match="'ecg-founder' is a checkpoint of"):
         read_folders([folder, catalog.MODELS_FOLDER / "ecg_founder"])

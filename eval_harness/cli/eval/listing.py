@@ -11,7 +11,7 @@ from typing import Any
 from ecg_hub.names import canonical
 from ecg_hub.packages import OWN
 from ecg_hub.spelling import registered
-from ecg_hub.utils.text import print_lines, print_pairs, print_table
+from ecg_hub.utils.text import number_of, print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.config.options import TRIVIAL, model_name
 from eval_harness.tasks.registry import custom_datasets, datasets, package_of, suites, tasks, validate
@@ -96,7 +96,8 @@ def run_validate(args: argparse.Namespace) -> int:
     for own in custom_datasets(args.files).values():
         print(f"ok: dataset {own.name}, {_rate(own)}, folds: {own.folds}")
     for task in checked:
-        print(f"ok: {task.name} version {task.version}, {task.count} labels, run {task.run} on {task.dataset}")
+        labels = number_of(task.count, "label")
+        print(f"ok: {task.name} version {task.version}, {labels}, run {task.run} on {task.dataset}")
     return 0
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.utils.text import print_lines, print_pairs, print_table
+from ecg_hub.utils.text import number_of, print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag
 from eval_harness.cli.hub.listing_filters import add_filters, chosen
 
@@ -90,7 +90,7 @@ def run_ls(args: argparse.Namespace) -> int:
 def _head(entry: Any) -> str:
     if entry.head is None:
         return "no"
-    return "1 label" if entry.head.num_labels == 1 else f"{entry.head.num_labels} labels"
+    return number_of(entry.head.num_labels, "label")
 
 
 def _more(entry: Any) -> dict[str, str]:

@@ -40,7 +40,9 @@ def _add_conversion(verbs: Any) -> None:
     )
     pull.add_argument("names", nargs="*", metavar="NAME", help="short names or patterns, see `ecg-hub ls`")
     pull.add_argument(
-        "--all", action="store_true", help="all that a program may fetch, sizes first; the others are listed; see the filters"
+        "--all",
+        action="store_true",
+        help="all that a program may fetch, sizes first; the others are listed; see the filters",
     )
     add_filters(pull)
     pull.add_argument("--dry-run", action="store_true", help="only say what would be fetched")
@@ -89,6 +91,10 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=PRESETS, type=in_spelling_of(PRESETS), help="default: benchmark")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="windows per batch (default: 64)")
+    parser.add_argument(
+        "--sampling-rate", type=float, metavar="HZ", help="of files that state none (most CSV and Parquet tables)"
+    )
+    parser.add_argument("--unit", metavar="UNIT", help="of files that state none: mV, uV, V")
     parser.add_argument("--nan", choices=("raise", "zero"), default="raise", help="missing samples (default: raise)")
     parser.add_argument(
         "--missing-leads", choices=("raise", "zero"), default="raise", help="absent leads (default: raise)"
@@ -198,8 +204,7 @@ def run_predict(args: argparse.Namespace) -> int:
         top_k=args.top_k,
         batch_size=args.batch_size,
         device=args.device,
-        nan=args.nan,
-        missing_leads=args.missing_leads,
+        **_prepare(args),
     )
     # The ending of the file wins over --format: nobody wants CSV in a .json.
     kind = Path(args.output).suffix.lstrip(".") if args.output else args.format
@@ -210,6 +215,13 @@ def run_predict(args: argparse.Namespace) -> int:
     else:
         print(result.to_csv() if kind == "csv" else result.to_json(), end="")
     return report(result.failures, result.exit_code, len(records))
+
+
+def _prepare(args: argparse.Namespace) -> dict[str, Any]:
+    """What the extractor is told of the records; a whole rate as the whole number that files state."""
+    rate = args.sampling_rate
+    rate = int(rate) if rate is not None and rate == int(rate) else rate
+    return {"sampling_rate": rate, "unit": args.unit, "nan": args.nan, "missing_leads": args.missing_leads}
 
 
 def run_embed(args: argparse.Namespace) -> int:
@@ -225,12 +237,11 @@ def run_embed(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         device=args.device,
         seed=args.seed,
-        nan=args.nan,
-        missing_leads=args.missing_leads,
+        **_prepare(args),
     )
     whole = result.rows - len(result.failures)
-    share = f"{whole} of {result.rows}" if result.failures else str(result.rows)
-    print(f"{result.output}: {share} records, {result.dim} features each")
+    share = f"{whole} of " if result.failures else ""
+    print(f"{result.output}: {share}{number_of(result.rows, 'record')}, {result.dim} features each")
     return report(result.failures, result.exit_code, len(records))
 
 
@@ -257,12 +268,18 @@ def _millivolt(read: Callable[[], Any]) -> tuple[Any, Any, Sequence[str]]:
     return recording.values, recording.sampling_rate, recording.lead_names
 
 
-_KEYWORD = re.compile(r"\b(nan|missing_leads)='(\w+)'")
+_KEYWORD = re.compile(r"`?\b(nan|missing_leads|sampling_rate|unit)(?:='([^']*)'|=([\w.]+))?`?")
 
 
 def _as_options(reason: str) -> str:
-    """Return a remedy that names a keyword of Python with the option of the same name."""
-    return _KEYWORD.sub(lambda found: f"--{found[1].replace('_', '-')} {found[2]}", reason)
+    """Return a remedy that names a keyword of Python, with a value or in backticks, by the option of the same name."""
+
+    def option(found: re.Match[str]) -> str:
+        value = found[2] or found[3] or ""
+        plain = not value and "`" not in found[0]
+        return found[0] if plain else f"--{found[1].replace('_', '-')} {value}".strip()
+
+    return _KEYWORD.sub(option, reason)
 
 
 def report(failures: Sequence[tuple[str, str]], code: int, records: int) -> int:
@@ -270,5 +287,5 @@ def report(failures: Sequence[tuple[str, str]], code: int, records: int) -> int:
     for record, reason in failures:
         terminal.say(f"failed: {record}: {_as_options(reason)}", important=True)
     if failures:
-        terminal.say(f"{len(failures)} of {records} records failed", important=True)
+        terminal.say(f"{len(failures)} of {number_of(records, 'record')} failed", important=True)
     return code
