@@ -127,7 +127,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if target.is_file():
         raise InputError(f"The output {str(target)!r} is a file; give a folder.")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise InputError(f"The folder {str(target)!r} is not empty. Replace it with --overwrite, or give another.")
+        raise InputError(f"The folder {str(target)!r} is not empty. Overwrite it, or give another.")
 
 
 def _plain_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

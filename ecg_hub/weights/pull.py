@@ -67,7 +67,7 @@ class PullSummary:
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
         if self.conversion is None:
-            return [f"{self.alias} is there already: {self.output} (--overwrite fetches it again)"]
+            return [f"{self.alias} is there already: {self.output} (overwrite fetches it again)"]
         return [*self.conversion.lines(), *([f"kept: {self.kept}"] if self.kept else [])]
 
 
@@ -183,7 +183,7 @@ def _check_can_be_fetched(entry: catalog.ModelEntry) -> None:
 
 def _check_folder(target: Path, overwrite: bool) -> None:
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not overwrite):
-        raise InputError(f"{str(target)!r} is not an empty folder. Give another --output, or --overwrite a folder.")
+        raise InputError(f"{str(target)!r} is not an empty folder. Give another output, or overwrite a folder.")
 
 
 def _announce(entry: catalog.ModelEntry, target: Path) -> None:
