@@ -95,12 +95,16 @@ def _head(entry: Any) -> str:
 
 def _more(entry: Any) -> dict[str, str]:
     """What only some checkpoints have."""
+    from ecg_hub.catalog import look_alikes
+
     facts = {}
     if entry.finetuning_corpora:
         facts["fine-tuned on"] = ", ".join(entry.finetuning_corpora)
     if entry.head is not None:
         names = ", ".join(entry.labels[:_SHOWN_LABELS]) + (" ..." if len(entry.labels) > _SHOWN_LABELS else "")
         facts["head in the authors' file"] = f"{_head(entry)}: {names or 'names not known'}"
+    if alike := ", ".join(other.alias for other in look_alikes(entry)):
+        facts["same shapes"] = f"{alike}; name and digest of the file tell them apart"
     if entry.note is not None:
         facts["not certain"] = entry.note
     return facts
