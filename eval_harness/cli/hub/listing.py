@@ -70,12 +70,14 @@ def run_ls(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0
-    # The group shows by the indent.
-    shown = [{**row, "model": f"{_indent(row)}{row['model']}"} for row in rows]
+    # The group shows by the indent, where filters have left what it is indented under.
+    grouped = {row["architecture"] for row in rows} <= {row["model"] for row in rows}
+    shown = [{**row, "model": f"{_indent(row)}{row['model']}"} if grouped else dict(row) for row in rows]
     for row in shown:
         # One column of two: what is on this machine need not be got from anywhere.
         row["weights"] = "here" if row.pop("installed") == "yes" else row["weights"]
-        del row["architecture"]
+        if grouped:
+            del row["architecture"]
     print_table(shown, title="models", prose=("licence of the weights",))
     print_lines(
         [
@@ -133,7 +135,7 @@ def run_info(args: argparse.Namespace) -> int:
             "input": f"{entry.input}, unit {entry.input.unit}, leads {', '.join(entry.input.leads)}",
             "architecture": entry.architecture,
             "presets": ", ".join(entry.presets),
-            "pre-trained on": ", ".join(entry.pretraining_corpora) or "nothing",
+            "trained on" if entry.kind == "supervised" else "pre-trained on": ", ".join(entry.pretraining_corpora) or "nothing",
             **_more(entry),
             "licence of the weights": str(licence),
             "may be passed on": "yes" if licence.redistribution else "no",

@@ -115,7 +115,8 @@ def run_pull(args: argparse.Namespace) -> int:
         _show_plan(args, entries)
     if by_hand:
         rows = [{"model": entry.alias, "file": entry.weights.file, "page": entry.weights.page} for entry in by_hand]
-        print_table(rows, heading="\nwith a browser, since no program may follow the links of these pages:")
+        print()
+        print_table(rows, heading="with a browser, since no program may follow the links of these pages:")
         print_lines(["then: ecg-hub convert NAME --checkpoint FILE"])
     return 0 if args.dry_run else _pull_each(args, entries)
 
@@ -132,13 +133,12 @@ def _show_plan(args: argparse.Namespace, entries: Sequence[ModelEntry]) -> None:
     rows = [
         {
             "model": entry.alias,
-            "file": entry.weights.file,
             "size": shown.get(entry.alias, "here already"),
             "licence": entry.licence.name,
         }
         for entry in entries
     ]
-    print_table(rows, title="models", keep=("model", "file", "size", "licence"), prose=("licence",))
+    print_table(rows, title="models", keep=("model", "size", "licence"), prose=("licence",))
     total, unknown = sum(size or 0 for size in sizes.values()), list(sizes.values()).count(None)
     free = free_bytes(home())
     more = f", and {number_of(unknown, 'file')} whose size is not known" if unknown else ""
