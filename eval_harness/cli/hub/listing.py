@@ -126,6 +126,7 @@ def run_info(args: argparse.Namespace) -> int:
         return 0
     weights, licence = entry.weights, entry.licence
     folder = installed_folder(entry.alias)
+    trained = "trained on" if entry.kind == "supervised" else "pre-trained on"
     print_pairs(
         {
             "model": f"{entry.title} ({entry.alias})",
@@ -135,7 +136,7 @@ def run_info(args: argparse.Namespace) -> int:
             "input": f"{entry.input}, unit {entry.input.unit}, leads {', '.join(entry.input.leads)}",
             "architecture": entry.architecture,
             "presets": ", ".join(entry.presets),
-            "trained on" if entry.kind == "supervised" else "pre-trained on": ", ".join(entry.pretraining_corpora) or "nothing",
+            trained: ", ".join(entry.pretraining_corpora) or "nothing",
             **_more(entry),
             "licence of the weights": str(licence),
             "may be passed on": "yes" if licence.redistribution else "no",
