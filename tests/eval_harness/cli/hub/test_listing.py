@@ -13,6 +13,8 @@ from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, ExitCode, UnknownNameError
 from ecg_hub.names import model_folder
 from ecg_hub.weights import pull as module
+from eval_harness.analyses.cka.options import CkaOptions
+from eval_harness.cli.hub.bench import _names
 from eval_harness.cli.hub.main import main
 from eval_harness.config.options import model_names
 
@@ -125,6 +127,8 @@ def test_what_a_pull_is_not_given(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_patterns_of_a_run() -> None:
     assert model_names("CLEF_s*") == ("clef-small",)
+    assert CkaOptions(models=("clef-*",), dataset="ptb-xl").models == ("clef-large", "clef-medium", "clef-small")
+    assert _names(["clef-s*,MERL"]) == ("clef-small", "merl")
     assert model_names("hubert_ecg") == ("hubert-ecg",)
     assert model_names("runs/[1]/model") == ("runs/[1]/model",)
     with pytest.raises(UnknownNameError, match="pattern of models"):
