@@ -44,6 +44,7 @@ __all__ = [
     "checkpoints_of",
     "get",
     "load_reference",
+    "look_alikes",
     "models",
     "of_config",
     "public_classes",
@@ -88,6 +89,20 @@ def checkpoints_of(architecture: str) -> list[ModelEntry]:
     """Return an architecture's checkpoints, the default one first."""
     own = [entry for _, entry in _read_all() if entry.architecture == architecture]
     return sorted(own, key=lambda entry: (not entry.is_default, entry.alias))
+
+
+def look_alikes(entry: ModelEntry) -> list[ModelEntry]:
+    """Return the other checkpoints whose files have the same names and shapes: a name or digest tells them apart.
+
+    Example:
+        >>> [other.alias for other in look_alikes(get("ecg-jepa"))]
+        ['ecg-jepa-random']
+    """
+
+    def form(one: ModelEntry) -> tuple[Any, ...]:
+        return one.architecture, one.parameters, one.head and (one.head.entries, one.head.num_labels)
+
+    return [other for _, other in _read_all() if form(other) == form(entry) and other.alias != entry.alias]
 
 
 def built_in() -> dict[str, ModelEntry]:

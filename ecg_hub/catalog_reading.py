@@ -12,6 +12,7 @@ import yaml
 import ecg_hub.packages as packages
 from ecg_hub.catalog_entry import CHECKPOINTS, DOWNLOADS, Classes, Head, InputContract, Licence, ModelEntry, Weights
 from ecg_hub.errors import EcgHubError
+from ecg_hub.spelling import normalised
 
 KINDS = ("foundation", "supervised")
 WEIGHT_KINDS = (*DOWNLOADS, "manual", "none")
@@ -62,8 +63,11 @@ def read_checkpoint_entry(path: Path, raw: Mapping[str, Any]) -> ModelEntry:
         raise EcgHubError(f"{path}: {name} {have}. Of its own a checkpoint has {', '.join(REQUIRED)}.")
     if own["alias"] != path.stem:
         raise EcgHubError(f"{path}: alias is {own['alias']!r}; the file is called as the alias, {path.stem!r}.")
+    small = f"{raw['alias']}-tiny"
+    if normalised(own["alias"]) == normalised(small):
+        raise EcgHubError(f"{path}: {small!r} is the small random model of {raw['alias']!r}; take another alias.")
     inherited = {name: value for name, value in raw.items() if name not in _OF_ITS_OWN_WEIGHTS}
-    merged = {**inherited, **own, "input": _input(raw["input"], own.get("presets"))}
+    merged = {**inherited, **own, "input": _input(raw["input"], own.get("presets"), path)}
     return replace(_entry(merged, path), parent=raw["alias"])
 
 
@@ -109,7 +113,10 @@ def offered(offer: packages.Offer, types: Mapping[str, str]) -> list[tuple[str, 
 
 def _load(path: Path) -> dict[str, Any]:
     # The parser in C where PyYAML has it, because every command reads all of these files.
-    raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise EcgHubError(f"{path} is no YAML that can be read: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise EcgHubError(f"{path} is no mapping of fields.")
     return raw
@@ -117,7 +124,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _entry(raw: Mapping[str, Any], path: Path) -> ModelEntry:
     try:
-        entry = ModelEntry(**{name: _PARTS[name](**value) if name in _PARTS else value for name, value in raw.items()})
+        entry = ModelEntry(**{name: _part(name, value, path) for name, value in raw.items()})
     except TypeError as error:
         allowed = ", ".join(item.name for item in fields(ModelEntry) if item.name not in _SET_HERE)
         raise EcgHubError(f"{path}: {error}. Fields of a model: {allowed}.") from error
@@ -135,14 +142,26 @@ def _entry(raw: Mapping[str, Any], path: Path) -> ModelEntry:
     return entry
 
 
-def _input(inherited: Mapping[str, Any], presets: Mapping[str, Any] | None) -> dict[str, Any]:
+def _part(name: str, value: Any, path: Path) -> Any:
+    """A field's value, as an object where it has fields of its own."""
+    kind = _PARTS.get(name)
+    if kind is None:
+        return value
+    try:
+        return kind(**value)
+    except TypeError as error:
+        fault = str(error).rpartition("__init__() ")[2]
+        allowed = ", ".join(item.name for item in fields(kind))
+        raise EcgHubError(f"{path}: {name}: {fault}. Fields of {name}: {allowed}.") from error
+
+
+def _input(inherited: Mapping[str, Any], presets: Mapping[str, Any] | None, path: Path) -> dict[str, Any]:
     """What `benchmark` feeds: of a checkpoint with presets of its own not that of the architecture."""
     if presets is None:
         return dict(inherited)
-    benchmark = presets["benchmark"]
-    return {
-        "leads": benchmark["lead_names"],
-        "seconds": benchmark["input_seconds"],
-        "sampling_rate": benchmark["sampling_rate"],
-        "unit": inherited["unit"],
-    }
+    benchmark, fed = presets.get("benchmark", {}), ("lead_names", "input_seconds", "sampling_rate")
+    missing = [name for name in fed if name not in benchmark]
+    if missing:
+        raise EcgHubError(f"{path}: presets: benchmark lacks {', '.join(missing)}; presets are given whole.")
+    leads, seconds, rate = (benchmark[name] for name in fed)
+    return {"leads": leads, "seconds": seconds, "sampling_rate": rate, "unit": inherited["unit"]}

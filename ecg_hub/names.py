@@ -11,7 +11,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import ecg_hub.catalog as catalog
-from ecg_hub.errors import CheckpointError, InputError, unknown_name
+from ecg_hub.errors import CheckpointError, InputError, UnknownNameError, unknown_name
 from ecg_hub.spelling import registered, spelt
 
 PUBLIC_HUB = "https://huggingface.co"
@@ -164,6 +164,38 @@ def canonical(name: str | os.PathLike[str]) -> str:
     return prefix + (names[found].alias if found in names else found)
 
 
+def entry_of(name: str) -> catalog.ModelEntry:
+    """Return what the catalogue says of a short name, or of the architecture of a `random:` name.
+
+    Args:
+        name: in any spelling; a small random model may stand without `random:`, since it exists as nothing else.
+
+    Raises:
+        UnknownNameError: no such name; suggests the closest.
+        InputError: random weights of a further checkpoint.
+
+    Example:
+        >>> entry_of("hubert-ecg-large").alias, entry_of("random:ecg-cpc-tiny").alias, entry_of("ecg-cpc-tiny").alias
+        ('hubert-ecg-large', 'ecg-cpc', 'ecg-cpc')
+    """
+    text = canonical(name)
+    if text not in catalog.checkpoints() and spelt(_RANDOM + text, _random_names()) is not None:
+        text = _RANDOM + text
+    if text.startswith(_RANDOM):
+        return catalog.get(_resolve_random(text).target)
+    if text not in catalog.checkpoints():
+        raise unknown_model(text)
+    return catalog.get(text)
+
+
+def unknown_model(name: str) -> UnknownNameError:
+    """Build the error for a name that is no model's; for the small one of an architecture it proposes `random:`."""
+    small = spelt(_RANDOM + name, _random_names())
+    if small is not None:
+        return UnknownNameError(f"Unknown model {name!r}. Did you mean {small!r}? {_FORMS}")
+    return unknown_name("model", name, catalog.checkpoints(), f"{_FORMS} See `ecg-hub ls`.")
+
+
 def _random_names() -> list[str]:
     return [_RANDOM + form for alias in catalog.models() for form in (alias, alias + _TINY)]
 
@@ -193,7 +225,7 @@ def locate(name: str | os.PathLike[str], root: Path | None = None, *, local_file
         raise InputError(f"There is no folder {text!r}. {_FORMS}")
     if "/" in text or _ask_hub(text, root, local_files_only) == _FOUND:
         return Resolved(text, "hub", text)
-    raise unknown_name("model", text, catalog.checkpoints(), f"{_FORMS} See `ecg-hub ls`.")
+    raise unknown_model(text)
 
 
 def _refuse_authors(text: str, folder: Path) -> None:
@@ -224,11 +256,12 @@ def _how_to_get(entries: Sequence[catalog.ModelEntry]) -> str:
 
 
 def _resolve_random(text: str) -> Resolved:
-    entry = catalog.checkpoints().get(spelt(text.removeprefix(_RANDOM), catalog.checkpoints()) or "")
-    if entry is not None and not entry.is_default:
+    names, plain = catalog.short_names(), text.removeprefix(_RANDOM)
+    alias = spelt(plain, names) or spelt(plain.removesuffix(_TINY), names)
+    if alias is not None and alias not in catalog.models():
+        form = names[alias].architecture + _TINY * plain.endswith(_TINY)
         raise InputError(
-            f"{text!r}: random weights are those of an architecture, 'random:{entry.architecture}'; {entry.alias!r} is "
-            "a checkpoint of it."
+            f"{text!r}: random weights are those of an architecture, 'random:{form}'; {alias!r} is a checkpoint of it."
         )
     wanted = registered("model", text, _random_names()).removeprefix(_RANDOM)
     alias = wanted.removesuffix(_TINY)

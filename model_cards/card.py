@@ -250,9 +250,15 @@ def input_section(entry: ModelEntry) -> str:
         for name, preset in entry.presets.items()
     ]
     heads = ("preset", "sampling rate", "window", "leads", "preparation", "resampling")
+    scored = entry.alias in {score.model for score in scores()}
+    benchmark = (
+        "what the benchmark of arXiv 2509.25095 fed, faults\nincluded"
+        if scored
+        else "for comparisons in the manner of\narXiv 2509.25095, which did not score these weights"
+    )
     return (
-        f"Unit: {entry.input.unit}. The preset `benchmark` is what the benchmark of arXiv 2509.25095 fed, faults\n"
-        f"included; `native` is what the authors' own pre-training fed.\n\n{table(heads, rows)}"
+        f"Unit: {entry.input.unit}. The preset `benchmark` is {benchmark}; `native` is what the authors' own "
+        f"pre-training fed.\n\n{table(heads, rows)}"
     )
 
 

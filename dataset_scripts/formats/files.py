@@ -13,11 +13,12 @@ from dataset_scripts.formats.tabular import states_rate
 from ecg_hub.errors import InputError
 from ecg_hub.input.formats.detection import detect_format
 from ecg_hub.input.recordings import Recording
+from ecg_hub.input.resampling import as_rate
 from ecg_hub.input.samples import MISSING, Signal, to_millivolt
 from ecg_hub.leads import LEADS
 
 _DESCRIBE = (
-    "Describe it in a YAML file (docs/your_own_data.md) and give that in its place: "
+    "describe it in a YAML file (docs/your_own_data.md) and give that in its place: "
     "`ecg-hub embed MODEL my_archive.yaml`"
 )
 
@@ -32,38 +33,39 @@ class FileReading:
     lead_names: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def read_file(path: Path, sampling_rate: Any = None, unit: str | None = "mV", fallback: str | None = None) -> Recording:
+def read_file(path: Path, sampling_rate: Any = None, unit: str | None = None) -> Recording:
     """Read one file of a format that own data may have.
 
     Args:
         path: the file; its ending names the format.
         sampling_rate: Hz, of formats whose files state none.
-        unit: of formats whose files state none.
-        fallback: unit of files that should state one and state none.
+        unit: of files that state none.
 
     Returns:
         The leads that hold a sample, in mV.
 
     Raises:
-        InputError: the ending names no format, or a rate is needed and not given.
+        InputError: the ending names no format, or a rate or unit is needed and not given.
         DataError: the file is damaged, or holds no ECG.
     """
     form = "auto" if path.suffix.lower() in ENDINGS else _by_content(path)
     if form is None:
         raise InputError(
-            f"{str(path)!r}: the ending {path.suffix!r} names no format; known: {', '.join(ENDINGS)}. {_DESCRIBE}."
+            f"{str(path)!r}: the ending {path.suffix!r} names no format; known: {', '.join(ENDINGS)}. "
+            f"If it is a signal, {_DESCRIBE}."
         )
     bare = format_of(path, FileReading(form)) in BARE_FORMATS
-    if bare and sampling_rate is None:
-        _check_stated_rate(path)
-    about = FileReading(form, sampling_rate=int(sampling_rate) if bare and sampling_rate is not None else None)
+    # A rate that the file states is compared by the caller, in the caller's words.
+    needs_rate = bare and not states_rate(path)
+    if needs_rate and sampling_rate is None:
+        raise _not_stated(path, "sampling rate", "sampling_rate=500, with unit='mV' where it states no unit either")
+    about = FileReading(form, sampling_rate=int(as_rate(sampling_rate)) if needs_rate else None)
     try:
         return signal_recording(read_signal(path, about))
-    except NoUnitError:
-        said = unit if bare else fallback
-        if said is None:
-            raise
-        return signal_recording(read_signal(path, replace(about, unit=said)), states_unit=False)
+    except NoUnitError as error:
+        if unit is None:
+            raise _not_stated(path, "unit", "unit='mV'") from error
+        return signal_recording(read_signal(path, replace(about, unit=unit)), states_unit=False)
 
 
 def _by_content(path: Path) -> str | None:
@@ -71,12 +73,9 @@ def _by_content(path: Path) -> str | None:
     return "dicom" if detect_format(path) == "dicom" else None
 
 
-def _check_stated_rate(path: Path) -> None:
-    """Refuse a table without a rate, and say how one is given."""
-    if not states_rate(path):
-        raise InputError(
-            f"{str(path)!r} states no sampling rate. {_DESCRIBE}; in Python pass sampling_rate=500 and unit='mV'."
-        )
+def _not_stated(path: Path, what: str, given: str) -> InputError:
+    """The error for a file that does not say all of itself, and the ways to say it."""
+    return InputError(f"{str(path)!r} states no {what}: give it, for example {given}; or {_DESCRIBE}.")
 
 
 def signal_recording(signal: Signal, name: str = "", states_unit: bool = True) -> Recording:

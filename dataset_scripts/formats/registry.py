@@ -114,7 +114,7 @@ def read_signal(path: Path, about: Reading) -> Signal:
     form = format_of(path, about)
     signal = _read(path, form, about)
     if reason := stored_not_millivolt(signal):
-        stated = f"The description says unit: {about.unit}; say" if form in BARE_FORMATS else _CORRECT_FILE
+        stated = f"The unit is given as {about.unit}; say" if form in BARE_FORMATS else _CORRECT_FILE
         raise DataError(f"{path.name}: {reason} {stated} unit: uV if the samples are in microvolts")
     return signal
 

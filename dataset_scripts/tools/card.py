@@ -18,6 +18,7 @@ import yaml
 
 from dataset_scripts.core.spec import ECGDataset, Release
 from dataset_scripts.tools.download import instructions
+from ecg_hub.utils.text import number_of
 
 TAGS = ("ecg", "electrocardiography", "12-lead", "time-series", "biosignals", "medical")
 TASKS = ("other",)
@@ -231,7 +232,7 @@ def _labels(dataset: ECGDataset) -> str:
     for column in dataset.label_columns:
         counts = dict(release.label_counts.get(column, {})) if release else {}
         number = _label_number(dataset, release, column, counts)
-        parts.append(f"### `{column}`" + (f": {number} labels" if number else ""))
+        parts.append(f"### `{column}`" + (f": {number_of(number, 'label')}" if number else ""))
         if counts:
             parts.append(_label_table(dataset, column, counts))
     if len(parts) > 1:
@@ -267,7 +268,7 @@ def _releases(dataset: ECGDataset) -> str:
         facts += [f"sizes of {len(release.fold_sizes)} folds"] if release.fold_sizes else []
         facts += ["a hash of all folds"] if release.fold_sha256 else []
         facts += [f"records of the splits ({release.split_text})"]
-        facts += [f"checksums of {len(release.files)} files"] if release.files else []
+        facts += [f"checksums of {number_of(len(release.files), 'file')}"] if release.files else []
         lines.append(f"- Release {release.version}: {', '.join(facts)}.")
     return "\n".join(lines)
 

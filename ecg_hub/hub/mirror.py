@@ -39,6 +39,7 @@ from ecg_hub.utils.files import alone, file_sha256, flush_file, put_in_place, un
 from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, open_client
 from ecg_hub.utils.repo_names import check_path
 from ecg_hub.utils.terminal import progress
+from ecg_hub.utils.text import number_of
 
 THREADS = 6
 OPTION = "--to"
@@ -236,7 +237,8 @@ class MirrorSummary:
         pickles = tuple(file.path for file in one.files if file.path.endswith(_PICKLES))
         warning = f"warning: what loads these files may run code in them: {shown(pickles)} (--exclude leaves them)"
         return [
-            f"{one.kind} {one.id}{at}: {len(one.files)} files, {one.size:,} bytes, {self.fetched} fetched now",
+            f"{one.kind} {one.id}{at}: {number_of(len(one.files), 'file')}, {one.size:,} bytes, {self.fetched} fetched "
+            "now",
             f"licence: {one.licence or 'not stated by its card'}",
             *(["INTERNAL: not to be passed on; `ecg-hub import --internal` takes it"] if one.internal else []),
             *([f"left out as asked: {shown(one.left_out)}"] if one.left_out else []),

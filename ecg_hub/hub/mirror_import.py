@@ -17,6 +17,7 @@ from ecg_hub.names import endpoint, is_public_hub
 from ecg_hub.utils.files import file_sha256
 from ecg_hub.utils.repo_names import check_name
 from ecg_hub.utils.terminal import progress
+from ecg_hub.utils.text import number_of
 
 # What one commit brought is not sent again after a cut.
 FILES_PER_COMMIT = 2000
@@ -50,7 +51,7 @@ class ImportSummary:
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
         one = self.repository
-        what = f"{self.sent} files sent" if self.sent else "nothing to do"
+        what = f"{number_of(self.sent, 'file')} sent" if self.sent else "nothing to do"
         tags = tuple(tag for tag in (one.label, *one.tags) if tag not in self.taken)
         return [
             f"{one.kind} {self.id}: {what}, commit {self.commit}, tags {', '.join(tags)}",

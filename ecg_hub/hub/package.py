@@ -20,6 +20,7 @@ from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.hub.cards import check_may_leave, published_card, random_name
 from ecg_hub.names import endpoint, resolve
 from ecg_hub.origin import Origin, origin_of
+from ecg_hub.utils.text import number_of
 
 # Absolute paths of POSIX, of Windows and of its shares, of the home folder; addresses other than file:// pass.
 _ABSOLUTE = re.compile(r"(?:file://|~[/\\]|[A-Za-z]:[/\\]|\\\\[^\\]|/[^/\s])")
@@ -136,7 +137,7 @@ class Package:
             *([f"licence of those weights: {terms}"] if source else []),
             *(["INTERNAL: a private repository, not to be passed on"] if self.internal else []),
             *(f"  {path}  {size:,} bytes" for path, size in sizes.items()),
-            f"  {len(sizes)} files, {sum(sizes.values()):,} bytes",
+            f"  {number_of(len(sizes), 'file')}, {sum(sizes.values()):,} bytes",
             *([f"left out: {shown(self.left_out)}"] if self.left_out else []),
         ]
 

@@ -174,7 +174,7 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
         signals: Any,
         sampling_rate: Any = None,
         lead_names: Sequence[str] | None = None,
-        unit: str = "mV",
+        unit: str | None = None,
         window: str = "first",
         missing_leads: str = "raise",
         nan: str | None = None,
@@ -192,7 +192,8 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
             lead_names: one name per row of the arrays, matched without case; vx, vy, vz are ignored, absent III, aVR,
                 aVL, aVF derived from I and II. A file brings its own; those given replace them. A row has the
                 twelve.
-            unit: of the arrays: "mV", "uV", "V", or "zscore", which passes unchanged. Records and rows bring their own.
+            unit: of the arrays: "mV" (if None), "uV", "V", or "zscore", which passes unchanged. Rows and most files
+                bring their own; for a table that states none it must be given.
             window: "first", "center", "random" or "all" (consecutive windows; a shorter rest is dropped).
             missing_leads: "raise", or "zero" to feed zeros for leads that are neither there nor derivable.
             nan: "raise", or "zero" to set NaN samples to 0 as the published protocol does. If None, "zero" for rows,
@@ -230,7 +231,8 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
             >>> folder.cleanup()
         """
         spec = self.spec(preset)
-        canonical_unit(unit)
+        if unit is not None:
+            canonical_unit(unit)
         if window not in PLACEMENTS:
             raise unknown_name("window", str(window), PLACEMENTS)
         signals = rows_of(signals) if is_batch(signals) else signals
@@ -354,27 +356,31 @@ def _check_agrees(name: str, given: int | None, allowed: set[int]) -> None:
         )
 
 
-def _recording(item: Any, sampling_rate: Any, lead_names: Sequence[str] | None, unit: str) -> Recording:
+def _recording(item: Any, sampling_rate: Any, lead_names: Sequence[str] | None, unit: str | None) -> Recording:
     """Read one signal, array, path, row or recording, and reconcile what the user said with what a file or row says."""
     if isinstance(item, Recording):
         return item
     if isinstance(item, Mapping):
         return _row(item, sampling_rate, lead_names, unit)
     if not isinstance(item, (str, os.PathLike)):
-        return array_recording(item, sampling_rate, lead_names, unit)
-    stated = canonical_unit(unit) != "mV"
+        return array_recording(item, sampling_rate, lead_names, unit or "mV")
     stored = stored_recording(item, sampling_rate, unit, every=lead_names is not None)
-    if stated and stored.states_unit:
+    if stored.states_unit and _other_than_millivolt(unit):
         raise InputError(f"unit={unit!r} was given, but the file states its own units. Leave `unit` out.")
     rate = _agreed_rate(sampling_rate, stored.sampling_rate, "file")
     checked = array_recording(stored.values, rate, stored.lead_names if lead_names is None else lead_names, "mV")
     return replace(stored, values=checked.values, sampling_rate=rate, lead_names=checked.lead_names)
 
 
-def _row(item: Mapping[str, Any], sampling_rate: Any, lead_names: Sequence[str] | None, unit: str) -> Recording:
+def _other_than_millivolt(unit: str | None) -> bool:
+    # "mV" is said of anything by programs that say it always, and every recording becomes that.
+    return unit is not None and canonical_unit(unit) != "mV"
+
+
+def _row(item: Mapping[str, Any], sampling_rate: Any, lead_names: Sequence[str] | None, unit: str | None) -> Recording:
     """Read a row of `load_dataset`, which states everything itself."""
     source = "row of load_dataset"
-    if canonical_unit(unit) != "mV":
+    if _other_than_millivolt(unit):
         raise InputError(f"unit={unit!r} was given, but a {source} states its own units. Leave `unit` out.")
     if lead_names is not None:
         raise InputError(f"lead_names={lead_names!r} was given, but a {source} has the twelve leads. Leave it out.")

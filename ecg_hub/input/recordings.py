@@ -152,20 +152,19 @@ def _plain_number(rate: float) -> float:
 
 
 def file_recording(
-    path: str | os.PathLike[str], sampling_rate: Any = None, unit: str = "mV", every: bool = False
+    path: str | os.PathLike[str], sampling_rate: Any = None, unit: str | None = None, every: bool = False
 ) -> Recording:
     """Read a file of any format: WFDB, or one that archives of a user may hold (EDF, DICOM, XML, CSV, ...).
 
     Args:
         path: the file; of a WFDB record any of its files, or their common name.
         sampling_rate: Hz, for formats whose files state none.
-        unit: the same of the unit. Where a file should state one and states none, "mV" is taken for no answer.
+        unit: the same of the unit; one that files state is not overruled.
         every: see `wfdb_recording`.
     """
     given = Path(path).expanduser()
-    fallback = None if canonical_unit(unit) == "mV" else unit
     if is_wfdb(given) or not given.exists():
-        return wfdb_recording(path, every, fallback)
+        return wfdb_recording(path, every, unit)
     if given.is_dir():
         raise InputError(
             f"{os.fspath(path)!r} is a folder. Describe it in a YAML file (docs/your_own_data.md) and give that to "
@@ -174,7 +173,7 @@ def file_recording(
     # By name: data stand on models, so no import statement may point the other way.
     read_file = import_module("dataset_scripts.formats.files").read_file
     try:
-        recording: Recording = read_file(given, sampling_rate, unit, fallback)
+        recording: Recording = read_file(given, sampling_rate, unit)
     except DataError as error:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}.") from error
     return recording

@@ -23,6 +23,7 @@ from ecg_hub.server.history import Folder
 from ecg_hub.server.naming import KINDS
 from ecg_hub.server.repos import Repo
 from ecg_hub.utils.files import file_sha256, replacing, take_lock
+from ecg_hub.utils.text import number_of
 
 if TYPE_CHECKING:
     import uvicorn
@@ -54,10 +55,9 @@ class Audit:
     def lines(self) -> list[str]:
         """Return the audit as lines of text."""
         size = sum(self.blobs.values())
-        head = (
-            f"{self.repositories:,} repositories, {self.commits:,} commits, {len(self.blobs):,} files, {size:,} bytes"
-        )
-        return [head, *self.problems]
+        counts = f"{number_of(self.commits, 'commit')}, {number_of(len(self.blobs), 'file')}, {size:,} bytes"
+        repositories = "1 repository" if self.repositories == 1 else f"{self.repositories:,} repositories"
+        return [f"{repositories}, {counts}", *self.problems]
 
 
 def audit(hub: Hub, content: bool = True) -> Audit:

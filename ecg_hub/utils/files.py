@@ -194,6 +194,12 @@ def write_error(path: Path, error: OSError) -> ResultError:
     return ResultError(f"{str(path)!r} cannot be written ({error.strerror or error}). {remedy}.")
 
 
+def free_bytes(folder: Path) -> int:
+    """Return the room on the disk that a folder is on, or will be on."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
 def unwritable(path: Path, error: OSError, option: str = HOME_OPTION) -> CheckpointError:
     """Build the error for a file of the cache or of a mirror that cannot be written, with the remedy for its cause."""
     reason = error.strerror or str(error)

@@ -76,10 +76,12 @@ class RetryPolicy:
     Attributes:
         retries: attempts in a row that may bring nothing.
         wait_seconds: pause after the first; doubled after each further one. A host's Retry-After comes first.
+        timeout_seconds: how long a host that is asked for a list may say nothing.
     """
 
     retries: int = 5
     wait_seconds: float = 1.0
+    timeout_seconds: float = 60.0
 
     def pause(self, attempt: int, asked: float | None) -> None:
         """Wait before the next attempt."""
@@ -95,10 +97,10 @@ class _TransferError(Exception):
         self.retry_after = retry_after
 
 
-def open_client() -> httpx2.Client:
+def open_client(timeout_seconds: float = 60.0) -> httpx2.Client:
     """Open an HTTP client with our headers; proxies and certificates come from the usual environment variables."""
     # Seconds without a single byte, not seconds of a whole file, which may take hours.
-    timeout = httpx2.Timeout(60.0, connect=30.0)
+    timeout = httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, 30.0))
     # Hosts redirect to their storage; a token does not go along to another host.
     return httpx2.Client(follow_redirects=True, timeout=timeout, headers=_HEADERS)
 
@@ -114,8 +116,9 @@ def fetch_json(remote: RemoteFile, patience: RetryPolicy | None = None) -> Any:
         except ValueError as error:
             raise remote.error(f"{remote.host} answers with something else than a list of files: {error}.") from error
 
-    with open_client() as client:
-        return _patiently(remote, patience or RetryPolicy(retries=2), lambda: 0, lambda: attempt(client))
+    patience = patience or RetryPolicy(retries=2)
+    with open_client(patience.timeout_seconds) as client:
+        return _patiently(remote, patience, lambda: 0, lambda: attempt(client))
 
 
 def stated_size(client: httpx2.Client, url: str) -> int | None:

@@ -96,6 +96,16 @@ def text_table(
     return "\n".join(lines).replace(TIE, " ")
 
 
+def number_of(count: int, what: str) -> str:
+    """Return a count with its noun, in the plural unless it is one.
+
+    Example:
+        >>> number_of(1, "run"), number_of(1200, "record")
+        ('1 run', '1,200 records')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def print_pairs(pairs: Mapping[str, object]) -> None:
     """Print names and values, one pair a line; values wrap between words, on a terminal only."""
     width, bold = terminal.width(), terminal.styles()

@@ -24,7 +24,7 @@ from ecg_hub.names import model_folder
 from ecg_hub.origin import weights_digest
 from ecg_hub.utils.files import put_in_place
 from ecg_hub.weights.checkpoint import Checkpoint, read_checkpoint
-from ecg_hub.weights.recognition import check_name, convert_as
+from ecg_hub.weights.recognition import check_file, convert_as
 from ecg_hub.weights.state_dict import Conversion, StateDictMapper
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
@@ -82,7 +82,7 @@ def convert(
     # Before anything is read: a checkpoint may be a gigabyte.
     _check_target(target, overwrite)
     source = read_checkpoint(checkpoint, member=entry.weights.member, usual_key=entry.weights.key)
-    check_name(source.file, entry)
+    check_file(source.file, source.sha256, entry)
     state, notes = _plain_state(source.state)
     entries, conversion = convert_as(entry, state)
     conversion.config.source = _source(source, entry)
@@ -129,7 +129,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if target.is_file():
         raise InputError(f"The output {str(target)!r} is a file; give a folder.")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise InputError(f"The folder {str(target)!r} is not empty. Replace it with --overwrite, or give another.")
+        raise InputError(f"The folder {str(target)!r} is not empty. Overwrite it, or give another.")
 
 
 def _plain_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -158,9 +158,13 @@ def _file_notes(source: Checkpoint, entry: catalog.ModelEntry) -> list[str]:
         notes.append(f"objects of {len(source.unread)} classes left unread ({names})")
     if source.not_tensors:
         notes.append(f"{len(source.not_tensors)} entries are not tensors: {', '.join(source.not_tensors[:4])}")
-    published = entry.weights.sha256
-    if published is not None and source.file == entry.weights.file and source.sha256 != published:
+    published, alike = entry.weights.sha256, ", ".join(other.alias for other in catalog.look_alikes(entry))
+    if published is not None and source.sha256 != published:
         notes.append(f"the file differs from the published one (sha256 {published})")
+    elif published is None and alike:
+        by_name = source.file == entry.weights.file
+        said = f"only its name, {source.file}, says" if by_name else "nothing in it says"
+        notes.append(f"names and shapes are also those of {alike}: {said} that it is {entry.alias}")
     return notes
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,8 +41,11 @@ from ecg_hub.utils.http import (
     zenodo_files,
     zenodo_record,
 )
-from ecg_hub.utils.terminal import say
+from ecg_hub.utils.terminal import progress, say
 from ecg_hub.weights.conversion import ConversionSummary, convert
+
+_ASKED_ONCE = RetryPolicy(retries=0, timeout_seconds=10.0)
+"""With hosts that are only asked for sizes: without a network they must not take minutes to say nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class PullSummary:
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
         if self.conversion is None:
-            return [f"{self.alias} is there already: {self.output} (--overwrite fetches it again)"]
+            return [f"{self.alias} is there already: {self.output} (overwrite fetches it again)"]
         return [*self.conversion.lines(), *([f"kept: {self.kept}"] if self.kept else [])]
 
 
@@ -91,7 +94,7 @@ def pull(
     entry = catalog.get(alias)
     alias = entry.alias
     target = Path(output).expanduser() if output is not None else model_folder(alias, cache_dir)
-    if _is_there(target, overwrite):
+    if is_there(target, overwrite):
         return PullSummary(alias, target)
     _check_can_be_fetched(entry)
     downloads = (cache_dir or home()) / "downloads"
@@ -100,7 +103,7 @@ def pull(
     busy = CheckpointError(f"Another process is pulling {alias!r} to {downloads / alias}. {then}")
     # Two pulls of one model would write into the same unfinished download.
     with alone(downloads, f".{alias}.lock", busy, option, wait=wait):
-        if _is_there(target, overwrite):
+        if is_there(target, overwrite):
             return PullSummary(alias, target)  # put there by another process in the meantime
         _check_folder(target, overwrite)
         _announce(entry, target)
@@ -108,14 +111,49 @@ def pull(
         if entry.weights.kind == "hf":
             file = _from_hub(entry, place, hub or endpoint(), token)
         else:
-            listed = _on_zenodo if entry.weights.kind == "zenodo" else _on_figshare
-            remote = listed(entry, zenodo if entry.weights.kind == "zenodo" else figshare, patience)
+            remote = _listed(entry, {"zenodo": zenodo, "figshare": figshare}, patience)
             file = download(remote, place.folder, patience=patience, quiet=quiet, option=option)
         _check_published(entry, file)
         conversion = _converted(alias, file, target, overwrite, option)
         if not keep:
             shutil.rmtree(place.folder, ignore_errors=True)
     return PullSummary(alias, target, conversion, file if keep else None)
+
+
+def file_sizes(
+    entries: Iterable[catalog.ModelEntry], *, figshare: str = FIGSHARE, zenodo: str = ZENODO, hub: str | None = None
+) -> dict[str, int | None]:
+    """Return the bytes of checkpoints' files by alias: as the catalogue states them, else as their host does.
+
+    None is a size that nobody states, or not now. Nothing is fetched, and a host that does not answer is not asked
+    again.
+    """
+    hosts = {"figshare": figshare, "zenodo": zenodo, "hf": hub or endpoint()}
+    silent = set(hosts) if network_forbidden() else set[str]()
+    sizes: dict[str, int | None] = {}
+    for entry in progress(list(entries), desc="sizes", unit="files", leave=False):
+        sizes[entry.alias], kind = entry.weights.size, entry.weights.kind
+        if entry.weights.size is None and kind in hosts and kind not in silent:
+            try:
+                sizes[entry.alias] = _asked_size(entry, hosts)
+            except (httpx2.TransportError, CheckpointError, OSError, EntryNotFoundError) as error:
+                # An answer that holds no size, of a gated repository for instance, says nothing about other files.
+                answered = isinstance(error, HfHubHTTPError) or (
+                    isinstance(error, CheckpointError) and not isinstance(error.__cause__, httpx2.TransportError)
+                )
+                silent |= set() if answered else {kind}
+    return sizes
+
+
+def _asked_size(entry: catalog.ModelEntry, hosts: Mapping[str, str]) -> int | None:
+    """The bytes of a file as its host states them."""
+    if entry.weights.kind != "hf":
+        return _listed(entry, hosts, _ASKED_ONCE).size
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    repo, name, address = str(entry.weights.repo), str(entry.weights.file), hosts["hf"]
+    url = hf_hub_url(repo, name, revision=entry.weights.revision, endpoint=address)
+    return get_hf_file_metadata(url, timeout=_ASKED_ONCE.timeout_seconds, endpoint=address).size
 
 
 class Destination(NamedTuple):
@@ -125,8 +163,9 @@ class Destination(NamedTuple):
     option: str
 
 
-def _is_there(target: Path, overwrite: bool) -> bool:
-    return (target / "config.json").is_file() and not overwrite
+def is_there(target: str | Path, overwrite: bool) -> bool:
+    """Return whether a pull to a folder has nothing to fetch."""
+    return (Path(target).expanduser() / "config.json").is_file() and not overwrite
 
 
 def _check_can_be_fetched(entry: catalog.ModelEntry) -> None:
@@ -144,7 +183,7 @@ def _check_can_be_fetched(entry: catalog.ModelEntry) -> None:
 
 def _check_folder(target: Path, overwrite: bool) -> None:
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not overwrite):
-        raise InputError(f"{str(target)!r} is not an empty folder. Give another --output, or --overwrite a folder.")
+        raise InputError(f"{str(target)!r} is not an empty folder. Give another output, or overwrite a folder.")
 
 
 def _announce(entry: catalog.ModelEntry, target: Path) -> None:
@@ -163,6 +202,12 @@ def _converted(alias: str, file: Path, target: Path, overwrite: bool, option: st
         raise unwritable(target, OSError(number, str(error)), option) from error
     except OSError as error:
         raise unwritable(target, error, option) from error
+
+
+def _listed(entry: catalog.ModelEntry, hosts: Mapping[str, str], patience: RetryPolicy | None) -> RemoteFile:
+    """Look the file up where its authors published it."""
+    kind = entry.weights.kind
+    return (_on_zenodo if kind == "zenodo" else _on_figshare)(entry, hosts[kind], patience)
 
 
 def _on_figshare(entry: catalog.ModelEntry, api: str, patience: RetryPolicy | None) -> RemoteFile:

@@ -56,16 +56,31 @@ def convert_as(entry: ModelEntry, state: Mapping[str, Tensor]) -> tuple[StateDic
     except CheckpointError as error:
         raise CheckpointError(f"{error}\n{recognise(state)}".rstrip()) from error
     fault = _head_fault(entry, entries)
-    if not fault and _same_config(entry, conversion):
+    # A number of outputs that is inferred refuses nothing by itself, but the file of another checkpoint.
+    doubt = fault or _head_fault(entry, entries, counted=True)
+    if not doubt and _same_config(entry, conversion):
         return entries, conversion
     likeness = recognise(state)
     if fault or likeness.same:
-        reason = fault or "its sizes are others"
+        reason = doubt or "its sizes are others"
         raise CheckpointError(f"The checkpoint is not {entry.title} ({entry.alias!r}): {reason}. {likeness}".rstrip())
     return entries, conversion
 
 
-def check_name(file: str, entry: ModelEntry) -> None:
+def check_file(file: str, sha256: str, entry: ModelEntry) -> None:
+    """Refuse a file that is another checkpoint's by its digest, else by its name, whatever its shapes."""
+    entries = catalog.checkpoints().values()
+    known = next((other for other in entries if other.weights.sha256 == sha256), None)
+    if known is None:
+        _check_name(file, entry)
+    elif known.alias != entry.alias:
+        raise CheckpointError(
+            f"{file} is not {entry.title} ({entry.alias!r}): by its SHA-256 it is the published file of {known.title}: "
+            f"`ecg-hub convert {known.alias} --checkpoint FILE`."
+        )
+
+
+def _check_name(file: str, entry: ModelEntry) -> None:
     """Refuse a file that is called as that of another checkpoint of the architecture, whose shapes may be the same."""
     called = [other for other in catalog.checkpoints().values() if other.weights.file == file]
     # A name that several files have, such as model.safetensors, tells nothing.
@@ -81,8 +96,8 @@ def recognise(state: Mapping[str, Tensor]) -> Likeness:
     same: list[str] = []
     encoder: list[str] = []
     for entry in catalog.checkpoints().values():
-        if entry.classes.converter is None:
-            continue
+        if entry.classes.converter is None or entry.weights.kind == "none":
+            continue  # of what has no published weights no file is
         entries = _Probe(state)
         try:
             conversion = _converted(entry, entries)

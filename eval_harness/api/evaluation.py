@@ -13,7 +13,7 @@ import yaml
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.utils.files import write_text
 from ecg_hub.utils.terminal import quieted
-from eval_harness.api.results import OWN_TASKS, Results, StrPath
+from eval_harness.api.results import OWN_TASKS, Results, StrPath, named_by_keyword
 from eval_harness.config.options import PREFIX, RunOptions
 from eval_harness.config.protocol import DEFAULT_MODES
 from eval_harness.config.reading import options_from
@@ -59,6 +59,7 @@ class Settings(TypedDict, total=False):
     train_windows: str
 
 
+@named_by_keyword()
 def evaluate(
     model: Model | Sequence[Model] | Mapping[str, Model],
     tasks: str | Task | Sequence[str | Task],

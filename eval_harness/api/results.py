@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
-from ecg_hub.errors import InputError
+from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.spelling import registered
 from ecg_hub.utils.rows import html_table
 from eval_harness.api.comparisons import Comparisons, compared
@@ -28,6 +30,25 @@ StrPath: TypeAlias = "str | os.PathLike[str]"
 METRICS = ("main", "all")
 OWN_TASKS = "tasks"
 """Folder below a folder of results that holds the tasks that were made in Python."""
+
+
+_OPTION = re.compile(r"(`[a-z][^`]*`|^ *ecg-(?:hub|eval) .*$)|`?--([a-z][a-z-]+)`?", re.MULTILINE)
+_KEYWORDS = {"mode": "modes", "seeds": "seed"}
+"""Keywords of Python that are not called as the option of the command line."""
+
+
+@contextmanager
+def named_by_keyword() -> Iterator[None]:
+    """Let errors of a call from Python name its keywords where the command line has options; commands stay whole."""
+    try:
+        yield
+    except EcgHubError as error:
+        error.args = tuple(_OPTION.sub(_keyword, text) if isinstance(text, str) else text for text in error.args)
+        raise
+
+
+def _keyword(found: re.Match[str]) -> str:
+    return found[1] or f"`{_KEYWORDS.get(found[2], found[2].replace('-', '_'))}`"
 
 
 class Results(Sequence[Result]):
@@ -163,6 +184,7 @@ class Results(Sequence[Result]):
         return f"{html_table(text_rows(self))}<p>{counts_text(self)}, in {escape(str(self.folder))}</p>"
 
 
+@named_by_keyword()
 def read_results(*folders: StrPath, include: Iterable[StrPath] = ()) -> Results:
     """Read the results below one or several folders, as `evaluate` and `ecg-eval` write them.
 
@@ -191,6 +213,7 @@ def read_results(*folders: StrPath, include: Iterable[StrPath] = ()) -> Results:
     return Results([result for result, _ in pairs], [folder for _, folder in pairs], root, found)
 
 
+@named_by_keyword()
 def compare_models(
     *runs: Results | StrPath,
     tasks: str | Sequence[str] = (),

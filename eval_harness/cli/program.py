@@ -23,9 +23,6 @@ from ecg_hub.spelling import spelt
 from ecg_hub.utils import terminal
 from eval_harness.cli import interrupted
 
-MOST_CHOICES = 10
-"""Of more allowed words than these an error names the nearest."""
-
 _pressed = False
 
 
@@ -49,8 +46,9 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         choices = [str(choice) for choice in action.choices or ()]
-        if len(choices) > MOST_CHOICES and value not in choices:
-            what = str(action.metavar or action.dest).lower()
+        if choices and value not in choices:
+            # Of an option the name that was written, of a verb or another word what it is.
+            what = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest).lower()
             raise argparse.ArgumentError(None, str(unknown_name(what, value, choices)))
         super()._check_value(action, value)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
+from ecg_hub.utils.text import number_of
 from eval_harness.figures.markup import Html, join, tag, text
 from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import Board, Tab
@@ -151,12 +152,17 @@ def _section(view: View, tab: Tab) -> Html:
     # Apart, because published rows have places among themselves only.
     places = [places_chart(view.board, tab, view.ranks, published) for published in (False, True)]
     ranked = view.ranks.counts.get((tab.mode, view.board.sets[0].name, False), 0)
-    own = sum(not row.published for row in tab.rows)
+    own = number_of(sum(not row.published for row in tab.rows), "row")
     return tag(
         "section",
         tag("h2", tab.mode),
         tag("p", f"{tab.title[:1].upper()}{tab.title[1:]}.", class_="soft"),
-        tag("p", f"{own} rows computed here, {ranked} complete and ranked.", class_="count", aria_live="polite"),
+        tag(
+            "p",
+            f"{own} computed here, {ranked} complete and ranked.",
+            class_="count",
+            aria_live="polite",
+        ),
         table(view, tab),
         tag("div", tag("div", figures), tag("div", places[0] or NO_PLACES), class_="charts"),
         tag("details", tag("summary", "Places of the published rows"), places[1], class_="pub") if places[1] else None,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from ecg_hub.utils.text import number_of
 from eval_harness.figures.markup import Html, scroller, tag
 from eval_harness.leaderboard import phrases
 from eval_harness.leaderboard.board import COUNTED, Board, Cell, Column, Row, Tab
@@ -53,7 +54,7 @@ def table(view: View, tab: Tab) -> Html:
     body = [_row(view, tab, row, scales, best, names) for row in rows]
     content = tag(
         "table",
-        tag("caption", f"Scores in mode {tab.mode}, {len(tab.rows)} rows"),
+        tag("caption", f"Scores in mode {tab.mode}, {number_of(len(tab.rows), 'row')}"),
         _head(view),
         tag("tbody", body),
         class_="board",

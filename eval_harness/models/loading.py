@@ -174,16 +174,16 @@ def load_model(name: str, mode: str, preset: str, seed: int) -> LoadedModel:
 def load_unfetched(name: str, preset: str) -> LoadedModel:
     """The architecture of a model with random weights, where the weights are not here and must not be fetched."""
     import ecg_hub
-    from ecg_hub.catalog import models
+    from ecg_hub.catalog import checkpoints
 
-    alias = name.removeprefix(UNVERIFIED)
-    if alias in models():
-        return load_model(f"random:{alias}", "linear", preset, 0)
-    # Of a model on a hub two small files say what it is.
-    encoder = ecg_hub.AutoModel.from_config(ecg_hub.AutoConfig.from_pretrained(name), dtype=torch.float32)
-    extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(name).with_preset(preset)
+    entry = checkpoints().get(name.removeprefix(UNVERIFIED))
+    if entry is not None:
+        config, extractor = entry.build_config(), entry.build_feature_extractor()
+    else:  # of a model on a hub two small files say what it is
+        config, extractor = ecg_hub.AutoConfig.from_pretrained(name), ecg_hub.AutoFeatureExtractor.from_pretrained(name)
+    encoder = ecg_hub.AutoModel.from_config(config, dtype=torch.float32)
     parameters = sum(p.numel() for p in encoder.parameters())
-    return LoadedModel(name, encoder, extractor, None, None, "", parameters, preset)
+    return LoadedModel(name, encoder, extractor.with_preset(preset), entry, None, "", parameters, preset)
 
 
 def source_file(loaded: LoadedModel) -> SourceFile | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecg_hub.errors import EcgHubError, InputError, ResultError
+from ecg_hub.utils.text import number_of
 from eval_harness.analyses.files import Analysis, read_analysis
 from eval_harness.analyses.registry import AnalysisKind, kind_of, kinds
 from eval_harness.analyses.studies import StudyResult, distinct_names
@@ -326,7 +327,7 @@ def _not_done(result: Analysis) -> Html | None:
     for model, name in names.items():  # a page is passed on: no folders of the machine
         faults = [fault.replace(model, name) for fault in faults]
     listed = tag("ul", [tag("li", fault) for fault in faults])
-    return details(f"{len(result.not_done)} runs were not done", listed, open_=True)
+    return details(f"{number_of(len(result.not_done), 'run')} not done", listed, open_=True)
 
 
 def _names() -> list[str]:

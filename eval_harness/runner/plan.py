@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.names import UNVERIFIED, model_folder
+from ecg_hub.catalog import checkpoints
+from ecg_hub.names import UNVERIFIED, entry_of, model_folder, unknown_model
 from eval_harness.config.options import TRIVIAL, RunOptions, is_python_object
 from eval_harness.config.protocol import DEFAULT_MODES, PUBLISHED_HEAD
 from eval_harness.tasks.registry import Run, Task, expand, runs
@@ -71,18 +72,14 @@ def plan(options: RunOptions) -> list[Job]:
 
 def entry_for(model: str) -> Any:
     """The catalogue entry of a short name; None for a folder or a hub id."""
-    from ecg_hub.catalog import checkpoints, get
-
-    name = model.removeprefix("random:").removeprefix(UNVERIFIED)
-    # A tiny model is an architecture of the catalogue that only `random:` names.
-    alias = name.removesuffix("-tiny") if model.startswith("random:") else name
-    if alias in checkpoints():
-        return checkpoints()[alias]
-    if is_python_object(model) or model == TRIVIAL:
+    if model.startswith("random:"):
+        return entry_of(model)
+    name = model.removeprefix(UNVERIFIED)
+    if name in checkpoints():
+        return checkpoints()[name]
+    if is_python_object(model) or model == TRIVIAL or Path(name).expanduser().is_dir() or "/" in name:
         return None
-    if not model.startswith("random:") and (Path(name).expanduser().is_dir() or "/" in name):
-        return None
-    return get(alias)
+    raise unknown_model(name)
 
 
 def usual_modes(model: str, entry: Any) -> tuple[str, ...]:

@@ -306,7 +306,8 @@ def _headline(checked: Preflight) -> str:
         return "Nothing was run: there is no such name."
     can, lacking = (sum(len(job.tasks) for job in jobs) for jobs in (checked.runnable, _lacking(checked)))
     if not can:
-        return f"Nothing can run: each of the {lacking:,} results lacks its model or its data."
+        which = "the result" if lacking == 1 else f"each of the {lacking:,} results"
+        return f"Nothing can run: {which} lacks its model or its data."
     return f"{can:,} of {can + lacking:,} results can be had; the others are skipped, for this is missing:"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from dataset_scripts.tools.download import Remaining, download, remaining
 from dataset_scripts.tools.hosts import Hosts, Transport
 from ecg_hub.errors import DataError, EcgHubError, InputError
 from ecg_hub.names import endpoint
+from ecg_hub.utils.files import free_bytes
 from ecg_hub.utils.http import RetryPolicy
 from ecg_hub.utils.terminal import say
 from ecg_hub.weights.fetch import find_weights
@@ -163,13 +163,6 @@ def _total(sizes: Mapping[str, Remaining], data_root: str) -> tuple[int, str, in
     """Bytes to fetch, "about " where they are estimated, and bytes that are free."""
     about = "about " * any(size.estimated for size in sizes.values())
     return sum(size.size or 0 for size in sizes.values()), about, free_bytes(Path(data_root).expanduser())
-
-
-def free_bytes(folder: Path) -> int:
-    """Room on the disk that a folder is on, or will be on."""
-    # The folder may not be made yet, and the system tells the room of places that exist only.
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
 
 
 def _refuse_processes() -> None:

@@ -18,6 +18,7 @@ import torch
 from ecg_hub.errors import EcgHubError, ExitCode, InputError, ResultError
 from ecg_hub.utils.files import write_text
 from ecg_hub.utils.terminal import say
+from ecg_hub.utils.text import number_of
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN, PUBLISHED_HEAD
 from eval_harness.data.records import SPLITS, Datasets, locate
@@ -188,7 +189,8 @@ def describe_run(options: RunOptions, checked: Preflight | None = None) -> str:
     lines = [*checked.describe().splitlines(), *(f"first fetched: {text}" for text in absent.values())]
     if options.download:
         lines += preview(checked)
-    lines.append(f"{len(jobs)} runs, protocol {options.protocol.name} {options.protocol.deviations() or ''}".rstrip())
+    deviations = options.protocol.deviations() or ""
+    lines.append(f"{number_of(len(jobs), 'run')}, protocol {options.protocol.name} {deviations}".rstrip())
     total_s = total_bytes = 0.0
     for job in jobs:
         if job.skip:

@@ -23,6 +23,7 @@ def tasks_page() -> str:
             lines += [f"## {title[0].upper()}{title[1:]}\n", *_table(rows), ""]
     lines += ["## Suites\n", "| suite | holds | tasks |", "|---|---|---|"]
     lines += [f"| `{suite.name}` | {suite.title} | {len(suite.members())} |" for suite in suites().values()]
+    lines += [f"\n`{suite.name}`: {suite.note}" for suite in suites().values() if suite.note]
     return "\n".join(lines) + "\n"
 
 

@@ -46,7 +46,7 @@ TARGETS = "targets"
 """The `label_column` of runs whose labels are in the dataset's column of targets."""
 
 SUITES_FILE = "suites.yaml"
-RULES = {"title", "tasks", "where", "from", "except"}
+RULES = {"title", "tasks", "where", "from", "except", "note"}
 
 
 class TargetSelector(BaseModel):
@@ -233,12 +233,14 @@ class Suite:
         title: what it holds.
         candidates: tasks the rule chooses from, in registry order.
         where: fields a member must have; `access` is that of its dataset.
+        note: what could not be established about it.
     """
 
     name: str
     title: str
     candidates: tuple[Task, ...]
     where: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
     def members(self) -> list[str]:
         """Return the names of the member tasks; reads the dataset catalogue when the rule asks for `access`."""
@@ -283,7 +285,7 @@ def _suite(
         candidates = list(base.candidates)
         where = {**base.where, **where}
     kept = tuple(task for task in candidates if task.name not in rule.get("except", ()))
-    return Suite(name, rule["title"], kept, where)
+    return Suite(name, rule["title"], kept, where, rule.get("note", ""))
 
 
 def _has(task: Task, field_name: str, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ecg_hub.hub.package import read_json
 from ecg_hub.modeling.auto import build_feature_extractor
 from ecg_hub.spelling import normalised
 from ecg_hub.weights.conversion import convert
-from ecg_hub.weights.recognition import check_name, convert_as
+from ecg_hub.weights.recognition import check_file, convert_as
 from eval_harness.models.loading import load_model
 from eval_harness.results.contamination import declared, known_datasets, state
 from model_cards.checkpoint import checkpoint_card
@@ -241,6 +242,39 @@ def test_the_file_of_another_checkpoint_is_named(alias: str, other: str) -> None
         convert_as(catalog.get(alias), names_only(other))
 
 
+PUBLISHED = [alias for alias, entry in catalog.checkpoints().items() if entry.weights.kind != "none"]
+
+
+def others(alias: str) -> list[str]:
+    """Checkpoints with files of other names and shapes: those of the architecture, and one of other authors."""
+    entry = catalog.get(alias)
+    alike = {other.alias for other in catalog.look_alikes(entry)}
+    family = [other for other in PUBLISHED if catalog.get(other).architecture == entry.architecture]
+    foreign = [other for other in PUBLISHED if catalog.get(other).repository != entry.repository]
+    stranger = next(other for other in foreign[PUBLISHED.index(alias) % 7 :] if other not in family)
+    return [*(other for other in family if other != alias and other not in alike), stranger]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("alias", PUBLISHED)
+def test_every_other_file_is_refused_by_its_name(alias: str) -> None:
+    entry = catalog.get(alias)
+    for other in others(alias):
+        with pytest.raises(CheckpointError) as caught:
+            convert_as(entry, names_only(other))
+        assert re.search(rf"By its entries it is (one of [\w, -]*)?{other}\b", str(caught.value)), other
+    head = entry.head
+    if head is not None and not entry.is_default:
+        encoder = {name: tensor for name, tensor in names_only(alias).items() if not name.startswith(head.entries)}
+        with pytest.raises(CheckpointError, match="without the head"):
+            convert_as(entry, encoder)
+        if head.kind == "linear" and head.labels is not None:
+            state = names_only(alias)
+            state |= {f"{head.entries}weight": torch.zeros(1009, entry.dim), f"{head.entries}bias": torch.zeros(1009)}
+            with pytest.raises(CheckpointError, match=rf"1009 outputs.*Its encoder is that of .*{alias}"):
+                convert_as(entry, state)
+
+
 def test_an_encoder_with_another_head_is_named() -> None:
     state = names_only("ecg-fm-mimic-iv-finetuned")
     state["proj.weight"] = torch.zeros(5, 768)
@@ -255,9 +289,26 @@ def test_the_encoder_alone_is_not_the_fine_tuned_checkpoint() -> None:
 
 
 def test_a_file_with_the_name_of_another_of_the_same_shapes() -> None:
+    digest = "0" * 64
     with pytest.raises(CheckpointError, match="ecg-hub convert ecg-jepa-random"):
-        check_name("random_epoch100.pth", catalog.get("ecg-jepa"))
-    check_name("mine.pth", catalog.get("ecg-jepa"))
+        check_file("random_epoch100.pth", digest, catalog.get("ecg-jepa"))
+    check_file("mine.pth", digest, catalog.get("ecg-jepa"))
+
+
+def test_a_published_digest_decides_whatever_the_file_is_called() -> None:
+    digest = str(catalog.get("ecg-fm").weights.sha256)
+    with pytest.raises(CheckpointError, match=r"by its SHA-256 .* file of ECG-FM: `ecg-hub convert ecg-fm "):
+        check_file("base_ssl.pt", digest, catalog.get("deepecg-ssl"))
+    check_file("base_ssl.pt", digest, catalog.get("ecg-fm"))
+
+
+def test_files_that_look_alike_are_known() -> None:
+    alike = {
+        alias: {other.alias for other in catalog.look_alikes(catalog.get(alias))} for alias in catalog.checkpoints()
+    }
+    assert alike["ecg-s4-jepa-ps"] == {"ecg-s4-data2vec-ps", "ecg-s4-dinosr-ps", "ecg-s4-hubert-ps"}
+    assert (alike["deepecg-ssl"], alike["deepecg-ssl-77"]) == ({"ecg-fm"}, set())
+    assert alike["deepecg-ssl-lvef-40"] == {"deepecg-ssl-af-5y", "deepecg-ssl-lvef-50"}
 
 
 @pytest.fixture(params=["clef-small", "xresnet1d101-ptbxl"])

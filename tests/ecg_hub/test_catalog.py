@@ -104,6 +104,8 @@ def test_what_a_checkpoint_does_not_say_is_the_architectures(folder: Path) -> No
         ({"weights": None}, "weights is missing"),
         ({"model_type": "mine"}, "model_type is that of the architecture"),
         ({"alias": "other"}, "called as the alias"),
+        ({"licence": {"name": "MIT"}}, r"licence: missing .*'redistribution'.*Fields of licence: name, spdx"),
+        ({"presets": {"native": {}}}, "presets: benchmark lacks lead_names, input_seconds, sampling_rate"),
         ({"licenze": "MIT"}, "licenze"),
         (
             {"head": {"entries": "h.", "num_labels": 2, "kind": "round"}},
@@ -114,6 +116,20 @@ def test_what_a_checkpoint_does_not_say_is_the_architectures(folder: Path) -> No
 def test_wrong_checkpoints(changes: dict[str, object], message: str, folder: Path) -> None:
     write(folder, **changes)
     with pytest.raises(EcgHubError, match=message):
+        read_folder(folder)
+
+
+def test_a_published_name_is_not_that_of_a_small_random_model(folder: Path) -> None:
+    path = folder / "checkpoints" / "ECG_Founder_tiny.yaml"
+    (folder / "checkpoints" / "further.yaml").rename(path)
+    path.write_text(path.read_text().replace("alias: further", f"alias: {path.stem}"))
+    with pytest.raises(EcgHubError, match="'ecg-founder-tiny' is the small random model"):
+        read_folder(folder)
+
+
+def test_a_file_that_is_no_yaml(folder: Path) -> None:
+    (folder / "checkpoints" / "further.yaml").write_text("alias: [further")
+    with pytest.raises(EcgHubError, match=r"further\.yaml is no YAML that can be read: .*line 1"):
         read_folder(folder)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ecg_hub import names
+from ecg_hub import catalog, names
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
-from ecg_hub.names import Resolved, disable_xet, home, model_folder, resolve
+from ecg_hub.names import Resolved, disable_xet, entry_of, home, model_folder, resolve
 
 
 def model_at(folder: Path) -> Path:
@@ -83,6 +83,28 @@ def test_random_models() -> None:
     assert resolve("random:ecg-cpc-tiny").tiny
     with pytest.raises(UnknownNameError, match="Did you mean 'random:ecg-cpc'"):
         resolve("random:ecg-cpcc")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "proposed"),
+    [
+        ("random:ecg-cpc-tny", UnknownNameError, "Did you mean 'random:ecg-cpc-tiny'"),
+        ("ecg-cpc-tiny", UnknownNameError, r"Did you mean 'random:ecg-cpc-tiny'\?"),
+        ("merl_vit_tiny", UnknownNameError, r"Did you mean 'random:merl-vit-tiny'\?"),
+        ("random:hubert-ecg-large-tiny", InputError, "'random:hubert-ecg-tiny'; 'hubert-ecg-large' is a checkpoint"),
+        ("random:hubert-ecg-base", InputError, "'random:hubert-ecg'; 'hubert-ecg-base' is a checkpoint"),
+    ],
+)
+def test_what_stands_beside_random_models(name: str, error: type[Exception], proposed: str) -> None:
+    with pytest.raises(error, match=proposed):
+        resolve(name)
+
+
+def test_every_architecture_has_its_random_models_once() -> None:
+    for alias in catalog.models():
+        found = [resolve(form) for form in (f"random:{alias}", f"random:{alias}-tiny")]
+        assert [(one.target, one.tiny) for one in found] == [(alias, False), (alias, True)]
+        assert all(entry_of(form) is catalog.get(alias) for form in (alias, f"random:{alias}", f"{alias}-tiny"))
 
 
 def test_models_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ _REMEDY = "Correct gain and unit in the file, or pass its samples as an array wi
 
 
 def stored_recording(
-    path: str | os.PathLike[str], sampling_rate: Any = None, unit: str = "mV", every: bool = False
+    path: str | os.PathLike[str], sampling_rate: Any = None, unit: str | None = None, every: bool = False
 ) -> Recording:
     """Read a file by its content: a format of `READERS`, else as `file_recording` does.
 

@@ -9,7 +9,7 @@ from typing import Any
 from ecg_hub.errors import InputError
 from ecg_hub.names import home
 from eval_harness.config.fields import option
-from eval_harness.config.options import DATA_ROOT_HELP, PRESETS
+from eval_harness.config.options import DATA_ROOT_HELP, PRESETS, model_names
 
 FEWEST = 4
 """Records that the debiased form needs: its estimator divides by n - 3."""
@@ -27,7 +27,9 @@ def _at_most(text: Any) -> int | None:
 class CkaOptions:
     """Which encoders are compared, each once, on which records, and where the result goes."""
 
-    models: tuple[str, ...] = option("short name, folder, hub id or random:NAME", flags=("--model",), metavar="M")
+    models: tuple[str, ...] = option(
+        "short name or pattern, folder, hub id or random:NAME", flags=("--model",), metavar="M"
+    )
     dataset: str = option("name of a dataset; see `ecg-hub data ls`", required=True, metavar="D")
     data_root: str = option(DATA_ROOT_HELP, "", metavar="DIR")
     output: Path = option("folder of the result (default: {default})", Path("cka"), metavar="DIR")
@@ -46,7 +48,8 @@ class CkaOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot run."""
+        """Write names as they are registered, and refuse what cannot run."""
+        object.__setattr__(self, "models", tuple(found for name in self.models for found in model_names(name)))
         if not self.models or len(set(self.models)) != len(self.models):
             raise InputError(f"models are {', '.join(self.models) or 'none'!r}: give one or several, each once.")
         if self.records is not None and self.records < FEWEST:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import InputError
 from ecg_hub.utils.terminal import say
+from ecg_hub.utils.text import number_of
 from eval_harness.cli.common import split_commas
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run_export(args: argparse.Namespace) -> int:
         print(export_text(results, form, args.per_label), end="")
     else:
         export_table(results, args.output.expanduser(), form, args.per_label)
-        say(f"{args.output}: {len(results)} results of {len(runs)} runs", important=True)
+        say(f"{args.output}: {number_of(len(results), 'result')} of {number_of(len(runs), 'run')}", important=True)
     if any(result.is_synthetic for result in results):
         say(SYNTHETIC, important=True)
     return 0

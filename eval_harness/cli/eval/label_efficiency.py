@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
-from ecg_hub.utils.text import print_lines, print_table
+from ecg_hub.utils.text import number_of, print_lines, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.cli.eval import run as run_verb
 from eval_harness.cli.program import suggest
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             print(found.describe())
         for call in calls:
             print(f"{call.task} {call.model} {call.mode} {fraction_name(call.fraction)} -> {call.options.output}")
-        print(f"{len(calls) * len(study.options.seeds)} runs")
+        print(number_of(len(calls) * len(study.options.seeds), "run"))
         return int(not found.is_complete)
     content, results = run_study(study)
     if not results:  # of several processes, one holds the results

@@ -11,7 +11,7 @@ from typing import Any
 from ecg_hub.names import canonical
 from ecg_hub.packages import OWN
 from ecg_hub.spelling import registered
-from ecg_hub.utils.text import print_lines, print_pairs, print_table
+from ecg_hub.utils.text import number_of, print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag, split_commas
 from eval_harness.config.options import TRIVIAL, model_name
 from eval_harness.tasks.registry import custom_datasets, datasets, package_of, suites, tasks, validate
@@ -32,7 +32,10 @@ PROSE = ("category", "what it holds", "what it trains", "licence", "licence of t
 def register(verbs: Any) -> None:
     """Add the three verbs."""
     ls = verbs.add_parser("ls", help="list tasks, suites, models, datasets or modes")
-    ls.add_argument("what", nargs="?", choices=sorted(LISTS), default="tasks", help="default: tasks")
+    ls.add_argument(
+        "what", nargs="?", choices=sorted(LISTS), default="tasks", metavar="LIST",
+        help=f"{', '.join(LISTS)} (default: tasks)",
+    )  # fmt: skip
     _add_include(ls)
     add_json_flag(ls)
     ls.set_defaults(run=run_ls)
@@ -66,9 +69,9 @@ def run_describe(args: argparse.Namespace) -> int:
     from eval_harness.cli.hub import listing as hub_listing
 
     include = split_commas(args.include)
-    alias = canonical(args.name).removeprefix("random:").removesuffix("-tiny")
+    alias = canonical(args.name)
     # Models first, and by their own listing: `ecg-eval describe` and `ecg-hub info` say the same.
-    if alias in _model_names():
+    if alias.startswith("random:") or _model_names() & {alias, alias.removesuffix("-tiny")}:
         return hub_listing.run_info(argparse.Namespace(name=args.name, json=args.json))
     if model_name(args.name) == TRIVIAL:
         print(json.dumps(BASELINE, indent=1)) if args.json else print_pairs(BASELINE)
@@ -93,7 +96,8 @@ def run_validate(args: argparse.Namespace) -> int:
     for own in custom_datasets(args.files).values():
         print(f"ok: dataset {own.name}, {_rate(own)}, folds: {own.folds}")
     for task in checked:
-        print(f"ok: {task.name} version {task.version}, {task.count} labels, run {task.run} on {task.dataset}")
+        labels = number_of(task.count, "label")
+        print(f"ok: {task.name} version {task.version}, {labels}, run {task.run} on {task.dataset}")
     return 0
 
 
@@ -115,7 +119,10 @@ def _tasks(include: tuple[str, ...]) -> Listing:
 
 def _suites(include: tuple[str, ...]) -> Listing:
     del include  # suites hold built-in tasks only
-    whole = [{"name": suite.name, "title": suite.title, "tasks": suite.members()} for suite in suites().values()]
+    whole = [
+        {"name": suite.name, "title": suite.title, "tasks": suite.members(), "note": suite.note}
+        for suite in suites().values()
+    ]
     rows = [{"suite": suite["name"], "tasks": len(suite["tasks"]), "what it holds": suite["title"]} for suite in whole]
     return rows, whole
 
@@ -238,7 +245,7 @@ def _pairs(kind: str, item: dict[str, Any]) -> dict[str, object]:
     """Name first under its kind, then the other fields; lists as comma lists, with their length for tasks."""
     pairs: dict[str, object] = {kind.removesuffix("s"): item["name"]}
     for field, value in item.items():
-        if field != "name":
+        if field != "name" and value != "":
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             pairs[field.replace("_", " ")] = f"{len(value)}: {text}" if field == "tasks" else text
     return pairs

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.text import number_of
 from eval_harness.cli.common import add_json_flag, split_commas
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _say_files(sent: Outcome, name: str, dry_run: bool) -> None:
         print(f"{name}: nothing to do" + (f", proposed already: {sent.address}" if sent.address else ""))
         return
     verb = "would be written" if dry_run else "written"
-    print(f"{name}: {len(sent.written)} files {verb}" + (f", {sent.address}" if sent.address else ""))
+    print(f"{name}: {number_of(len(sent.written), 'file')} {verb}" + (f", {sent.address}" if sent.address else ""))
     for path in sent.written[:SHOWN]:
         print(f"  {path}")
     if len(sent.written) > SHOWN:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.text import number_of
 from eval_harness.cli.common import add_json_flag, split_commas
 
 DEFAULT = Path("report.html")
@@ -73,12 +74,19 @@ def run_report(args: argparse.Namespace) -> int:
     else:
         # Recorded ones are drawn on request alone: a newcomer takes the 0 for a fault.
         ecgs = (
-            f"{written.ecgs} ECGs"
+            number_of(written.ecgs, "ECG")
             if written.ecgs or args.data_root or not written.results
             else "no ECGs without --data-root"
         )
         size = f"{written.size / 1e3:,.0f} kB"
-        counts = f"{written.runs} runs, {written.tasks} tasks, {written.results} results, {ecgs}"
+        counts = ", ".join(
+            [
+                number_of(written.runs, "run"),
+                number_of(written.tasks, "task"),
+                number_of(written.results, "result"),
+                ecgs,
+            ]
+        )
         counts += f", {written.analyses} analyses" if written.analyses else ""
         print(f"{written.path}: {size}, {counts}")
     return 0

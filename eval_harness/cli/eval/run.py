@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecg_hub.errors import InputError
 from ecg_hub.utils.terminal import say
-from eval_harness.cli.common import add_arguments, in_spelling_of, read_config, split_commas
+from eval_harness.cli.common import add_arguments, add_json_flag, in_spelling_of, read_config, split_commas
 from eval_harness.cli.program import suggest
 from eval_harness.config.options import HOW, NUMBERS, WHAT, RunOptions, parse_fraction
 from eval_harness.config.protocol import PROTOCOLS, Protocol
@@ -29,6 +31,7 @@ def register(verbs: Any) -> None:
         argument_default=argparse.SUPPRESS,
     )
     add_options(parser)
+    add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -62,6 +65,9 @@ def fractions(args: argparse.Namespace) -> tuple[float, ...]:
 def run(args: argparse.Namespace) -> int:
     """Score; prints the table and returns the exit code."""
     merged = gather(args)
+    as_json = merged.pop("json", False)
+    if as_json and merged.get("dry_run"):
+        raise InputError("--json is of results, and --dry-run makes none: leave one of them out.")
     options = options_from(merged)
     # Imported here, as everywhere in the verbs: the help must start without torch. What is missing is told without it.
     from eval_harness.runner.preflight import preflight
@@ -79,11 +85,30 @@ def run(args: argparse.Namespace) -> int:
     from eval_harness.runner.run import evaluate, exit_code
 
     results = evaluate(options, checked=ready(options, checked=checked))
-    if results:  # of several processes, one holds the results
+    if results and as_json:
+        print(json.dumps(document(results, options), indent=1, ensure_ascii=False))
+    elif results:  # of several processes, one holds the results
         say("")
         print_summary(results)
         next_steps(results, options)
     return exit_code(results)
+
+
+def document(results: Sequence[Result], options: RunOptions) -> dict[str, Any]:
+    """The results of a run for programs: where each lies and its score; null where there is none."""
+    from eval_harness.metrics.registry import main_of
+    from eval_harness.runner.plan import plan
+
+    files = [job.folder / f"{task.name}.json" for job in plan(options) for task in job.tasks]
+    rows = []
+    for result, file in zip(results, files, strict=True):
+        metric = main_of(result.metrics)
+        estimate = result.metrics[metric] if metric is not None else None
+        score = {name: getattr(estimate, name, None) for name in ("point", "low", "high")}
+        about = {"model": result.model.id, "mode": result.mode, "seed": result.seed, "task": result.task}
+        done = {"status": result.status, "reason": result.reason}
+        rows.append({**about, **done, "metric": metric, **score, "file": str(file) if file.is_file() else None})
+    return {"output": str(options.output), "results": rows}
 
 
 def next_steps(results: Sequence[Result], options: RunOptions) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import print_table
 from eval_harness.cli.common import in_spelling_of, split_commas
-from eval_harness.config.options import PRESETS
+from eval_harness.config.options import PRESETS, model_names
 
 DESCRIPTION = """\
 Measure the encoder of each model: parameters, multiply-accumulates per record of 10 s, records per second, and the peak
@@ -27,7 +27,9 @@ def register(verbs: Any) -> None:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    bench.add_argument("names", nargs="+", metavar="NAME", help="short name, folder or hub id; `all` is every model")
+    bench.add_argument(
+        "names", nargs="+", metavar="NAME", help="short name or pattern, folder, hub id; `all`: every architecture"
+    )
     bench.add_argument(
         "--preset", choices=PRESETS, type=in_spelling_of(PRESETS), default="benchmark", help="default: benchmark"
     )
@@ -88,10 +90,10 @@ def markdown(rows: Sequence[Mapping[str, object]]) -> str:
 def _names(given: Sequence[str]) -> tuple[str, ...]:
     """The models asked for; a name that looks short is checked before torch is imported."""
     from ecg_hub.catalog import checkpoints, models
-    from ecg_hub.names import canonical, resolve
+    from ecg_hub.names import resolve
 
-    named = [",".join(models()) if name == "all" else canonical(name) for name in split_commas(given)]
-    names = split_commas(named)
+    named = [models() if name == "all" else model_names(name) for name in split_commas(given)]
+    names = tuple(dict.fromkeys(name for group in named for name in group))
     for name in names:
         # A wrong name in second place must not be told after minutes of measuring the first.
         if name not in checkpoints():

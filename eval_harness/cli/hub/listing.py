@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ecg_hub.utils.text import print_lines, print_pairs, print_table
+from ecg_hub.utils.text import number_of, print_lines, print_pairs, print_table
 from eval_harness.cli.common import add_json_flag
 from eval_harness.cli.hub.listing_filters import add_filters, chosen
 
@@ -68,12 +68,14 @@ def run_ls(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0
-    # The group shows by the indent.
-    shown = [{**row, "model": f"{_indent(row)}{row['model']}"} for row in rows]
+    # The group shows by the indent, where filters have left what it is indented under.
+    grouped = {row["architecture"] for row in rows} <= {row["model"] for row in rows}
+    shown = [{**row, "model": f"{_indent(row)}{row['model']}"} if grouped else dict(row) for row in rows]
     for row in shown:
         # One column of two: what is on this machine need not be got from anywhere.
         row["weights"] = "here" if row.pop("installed") == "yes" else row["weights"]
-        del row["architecture"]
+        if grouped:
+            del row["architecture"]
     print_table(shown, title="models", prose=("licence of the weights",))
     print_lines(
         [
@@ -88,11 +90,13 @@ def run_ls(args: argparse.Namespace) -> int:
 def _head(entry: Any) -> str:
     if entry.head is None:
         return "no"
-    return "1 label" if entry.head.num_labels == 1 else f"{entry.head.num_labels} labels"
+    return number_of(entry.head.num_labels, "label")
 
 
 def _more(entry: Any) -> dict[str, str]:
     """What only some checkpoints have."""
+    from ecg_hub.catalog import look_alikes
+
     facts = {}
     if entry.finetuning_corpora:
         facts["fine-tuned on"] = ", ".join(entry.finetuning_corpora)
@@ -103,6 +107,8 @@ def _more(entry: Any) -> dict[str, str]:
     if entry.keeps_head:
         largest = f", the largest for {', '.join(entry.head.maximum)}" if entry.head.maximum else ""
         facts["its rule"] = f"preset {entry.head.preset}; the mean over the windows of a record{largest}; no thresholds"
+    if alike := ", ".join(other.alias for other in look_alikes(entry)):
+        facts["same shapes"] = f"{alike}; name and digest of the file tell them apart"
     if entry.note is not None:
         facts["not certain"] = entry.note
     return facts
@@ -114,15 +120,15 @@ def _indent(row: dict[str, str]) -> str:
 
 def run_info(args: argparse.Namespace) -> int:
     """Print everything about one model."""
-    from ecg_hub.catalog import get
-    from ecg_hub.names import canonical
+    from ecg_hub.names import entry_of
 
-    entry = get(canonical(args.name).removeprefix("random:").removesuffix("-tiny"))
+    entry = entry_of(args.name)
     if args.json:
         print(json.dumps(entry.as_dict(), indent=1, default=str))
         return 0
     weights, licence = entry.weights, entry.licence
     folder = installed_folder(entry.alias)
+    trained = "trained on" if entry.kind == "supervised" else "pre-trained on"
     print_pairs(
         {
             "model": f"{entry.title} ({entry.alias})",
@@ -132,7 +138,7 @@ def run_info(args: argparse.Namespace) -> int:
             "input": f"{entry.input}, unit {entry.input.unit}, leads {', '.join(entry.input.leads)}",
             "architecture": entry.architecture,
             "presets": ", ".join(entry.presets),
-            "pre-trained on": ", ".join(entry.pretraining_corpora) or "nothing",
+            trained: ", ".join(entry.pretraining_corpora) or "nothing",
             **_more(entry),
             "licence of the weights": str(licence),
             "may be passed on": "yes" if licence.redistribution else "no",

@@ -13,7 +13,7 @@ from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import EcgHubError, ExitCode, InputError
 from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_text
-from ecg_hub.utils.text import print_table
+from ecg_hub.utils.text import number_of, print_lines, print_table
 from eval_harness.cli.common import in_spelling_of
 from eval_harness.cli.hub.listing_filters import add_filters, chosen
 from eval_harness.cli.program import suggest
@@ -39,7 +39,11 @@ def _add_conversion(verbs: Any) -> None:
         "HF_HUB_OFFLINE=1 is set.",
     )
     pull.add_argument("names", nargs="*", metavar="NAME", help="short names or patterns, see `ecg-hub ls`")
-    pull.add_argument("--all", action="store_true", help="all whose authors give an address; see the filters")
+    pull.add_argument(
+        "--all",
+        action="store_true",
+        help="all that a program may fetch, sizes first; the others are listed; see the filters",
+    )
     add_filters(pull)
     pull.add_argument("--dry-run", action="store_true", help="only say what would be fetched")
     pull.add_argument(
@@ -88,6 +92,10 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=PRESETS, type=in_spelling_of(PRESETS), help=presets)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="windows per batch (default: 64)")
+    parser.add_argument(
+        "--sampling-rate", type=float, metavar="HZ", help="of files that state none (most CSV and Parquet tables)"
+    )
+    parser.add_argument("--unit", metavar="UNIT", help="of files that state none: mV, uV, V")
     parser.add_argument("--nan", choices=("raise", "zero"), default="raise", help="missing samples (default: raise)")
     parser.add_argument(
         "--missing-leads", choices=("raise", "zero"), default="raise", help="absent leads (default: raise)"
@@ -99,20 +107,51 @@ def run_pull(args: argparse.Namespace) -> int:
     entries = chosen(args, args.names)  # an unknown name is told before torch is imported
     if not args.names and not args.all:
         raise InputError("No model was given. Name some, or give --all with a filter such as --licence open.")
+    by_hand = [entry for entry in entries if entry.weights.kind == "manual"] if args.all else []
     if args.all:
         entries = [entry for entry in entries if entry.weights.can_be_fetched]
     if args.output is not None and len(entries) != 1:
         raise InputError(f"--output is the folder of one model, and {len(entries)} are asked for.")
     if len(entries) != 1 or args.dry_run:
-        print_table([_planned(entry) for entry in entries], title="models")
+        _show_plan(args, entries)
+    if by_hand:
+        rows = [{"model": entry.alias, "file": entry.weights.file, "page": entry.weights.page} for entry in by_hand]
+        print()
+        print_table(rows, heading="with a browser, since no program may follow the links of these pages:")
+        print_lines(["then: ecg-hub convert NAME --checkpoint FILE"])
     return 0 if args.dry_run else _pull_each(args, entries)
 
 
-def _planned(entry: ModelEntry) -> dict[str, str]:
-    """What a pull fetches; the size of the file is not always known, that of the encoder in float32 is."""
-    size = entry.weights.size
-    shown = f"{4 * entry.parameters / 1e6:,.0f} MB or more" if size is None else f"about {size / 1e6:,.0f} MB"
-    return {"model": entry.alias, "file": str(entry.weights.file), "size": shown, "licence": entry.licence.name}
+def _show_plan(args: argparse.Namespace, entries: Sequence[ModelEntry]) -> None:
+    """Print what is fetched, and refuse what does not fit on the disk before the first byte."""
+    from ecg_hub.names import home, model_folder
+    from ecg_hub.utils.files import free_bytes
+    from ecg_hub.weights.pull import file_sizes, is_there
+
+    here = {entry.alias for entry in entries if is_there(args.output or model_folder(entry.alias), args.overwrite)}
+    sizes = file_sizes(entry for entry in entries if entry.alias not in here)
+    shown = {alias: "not known" if size is None else megabytes(size) for alias, size in sizes.items()}
+    rows = [
+        {
+            "model": entry.alias,
+            "size": shown.get(entry.alias, "here already"),
+            "licence": entry.licence.name,
+        }
+        for entry in entries
+    ]
+    print_table(rows, title="models", keep=("model", "size", "licence"), prose=("licence",))
+    total, unknown = sum(size or 0 for size in sizes.values()), list(sizes.values()).count(None)
+    free = free_bytes(home())
+    more = f", and {number_of(unknown, 'file')} whose size is not known" if unknown else ""
+    print_lines(["", f"to fetch: {megabytes(total)}{more}; free for {home()}: {megabytes(free)}"])
+    if total > free and not args.dry_run:
+        raise InputError(f"The disk of {str(home())!r} has no room for {megabytes(total)}: name fewer models.")
+
+
+def megabytes(size: int) -> str:
+    """A size as people read it."""
+    number, unit = (size / 1e9, "GB") if size >= 1e9 else (size / 1e6, "MB")
+    return f"{number:,.0f} {unit}" if number >= 100 else f"{number:.3g} {unit}"
 
 
 def _pull_each(args: argparse.Namespace, entries: Sequence[ModelEntry]) -> int:
@@ -168,8 +207,7 @@ def run_predict(args: argparse.Namespace) -> int:
         top_k=args.top_k,
         batch_size=args.batch_size,
         device=args.device,
-        nan=args.nan,
-        missing_leads=args.missing_leads,
+        **_prepare(args),
     )
     # The ending of the file wins over --format: nobody wants CSV in a .json.
     kind = Path(args.output).suffix.lstrip(".") if args.output else args.format
@@ -180,6 +218,13 @@ def run_predict(args: argparse.Namespace) -> int:
     else:
         print(result.to_csv() if kind == "csv" else result.to_json(), end="")
     return report(result.failures, result.exit_code, len(records))
+
+
+def _prepare(args: argparse.Namespace) -> dict[str, Any]:
+    """What the extractor is told of the records; a whole rate as the whole number that files state."""
+    rate = args.sampling_rate
+    rate = int(rate) if rate is not None and rate == int(rate) else rate
+    return {"sampling_rate": rate, "unit": args.unit, "nan": args.nan, "missing_leads": args.missing_leads}
 
 
 def run_embed(args: argparse.Namespace) -> int:
@@ -195,12 +240,11 @@ def run_embed(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         device=args.device,
         seed=args.seed,
-        nan=args.nan,
-        missing_leads=args.missing_leads,
+        **_prepare(args),
     )
     whole = result.rows - len(result.failures)
-    share = f"{whole} of {result.rows}" if result.failures else str(result.rows)
-    print(f"{result.output}: {share} records, {result.dim} features each")
+    share = f"{whole} of " if result.failures else ""
+    print(f"{result.output}: {share}{number_of(result.rows, 'record')}, {result.dim} features each")
     return report(result.failures, result.exit_code, len(records))
 
 
@@ -227,12 +271,18 @@ def _millivolt(read: Callable[[], Any]) -> tuple[Any, Any, Sequence[str]]:
     return recording.values, recording.sampling_rate, recording.lead_names
 
 
-_KEYWORD = re.compile(r"\b(nan|missing_leads)='(\w+)'")
+_KEYWORD = re.compile(r"`?\b(nan|missing_leads|sampling_rate|unit)(?:='([^']*)'|=([\w.]+))?`?")
 
 
 def _as_options(reason: str) -> str:
-    """Return a remedy that names a keyword of Python with the option of the same name."""
-    return _KEYWORD.sub(lambda found: f"--{found[1].replace('_', '-')} {found[2]}", reason)
+    """Return a remedy that names a keyword of Python, with a value or in backticks, by the option of the same name."""
+
+    def option(found: re.Match[str]) -> str:
+        value = found[2] or found[3] or ""
+        plain = not value and "`" not in found[0]
+        return found[0] if plain else f"--{found[1].replace('_', '-')} {value}".strip()
+
+    return _KEYWORD.sub(option, reason)
 
 
 def report(failures: Sequence[tuple[str, str]], code: int, records: int) -> int:
@@ -240,5 +290,5 @@ def report(failures: Sequence[tuple[str, str]], code: int, records: int) -> int:
     for record, reason in failures:
         terminal.say(f"failed: {record}: {_as_options(reason)}", important=True)
     if failures:
-        terminal.say(f"{len(failures)} of {records} records failed", important=True)
+        terminal.say(f"{len(failures)} of {number_of(records, 'record')} failed", important=True)
     return code

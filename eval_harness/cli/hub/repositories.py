@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import ExitCode
+from ecg_hub.utils.text import number_of
 
 PUSH = """\
 Send a model to the hub at $HF_ENDPOINT (the public one, or `ecg-hub serve`): weights as safetensors, config.json,
@@ -118,7 +119,10 @@ def run_import(args: argparse.Namespace) -> int:
     chosen = check_mirror(folder, tuple(args.only or ()))
     check_terms(folder, chosen, internal=args.internal)
     for repo, one in targets(chosen, args.namespace).items():
-        print(f"{repo}: {len(one.files)} files, {one.size:,} bytes, licence {one.licence or 'not stated'}", flush=True)
+        print(
+            f"{repo}: {number_of(len(one.files), 'file')}, {one.size:,} bytes, licence {one.licence or 'not stated'}",
+            flush=True,
+        )
     if args.dry_run:
         print(f"nothing was sent to {endpoint()}")
         return 0

@@ -358,7 +358,7 @@ def test_microvolts_described_as_millivolts_are_refused_with_the_way_out(archive
         load(path)
     text = str(caught.value)
     assert "r00.csv: Its leads span 5,9" in text
-    assert "The description says unit: mV; say unit: uV if the samples are in microvolts" in text
+    assert "The unit is given as mV; say unit: uV if the samples are in microvolts" in text
     with pytest.raises(DataError, match="say unit: uV"):
         next(iter(record_readers(path)))[1]()
     assert len(load(write_description(path, min_count=1, sampling_rate=250, unit="uV")).report) == RECORDS

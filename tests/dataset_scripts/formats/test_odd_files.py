@@ -215,8 +215,10 @@ def test_one_file_as_recording(tmp_path: Path) -> None:
     np.testing.assert_allclose(recording.values, X.T * 1e-4, atol=1e-5)
     assert (recording.sampling_rate, tuple(recording.lead_names), set(recording.units)) == (250, LEADS, {"mV"})
     (tmp_path / "a.csv").write_text("I,II\n0,0\n1,2\n")
-    with pytest.raises(InputError, match=r"states no sampling rate. Describe it in a YAML file .*`ecg-hub embed MODEL"):
+    with pytest.raises(InputError, match=r"sampling_rate=500.* describe it in a YAML file .*`ecg-hub embed"):
         read_file(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="states no unit: give it, for example unit='mV'"):
+        read_file(tmp_path / "a.csv", 500)
     assert read_file(tmp_path / "a.csv", 500, "mV").values[:2].tolist() == [[0, 1], [0, 2]]
     write_dicom(tmp_path / "IM0001", dicom_group(X, 500))
     np.testing.assert_allclose(read_file(tmp_path / "IM0001").values, X.T * 2.5e-3, atol=1e-5)

@@ -81,7 +81,7 @@ def example(**changes: object) -> str:
 
 def test_labels_with_counts_and_rare_ones_not_counted() -> None:
     text = example()
-    assert "### `label_all`: 1 labels" in text
+    assert "### `label_all`: 1 label" in text
     assert text.index("| `A\\|C` |") < text.index("| `B` |"), "the frequent ones first"
     assert "10K<n<100K" in text
     assert "Records per fold: 6, 6." in text

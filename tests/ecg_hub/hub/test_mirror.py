@@ -189,7 +189,7 @@ def test_only_some_files(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFix
     assert main([*words, "--exclude", "*.pt", "--exclude", "*.ckpt", "--include", "old/*", "--include", "*.md"]) == 0
     said = capsys.readouterr().out
     assert "warning" not in said
-    assert "1 files" in said
+    assert "1 file," in said
     (one,) = read_manifest(tmp_path).repositories
     assert [file.path for file in one.files] == ["README.md"]
     assert "old/weights.pt" in one.left_out

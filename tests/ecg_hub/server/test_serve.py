@@ -149,7 +149,7 @@ def test_tokens_are_made_and_the_folder_is_checked_and_collected(
             api.super_squash_history("ward/a")
             close_session()
     assert main(["serve", "--root", str(root), "--check"]) == 0
-    assert "1 repositories, 1 commits, 1 files, 4 bytes" in capsys.readouterr().out
+    assert "1 repository, 1 commit, 1 file, 4 bytes" in capsys.readouterr().out
     assert main(["serve", "--root", str(root), "--collect"]) == 0
     assert "removed 2 files, 12 bytes" in capsys.readouterr().out
     (blob,) = [path for path in (root / "blobs").rglob("*") if path.is_file()]

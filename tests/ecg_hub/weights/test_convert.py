@@ -162,7 +162,7 @@ def test_existing_folders(published: dict[str, torch.Tensor], tmp_path: Path) ->
     target.mkdir()
     convert("ecg-cpc", file, target)  # an empty folder is fine
     (target / "old.txt").write_text("")
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="Overwrite it"):
         convert("ecg-cpc", file, target)
     assert (target / "old.txt").exists()
     convert("ecg-cpc", file, target, overwrite=True)
@@ -236,6 +236,17 @@ def test_published_digest_is_compared(
     monkeypatch.setattr(catalog, "_read_all", lambda: (("ecg-cpc", known),))
     summary = convert("ecg-cpc", write(tmp_path / "w.ckpt", published), tmp_path / "model")
     assert any("differs from the published one" in note for note in summary.notes)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("jepa_e10.ckpt", "only its name, jepa_e10.ckpt, says"), ("mine.ckpt", "nothing in it says")]
+)
+def test_what_looks_like_others_is_said(file: str, said: str, tmp_path: Path) -> None:
+    state = published_state(*read_case(GOLDEN.parent / "ecg-s4-ps-bidirectional"))
+    summary = convert("ecg-s4-jepa-ps", write(tmp_path / file, state), tmp_path / "model")
+    (note,) = (note for note in summary.notes if "names and shapes are also those of" in note)
+    assert "ecg-s4-data2vec-ps, ecg-s4-dinosr-ps, ecg-s4-hubert-ps" in note
+    assert f"{said} that it is ecg-s4-jepa-ps" in note
 
 
 def test_unknown_model(tmp_path: Path) -> None:

@@ -392,7 +392,7 @@ def test_a_command(host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert host.requests == []
     assert main(["embed", "ecg-cpc", *words]) == 0
     printed = capsys.readouterr()
-    assert "1 records, 512 features each" in printed.out
+    assert "1 record, 512 features each" in printed.out
     assert printed.err.startswith("licence of the weights: CC BY 4.0.")
 
 

@@ -17,12 +17,12 @@ from filelock import FileLock
 
 import ecg_hub
 from ecg_hub import catalog
-from ecg_hub.catalog import Weights
+from ecg_hub.catalog import ModelEntry, Weights
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
 from ecg_hub.names import home, model_folder
 from ecg_hub.utils.http import RetryPolicy
 from ecg_hub.weights import pull as module
-from ecg_hub.weights.pull import PullSummary, pull
+from ecg_hub.weights.pull import PullSummary, file_sizes, pull
 from eval_harness.cli.hub.main import main
 from tests.support.fill import published_state, read_case
 from tests.support.hosts import Host, md5, running
@@ -118,6 +118,54 @@ def test_a_cut_connection_is_taken_up_again(
     assert spans[0] is None
     assert spans[1] is not None
     assert len(spans) == 2
+
+
+def entries_on(kind: str, *aliases: str, **changes: Any) -> list[ModelEntry]:
+    facts = {"kind": kind, "page": PAGE, "file": FILE, "article": 12, "repo": "org/merl", **changes}
+    return [replace(catalog.get("merl"), alias=alias, weights=Weights(**facts)) for alias in aliases]
+
+
+@pytest.fixture
+def sizes(host: Host) -> Callable[[list[ModelEntry]], dict[str, int | None]]:
+    """`file_sizes` with the addresses of this machine."""
+    addresses = {"figshare": f"{host.url}/figshare", "zenodo": f"{host.url}/zenodo", "hub": f"{host.url}/hub"}
+    return functools.partial(file_sizes, **addresses)
+
+
+@pytest.mark.parametrize("kind", ["figshare", "zenodo", "hf"])
+def test_sizes_before_anything_is_fetched(
+    kind: str, sizes: Callable[[list[ModelEntry]], dict[str, int | None]], host: Host, published: bytes
+) -> None:
+    asked = [*entries_on(kind, "one"), *entries_on(kind, "stated", size=7), *entries_on(kind, "gone", file="x.pth")]
+    assert sizes([*asked, *entries_on("manual", "page"), *entries_on(kind, "last")]) == {
+        "one": len(published),
+        "stated": 7,
+        "gone": None,
+        "page": None,
+        "last": len(published),
+    }
+    assert not host.asked("/hub/org/merl/resolve/main/merl.pth")
+    assert len(host.requests) == 3
+    assert not (home() / "downloads").exists()
+
+
+@pytest.mark.parametrize("kind", ["figshare", "zenodo", "hf"])
+def test_a_host_that_is_silent_is_asked_once(
+    kind: str, sizes: Callable[[list[ModelEntry]], dict[str, int | None]], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    asked_size = module._asked_size
+
+    def counted(entry: ModelEntry, hosts: Any) -> int | None:
+        tried.append(entry.alias)
+        return asked_size(entry, dict.fromkeys(hosts, "http://127.0.0.1:9"))
+
+    monkeypatch.setattr(module, "_asked_size", counted)
+    assert sizes(entries_on(kind, "one", "two")) == {"one": None, "two": None}
+    assert tried == ["one"]
+    monkeypatch.setenv("ECG_HUB_OFFLINE", "1")
+    assert sizes(entries_on(kind, "three")) == {"three": None}
+    assert tried == ["one"], "nothing is asked where the network is forbidden"
 
 
 def test_overwrite(pulls: Callable[..., Pull], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 import eval_harness
 from ecg_hub import AutoModel
-from ecg_hub.errors import InputError, ResultError, UnknownNameError
+from ecg_hub.errors import DataError, InputError, ResultError, UnknownNameError
 from eval_harness.api.evaluation import KEYWORDS, Settings, named_models
 from eval_harness.api.results import Results
 from eval_harness.cli.eval.main import main
@@ -117,8 +117,9 @@ def test_a_changed_object_does_not_continue_the_results_of_another(small: dict[s
     assert results[0].model.id == "python:mine"
     assert results.folders == (small["output"] / "python__mine" / "linear",)
     # The same code with another width: its attribute decides, which no weights and no file show.
-    with pytest.raises(ResultError, match="holds results of another run"):
+    with pytest.raises(ResultError, match="holds results of another run") as caught:
         eval_harness.evaluate({"mine": Encoder(6)}, "ptbxl_super", modes="linear", **options)
+    assert "Choose another `output`, or `overwrite` to discard" in str(caught.value)
 
 
 def test_a_module_is_fine_tuned_on_a_copy(
@@ -186,6 +187,17 @@ def test_an_unknown_name_is_refused_with_a_suggestion(changes: dict[str, Any], w
     with pytest.raises(UnknownNameError, match=words):
         eval_harness.evaluate(**call)
     assert not (tmp_path / "results").exists()
+
+
+def test_errors_name_keywords_and_leave_commands_whole(tmp_path: Path) -> None:
+    call = {"modes": "linear", "data_root": tmp_path, "output": tmp_path / "results"}
+    with pytest.raises(DataError) as caught:
+        eval_harness.evaluate("st-mem", "ptbxl_super", **call)
+    text = str(caught.value)
+    assert "missing; `download` fetches" in text
+    assert "`data_root` mock" in text
+    assert "ecg-hub convert st-mem --checkpoint FILE" in text
+    assert re.search(r"ecg-hub data prepare ptb-xl --data-dir \S+ --download", text)
 
 
 @pytest.mark.parametrize(

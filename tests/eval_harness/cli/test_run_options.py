@@ -187,7 +187,7 @@ def test_unknown_modes_are_suggested() -> None:
     [
         (["--tasks", "ptbxl_super"], 1, "No model"),
         ([*BASE, "--mode", "linaer"], 2, "linear"),
-        (["--model", "random:ecg-cpd", *BASE[2:]], 2, "Did you mean .ecg-cpc"),
+        (["--model", "random:ecg-cpd", *BASE[2:]], 2, "Did you mean .random:ecg-cpc"),
         ([*BASE[:2], "--tasks", "ptbxl_supr", *BASE[4:]], 2, "ptbxl_super"),
     ],
 )

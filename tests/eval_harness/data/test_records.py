@@ -167,7 +167,7 @@ def test_command_lines(archive: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert evaluate_main(["validate", str(archive)]) == 0
     out = capsys.readouterr().out
     assert "ok: dataset my-hospital, rate of its files, folds: 5 folds stratified by label, by patient" in out
-    assert "ok: my_rate version 1, 1 labels, run my_rate on my-hospital" in out
+    assert "ok: my_rate version 1, 1 label, run my_rate on my-hospital" in out
     assert evaluate_main(["describe", "my-hospital", "--include", str(archive)]) == 0
     assert "restricted" in capsys.readouterr().out
     assert evaluate_main(["describe", "my_diagnoses", "--include", str(archive)]) == 0

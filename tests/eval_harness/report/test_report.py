@@ -322,7 +322,7 @@ def test_a_run_is_reported_with_the_ecgs_it_scored_most_wrongly(
     target = tmp_path / "report.html"
     words = ["report", str(tmp_path / "results"), "--output", str(target), "--cache-dir", str(data_cache)]
     assert main([*words, "--data-root", str(data_root), "--examples", "2"]) == 0
-    assert "1 runs, 1 tasks, 1 results, 2 ECGs" in capsys.readouterr().out
+    assert "1 run, 1 task, 1 result, 2 ECGs" in capsys.readouterr().out
     page = Page(target.read_text(encoding="utf-8"))
     pictures = [str(value) for name, value in page.attributes if name == "src"]
     assert len(pictures) == 2

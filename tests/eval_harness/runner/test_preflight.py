@@ -95,7 +95,7 @@ def test_weights_that_only_a_page_has(options: Options) -> None:
         evaluate(options(models=("st-mem",), modes=("linear", "frozen")), quiet=True)
     text = str(caught.value)
     assert text.count("ecg-hub convert st-mem --checkpoint FILE") == 1
-    assert "https://github.com/bakqui/ST-MEM" in text
+    assert "https://drive.google.com/file/d/14nScwPk35sFi8wc-cuLJLqudVwynKS0n" in text
 
 
 def test_a_model_without_weights_leaves_the_others_running(
@@ -120,7 +120,7 @@ def test_all_unknown_names_are_told_at_once_with_ten_suggestions(options: Option
         evaluate(given, quiet=True)
     first, *unknown = " ".join(str(caught.value).split()).split(" Unknown ")
     assert first == "Nothing was run: there is no such name."
-    assert [line.split("'")[1] for line in unknown] == ["ecg-cpx", "ecg-cpq", "ptbxl_supr"]
+    assert [line.split("'")[1] for line in unknown] == ["ecg-cpx", "random:ecg-cpq", "ptbxl_supr"]
     for line in unknown:
         known = line.partition("Known: ")[2].partition(".")[0].partition(" and ")[0]
         assert 1 <= len(known.split(", ")) <= 10
@@ -145,7 +145,8 @@ def test_a_dry_run_says_what_is_fetched_and_fetches_nothing(
     monkeypatch.setattr("ecg_hub.weights.fetch.network_forbidden", lambda local_files_only=None: "")
     monkeypatch.setattr("ecg_hub.weights.pull.pull", lambda *_, **__: pytest.fail("weights were fetched"))
     monkeypatch.setattr("eval_harness.runner.run.PROBE_WINDOWS", 1)
-    text = describe_run(options(models=("ecg-cpc",), tasks=("ptbxl_super", "georgia")))
+    text = describe_run(options(models=("ecg-cpc", "clef-small"), tasks=("ptbxl_super", "georgia")))
+    assert "first fetched: clef_small.ckpt from https://zenodo.org" in text, "also of a further checkpoint"
     assert "first fetched: ECG-CPC_Checkpoint.zip from https://figshare.com" in text
     assert "(2.9 million parameters, 12 MB as float32)" in text
     assert "prepare georgia" in text

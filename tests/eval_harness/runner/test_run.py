@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ecg_hub.errors import InputError, UnknownNameError
+from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
 from eval_harness.results.folders import FolderRefusedError, locked_folder
 from eval_harness.results.predictions import read_predictions
@@ -57,6 +58,24 @@ def test_every_mode_gives_a_complete_result(options: Options, mode: str) -> None
     assert predictions.y_prob.max() <= 1
     assert len(predictions.part("test").record_id) == result.data.records.test
     assert not list(folder.glob("checkpoints/*.pt"))
+
+
+def test_a_run_as_one_json_document(
+    data_root: Path, data_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", "random:ecg-cpc-tiny", "--mode", "linear", "--tasks", "ptbxl_super,georgia", "--epochs", "1"]
+    places = ["--data-root", str(data_root), "--cache-dir", str(data_cache), "-o", str(tmp_path), "--device", "cpu"]
+    assert main([*words, *places, "--resamples", "20", "--json"]) == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["output"] == str(tmp_path)
+    done, lacking = printed["results"]
+    stored = read_result(Path(done["file"]))
+    assert (done["task"], done["status"], done["metric"]) == ("ptbxl_super", "done", "macro_auroc")
+    assert (done["point"], done["low"]) == (stored.metrics["macro_auroc"].point, stored.metrics["macro_auroc"].low)
+    assert (lacking["task"], lacking["status"], lacking["point"], lacking["file"]) == ("georgia", "skipped", None, None)
+    assert "data" in lacking["reason"]
+    assert main([*words, *places, "--json", "--dry-run"]) == 1
+    assert "--json is of results" in capsys.readouterr().err
 
 
 def test_one_run_serves_all_tasks_read_from_it(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:

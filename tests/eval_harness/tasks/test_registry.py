@@ -92,6 +92,13 @@ class TestSuites:
         assert set(suites()["open"].members()) <= set(suites()["all"].members())
         assert "ptbxl_super" in suites()["open"].members()
 
+    def test_the_second_study_has_its_number_of_tasks_and_says_what_is_open(self) -> None:
+        suite = suites()["pretraining-strategies"]
+        members = [tasks()[name] for name in suite.members()]
+        assert (len(members), len({task.dataset for task in members})) == (26, 10)
+        assert f"1,622 targets, these tasks have {sum(task.count for task in members):,}" in suite.note
+        assert {name for name, other in suites().items() if other.note} == {suite.name}
+
     def test_one_per_category_and_dataset(self) -> None:
         assert suites()["dataset:ptb-xl"].members() == PTBXL
         for name, suite in suites().items():

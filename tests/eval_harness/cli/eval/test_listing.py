@@ -44,13 +44,15 @@ class TestList:
         assert "my_infarction" not in printed(capsys, "ls")
         assert "my_infarction" in printed(capsys, "ls", "--include", str(tmp_path))
 
-    def test_other_lists_do_not_exist(self, capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.parametrize(("written", "meant"), [("task", "tasks"), ("sutes", "suites"), ("runs", "")])
+    def test_other_lists_do_not_exist(self, written: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
-            main(["ls", "runs"])
+            main(["ls", written])
         errors = capsys.readouterr().err
-        assert "invalid choice: 'runs'" in errors
+        assert f"Unknown list {written!r}." in errors
+        assert (f"Did you mean {meant!r}" in errors) == bool(meant)
         for what in NAMES:
-            assert what in errors.rpartition("choose from")[2]
+            assert what in errors.rpartition("Known:")[2]
 
 
 class TestDescribe:

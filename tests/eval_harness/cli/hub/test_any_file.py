@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ecg_hub import AutoFeatureExtractor
+from ecg_hub.errors import InputError
 from ecg_hub.leads import LEADS
 from eval_harness.cli.hub.main import main
 from tests.support.own_files import dicom_group, integers, muse_text, write_description, write_dicom, write_edf
@@ -40,12 +41,28 @@ def test_embed_takes_a_file_of_any_format(
     np.testing.assert_allclose(vectors[[0, 1]], vectors[[3, 3]], atol=1e-3)
     (tmp_path / "e.csv").write_text("I,II\n1,2\n")
     for wrong, message in (
-        (tmp_path / "e.csv", "states no sampling rate. Describe it in a YAML file"),
+        (tmp_path / "e.csv", "states no sampling rate: give it, for example --sampling-rate 500, with --unit mV where"),
         (tmp_path, "is a folder. Describe it in a YAML file"),
         (tmp_path / "gone.edf", "No record at .*gone.edf"),
     ):
         assert main(["embed", "random:ecg-cpc-tiny", str(wrong), "-o", str(target)]) == 1
         assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_table_is_told_its_rate_and_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extractor = AutoFeatureExtractor.from_pretrained("random:ecg-cpc-tiny")
+    expected = extractor(X.T / 10_000, sampling_rate=500, lead_names=LEADS)["input_values"]
+    path, target = tmp_path / "a.csv", str(tmp_path / "f.parquet")
+    pd.DataFrame(X / 10, columns=[*LEADS]).to_csv(path, index=False)
+    for given, said in (({}, "sampling_rate=500, with unit='mV'"), ({"sampling_rate": 500}, "unit='mV'")):
+        with pytest.raises(InputError, match=f"for example {said}"):
+            extractor(path, **given)
+    np.testing.assert_allclose(extractor(path, sampling_rate=500, unit="uV")["input_values"], expected, atol=1e-4)
+    words = ["embed", "random:ecg-cpc-tiny", str(path), "-o", target, "--sampling-rate", "500"]
+    assert main(words) == 1
+    assert "for example --unit mV; or" in capsys.readouterr().err
+    assert main([*words, "--unit", "uV"]) == 0
+    assert f"{target}: 1 record, " in capsys.readouterr().out
 
 
 def test_the_extractor_takes_a_file_of_any_format(files: list[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, ExitCode, UnknownNameError
+from ecg_hub.names import model_folder
 from ecg_hub.weights import pull as module
+from eval_harness.analyses.cka.options import CkaOptions
+from eval_harness.cli.hub.bench import _names
 from eval_harness.cli.hub.main import main
 from eval_harness.config.options import model_names
 
@@ -72,12 +76,31 @@ def test_info_says_what_is_not_certain(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_dry_run_fetches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pull", "--all", "--licence", "open", "--dry-run"]) == 0
-    printed = capsys.readouterr().out
-    assert "about 1,080 MB" in printed
-    assert "371 MB or more" in printed
+    plan, _, by_hand = capsys.readouterr().out.partition("with a browser")
+    # Tests have no network: the catalogue's sizes are known, the others said to be not.
+    assert re.search(r"ecg-fm-mimic-iv-finetuned .* 1\.08 GB", plan)
+    assert re.search(r"hubert-ecg .* not known", plan)
+    assert "to fetch: 3.6 GB, and 6 files whose size is not known; free for" in plan
     # No address that a program may follow, or no right to pass it on.
-    assert "xresnet1d101-ptbxl" not in printed
-    assert "clef-small" not in printed
+    assert "xresnet1d101-ptbxl" not in plan
+    assert "https://github.com/helme/ecg_ptbxl_benchmarking" in by_hand
+    assert "clef-small" not in plan + by_hand
+
+
+def test_a_pull_that_does_not_fit_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "pull", lambda *_, **__: pytest.fail("fetched"))
+    monkeypatch.setattr("ecg_hub.utils.files.free_bytes", lambda folder: 10**9)
+    assert main(["pull", "clef-*"]) == 1
+    assert "has no room for 3.97 GB" in capsys.readouterr().err
+    config = model_folder("clef-large") / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text("{}")
+    assert main(["pull", "clef-*", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"clef-large .* here already", printed)
+    assert "to fetch: 374 MB; free for" in printed
 
 
 def test_one_that_fails_does_not_stop_the_others(
@@ -104,6 +127,8 @@ def test_what_a_pull_is_not_given(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_patterns_of_a_run() -> None:
     assert model_names("CLEF_s*") == ("clef-small",)
+    assert CkaOptions(models=("clef-*",), dataset="ptb-xl").models == ("clef-large", "clef-medium", "clef-small")
+    assert _names(["clef-s*,MERL"]) == ("clef-small", "merl")
     assert model_names("hubert_ecg") == ("hubert-ecg",)
     assert model_names("runs/[1]/model") == ("runs/[1]/model",)
     with pytest.raises(UnknownNameError, match="pattern of models"):
