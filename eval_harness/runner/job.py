@@ -26,7 +26,6 @@ from eval_harness.data.records import Datasets, open_run
 from eval_harness.data.subsets import subset_of
 from eval_harness.data.windows import RunData, Windows
 from eval_harness.metrics.thresholds import choose_thresholds
-from eval_harness.models import trivial
 from eval_harness.models.adapting import AdaptedModel, adapt
 from eval_harness.models.custom_heads import save_custom_head
 from eval_harness.models.custom_models import CustomEncoder, features_may_be_kept
@@ -48,10 +47,11 @@ from eval_harness.results.schema import (
     utc_now,
     write_result,
 )
-from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, score_task
+from eval_harness.results.scoring import RESAMPLE_SEED, STATISTICS_VERSION, ScoringError, score_task
 from eval_harness.runner.plan import Job
 from eval_harness.runner.predicting import (
     precision_deviations,
+    predicted_by_baseline,
     predicted_by_published_head,
     predictor_of,
     to_predictions,
@@ -192,10 +192,6 @@ def open_job(job: Job, context: RunContext) -> OpenJob:
     """A job with its model and its data."""
     started = time.perf_counter()
     loaded, cache = context.model(job)
-    if context.options.save_model and loaded.is_trivial:
-        raise InputError(f"--save-model keeps an encoder with its head; the baseline {loaded.id!r} has neither.")
-    if context.options.save_model and job.mode == PUBLISHED_HEAD:
-        raise InputError(f"--save-model keeps what was trained, and mode {PUBLISHED_HEAD} trains nothing.")
     # Only now, with the model's window length: which records are long enough depends on it.
     data = open_run(job.run, context.datasets, loaded.extractor.spec().input_seconds)
     if context.options.train_subset is not None:
@@ -203,28 +199,62 @@ def open_job(job: Job, context: RunContext) -> OpenJob:
     return OpenJob(job, context, loaded, cache, data, {"prepare": time.perf_counter() - started})
 
 
+class UnscoredTasksError(ScoringError):
+    """Tasks of a run that its predictions give no score of; `reasons` says of each why. The others are scored."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(next(iter(reasons.values())))
+        self.reasons = reasons
+
+
 def run_job(job: Job, context: RunContext) -> list[Result]:
     """Do a job, or what is left of it."""
-    opened = open_job(job, context)
+    loaded, _ = context.model(job)
+    _check_save_model(job, context, loaded)
+    data = context.datasets.open(job.run.dataset)
     # The lock belongs to a process, not to a run: the others of the same run would be refused.
     with locked_folder(job.folder) if context.is_main else nullcontext():
-        asked = run_file(opened)
+        asked = run_file(job, context, loaded, data.fingerprint)
         if context.is_main:
             claim(job.folder, asked, context.options.overwrite)
         # Nobody may look for finished tasks before the first process has cleared or refused the folder.
         context.accelerator.wait_for_everyone()
         done = {task.name: result for task in job.tasks if (result := finished(task, job)) is not None}
+        # Before the records are opened: to read the targets of a large dataset takes longer than all of this.
         if len(done) == len(job.tasks):
             return [done[task.name] for task in job.tasks]
+        opened = open_job(job, context)
         predictions, notes = predicted(opened, asked)
         if not context.is_main:
             return []
-        return [done.get(task.name) or scored(task, opened, predictions, notes) for task in job.tasks]
+        return _scored_tasks(opened, predictions, notes, done)
 
 
-def run_file(opened: OpenJob) -> RunFile:
+def _check_save_model(job: Job, context: RunContext, loaded: LoadedModel) -> None:
+    if context.options.save_model and loaded.is_trivial:
+        raise InputError(f"--save-model keeps an encoder with its head; the baseline {loaded.id!r} has neither.")
+    if context.options.save_model and job.mode == PUBLISHED_HEAD:
+        raise InputError(f"--save-model keeps what was trained, and mode {PUBLISHED_HEAD} trains nothing.")
+
+
+def _scored_tasks(
+    opened: OpenJob, predictions: Predictions, notes: dict[str, Any], done: Mapping[str, Result]
+) -> list[Result]:
+    """Score the tasks that are not done; one without a score does not cost those after it."""
+    results, reasons = [], {}
+    for task in opened.job.tasks:
+        try:
+            results.append(done.get(task.name) or scored(task, opened, predictions, notes))
+        except ScoringError as error:
+            reasons[task.name] = str(error)
+    if reasons:
+        raise UnscoredTasksError(reasons)
+    return results
+
+
+def run_file(job: Job, context: RunContext, loaded: LoadedModel, data_fingerprint: str) -> RunFile:
     """What decides the scores of this job's folder."""
-    job, loaded, data, options = opened.job, opened.loaded, opened.data, opened.options
+    options = context.options
     settings = RunSettings(
         model=model_info(loaded),
         extractor_sha256=extractor_digest(loaded),
@@ -244,10 +274,10 @@ def run_file(opened: OpenJob) -> RunFile:
     return RunFile(
         settings=settings,
         fingerprint=fingerprint(settings),
-        datasets={data.dataset: data.fingerprint},
+        datasets={job.run.dataset: data_fingerprint},
         tasks={task.name: task.version for task in job.tasks},
-        command=list(opened.context.command),
-        environment=opened.context.environment,
+        command=list(context.command),
+        environment=context.environment,
         created=utc_now(),
     )
 
@@ -283,10 +313,8 @@ def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, A
     if whole and (job.model_path.is_dir() or not options.save_model):
         say(f"{job.title}: predictions are there, only metrics are computed")
         return read_predictions(file), read_json(notes_file)
-    if opened.loaded.is_trivial:
-        return predicted_by_baseline(opened)
-    if job.mode == PUBLISHED_HEAD:
-        made = predicted_by_published_head(opened)
+    if opened.loaded.is_trivial or job.mode == PUBLISHED_HEAD:
+        made = (predicted_by_baseline if opened.loaded.is_trivial else predicted_by_published_head)(opened)
         if opened.context.is_main:
             keep(job, *made)
         return made
@@ -324,17 +352,6 @@ def trainer_of(
         micro_batch=options.micro_batch, report=say,
     )  # fmt: skip
     return PostTrainer(one_stage, options.post_training) if job.mode == POST_TRAIN else one_stage
-
-
-def predicted_by_baseline(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]:
-    """Predictions of the baseline `trivial`, written, and notes of its fit."""
-    with opened.timed("train"):
-        fitted = trivial.fit(opened.data, quiet=opened.quiet)
-    predictions = to_predictions(opened.job, opened.data, {"validation": fitted.validation, "test": fitted.test})
-    notes = {"best_score": fitted.score, "penalty": fitted.penalty, "deviations": {}, "history": []}
-    if opened.context.is_main:
-        keep(opened.job, predictions, notes)
-    return predictions, notes
 
 
 def keep(job: Job, predictions: Predictions, notes: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval_harness.data.windows import RunData, Windows
+from eval_harness.models import trivial
 from eval_harness.models.published_head import NoPublishedHeadError, only
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import HeadInfo, MappedOutput
@@ -68,6 +69,15 @@ def precision_deviations(options: RunOptions, frozen: bool) -> dict[str, Any]:
     if options.feature_dtype != "float32" and frozen:
         deviations["feature_dtype"] = options.feature_dtype
     return deviations
+
+
+def predicted_by_baseline(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]:
+    """Predictions of the baseline `trivial`, and notes of its fit."""
+    with opened.timed("train"):
+        fitted = trivial.fit(opened.data, quiet=opened.quiet)
+    outputs = {"validation": fitted.validation, "test": fitted.test}
+    notes = {"best_score": fitted.score, "penalty": fitted.penalty, "deviations": {}, "history": []}
+    return to_predictions(opened.job, opened.data, outputs), notes
 
 
 def predicted_by_published_head(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]:

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,7 @@ def attempt(job: Job, context: RunContext) -> list[Result]:
         return [row(task, job, context, "skipped", job.skip) for task in job.tasks]
     if job.missing:
         return [kept(task, job) or row(task, job, context, "skipped", job.missing) for task in job.tasks]
+    reasons: Mapping[str, str] = {}
     try:
         return run_job(job, context)
     except NoPublishedHeadError as error:
@@ -108,13 +109,13 @@ def attempt(job: Job, context: RunContext) -> list[Result]:
     except FolderRefusedError:
         raise
     except (EcgHubError, OSError) as error:
-        reason = str(error)
+        reason, reasons = str(error), getattr(error, "reasons", {})
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         keep_traceback(job)
     context.complain(f"{job.title}: failed.", reason)
     # A task that was finished before keeps its result; only the others get a row that says why there is none.
-    return [kept(task, job) or failed(task, job, context, reason) for task in job.tasks]
+    return [kept(task, job) or failed(task, job, context, reasons.get(task.name, reason)) for task in job.tasks]
 
 
 def kept(task: Any, job: Job) -> Result | None:

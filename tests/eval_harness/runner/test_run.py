@@ -17,6 +17,7 @@ from eval_harness.config.options import RunOptions
 from eval_harness.results.folders import FolderRefusedError, locked_folder
 from eval_harness.results.predictions import read_predictions
 from eval_harness.results.schema import read_result
+from eval_harness.results.scoring import ScoringError
 from eval_harness.results.summary import seed_rows
 from eval_harness.runner import job as job_module
 from eval_harness.runner.run import evaluate
@@ -98,7 +99,27 @@ def test_repeating_a_finished_run_trains_nothing_and_changes_nothing(
 ) -> None:
     first = evaluate(options(), quiet=True)
     monkeypatch.setattr(job_module.Trainer, "run", lambda self: pytest.fail("trained again"))
+    monkeypatch.setattr(job_module, "open_run", lambda *_: pytest.fail("opened the records again"))
     assert evaluate(options(), quiet=True) == first
+
+
+def test_a_task_without_a_score_does_not_cost_the_others(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = job_module.score_task
+
+    def score(task: Any, *rest: Any, **more: Any) -> Any:
+        if task.name in ("ptbxl_all", "ptbxl_form"):
+            raise ScoringError(f"{task.name}: nothing to score.")
+        return real(task, *rest, **more)
+
+    given = options(tasks=("ptbxl_all,ptbxl_diag,ptbxl_form,ptbxl_rhythm",))
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module, "score_task", score)
+        rows = {row.task: row for row in evaluate(given, quiet=True)}
+    assert {name: row.status for name, row in rows.items()} == {
+        "ptbxl_all": "failed", "ptbxl_diag": "done", "ptbxl_form": "failed", "ptbxl_rhythm": "done",
+    }  # fmt: skip
+    assert rows["ptbxl_form"].reason == "ptbxl_form: nothing to score."
+    assert [row.status for row in evaluate(given, quiet=True)] == ["done"] * 4
 
 
 def test_a_folder_made_under_the_old_name_of_an_option_continues(
