@@ -10,6 +10,7 @@ from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
 
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModelForECGClassification
+from ecg_hub.modeling.heads import maximum_columns
 
 TASK = "ecg-classification"
 _PREPARE = ("sampling_rate", "lead_names", "unit", "missing_leads", "nan", "preset")
@@ -233,21 +234,6 @@ def average_outputs(logits: torch.Tensor, config: Any) -> torch.Tensor:
     largest = maximum_columns(config)
     outputs[largest] = values[:, largest].amax(dim=0)
     return outputs
-
-
-def maximum_columns(config: Any) -> list[int]:
-    """Return the outputs of which a record has the largest value of its windows.
-
-    Args:
-        config: configuration of a classifier.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> maximum_columns(SimpleNamespace(id2label={0: "SR", 1: "PVC"}, record_maximum=["PVC"]))
-        [1]
-    """
-    chosen = set(getattr(config, "record_maximum", None) or ())
-    return [int(index) for index, label in config.id2label.items() if label in chosen] if chosen else []
 
 
 def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ No loss here looks at values on the host, so none waits for the device. A batch 
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -212,3 +212,18 @@ def build_head(pooling: str, dim: int, num_labels: int, num_heads: int = 16) -> 
     if pooling == "attention":
         return AttentionPoolingHead(dim, num_labels, num_heads)
     raise unknown_name("pooling", pooling, POOLINGS)
+
+
+def maximum_columns(config: Any) -> list[int]:
+    """Return the outputs of which a record has the largest value of its windows.
+
+    Args:
+        config: configuration of a classifier.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> maximum_columns(SimpleNamespace(id2label={0: "SR", 1: "PVC"}, record_maximum=["PVC"]))
+        [1]
+    """
+    chosen = set(getattr(config, "record_maximum", None) or ())
+    return [int(index) for index, label in config.id2label.items() if label in chosen] if chosen else []

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError
-from ecg_hub.inference.pipeline import maximum_columns
+from ecg_hub.modeling.heads import maximum_columns
 from ecg_hub.origin import weights_digest
 from eval_harness.data.windows import RunData, Split
 from eval_harness.models.adapting import AdaptedModel

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
 
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.terminal import progress
@@ -96,6 +95,9 @@ def heart_rate(signal: NDArray[np.float32], rate: float) -> tuple[float, float]:
     Beats are peaks of the summed slope of all leads of a signal (samples, 12) in mV, at least 0.25 s apart and a third
     as high as the highest ones.
     """
+    # Two seconds of imports, for this alone.
+    from scipy.signal import find_peaks
+
     # Over all leads, because a beat may be flat in any one of them.
     slope = np.abs(np.diff(signal, axis=0)).sum(axis=1)
     # 80 ms, about a QRS complex: its two slopes become one peak.

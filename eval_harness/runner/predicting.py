@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval_harness.data.windows import RunData, Windows
-from eval_harness.models import trivial
 from eval_harness.models.published_head import NoPublishedHeadError, only
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import HeadInfo, MappedOutput
@@ -73,6 +72,9 @@ def precision_deviations(options: RunOptions, frozen: bool) -> dict[str, Any]:
 
 def predicted_by_baseline(opened: OpenJob) -> tuple[Predictions, dict[str, Any]]:
     """Predictions of the baseline `trivial`, and notes of its fit."""
+    # What it fits with is imported for it alone.
+    from eval_harness.models import trivial
+
     with opened.timed("train"):
         fitted = trivial.fit(opened.data, quiet=opened.quiet)
     outputs = {"validation": fitted.validation, "test": fitted.test}
