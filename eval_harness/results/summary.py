@@ -168,6 +168,12 @@ def deviation_parts(result: Result) -> list[str]:
     return parts if name == "paper" else [f"protocol {name}", *parts]
 
 
+def _short_reason(result: Result) -> str:
+    """The first line of a reason; of what a run lacks the first sentence, since how to get it was said before the run."""
+    line = str(result.reason).splitlines()[0]
+    return line.partition(". ")[0].rstrip(".") if result.lacks else line
+
+
 def _row(result: Result) -> dict[str, Any]:
     name = main_of(result.metrics)
     estimate = result.metrics[name] if name else None
@@ -184,6 +190,5 @@ def _row(result: Result) -> dict[str, Any]:
         "test set": result.data.contamination if result.data else "",
         "status": result.status,
         "deviations": deviation_parts(result) if result.status == "done" else None,
-        # The result file holds all of it.
-        "reason": None if result.reason is None else result.reason.splitlines()[0],
+        "reason": None if result.reason is None else _short_reason(result),
     }

@@ -97,3 +97,10 @@ def test_printed_with_a_count_of_each_status(capsys: pytest.CaptureFixture[str])
 def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
     print_summary([])
     assert "no results" in capsys.readouterr().out
+
+
+def test_of_what_a_run_lacks_the_table_says_what_and_not_again_how_to_get_it() -> None:
+    lacking = failed("no data: The folder 'x/ptb' of 'ptb' does not exist. Get PTB from a page.\nmore", status="skipped")
+    text = summary_text([result(), lacking])
+    assert "no data: The folder 'x/ptb' of 'ptb' does not exist\n" in text
+    assert "Get PTB" not in text
