@@ -101,8 +101,8 @@ class HubApp:
         caller = await run_in_threadpool(self._caller, request)
         seen.user = caller.name or "-"
         self._check_origin(request)
-        call = Call(self.hub, request, address, caller)
         route = _find(request.method, address)
+        call = Call(self.hub, request, address, caller, route.shows)
         if route.write is not None:
             call.require_write() if route.write else call.require_read()
         if route.body == "json":
