@@ -36,6 +36,8 @@ class Options:
         min_free: bytes that uploads leave free on the disk.
         page_command: makes the page of a repository of results; None shows no such pages.
         docs: folder of the built documentation site, shown at /docs/; None shows none.
+        timeout: seconds in which a client must get on with what it sends or takes.
+        max_connections: from then on, requests are answered 503.
     """
 
     namespace: str = "local"
@@ -45,6 +47,8 @@ class Options:
     min_free: int = 1 * GB
     page_command: PageCommand | None = None
     docs: Path | None = None
+    timeout: float = 20.0
+    max_connections: int = 500
 
 
 class Hub:
