@@ -6,8 +6,11 @@ Zenodo: `/records/ID`, with MD5. A plain URL states nothing.
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import re
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -25,6 +28,7 @@ from ecg_hub.utils import http
 from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums, replacing
 from ecg_hub.utils.http import FIGSHARE, ZENODO, figshare_files, figshare_list, zenodo_files, zenodo_record
 from ecg_hub.utils.terminal import progress
+from ecg_hub.utils.untrusted import check_zip
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -63,7 +67,9 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
                 _extract(folder / name, size, opened)
                 number += 1
                 bar.update()
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
+    except DataError:
+        raise
+    except _DAMAGE as error:
         raise DataError(
             f"{str(archive)!r} cannot be unpacked ({error}). Remove it and give the same command again; an archive in "
             f"several parts (.z01, .z02) needs a program such as `7z x {archive.name}`."
@@ -74,6 +80,7 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
 def _members(archive: Path) -> Iterator[Member]:
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
+            check_zip(opened, archive.name, archive.stat().st_size)
             for entry in opened.infolist():
                 # macOS packs attributes of each file beside it, under the same name.
                 if not entry.is_dir() and not entry.filename.startswith("__MACOSX/"):
@@ -104,6 +111,11 @@ def _extract(target: Path, size: int, opened: Callable[[], IO[bytes] | None]) ->
             raise EOFError(f"{target.name} ends early")
 
 
+# What zipfile and tarfile end in where an archive is damaged, encrypted (RuntimeError) or has names that are no text.
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error),
+    *(EOFError, RuntimeError, ValueError, OverflowError),
+)
 PAGE_ARTICLES = 100
 _FIGSHARE = re.compile(r"(?:10\.6084/m9\.figshare\.(c\.)?|(article|collection)s?/)?(\d+)(?:[./]v?\d+)?")
 
