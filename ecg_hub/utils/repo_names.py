@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ecg_hub.utils.terminal import escaped
+
 # What may follow a repository's id in an address: such a word cannot name a repository.
 VERBS = frozenset(
     {
@@ -47,6 +49,9 @@ def check_path(path: object) -> str:
         problem = "it has an empty part, '.' or '..'"
     elif "\\" in text or _CONTROL.search(text):
         problem = "it has a backslash or a control character"
+    # After the surrogates, which have a sentence of their own.
+    elif _encodable(text) and escaped(text) != text:
+        problem = "it has a mark that steers a terminal, turns the direction of writing or cannot be seen"
     # In any case of letters: macOS and Windows take .GIT for .git, the hole of CVE-2014-9390.
     elif any(part.lower() == ".git" for part in parts):
         problem = "a part of it is named .git"
