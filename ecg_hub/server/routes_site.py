@@ -17,6 +17,7 @@ from ecg_hub.server.info import Query
 from ecg_hub.server.naming import KINDS, RequestError, check_path, encode, entry_not_found, too_large
 from ecg_hub.server.pages import (
     MAX_CARD,
+    MAX_RENDERED,
     STYLE,
     link,
     page,
@@ -122,14 +123,23 @@ def repo_page(call: Call) -> Response:
     if repo.kind == "datasets":
         parts.append(f"<p>{link(f'/{repo.web_path}/leaderboard', 'Leaderboard')}</p>")
     parts.append(_file_table(call, repo, revision, path, folder))
-    card = call.hub.catalog.read_text(commit.tree, f"{path}/README.md" if path else "README.md", MAX_CARD)
     if not call.caller.reads(state):
         parts.append("<p>This repository is gated: its files and its card are shown with a token.</p>")
-    elif card is not None:
-        base = f"{revision.replace('/', '%2F')}/{encode(path) + '/' if path else ''}"
-        files, images = f"/{repo.web_path}/blob/{base}", f"/{repo.web_path}/resolve/{base}"
-        parts.append(f"<article>{render_markdown(split_card(card)[1], files, images)}</article>")
+    elif "README.md" in call.hub.catalog.trees.read(folder.oid):
+        parts.append(f"<article>{_card(call, repo, commit, path)}</article>")
     return page(f"{repo.id} - ECG hub", "".join(parts))
+
+
+def _card(call: Call, repo: Repo, commit: Commit, path: str) -> str:
+    """The README.md of a folder as HTML, or where to read it as it is."""
+    place = f"{call.revision()[0].replace('/', '%2F')}/{encode(path) + '/' if path else ''}"
+    files, images = f"/{repo.web_path}/blob/{place}", f"/{repo.web_path}/resolve/{place}"
+    text = call.hub.catalog.read_text(commit.tree, f"{path}/README.md" if path else "README.md", MAX_CARD)
+    body = None if text is None else split_card(text)[1]
+    if body is None or len(body) > MAX_RENDERED:
+        note = f"Up to {MAX_RENDERED:,} characters of a README.md are shown here."
+        return f"<p>{note} {link(f'{files}README.md', 'README.md as it is')}</p>"
+    return render_markdown(body, files, images)
 
 
 def blob_page(call: Call) -> Response:
