@@ -207,7 +207,7 @@ def _private(body: dict[str, Any]) -> bool | None:
     # huggingface_hub 2 sends `visibility`, versions before it `private`.
     if visibility is None:
         return body["private"] if isinstance(body.get("private"), bool) else None
-    if visibility not in _VISIBILITY:
+    if not isinstance(visibility, str) or visibility not in _VISIBILITY:
         raise bad_request(f"A repository is 'public' or 'private', not {visibility!r}.")
     return _VISIBILITY[visibility]
 

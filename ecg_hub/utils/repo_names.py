@@ -25,10 +25,15 @@ _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text has the form of a name, reserved or not."""
+    return bool(_NAME.match(text)) and "--" not in text and ".." not in text and not text.lower().endswith(".git")
+
+
 def check_name(name: object, what: str = "repository") -> str:
     """Return the name of a repository or namespace."""
     text = str(name)
-    if not _NAME.match(text) or "--" in text or ".." in text or text.lower().endswith(".git"):
+    if not is_name(text):
         raise ValueError(
             f"{text[:100]!r} cannot name a {what}: use 1 to 96 letters, digits, '_', '-' and '.', no '--' or '..', no "
             "'-' or '.' at either end, not ending in '.git'."
