@@ -17,7 +17,7 @@ from ecg_hub.server.limits import MAX_AHEAD, MAX_HEAD
 from ecg_hub.server.serve import BackgroundHub, in_background
 from tests.support.hub import MB, Impatient, write_tokens
 
-TIMEOUT, HEALTH = 0.25, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+TIMEOUT, HEALTH = 0.3, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @contextmanager
@@ -157,24 +157,24 @@ def test_an_answer_that_nobody_takes_ends(tmp_path: Path) -> None:
         closing(_connect(server, SO_RCVBUF=4096)) as connection,
     ):  # type: ignore[arg-type]
         connection.sendall(b"GET /docs/ HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(4 * TIMEOUT)
+        time.sleep(2.5 * TIMEOUT)
         assert len(_rest(connection)) < 20_000_000
 
 
 def test_a_slow_hub_and_a_slow_but_steady_client_are_waited_for(
     server: BackgroundHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ecg_hub.server.storage.Disk.check_room", lambda disk, size: time.sleep(4 * TIMEOUT))
+    monkeypatch.setattr("ecg_hub.server.storage.Disk.check_room", lambda disk, size: time.sleep(2.2 * TIMEOUT))
     with closing(_connect(server)) as connection:
         connection.sendall(HEALTH)
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
-    body = b'{"content": "' + b"x" * 6000 + b'"}'
+    body = b'{"content": "' + b"x" * 4800 + b'"}'
     head = b"POST /api/validate-yaml HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
     with closing(_connect(server)) as connection:
         connection.sendall(head)
         for start in range(0, len(body), 600):
             connection.sendall(body[start : start + 600])
-            time.sleep(0.15)
+            time.sleep(0.1)
         assert _rest(connection).startswith(b"HTTP/1.1 200")
 
 

@@ -109,7 +109,7 @@ def _nested(path: Path) -> None:
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("model.pt", "w") as member,
     ):
-        for _ in range(220):
+        for _ in range(150):
             member.write(bytes(10**6))
 
 
