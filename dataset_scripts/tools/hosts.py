@@ -38,6 +38,13 @@ MAX_RATIO = 200
 SMALL_ARCHIVE = 2**30
 """Bytes that any archive may expand to."""
 
+MAX_EXTENSION = 2**20
+"""Bytes of a header of a tar archive that holds a long name or further records."""
+
+_EXTENSIONS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+
 Member = tuple[str, int, Callable[[], IO[bytes] | None]]
 
 
@@ -77,6 +84,17 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
     return number
 
 
+class _Member(tarfile.TarInfo):
+    """A member of a tar archive; `tarfile` takes names and records beyond the usual header into memory as they come."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        # The method that tarfile has for subclasses to override.
+        if self.type in _EXTENSIONS and self.size > MAX_EXTENSION:
+            raise tarfile.TarError(f"a header of {self.size:,} bytes; up to {MAX_EXTENSION:,} are read")
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return member
+
+
 def _members(archive: Path) -> Iterator[Member]:
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
@@ -87,7 +105,7 @@ def _members(archive: Path) -> Iterator[Member]:
                     # Bound as a default: a plain closure would open whatever the loop has reached when it is called.
                     yield entry.filename, entry.file_size, lambda entry=entry: opened.open(entry)  # type: ignore[misc]
         return
-    with tarfile.open(archive, "r:*") as tar:
+    with tarfile.open(archive, "r:*", tarinfo=_Member) as tar:
         for member in tar:
             # No links and devices: a link in a tar archive may lead anywhere.
             if member.isfile():

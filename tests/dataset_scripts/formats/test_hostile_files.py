@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import resource
 import struct
+import tarfile
 import time
 import zipfile
 import zlib
@@ -313,6 +315,18 @@ def test_archives_that_lie_or_are_encrypted_end_in_one_error(tmp_path: Path) -> 
         path.write_bytes(content)
         with pytest.raises(DataError, match=message):
             unpack(path, tmp_path / "out", quiet=True)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("whole", [True, False])
+def test_tar_headers_that_grow(tmp_path: Path, kind: bytes, whole: bool, little_memory: None) -> None:
+    header = tarfile.TarInfo("a")
+    header.type, header.size = kind, 40 * 2**20 if whole else 7 * 2**30
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.write(bytes(40 * 2**20))
+    with pytest.raises(DataError, match=r"cannot be unpacked \(a header of"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out", quiet=True)
 
 
 def test_archives_that_expand_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
