@@ -146,7 +146,8 @@ def zip_index(path: Path) -> ZipIndex:
             if match:
                 entry = places.setdefault(int(match[1]), [-1, -1])
                 entry[0 if match[2] == b"hea" else 1] = position
-    except (OSError, struct.error, IndexError) as error:
+    # Numbers of 64 bits may be more than a place in a file, which `seek` and numpy refuse in their own ways.
+    except (OSError, struct.error, IndexError, OverflowError, ValueError) as error:
         raise DataError(f"{str(path)!r} is no whole zip file ({error}); get it again.") from None
     # Three arrays of numbers are kept, not the dictionary: 800,000 records take 20 MB.
     studies = np.array(sorted(places), dtype=np.int64)
@@ -171,7 +172,10 @@ def _members(path: Path) -> Iterator[tuple[bytes, int]]:
         name_size, extra_size, comment_size = fields[10:13]
         name = content[offset + _CENTRAL.size : offset + _CENTRAL.size + name_size]
         extra = offset + _CENTRAL.size + name_size
-        yield name, _position(fields, content[extra : extra + extra_size])
+        position = _position(fields, content[extra : extra + extra_size])
+        if position > held:
+            raise DataError(f"{str(path)!r} is no whole zip file (a member lies beyond its end).")
+        yield name, position
         offset = extra + extra_size + comment_size
 
 
@@ -231,8 +235,10 @@ def _member(stream: BinaryIO, position: int, name: str) -> bytes:
             size = extra[1]
         if method == _DEFLATED:
             content = _inflate(stream, name)
+        elif method == _STORED and size <= min(held, max_bytes()):
+            content = stream.read(size)
         elif method == _STORED:
-            content = stream.read(min(size, held))
+            raise DataError(f"{name} is said to have {size:,} bytes; up to {max_record_mb():g} MB are read")
         else:
             raise DataError(f"{name} is compressed by method {method}, which zip files of PhysioNet do not use")
     except (struct.error, zlib.error) as error:

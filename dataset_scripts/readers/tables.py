@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import DataError
-from ecg_hub.utils.untrusted import check_channels, max_bytes, max_record_mb, plain_file
+from ecg_hub.utils.untrusted import check_channels, check_zip, max_bytes, plain_file
 
 
 @dataclass(frozen=True)
@@ -269,14 +269,7 @@ def check_workbook(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is not an .xlsx file")
     with zipfile.ZipFile(path) as parts:
-        # As the archive states it: zipfile stops there when it unpacks, so that a false number gains nothing.
-        expanded = sum(part.file_size for part in parts.infolist())
-        packed = sum(part.compress_size for part in parts.infolist())
-    # zipfile makes room for what a part is said to take before it reads it.
-    if packed > path.stat().st_size:
-        raise ValueError(f"its parts are said to take {packed:,} bytes, it has {path.stat().st_size:,}")
-    if expanded > max_bytes():
-        raise DataError(f"{path.name} expands to {expanded / 2**20:,.0f} MB; up to {max_record_mb():g} MB are read")
+        check_zip(parts, path.name, path.stat().st_size, max_bytes())
 
 
 def _rows(

@@ -6,8 +6,11 @@ Zenodo: `/records/ID`, with MD5. A plain URL states nothing.
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import re
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -25,6 +28,7 @@ from ecg_hub.utils import http
 from ecg_hub.utils.files import SUMS_FILE, is_inside, parse_sums, replacing
 from ecg_hub.utils.http import FIGSHARE, ZENODO, figshare_files, figshare_list, zenodo_files, zenodo_record
 from ecg_hub.utils.terminal import progress
+from ecg_hub.utils.untrusted import check_zip
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -33,6 +37,13 @@ MAX_RATIO = 200
 
 SMALL_ARCHIVE = 2**30
 """Bytes that any archive may expand to."""
+
+MAX_EXTENSION = 2**20
+"""Bytes of a header of a tar archive that holds a long name or further records."""
+
+_EXTENSIONS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 
 Member = tuple[str, int, Callable[[], IO[bytes] | None]]
 
@@ -63,7 +74,9 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
                 _extract(folder / name, size, opened)
                 number += 1
                 bar.update()
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
+    except DataError:
+        raise
+    except _DAMAGE as error:
         raise DataError(
             f"{str(archive)!r} cannot be unpacked ({error}). Remove it and give the same command again; an archive in "
             f"several parts (.z01, .z02) needs a program such as `7z x {archive.name}`."
@@ -71,16 +84,28 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
     return number
 
 
+class _Member(tarfile.TarInfo):
+    """A member of a tar archive; `tarfile` takes names and records beyond the usual header into memory as they come."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        # The method that tarfile has for subclasses to override.
+        if self.type in _EXTENSIONS and self.size > MAX_EXTENSION:
+            raise tarfile.TarError(f"a header of {self.size:,} bytes; up to {MAX_EXTENSION:,} are read")
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return member
+
+
 def _members(archive: Path) -> Iterator[Member]:
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
+            check_zip(opened, archive.name, archive.stat().st_size)
             for entry in opened.infolist():
                 # macOS packs attributes of each file beside it, under the same name.
                 if not entry.is_dir() and not entry.filename.startswith("__MACOSX/"):
                     # Bound as a default: a plain closure would open whatever the loop has reached when it is called.
                     yield entry.filename, entry.file_size, lambda entry=entry: opened.open(entry)  # type: ignore[misc]
         return
-    with tarfile.open(archive, "r:*") as tar:
+    with tarfile.open(archive, "r:*", tarinfo=_Member) as tar:
         for member in tar:
             # No links and devices: a link in a tar archive may lead anywhere.
             if member.isfile():
@@ -104,6 +129,11 @@ def _extract(target: Path, size: int, opened: Callable[[], IO[bytes] | None]) ->
             raise EOFError(f"{target.name} ends early")
 
 
+# What zipfile and tarfile end in where an archive is damaged, encrypted (RuntimeError) or has names that are no text.
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error),
+    *(EOFError, RuntimeError, ValueError, OverflowError),
+)
 PAGE_ARTICLES = 100
 _FIGSHARE = re.compile(r"(?:10\.6084/m9\.figshare\.(c\.)?|(article|collection)s?/)?(\d+)(?:[./]v?\d+)?")
 

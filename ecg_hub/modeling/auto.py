@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -89,7 +91,8 @@ class AutoConfig(transformers.AutoConfig):
         if resolved.kind in ("random", "scratch"):
             return build_config(resolved, **kwargs)
         _register()
-        return super().from_pretrained(resolved.target, **_local(kwargs))
+        with _no_code_of_theirs(name):
+            return super().from_pretrained(resolved.target, **_local(kwargs))
 
 
 class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
@@ -125,7 +128,8 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
             return build_feature_extractor(catalog.get(resolved.target))
         _register()
         try:
-            return super().from_pretrained(resolved.target, **_local(kwargs))
+            with _no_code_of_theirs(name):
+                return super().from_pretrained(resolved.target, **_local(kwargs))
         except OSError:
             # The authors' own repositories have none either, and say what they are.
             AutoConfig.from_pretrained(name, **{key: kwargs[key] for key in _HUB_KEYWORDS & kwargs.keys()})
@@ -187,7 +191,8 @@ class _ShortNames:
         _register()
         if resolved.kind == "random":
             return _build_random(cls, resolved, seed, **kwargs)
-        loaded = super().from_pretrained(resolved.target, *args, **_local(kwargs))  # type: ignore[misc]
+        with _no_code_of_theirs(name):
+            loaded = super().from_pretrained(resolved.target, *args, **_local(kwargs))  # type: ignore[misc]
         if check_name and resolved.alias is not None:
             _check_name(resolved, loaded[0] if isinstance(loaded, tuple) else loaded)
         return loaded
@@ -221,7 +226,26 @@ class AutoModelForECGClassification(_ShortNames, _BaseAutoModelClass):
 
 def _local(keywords: dict[str, Any]) -> dict[str, Any]:
     """Keywords of transformers, which knows of HF_HUB_OFFLINE and not of our variable."""
+    # Left open, it would ask whoever sits at the terminal whether to run the code.
+    keywords = {"trust_remote_code": False, **keywords}
     return {**keywords, "local_files_only": True} if network_forbidden().startswith(OFFLINE) else keywords
+
+
+@contextmanager
+def _no_code_of_theirs(name: Name) -> Iterator[None]:
+    """Say in our words that a model needs Python code that lies beside its weights."""
+    try:
+        yield
+    except ValueError as error:
+        # transformers has no exception of its own for it, and advises an option that our commands do not have.
+        if "trust_remote_code" not in str(error):
+            raise
+        raise InputError(
+            f"{os.fspath(name)!r} is loaded by Python code that lies beside its weights (auto_map in its config.json), "
+            "and that is never run here. Allowed are the architectures that `ecg-hub ls` lists and those of packages "
+            "that you install. If you trust the code, load the model in a file of your own and give that: "
+            "ecg-eval --model python:FILE:NAME."
+        ) from error
 
 
 def _register() -> None:

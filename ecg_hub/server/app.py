@@ -8,10 +8,11 @@ import html
 import inspect
 import json
 import logging
+import re
 import time
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -28,6 +29,8 @@ MAX_JSON = 8 << 20  # bytes of a request's JSON object
 DRAIN_BYTES, DRAIN_SECONDS = 64 << 20, 3.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READS = ("GET", "HEAD")
+# No user in front, nothing behind, and of IPv6 the form in brackets.
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?\Z")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _access = logging.getLogger("ecg_hub.hub.access")
@@ -101,8 +104,8 @@ class HubApp:
         caller = await run_in_threadpool(self._caller, request)
         seen.user = caller.name or "-"
         self._check_origin(request)
-        call = Call(self.hub, request, address, caller)
         route = _find(request.method, address)
+        call = Call(self.hub, request, address, caller, route.shows)
         if route.write is not None:
             call.require_write() if route.write else call.require_read()
         if route.body == "json":
@@ -126,16 +129,22 @@ class HubApp:
 
     def _check_origin(self, request: Request) -> None:
         """Refuse what a page of another site makes a browser send."""
+        # Addresses in answers are made of it, and whoever reads a form in two ways can be misled.
+        hosts = request.headers.getlist("host")
+        host = hosts[0] if hosts else ""
+        form = _HOST.match(host)
+        if len(hosts) > 1 or (hosts and form is None) or (form and int(form["port"] or 0) > 65535):
+            raise bad_request(f"The header Host is NAME or NAME:PORT, not {', '.join(hosts)[:100]!r}.")
         # A name of another site that points to 127.0.0.1 (DNS rebinding) would let its pages read a hub without
         # tokens.
-        host = request.headers.get("host", "")
-        if self.hub.tokens is None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+        name = form["name"].strip("[]").lower() if form else ""
+        if self.hub.tokens is None and name not in self._hosts:
             raise RequestError(403, f"This hub does not answer to the name {host[:100]!r}.")
         if request.method in _READS:
             return
         # Browsers say on whose behalf they send; huggingface_hub and curl send neither header.
         origin = request.headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != host
+        foreign = origin is not None and origin.partition("://")[2] != host
         if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise RequestError(403, "Pages of other sites may not change anything here.")
 

@@ -16,10 +16,14 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from ecg_hub.errors import InputError
 from ecg_hub.server.naming import RequestError
+
+if TYPE_CHECKING:
+    from ecg_hub.server.repos import State
 
 MIN_TOKEN = 16  # characters
 UPLOAD_SECONDS = 24 * 3600  # how long an upload may wait before it starts
@@ -45,6 +49,14 @@ class Caller:
     def authenticated(self) -> bool:
         """Whether a token came along, or none is needed."""
         return self.name is not None
+
+    def sees(self, state: State) -> bool:
+        """Whether a repository is there for them: its name, its card's metadata, names of files, history, comments."""
+        return self.authenticated or not state.private
+
+    def reads(self, state: State) -> bool:
+        """Whether they get what is in the files of a repository, in whatever form it is shown."""
+        return self.sees(state) and (self.authenticated or not state.gated)
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,11 @@ def invalid_credentials() -> RequestError:
     """Build the refusal of a token that is unknown or expired; huggingface_hub knows the wording."""
     headers = {"WWW-Authenticate": 'Basic realm="ecg-hub"'}
     return RequestError(401, "Invalid credentials in Authorization header", headers=headers)
+
+
+def gated(repo_id: str) -> RequestError:
+    """Build the refusal of a gated repository's files to a caller without a token."""
+    return RequestError(401, f"{repo_id!r} is gated: a token is needed.", "GatedRepo")
 
 
 def token_needed(what: str) -> RequestError:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ecg_hub.server.auth import Caller, Signer, TokenFile, token_needed
+from ecg_hub.server.auth import Caller, Signer, TokenFile, gated, token_needed
 from ecg_hub.server.discussions import Discussions
 from ecg_hub.server.history import Commit, History, TreeStore
 from ecg_hub.server.info import Catalog
@@ -21,6 +21,7 @@ from ecg_hub.server.repos import Repo, RepoStore, State, split_id
 from ecg_hub.server.storage import BlobStore, Disk
 
 GB = 10**9
+Shows = Literal["files", "names"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Options:
         min_free: bytes that uploads leave free on the disk.
         page_command: makes the page of a repository of results; None shows no such pages.
         docs: folder of the built documentation site, shown at /docs/; None shows none.
+        timeout: seconds in which a client must get on with what it sends or takes.
+        max_connections: from then on, requests are answered 503.
     """
 
     namespace: str = "local"
@@ -44,6 +47,8 @@ class Options:
     min_free: int = 1 * GB
     page_command: PageCommand | None = None
     docs: Path | None = None
+    timeout: float = 20.0
+    max_connections: int = 500
 
 
 class Hub:
@@ -71,6 +76,7 @@ class Call:
         request: as it came.
         address: its path.
         caller: who asks.
+        shows: what of a repository the route shows to everybody who sees it; see `Route`.
         body: JSON object of the request, if the route takes one.
     """
 
@@ -78,6 +84,7 @@ class Call:
     request: Request
     address: Address
     caller: Caller
+    shows: Shows = "files"
     body: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -98,9 +105,16 @@ class Call:
         repo_id = split_id(self.address.repo, self.hub.options.namespace)
         repo = self.hub.repos.get(self.address.kind, repo_id)
         # Not 403: whoever may not see it is not told that it exists.
-        if repo.state().private and not self.caller.authenticated:
+        if not self.caller.sees(repo.state()):
             raise repo_not_found(repo_id)
+        if self.shows == "files":
+            self.require_files(repo)
         return repo
+
+    def require_files(self, repo: Repo) -> None:
+        """Refuse callers who may not read the files of a repository."""
+        if not self.caller.reads(repo.state()):
+            raise gated(repo.id)
 
     def revision(self) -> tuple[str, str]:
         """Return the revision in the address and the path after it."""
@@ -137,11 +151,14 @@ class Route:
     Attributes:
         answer: runs in a thread, or on the event loop if it is a coroutine function.
         write: whether the caller must be allowed to change things; None asks for nothing, not even to read.
+        shows: "files" refuses a gated repository to callers without a token; "names" shows its file names, history
+            and card metadata, and asks `Caller.reads` before it shows more.
         body: what is read before `answer` runs.
     """
 
     answer: Callable[[Call], Response] | Callable[[Call], Awaitable[Response]]
     write: bool | None = False
+    shows: Shows = "files"
     body: Literal["none", "json"] = "none"
 
 

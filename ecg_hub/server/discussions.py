@@ -11,7 +11,7 @@ from typing import Any
 from ecg_hub.server.history import Commit, CommitMessage, Draft, File, History, Operation
 from ecg_hub.server.naming import RequestError, bad_request
 from ecg_hub.server.repos import MAIN, Pull, Repo, State, now
-from ecg_hub.server.storage import BlobStore, Disk
+from ecg_hub.server.storage import BlobStore, Disk, Together
 
 MAX_TEXT = 65536  # characters of a comment
 MAX_DIFF = 200_000  # bytes of a file that is shown as differences
@@ -195,7 +195,8 @@ class Discussions:
                 draft.put(path, file)
             elif isinstance(self.history.trees.find(head.tree, path), File):
                 draft.delete(path, folder=False)
-        tree = draft.write()
+        with Together(self.disk) as files:
+            tree = draft.write(files)
         return head if tree == head.tree else self.history.add(repo, tree, [head.oid, pull.head], message)
 
     def commits(self, repo: Repo, pull: Pull) -> list[Commit]:

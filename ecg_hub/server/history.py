@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +13,7 @@ from typing import Any
 
 from ecg_hub.server.naming import RequestError, bad_request
 from ecg_hub.server.repos import MAIN, Repo, State, now
-from ecg_hub.server.storage import Disk, lfs_pointer, make_fan
-from ecg_hub.utils.files import flush_folder
+from ecg_hub.server.storage import Disk, Together, lfs_pointer, make_fan
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +67,16 @@ class TreeStore:
     def _read(self, oid: str) -> Mapping[str, Node]:
         return {name: _node(fields) for name, fields in json.loads(self.path(oid).read_bytes()).items()}
 
-    def write(self, nodes: Mapping[str, Node]) -> str:
-        """Keep a folder; returns its oid."""
+    def write(self, nodes: Mapping[str, Node], files: Together | None = None) -> str:
+        """Keep a folder, from the flush of `files` on where they are given; returns its oid."""
         # By name, whatever order they came in: equal folders are one file with one id.
         content = json.dumps({name: _fields(nodes[name]) for name in sorted(nodes)}, separators=(",", ":")).encode()
         # 40 digits, as clients expect of git.
         oid = hashlib.sha256(content).hexdigest()[:40]
         path = self.path(oid)
-        if path.exists():
+        with nullcontext(files) if files else Together(self.disk) as taken:
             # Perhaps another request's, renamed a moment ago and not durable yet.
-            flush_folder(path.parent)
-        else:
-            self.disk.write(path, content)
+            taken.settle(path) if path.exists() else taken.write(path, content)
         return oid
 
     def find(self, root: str, path: str) -> Node | None:
@@ -170,12 +168,12 @@ class Draft:
             raise _nothing(path)
         del self._nodes[head]
 
-    def write(self) -> str:
-        """Keep the tree; returns its oid."""
+    def write(self, files: Together) -> str:
+        """Keep the tree, from the flush of `files` on; returns its oid."""
         done: dict[str, Node] = {}
         for name, node in self._nodes.items():
-            done[name] = Folder(node.write()) if isinstance(node, Draft) else node
-        return self._trees.write(done)
+            done[name] = Folder(node.write(files)) if isinstance(node, Draft) else node
+        return self._trees.write(done, files)
 
     def _inner(self, name: str, make: bool) -> Draft | None:
         node = self._nodes.get(name)
@@ -370,7 +368,8 @@ class History:
                 draft.delete(step.path, step.folder)
             else:
                 draft.put(step.path, step.file)
-        return draft.write()
+        with Together(self.disk) as files:
+            return draft.write(files)
 
     def _repeated(
         self, repo: Repo, head: Commit, steps: list[Operation], message: CommitMessage, parent: str

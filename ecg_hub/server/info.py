@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from ecg_hub.server.auth import Caller
 from ecg_hub.server.history import Commit, File, Folder, History, TreeStore, listing
 from ecg_hub.server.pages import MAX_CARD, card_tags
 from ecg_hub.server.repos import MAIN, Repo, RepoStore, State
@@ -47,8 +48,10 @@ class Catalog:
         except (UnicodeDecodeError, FileNotFoundError):
             return None
 
-    def info(self, repo: Repo, commit: Commit, state: State, files: bool = True, blobs: bool = False) -> dict[str, Any]:
-        """Return the info object of a revision."""
+    def info(
+        self, repo: Repo, commit: Commit, state: State, caller: Caller, files: bool = True, blobs: bool = False
+    ) -> dict[str, Any]:
+        """Return the info object of a revision, as far as a caller may see it."""
         info: dict[str, Any] = {
             "_id": f"{repo.kind}/{repo.id}",
             "id": repo.id,
@@ -69,22 +72,22 @@ class Catalog:
             info["siblings"] = [_sibling(path, file, blobs) for path, file in every.items()]
         if repo.kind == "models":
             info["modelId"] = repo.id
-            info["evalResults"] = self.results(commit.tree)
+            info["evalResults"] = self.results(commit.tree) if caller.reads(state) else []
         if repo.kind == "spaces":
             info["sdk"] = state.sdk
         return info
 
-    def search(self, kind: str, query: Query, see_private: bool, files: bool = False) -> list[dict[str, Any]]:
+    def search(self, kind: str, query: Query, caller: Caller, files: bool = False) -> list[dict[str, Any]]:
         """Return the repositories that a query asks for, sorted, as info objects of the main branch."""
         infos = []
         # No index to go stale: a hospital has hundreds of repositories, and what their cards say is cached by tree.
         for repo in self.repos.all(kind):
             state = repo.state()
-            if state.private and not see_private:
+            if not caller.sees(state):
                 continue
             if query.author and repo.namespace.lower() != query.author.lower():
                 continue
-            info = self.info(repo, self.history.read(repo, state.heads[MAIN]), state, files)
+            info = self.info(repo, self.history.read(repo, state.heads[MAIN]), state, caller, files)
             if query.matches(info):
                 infos.append(info)
         if query.sort in ("lastModified", "createdAt"):
@@ -102,7 +105,7 @@ class Catalog:
                 entries += self._results_file(tree, f".eval_results/{name}")
         return entries
 
-    def leaderboard(self, dataset: str, see_private: bool, derived: bool) -> list[dict[str, Any]]:
+    def leaderboard(self, dataset: str, caller: Caller, derived: bool) -> list[dict[str, Any]]:
         """Rank the models that report results on a dataset, task by task.
 
         A task is better when higher, unless the dataset's card lists it under `lower_is_better` (or its `eval.yaml`, of
@@ -112,7 +115,7 @@ class Catalog:
         rows: dict[str, list[dict[str, Any]]] = {}
         for repo in self.repos.all("models"):
             state = repo.state()
-            if state.private and not see_private:
+            if not caller.reads(state):
                 continue
             tree = self.history.read(repo, state.heads[MAIN]).tree
             if not derived and self._about("models", tree)["cardData"].get("base_model"):

@@ -98,8 +98,25 @@ def size_text(size: int) -> str:
     return f"{value:.1f} TB"
 
 
+MAX_RENDERED = 1 << 16  # characters of Markdown that are rendered: under a second of a processor, whatever they are
+# Stand for where files and images lie; no Markdown holds a NUL, which the parser replaces.
+_FILES, _IMAGES = "\0f", "\0i"
+
+
 def render_markdown(text: str, files: str, images: str) -> str:
-    """Return Markdown as HTML: HTML inside it is shown as text, scripts are impossible."""
+    """Return Markdown as HTML: HTML inside it is shown as text, scripts are impossible.
+
+    Args:
+        text: at most MAX_RENDERED characters.
+        files: address of the folder that its relative links count from.
+        images: the same for images.
+    """
+    return _rendered(text).replace(_FILES, escape(files)).replace(_IMAGES, escape(images))
+
+
+# By content alone: the same card has as many addresses as there are names for its revision.
+@lru_cache(maxsize=256)
+def _rendered(text: str) -> str:
     tokens = _markdown().parse(text)
     for token in tokens:
         # Columns to the right; the page's policy lets no style attribute through.
@@ -108,7 +125,7 @@ def render_markdown(text: str, files: str, images: str) -> str:
         if token.type == "table_open":
             token.attrSet("tabindex", "0")  # wide ones scroll, by keyboard as well
         for child in token.children or ():
-            for name, base in (("href", files), ("src", images)):
+            for name, base in (("href", _FILES), ("src", _IMAGES)):
                 target = child.attrGet(name)
                 if isinstance(target, str) and target and not _SCHEME.match(target) and target[0] not in "/#":
                     child.attrSet(name, base + target.removeprefix("./"))

@@ -7,10 +7,12 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ecg_hub.server.naming import (
     KINDS,
@@ -23,6 +25,7 @@ from ecg_hub.server.naming import (
 )
 from ecg_hub.server.storage import Disk
 from ecg_hub.utils.files import flush_folder
+from ecg_hub.utils.repo_names import is_name
 
 MAIN = "main"
 _STATE = "state.json"
@@ -148,11 +151,15 @@ class RepoStore:
         self.folder = disk.root / "repos"
         for kind in KINDS:
             (self.folder / kind).mkdir(parents=True, exist_ok=True)
-        self._locks: dict[str, threading.RLock] = {}
-        self._guard = threading.Lock()
+        # As long as somebody holds the repository: else every name that was ever asked for would stay.
+        self._locks: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
+        self._guard, self._placing = threading.Lock(), threading.Lock()
 
     def get(self, kind: str, repo_id: str) -> Repo:
         """Return a repository."""
+        # First by its form: whatever cannot be a name never reaches the file system.
+        if not all(is_name(part) for part in repo_id.split("/")):
+            raise repo_not_found(repo_id[:200])
         repo = self._repo(kind, repo_id)
         if not (repo.folder / _STATE).is_file():
             raise repo_not_found(repo_id)
@@ -175,12 +182,16 @@ class RepoStore:
         with repo.lock:
             self._check_free(kind, repo_id)
             scratch = self.disk.scratch()
-            (scratch / "commits").mkdir(parents=True)
-            (scratch / "discussions").mkdir()
-            # All of it elsewhere, then one rename: a repository is there whole or not at all.
-            self.disk.write(scratch / "commits" / first[0], first[1])
-            self.disk.write(scratch / _STATE, _dump(asdict(state)))
-            self._place(scratch, repo.folder)
+            try:
+                (scratch / "commits").mkdir(parents=True)
+                (scratch / "discussions").mkdir()
+                # All of it elsewhere, then one rename: a repository is there whole or not at all.
+                self.disk.write(scratch / "commits" / first[0], first[1])
+                self.disk.write(scratch / _STATE, _dump(asdict(state)))
+                self._place(scratch, repo.folder)
+            finally:
+                # After the rename there is nothing to remove; after a full disk there is.
+                shutil.rmtree(scratch, ignore_errors=True)
         return repo
 
     def delete(self, repo: Repo) -> None:
@@ -226,10 +237,17 @@ class RepoStore:
                         raise RequestError(409, f"The repository '{taken}/{other}' exists already.")
 
     def _place(self, source: Path, target: Path) -> None:
-        target.parent.mkdir(exist_ok=True)
-        # The namespace's folder may be new.
-        flush_folder(target.parent.parent)
-        os.rename(source, target)
+        # One at a time: the folder of a namespace that one makes, another could remove.
+        with self._placing:
+            target.parent.mkdir(exist_ok=True)
+            try:
+                # The namespace's folder may be new.
+                flush_folder(target.parent.parent)
+                os.rename(source, target)
+            except OSError:
+                with suppress(OSError):
+                    target.parent.rmdir()  # refused where other repositories lie in it
+                raise
         flush_folder(target.parent)
 
 

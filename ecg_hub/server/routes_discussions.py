@@ -102,7 +102,7 @@ def details(call: Call, repo: Repo, state: State, thread: Thread, with_diff: boo
             changes["mergeCommitId"] = pull.merged
         answer["changes"] = changes
         answer["filesWithConflicts"] = [] if pull.merged else discussions.conflicts(repo, state, pull)
-        if with_diff:
+        if with_diff and call.caller.reads(state):
             answer["diff"] = discussions.diff(repo, pull.base, pull.head)
     answer["events"] = sorted(events, key=lambda event: str(event["createdAt"]))
     return answer
@@ -128,6 +128,6 @@ def _text(call: Call, name: str) -> str:
 
 
 ROUTES: dict[tuple[str, str, str], Route] = {
-    ("api", "GET", "discussions"): Route(list_or_read),
+    ("api", "GET", "discussions"): Route(list_or_read, shows="names"),
     ("api", "POST", "discussions"): Route(create_or_change, write=True, body="json"),
 }

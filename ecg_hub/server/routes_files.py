@@ -13,7 +13,6 @@ from ecg_hub.server.calls import Call, Route, answer_json
 from ecg_hub.server.history import Commit, File, Folder, Node, listing
 from ecg_hub.server.naming import RequestError, bad_request, check_path, encode, entry_not_found
 from ecg_hub.server.repos import Repo
-from ecg_hub.server.routes_repos import gated
 from ecg_hub.server.storage import CHUNK
 
 PAGE, EXPANDED_PAGE = 1000, 50  # entries
@@ -118,9 +117,7 @@ def _entries(
 
 
 def _file(call: Call, default: str = "") -> tuple[Repo, Commit, str, File]:
-    repo, state, commit, path = call.commit()
-    if state.gated and not call.caller.authenticated:
-        raise gated(repo.id)
+    repo, _, commit, path = call.commit()
     path = check_path(path or default)
     node = call.hub.catalog.trees.find(commit.tree, path)
     if not isinstance(node, File):
@@ -160,6 +157,6 @@ def _cursor(call: Call) -> int:
 ROUTES: dict[tuple[str, str, str], Route] = {
     ("web", "GET", "resolve"): Route(resolve),
     ("web", "GET", "view"): Route(view),
-    ("api", "GET", "tree"): Route(tree),
-    ("api", "POST", "paths-info"): Route(paths_info, body="json"),
+    ("api", "GET", "tree"): Route(tree, shows="names"),
+    ("api", "POST", "paths-info"): Route(paths_info, shows="names", body="json"),
 }

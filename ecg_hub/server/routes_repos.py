@@ -75,7 +75,7 @@ def settings(call: Call) -> Response:
 def info(call: Call) -> Response:
     """GET /api/{kind}/{repo} and .../revision/{revision}."""
     repo, state, commit, _ = call.commit()
-    about = call.hub.catalog.info(repo, commit, state, blobs=call.flag("blobs"))
+    about = call.hub.catalog.info(repo, commit, state, call.caller, blobs=call.flag("blobs"))
     expand = call.request.query_params.getlist("expand") + call.request.query_params.getlist("expand[]")
     if expand:
         return answer_json(shorten(about, expand, False, False, False))
@@ -92,9 +92,7 @@ def list_repos(call: Call) -> Response:
     start, size = _number(params.get("skip"), 0), min(_number(params.get("limit"), MAX_PAGE) or MAX_PAGE, MAX_PAGE)
     expand = params.getlist("expand") + params.getlist("expand[]")
     full, card, config = call.flag("full"), call.flag("cardData"), call.flag("config")
-    infos = call.hub.catalog.search(
-        call.address.kind, query, call.caller.authenticated, files=full or "siblings" in expand
-    )
+    infos = call.hub.catalog.search(call.address.kind, query, call.caller, files=full or "siblings" in expand)
     shown = [shorten(one, expand, full, card, config) for one in infos[start : start + size]]
     return answer_json(shown, headers=_next_page(call, start, size, len(infos)))
 
@@ -182,10 +180,8 @@ def squash(call: Call) -> Response:
 
 def auth_check(call: Call) -> Response:
     """GET /api/{kind}/{repo}/auth-check and .../auth-check/write."""
-    state = call.repo().state()
-    # The client asks here before it downloads, to tell "gated" from "absent".
-    if state.gated and not call.caller.authenticated:
-        raise gated(call.address.repo or "")
+    # The client asks here before it downloads, to tell "gated" from "absent": both are what a route to files answers.
+    call.repo()
     if call.address.tail == ("write",):
         call.require_write()
     return answer_json({})
@@ -196,12 +192,7 @@ def leaderboard(call: Call) -> Response:
     if call.address.kind != "datasets":
         raise RequestError(404, "Only datasets have a leaderboard.")
     derived = call.request.query_params.get("base_model", "").lower() == "false"
-    return answer_json(call.hub.catalog.leaderboard(call.repo().id, call.caller.authenticated, derived))
-
-
-def gated(repo_id: str) -> RequestError:
-    """Build the refusal of a gated repository's files to a caller without a token."""
-    return RequestError(401, f"{repo_id!r} is gated: a token is needed.", "GatedRepo")
+    return answer_json(call.hub.catalog.leaderboard(call.repo().id, call.caller, derived))
 
 
 def _named(call: Call) -> str:
@@ -216,7 +207,7 @@ def _private(body: dict[str, Any]) -> bool | None:
     # huggingface_hub 2 sends `visibility`, versions before it `private`.
     if visibility is None:
         return body["private"] if isinstance(body.get("private"), bool) else None
-    if visibility not in _VISIBILITY:
+    if not isinstance(visibility, str) or visibility not in _VISIBILITY:
         raise bad_request(f"A repository is 'public' or 'private', not {visibility!r}.")
     return _VISIBILITY[visibility]
 
@@ -263,16 +254,16 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("site", "DELETE", "api/repos/delete"): Route(delete, write=True, body="json"),
     ("site", "POST", "api/repos/move"): Route(move, write=True, body="json"),
     ("api", "GET", "list"): Route(list_repos),
-    ("api", "GET", ""): Route(info),
-    ("api", "GET", "revision"): Route(info),
+    ("api", "GET", ""): Route(info, shows="names"),
+    ("api", "GET", "revision"): Route(info, shows="names"),
     ("api", "PUT", "settings"): Route(settings, write=True, body="json"),
-    ("api", "GET", "refs"): Route(refs),
-    ("api", "GET", "commits"): Route(commits),
+    ("api", "GET", "refs"): Route(refs, shows="names"),
+    ("api", "GET", "commits"): Route(commits, shows="names"),
     ("api", "POST", "branch"): Route(create_branch, write=True, body="json"),
     ("api", "DELETE", "branch"): Route(delete_branch, write=True),
     ("api", "POST", "tag"): Route(create_tag, write=True, body="json"),
     ("api", "DELETE", "tag"): Route(delete_tag, write=True),
     ("api", "POST", "super-squash"): Route(squash, write=True, body="json"),
     ("api", "GET", "auth-check"): Route(auth_check),
-    ("api", "GET", "leaderboard"): Route(leaderboard),
+    ("api", "GET", "leaderboard"): Route(leaderboard, shows="names"),
 }

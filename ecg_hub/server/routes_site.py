@@ -17,6 +17,7 @@ from ecg_hub.server.info import Query
 from ecg_hub.server.naming import KINDS, RequestError, check_path, encode, entry_not_found, too_large
 from ecg_hub.server.pages import (
     MAX_CARD,
+    MAX_RENDERED,
     STYLE,
     link,
     page,
@@ -113,7 +114,7 @@ def repo_page(call: Call) -> Response:
     folder = call.hub.catalog.trees.find(commit.tree, path)
     if not isinstance(folder, Folder):
         raise entry_not_found(repo.id, path, commit.oid)
-    about = call.hub.catalog.info(repo, commit, state, files=False)
+    about = call.hub.catalog.info(repo, commit, state, call.caller, files=False)
     parts = [_head(repo, commit, revision), tags([*about["tags"], *(["private"] if state.private else [])])]
     if repo.kind == "spaces" and call.hub.catalog.trees.find(commit.tree, "index.html"):
         parts.append(
@@ -122,12 +123,23 @@ def repo_page(call: Call) -> Response:
     if repo.kind == "datasets":
         parts.append(f"<p>{link(f'/{repo.web_path}/leaderboard', 'Leaderboard')}</p>")
     parts.append(_file_table(call, repo, revision, path, folder))
-    card = call.hub.catalog.read_text(commit.tree, f"{path}/README.md" if path else "README.md", MAX_CARD)
-    if card is not None:
-        base = f"{revision.replace('/', '%2F')}/{encode(path) + '/' if path else ''}"
-        files, images = f"/{repo.web_path}/blob/{base}", f"/{repo.web_path}/resolve/{base}"
-        parts.append(f"<article>{render_markdown(split_card(card)[1], files, images)}</article>")
+    if not call.caller.reads(state):
+        parts.append("<p>This repository is gated: its files and its card are shown with a token.</p>")
+    elif "README.md" in call.hub.catalog.trees.read(folder.oid):
+        parts.append(f"<article>{_card(call, repo, commit, path)}</article>")
     return page(f"{repo.id} - ECG hub", "".join(parts))
+
+
+def _card(call: Call, repo: Repo, commit: Commit, path: str) -> str:
+    """The README.md of a folder as HTML, or where to read it as it is."""
+    place = f"{call.revision()[0].replace('/', '%2F')}/{encode(path) + '/' if path else ''}"
+    files, images = f"/{repo.web_path}/blob/{place}", f"/{repo.web_path}/resolve/{place}"
+    text = call.hub.catalog.read_text(commit.tree, f"{path}/README.md" if path else "README.md", MAX_CARD)
+    body = None if text is None else split_card(text)[1]
+    if body is None or len(body) > MAX_RENDERED:
+        note = f"Up to {MAX_RENDERED:,} characters of a README.md are shown here."
+        return f"<p>{note} {link(f'{files}README.md', 'README.md as it is')}</p>"
+    return render_markdown(body, files, images)
 
 
 def blob_page(call: Call) -> Response:
@@ -200,7 +212,7 @@ def discussions_page(call: Call) -> Response:
 
 
 def _repo_table(call: Call, kind: str, query: Query) -> str:
-    infos = call.hub.catalog.search(kind, query, call.caller.authenticated)
+    infos = call.hub.catalog.search(kind, query, call.caller)
     front = "" if kind == "models" else f"{kind}/"
     rows = [
         [
@@ -274,7 +286,7 @@ def leaderboard(call: Call) -> Response:
             f"{row['value']:.6g}",
             link(f"/{row['modelId']}/blob/main/{encode(row['filename'])}", "reported"),
         ]
-        for row in call.hub.catalog.leaderboard(repo.id, call.caller.authenticated, derived=True)
+        for row in call.hub.catalog.leaderboard(repo.id, call.caller, derived=True)
     ]
     body = f"<h1>{link(f'/{repo.web_path}', repo.id)}: leaderboard</h1>"
     if call.hub.boards.holds_results(_tree(call, repo)):
@@ -287,7 +299,7 @@ def leaderboard(call: Call) -> Response:
 def board_list(call: Call) -> str:
     """Return a list of the leaderboards as HTML, with a heading; empty where there are none."""
     items = []
-    for info in call.hub.catalog.search("datasets", Query(sort="lastModified"), call.caller.authenticated):
+    for info in call.hub.catalog.search("datasets", Query(sort="lastModified"), call.caller):
         repo = call.hub.repos.get("datasets", info["id"])
         if call.hub.boards.holds_results(_tree(call, repo)):
             items.append(f"<li>{link(page_address(repo), repo.id)}</li>")
@@ -301,6 +313,7 @@ def page_address(repo: Repo) -> str:
 
 def _made_page(call: Call, path: str) -> Response:
     repo = call.repo()
+    call.require_files(repo)
     tree = _tree(call, repo)
     if not call.hub.boards.holds_results(tree):
         raise RequestError(404, f"{repo.id!r} holds no results that `ecg-eval push` wrote.")
@@ -348,11 +361,11 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("site", "GET", "docs"): Route(docs, write=None),
     ("site", "GET", ""): Route(index),
     ("web", "GET", "list"): Route(list_page),
-    ("web", "GET", ""): Route(repo_page),
-    ("web", "GET", "tree"): Route(repo_page),
+    ("web", "GET", ""): Route(repo_page, shows="names"),
+    ("web", "GET", "tree"): Route(repo_page, shows="names"),
     ("web", "GET", "blob"): Route(blob_page),
-    ("web", "GET", "commits"): Route(commits_page),
-    ("web", "GET", "commit"): Route(commit_page),
-    ("web", "GET", "discussions"): Route(discussions_page),
-    ("web", "GET", "leaderboard"): Route(leaderboard),
+    ("web", "GET", "commits"): Route(commits_page, shows="names"),
+    ("web", "GET", "commit"): Route(commit_page, shows="names"),
+    ("web", "GET", "discussions"): Route(discussions_page, shows="names"),
+    ("web", "GET", "leaderboard"): Route(leaderboard, shows="names"),
 }

@@ -17,7 +17,7 @@ from ecg_hub.server.calls import Call, Route, answer_json
 from ecg_hub.server.history import CommitMessage, File, Operation
 from ecg_hub.server.naming import RequestError, bad_request, check_path, check_sha256, check_size, too_large
 from ecg_hub.server.repos import MAIN, Repo
-from ecg_hub.server.storage import CHUNK, BlobWriter, git_oid, lfs_pointer, missing_content
+from ecg_hub.server.storage import CHUNK, BlobWriter, Together, git_oid, lfs_pointer, missing_content
 
 MAX_REGULAR = 1 << 20  # bytes of a file that travels inside a commit
 MAX_LINE = 16 << 20  # bytes of a line of a commit, in base64; clients may send larger files this way than asked to
@@ -121,6 +121,16 @@ async def commit(call: Call) -> Response:
     """POST /api/{kind}/{repo}/commit/{revision}: lines of JSON; read one by one, content goes to disk at once."""
     repo: Repo = await run_in_threadpool(call.repo)
     reader = _CommitReader(call)
+    try:
+        async for lines in _lines(call):
+            await run_in_threadpool(reader.take, lines)
+        return await run_in_threadpool(_finish, call, repo, reader)
+    finally:
+        await run_in_threadpool(reader.files.close)
+
+
+async def _lines(call: Call) -> AsyncIterator[list[bytes]]:
+    """Yield the lines of the body as they come to their end."""
     rest = b""
     async for piece in _pieces(call):
         *lines, rest = (rest + piece).split(b"\n")
@@ -130,13 +140,14 @@ async def commit(call: Call) -> Response:
                 f"A file inside a commit may have {limit:,} bytes; larger ones go by LFS, as preupload says."
             )
         if lines:
-            await run_in_threadpool(reader.take, lines)
-    await run_in_threadpool(reader.take, [rest])
-    return await run_in_threadpool(_finish, call, repo, reader)
+            yield lines
+    yield [rest]
 
 
 def _finish(call: Call, repo: Repo, reader: _CommitReader) -> Response:
     message, parent = reader.message()
+    # On the disk before a commit names it.
+    reader.files.flush()
     revision = call.revision()[0]
     answer: dict[str, Any] = {"success": True}
     if call.flag("create_pr"):
@@ -163,12 +174,14 @@ class _CommitReader:
 
     Attributes:
         operations: what to do, in order.
+        files: contents that are not flushed yet.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._header: dict[str, Any] | None = None
         self.operations: list[Operation] = []
+        self.files = Together(call.hub.disk)
 
     def take(self, lines: list[bytes]) -> None:
         """Take lines; content of small files goes to disk."""
@@ -224,7 +237,7 @@ class _CommitReader:
                 raise bad_request(f"The content of {path!r} is not base64.") from None
         else:
             data = content.encode("utf-8", "replace")
-        return File(git_oid(data), len(data), self._call.hub.blobs.add(data))
+        return File(git_oid(data), len(data), self._call.hub.blobs.add(data, self.files))
 
     def _large(self, path: str, value: dict[str, Any]) -> File:
         sha256 = check_sha256(value.get("oid"))
@@ -233,8 +246,7 @@ class _CommitReader:
             raise missing_content(path, sha256)
         if "size" in value and check_size(value["size"]) != size:
             raise bad_request(f"{path!r} is announced with {value['size']} bytes; the content {sha256} has {size}.")
-        # On the disk before a commit names it.
-        self._call.hub.blobs.settle(sha256)
+        self.files.settle(self._call.hub.blobs.path(sha256))
         return File(git_oid(lfs_pointer(sha256, size)), size, sha256, lfs=True)
 
 

@@ -201,6 +201,12 @@ def make_server(hub: Hub, host: str) -> uvicorn.Server:
     import uvicorn
 
     from ecg_hub.server.app import HubApp
+    from ecg_hub.server.limits import BoundedProtocol
+
+    class Protocol(BoundedProtocol):
+        """With the limits of this hub; uvicorn makes one for each connection."""
+
+        timeout = hub.options.timeout
 
     class Server(uvicorn.Server):
         """uvicorn's, which would end the process by the signal it got instead of with exit code 0."""
@@ -227,7 +233,9 @@ def make_server(hub: Hub, host: str) -> uvicorn.Server:
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_keep_alive=30,
+        http=Protocol,
+        limit_concurrency=hub.options.max_connections,
+        timeout_keep_alive=max(1, int(hub.options.timeout)),
         timeout_graceful_shutdown=GRACE,
         ws="none",
     )

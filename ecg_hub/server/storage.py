@@ -7,11 +7,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from ecg_hub.server.naming import RequestError, bad_request, too_large
-from ecg_hub.utils.files import flush_folder, rename_file, replacing
+from ecg_hub.utils.files import flush_file, flush_folder, rename_file, replacing
 
 
 class Disk:
@@ -58,6 +59,63 @@ class Disk:
             scratch.write_bytes(content)
 
 
+BATCH, FLUSHERS = 1000, 8
+
+
+class Together:
+    """Small files that become durable together: flushed side by side, in a tenth of the time of one after another.
+
+    As by `Disk.write`, a file gets its name when its content is durable. `flush` comes before anything refers to them.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._waiting: dict[Path, Path] = {}
+        self._folders: set[Path] = set()
+
+    def __enter__(self) -> Together:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self.close()
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Take a file whose name follows from its content."""
+        if path in self._waiting:
+            return
+        # Before it is written, so that what a full disk cuts short is removed too.
+        self._waiting[path] = self._disk.scratch()
+        self._waiting[path].write_bytes(content)
+        if len(self._waiting) >= BATCH:
+            self.flush()
+
+    def settle(self, path: Path) -> None:
+        """Take a file that is there: it may be another request's, renamed just now."""
+        self._folders.add(path.parent)
+
+    def flush(self) -> None:
+        """Make everything durable that was taken."""
+        with ThreadPoolExecutor(FLUSHERS) as threads:
+            list(threads.map(flush_file, self._waiting.values()))
+            for path, scratch in self._waiting.items():
+                os.replace(scratch, path)
+                self._folders.add(path.parent)
+            list(threads.map(flush_folder, self._folders))
+        self._waiting.clear()
+        self._folders.clear()
+
+    def close(self) -> None:
+        """Remove what was taken and not flushed."""
+        for scratch in self._waiting.values():
+            with suppress(OSError):
+                scratch.unlink()
+        self._waiting.clear()
+
+
 CHUNK = 1 << 20  # bytes read or written at a time
 
 
@@ -98,20 +156,16 @@ class BlobStore:
         self.check_size(size or 0)
         return BlobWriter(self)
 
-    def add(self, content: bytes) -> str:
-        """Keep content; returns its SHA-256."""
+    def add(self, content: bytes, files: Together) -> str:
+        """Keep content, from the flush of `files` on; returns its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
         # By size too: what a damaged disk has cut short is written again.
         if self.size(sha256) == len(content):
-            self.settle(sha256)
+            files.settle(self.path(sha256))
             return sha256
         self.check_size(len(content))
-        self.disk.write(self.path(sha256), content)
+        files.write(self.path(sha256), content)
         return sha256
-
-    def settle(self, sha256: str) -> None:
-        """Make content that is here durable: it may be another upload's, renamed just now."""
-        flush_folder(self.path(sha256).parent)
 
     def read(self, sha256: str, limit: int) -> bytes:
         """Return the first `limit` bytes of the content."""

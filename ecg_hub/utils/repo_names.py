@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ecg_hub.utils.terminal import escaped
+
 # What may follow a repository's id in an address: such a word cannot name a repository.
 VERBS = frozenset(
     {
@@ -23,10 +25,15 @@ _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text has the form of a name, reserved or not."""
+    return bool(_NAME.match(text)) and "--" not in text and ".." not in text and not text.lower().endswith(".git")
+
+
 def check_name(name: object, what: str = "repository") -> str:
     """Return the name of a repository or namespace."""
     text = str(name)
-    if not _NAME.match(text) or "--" in text or ".." in text or text.lower().endswith(".git"):
+    if not is_name(text):
         raise ValueError(
             f"{text[:100]!r} cannot name a {what}: use 1 to 96 letters, digits, '_', '-' and '.', no '--' or '..', no "
             "'-' or '.' at either end, not ending in '.git'."
@@ -47,6 +54,9 @@ def check_path(path: object) -> str:
         problem = "it has an empty part, '.' or '..'"
     elif "\\" in text or _CONTROL.search(text):
         problem = "it has a backslash or a control character"
+    # After the surrogates, which have a sentence of their own.
+    elif _encodable(text) and escaped(text) != text:
+        problem = "it has a mark that steers a terminal, turns the direction of writing or cannot be seen"
     # In any case of letters: macOS and Windows take .GIT for .git, the hole of CVE-2014-9390.
     elif any(part.lower() == ".git" for part in parts):
         problem = "a part of it is named .git"

@@ -177,6 +177,55 @@ def escaped(text: str) -> str:
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+class CleanStream:
+    """A stream of text that writes out what steers a terminal, whoever prints there.
+
+    What somebody chose (names of files, labels of foreign results) comes to a print in many places; none can forget to
+    clean it. Written as JSON would, so that a document on standard output stays one.
+
+    Args:
+        stream: where the text goes.
+        moves: let through what progress bars and the logs of libraries are made of.
+    """
+
+    def __init__(self, stream: TextIO, moves: bool) -> None:
+        self._stream = stream
+        self._steering = _STEERING_BUT_BARS if moves else _STEERING
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        self._stream.write(self._steering.sub(_written_out, text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write lines."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+# Ours are bold text and lines that end as CSV has them.
+_STEERING = re.compile(rf"(?P<kept>\x1b\[[01]m|\r\n)|{_UNSEEN.pattern}")
+_STEERING_BUT_BARS = re.compile(rf"(?P<kept>\x1b\[(?:[0-9;]*m|A)|\r)|{_UNSEEN.pattern}")
+
+
+def _written_out(match: re.Match[str]) -> str:
+    return match[0] if match["kept"] else f"\\u{ord(match[0]):04x}"
+
+
+@contextmanager
+def clean_streams() -> Iterator[None]:
+    """Clean what goes to standard output and standard error in the block."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = CleanStream(sys.stdout, moves=False), CleanStream(sys.stderr, moves=True)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
 def wrapped(text: str, width: int | None) -> str:
     """Return sentences wrapped between words; indented lines (commands, paths) stay whole, so that they can be copied.
 

@@ -13,6 +13,7 @@ import re
 import stat
 import sys
 import traceback
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -200,6 +201,26 @@ def file_below(folder: Path, name: str, source: str) -> Path:
 
 def _lexical(path: Path) -> Path:
     return Path(os.path.abspath(path))
+
+
+def check_zip(archive: zipfile.ZipFile, name: str, held: int, largest: float = math.inf) -> None:
+    """Refuse a zip archive by what it says of its members, before one of them is opened.
+
+    `zipfile` makes room for what a member is said to take in the file before it reads it, and stops where it is said
+    to end unpacked: a false number in the one direction is found here, in the other it gains nothing.
+
+    Args:
+        archive: the archive.
+        name: of it, as messages show it.
+        held: bytes of its file.
+        largest: bytes that its members may expand to, together.
+    """
+    parts = archive.infolist()
+    packed, expanded = sum(part.compress_size for part in parts), sum(part.file_size for part in parts)
+    if packed > held:
+        raise DataError(f"{name} has {held:,} bytes, and its members are said to take {packed:,} of them")
+    if expanded > largest:
+        raise DataError(f"{name} expands to {expanded / 2**20:,.0f} MB; up to {largest / 2**20:,.0f} MB are read")
 
 
 @contextmanager

@@ -8,17 +8,21 @@ names something only an attack would name, such as os.system, is refused.
 
 from __future__ import annotations
 
+import reprlib
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecg_hub.errors import CheckpointError, did_you_mean
+from ecg_hub.errors import CheckpointError, EcgHubError, did_you_mean
 from ecg_hub.utils.files import file_sha256
+from ecg_hub.utils.untrusted import reason
+from ecg_hub.weights.bounds import Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,15 +64,26 @@ class Checkpoint:
 def read_checkpoint(
     path: str | Path, key: str | None = None, member: str | None = None, usual_key: str | None = None
 ) -> Checkpoint:
-    """Read the state dict of a checkpoint file."""
+    """Read the state dict of a checkpoint file; CheckpointError for whatever is wrong with it."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"There is no file {str(path)!r}. Give the checkpoint file as it was downloaded.")
+    try:
+        return _read(path, key, member, usual_key)
+    except (EcgHubError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file may provoke anything in zipfile, safetensors and torch
+        said = f"{type(error).__name__}: {reason(error)}"
+        raise CheckpointError(f"{path.name} cannot be read ({said}): it is damaged. Download it again.") from error
+
+
+def _read(path: Path, key: str | None, member: str | None, usual_key: str | None) -> Checkpoint:
     with _unpacked(path, member) as (inner, inner_name), ExitStack() as opened:
-        container, tree, unread = _read_tree(inner, path.name, opened)
+        room = Room(inner, path.name)
+        container, tree, unread = _read_tree(inner, room, opened)
         stored, at = _find_state(tree, key, usual_key, path.name)
         # Here, while a file that was unpacked still exists: until now the tensors are places in it.
-        state, others = _materialise(stored, path.name)
+        state, others = _materialise(stored, room)
     return Checkpoint(
         state=state,
         file=path.name,
@@ -88,7 +103,7 @@ def _unpacked(path: Path, member: str | None) -> Iterator[tuple[Path, str | None
     if not _is_zip(path):
         yield path, None
         return
-    with _open_zip(path) as archive:
+    with _open_zip(path, Room(path, path.name)) as archive:
         names = [info.filename for info in archive.infolist() if not info.is_dir()]
         # torch.save writes a zip archive too, and names its pickle so.
         if any(name.split("/")[-1] == "data.pkl" for name in names):
@@ -100,7 +115,7 @@ def _unpacked(path: Path, member: str | None) -> Iterator[tuple[Path, str | None
             try:
                 with archive.open(chosen) as source, inner.open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
-            except (zipfile.BadZipFile, EOFError, OSError) as error:
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
                 raise CheckpointError(f"{path.name}: cannot unpack {chosen!r} ({error}). Download it again.") from error
             yield inner, chosen
 
@@ -111,13 +126,19 @@ def _is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _open_zip(path: Path) -> zipfile.ZipFile:
+def _open_zip(path: Path, room: Room) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise CheckpointError(
             f"{path.name} begins as a zip archive but has no end ({error}): it is truncated. Download it again."
         ) from error
+    try:
+        room.check_zip(archive)
+    except CheckpointError:
+        archive.close()
+        raise
+    return archive
 
 
 def _choose_member(names: list[str], member: str | None, file: str) -> str:
@@ -138,22 +159,23 @@ def _choose_member(names: list[str], member: str | None, file: str) -> str:
     return candidates[0]
 
 
-def _read_tree(path: Path, name: str, opened: ExitStack) -> tuple[str, Any, set[str]]:
+def _read_tree(path: Path, room: Room, opened: ExitStack) -> tuple[str, Any, set[str]]:
     """Return container, content with unread tensors, and the classes left unread."""
+    name = room.name
     from ecg_hub.weights.unpickling import read_torch_pickle, read_torch_zip
 
     with path.open("rb") as file:
         head = file.read(64)
     if head[:4] == b"PK\x03\x04":
         # Opened once: its directory of a thousand entries takes longer to read than a tensor.
-        tree, unread = read_torch_zip(opened.enter_context(_open_zip(path)), name)
+        tree, unread = read_torch_zip(opened.enter_context(_open_zip(path, room)), name, room)
         return "torch zip", tree, unread
     # safetensors: eight bytes with the length of a JSON header, then the header.
     if head[8:9] == b"{":
         return "safetensors", _read_safetensors(path, name), set()
     # The opcode with which a pickle of protocol 2 or higher begins.
     if head[:1] == b"\x80":
-        tree, unread = read_torch_pickle(path, name)
+        tree, unread = read_torch_pickle(path, name, room)
         return "torch pickle", tree, unread
     raise CheckpointError(f"{name} is not a checkpoint: {_guess(head)} Known: safetensors, torch zip, torch pickle.")
 
@@ -208,24 +230,29 @@ def _holds_tensors(tree: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, torch.Tensor | StoredTensor) for value in tree.values())
 
 
-def _materialise(stored: Mapping[Any, Any], name: str) -> tuple[dict[str, Tensor], list[str]]:
+def _materialise(stored: Mapping[Any, Any], room: Room) -> tuple[dict[str, Tensor], list[str]]:
     import torch
 
-    from ecg_hub.weights.unpickling import StoredTensor
+    from ecg_hub.weights.unpickling import StoredTensor, brief
 
     state: dict[str, Tensor] = {}
     others: list[str] = []
+    names = {key: key if isinstance(key, str) else brief(key) for key in stored}
+    # All of them before the first is read: together they may not be larger than the file can be.
     for key, value in stored.items():
         if isinstance(value, StoredTensor):
-            state[str(key)] = value.load(f"{name}: {key}")
+            room.take(value.size(f"{room.name}: {names[key]}"), "for tensors that repeat their values")
+    for key, value in stored.items():
+        if isinstance(value, StoredTensor):
+            state[names[key]] = value.load(f"{room.name}: {names[key]}")
         elif isinstance(value, torch.Tensor):
-            state[str(key)] = value
+            state[names[key]] = value
         else:
-            others.append(str(key))
+            others.append(names[key])
     return state, others
 
 
 def _keys(tree: Any) -> str:
     if isinstance(tree, Mapping):
-        return f"It holds {', '.join(repr(key) for key in list(tree)[:12]) or 'nothing'}."
+        return f"It holds {', '.join(reprlib.repr(key) for key in list(tree)[:12]) or 'nothing'}."
     return f"It holds a {type(tree).__name__}."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import pickle
+import reprlib
 import struct
 import zipfile
 from collections import OrderedDict
@@ -12,17 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ecg_hub.errors import CheckpointError
+from ecg_hub.weights.bounds import Room
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-# A stride of 0 makes a tensor of any size out of one value, and a compressed pickle of any size out of a few bytes.
-_LARGEST_EXPANSION = 1 << 24
-_LARGEST_PICKLE = 1 << 30
 
 _STORAGE_DTYPES: dict[str, torch.dtype] = {
     "DoubleStorage": torch.float64,
@@ -79,10 +79,15 @@ class StoredTensor(_Sealed):
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
-    def load(self, where: str) -> Tensor:
-        """Read the values into a contiguous tensor."""
-        storage = self.storage
+    def size(self, where: str) -> int:
+        """Return the bytes that the values take as a tensor of their own."""
         self._check(where)
+        # A stride of 0 makes a tensor of any size out of one value: what the file holds says nothing of it.
+        return math.prod(self.shape) * self.storage.dtype.itemsize
+
+    def load(self, where: str) -> Tensor:
+        """Read the values into a contiguous tensor; `size` was asked before."""
+        storage = self.storage
         if 0 in self.shape:
             return torch.empty(self.shape, dtype=storage.dtype)
         raw = storage.read()
@@ -99,15 +104,21 @@ class StoredTensor(_Sealed):
         sound = all(type(number) is int and number >= 0 for number in numbers) and len(self.shape) == len(self.stride)
         if sound and 0 not in self.shape:
             last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
-            sound = last < self.storage.numel and math.prod(self.shape) <= max(self.storage.numel, _LARGEST_EXPANSION)
+            sound = last < self.storage.numel
         if not sound:
             raise CheckpointError(
-                f"{where} claims shape {self.shape!r}, stride {self.stride!r} and offset {self.offset!r} in "
-                f"{self.storage.numel!r} values, which cannot be: the file is damaged or hostile."
+                f"{where} claims shape {brief(self.shape)}, stride {brief(self.stride)} and offset "
+                f"{brief(self.offset)} in {brief(self.storage.numel)} values, which cannot be: the file is damaged or "
+                "hostile."
             )
 
 
-def read_torch_zip(archive: zipfile.ZipFile, name: str) -> tuple[Any, set[str]]:
+def brief(value: Any) -> str:
+    """Return a pickled object as text of a few dozen letters: what it holds may be nested without end."""
+    return reprlib.repr(value)[:200]
+
+
+def read_torch_zip(archive: zipfile.ZipFile, name: str, room: Room) -> tuple[Any, set[str]]:
     """Read a file of torch.save's zip format; the archive stays open until the tensors have been loaded."""
     pickles = [member for member in archive.namelist() if member.split("/")[-1] == "data.pkl"]
     if len(pickles) != 1:
@@ -124,11 +135,12 @@ def read_torch_zip(archive: zipfile.ZipFile, name: str) -> tuple[Any, set[str]]:
     def values_of(member: str, size: int) -> bytes:
         return _read_member(archive, member, size, name)
 
-    unpickler = _Unpickler(io.BytesIO(_read_member(archive, pickles[0], _LARGEST_PICKLE, name)), name, storage_of)
+    content = _read_member(archive, pickles[0], room.largest, name)
+    unpickler = _Unpickler(io.BytesIO(content), name, storage_of, room)
     return unpickler.read(), unpickler.unread
 
 
-def read_torch_pickle(path: Path, name: str) -> tuple[Any, set[str]]:
+def read_torch_pickle(path: Path, name: str, room: Room) -> tuple[Any, set[str]]:
     """Read a file of torch.save's older format: pickles one after another, then the values."""
     places: dict[str, tuple[int, int]] = {}
 
@@ -139,16 +151,17 @@ def read_torch_pickle(path: Path, name: str) -> tuple[Any, set[str]]:
     def values_of(key: str, size: int) -> bytes:
         return _read_place(path, places, key, size, name)
 
-    with path.open("rb") as file:
-        magic = _Unpickler(file, name, storage_of).read()
+    # Mapped: a file object makes room for as many bytes as a pickle says will come.
+    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
+        magic = _Unpickler(file, name, storage_of, room).read()
         if magic != _LEGACY_MAGIC:
             raise CheckpointError(f"{name} is a pickle, but not one of PyTorch. Save the weights with torch.save.")
         # Number of the protocol and sizes of the machine that wrote it, which change nothing here.
         for _ in ("protocol", "system"):
-            _Unpickler(file, name, storage_of).read()
-        main = _Unpickler(file, name, storage_of)
+            _Unpickler(file, name, storage_of, room).read()
+        main = _Unpickler(file, name, storage_of, room)
         tree = main.read()
-        keys = _Unpickler(file, name, storage_of).read()
+        keys = _Unpickler(file, name, storage_of, room).read()
         if not isinstance(keys, list):
             raise CheckpointError(f"{name} lists no storages after its content: the file is damaged.")
         _index_storages(file, keys, main.itemsizes, places, name)
@@ -156,15 +169,15 @@ def read_torch_pickle(path: Path, name: str) -> tuple[Any, set[str]]:
 
 
 def _index_storages(
-    file: BinaryIO, keys: list[Any], itemsizes: dict[str, int], places: dict[str, tuple[int, int]], name: str
+    file: mmap.mmap, keys: list[Any], itemsizes: dict[str, int], places: dict[str, tuple[int, int]], name: str
 ) -> None:
     for key in keys:
         count = file.read(8)
-        if len(count) < 8:
-            raise CheckpointError(f"{name} ends before the values of storage {key!r}: it is truncated.")
-        size = struct.unpack("<q", count)[0] * itemsizes.get(str(key), 0)
+        size = struct.unpack("<q", count)[0] * itemsizes.get(str(key), 0) if len(count) == 8 else -1
+        if not 0 <= size <= file.size() - file.tell():
+            raise CheckpointError(f"{name} ends before the values of storage {brief(key)}: it is truncated.")
         places[str(key)] = (file.tell(), size)
-        file.seek(max(size, 0), io.SEEK_CUR)
+        file.seek(size, io.SEEK_CUR)
 
 
 def _read_member(archive: zipfile.ZipFile, member: str, size: int, name: str) -> bytes:
@@ -187,9 +200,12 @@ def _read_place(path: Path, places: dict[str, tuple[int, int]], key: str, size: 
 class _Unpickler(pickle.Unpickler):
     """Builds ordered dicts and stored tensors; everything else that a pickle names becomes an inert object."""
 
-    def __init__(self, file: Any, name: str, storage_of: Callable[[torch.dtype, str, int], _Storage]) -> None:
+    def __init__(
+        self, file: Any, name: str, storage_of: Callable[[torch.dtype, str, int], _Storage], room: Room
+    ) -> None:
         # The encoding in which no byte string that Python 2 has pickled is refused.
         super().__init__(file, encoding="latin1")
+        self._file, self._room = file, room
         self._name = name
         self._storage_of = storage_of
         self.unread: set[str] = set()
@@ -198,9 +214,13 @@ class _Unpickler(pickle.Unpickler):
     def read(self) -> Any:
         """Return the next pickled object, or raise CheckpointError."""
         try:
+            self._room.check_pickle(self._file)
             return self.load()
         except CheckpointError as error:
-            raise CheckpointError(f"{self._name}: {error}") from error
+            said = str(error)
+            raise CheckpointError(said if said.startswith(self._name) else f"{self._name}: {said}") from error
+        except MemoryError:
+            raise  # what the file asks for was looked at: it is the machine that has no more
         except Exception as error:  # a damaged pickle can fail in any way
             reason = f"{type(error).__name__}: {error}"
             raise CheckpointError(f"{self._name} cannot be read ({reason}): it is truncated or damaged.") from error
@@ -209,7 +229,10 @@ class _Unpickler(pickle.Unpickler):
         # The one place where a pickle gets hold of anything that can be called; nothing is imported here.
         rebuild = _KNOWN.get((module, name))
         if rebuild is not None:
-            return rebuild if isinstance(rebuild, type) else _Recipe(rebuild)
+            return _Recipe(rebuild)
+        copy = _COPIES.get((module, name))
+        if copy is not None:
+            return _Recipe(lambda *items: self._copied(copy, *items))
         if module == "torch" and name in _STORAGE_DTYPES:
             return _StorageType(_STORAGE_DTYPES[name])
         hostile = module.split(".")[0] in _HOSTILE_MODULES or name.split(".")[0] in _HOSTILE_NAMES.get(module, ())
@@ -219,14 +242,20 @@ class _Unpickler(pickle.Unpickler):
                 "Delete it and get it from its authors."
             )
         self.unread.add(f"{module}.{name}")
-        return type("Inert", (_Inert,), {"__module__": __name__})
+        # The same for all: a class of its own would take a thousand bytes for the five of its name.
+        return _Inert
+
+    def _copied(self, kind: Callable[..., Any], items: Any = ()) -> Any:
+        # The one place where a pickle can have the same items again and again.
+        self._room.take(_ITEM_BYTES * len(items), "for copies of its lists")
+        return kind(items)
 
     def persistent_load(self, pid: Any) -> Any:
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
-            raise CheckpointError(f"it refers to {pid!r}, not to values of a tensor: it is damaged.")
+            raise CheckpointError(f"it refers to {brief(pid)}, not to values of a tensor: it is damaged.")
         _, kind, key, _, numel = pid[:5]
         if not isinstance(kind, _StorageType) or type(numel) is not int:
-            raise CheckpointError(f"it holds tensors of a kind that is not supported: storage {key!r}.")
+            raise CheckpointError(f"it holds tensors of a kind that is not supported: storage {brief(key)}.")
         if len(pid) > 5 and pid[5] is not None:
             raise CheckpointError("it holds views of storages (PyTorch before 0.4). Save it again.")
         self.itemsizes[str(key)] = kind.dtype.itemsize
@@ -288,15 +317,15 @@ def _rebuild_parameter(data: Any, *ignored: Any) -> Any:
     return data
 
 
-def _size(items: Any = ()) -> tuple[Any, ...]:
-    return tuple(items)
-
-
 _KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
-    ("torch", "Size"): _size,
 }
+# What is given items to copy.
+_COPIES: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch", "Size"): tuple,
+}
+_ITEM_BYTES = 200  # of an ordered dict

@@ -130,7 +130,11 @@ def start(build: Callable[[], argparse.ArgumentParser], arguments: Sequence[str]
     """
     if whole_process:
         _watch_interrupts()
-    parser = build()
+    with terminal.clean_streams():
+        return _run(build(), arguments, whole_process)
+
+
+def _run(parser: argparse.ArgumentParser, arguments: Sequence[str], whole_process: bool) -> int:
     if not arguments:
         parser.print_help()
         return ExitCode.USAGE

@@ -174,6 +174,9 @@ def gather(
                 unscored.append((entry, f"{result.status}: {result.reason}"))
             else:
                 predictions, problem = _predictions(entry, result)
+                if foreign := _foreign_labels(result, predictions):
+                    unscored.append((entry, f"left out: {foreign}"))
+                    continue
                 scored.append(Scored(entry, result, predictions))
                 remarks += [problem] if problem else []
         comparison, problem = _compare(task, name, scored, resamples)
@@ -202,6 +205,16 @@ def _predictions(entry: ReportRun, result: Result) -> tuple[Predictions | None, 
         return entry.run.predictions(result), ""
     except EcgHubError as error:
         return None, f"Predictions of {entry.name} are not shown: {_without_folder(str(error), entry)}"
+
+
+def _foreign_labels(result: Result, predictions: Predictions | None) -> str:
+    """Return what is wrong with a result whose labels are not those of its predictions; "" where nothing is."""
+    held = predictions.labels if predictions is not None else None
+    foreign = [score.label for score in result.per_label if held is not None and score.label not in held]
+    if not foreign:
+        return ""
+    names = ", ".join(repr(label[:80]) for label in foreign[:5])
+    return f"it has scores of {names}, of which its predictions know nothing; `ecg-eval verify` compares them"
 
 
 def _without_folder(message: str, entry: ReportRun) -> str:
@@ -261,13 +274,14 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
     within is named.
     """
     runs: list[ResultFolder] = []
+    remarks: list[str] = []
     files: dict[Path, None] = {}
     for entry in paths:
         path = Path(entry).expanduser()
         below = files_below(path)
         folders = [file.parent for file in sorted(path.rglob(RUN_FILE)) if not _in_a_study(file.parent, path)]
         # Without either, `find_runs` says what is missing.
-        runs += find_runs(folders if folders else [] if below else [path])
+        runs += find_runs(folders if folders else [] if below else [path], remarks)
         files.update(dict.fromkeys(below))
     for entry in more:
         path = Path(entry).expanduser()
@@ -277,7 +291,7 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
         files.update(dict.fromkeys(below))
     # A run that is named and lies below a named folder is shown once.
     once = {run.folder: run for run in runs}
-    analyses, remarks = [], []
+    analyses = []
     order = list(kinds().values())
     for file in sorted(files, key=lambda file: (order.index(kind_of(file.name)), str(file))):
         try:
@@ -285,7 +299,9 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
         except ResultError as error:
             # Without the folder: a report is passed on. One damaged file is no reason to show nothing.
             remarks.append(f"{file.name} is not shown: {str(error).replace(f'{file.parent}/', '')}")
-    return Content(list(once.values()), analyses, remarks)
+    if remarks and not once and not analyses:
+        raise ResultError("Nothing of it can be read.\n" + "\n".join(dict.fromkeys(remarks)))
+    return Content(list(once.values()), analyses, list(dict.fromkeys(remarks)))
 
 
 def files_below(path: Path) -> list[Path]:

@@ -98,12 +98,8 @@ class Studies:
         return [(f"analysis-{number}", item.title) for number, item in enumerate(self.analyses, 1)]
 
     def parts(self) -> list[Html]:
-        """Sentences on what could not be read, and the part of every analysis."""
-        said = [tag("p", remark, class_="notice") for remark in self.remarks]
-        return [
-            *said,
-            *(analysis_part(item, link[0], self.tasks) for item, link in zip(self.analyses, self.links, strict=True)),
-        ]
+        """The part of every analysis."""
+        return [analysis_part(item, link[0], self.tasks) for item, link in zip(self.analyses, self.links, strict=True)]
 
 
 def write_report(
@@ -175,6 +171,7 @@ def _body(
         tag("h1", "ECG model evaluation"),
         tag("p", summary, class_="soft"),
         about.notices(run_entries),
+        [tag("p", remark, class_="notice") for remark in studies.remarks],
     )
     links = [("runs", "Runs and data"), ("scores", "Scores at a glance")] if run_entries else []
     links += [(anchor(content.name), content.title) for content in contents]

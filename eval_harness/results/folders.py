@@ -92,8 +92,13 @@ class ResultFolder:
         return read_predictions(self.folder / result.predictions.file, result.predictions.sha256)
 
 
-def find_runs(paths: Iterable[Path | str]) -> list[ResultFolder]:
-    """Return the runs in the given folders and below them, in the order of the paths, each once."""
+def find_runs(paths: Iterable[Path | str], left_out: list[str] | None = None) -> list[ResultFolder]:
+    """Return the runs in the given folders and below them, in the order of the paths, each once.
+
+    Args:
+        paths: the folders.
+        left_out: takes a sentence for each file that cannot be read, which is then left out; None raises instead.
+    """
     folders: dict[Path, None] = {}
     for entry in paths:
         path = Path(entry).expanduser()
@@ -106,7 +111,10 @@ def find_runs(paths: Iterable[Path | str]) -> list[ResultFolder]:
             raise InputError(f"There is no {RUN_FILE} in {str(path)!r} or below it: no run was made there.")
         # Resolved: the same run named twice would count as two in a comparison.
         folders.update(dict.fromkeys(folder.resolve() for folder in below))
-    return [read_found(folder) for folder in folders]
+    if left_out is None:
+        return [read_found(folder) for folder in folders]
+    found = (_readable(folder, left_out) for folder in folders)
+    return [run for run in found if run is not None]
 
 
 def find_run(path: Path | str) -> ResultFolder:
@@ -124,9 +132,35 @@ def find_run(path: Path | str) -> ResultFolder:
 
 def read_found(folder: Path) -> ResultFolder:
     """Read one result folder."""
+    return _with_results(folder, {path.stem: read_result(path) for path in _result_files(folder)})
+
+
+def _readable(folder: Path, left_out: list[str]) -> ResultFolder | None:
+    """Read what can be read of one result folder; None where that is not even its run file."""
+    results = {}
+    try:
+        for path in _result_files(folder):
+            try:
+                results[path.stem] = read_result(path)
+            except ResultError as error:
+                left_out.append(_of_folder(error, folder))
+        return _with_results(folder, results)
+    except ResultError as error:
+        left_out.append(_of_folder(error, folder))
+        return None
+
+
+def _of_folder(error: ResultError, folder: Path) -> str:
+    # Model, mode and seed, and not where on this machine they lie: what is written with it is passed on.
+    return f"Left out: {str(error).replace(str(folder), '/'.join(folder.parts[-3:]))}"
+
+
+def _result_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.json")) if path.name not in (RUN_FILE, SPREAD_FILE)]
+
+
+def _with_results(folder: Path, results: dict[str, Result]) -> ResultFolder:
     run = read_run(folder / RUN_FILE)
-    files = (path for path in sorted(folder.glob("*.json")) if path.name not in (RUN_FILE, SPREAD_FILE))
-    results = {path.stem: read_result(path) for path in files}
     # Folders of several jobs are merged by copying: run.json is then that of the last one.
     others = {task: result.task_version for task, result in results.items() if task not in run.tasks}
     return ResultFolder(folder, run.model_copy(update={"tasks": {**run.tasks, **others}}), results)

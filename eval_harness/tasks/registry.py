@@ -138,7 +138,7 @@ def suites() -> dict[str, Suite]:
 
     Example:
         >>> [name for name in suites() if ":" not in name]
-        ['all', 'published', 'open', 'demo']
+        ['all', 'published', 'open', 'pretraining-strategies', 'demo']
     """
     return read_suites(TASKS_FOLDER / SUITES_FILE, _built_in())
 

@@ -13,6 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+import safetensors.torch
+import torch
 
 from dataset_scripts.custom.description import Columns, is_description, read_description
 from dataset_scripts.custom.table import parse_row, read_table
@@ -24,6 +26,7 @@ from dataset_scripts.readers.tables import iterate_rows, read_sheet, read_text_t
 from ecg_hub.input.formats.recording import stored_recording
 from ecg_hub.input.recordings import canonical_record
 from ecg_hub.leads import LEADS
+from ecg_hub.weights.checkpoint import read_checkpoint
 from tests.support.exam_parts import write_part
 from tests.support.hospital import WRITERS, strip, write_hospital
 from tests.support.own_files import dicom_group, integers, muse_text, write_description, write_dicom, write_edf
@@ -53,7 +56,7 @@ class Reading:
 
 def seeds(folder: Path) -> dict[str, Seed]:
     """Return seeds by name; `folder` is an empty one to write them in."""
-    return {**_wfdb(), **_signals(folder), **_tables(folder), **_containers(folder)}
+    return {**_wfdb(), **_signals(folder), **_tables(folder), **_containers(folder), **_checkpoints(folder)}
 
 
 def _both_ways(file: str, form: str, **said: Any) -> Callable[[Path], Any]:
@@ -206,6 +209,25 @@ def _containers(folder: Path) -> dict[str, Seed]:
         name: Seed({file: (folder / file).read_bytes()}, lambda at, file=file, read=read: read(at / file))  # type: ignore[misc]
         for name, (file, read) in readers.items()
     }
+
+
+def _checkpoints(folder: Path) -> dict[str, Seed]:
+    weights = {"w": torch.ones(3, 4), "row": torch.arange(8.0)[2:5].clone(), "n": torch.tensor(7)}
+    state = {"state_dict": {**weights, "view": torch.arange(8.0)[2:5]}, "epoch": 3}
+    torch.save(state, folder / "zip.pt")
+    torch.save(state, folder / "legacy.pt", _use_new_zipfile_serialization=False)
+    safetensors.torch.save_file(weights, folder / "w.safetensors", {"format": "pt"})
+    for name, method in (("nested", zipfile.ZIP_STORED), ("packed", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w", method) as archive:
+            archive.write(folder / "legacy.pt", "model/legacy.pt")
+    found = {}
+    for file in ("zip.pt", "legacy.pt", "w.safetensors", "nested.zip", "packed.zip"):
+        found[f"checkpoint {file}"] = Seed({file: (folder / file).read_bytes()}, _checkpoint(file))
+    return found
+
+
+def _checkpoint(file: str) -> Callable[[Path], Any]:
+    return lambda folder: read_checkpoint(folder / file)
 
 
 def _read_part(path: Path) -> None:

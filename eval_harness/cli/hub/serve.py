@@ -40,6 +40,12 @@ def register(verbs: Any) -> None:
     verb.add_argument("--public-url", metavar="URL", help="address that clients use, behind a proxy")
     verb.add_argument("--max-file", metavar="SIZE", default="50GB", help="largest file (default: 50GB)")
     verb.add_argument("--min-free", metavar="SIZE", default="1GB", help="space that uploads leave free (default: 1GB)")
+    verb.add_argument(
+        "--timeout", metavar="S", type=float, default=20.0, help="seconds in which a client must get on (default: 20)"
+    )
+    verb.add_argument(
+        "--max-connections", metavar="N", type=int, default=500, help="more are answered 503 (default: 500)"
+    )
     once = verb.add_argument_group("instead of serving").add_mutually_exclusive_group()
     once.add_argument("--new-token", metavar="NAME", help="append a new token to --token-file and print it")
     once.add_argument("--check", action="store_true", help="read everything and compare it with its SHA-256")
@@ -92,6 +98,10 @@ def _options(args: argparse.Namespace) -> Any:
         raise InputError(f"--namespace: {error.message}") from None
     if args.public_url and not re.match(r"https?://[^/\s]+/?\Z", args.public_url):
         raise InputError(f"--public-url takes an address such as https://hub.example.org, not {args.public_url!r}.")
+    if not (args.timeout >= 1 and args.max_connections >= 1):
+        raise InputError(
+            f"--timeout and --max-connections take 1 or more, not {args.timeout:g} and {args.max_connections}."
+        )
     return Options(
         args.namespace,
         args.open_read,
@@ -100,6 +110,8 @@ def _options(args: argparse.Namespace) -> Any:
         parse_size(args.min_free),
         page_command,
         _site(args.docs),
+        args.timeout,
+        args.max_connections,
     )
 
 

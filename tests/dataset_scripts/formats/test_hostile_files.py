@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import resource
 import struct
+import tarfile
 import time
 import zipfile
 import zlib
@@ -275,6 +277,58 @@ def test_zip_members_that_grow_or_lie_beyond_the_end(tmp_path: Path, little_memo
         zip_index.__wrapped__(path)
 
 
+def test_stored_members_of_any_size_and_positions_beyond_every_file(tmp_path: Path, little_memory: None) -> None:
+    path = tmp_path / "w.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("p1/40001.hea", "40001 1 500 100\n40001.dat 16 1000/mV 16 0 0 0 0 I\n")
+    index, whole = zip_index.__wrapped__, path.read_bytes()
+    for size in (30 * 2**20, 0xFFFFFFFE):
+        changed = bytearray(bytes(40 * 2**20) + whole)
+        end, entry = changed.rindex(b"PK\x05\x06"), changed.rindex(b"PK\x01\x02")
+        local = changed.index(b"PK\x03\x04")
+        changed[local + 18 : local + 22] = struct.pack("<I", size)
+        changed[entry + 42 : entry + 46] = struct.pack("<I", local)
+        changed[end + 16 : end + 20] = struct.pack("<I", entry)
+        path.write_bytes(changed)
+        with record_bounds(16), pytest.raises(DataError, match="up to 16 MB are read"):
+            index(path).read(40001)
+    changed[entry + 42 : entry + 46] = struct.pack("<I", 0xFFFFFFF0)
+    path.write_bytes(changed)
+    with pytest.raises(DataError, match="a member lies beyond its end"):
+        index(path)
+
+
+def test_archives_that_lie_or_are_encrypted_end_in_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.bin", bytes(100))
+    whole = path.read_bytes()
+    local, entry = whole.index(b"PK\x03\x04"), whole.index(b"PK\x01\x02")
+    for change, message in (
+        ({entry + 20: struct.pack("<I", 3 << 30)}, "members are said to take"),
+        ({local + 6: b"\1", entry + 8: b"\1"}, "cannot be unpacked"),
+        ({local + 7: b"\x08", entry + 9: b"\x08", entry + 46: b"\xff"}, "cannot be unpacked"),
+    ):
+        content = bytearray(whole)
+        for place, value in change.items():
+            content[place : place + len(value)] = value
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            unpack(path, tmp_path / "out", quiet=True)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("whole", [True, False])
+def test_tar_headers_that_grow(tmp_path: Path, kind: bytes, whole: bool, little_memory: None) -> None:
+    header = tarfile.TarInfo("a")
+    header.type, header.size = kind, 40 * 2**20 if whole else 7 * 2**30
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.write(bytes(40 * 2**20))
+    with pytest.raises(DataError, match=r"cannot be unpacked \(a header of"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out", quiet=True)
+
+
 def test_archives_that_expand_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dataset_scripts.tools.hosts.SMALL_ARCHIVE", 2**20)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -296,7 +350,7 @@ def test_workbooks_and_tables_that_grow(tmp_path: Path, little_memory: None) -> 
     at = content.index(b"PK\x01\x02") + 20  # where the directory says what a part takes in the file
     content[at : at + 4] = packed
     (tmp_path / "t.xlsx").write_bytes(content)
-    with pytest.raises(DataError, match="its parts are said to take"):
+    with pytest.raises(DataError, match="members are said to take"):
         read_table(tmp_path / "t.xlsx", columns, None)
     pd.DataFrame({"id": np.zeros(51_000_000, np.int8)}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="has 51,000,000 cells; up to 50,000,000 are read"):

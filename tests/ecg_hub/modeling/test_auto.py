@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import transformers
 import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
+from ecg_hub.modeling import auto as auto_classes
 from ecg_hub.names import model_folder
 from tests.support.models import tensors, tiny, tiny_classifier
 
@@ -100,3 +102,27 @@ def test_config_is_strict() -> None:
     ):
         with pytest.raises(StrictDataclassError):
             ecg_hub.ECGCPCConfig(**wrong)
+
+
+@pytest.mark.parametrize("loader", ["AutoConfig", "AutoModel", "AutoFeatureExtractor", "AutoModelForECGClassification"])
+def test_code_beside_the_weights_is_neither_run_nor_asked_about(
+    loader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(prompt: str = "") -> str:
+        raise AssertionError("nobody may be asked whether to run the code")
+
+    monkeypatch.setattr("builtins.input", asked)
+    marker = tmp_path / "ran"
+    mapped = {"AutoConfig": "theirs.Config", "AutoModel": "theirs.Model", "AutoFeatureExtractor": "theirs.Extractor"}
+    config = {"model_type": "theirs", "auto_map": {**mapped, "AutoModelForECGClassification": "theirs.Model"}}
+    for file in ("config.json", "preprocessor_config.json"):
+        (tmp_path / file).write_text(json.dumps(config))
+    (tmp_path / "theirs.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    with pytest.raises(InputError, match="code that lies beside its weights") as refused:
+        getattr(auto_classes, loader).from_pretrained(tmp_path)
+    message = str(refused.value)
+    assert repr(str(tmp_path)) in message
+    assert "--model python:FILE:NAME" in message
+    assert "trust_remote_code" not in message
+    assert "hf.co" not in message
+    assert not marker.exists()

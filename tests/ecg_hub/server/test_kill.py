@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -69,7 +70,10 @@ def _work(url: str, first: int, done: dict[int, str]) -> None:
                 return
 
 
-def test_a_killed_server_keeps_every_acknowledged_commit_and_shows_none_by_half(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_server_keeps_every_acknowledged_commit_and_shows_none_by_half(
+    tmp_path: Path, how: signal.Signals
+) -> None:
     root, moments, acknowledged = tmp_path / "hub", random.Random(7), dict[int, str]()
     for attempt in range(8):
         process, url = _start(root)
@@ -81,8 +85,9 @@ def test_a_killed_server_keeps_every_acknowledged_commit_and_shows_none_by_half(
         for worker in workers:
             worker.start()
         time.sleep(0.5 + moments.random())
-        process.kill()
-        process.wait()
+        process.send_signal(how)
+        # What is under way at a stop is finished: both signals end in good order, whenever they come.
+        assert process.wait(40) == (-how if how == signal.SIGKILL else 0)
         if process.stdout:
             process.stdout.close()
         for worker in workers:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, get_session
 
-from ecg_hub.server.pages import render_markdown, size_text
+from ecg_hub.server import pages
+from ecg_hub.server.pages import MAX_RENDERED, render_markdown, size_text
 from tests.support.hub import READ, TestHub
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
@@ -130,6 +132,46 @@ def test_markdown_cannot_carry_scripts() -> None:
     html = render_markdown(text, "/r/blob/main/", "/r/resolve/main/")
     assert "<b" not in html
     assert re.findall(r'href="([^"]*)"', html) == ["/r/blob/main/f.md#g", "#i"]
+
+
+# Each is the slowest of its kind for the parser.
+SLOW = ("[", "![a](", "- a\n", "|a|b|c|\n|-|-|-|\n|1|2|3|\n", "*a **b _c ", "> - 1. a\n", "<![CDATA[", "a\n=\n", "`a")
+
+
+def test_a_card_of_half_a_megabyte_is_offered_and_not_rendered(hub: TestHub) -> None:
+    api = hub.api()
+    for name, unit in enumerate(SLOW[:3]):
+        text = f"---\nlicense: mit\n---\n{unit * (480_000 // len(unit))}"
+        api.create_repo(f"ward/m{name}")
+        api.upload_file(path_or_fileobj=text.encode(), path_in_repo="README.md", repo_id=f"ward/m{name}")
+        begin = time.process_time()
+        page = _page(hub, f"ward/m{name}")
+        assert time.process_time() - begin < 2
+        assert f'<a href="/ward/m{name}/blob/main/README.md">README.md as it is</a>' in page
+        assert len(page) < 10_000
+
+
+@pytest.mark.parametrize("unit", SLOW)
+def test_what_is_rendered_takes_a_bounded_time(unit: str) -> None:
+    begin = time.thread_time()
+    # A fourth of the limit, for it grows no faster than the text.
+    render_markdown((unit * MAX_RENDERED)[: MAX_RENDERED // 4], "/f/", "/i/")
+    assert time.thread_time() - begin < 1
+
+
+def test_a_card_is_rendered_once_for_all_addresses_and_links_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+    parser = pages._markdown()
+    monkeypatch.setattr(pages, "_markdown", lambda: rendered.append("") or parser)
+    text = "[a](b.md) ![c](d.png) \0f \0i"
+    one = render_markdown(text, "/r/blob/main/", "/r/resolve/main/")
+    seen = len(rendered)
+    other = render_markdown(text, "/r/blob/v1/", '/r/"x&/')
+    assert len(rendered) == seen
+    assert 'href="/r/blob/main/b.md"' in one
+    assert 'href="/r/blob/v1/b.md"' in other
+    assert 'src="/r/&quot;x&amp;/d.png"' in other
+    assert one.count("/r/blob/main/") == 1
 
 
 @pytest.mark.parametrize(

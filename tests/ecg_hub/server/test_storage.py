@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ from ecg_hub.server.calls import Hub, Options
 from ecg_hub.server.history import CommitMessage, File, Operation
 from ecg_hub.server.repos import MAIN, Repo, State, now
 from ecg_hub.server.serve import audit
-from ecg_hub.server.storage import git_oid
+from ecg_hub.server.storage import Together, git_oid
 
 WORDS = CommitMessage("alice", "a commit")
 
@@ -33,7 +34,7 @@ def _commit(hub: Hub, repo: Repo, path: str, content: bytes) -> str:
         writer.finish(sha256, len(content))
     finally:
         writer.close()
-    small = File(git_oid(b"small"), 5, hub.blobs.add(b"small"))
+    small = File(git_oid(b"small"), 5, _added(hub, b"small"))
     steps = [Operation(path, File("0" * 40, len(content), sha256, lfs=True)), Operation(f"{path}.txt", small)]
     return hub.history.commit(repo, MAIN, steps, WORDS).oid
 
@@ -111,3 +112,45 @@ def test_trees_share_folders_and_tell_what_changed(store: tuple[Hub, Repo]) -> N
     assert changed["a"] == (True, False)
     assert changed["a/x"] == (False, True)
     assert {path for path, _, _ in trees.changes(third, second)} == set(changed)
+
+
+def _added(hub: Hub, *contents: bytes) -> str:
+    with Together(hub.disk) as files:
+        return [hub.blobs.add(content, files) for content in contents][-1]
+
+
+def test_many_files_are_flushed_together_and_named_afterwards(
+    store: tuple[Hub, Repo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, repo = store
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    contents = [b"content %d" % number for number in range(400)]
+    with Together(hub.disk) as files:
+        names = [hub.blobs.add(content, files) for content in contents]
+        assert not any(hub.blobs.path(name).exists() for name in names)
+    inodes = {hub.blobs.path(name).stat().st_ino for name in names}
+    # Every file once, and every folder once, where each file flushed its folder too.
+    assert inodes <= set(flushed)
+    assert len(flushed) <= 400 + 256
+    assert all(hub.blobs.path(name).read_bytes() == content for name, content in zip(names, contents, strict=True))
+    steps = [Operation(f"d{n % 20}/{n}", File("0" * 40, 10, name)) for n, name in enumerate(names)]
+    hub.history.commit(repo, MAIN, steps, CommitMessage("a", "many"))
+    assert not list(hub.disk.temporary.iterdir())
+
+
+def test_a_full_disk_leaves_none_of_the_files_that_wait(
+    store: tuple[Hub, Repo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, _ = store
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = set(hub.blobs.all())
+    with monkeypatch.context() as patch:
+        patch.setattr("ecg_hub.server.storage.flush_file", full)
+        with pytest.raises(OSError, match="No space"):
+            _added(hub, b"one", b"one", b"two")
+    assert not list(hub.disk.temporary.iterdir())
+    assert set(hub.blobs.all()) == before

@@ -156,6 +156,50 @@ def test_names_that_steer_a_terminal_are_written_out(name: str, capsys: pytest.C
     assert (name in shown) == name.isprintable()
 
 
+HOSTILE = "r\x1b[2J\x9b31m\u202egnp\u200b\x07\udcff\x08.hea"
+
+
+def test_whatever_a_verb_prints_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    import argparse
+    import json
+    import logging
+
+    from eval_harness.cli.program import start
+
+    def run(args: argparse.Namespace) -> int:
+        print(HOSTILE, "\r", "\x1b[1mbold\x1b[0m", "a,b", end="\r\n")
+        print(json.dumps({"name": HOSTILE}, ensure_ascii=False))
+        sys.stdout.writelines([HOSTILE, "\n"])
+        print(HOSTILE, file=sys.stderr)
+        logging.StreamHandler().emit(logging.makeLogRecord({"msg": HOSTILE}))
+        return 0
+
+    def build() -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("word")
+        parser.set_defaults(run=run)
+        return parser
+
+    before = sys.stdout, sys.stderr
+    assert start(build, ["x"]) == 0
+    assert (sys.stdout, sys.stderr) == before
+    out, err = capsys.readouterr()
+    assert out.split("\n")[0].endswith(" \\u000d \x1b[1mbold\x1b[0m a,b\r")
+    assert json.loads(out.split("\n")[1])["name"] == HOSTILE
+    left = (out + err).replace("\x1b[1m", "").replace("\x1b[0m", "").replace("\r\n", "\n").replace("\n", "")
+    assert left.isprintable()
+    assert left.count("\\u202e") == 5
+
+
+def test_bars_move_on_standard_error_and_nowhere_else() -> None:
+    moves, file = "\r 10%\x1b[A\x1b[33mw\x1b[0m", io.StringIO()
+    terminal.CleanStream(file, moves=True).write(moves)
+    assert file.getvalue() == moves
+    terminal.CleanStream(file, moves=False).write("\r\x1b[A")
+    assert file.getvalue() == f"{moves}\\u000d\\u001b[A"
+    assert not terminal.CleanStream(file, moves=False).isatty()
+
+
 def test_names_of_other_scripts_stay_as_they_are() -> None:
     for name in ("Ekg-äöü-µV", "心电图", "تخطيط القلب", "naïve\tname\nnext"):
         assert escaped(name) == name

@@ -73,6 +73,42 @@ def two(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("ptbxl_super.json", '{"schema_version": "9"}', "model-a/linear/seed0/ptbxl_super.json' has schema_version"),
+        ("notes.json", '{"mine": 1}', "model-a/linear/seed0/notes.json' has schema_version None"),
+        ("notes.json", "{", "model-a/linear/seed0/notes.json' is not valid JSON"),
+        ("run.json", "{}", "model-a/linear/seed0/run.json' is not a run file of this version"),
+    ],
+)  # fmt: skip
+def test_a_foreign_or_newer_file_is_named_and_left_out(two: Path, file: str, content: str, said: str) -> None:
+    (two / "model-a" / "linear" / "seed0" / file).write_text(content)
+    page = two / "page.html"
+    assert main(["report", str(two), "--output", str(page), "-q"]) == 0
+    text = Page(page.read_text()).text
+    assert f"Left out: '{said}" in text
+    assert "model-b" in text
+    assert str(two) not in text
+
+
+def test_a_report_of_nothing_that_can_be_read_says_why(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in two.rglob("run.json"):
+        file.write_text("{}")
+    assert main(["report", str(two), "--output", str(two / "page.html"), "-q"]) == 1
+    assert capsys.readouterr().err.count("is not a run file of this version") == 2
+
+
+def test_a_label_that_the_predictions_do_not_hold_leaves_its_result_out(two: Path) -> None:
+    file = two / "model-a" / "linear" / "seed0" / "ptbxl_super.json"
+    content = json.loads(file.read_text())
+    content["per_label"][0]["label"] = "FOREIGN"
+    file.write_text(json.dumps(content))
+    page = report(two)
+    assert "left out: it has scores of 'FOREIGN', of which its predictions know nothing" in page.text
+    assert "model-b" in page.text
+
+
 def test_the_page_is_whole_and_loads_nothing(two: Path) -> None:
     page = report(two)
     assert page.open == []
