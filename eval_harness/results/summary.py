@@ -169,7 +169,7 @@ def deviation_parts(result: Result) -> list[str]:
 
 
 def _short_reason(result: Result) -> str:
-    """The first line of a reason; of what a run lacks the first sentence, since how to get it was said before the run."""
+    """The first line of a reason; of what a run lacks the first sentence: how to get it was said before the run."""
     line = str(result.reason).splitlines()[0]
     return line.partition(". ")[0].rstrip(".") if result.lacks else line
 

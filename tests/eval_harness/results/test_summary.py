@@ -100,7 +100,9 @@ def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_of_what_a_run_lacks_the_table_says_what_and_not_again_how_to_get_it() -> None:
-    lacking = failed("no data: The folder 'x/ptb' of 'ptb' does not exist. Get PTB from a page.\nmore", status="skipped")
+    lacking = failed(
+        "no data: The folder 'x/ptb' of 'ptb' does not exist. Get PTB from a page.\nmore", status="skipped"
+    )
     text = summary_text([result(), lacking])
     assert "no data: The folder 'x/ptb' of 'ptb' does not exist\n" in text
     assert "Get PTB" not in text
