@@ -60,6 +60,7 @@ def test_resampling_agrees_with_the_evaluation_sample_by_sample(report: Report) 
     assert {"sample by sample", "ours"} <= set(found["crops_per_s"])
 
 
+@pytest.mark.heavy
 def test_batches_agree_with_those_cut_and_resampled_one_by_one(report: Report) -> None:
     found = report("loader", "--records", "30", "--batch", "8", "--repeats", "1", "--least", "0")
     assert found["shape"] == [12, 600]
@@ -67,6 +68,7 @@ def test_batches_agree_with_those_cut_and_resampled_one_by_one(report: Report) -
     assert found["largest_difference"] < 2e-5
 
 
+@pytest.mark.heavy
 def test_a_frozen_run_agrees_with_the_plain_way_to_train_it(report: Report) -> None:
     sizes = ["--records", "80", "--model", "ecg-cpc-tiny", "--batch", "16", "--epochs", "5", "--plain-epochs", "2"]
     found = report("frozen_run", *sizes, "--paper-epochs", "3", "--any-speed")

@@ -94,6 +94,7 @@ def polluted(tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.heavy
 def test_under_a_polluted_home(polluted: Path) -> None:
     """The tests that fail where the user's home reaches them pass under one."""
     mine = ("HF_", "XDG_", "ECG_", "MPL", "PYTEST_")

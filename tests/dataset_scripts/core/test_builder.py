@@ -125,6 +125,7 @@ def test_several_processes_write_the_same_store(mock_ptb_xl: Path, prepared: Pre
         assert split["record_id"] == prepared.splits[name]["record_id"]
 
 
+@pytest.mark.heavy
 def test_a_killed_preparation_leaves_no_store_and_continues(
     mock_ptb_xl: Path, prepared: Prepared, tmp_path: Path, counted: list[str]
 ) -> None:

@@ -170,6 +170,7 @@ def features(split: object) -> np.ndarray:
     return np.array(rows)
 
 
+@pytest.mark.heavy
 def test_labels_can_be_learned(tmp_path: Path) -> None:
     found = prepare(
         "ptb-xl", mock.write("ptb-xl", tmp_path / "raw", records=500, seed=11), cache_dir=tmp_path / "cache"

@@ -149,6 +149,7 @@ def test_shards_are_files_with_their_checksums(shards: Path) -> None:
     assert content["description"].startswith("Simulated signals of invented patients")
 
 
+@pytest.mark.heavy
 def test_a_loader_reads_the_records_of_shards(prepared: Prepared, shards: Path) -> None:
     (shards / FILE).write_text(croissant_text(shards_croissant(get("ptb-xl"), shards)), encoding="utf-8")
     # In a process of its own: where `datasets` is imported, pandas cannot read a row with its type of arrays.

@@ -161,6 +161,7 @@ class TestPhysioNet:
         with pytest.raises(DataError, match=r"has no SHA256SUMS\.txt \(404"):
             fetch(host, tmp_path, dataset(PTBXL))
 
+    @pytest.mark.heavy
     def test_many_files_over_several_connections(self, host: Host, tmp_path: Path) -> None:
         tree = {f"training/{k:03d}.mat": bytes([k]) * k for k in range(1, 60)}
         host.files = {f"/files/c/1/{name}": data for name, data in tree.items()}

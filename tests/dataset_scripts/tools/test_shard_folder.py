@@ -195,6 +195,7 @@ shard_folder.write_shards(prepared, sys.argv[3], shard_bytes=2 * 10**6, num_proc
 """
 
 
+@pytest.mark.heavy
 def test_killed_at_any_moment_it_continues(
     prepared: Prepared, mock_ptb_xl: Path, cache: Path, folder: Path, tmp_path: Path
 ) -> None:

@@ -132,7 +132,7 @@ def test_ls_and_info_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     [
         pytest.param("predict", None, marks=pytest.mark.heavy),
         pytest.param("embed", None, marks=pytest.mark.heavy),
-        ("embed", TINY),
+        pytest.param("embed", TINY, marks=pytest.mark.heavy),
     ],
 )
 def test_a_process_of_its_own_knows_the_models(

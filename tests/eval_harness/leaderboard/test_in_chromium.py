@@ -13,7 +13,10 @@ from tests.eval_harness.leaderboard.test_page import write_evil
 from tests.support import chromium
 from tests.support.board import write_full
 
-pytestmark = pytest.mark.skipif(chromium.find() is None, reason="chromium is not installed (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(chromium.find() is None, reason="chromium is not installed (apt-get install chromium)"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -92,10 +92,12 @@ def foreign(folder: Path, seed: int = 0) -> str:
     ("kind", "mode", "files"),
     [
         ("object", "linear", {"head.json", "head.safetensors"}),
-        ("object", "frozen", {"head.json", "head.safetensors"}),
-        ("module", "finetune", {"head.json", "head.safetensors", "encoder.safetensors"}),
+        pytest.param("object", "frozen", {"head.json", "head.safetensors"}, marks=pytest.mark.heavy),
+        pytest.param(
+            "module", "finetune", {"head.json", "head.safetensors", "encoder.safetensors"}, marks=pytest.mark.heavy
+        ),
         ("module", "post_train", {"head.json", "head.safetensors", "encoder.safetensors"}),
-        ("foreign", "linear", {"head.json", "head.safetensors"}),
+        pytest.param("foreign", "linear", {"head.json", "head.safetensors"}, marks=pytest.mark.heavy),
         ("foreign", "finetune", {"head.json", "head.safetensors", "encoder.safetensors"}),
     ],
 )

@@ -231,6 +231,7 @@ class TestPrefetching:
         with pytest.raises(DataError, match=r"train-0\.parquet' cannot be read"):
             list(itertools.islice(batches, 100))
 
+    @pytest.mark.heavy
     def test_processes_give_the_same_and_report_as_one(self, tmp_path: Path) -> None:
         write_in_parts(tmp_path, [{**row, "signal": None} if number == 3 else row for number, row in enumerate(ROWS)])
         source, here = reader(tmp_path, workers=2, max_unreadable=0.1), reader(tmp_path, max_unreadable=0.1)

@@ -76,6 +76,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     assert late < whole_mb, "less than the records take, libraries included"
 
 
+@pytest.mark.heavy
 def test_a_killed_process_continues_exactly(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-0.parquet", records(200))
 

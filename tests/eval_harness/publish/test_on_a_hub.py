@@ -62,6 +62,7 @@ def test_forged_entries_are_found(hub: TestHub, tmp_path: Path, capsys: pytest.C
     assert "it was changed after it was published" in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_eight_at_once_all_arrive(hub: TestHub, tmp_path: Path) -> None:
     aliases = ("ecg-cpc", "ecg-fm", "ecg-jepa", "hubert-ecg", "merl", "st-mem", "s4", "net1d")
     names = [f"random:{alias}-tiny" for alias in aliases]

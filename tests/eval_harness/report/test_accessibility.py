@@ -16,10 +16,13 @@ from tests.support.analyses import write_all
 from tests.support.board import write_full
 from tests.support.report_runs import write_folder
 
-pytestmark = pytest.mark.skipif(chromium.find() is None, reason="chromium is not installed (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(chromium.find() is None, reason="chromium is not installed (apt-get install chromium)"),
+]
 
 # Both colour schemes and both widths; the middle one is a mixture of the others.
-VIEWS = [(1400, False, True), pytest.param(1400, False, False, marks=pytest.mark.heavy), (390, True, False)]
+VIEWS = [(1400, False, True), (1400, False, False), (390, True, False)]
 
 
 @pytest.fixture(scope="module")

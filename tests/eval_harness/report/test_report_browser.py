@@ -23,7 +23,10 @@ from tests.support.results import predictions
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
-pytestmark = pytest.mark.skipif(not BROWSER, reason="no chromium on PATH: the page is not tried in a browser")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(not BROWSER, reason="no chromium on PATH: the page is not tried in a browser"),
+]
 
 PROBE = """<script>
 const wide = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll") && !e.closest(".skip")

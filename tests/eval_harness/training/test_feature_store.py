@@ -95,6 +95,7 @@ def test_what_a_killed_process_left_is_removed_but_not_what_is_being_written(sto
         assert [path.stem for path in store.folder.glob("*.partial")] == ["alive"]
 
 
+@pytest.mark.heavy
 def test_a_second_process_waits_for_the_first(store: FeatureStore) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom eval_harness.training.feature_store import FeatureStore\n"

@@ -101,6 +101,7 @@ def test_tokens_beyond_the_cache_size_are_encoded_again_and_said_so(
     assert total(encoded) > 4 * (result.data.records.validation + result.data.records.test)
 
 
+@pytest.mark.heavy
 def test_a_full_disk_while_caching_loses_nothing(
     options: Options, encoded: list[FeatureCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

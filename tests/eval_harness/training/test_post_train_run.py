@@ -142,7 +142,7 @@ def test_rate_0_and_no_preview_are_the_plain_training_to_the_bit(
     assert numbers(evaluate(post({"preview": False}, output=tmp_path / "half"), quiet=True)) != with_modules
 
 
-@pytest.mark.parametrize("stop_after", [1, pytest.param(3, marks=pytest.mark.heavy), 4])
+@pytest.mark.parametrize("stop_after", [1, *(pytest.param(epoch, marks=pytest.mark.heavy) for epoch in (3, 4))])
 def test_a_run_that_died_in_either_stage_ends_with_the_same_numbers(
     post: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
@@ -179,6 +179,7 @@ def test_every_setting_that_changes_training_changes_the_numbers(post: Options, 
         assert numbers(evaluate(post({**base, **change}, output=tmp_path / str(k)), quiet=True)) != plain, change
 
 
+@pytest.mark.heavy
 def test_weights_drawn_anew_are_no_weights_of_the_model(post: Options, tmp_path: Path) -> None:
     folder = tmp_path / "trained"
     AutoModel.from_pretrained("random:ecg-cpc-tiny", seed=9).save_pretrained(folder)

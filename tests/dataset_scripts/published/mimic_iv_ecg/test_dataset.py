@@ -217,6 +217,7 @@ class TestMock:
         assert files[0] == files[1]
         assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in files[0])
 
+    @pytest.mark.heavy
     def test_every_group_has_targets_in_every_split_at_two_hundred_records(self, tmp_path: Path) -> None:
         raw = mock.write(NAME, tmp_path / "raw", records=200, seed=0)
         prepared = prepare(NAME, raw, cache_dir=tmp_path / "cache")

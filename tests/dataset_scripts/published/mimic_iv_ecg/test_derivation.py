@@ -51,7 +51,7 @@ def frame(derived: Derived) -> pd.DataFrame:
     return pq.read_table(derived.path).to_pandas().set_index("study_id")
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.heavy) for seed in (1, 2))])
 def test_it_equals_a_literal_derivation_in_pandas(seed: int, tmp_path: Path) -> None:
     raw = mock.write("mimic-iv-ecg", tmp_path / "raw", records=RECORDS, seed=seed)
     found = derive(raw, tmp_path / "work", **LIMITS, settings=SMALL)
@@ -67,6 +67,7 @@ def test_it_equals_a_literal_derivation_in_pandas(seed: int, tmp_path: Path) -> 
     assert ours["strat_fold"].tolist() == expected["strat_fold"].tolist()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("settings", [Settings("200MB", 2, quiet=True), Settings("48MB", 1, quiet=True)])
 def test_neither_threads_nor_memory_change_anything(
     settings: Settings, raw: Path, derived: Derived, tmp_path: Path

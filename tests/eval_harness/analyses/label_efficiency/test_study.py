@@ -177,6 +177,7 @@ ABLATION = ["--tasks", "ptbxl_super", "--limit", "40", "--fractions", "1/4", "--
 ABLATION += [f"--post-train={word}" for word in ("stage1_epochs=1", "stage2_epochs=1", "batch_size=16")]
 
 
+@pytest.mark.heavy
 def test_an_ablation_runs_resumes_and_compares_with_plain_fine_tuning(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

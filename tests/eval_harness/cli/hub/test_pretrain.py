@@ -66,6 +66,7 @@ def test_all_but_training_records_are_left_out(data_root: Path, data_cache: Path
     assert 0 < counts[0] < counts[1] <= 120
 
 
+@pytest.mark.heavy
 def test_a_run_begun_under_the_old_name_of_an_option_continues(
     data_root: Path, data_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
