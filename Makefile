@@ -9,7 +9,7 @@ help:
 	@echo "make demo        create .venv, install, score a tiny random ECG-CPC on the embedded mock PTB-XL, write a report"
 	@echo "make demo-full   the same with an ECG-CPC of the published size (minutes)"
 	@echo "make test        the test suite (minutes on 2 cores)"
-	@echo "make test-heavy  what takes longer: kill series, scale, full-size models"
+	@echo "make test-heavy  what takes longer: kill series, scale, full-size models, pages in a browser"
 	@echo "make check       ruff and mypy"
 	@echo "make docs        the documentation site, build/site/index.html (warnings are errors)"
 	@echo "make coverage    the test suite with line and branch coverage"

@@ -26,6 +26,7 @@ def mock(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root, tmp_path_factory.mktemp("cache")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("alias", catalog.models())
 def test_it_is_post_trained(alias: str, mock: tuple[Path, Path], tmp_path: Path) -> None:
     root, cache = mock

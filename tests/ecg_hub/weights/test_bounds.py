@@ -137,6 +137,7 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.heavy
 def test_small_files_that_ask_for_gigabytes_are_refused_in_little_memory(tmp_path: Path) -> None:
     for name, (write, _) in ATTACKS.items():
         write(tmp_path / f"{name}.pt")

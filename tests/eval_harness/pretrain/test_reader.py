@@ -96,6 +96,7 @@ def test_processes_share_one_and_the_same_batch(folder: Path, world: int) -> Non
         assert [name for k in range(8) for name in lanes[k][1]] == whole[step].record_ids
 
 
+@pytest.mark.heavy
 def test_every_record_comes_once_in_a_pass(folder: Path) -> None:
     source = reader(folder, batch_size=8)  # one record of each lane a step; lanes have 12 or 13
     seen = Counter(name for batch in first(source, 12) for name in batch.record_ids)
@@ -175,6 +176,7 @@ def test_z_scored_data_pass_unchanged(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values.T, np.clip(np.nan_to_num(noise[int(name[1:])]), -3, 3))
 
 
+@pytest.mark.heavy
 def test_sources_are_mixed_in_proportion(folder: Path, tmp_path: Path) -> None:
     write_parquet(tmp_path / "few" / "train-0.parquet", records(25, prefix="few "))
     sources = [open_folder(folder), open_folder(tmp_path / "few")]

@@ -79,6 +79,7 @@ def test_open_datasets_come_and_the_others_stay_missing(
     assert host.requests == []
 
 
+@pytest.mark.heavy
 def test_a_download_that_broke_off_is_continued_by_the_same_command(host: Host, tmp_path: Path) -> None:
     words = ["--model", "random:ecg-cpc-tiny", "--tasks", "ptbxl_super", "--mode", "linear", "--download"]
     words += ["--data-root", str(tmp_path / "data"), "--output", str(tmp_path / "results"), "--device", "cpu"]

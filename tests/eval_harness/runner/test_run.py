@@ -285,6 +285,7 @@ def test_unknown_names_are_refused_before_anything_runs(options: Options) -> Non
         evaluate(options(device="tpu"), quiet=True)
 
 
+@pytest.mark.heavy
 def test_lower_precision_and_reading_processes_work_and_precision_is_listed(options: Options) -> None:
     given = options(modes=("frozen", "finetune"), dtype="bfloat16", num_workers=2, limit=24)
     for result in evaluate(given, quiet=True):

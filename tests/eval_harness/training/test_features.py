@@ -67,6 +67,7 @@ def test_under_the_fast_protocol_every_window_is_encoded_once_for_all_tasks_and_
     assert "train_windows" not in first[0].protocol.deviations
 
 
+@pytest.mark.heavy
 def test_without_a_store_the_numbers_are_the_same(
     options: Options, encoded: list[FeatureCache], tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_lead_i_only_is_what_the_extractor_does_with_missing_leads(wanted: Any) 
     np.testing.assert_allclose(outputs[0], expected, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_continues_and_grows(wanted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (whole,) = run_robustness(wanted())
     shutil.rmtree(wanted().folder / "robustness")

@@ -199,6 +199,7 @@ class TestDownload:
             monkeypatch.setattr(download_module, "Hosts", lambda: local)
             yield host
 
+    @pytest.mark.heavy
     def test_fetched_and_prepared_by_one_command(
         self,
         host: Host,

@@ -28,6 +28,7 @@ def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eval_harness.pretrain.run.write_curves", lambda *_: [])
 
 
+@pytest.mark.heavy
 def test_from_words_to_a_score(
     data_root: Path, data_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
