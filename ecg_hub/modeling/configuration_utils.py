@@ -9,8 +9,13 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from ecg_hub.errors import InputError
 from ecg_hub.leads import LEADS
 from ecg_hub.origin import refuse_authors_layout
+
+# A config.json of a few bytes could else keep a processor for hours, or fill the memory with names of labels, before
+# any weight is looked at. Published models have some tens of layers and hundreds of labels.
+MOST_LAYERS, MOST_LABELS = 1_000, 100_000
 
 # No postponed annotations here: `strict` checks the types of fields only when it sees them as types.
 
@@ -87,6 +92,9 @@ class ECGConfig(PreTrainedConfig):
         """Make a configuration of the content of a config.json."""
         # Here, because AutoConfig and every `from_pretrained` come by.
         refuse_authors_layout(config_dict, str(kwargs.get("name_or_path") or "config.json"))
+        labels = config_dict.get("num_labels")
+        if isinstance(labels, int) and labels > MOST_LABELS:
+            raise InputError(f"num_labels is {labels:,}; up to {MOST_LABELS:,} are read.")
         return super().from_dict(config_dict, **kwargs)
 
     @property
@@ -119,6 +127,14 @@ class ECGConfig(PreTrainedConfig):
         """Part of the strict validation."""
         if not 0.0 <= self.drop_path_rate < 1.0:
             raise ValueError(f"drop_path_rate is {self.drop_path_rate!r}; allowed: 0 <= rate < 1.")
+
+    def validate_layers(self) -> None:
+        """Part of the strict validation."""
+        for name, value in vars(self).items():
+            sizes = isinstance(value, list | tuple) and all(isinstance(item, int) for item in value)
+            layers = (sum(value) if name.endswith("_depths") else len(value)) if sizes else value
+            if (sizes or name.endswith("_layers")) and isinstance(layers, int) and layers > MOST_LAYERS:
+                raise ValueError(f"{name} makes {layers:,} layers; allowed: up to {MOST_LAYERS:,}.")
 
     def validate_outputs(self) -> None:
         """Part of the strict validation."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassClassValidationError
 
 import ecg_hub
 from ecg_hub import catalog
@@ -126,3 +128,21 @@ def test_code_beside_the_weights_is_neither_run_nor_asked_about(
     assert "trust_remote_code" not in message
     assert "hf.co" not in message
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "message"),
+    [
+        ("st-mem", "num_hidden_layers", 10**6, "num_hidden_layers makes 1,000,000 layers; allowed: up to 1,000"),
+        ("net1d", "stage_depths", [2, 10**6, 2, 3, 3, 4, 4], "stage_depths makes 1,000,018 layers"),
+        ("ecg-cpc", "num_labels", 10**9, "num_labels is 1,000,000,000; up to 100,000 are read"),
+    ],
+)
+def test_a_configuration_without_end_is_refused_before_anything_is_built(
+    name: str, field: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    ecg_hub.AutoConfig.from_pretrained(f"random:{name}-tiny").save_pretrained(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises((InputError, StrictDataclassClassValidationError), match=message):
+        ecg_hub.AutoModel.from_pretrained(tmp_path)
