@@ -260,9 +260,17 @@ def reading(name: str, form: str = "", passing: tuple[type[Exception], ...] = ()
         raise _damaged(name, form, error) from error
 
 
+_ARROW_SIZE = re.compile(r"of size (\d+) failed")
+
+
 def _is_absurd(error: MemoryError) -> bool:
+    """Whether numpy or Arrow, which say how much they asked for, asked for more than any record takes."""
     shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)
-    return shape is not None and dtype is not None and math.prod(shape) * dtype.itemsize > 4 * max_bytes()
+    if shape is not None and dtype is not None:
+        return math.prod(shape) * dtype.itemsize > 4 * max_bytes()
+    # A page of Parquet says its size in its own header, which nothing compares with the table's before.
+    stated = _ARROW_SIZE.search(str(error))
+    return stated is not None and int(stated[1]) > 4 * max_bytes()
 
 
 def _damaged(name: str, form: str, error: Exception) -> DataError:

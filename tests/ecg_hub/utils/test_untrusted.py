@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ecg_hub.errors import DataError, InputError
@@ -104,6 +105,14 @@ def test_what_says_nothing_of_the_file_passes(error: BaseException) -> None:
 def test_an_allocation_beyond_all_bounds_is_a_fault_of_the_file() -> None:
     with record_bounds(1), pytest.raises(DataError, match="cannot be read: MemoryError"), reading("a.edf"):
         np.empty(2**58, dtype=np.int8)
+
+
+def test_what_arrow_was_asked_for_by_a_page_is_damage_and_a_full_machine_is_not() -> None:
+    asked = pa.ArrowMemoryError("malloc of size 1459668288 failed")
+    with record_bounds(16), pytest.raises(DataError, match="cannot be read: ArrowMemoryError"), reading("a.parquet"):
+        raise asked
+    with record_bounds(16), pytest.raises(pa.ArrowMemoryError), reading("a.parquet"):
+        raise pa.ArrowMemoryError("malloc of size 4096 failed")
 
 
 def test_a_reason_repeats_nothing_of_what_stands_in_the_file() -> None:
