@@ -244,6 +244,7 @@ def test_preparing_again_gives_the_same(dataset: ECGDataset, raw: Path, found: P
     assert again.report.equals(found.report)
 
 
+@pytest.mark.heavy
 def test_shards_hold_every_record(found: Prepared, tmp_path: Path) -> None:
     """Written, read by the pre-training reader, equal to the store; training records alone unless all are asked for."""
     write_shards(found, tmp_path)

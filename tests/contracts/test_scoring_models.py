@@ -35,6 +35,7 @@ def modes_of(alias: str) -> list[str]:
     return ["scratch"] if catalog.get(alias).kind == "supervised" else ["linear", "finetune"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("alias", catalog.models())
 def test_the_runner_scores_it(alias: str, mock: tuple[Path, Path], tmp_path: Path) -> None:
     root, cache = mock

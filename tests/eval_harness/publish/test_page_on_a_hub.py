@@ -15,6 +15,7 @@ from tests.support import chromium
 from tests.support.board import write_scored
 from tests.support.hub import TestHub
 
+pytestmark = pytest.mark.heavy
 REPO = "alice/ecg-leaderboard"
 PAGE = f"datasets/{REPO}/leaderboard/page"
 

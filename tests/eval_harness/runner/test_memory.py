@@ -40,6 +40,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("mode", ["linear", "finetune"])
 def test_a_batch_that_does_not_fit_is_accumulated(
     options: Options, small_memory: list[int], mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

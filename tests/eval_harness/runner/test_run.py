@@ -181,6 +181,7 @@ def test_the_seed_decides_the_numbers_and_several_seeds_have_a_spread(options: O
     assert seed_rows([zero]) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("change", "named"),
     [({"epochs": 3}, "epochs"), ({"preset": "native"}, "preset"), ({"seeds": (5,)}, "seed"), ({"limit": 9}, "limit")],

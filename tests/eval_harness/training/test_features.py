@@ -52,6 +52,7 @@ def windows(result: Any) -> int:
     return 4 * int(counts.train + counts.validation + counts.test)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("mode", ["linear", "frozen"])
 def test_under_the_fast_protocol_every_window_is_encoded_once_for_all_tasks_and_runs(
     options: Options, encoded: list[FeatureCache], tmp_path: Path, mode: str

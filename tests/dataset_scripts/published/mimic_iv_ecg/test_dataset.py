@@ -115,6 +115,7 @@ def test_thresholds_are_part_of_the_result_and_of_the_fingerprint(prepared: Prep
     assert other.fingerprint != prepared.fingerprint
 
 
+@pytest.mark.heavy
 def test_the_zip_file_is_read_as_it_is(prepared: Prepared, raw: Path, tmp_path: Path) -> None:
     folder = tmp_path / "raw"
     shutil.copytree(raw, folder, ignore=shutil.ignore_patterns("files"))

@@ -13,6 +13,7 @@ from dataset_scripts.published.mimic_iv_ecg.values import bounds
 from tests.support.mimic_tables import NOON, SMALL, Row, Tree, chart, ecg, lab, omr, rows, values, vital
 
 WEIGHT, HEIGHT, BMI = "Weight (Lbs)", "Height (Inches)", "BMI (kg/m2)"
+pytestmark = pytest.mark.heavy
 KG = 2.20462
 HUNDRED = [str(number) for number in range(102)]
 """0 to 101: one percent is at place 1.01, or at 0.99 once the two largest are gone."""

@@ -136,6 +136,7 @@ def words(data_root: Path, data_cache: Path, tmp_path: Path) -> list[str]:
     return ["--model", "random:ecg-cpc-tiny", "--data-root", str(data_root), "--cache-dir", str(data_cache), *numbers]
 
 
+@pytest.mark.heavy
 def test_a_study_runs_resumes_and_writes_results_of_the_schema(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def wanted(all_once: Path, two_roots: Path, data_cache: Path, tmp_path: Path) ->
     return make
 
 
+@pytest.mark.heavy
 def test_whole_transfer(wanted: Any) -> None:
     options = wanted()
     (result,) = run_transfer(options)
@@ -167,6 +168,7 @@ def test_refusals(wanted: Any) -> None:
         run_transfer(wanted())
 
 
+@pytest.mark.heavy
 def test_the_command(wanted: Any, capsys: pytest.CaptureFixture[str]) -> None:
     options = wanted()
     words = ["transfer", str(options.folder), "--to", "georgia", "--tasks", "ptbxl_all", "--split", "train"]
