@@ -188,9 +188,8 @@ class OpenJob:
         self.timings_s[step] = time.perf_counter() - started
 
 
-def open_job(job: Job, context: RunContext) -> OpenJob:
-    """A job with its model and its data."""
-    started = time.perf_counter()
+def open_job(job: Job, context: RunContext, started: float) -> OpenJob:
+    """A job with its model and its data; what was done for it since `started` is its preparation."""
     loaded, cache = context.model(job)
     # Only now, with the model's window length: which records are long enough depends on it.
     data = open_run(job.run, context.datasets, loaded.extractor.spec().input_seconds)
@@ -209,6 +208,7 @@ class UnscoredTasksError(ScoringError):
 
 def run_job(job: Job, context: RunContext) -> list[Result]:
     """Do a job, or what is left of it."""
+    started = time.perf_counter()
     loaded, _ = context.model(job)
     _check_save_model(job, context, loaded)
     data = context.datasets.open(job.run.dataset)
@@ -223,7 +223,7 @@ def run_job(job: Job, context: RunContext) -> list[Result]:
         # Before the records are opened: to read the targets of a large dataset takes longer than all of this.
         if len(done) == len(job.tasks):
             return [done[task.name] for task in job.tasks]
-        opened = open_job(job, context)
+        opened = open_job(job, context, started)
         predictions, notes = predicted(opened, asked)
         if not context.is_main:
             return []

@@ -27,7 +27,7 @@ from eval_harness.models.published_head import NoPublishedHeadError
 from eval_harness.results.folders import FolderRefusedError
 from eval_harness.results.schema import ModelInfo, ProtocolInfo, Result, utc_now, write_result
 from eval_harness.results.summary import write_spread
-from eval_harness.runner.job import RunContext, finished, run_job
+from eval_harness.runner.job import RunContext, UnscoredTasksError, finished, run_job
 from eval_harness.runner.plan import Job, plan
 from eval_harness.runner.preflight import Preflight, preflight
 from eval_harness.runner.provide import preview, ready, weights_to_fetch
@@ -109,7 +109,7 @@ def attempt(job: Job, context: RunContext) -> list[Result]:
     except FolderRefusedError:
         raise
     except (EcgHubError, OSError) as error:
-        reason, reasons = str(error), getattr(error, "reasons", {})
+        reason, reasons = str(error), error.reasons if isinstance(error, UnscoredTasksError) else {}
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         keep_traceback(job)
