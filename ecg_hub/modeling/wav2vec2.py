@@ -23,6 +23,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 )
 
 from ecg_hub.modeling.configuration_utils import Wav2Vec2FamilyConfig
+from ecg_hub.modeling.kernels import KeepsWeights, adopt
 from ecg_hub.modeling.layers import DropPath, grouped_conv1d
 from ecg_hub.modeling.modeling_utils import ECGModelOutput, ECGPreTrainedModel, run_in_slices
 
@@ -49,7 +50,7 @@ class ConvStem(nn.Module):
         return x.transpose(1, 2)
 
 
-class TokenEncoder(Wav2Vec2Encoder):
+class TokenEncoder(Wav2Vec2Encoder, KeepsWeights):  # type: ignore[misc]
     """Positional convolution, layer norm and post-norm transformer blocks."""
 
     def __init__(self, config: Wav2Vec2FamilyConfig) -> None:
@@ -85,7 +86,11 @@ class TokenEncoder(Wav2Vec2Encoder):
     def _positions(self, tokens: Tensor) -> Tensor:
         """Return what transformers' positional convolution gives, by a convolution that is right on every CPU."""
         embed, conv = self.pos_conv_embed, self.pos_conv_embed.conv
-        x = grouped_conv1d(tokens.transpose(1, 2), conv.weight, conv.bias, padding=conv.padding[0], groups=conv.groups)
+        x, (pad,), parts = tokens.transpose(1, 2), conv.padding, conv.parametrizations.weight
+        # The weight is made of two tensors anew whenever it is asked for.
+        sources = (parts.original1, parts.original0, conv.bias)
+        y = self.convolve(x, sources, lambda: (conv.weight, conv.bias), padding=(pad, pad), groups=conv.groups)
+        x = grouped_conv1d(x, conv.weight, conv.bias, padding=pad, groups=conv.groups) if y is None else y
         positions: Tensor = embed.activation(embed.padding(x)).transpose(1, 2)
         return positions
 
@@ -121,6 +126,7 @@ class Wav2Vec2FamilyPreTrainedModel(ECGPreTrainedModel):
         self.feature_extractor = ConvStem(self.config, channels)
         self.feature_projection = Wav2Vec2FeatureProjection(self.config)
         self.encoder = TokenEncoder(self.config)
+        adopt(self)
 
     def _tokens(self, input_values: Tensor) -> Tensor:
         """Map (batch, leads, samples) to the input of the encoder, (batch, tokens, dim)."""

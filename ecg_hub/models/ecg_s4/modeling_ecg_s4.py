@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.generic import can_return_tuple
 
+from ecg_hub.modeling.kernels import Linear
 from ecg_hub.modeling.layers import DropPath
 from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
 from ecg_hub.modeling.s4 import S4Block, S4Convolution
@@ -49,7 +50,7 @@ class ECGS4Model(ECGS4PreTrainedModel):
     def __init__(self, config: ECGS4Config) -> None:
         super().__init__(config)
         # Published as a convolution of kernel 1, which is a linear map of each sample.
-        self.encoder = nn.Linear(len(config.lead_names), config.hidden_size)
+        self.encoder = Linear(len(config.lead_names), config.hidden_size)
         depth = config.num_hidden_layers
         # Post-norm with layer norms whatever the options of the published script say: it parses them and uses none.
         self.blocks = nn.ModuleList(

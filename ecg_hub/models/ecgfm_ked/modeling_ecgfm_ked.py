@@ -38,7 +38,7 @@ class ECGFMKEDStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, leads, samples) to (batch, channels, samples / 4 rounded up)."""
         for layer in self.layers:
-            x = functional.relu(layer(x))
+            x = layer(x, relu=True)
         pooled: Tensor = self.pool(x)
         return pooled
 
@@ -81,8 +81,11 @@ class ECGFMKEDBlock(GradientCheckpointingLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
-        branch = self.conv3(functional.relu(self.conv2(functional.relu(self.conv1(x)))))
-        return functional.relu(self.drop_path(branch) + self.shortcut(x))
+        inner = self.conv2(self.conv1(x, relu=True), relu=True)
+        if self.training:
+            return functional.relu(self.drop_path(self.conv3(inner)) + self.shortcut(x))
+        y: Tensor = self.conv3(inner, add=self.shortcut(x), relu=True)
+        return y
 
 
 class ECGFMKEDPreTrainedModel(ECGPreTrainedModel):

@@ -34,9 +34,12 @@ class MERLBlock(GradientCheckpointingLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
-        branch = self.conv2(functional.relu(self.conv1(x)))
+        inner = self.conv1(x, relu=True)
         # Activated after the sum, so the tokens that come out last are never negative.
-        return functional.relu(self.shortcut(x) + self.drop_path(branch))
+        if self.training:
+            return functional.relu(self.shortcut(x) + self.drop_path(self.conv2(inner)))
+        y: Tensor = self.conv2(inner, add=self.shortcut(x), relu=True)
+        return y
 
 
 class MERLPreTrainedModel(ECGPreTrainedModel):
@@ -109,7 +112,7 @@ class MERLModel(MERLPreTrainedModel):
     def _maps(self, input_values: Tensor, keep: bool) -> tuple[Tensor, ...]:
         """Return the feature maps (batch, channels, tokens) of the stem and of each stage, or the last one only."""
         # The extractor gives float32, whatever the weights are in.
-        x = functional.relu(self.stem(input_values.to(self.stem.conv.weight.dtype)))
+        x = self.stem(input_values.to(self.stem.conv.weight.dtype), relu=True)
         maps: tuple[Tensor, ...] = (x,)
         for stage in self.stages:
             assert isinstance(stage, nn.ModuleList)
