@@ -23,11 +23,14 @@ from torch.nn import functional
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ecg_hub.modeling.kernels import Kept, Linear
+from ecg_hub.modeling.kernels import Kept, Linear, takes_fast_way
 from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.s4_blocks import Blocks, build_blocks, moved
 
 # Per token: a feature of step dt remembers about 1 / dt tokens, that is 10 to 1,000.
 _LOWEST_STEP, _HIGHEST_STEP = 1e-3, 1e-1
+# Of fewer windows the Fourier transform is faster: the matrices of blocks are read for each pass.
+_FEWEST_IN_BLOCKS = 4
 
 
 class S4Convolution(nn.Module):
@@ -64,16 +67,20 @@ class S4Convolution(nn.Module):
             self.register_buffer(name, torch.empty(features, pairs, 2, dtype=torch.float32))
         self._basis_cache = Kept()
         self._spectrum_cache = Kept()
+        self._blocks_cache = Kept()
 
     def forward(self, u: Tensor) -> Tensor:
         """Return y[t] = sum_s K[s] u[t-s] + D u[t] (and the backward kernel), shape (batch, features, tokens)."""
         tokens = u.shape[-1]
         # Autocast would lower the product that makes the kernel.
         with torch.autocast(u.device.type, enabled=False):
+            # In the dtype of C: on the CPU there is no Fourier transform in half precision.
+            exact = u.to(self.C.dtype)
+            if not self.training and len(u) >= _FEWEST_IN_BLOCKS and takes_fast_way(exact, self.C):
+                return self._blocks(tokens)(exact).to(u.dtype)
             spectrum = self._spectrum(tokens)
             n = _fft_length(tokens)
-            # In the dtype of C: on the CPU there is no Fourier transform in half precision.
-            y = torch.fft.irfft(torch.fft.rfft(u.to(self.C.dtype), n=n) * spectrum, n=n)
+            y = torch.fft.irfft(torch.fft.rfft(exact, n=n) * spectrum, n=n)
         return y[..., :tokens].to(u.dtype)
 
     def kernel(self, tokens: int) -> Tensor:
@@ -86,6 +93,31 @@ class S4Convolution(nn.Module):
         sources = (self.C, self.D, *self.buffers())
         spectrum: Tensor = self._spectrum_cache.get(tokens, sources, lambda: self._compute_spectrum(tokens))
         return spectrum
+
+    def _blocks(self, tokens: int) -> Blocks:
+        sources = (self.C, self.D, *self.buffers())
+        blocks: Blocks = self._blocks_cache.get(tokens, sources, lambda: self._compute_blocks(tokens))
+        return blocks
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _compute_blocks(self, tokens: int) -> Blocks:
+        abar, bbar = self._discretise()
+        entry = torch.linalg.solve(_identity_minus_power(abar, self.kernel_length), bbar[..., None])[..., 0]
+        # Real and imaginary parts of one state of each conjugate pair; the other half adds the same real part.
+        own, other = abar[:, : abar.shape[1] // 2].chunk(2, dim=-1)
+        upper = torch.cat([own.real + other.real, other.imag - own.imag], dim=-1)
+        lower = torch.cat([own.imag + other.imag, own.real - other.real], dim=-1)
+        half = entry[:, : entry.shape[1] // 2]
+        readouts = torch.cat([2 * self.C[..., 0], -2 * self.C[..., 1]], dim=-1).double()
+        blocks = build_blocks(
+            tokens,
+            torch.cat([upper, lower], dim=1),
+            torch.cat([half.real, half.imag], dim=-1),
+            readouts,
+            self.D.double(),
+        )
+        return moved(blocks, self.C)
 
     def _compute_spectrum(self, tokens: int) -> Tensor:
         forward, *backward = self.kernel(tokens)
@@ -156,8 +188,9 @@ class S4Convolution(nn.Module):
         self._forget()
 
     def train(self, mode: bool = True) -> S4Convolution:
-        """Switch the mode and drop the spectrum."""
+        """Switch the mode and drop spectrum and blocks."""
         self._spectrum_cache.clear()
+        self._blocks_cache.clear()
         return super().train(mode)
 
     def _apply(self, fn: Any, recurse: bool = True) -> S4Convolution:
@@ -177,8 +210,8 @@ class S4Convolution(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     def _forget(self) -> None:
-        self._basis_cache.clear()
-        self._spectrum_cache.clear()
+        for kept in (self._basis_cache, self._spectrum_cache, self._blocks_cache):
+            kept.clear()
 
     def extra_repr(self) -> str:
         """Sizes for the printed model."""
