@@ -281,7 +281,7 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         size = tensor.numel() * tensor.element_size()
         self.live += size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(tensor, self._release_opaque, size)
+        weakref.finalize(tensor, self._release_opaque, size).atexit = False
 
     def _release_opaque(self, size: int) -> None:
         self.live -= size

@@ -13,11 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ecg_hub.errors import InputError
-from ecg_hub.modeling.kernels import KeepsWeights, Linear
-
-# In groups of fewer channels, the AMX kernel of oneDNN 3.12 (torch 2.13) gives wrong numbers for bfloat16 where the
-# kernel's length is a multiple of 16: off by as much as the output. One channel per group has a kernel of its own.
-_FEWEST_GROUPED_CHANNELS = 16
+from ecg_hub.modeling.kernels import FEWEST_GROUPED_CHANNELS, KeepsWeights, Linear
 
 
 def grouped_conv1d(
@@ -26,7 +22,7 @@ def grouped_conv1d(
     """Convolve in groups; half precision of few channels per group is computed in float32 on a CPU."""
     cast = torch.is_autocast_enabled("cpu") and x.device.type == "cpu"
     dtype = torch.get_autocast_dtype("cpu") if cast else x.dtype
-    few = 1 < weight.shape[1] < _FEWEST_GROUPED_CHANNELS and groups > 1
+    few = 1 < weight.shape[1] < FEWEST_GROUPED_CHANNELS and groups > 1
     if not few or x.device.type != "cpu" or dtype.itemsize >= 4:
         return functional.conv1d(x, weight, bias, stride, padding, groups=groups)
     with torch.autocast("cpu", enabled=False):
