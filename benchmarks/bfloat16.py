@@ -1,6 +1,6 @@
 """What bfloat16 on the CPU does to scores: the same head on features of float32 and of bfloat16, on real records.
 
-    OMP_NUM_THREADS=1 python benchmarks/bfloat16.py FOLDER [NAME ...] [--records 300] [--markdown]
+    OMP_NUM_THREADS=1 python benchmarks/bfloat16.py FOLDER [NAME ...] [--records 300]
 
 FOLDER is PTB-XL as its publisher ships it. Encoders have full size and seeded random weights: what is asked is how far
 rounding moves a score, and no weights file is needed for that. One window of each record is encoded in both precisions,

@@ -1,7 +1,7 @@
 """Linear maps and convolutions of encoders at the speed of the CPU: oneDNN by way of torch's private operators.
 
-torch computes a float32 linear map with MKL, which takes its AVX2 kernels on processors of other makers than Intel, and
-a convolution over time with oneDNN in a layout that it has to turn before and behind every layer. Here both go to oneDNN
+torch computes a float32 linear map with MKL, which takes its AVX2 kernels on processors of other makers than Intel,
+and a convolution over time with oneDNN in a layout that it has to turn before and behind every layer. Here both go to oneDNN
 directly, with weights reordered once and kept, activations in the layout (batch, time, channels), and the activation
 function or residual sum that follows in the same pass. The rule: in evaluation without gradients, on a CPU for which
 torch itself took its AVX-512 kernels, in float32 or bfloat16. It depends on the processor alone and on no measurement,
@@ -213,7 +213,8 @@ class KeepsWeights(nn.Module):
         asked, first = _fast_dtype(x, sources), sources[0]
         if asked is None or first is None:
             return None
-        dtype = torch.float32 if groups > 1 and 1 < first.shape[1] < FEWEST_GROUPED_CHANNELS else asked
+        # Without groups as well, where time comes before channels: the first layer of an encoder has twelve.
+        dtype = torch.float32 if 1 < first.shape[1] < FEWEST_GROUPED_CHANNELS else asked
         left, right = padding
         rows = x.to(dtype).transpose(1, 2).contiguous()
         kernel = first.shape[-1]
@@ -285,6 +286,8 @@ def _fast_dtype(x: Tensor, sources: tuple[Tensor | None, ...]) -> torch.dtype | 
     if type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter) or _traced():
         return None
     assert weight is not None
+    if weight.is_inference():  # its changes cannot be seen, and to reorder it in each pass is slower than the plain way
+        return None
     cast = torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if cast and x.dtype != torch.float64 else x.dtype
     if weight.device.type != "cpu" or (weight.dtype != x.dtype and not cast):

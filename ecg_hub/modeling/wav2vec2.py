@@ -25,7 +25,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 from ecg_hub.modeling.configuration_utils import Wav2Vec2FamilyConfig
 from ecg_hub.modeling.kernels import KeepsWeights, adopt
 from ecg_hub.modeling.layers import DropPath, grouped_conv1d
-from ecg_hub.modeling.modeling_utils import ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.modeling_utils import ECGModelOutput, ECGPreTrainedModel, mean_of_tokens, run_in_slices
 
 
 class ConvStem(nn.Module):
@@ -150,7 +150,7 @@ class Wav2Vec2FamilyPreTrainedModel(ECGPreTrainedModel):
         return ECGModelOutput(
             last_hidden_state=states[-1],
             # Over all tokens: windows are never padded, so that no mask is needed.
-            pooler_output=states[-1].mean(dim=1),
+            pooler_output=mean_of_tokens(states[-1], 1),
             hidden_states=states if keep else None,
             attentions=weights if attend else None,
         )

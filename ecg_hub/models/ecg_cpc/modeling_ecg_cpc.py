@@ -17,7 +17,13 @@ from transformers.utils.generic import can_return_tuple
 
 from ecg_hub.modeling.kernels import KeepsWeights
 from ecg_hub.modeling.layers import DropPath, folded, norm_tensors
-from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.modeling_utils import (
+    ECGClassificationMixin,
+    ECGModelOutput,
+    ECGPreTrainedModel,
+    mean_of_tokens,
+    run_in_slices,
+)
 from ecg_hub.modeling.s4 import S4Block, S4Convolution
 from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
 
@@ -151,7 +157,7 @@ class ECGCPCModel(ECGCPCPreTrainedModel):
         states = run_in_slices(lambda x: self._states(x, bool(wanted)), input_values, self.training)
         return ECGModelOutput(
             last_hidden_state=states[-1],
-            pooler_output=states[-1].mean(dim=1),
+            pooler_output=mean_of_tokens(states[-1], 1),
             hidden_states=states if wanted else None,
         )
 

@@ -18,7 +18,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
 from ecg_hub.modeling.layers import BatchNorm, ConvNorm, DropPath
-from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.modeling_utils import (
+    ECGClassificationMixin,
+    ECGModelOutput,
+    ECGPreTrainedModel,
+    mean_of_tokens,
+    run_in_slices,
+)
 from ecg_hub.models.ecgfm_ked.configuration_ecgfm_ked import ECGFMKEDConfig
 
 
@@ -157,7 +163,7 @@ class ECGFMKEDModel(ECGFMKEDPreTrainedModel):
         maps = run_in_slices(lambda x: self._maps(x, bool(wanted)), input_values, self.training)
         return ECGModelOutput(
             last_hidden_state=maps[-1].transpose(1, 2).contiguous(),
-            pooler_output=maps[-1].mean(dim=2),
+            pooler_output=mean_of_tokens(maps[-1], 2),
             hidden_states=tuple(stage.transpose(1, 2) for stage in maps) if wanted else None,
         )
 

@@ -22,7 +22,13 @@ from transformers.utils.generic import can_return_tuple
 
 from ecg_hub.modeling.kernels import PLAIN, Activation, KeepsWeights, Linear
 from ecg_hub.modeling.layers import DropPath, grouped_conv1d
-from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.modeling_utils import (
+    ECGClassificationMixin,
+    ECGModelOutput,
+    ECGPreTrainedModel,
+    mean_of_tokens,
+    run_in_slices,
+)
 from ecg_hub.models.net1d.configuration_net1d import Net1DConfig
 
 # Where the samples are so few, a 1x1 convolution is faster as one matrix product over all windows.
@@ -143,6 +149,9 @@ class Net1DBackbone(nn.Module):
         """Map (batch, leads, samples) to (batch, tokens, channels) of stem and stages, or of the last stage only."""
         # The extractor gives float32, whatever the weights are in.
         x = self.stem(input_values.to(self.stem.weight.dtype), "swish")
+        # Every block adds to this sum: rounded to 8 bits after each of them, it would move pooled features by 0.7 %.
+        if torch.is_autocast_enabled(x.device.type) and not torch.is_grad_enabled():
+            x = x.float()
         states = [x]
         for stage in self.stages:
             x = stage(x)
@@ -182,7 +191,7 @@ class Net1DEncoderMixin:
         states = run_in_slices(lambda x: self.backbone(x, bool(wanted)), input_values, self.training, _CPU_SLICE)
         return ECGModelOutput(
             last_hidden_state=states[-1],
-            pooler_output=states[-1].mean(dim=1),
+            pooler_output=mean_of_tokens(states[-1], 1),
             hidden_states=states if wanted else None,
         )
 
