@@ -66,7 +66,8 @@ def onednn() -> bool:
 
 def operators_present() -> bool:
     """Tell whether this build of torch has the operators that are used here."""
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
+    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return there and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
 
 
 def numerics() -> str:
@@ -301,7 +302,8 @@ def _bfloat16() -> bool:
 
 
 def _traced() -> bool:
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    return traced or torch.compiler.is_compiling()
 
 
 Ready = tuple[Tensor, Tensor | None]

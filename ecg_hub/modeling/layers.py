@@ -62,7 +62,8 @@ class FeedForward(nn.Sequential):
         enter, activation, leave = self
         # Another layer in the place of ours, an adapter's for example, knows nothing of activations.
         if not isinstance(enter, Linear):
-            return super().forward(input)
+            plain: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+            return plain
         assert isinstance(activation, nn.GELU)
         y: Tensor = leave(enter(input, "gelu"))
         return y

@@ -50,8 +50,15 @@ class ConvStem(nn.Module):
         return x.transpose(1, 2)
 
 
-class TokenEncoder(Wav2Vec2Encoder, KeepsWeights):  # type: ignore[misc]
+class TokenEncoder(Wav2Vec2Encoder, KeepsWeights):
     """Positional convolution, layer norm and post-norm transformer blocks."""
+
+    # Of transformers' class, which is not typed.
+    config: Any
+    pos_conv_embed: Any
+    layer_norm: Any
+    dropout: Any
+    layers: Any
 
     def __init__(self, config: Wav2Vec2FamilyConfig) -> None:
         super().__init__(config)
