@@ -1,12 +1,12 @@
 """Linear maps and convolutions of encoders at the speed of the CPU: oneDNN by way of torch's private operators.
 
-torch computes a float32 linear map with MKL, which takes its AVX2 kernels on processors of other makers than Intel,
-and a convolution over time with oneDNN in a layout that it has to turn before and behind every layer. Here both go to
+torch computes a float32 linear map with MKL, which takes its AVX2 kernels on processors of other makers than Intel, and
+a convolution over time with oneDNN in a layout that it has to turn before and behind every layer. Here both go to
 oneDNN directly, with weights reordered once and kept, activations in the layout (batch, time, channels), and the
-activation function or residual sum that follows in the same pass. The rule: in evaluation without gradients, on a CPU for which
-torch itself took its AVX-512 kernels, in float32 or bfloat16. It depends on the processor alone and on no measurement,
-so that one machine gives the same bits in every process; `benchmarks/encoders.py` shows that it is the faster way. All
-else, and everything with ECG_HUB_KERNELS=plain, goes through torch's public functions.
+activation function or residual sum that follows in the same pass. The rule: in evaluation without gradients, on a CPU
+for which torch itself took its AVX-512 kernels, in float32 or bfloat16. It depends on the processor alone and on no
+measurement, so that one machine gives the same bits in every process; `benchmarks/encoders.py` shows that it is the
+faster way. All else, and everything with ECG_HUB_KERNELS=plain, goes through torch's public functions.
 
 This is the only module that names the operators (`torch.ops.mkldnn`); `tests/ecg_hub/modeling/test_kernels.py` fails
 when torch changes them.

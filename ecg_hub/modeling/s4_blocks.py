@@ -3,8 +3,8 @@
 A kernel K[l] = c A^l b of N states needs no transform: within a block of m tokens it is a Toeplitz matrix, and what
 earlier blocks leave behind are N numbers (Gu et al., arXiv 2111.00396, equation 1, taken m steps at a time). For a
 feature and direction that is (m + 2 N) multiplications a token and one product over the blocks, against two Fourier
-transforms of twice the length with their copies. Everything is built in double precision and is exact, like the transform, up to
-rounding; the matrices are row maps, so that a batch is multiplied from the left.
+transforms of twice the length with their copies. Everything is built in double precision and is exact, like the
+transform, up to rounding; the matrices are row maps, so that a batch is multiplied from the left.
 """
 
 from __future__ import annotations
