@@ -5,12 +5,12 @@
 
 The ten models of the paper at full size with seeded random weights, in evaluation, on noise of the length that the
 preset `benchmark` feeds. All ways run in one process on one thread, the first two in turns. "Before" is the same model
-with `ecg_hub.modeling.kernels` switched off: MKL for linear maps, convolutions and norms by torch's functions, S4 by
-Fourier transforms. Times are the least CPU time of the repeats. The share of the peak is the operations of a pass
-(counted by `ecg_hub.inference.bench`, activations and norms not among them) per second, over the best of three matrix
-products of the package's own linear map, measured before the first model. On an Intel processor MKL is as fast as
-oneDNN; the environment variable makes it take the kernels that it takes on others. Ends with an error where the float32
-features differ by more than rounding.
+with `ecg_hub.modeling.kernels` switched off: MKL for linear maps, convolutions and norms by torch's functions. Times
+are the least CPU time of the repeats. The share of the peak is the operations of a pass (counted by
+`ecg_hub.inference.bench`, activations and norms not among them) per second, over the best of three matrix products of
+the package's own linear map, measured before the first model. On an Intel processor MKL is as fast as oneDNN; the
+environment variable makes it take the kernels that it takes on others. Ends with an error where the float32 features
+differ by more than rounding.
 """
 
 from __future__ import annotations

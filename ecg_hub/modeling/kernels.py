@@ -273,11 +273,6 @@ def adopt(model: nn.Module) -> None:
             module.__class__ = Conv1d
 
 
-def takes_fast_way(x: Tensor, weight: Tensor) -> bool:
-    """Tell whether a layer on this input goes its fast way, by the rule of this module."""
-    return _fast_dtype(x, (weight,)) is not None
-
-
 def _fast_dtype(x: Tensor, sources: tuple[Tensor | None, ...]) -> torch.dtype | None:
     """The type to compute in, or None where the plain way is to be taken."""
     weight = sources[0]

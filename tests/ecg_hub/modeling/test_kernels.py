@@ -21,7 +21,6 @@ from ecg_hub.errors import InputError
 from ecg_hub.modeling import kernels
 from ecg_hub.modeling.kernels import Conv1d, Kept, Linear, adopt, plain
 from ecg_hub.modeling.layers import ConvNorm, FeedForward
-from ecg_hub.modeling.s4 import S4Convolution
 from tests.support.models import signals, tiny
 
 AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
@@ -214,33 +213,6 @@ def test_bfloat16_is_near_float32_and_comes_by_autocast(alias: str) -> None:
     assert torch.equal(exact, again)  # weights of one type are never used for the other
     error = (found - exact).abs().max() / exact.abs().max()
     assert 0 < error < 0.05
-
-
-@pytest.mark.parametrize("tokens", [7, 41, 60, 250])
-@pytest.mark.parametrize("both_ways", [False, True])
-@torch.no_grad()
-def test_s4_in_blocks(tokens: int, both_ways: bool) -> None:
-    torch.manual_seed(0)
-    module = S4Convolution(5, 8, 60, bidirectional=both_ways)
-    module.initialize()
-    module.double().eval()
-    u = torch.randn(4, 5, tokens, dtype=torch.float64)
-    expected, found = module(u), module._blocks(tokens)(u)
-    assert (found - expected).abs().max() < 1e-12 * expected.abs().max()
-
-
-@fast_only
-@torch.no_grad()
-def test_s4_takes_blocks_for_large_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = S4Convolution(5, 8, 60)
-    module.initialize()
-    module.eval()
-    asked: list[int] = []
-    blocks = S4Convolution._blocks
-    monkeypatch.setattr(S4Convolution, "_blocks", lambda self, tokens: asked.append(tokens) or blocks(self, tokens))
-    for batch in (1, 4):
-        close(*both(lambda batch=batch: module(torch.ones(batch, 5, 60))))  # type: ignore[misc]
-    assert asked == [60]
 
 
 @pytest.mark.parametrize("value", ["plain", "auto", ""])
