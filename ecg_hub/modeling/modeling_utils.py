@@ -29,6 +29,7 @@ __all__ = [
     "ECGModelOutput",
     "ECGPreTrainedModel",
     "initialize_as_torch",
+    "mean_of_tokens",
     "run_in_slices",
     "set_drop_path",
 ]
@@ -307,6 +308,14 @@ def run_in_slices(
         return stages(x)
     parts = [stages(part) for part in torch.split(x, size)]
     return tuple(torch.cat(stage) for stage in zip(*parts, strict=True))
+
+
+def mean_of_tokens(x: Tensor, dim: int) -> Tensor:
+    """Average over the tokens; under autocast the result stays in float32.
+
+    Pooled features differ little from record to record: rounded to 8 bits they would lose what the records differ by.
+    """
+    return x.mean(dim, dtype=torch.float32 if torch.is_autocast_enabled(x.device.type) else None)
 
 
 def _note_loaded_head(module: Any, incompatible_keys: Any) -> None:

@@ -19,6 +19,7 @@ import torch
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.cards import write_card
+from ecg_hub.modeling.kernels import numerics
 from ecg_hub.utils.files import write_text
 from ecg_hub.utils.terminal import say
 from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN, PUBLISHED_HEAD
@@ -121,6 +122,8 @@ class RunContext:
             options.dtype,
             str(self.accelerator.device.type),
         )
+        if self.accelerator.device.type == "cpu":
+            settings += (numerics(),)
         # What an object without parameters computes may change without a trace: its features serve this call alone.
         settings += (PACKAGE_VERSION,) if features_may_be_kept(loaded.encoder) else (uuid.uuid4().hex,)
         store = open_store(options.cache_dir / "features", options.cache_size)
