@@ -39,6 +39,7 @@ from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
 from ecg_hub.names import data_root, home
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.spelling import folder_of
+from ecg_hub.utils.remote import fetch, place, publish
 from ecg_hub.utils.untrusted import record_bounds
 
 logger = logging.getLogger(__name__)
@@ -192,7 +193,9 @@ def prepare(
     in_force = {**dataset.thresholds, **mock.get("thresholds", {}), **given}
 
     builder = ECGBuilder(dataset, folder, default_cache(cache_dir), rate, max_record_mb)
+    builder.bring()
     builder.download_and_prepare(num_proc=num_proc)
+    publish(builder.store)
     report = read_report(builder.store)
     # By the store's report and not by this run: a store that was made with more tolerance is judged anew.
     check_unreadable(dataset, report, max_unreadable)
@@ -259,12 +262,13 @@ def _chosen(splits: DatasetDict, wanted: Any) -> Any:
 
 def default_cache(cache_dir: PathLike | None) -> Path:
     """Return the folder that stores are kept in."""
-    return home() / "datasets" if cache_dir is None else Path(cache_dir).expanduser()
+    return home() / "datasets" if cache_dir is None else place(cache_dir)
 
 
 def read_mock(folder: Path, dataset: ECGDataset) -> dict[str, Any]:
     """Return the content of a mock tree's `mock.json`, {} for real data."""
     path = folder / MOCK_FILE
+    fetch(path)
     if not path.is_file():
         return {}
     try:

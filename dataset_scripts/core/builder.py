@@ -23,14 +23,18 @@ from datasets import Array2D, DatasetInfo, Features, List, SplitGenerator, Value
 
 from dataset_scripts.core.fingerprint import raw_fingerprint
 from dataset_scripts.core.report import check_unreadable, read_report, rejected_rows, report_text, write_report
-from dataset_scripts.core.shards import BATCH_RECORDS, Shard, ShardFiles, example, read_all, write_shard
+from dataset_scripts.core.shards import BATCH_RECORDS, Held, Shard, ShardFiles, example, read_all, write_shard
 from dataset_scripts.core.spec import ECGDataset, Scan
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.remote import bring, listing, url_of
 from ecg_hub.utils.terminal import progress
 from ecg_hub.utils.untrusted import MAX_RECORD_MB, record_bounds, stated_record_mb
 from ecg_hub.utils.untrusted import max_record_mb as bound_in_force
 from ecg_hub.utils.workers import run, usable_processors
+
+INFO_FILE = "dataset_info.json"
+"""What `datasets` writes last."""
 
 STORE_VERSION = 1
 """Raise it whenever the layout of the store changes; every store is then written anew."""
@@ -109,6 +113,13 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         """The folder of the finished store."""
         return Path(self._cache_dir)
 
+    def bring(self) -> None:
+        """Bring a finished store from the place that the cache folder stands for; an ordinary folder is left alone."""
+        url = url_of(self.store)
+        # Part of a store that is being sent is none yet.
+        if url is not None and INFO_FILE in listing(url):
+            bring(self.store)
+
     def _info(self) -> DatasetInfo:
         return DatasetInfo(
             description=f"{self.dataset.title}: the record store.",
@@ -173,6 +184,10 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         features = store_features(self.dataset)
         return Shard(self.dataset, self.folder, records, self.sampling_rate, features, self.max_record_mb)
 
+    def _files(self, span: tuple[int, int]) -> list[str]:
+        """The files of the records of a shard, where these have to be fetched."""
+        return [] if url_of(self.folder) is None else self.scan().table["file"].iloc[slice(*span)].tolist()
+
     def _write_shards(
         self, spans: list[tuple[int, int]], files: list[ShardFiles], num_proc: int | None
     ) -> list[dict[str, int]]:
@@ -184,9 +199,11 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         tasks = ((number, self._shard(spans[number]), files[number]) for number in missing)
         sizes = [stop - start for start, stop in spans]
         done = sum(sizes[number] for number in states)
+        held = Held(self.folder, {number: self._files(spans[number]) for number in missing})
         with progress(total=sum(sizes), initial=done, unit=" records", desc=f"Preparing {self.dataset.name}") as bar:
             for number, state in run(_write_numbered, tasks, max(processes, 1)):
                 states[number] = state
+                held.done(number)
                 bar.update(sizes[number])
         return [states[number] for number in range(len(spans))]
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,11 @@ from datasets.features.features import Array2DExtensionType
 from dataset_scripts.core.fingerprint import record_digest
 from dataset_scripts.core.report import report_text, row
 from dataset_scripts.core.spec import OWN_COLUMNS, ECGDataset, RawRecord, RecordExcluded, Signal
-from ecg_hub.errors import DataError
+from ecg_hub.errors import DataError, RemoteError
 from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.files import replacing
+from ecg_hub.utils.remote import fetch_all, release, url_of
 from ecg_hub.utils.untrusted import check_values, plain_file, reading, record_bounds, stated_record_mb
 
 # How much is held in memory while a shard is written, by whichever bound comes first.
@@ -81,8 +83,40 @@ class ShardFiles:
         return state if whole else None
 
 
+class Held:
+    """What is fetched of a raw folder behind a URL: files go when the last shard that needs them is written.
+
+    An archive that is larger than the disk passes through: at any time the files of the shards in work lie here.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[int, Sequence[str]]) -> None:
+        self._folder, self._files = folder, files
+        self._needed = Counter(file for shard in files.values() for file in set(shard))
+
+    def done(self, shard: int) -> None:
+        """Drop the files that no other shard needs."""
+        names = set(self._files[shard])
+        self._needed.subtract(names)
+        release(files_of(self._folder, [name for name in names if not self._needed[name]]))
+
+
+def files_of(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files of the names given, with whatever ending; none of a folder of this machine."""
+    if url_of(folder) is None:
+        return []
+    wanted: dict[Path, set[str]] = {}
+    for name in names:
+        path = folder / name
+        wanted.setdefault(path.parent, set()).update((path.name, path.stem))
+    # A record inside a zip file lies in no folder; its archive is fetched when it is opened.
+    found = [(path, stems) for parent, stems in wanted.items() if parent.is_dir() for path in parent.iterdir()]
+    return [path for path, stems in found if path.name in stems or path.stem in stems]
+
+
 def write_shard(shard: Shard, files: ShardFiles) -> dict[str, int]:
     """Write a shard: signals, report, marker, each atomically and in this order."""
+    # All at once, since one after the other would wait for the network most of the time.
+    fetch_all(files_of(shard.folder, [record.file for record in shard.records]))
     report: list[dict[str, Any]] = []
     with appearing(files.signals) as stream:
         writer = ArrowWriter(features=shard.features, stream=stream, writer_batch_size=BATCH_RECORDS)
@@ -118,8 +152,8 @@ def read_all(shard: Shard) -> Iterator[tuple[dict[str, Any], RawRecord, Signal |
             _check(signal, shard)
         except RecordExcluded as rule:
             yield row(record.record_id, record.file, "excluded", str(rule)), record, None
-        # No fault of the file: with more memory the record can be read, so it must not count as lost.
-        except MemoryError:
+        # No fault of the file: with more memory, or a network, the record can be read, so it must not count as lost.
+        except (MemoryError, RemoteError):
             raise
         except Exception as error:  # whatever a damaged file provokes: the record is lost, the reason is kept
             reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"

@@ -23,6 +23,7 @@ from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.samples import Repair as Repair
 from ecg_hub.input.samples import Signal as Signal
 from ecg_hub.names import data_root, home
+from ecg_hub.utils.remote import bring, place
 from ecg_hub.utils.untrusted import Links
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ class ECGDataset(ABC):
         """Return the raw folder after checking that what is needed is there."""
         if data_dir is None:
             raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.how_to_get()}")
-        folder = Path(data_dir).expanduser()
+        folder = bring(place(data_dir), lazily=True)
         if not folder.is_dir():
             raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.how_to_get(folder)}")
         needed = [*self.table_files, *self.signal_folders(sampling_rate)]

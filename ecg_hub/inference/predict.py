@@ -21,6 +21,7 @@ from ecg_hub.inference.records import RecordInput, RecordOutput, run_records
 from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModel, AutoModelForECGClassification
 from ecg_hub.origin import shown_name
 from ecg_hub.utils.files import replacing
+from ecg_hub.utils.remote import place, publish
 from ecg_hub.utils.text import TIE, text_table
 
 _SHOWN_LABELS = 5
@@ -232,7 +233,7 @@ def embed(
     where the record could not be used. The file appears when it is complete.
     """
     # Checked first: pyarrow would write Parquet under any name.
-    target = Path(output).expanduser()
+    target = place(output)
     if target.suffix != ".parquet":
         raise InputError(f"The output is {str(output)!r}; give a file that ends in .parquet.")
     keywords: dict[str, Any] = {"seed": seed} if os.fspath(model).startswith("random:") else {}
@@ -257,6 +258,7 @@ def embed(
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as partial:
         rows, failures = _write(results, partial, schema)
+    publish(target)
     return EmbeddingResult(target, rows, dim, tuple(failures))
 
 

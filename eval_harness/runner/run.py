@@ -17,6 +17,7 @@ import torch
 
 from ecg_hub.errors import EcgHubError, ExitCode, InputError, ResultError
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.remote import bring, publish
 from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import number_of
 from eval_harness.config.options import RunOptions
@@ -58,14 +59,26 @@ def evaluate(
     # First of all: what is missing is told before anything heavy is loaded.
     found = ready(options) if checked is None else checked
     jobs = found.mark(plan(options))
+    for folder in dict.fromkeys(job.folder for job in jobs):
+        bring(folder, needed=False)
     context = RunContext(options, make_accelerator(options), Datasets(options), quiet, **call)
     results: list[Result] = []
     for job in jobs:
         results += run_job(job, context) if raise_errors and not job.skip else attempt(job, context)
+        if context.is_main:
+            # After each: whoever goes on elsewhere begins at the next one.
+            publish(job.folder, leave=_is_checkpoint)
     if context.is_main and len(options.seeds) > 1:
         write_spread({(job.model, job.mode): job.folder.parent for job in jobs}, results)
+        for folder in dict.fromkeys(job.folder.parent for job in jobs):
+            publish(folder, leave=_is_checkpoint)
     # A launcher ends all processes as soon as one exits with 1: only the one that writes says how it went.
     return results if context.is_main else []
+
+
+def _is_checkpoint(name: str) -> bool:
+    """Whether a file of a result folder is of use only to the machine that wrote it."""
+    return "checkpoints" in name.split("/")
 
 
 def make_accelerator(options: RunOptions) -> Any:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.spelling import folder_of
 from ecg_hub.utils import terminal
+from ecg_hub.utils.remote import place
 from ecg_hub.utils.text import print_pairs, print_table
 from ecg_hub.utils.untrusted import MAX_RECORD_MB
 from eval_harness.cli.common import add_json_flag, add_old_name
@@ -187,7 +188,7 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
 
         given = folder_of(dataset.name, data_root())
         return given if given.is_dir() else None
-    return Path(given).expanduser()
+    return place(given)
 
 
 def refuse_own(name: str, what: str) -> None:

@@ -23,6 +23,7 @@ from ecg_hub.hub.client import check_id
 from ecg_hub.names import data_root, home
 from ecg_hub.spelling import folder_of
 from ecg_hub.utils.files import atomic_path, write_text
+from ecg_hub.utils.remote import place, publish
 from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import print_lines, print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
@@ -67,7 +68,8 @@ def run_prepare(args: argparse.Namespace) -> int:
     shards = None if args.shards is None else write_shard_folder(prepared, args)
     seconds = time.perf_counter() - begin
     if args.report:
-        write_text(Path(args.report).expanduser(), prepared.report.to_csv(index=False))
+        write_text(place(args.report), prepared.report.to_csv(index=False))
+        publish(place(args.report))
     if args.json:
         facts = {**summary(prepared), "shards": shards, "seconds": round(seconds, 2)}
         print(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
