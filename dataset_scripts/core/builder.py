@@ -13,8 +13,9 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from dataset_scripts.core.shards import BATCH_RECORDS, Held, Shard, ShardFiles, 
 from dataset_scripts.core.spec import ECGDataset, Scan
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
-from ecg_hub.utils.remote import bring, listing, url_of
+from ecg_hub.utils.remote import bring, listing, publish, remove, url_of
 from ecg_hub.utils.terminal import progress
 from ecg_hub.utils.untrusted import MAX_RECORD_MB, record_bounds, stated_record_mb
 from ecg_hub.utils.untrusted import max_record_mb as bound_in_force
@@ -116,9 +117,57 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
     def bring(self) -> None:
         """Bring a finished store from the place that the cache folder stands for; an ordinary folder is left alone."""
         url = url_of(self.store)
-        # Part of a store that is being sent is none yet.
-        if url is not None and INFO_FILE in listing(url):
-            bring(self.store)
+        if url is None:
+            return
+        # Part of a store that is being sent is none yet; then there may be shards that other machines wrote.
+        there = INFO_FILE in listing(url)
+        bring(self.store if there else self._workshop, needed=False)
+
+    def write_part(self, number: int, parts: int, num_proc: int | None = None) -> tuple[int, int]:
+        """Write the shards of one of several jobs, which may run at the same time; whoever prepares finds them.
+
+        Args:
+            number: of the job, from 1.
+            parts: how many jobs there are.
+            num_proc: as of `prepare`.
+
+        Returns:
+            Shards of this job and the records in them.
+        """
+        spans = plan(len(self.scan()))
+        files = self._shard_files(len(spans))
+        own = range(number - 1, len(spans), parts)
+        url = url_of(self._workshop)
+        there = {} if url is None else listing(url)
+        wanted = [shard for shard in own if files[shard].marker.name not in there]
+        with self._writing():
+            self._workshop.mkdir(parents=True, exist_ok=True)
+            self._write_shards(spans, files, num_proc, wanted)
+        return len(own), sum(spans[shard][1] - spans[shard][0] for shard in own)
+
+    @property
+    def _workshop(self) -> Path:
+        """Where shards lie until all are there."""
+        return Path(self._cache_dir + ".shards")
+
+    def _shard_files(self, total: int) -> list[ShardFiles]:
+        return [ShardFiles(self._workshop, f"{number:05d}-of-{total:05d}") for number in range(total)]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn what ends the writing of shards into an error that says how to go on."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"Writing the record store to {str(self._workshop)!r} failed: {error}. Make room or choose another "
+                "cache_dir; the same command continues where it stopped."
+            ) from error
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"A process that read {self.dataset.title} was ended from outside, most likely for want of memory. "
+                "The same command continues where it stopped; pass a smaller num_proc."
+            ) from error
 
     def _info(self) -> DatasetInfo:
         return DatasetInfo(
@@ -157,27 +206,21 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
             super()._prepare_split(split_generator, file_format, num_proc, max_shard_size)
             return
         spans: list[tuple[int, int]] = split_generator.gen_kwargs["spans"]
-        workshop = Path(self._cache_dir + ".shards")
-        files = [ShardFiles(workshop, f"{number:05d}-of-{len(spans):05d}") for number in range(len(spans))]
-        try:
-            workshop.mkdir(parents=True, exist_ok=True)
+        files = self._shard_files(len(spans))
+        with self._writing():
+            self._workshop.mkdir(parents=True, exist_ok=True)
             # Finished shards stay; whatever a killed run left half-written goes, in the store's unfinished folder
             # everything.
-            _remove_partial_files(workshop, Path(self._output_dir))
-            states = self._write_shards(spans, files, num_proc)
+            _remove_partial_files(self._workshop, Path(self._output_dir))
+            states = self._write_shards(spans, files, num_proc, range(len(spans)))
             self._assemble(split_generator, files, states)
-        except OSError as error:
-            raise DataError(
-                f"Writing the record store to {str(workshop)!r} failed: {error}. Make room or choose another "
-                "cache_dir; the same command continues where it stopped."
-            ) from error
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"A process that read {self.dataset.title} was ended from outside, most likely for want of memory. "
-                "The same command continues where it stopped; pass a smaller num_proc."
-            ) from error
         # Not before they are linked into the store: until then the shards are what an interrupted run continues from.
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(self._workshop, ignore_errors=True)
+
+    def publish(self) -> None:
+        """Send the finished store to the place that the cache folder stands for, and remove its shards there."""
+        publish(self.store)
+        remove(self._workshop)
 
     def _shard(self, span: tuple[int, int]) -> Shard:
         records = list(self.scan().records(*span))
@@ -189,23 +232,26 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         return [] if url_of(self.folder) is None else self.scan().table["file"].iloc[slice(*span)].tolist()
 
     def _write_shards(
-        self, spans: list[tuple[int, int]], files: list[ShardFiles], num_proc: int | None
+        self, spans: list[tuple[int, int]], files: list[ShardFiles], num_proc: int | None, wanted: Iterable[int]
     ) -> list[dict[str, int]]:
-        """Write the shards that are not finished yet, with a progress bar, and return the state of all in order."""
-        states = {number: state for number, file in enumerate(files) if (state := file.finished()) is not None}
-        missing = [number for number in range(len(spans)) if number not in states]
+        """Write those of the wanted shards that are not finished yet, and return the states of all wanted in order."""
+        states = {number: state for number in wanted if (state := files[number].finished()) is not None}
+        missing = [number for number in wanted if number not in states]
         processes = min(_processes(len(self.scan())) if num_proc is None else num_proc, len(missing))
         # A generator: the records of a shard are listed when its turn comes, and not those of all shards at once.
         tasks = ((number, self._shard(spans[number]), files[number]) for number in missing)
-        sizes = [stop - start for start, stop in spans]
+        sizes = {number: spans[number][1] - spans[number][0] for number in wanted}
         done = sum(sizes[number] for number in states)
         held = Held(self.folder, {number: self._files(spans[number]) for number in missing})
-        with progress(total=sum(sizes), initial=done, unit=" records", desc=f"Preparing {self.dataset.name}") as bar:
+        with progress(
+            total=sum(sizes.values()), initial=done, unit=" records", desc=f"Preparing {self.dataset.name}"
+        ) as bar:
             for number, state in run(_write_numbered, tasks, max(processes, 1)):
                 states[number] = state
                 held.done(number)
+                files[number].publish()
                 bar.update(sizes[number])
-        return [states[number] for number in range(len(spans))]
+        return [states[number] for number in wanted]
 
     def _assemble(self, split_generator: SplitGenerator, files: list[ShardFiles], states: list[dict[str, int]]) -> None:
         """Write the report, link the shards into the store, and describe it to the base class."""

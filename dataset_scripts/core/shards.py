@@ -30,7 +30,7 @@ from ecg_hub.errors import DataError, RemoteError
 from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.files import replacing
-from ecg_hub.utils.remote import fetch_all, release, url_of
+from ecg_hub.utils.remote import fetch_all, publish, release, url_of
 from ecg_hub.utils.untrusted import check_values, plain_file, reading, record_bounds, stated_record_mb
 
 # How much is held in memory while a shard is written, by whichever bound comes first.
@@ -71,6 +71,11 @@ class ShardFiles:
     def marker(self) -> Path:
         """Written last: rows, Arrow bytes, and the sizes of the other two files."""
         return self.folder / f"{self.name}.json"
+
+    def publish(self) -> None:
+        """Send the files to the place that the folder stands for, the marker last."""
+        for path in (self.signals, self.report, self.marker):
+            publish(path)
 
     def finished(self) -> dict[str, int] | None:
         """Return the marker's content if an earlier run finished this shard, else None."""

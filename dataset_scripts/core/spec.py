@@ -23,7 +23,7 @@ from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.samples import Repair as Repair
 from ecg_hub.input.samples import Signal as Signal
 from ecg_hub.names import data_root, home
-from ecg_hub.utils.remote import bring, place
+from ecg_hub.utils.remote import bring, place, shown
 from ecg_hub.utils.untrusted import Links
 
 if TYPE_CHECKING:
@@ -306,9 +306,7 @@ class ECGDataset(ABC):
 
     def prepare_command(self, folder: PathLike | None = None) -> str:
         """The command that gets the raw files; `folder` is named where it is not the default one."""
-        place = (
-            "" if folder in (None, data_root() / self.name) else f" --data-dir {shlex.quote(os.fspath(folder or ''))}"
-        )
+        place = "" if folder in (None, data_root() / self.name) else f" --data-dir {shlex.quote(shown(folder or ''))}"
         return f"ecg-hub data prepare {self.name}{place} --download"
 
     def how_to_get(self, folder: PathLike | None = None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
-from ecg_hub.utils.remote import place, publish
+from ecg_hub.utils.remote import place, publish, shown
 from ecg_hub.utils.text import number_of
 from eval_harness.cli.common import add_json_flag, split_commas
 
@@ -63,7 +63,7 @@ def run_report(args: argparse.Namespace) -> int:
     written = write_report(find_content(args.runs, analyses), place(args.output), options, quiet=args.json)
     publish(written.path)
     facts = {
-        "file": str(written.path),
+        "file": shown(written.path),
         "bytes": written.size,
         "runs": written.runs,
         "tasks": written.tasks,
@@ -90,5 +90,5 @@ def run_report(args: argparse.Namespace) -> int:
             ]
         )
         counts += f", {written.analyses} analyses" if written.analyses else ""
-        print(f"{written.path}: {size}, {counts}")
+        print(f"{shown(written.path)}: {size}, {counts}")
     return 0

@@ -20,6 +20,7 @@ from ecg_hub.utils.remote import place
 from ecg_hub.utils.text import print_pairs, print_table
 from ecg_hub.utils.untrusted import MAX_RECORD_MB
 from eval_harness.cli.common import add_json_flag, add_old_name
+from eval_harness.config.options import parse_shard
 
 if TYPE_CHECKING:
     from dataset_scripts.core.spec import ECGDataset
@@ -83,6 +84,12 @@ def _add_prepare(verbs: Any) -> None:
     prepare.add_argument("--shards", metavar="DIR", help="also write every record there as Parquet shards")
     prepare.add_argument(
         "--shard-size", type=int, default=500, metavar="MB", help="records of one shard, before packing (500)"
+    )
+    prepare.add_argument(
+        "--shard",
+        type=parse_shard,
+        metavar="I/N",
+        help="read the I-th of N parts of the records, as one of N jobs; without it the parts are put together",
     )
     prepare.add_argument("--report", metavar="FILE.csv", help="write the line of every record there")
     add_json_flag(prepare)

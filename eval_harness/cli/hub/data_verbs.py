@@ -25,7 +25,7 @@ from ecg_hub.spelling import folder_of
 from ecg_hub.utils.files import atomic_path, write_text
 from ecg_hub.utils.remote import place, publish
 from ecg_hub.utils.terminal import say
-from ecg_hub.utils.text import print_lines, print_pairs, print_table
+from ecg_hub.utils.text import number_of, print_lines, print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
 from eval_harness.cli.program import suggest
 
@@ -54,6 +54,8 @@ def run_prepare(args: argparse.Namespace) -> int:
     from dataset_scripts.load import prepare
 
     begin = time.perf_counter()
+    if args.shard is not None:
+        return run_part(args, folder)
     prepared = prepare(
         args.name,
         folder,
@@ -76,6 +78,25 @@ def run_prepare(args: argparse.Namespace) -> int:
     else:
         _print_prepared(prepared, seconds, args.report, shards)
         _suggest_use(args, prepared, folder)
+    return 0
+
+
+def run_part(args: argparse.Namespace, folder: Path | None) -> int:
+    """Read one part of the records, as one of several jobs."""
+    from dataset_scripts.load import prepare_part
+
+    number, parts = args.shard
+    if not 1 <= number <= parts:
+        raise InputError(f"--shard is {number}/{parts}: write I/N with I from 1 to N, for example --shard 1/4.")
+    if args.shards or args.report:
+        raise InputError("--shards and --report are of all records: give them without --shard, after all parts.")
+    options = {name: getattr(args, name) for name in ("cache_dir", "sampling_rate", "num_proc", "max_record_mb")}
+    shards, records = prepare_part(args.name, folder, args.shard, **options)
+    if args.json:
+        print(json.dumps({"part": number, "parts": parts, "shards": shards, "records": records}))
+    else:
+        print(f"part {number} of {parts}: {number_of(shards, 'shard')}, {number_of(records, 'record')}")
+        say("when all parts are done, the same command without --shard puts them together")
     return 0
 
 
