@@ -41,6 +41,7 @@ from ecg_hub.renamed import renamed_argument
 from ecg_hub.spelling import folder_of
 from ecg_hub.utils.remote import fetch, place
 from ecg_hub.utils.untrusted import record_bounds
+from ecg_hub.utils.workers import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +157,7 @@ def prepare(
     max_unreadable: float = 0.01,
     num_proc: int | None = None,
     max_record_mb: float | None = None,
+    engine: Engine = "local",
     **thresholds: Any,
 ) -> Prepared:
     """Write the record store of a raw folder once, derive the labels, and join them.
@@ -172,6 +174,7 @@ def prepare(
         num_proc: processes that read records; default one below 4,096 records, else up to eight.
         max_record_mb: the largest record, in MB of its twelve leads as float32; larger ones are lost. Default what a
             description says, else $ECG_HUB_MAX_RECORD_MB, else 512.
+        engine: "ray" reads records on the Ray cluster of RAY_ADDRESS, else by `num_proc` workers of Ray here.
         thresholds: further parameters of the dataset's label layer (`ECGDataset.thresholds`).
 
     Raises:
@@ -186,6 +189,7 @@ def prepare(
     mock = read_mock(folder, dataset)
     # Later ones win: what was published, what suits a mock tree of that size, what the user asks for.
     in_force = {**dataset.thresholds, **mock.get("thresholds", {}), **given}
+    builder.engine = engine
     builder.bring()
     builder.download_and_prepare(num_proc=num_proc)
     builder.publish()

@@ -13,6 +13,7 @@ import itertools
 import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from datasets import Array2D, DatasetInfo, Features, List, SplitGenerator, Value
 
 from dataset_scripts.core.fingerprint import raw_fingerprint
 from dataset_scripts.core.report import check_unreadable, read_report, rejected_rows, report_text, write_report
-from dataset_scripts.core.shards import BATCH_RECORDS, Held, Shard, ShardFiles, example, read_all, write_shard
+from dataset_scripts.core.shards import BATCH_RECORDS, Shard, ShardFiles, example, read_all, write_shard
 from dataset_scripts.core.spec import ECGDataset, Scan
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
@@ -32,7 +33,7 @@ from ecg_hub.utils.remote import bring, listing, publish, remove, url_of
 from ecg_hub.utils.terminal import progress
 from ecg_hub.utils.untrusted import MAX_RECORD_MB, record_bounds, stated_record_mb
 from ecg_hub.utils.untrusted import max_record_mb as bound_in_force
-from ecg_hub.utils.workers import run, usable_processors
+from ecg_hub.utils.workers import Engine, run, usable_processors
 
 INFO_FILE = "dataset_info.json"
 """What `datasets` writes last."""
@@ -83,6 +84,7 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
             self.max_record_mb = bound_in_force()
         self.folder = folder
         self.sampling_rate = sampling_rate
+        self.engine: Engine = "local"
         self._scan: Scan | None = None
         # The store is found by content: a moved folder keeps it, a changed one gets another beside it.
         name = f"{sampling_rate}hz-{raw_fingerprint(dataset, folder, sampling_rate)}"
@@ -213,6 +215,8 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
             # everything.
             _remove_partial_files(self._workshop, Path(self._output_dir))
             states = self._write_shards(spans, files, num_proc, range(len(spans)))
+            # Those that other machines wrote.
+            bring(self._workshop, needed=False)
             self._assemble(split_generator, files, states)
         # Not before they are linked into the store: until then the shards are what an interrupted run continues from.
         shutil.rmtree(self._workshop, ignore_errors=True)
@@ -222,14 +226,18 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         publish(self.store)
         remove(self._workshop)
 
-    def _shard(self, span: tuple[int, int]) -> Shard:
+    def _shard(self, span: tuple[int, int], shared: frozenset[str] = frozenset()) -> Shard:
         records = list(self.scan().records(*span))
         features = store_features(self.dataset)
-        return Shard(self.dataset, self.folder, records, self.sampling_rate, features, self.max_record_mb)
+        return Shard(self.dataset, self.folder, records, self.sampling_rate, features, self.max_record_mb, shared)
 
-    def _files(self, span: tuple[int, int]) -> list[str]:
-        """The files of the records of a shard, where these have to be fetched."""
-        return [] if url_of(self.folder) is None else self.scan().table["file"].iloc[slice(*span)].tolist()
+    def _shared(self, spans: list[tuple[int, int]]) -> frozenset[str]:
+        """The files that hold records of several shards, of a folder whose files have to be fetched."""
+        if url_of(self.folder) is None:
+            return frozenset()
+        names = self.scan().table["file"]
+        times = Counter(name for span in spans for name in set(names.iloc[slice(*span)]))
+        return frozenset(name for name, number in times.items() if number > 1)
 
     def _write_shards(
         self, spans: list[tuple[int, int]], files: list[ShardFiles], num_proc: int | None, wanted: Iterable[int]
@@ -239,17 +247,15 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         missing = [number for number in wanted if number not in states]
         processes = min(_processes(len(self.scan())) if num_proc is None else num_proc, len(missing))
         # A generator: the records of a shard are listed when its turn comes, and not those of all shards at once.
-        tasks = ((number, self._shard(spans[number]), files[number]) for number in missing)
+        shared = self._shared(spans)
+        tasks = ((number, self._shard(spans[number], shared), files[number]) for number in missing)
         sizes = {number: spans[number][1] - spans[number][0] for number in wanted}
         done = sum(sizes[number] for number in states)
-        held = Held(self.folder, {number: self._files(spans[number]) for number in missing})
         with progress(
             total=sum(sizes.values()), initial=done, unit=" records", desc=f"Preparing {self.dataset.name}"
         ) as bar:
-            for number, state in run(_write_numbered, tasks, max(processes, 1)):
+            for number, state in run(_write_numbered, tasks, max(processes, 1), self.engine):
                 states[number] = state
-                held.done(number)
-                files[number].publish()
                 bar.update(sizes[number])
         return [states[number] for number in wanted]
 

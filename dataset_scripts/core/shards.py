@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from ecg_hub.errors import DataError, RemoteError
 from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.files import replacing
-from ecg_hub.utils.remote import fetch_all, publish, release, url_of
+from ecg_hub.utils.remote import fetch_all, publish, ready, release, url_of
 from ecg_hub.utils.untrusted import check_values, plain_file, reading, record_bounds, stated_record_mb
 
 # How much is held in memory while a shard is written, by whichever bound comes first.
@@ -40,7 +39,7 @@ BATCH_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class Shard:
-    """What a worker needs to write one shard."""
+    """What a worker needs to write one shard; `shared` names files of its records that hold others' records, too."""
 
     dataset: ECGDataset
     folder: Path
@@ -48,6 +47,7 @@ class Shard:
     sampling_rate: int
     features: Features
     max_record_mb: float | None = None
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -88,23 +88,6 @@ class ShardFiles:
         return state if whole else None
 
 
-class Held:
-    """What is fetched of a raw folder behind a URL: files go when the last shard that needs them is written.
-
-    An archive that is larger than the disk passes through: at any time the files of the shards in work lie here.
-    """
-
-    def __init__(self, folder: Path, files: Mapping[int, Sequence[str]]) -> None:
-        self._folder, self._files = folder, files
-        self._needed = Counter(file for shard in files.values() for file in set(shard))
-
-    def done(self, shard: int) -> None:
-        """Drop the files that no other shard needs."""
-        names = set(self._files[shard])
-        self._needed.subtract(names)
-        release(files_of(self._folder, [name for name in names if not self._needed[name]]))
-
-
 def files_of(folder: Path, names: Iterable[str]) -> list[Path]:
     """Return the files of the names given, with whatever ending; none of a folder of this machine."""
     if url_of(folder) is None:
@@ -121,7 +104,9 @@ def files_of(folder: Path, names: Iterable[str]) -> list[Path]:
 def write_shard(shard: Shard, files: ShardFiles) -> dict[str, int]:
     """Write a shard: signals, report, marker, each atomically and in this order."""
     # All at once, since one after the other would wait for the network most of the time.
-    fetch_all(files_of(shard.folder, [record.file for record in shard.records]))
+    ready(shard.folder)
+    names = {record.file for record in shard.records}
+    fetch_all(files_of(shard.folder, names))
     report: list[dict[str, Any]] = []
     with appearing(files.signals) as stream:
         writer = ArrowWriter(features=shard.features, stream=stream, writer_batch_size=BATCH_RECORDS)
@@ -136,6 +121,9 @@ def write_shard(shard: Shard, files: ShardFiles) -> dict[str, int]:
     # Last: whoever sees the marker may rely on the other two files.
     with appearing(files.marker) as stream:
         stream.write(json.dumps(state).encode())
+    files.publish()
+    # An archive that is larger than the disk passes through: what nobody else needs goes as soon as it is written.
+    release(files_of(shard.folder, names - shard.shared))
     return state
 
 

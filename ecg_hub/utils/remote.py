@@ -175,6 +175,12 @@ def outline(path: Path) -> Path:
     return path
 
 
+def ready(folder: Path) -> None:
+    """Bring a folder lazily where another machine did and this one has not."""
+    if url_of(folder) is not None and not _memory(folder).is_file():
+        bring(folder, lazily=True)
+
+
 def fetch(path: Path) -> None:
     """Get the content of a file that was brought lazily and is still empty; any other path is left alone."""
     # Asked for every file that is read: an ordinary one costs a comparison of names.

@@ -19,7 +19,7 @@ from ecg_hub.utils import terminal
 from ecg_hub.utils.remote import place
 from ecg_hub.utils.text import print_pairs, print_table
 from ecg_hub.utils.untrusted import MAX_RECORD_MB
-from eval_harness.cli.common import add_json_flag, add_old_name
+from eval_harness.cli.common import add_engine, add_json_flag, add_old_name
 from eval_harness.config.options import parse_shard
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def _add_prepare(verbs: Any) -> None:
     prepare.add_argument(
         "--shard-size", type=int, default=500, metavar="MB", help="records of one shard, before packing (500)"
     )
+    add_engine(prepare)
     prepare.add_argument(
         "--shard",
         type=parse_shard,

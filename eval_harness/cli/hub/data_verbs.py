@@ -47,6 +47,7 @@ NOTICE = "research software, not a medical device"
 def run_prepare(args: argparse.Namespace) -> int:
     """Prepare a dataset and print splits, labels, exclusions, losses, deviations and fingerprint."""
     thresholds = parse_thresholds(args.threshold)
+    check_part(args)
     if args.download:
         fetch(args)
     dataset = get(args.name, args.data_dir)
@@ -65,6 +66,7 @@ def run_prepare(args: argparse.Namespace) -> int:
         max_unreadable=args.max_unreadable,
         num_proc=args.num_proc,
         max_record_mb=args.max_record_mb,
+        engine=args.engine,
         **thresholds,
     )
     shards = None if args.shards is None else write_shard_folder(prepared, args)
@@ -81,15 +83,20 @@ def run_prepare(args: argparse.Namespace) -> int:
     return 0
 
 
+def check_part(args: argparse.Namespace) -> None:
+    """Refuse a --shard that is none, or that asks for what only all records have."""
+    number, parts = args.shard or (1, 1)
+    if not 1 <= number <= parts:
+        raise InputError(f"--shard is {number}/{parts}: write I/N with I from 1 to N, for example --shard 1/4.")
+    if args.shard and (args.shards or args.report):
+        raise InputError("--shards and --report are of all records: give them without --shard, after all parts.")
+
+
 def run_part(args: argparse.Namespace, folder: Path | None) -> int:
     """Read one part of the records, as one of several jobs."""
     from dataset_scripts.load import prepare_part
 
     number, parts = args.shard
-    if not 1 <= number <= parts:
-        raise InputError(f"--shard is {number}/{parts}: write I/N with I from 1 to N, for example --shard 1/4.")
-    if args.shards or args.report:
-        raise InputError("--shards and --report are of all records: give them without --shard, after all parts.")
     options = {name: getattr(args, name) for name in ("cache_dir", "sampling_rate", "num_proc", "max_record_mb")}
     shards, records = prepare_part(args.name, folder, args.shard, **options)
     if args.json:
