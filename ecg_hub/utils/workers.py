@@ -83,7 +83,8 @@ def _run_on_ray(function: Callable[[Task], Result], tasks: Iterable[Task], proce
     ray = _ray(processes)
     task = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(function)
     wanted = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
-    queue, pending = iter(tasks), []
+    queue = iter(tasks)
+    pending: list[Any] = []
     try:
         while True:
             # Put one by one: the tasks of ten million records would not fit the memory of the one who hands them out.
