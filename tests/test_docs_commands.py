@@ -55,11 +55,6 @@ ELSEWHERE = {
     "docs/pretraining.md": "SBATCH",
     "docs/serve.md": "systemd",
 }
-    "docs/running.md": "SBATCH",
-    "docs/scale.md": "SBATCH",
-    "docs/pretraining.md": "SBATCH",
-    "docs/serve.md": "systemd",
-}
 
 
 # --- what there is, fast --------------------------------------------------------------------------------------------
