@@ -73,8 +73,12 @@ import dataset_scripts.load as load
 def used():
     both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in both)
-before, started = used(), time.perf_counter()
-found = load.prepare(sys.argv[1], sys.argv[2], cache_dir=sys.argv[3], num_proc=int(sys.argv[4]), max_unreadable=0.05)
+# Once for nothing: what is imported on the way is the same for any number of records.
+for cache in ("first", "measured"):
+    before, started = used(), time.perf_counter()
+    found = load.prepare(
+        sys.argv[1], sys.argv[2], cache_dir=f"{sys.argv[3]}-{cache}", num_proc=int(sys.argv[4]), max_unreadable=0.05
+    )
 print(json.dumps({"cpu": used() - before, "seconds": time.perf_counter() - started, "records": len(found.report)}))
 """
 

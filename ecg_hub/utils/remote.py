@@ -128,7 +128,7 @@ def bring(path: Path, *, lazily: bool = False, needed: bool = True) -> Path:
         RemoteError: nothing is there, it does not answer, or it does not let us in.
     """
     url = url_of(path)
-    if url is None or (lazily and path in _OUTLINED and path.exists()):
+    if url is None or (lazily and path in _OUTLINED and _memory(path).is_file()):
         return path
     memory = _memory(path)
     memory.parent.mkdir(parents=True, exist_ok=True)
