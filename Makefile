@@ -39,7 +39,12 @@ demo-full: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not heavy"
 
-test-heavy: install
+# A server that speaks S3, for tests alone; by itself, since its packages want an older python-dateutil than ours.
+build/moto: constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $@ 'moto[server]==5.2.5'
+	touch $@
+
+test-heavy: install build/moto
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m heavy
 
 check: install

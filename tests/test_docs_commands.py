@@ -49,7 +49,12 @@ SHELL = ("export", ".")
 # A package of somebody else's, which is not here; tests/contracts/test_packages.py scores one end to end.
 THEIRS = "docs/contributing/package.md"
 # Blocks that belong to another machine: a scheduler of jobs, a service manager, a proxy.
-ELSEWHERE = {"docs/running.md": "SBATCH", "docs/pretraining.md": "SBATCH", "docs/serve.md": "systemd"}
+ELSEWHERE = {
+    "docs/running.md": "SBATCH",
+    "docs/scale.md": "SBATCH",
+    "docs/pretraining.md": "SBATCH",
+    "docs/serve.md": "systemd",
+}
 
 
 # --- what there is, fast --------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import ecg_hub.packages as packages
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.spelling import looked_up, matching, normalised, spelt
+from ecg_hub.utils.remote import bring, place
 from eval_harness.tasks.checks import check_dataset, check_references, definition_of
 from eval_harness.tasks.task import (
     CATEGORIES,
@@ -335,7 +336,7 @@ def _add_own(described: dict[str, CustomDataset], path: Path) -> str:
 def _files(include: Iterable[Path | str]) -> list[Path]:
     files: list[Path] = []
     for entry in include:
-        path = Path(entry).expanduser()
+        path = bring(place(entry))
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
             if not inside:
