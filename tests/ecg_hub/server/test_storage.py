@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from ecg_hub.server.audit import audit
 from ecg_hub.server.calls import Hub, Options
-from ecg_hub.server.history import CommitMessage, File, Operation
+from ecg_hub.server.history import CommitMessage, Operation
 from ecg_hub.server.repos import MAIN, Repo, State, now
-from ecg_hub.server.serve import audit
 from ecg_hub.server.storage import Together, git_oid
+from ecg_hub.server.trees import File
 
 WORDS = CommitMessage("alice", "a commit")
 
