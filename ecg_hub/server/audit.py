@@ -1,15 +1,20 @@
-"""Looks after a hub that is stopped: whether everything is there whole, and what may go."""
+"""Looks after the folder of a hub: whether it is whole, what may go, and a copy of it while it is served."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from ecg_hub.errors import InputError
 from ecg_hub.server.calls import Hub
 from ecg_hub.server.naming import KINDS
 from ecg_hub.server.repos import Repo
+from ecg_hub.server.serve import alone, prepare
 from ecg_hub.server.trees import Folder
-from ecg_hub.utils.files import file_sha256
+from ecg_hub.utils.files import file_sha256, replacing
 from ecg_hub.utils.text import number_of
 
 
@@ -127,3 +132,64 @@ def _compare(hub: Hub, sha256: str, size: int) -> str | None:
     except OSError:
         return None  # reported by the walk
     return None if whole else f"content {sha256} ({size:,} bytes) is damaged"
+
+
+def backup(root: Path, target: Path) -> tuple[int, int]:
+    """Copy a hub, which may be served meanwhile; returns how many files and bytes were new.
+
+    The copy is a hub of its own, as whole as at the moment when the copy began: what a head leads to was on the disk
+    before the head moved, so heads are read first. What is there already is not copied again, and of an interrupted
+    copy the old heads stay.
+
+    Raises:
+        InputError: if `root` is no hub, or `target` something else than an earlier copy.
+    """
+    if not (root / "FORMAT").is_file():
+        raise InputError(f"--root {str(root)!r} is not the folder of a hub.")
+    if target.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(target.resolve()):
+        raise InputError(f"--backup {str(target)!r} and --root {str(root)!r} lie in each other; give another folder.")
+    prepare(target)
+    with alone(target):
+        states = {path.relative_to(root): path.read_bytes() for path in _present(root.glob("repos/*/*/*/state.json"))}
+        done = [_copy(root, target, path) for path in [root / "key", *_files(root / "blobs"), *_files(root / "trees")]]
+        for state in list(states):
+            files = [*_files((root / state).parent / "commits"), *_files((root / state).parent / "discussions")]
+            done += [_copy(root, target, path) for path in files]
+            # Deleted meanwhile: a state without all of its commits would be damage.
+            if not (root / state).exists():
+                del states[state]
+        # The content of all before the heads that lead to it.
+        os.sync()
+        for state, content in states.items():
+            with replacing(target / state) as new:
+                new.write_bytes(content)
+        for old in target.glob("repos/*/*/*"):
+            if old.relative_to(target) / "state.json" not in states:
+                shutil.rmtree(old)
+    sizes = [size for size in done if size is not None]
+    return len(sizes), sum(sizes)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _present(paths: Iterable[Path]) -> Iterator[Path]:
+    return (path for path in paths if path.is_file())
+
+
+def _copy(root: Path, target: Path, path: Path) -> int | None:
+    """Copy a file unless it is there; returns its size if it was copied."""
+    copy = target / path.relative_to(root)
+    try:
+        status = path.stat()
+        # Named by their content but for discussions, and those grow: by time as well.
+        there = copy.stat() if copy.exists() else None
+        if there and (there.st_size, there.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
+            return None
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(copy, flush=False) as new:
+            shutil.copy2(path, new)
+    except FileNotFoundError:
+        return None  # deleted meanwhile
+    return status.st_size

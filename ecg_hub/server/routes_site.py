@@ -194,15 +194,15 @@ def _file_table(call: Call, repo: Repo, revision: str, path: str, folder: Folder
     quoted, rows = revision.replace("/", "%2F"), list[list[str]]()
     nodes = call.hub.catalog.trees.read(folder.oid)
     prefix = f"{path}/" if path else ""
-    for name, node in sorted(nodes.items(), key=lambda item: (isinstance(item[1], File), item[0])):
+    for name, node in sorted(nodes.items(), key=lambda item: (isinstance(item[1], File), item[0]))[:MAX_ROWS]:
         target = encode(prefix + name)
         if isinstance(node, Folder):
             rows.append([link(f"/{repo.web_path}/tree/{quoted}/{target}", f"{name}/"), "", ""])
         else:
             download = link(f"/{repo.web_path}/resolve/{quoted}/{target}?download=true", "download")
             rows.append([link(f"/{repo.web_path}/blob/{quoted}/{target}", name), size_text(node.size), download])
-    more = f'<p class="muted">{len(rows) - MAX_ROWS:,} more</p>' if len(rows) > MAX_ROWS else ""
-    return table([path or "file", "size", ""], rows[:MAX_ROWS], [1]) + more
+    more = f'<p class="muted">{len(nodes) - MAX_ROWS:,} more</p>' if len(nodes) > MAX_ROWS else ""
+    return table([path or "file", "size", ""], rows, [1]) + more
 
 
 def _event(event: dict[str, Any]) -> str:

@@ -51,9 +51,9 @@ def open_hub(root: Path, options: Options, token_file: Path | None = None) -> It
     from ecg_hub.server.calls import Hub
 
     tokens = _tokens(token_file)
-    _prepare(root)
+    prepare(root)
     # Locks and caches live in one process: a second one would not know of them.
-    with _alone(root):
+    with alone(root):
         hub = Hub(root, options, tokens, _key(root))
         # Only under the lock: before it, these may be uploads of another server.
         hub.disk.empty_temporary()
@@ -227,7 +227,8 @@ def _tokens(path: Path | None) -> TokenFile | None:
     return TokenFile(path)
 
 
-def _prepare(root: Path) -> None:
+def prepare(root: Path) -> None:
+    """Make the folder of a hub, or see that it is one of this format."""
     marker = root / "FORMAT"
     try:
         # Private repositories lie there as plain files.
@@ -244,7 +245,8 @@ def _prepare(root: Path) -> None:
         raise DataError(f"{str(root)!r} has the format {version.strip()!r}; this version reads {FORMAT.strip()!r}.")
 
 
-def _alone(root: Path) -> contextlib.AbstractContextManager[Any]:
+def alone(root: Path) -> contextlib.AbstractContextManager[Any]:
+    """Keep other processes from the folder of a hub."""
     busy = InputError(f"Another process serves {str(root)!r} already; stop it, or give another --root.")
     return take_lock(root / "lock", busy)
 

@@ -53,6 +53,9 @@ def register(verbs: Any) -> None:
     once.add_argument("--new-token", metavar="NAME", help="append a new token to --token-file and print it")
     once.add_argument("--check", action="store_true", help="read everything and compare it with its SHA-256")
     once.add_argument("--collect", action="store_true", help="remove content that no revision refers to")
+    once.add_argument(
+        "--backup", metavar="DIR", type=Path, help="copy the hub, which may run meanwhile; again: only what is new"
+    )
     verb.add_argument("--read-only", action="store_true", help="with --new-token: the token may not write")
     verb.set_defaults(run=run_serve)
 
@@ -70,6 +73,8 @@ def run_serve(args: argparse.Namespace) -> int:
         raise InputError("--root DIR is needed: the folder of the hub.")
     require_packages()
     root, options = args.root.expanduser(), _options(args)
+    if args.backup:
+        return _backup(root, args.backup.expanduser())
     if args.check or args.collect:
         with open_hub(root, options) as hub:
             return _check(hub) if args.check else _collect(hub)
@@ -141,6 +146,18 @@ def _new_token(args: argparse.Namespace) -> int:
     if args.token_file is None:
         raise InputError("--new-token needs --token-file F.")
     print(new_token(args.token_file.expanduser(), args.new_token, write=not args.read_only))
+    return 0
+
+
+def _backup(root: Path, target: Path) -> int:
+    from ecg_hub.server.audit import backup
+    from ecg_hub.utils.files import write_error
+
+    try:
+        count, size = backup(root, target)
+    except OSError as error:
+        raise write_error(target, error) from error
+    print(f"copied {count:,} new files, {size:,} bytes, to {target}")
     return 0
 
 
