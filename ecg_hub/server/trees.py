@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ecg_hub.server.naming import RequestError, bad_request
 from ecg_hub.server.storage import Disk, Together, lfs_pointer, make_fan
+
+MAX_KEPT = 200_000  # entries of folders in memory, about 100 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +58,29 @@ class TreeStore:
         self.disk = disk
         self.folder = disk.root / "trees"
         make_fan(self.folder)
-        # Around the bound method: a decorator's cache would keep every store alive. What is named by its content
-        # never changes.
-        self.read = lru_cache(maxsize=4096)(self._read)
+        self._guard = threading.Lock()
+        self._recent: OrderedDict[str, Mapping[str, Node]] = OrderedDict()
+        self._kept = 0
 
     def path(self, oid: str) -> Path:
         """Return where a folder's file lies."""
         return self.folder / oid[:2] / oid
 
-    def _read(self, oid: str) -> Mapping[str, Node]:
-        return {name: _node(fields) for name, fields in json.loads(self.path(oid).read_bytes()).items()}
+    def read(self, oid: str) -> Mapping[str, Node]:
+        """Return what is in a folder; those read last stay in memory, which never go stale."""
+        with self._guard:
+            if (known := self._recent.get(oid)) is not None:
+                self._recent.move_to_end(oid)
+                return known
+        nodes = {name: _node(fields) for name, fields in json.loads(self.path(oid).read_bytes()).items()}
+        with self._guard:
+            if oid not in self._recent:
+                self._recent[oid] = nodes
+                self._kept += len(nodes) + 1
+            # By entries and not by folders: one folder may have twenty thousand, a new one with every commit.
+            while self._kept > MAX_KEPT and len(self._recent) > 1:
+                self._kept -= len(self._recent.popitem(last=False)[1]) + 1
+        return nodes
 
     def write(self, nodes: Mapping[str, Node], files: Together | None = None) -> str:
         """Keep a folder, from the flush of `files` on where they are given; returns its oid."""
