@@ -159,8 +159,10 @@ def wait(number: int) -> int:
 
 @contextmanager
 def place(base: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(dir=base))
-    (folder / "work").mkdir()
+    """Give an empty folder, of one name for all runs: the names of some locks are made of it."""
+    folder = base / "place"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "work").mkdir(parents=True)
     try:
         yield folder / "work"
     finally:
