@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -196,3 +197,31 @@ def test_tokens_and_upload_addresses_go_by_the_clock_and_come_back_with_it(
     os.utime(new, (1, 1))
     os.replace(new, tokens)
     assert file.find(WRITE) is None
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("layout", ["f{0}", "d{1}/f{0}"], ids=["one folder", "200 folders"])
+def test_twenty_thousand_files_are_listed_within_a_second(asked: Asking, layout: str) -> None:
+    count = 20_000
+    lines: list[dict[str, Any]] = [{"key": "header", "value": {"summary": "many"}}]
+    for number in range(count):
+        value = {"path": layout.format(number, number % 200), "content": "eA==", "encoding": "base64"}
+        lines.append({"key": "file", "value": value})
+    assert asked("POST", "api/models/ward/m/commit/main", "\n".join(map(json.dumps, lines)).encode()).status == 200
+    folder = "" if layout == "f{0}" else "/d7"
+    one = layout.format(7, 7)
+    for path in (
+        *("api/models/ward/m", "api/models/ward/m?blobs=true", "api/models?full=true", "ward/m/commit/main", "ward/m"),
+        *(
+            "api/models/ward/m/tree/main?recursive=true&cursor=19000",
+            f"api/models/ward/m/tree/main{folder}?expand=true",
+        ),
+        *(f"ward/m/tree/main{folder}", f"ward/m/resolve/main/{one}", f"ward/m/blob/main/{one}"),
+    ):
+        began = time.process_time()
+        assert asked("GET", path).status == 200
+        assert time.process_time() - began < 1, path
+    assert len(json.loads(asked("GET", "api/models/ward/m").text)["siblings"]) == count
+    began = time.process_time()
+    assert _commit(asked, text="one more").status == 200
+    assert time.process_time() - began < 1
