@@ -231,10 +231,10 @@ def count_macs(model: nn.Module, x: Tensor) -> int:
     """Return the multiply-accumulate operations of one forward pass: half of its floating-point operations.
 
     Matrix products, convolutions and attention are counted by torch's FlopCounterMode. What that leaves out is added
-    here: fused attention on the CPU, and what an S4 layer consists of, the fast Fourier transform of n real values,
-    taken as 2.5 n log2(n) operations, and the product of spectra, 6 operations per complex number. Activations, norms,
-    softmax and other element-wise work are not counted, as usual. Constants that a model keeps between passes (the
-    kernels of S4) are computed before counting.
+    here: fused attention on the CPU, batched products that are added in place, and what an S4 layer consists of on
+    other devices than the CPU, the fast Fourier transform of n real values, taken as 2.5 n log2(n) operations, and the
+    product of spectra, 6 operations per complex number. Activations, norms, softmax and other element-wise work are not
+    counted, as usual. Constants that a model keeps between passes (the kernels of S4) are computed before counting.
     """
     with torch.no_grad():
         model(x)  # makes the constants
@@ -295,6 +295,10 @@ def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *
     return 2 * batch * heads * queries * key[2] * (width + value[3])
 
 
+def _batched_product(added: Sequence[int], left: Sequence[int], right: Sequence[int], *args: Any, **kwargs: Any) -> int:
+    return 2 * math.prod(left) * right[2]
+
+
 def _real_to_complex(shape: Sequence[int], dims: Sequence[int], *args: Any, **kwargs: Any) -> float:
     return _fourier(shape, dims)
 
@@ -317,6 +321,7 @@ _product._get_raw = True  # type: ignore[attr-defined]  # how FlopCounterMode ha
 
 _FORMULAS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten.baddbmm_: _batched_product,
     torch.ops.aten._fft_r2c: _real_to_complex,
     torch.ops.aten._fft_c2r: _complex_to_real,
     torch.ops.aten.mul: _product,

@@ -217,7 +217,8 @@ def test_structured_attention_counts_what_it_computes() -> None:
 
 
 @pytest.mark.parametrize("tokens", [300, 301])
-def test_s4_is_counted_by_its_fourier_transforms(tokens: int) -> None:
+def test_s4_is_counted_by_its_fourier_transforms(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecg_hub.modeling.s4._IN_BLOCKS", ())
     layer = S4Convolution(features=6, state_size=4, kernel_length=300)
     layer.initialize()
     points = 600 if tokens == 300 else 625  # the next sizes that a fast Fourier transform likes
@@ -225,6 +226,13 @@ def test_s4_is_counted_by_its_fourier_transforms(tokens: int) -> None:
     product = 6 * (points // 2 + 1)
     expected = 2 * 6 * (2 * transform + product) / 2
     assert count_macs(layer.eval(), torch.zeros(2, 6, tokens)) == pytest.approx(expected, abs=1)
+
+
+def test_s4_is_counted_by_its_blocks() -> None:
+    layer = S4Convolution(features=6, state_size=4, kernel_length=300)
+    layer.initialize()
+    within, states, between = 300 * 60, 2 * 300 * 4, 4 * 4 * 4  # five blocks of 60 tokens, four steps from one to next
+    assert count_macs(layer.eval(), torch.zeros(2, 6, 300)) == 2 * 6 * (within + states + between)
 
 
 def test_a_transformer_by_hand() -> None:
