@@ -23,6 +23,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -118,10 +119,13 @@ def forked(words: list[str], folder: Path, home: Path) -> int:
     """Start a command in a process of its own; returns its number."""
     sys.stdout.flush()
     sys.stderr.flush()
+    # Until the command itself has begun: before, there is nobody yet who could say how to go on.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     number = os.fork()
     if number:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         return number
-    code = 70
+    code, begun = 70, False
     try:
         os.chdir(folder)
         os.environ["ECG_HUB_HOME"] = str(home)
@@ -131,13 +135,17 @@ def forked(words: list[str], folder: Path, home: Path) -> int:
         from eval_harness.cli.hub.main import main as ecg_hub
 
         sys.argv = words
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        begun = True
         code = {"ecg-eval": ecg_eval, "ecg-hub": ecg_hub}[words[0]](None)
     except SystemExit as end:
         code = int(end.code or 0)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and not begun:
+            code = 130
+            print("the same command goes on", file=sys.stderr)
+        else:
+            traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
