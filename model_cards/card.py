@@ -230,7 +230,9 @@ def getting(entry: ModelEntry) -> str:
     if entry.weights.kind == "none":
         return f"There are no published weights to load; `random:{entry.alias}` starts at random."
     if entry.embedded:
-        scored = f"$ ecg-eval --model {entry.alias},{entry.random_name},trivial --tasks demo --mode linear --data-root mock"
+        scored = (
+            f"$ ecg-eval --model {entry.alias},{entry.random_name},trivial --tasks demo --mode linear --data-root mock"
+        )
         return f"The weights lie in the package.\n\n```console\n{scored}\n```"
     convert = f"$ ecg-hub convert {entry.alias} --checkpoint {entry.weights.file}\n"
     score = f"$ ecg-eval --model {entry.alias} --tasks ptbxl_super --data-root /data/ecg"
