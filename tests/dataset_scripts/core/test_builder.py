@@ -117,6 +117,7 @@ def test_the_same_data_with_other_file_times_has_the_same_content_fingerprint(
     assert copied.fingerprint == prepared.fingerprint
 
 
+@pytest.mark.heavy
 def test_several_processes_write_the_same_store(mock_ptb_xl: Path, prepared: Prepared, tmp_path: Path) -> None:
     found = prepare("ptb-xl", mock_ptb_xl, cache_dir=tmp_path, num_proc=2)
     assert found.fingerprint == prepared.fingerprint
@@ -151,6 +152,7 @@ def test_a_killed_preparation_leaves_no_store_and_continues(
     assert len(list(found.store.glob("*.arrow"))) == 3
 
 
+@pytest.mark.heavy
 def test_two_processes_at_once_prepare_once(mock_ptb_xl: Path, prepared: Prepared, tmp_path: Path) -> None:
     processes = [start(mock_ptb_xl, tmp_path, seconds=0.004) for _ in range(2)]
     texts = []

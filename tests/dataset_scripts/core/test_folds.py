@@ -141,6 +141,7 @@ def test_folds_of_a_simulated_table_stay() -> None:
     assert all(folds.dtype == np.int32 for folds in found)
 
 
+@pytest.mark.heavy
 def test_the_published_folds_of_chapman(shared: Path) -> None:
     book = openpyxl.load_workbook(shared / "data" / "chapman" / "Diagnostics.xlsx", read_only=True)
     head, *rows = list(book.active.iter_rows(values_only=True))

@@ -44,6 +44,7 @@ def test_unread_records_are_long_enough(mock_ptb_xl: Path) -> None:
     assert (label_frame(dataset, scan.table, 500)["samples"] == LONG_SAMPLES).all()
 
 
+@pytest.mark.heavy
 def test_records_in_several_processes(awkward_ptb_xl: Path) -> None:
     dataset = get("ptb-xl")
     scan = dataset.scan(awkward_ptb_xl, 500)

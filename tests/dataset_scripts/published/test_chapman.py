@@ -81,6 +81,7 @@ def test_the_release_is_described_as_published(golden: Path) -> None:
     assert list(release.fold_sizes) == list(folds["sizes"].values())
 
 
+@pytest.mark.heavy
 def test_counts_and_label_lists_of_the_real_table_are_those_of_the_release(full: Scan) -> None:
     release = DATASET.releases[0]
     assert len(full) == release.records

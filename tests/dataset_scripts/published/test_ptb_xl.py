@@ -153,6 +153,7 @@ def test_mini_set_label_hashes_follow_the_published_labels(prepared_mini: Prepar
     assert without.deviations == {"version": "1.0.1", "exclude_removed": True, "records": records}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rate", [500, 100])
 def test_mini_set_store_equals_the_general_reader_exactly(
     prepared_mini: Prepared, shared: Path, cache: Path, rate: int

@@ -353,6 +353,7 @@ def test_every_published_label_occurs_in_every_split_from_1000_records_on() -> N
     }
 
 
+@pytest.mark.heavy
 def test_the_common_labels_occur_in_every_split_of_200_records(tmp_path: Path) -> None:
     prepared = prepare(
         "zzu-pecg", mock.write("zzu-pecg", tmp_path / "raw", records=200, seed=8), cache_dir=tmp_path / "cache"

@@ -42,6 +42,7 @@ STREAMS: dict[str, Callable[[Prepared, Dataset], IterableDataset]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("stream", STREAMS)
 def test_streamed_records_are_the_stored_ones(stream: str, prepared: Prepared, store: Dataset) -> None:
     reader = SignalReader(store)

@@ -106,6 +106,7 @@ def test_a_dataset_at_a_tag_with_the_user_s_token(hub: TestHub, tmp_path: Path) 
     assert {file.path: file.size for file in one.files} == {path: len(data) for path, data in CONTENT.items()}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("after", [900_000, 1])
 def test_a_killed_mirror_continues(
     after: int, hub: TestHub, tmp_path: Path, fetched: list[str], monkeypatch: pytest.MonkeyPatch

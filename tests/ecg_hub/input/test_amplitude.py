@@ -27,6 +27,7 @@ def beats(leads: int = 12, samples: int = 5000, height_mv: float = 1.2) -> np.nd
     return signal
 
 
+@pytest.mark.heavy
 def test_real_records_pass_and_do_not_in_microvolts(shared: Path) -> None:
     headers = [path for part in REAL for path in sorted((shared / "data" / part).rglob("*.hea"))]
     headers = [path for path in headers if not set(UNREADABLE) & set(path.parts)]

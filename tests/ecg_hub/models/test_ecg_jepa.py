@@ -55,6 +55,7 @@ def converted(published: dict[str, torch.Tensor]) -> ECGJEPAModel:
     return model.eval()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", ["structured", "masked", "eager"])
 def test_features_equal_the_published_ones(converted: ECGJEPAModel, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, arrays = read_case(GOLDEN / "ecg_jepa")

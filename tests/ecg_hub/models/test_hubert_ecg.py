@@ -224,6 +224,7 @@ def test_wrong_masking(wrong: dict[str, Any]) -> None:
 # Converter
 
 
+@pytest.mark.heavy
 def test_converter_takes_both_spellings_and_leaves_out_the_heads(
     case: tuple[dict[str, Any], dict[str, np.ndarray]],
 ) -> None:

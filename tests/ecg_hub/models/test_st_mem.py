@@ -53,6 +53,7 @@ def with_decoder(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 # Parity
 
 
+@pytest.mark.heavy
 def test_stages_equal_the_published_ones(converted: STMEMModel) -> None:
     _, arrays = read_case(GOLDEN / "st_mem")
     with torch.no_grad():

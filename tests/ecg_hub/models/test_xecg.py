@@ -26,6 +26,7 @@ def published() -> dict[str, torch.Tensor]:
     return published_state(*read_case(CASE))
 
 
+@pytest.mark.heavy
 def test_padding_and_stages_are_the_published_ones(published: dict[str, torch.Tensor]) -> None:
     _, arrays = read_case(CASE)
     conversion = convert(StateDictMapper(published))

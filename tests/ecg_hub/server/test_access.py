@@ -166,6 +166,7 @@ def test_without_a_token_only_public_files_are_read(site: tuple[Ask, bool]) -> N
         assert [row["modelId"] for row in rows] == ["ward/open"]
 
 
+@pytest.mark.heavy
 def test_every_token_reads_everything(site: tuple[Ask, bool]) -> None:
     asked, open_read = site
     # What a token may read does not depend on what anybody may.

@@ -121,6 +121,7 @@ def mixed_lengths(state: dict[str, Any]) -> None:
     state[f"{KERNEL}omega"] = torch.zeros(126, 2)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -69,6 +69,7 @@ def test_classes_and_targets_are_scored(options: Callable[..., RunOptions]) -> N
     assert "min_count" not in classes.protocol.deviations
 
 
+@pytest.mark.heavy
 def test_a_trained_probe_tells_the_simulated_diagnoses_apart(options: Callable[..., RunOptions]) -> None:
     numbers = protocol(epochs=60, batch_size=16, resamples=20, learning_rate=0.03)
     [result] = evaluate(options("my_diagnoses", protocol=numbers), quiet=True)

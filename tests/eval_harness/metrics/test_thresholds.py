@@ -13,6 +13,7 @@ Y_TRUE, Y_SCORE = scored(records=200, classes=8, seed=3)
 EVALUABLE = (0, 1, 2, 3, 4)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("by", ["f1", "youden"])
 def test_no_other_threshold_is_better(by: Criterion) -> None:
     chosen = choose_thresholds(Y_TRUE, Y_SCORE, by)

@@ -101,6 +101,7 @@ def foreign(folder: Path, seed: int = 0) -> str:
         ("foreign", "finetune", {"head.json", "head.safetensors", "encoder.safetensors"}),
     ],
 )
+@pytest.mark.heavy
 def test_a_kept_head_gives_the_scores_of_its_run(
     kind: str, mode: str, files: set[str], saved: Callable[..., tuple[Path, Any]], tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_kept_head_gives_the_scores_of_its_run(
     assert {condition.status for condition in result.conditions} == {"done"}
 
 
+@pytest.mark.heavy
 def test_code_is_run_only_where_it_is_named_and_may_have_moved(
     saved: Callable[..., tuple[Path, Any]], tmp_path: Path
 ) -> None:

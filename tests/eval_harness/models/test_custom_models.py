@@ -137,6 +137,7 @@ def test_a_file_that_is_not_there_is_named() -> None:
         load_custom("python:/nowhere/x.py:E")
 
 
+@pytest.mark.heavy
 def test_a_pretrained_model_of_another_library(options: Options, tmp_path: Path) -> None:
     """The audio spectrogram transformer: its class has `input_values` and no notion of leads."""
     from transformers import ASTConfig, ASTModel

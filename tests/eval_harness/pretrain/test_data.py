@@ -150,6 +150,7 @@ class TestOnAHub:
         api.create_repo(repo, repo_type="dataset", exist_ok=True)
         api.upload_folder(repo_id=repo, repo_type="dataset", folder_path=str(folder))
 
+    @pytest.mark.heavy
     def test_shards_on_a_hub_are_those_of_the_folder(self, hub: TestHub, prepared: Prepared, tmp_path: Path) -> None:
         write_shards(prepared, tmp_path / "shards", shard_bytes=2 * 10**6)
         self.upload(hub, tmp_path / "shards")

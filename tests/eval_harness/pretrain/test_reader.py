@@ -155,6 +155,7 @@ def test_rates_may_differ_from_record_to_record(tmp_path: Path) -> None:
         np.testing.assert_allclose(values, expected, atol=1e-6)
 
 
+@pytest.mark.heavy
 def test_windows_of_long_records_start_at_random(tmp_path: Path) -> None:
     ramp = np.repeat(np.arange(1000, dtype=np.int16)[:, None], 12, axis=1)
     rows = [record(f"r{k}", signal=ramp, rate=50) for k in range(8)]

@@ -300,6 +300,7 @@ def test_models_that_cannot_go_on_are_refused(tmp_path: Path) -> None:
         run(tmp_path / "run", init="random:ecg-cpc")
 
 
+@pytest.mark.heavy
 def test_probes_are_scored_by_the_harness_and_logged_once(data_root: Path, data_cache: Path, tmp_path: Path) -> None:
     probe = Probe("ptbxl_super", every=2, data_root=str(data_root), epochs=2, limit=30, cache_dir=data_cache)
     log = run(tmp_path / "one", steps=3, probe=probe)

@@ -82,6 +82,7 @@ def test_a_record_store_is_read_as_a_whole_only(prepared: Prepared) -> None:
         open_folder(prepared.store)
 
 
+@pytest.mark.heavy
 def test_real_records_are_the_same_from_every_form(shared: Path, tmp_path: Path) -> None:
     real = prepare("ptb-xl", shared / "data/ptbxl/mini", cache_dir=tmp_path / "cache")
     write_shards(real, tmp_path / "shards", shard_bytes=4 * 10**6)

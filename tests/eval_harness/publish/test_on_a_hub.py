@@ -26,6 +26,7 @@ def run_push(folder: Path, *more: str) -> int:
     return main(["push", "--results", str(folder), "--repo", REPO, *more])
 
 
+@pytest.mark.heavy
 def test_from_results_to_a_page(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert get_token() == hub.write_token
     write_scored(tmp_path / "runs" / "linear")

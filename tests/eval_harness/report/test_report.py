@@ -341,6 +341,7 @@ def test_the_verb_prints_file_and_size(two: Path, tmp_path: Path, capsys: pytest
     assert main(["report", str(two / "nothing")]) == 1
 
 
+@pytest.mark.heavy
 def test_a_run_is_reported_with_the_ecgs_it_scored_most_wrongly(
     data_root: Path, data_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -171,6 +171,7 @@ def test_the_command_lines_say_it_by_exit_code(run: Path, capsys: pytest.Capture
     assert "per_label.CD.positives" in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_a_run_is_reproduced_to_the_byte(
     run: Path, data_root: Path, data_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

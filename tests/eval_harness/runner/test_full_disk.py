@@ -41,6 +41,7 @@ def test_a_full_disk_keeps_what_was_done_and_the_same_command_continues(
     assert again[0] == results[0]
 
 
+@pytest.mark.heavy
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_other_errors_and_a_single_window_that_does_not_fit_are_failed_rows(
     assert "out of memory" in str(result.reason)
 
 
+@pytest.mark.heavy
 def test_shards_share_the_jobs_and_their_folders_merge_by_copying(options: Options, tmp_path: Path) -> None:
     names = ("ptbxl_super", "ptbxl_sub", "ptbxl_all")
     asked = options(tasks=names, epochs=1, resamples=10)

@@ -55,6 +55,7 @@ def done(joint: Options, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Res
     return results, read_predictions(folder / "predictions" / "mimic.parquet"), folder, trained
 
 
+@pytest.mark.heavy
 def test_one_run_is_trained_once_and_scored_for_every_row(
     done: tuple[dict[str, Result], Predictions, Path, list[str]],
 ) -> None:

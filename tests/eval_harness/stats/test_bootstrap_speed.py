@@ -22,6 +22,7 @@ def report(*options: str) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.heavy
 def test_a_small_one_agrees_with_scikit_learn() -> None:
     found = report("--records", "150", "--classes", "6", "--resamples", "40", "--loop-replicates", "3")
     assert found["largest_difference"] < 1e-12

@@ -156,6 +156,7 @@ def test_other_records_or_windows_never_share_a_table(options: Options, tmp_path
     assert len(list((cache / "features").glob("*.npy"))) > number
 
 
+@pytest.mark.heavy
 def test_the_rows_of_a_table_do_not_depend_on_the_batch_that_pooled_features_are_read_in(
     options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_the_curves_of_both_stages_are_kept(post: Options) -> None:
     assert "epochs" not in result.protocol.deviations
 
 
+@pytest.mark.heavy
 def test_rate_0_and_no_preview_are_the_plain_training_to_the_bit(
     post: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +233,7 @@ class Encoder(torch.nn.Module):
 """
 
 
+@pytest.mark.heavy
 def test_an_own_encoder_is_post_trained_without_stochastic_depth_only(post: Options, tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text(OWN)
@@ -243,6 +245,7 @@ def test_an_own_encoder_is_post_trained_without_stochastic_depth_only(post: Opti
     assert done.status == "done", done.reason
 
 
+@pytest.mark.heavy
 def test_a_run_is_made_again_from_its_run_file(
     post: Options, data_root: Path, data_cache: Path, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def table(raw: Path) -> pd.DataFrame:
     return pd.read_csv(raw / "records_w_diag_icd10.csv", index_col=0)
 
 
+@pytest.mark.heavy
 def test_the_store_holds_the_selected_records_and_the_report_all(prepared: Prepared, table: pd.DataFrame) -> None:
     status = prepared.report["status"].value_counts()
     assert status["ok"] + status["lost"] == RECORDS

@@ -78,6 +78,7 @@ def test_neither_threads_nor_memory_change_anything(
     assert again.steps == derived.steps
 
 
+@pytest.mark.heavy
 def test_plain_tables_in_one_folder_give_the_same_as_compressed_ones(
     raw: Path, derived: Derived, tmp_path: Path
 ) -> None:
@@ -267,6 +268,7 @@ def rewrite(path: Path, change: Any) -> None:
     path.write_bytes(gzip.compress(changed) if path.suffix == ".gz" else changed)
 
 
+@pytest.mark.heavy
 def test_rows_are_numbered_as_in_the_file_also_when_a_large_plain_file_is_read_with_threads(tmp_path: Path) -> None:
     """The row number decides ties; a reader that divides the file would lose it."""
     tree = Tree(tmp_path, records=[ecg(1)])

@@ -81,6 +81,7 @@ def test_separators_of_st_mem_are_left_out() -> None:
     torch.testing.assert_close(found["block2"], output.last_hidden_state.mean(dim=1))
 
 
+@pytest.mark.heavy
 def test_whole_analysis(wanted: Any, tmp_path: Path) -> None:
     result = run_cka(wanted())
     stages, values = matrix(result, "debiased")

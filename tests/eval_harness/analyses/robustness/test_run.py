@@ -38,6 +38,7 @@ def wanted(trained_folder: Path, data_root: Path, data_cache: Path) -> Any:
     return make
 
 
+@pytest.mark.heavy
 def test_whole_analysis(wanted: Any, trained_folder: Path) -> None:
     (result,) = run_robustness(wanted())
     assert result.complete

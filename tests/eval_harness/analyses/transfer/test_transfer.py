@@ -102,6 +102,7 @@ def test_whole_transfer(wanted: Any) -> None:
     assert "atrial fibrillation" in files[0].read_text()
 
 
+@pytest.mark.heavy
 def test_continues_without_the_model(wanted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scored = transfer._scored
     monkeypatch.setattr(transfer, "_scored", lambda *parts: (_ for _ in ()).throw(KeyboardInterrupt))
