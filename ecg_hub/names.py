@@ -116,9 +116,9 @@ def resolve(name: str | os.PathLike[str]) -> Resolved:
     """Find what a name stands for; nothing is fetched.
 
     In this order: `random:<alias>` and `random:<alias>-tiny`; a folder that holds a config.json; for a short name,
-    $ECG_HUB_HOME/models/<alias>, then the package itself, then the hub at $HF_ENDPOINT if it is not the public one (where one-part names cannot
-    be registered); anything of the form ORG/NAME is taken for a hub id. `unverified:` before a short name finds the
-    same, and says that it need not be the catalogue's checkpoint.
+    $ECG_HUB_HOME/models/<alias>, then what comes with the package, then the hub at $HF_ENDPOINT if it is not the public
+    one (where one-part names cannot be registered); anything of the form ORG/NAME is taken for a hub id. `unverified:`
+    before a short name finds the same, and says that it need not be the catalogue's checkpoint.
 
     Args:
         name: folder, short name, hub id, or `random:` and a short name.

@@ -21,7 +21,6 @@ from model_cards.card import (
     table,
 )
 
-
 PART = "card_part.md"
 """Beside weights that come with the package: sections of their card that no field says."""
 NO_DEVICE = "Research software, not a medical device: nothing here is validated for diagnosis or care."

@@ -18,7 +18,6 @@ from ecg_hub.leads import LEADS
 from ecg_hub.names import resolve
 from ecg_hub.origin import origin_of
 from ecg_hub.weights.pull import pull
-from eval_harness.api import evaluate
 from eval_harness import evaluate
 from eval_harness.models.loading import load_model
 from eval_harness.results.contamination import config_train_only, state

@@ -32,9 +32,8 @@ def register(verbs: Any) -> None:
 
 def installed_folder(alias: str) -> Path | None:
     """Where a model's converted weights lie on this machine, or None."""
-    from ecg_hub.names import model_folder
-
     from ecg_hub.catalog import get
+    from ecg_hub.names import model_folder
 
     places = (model_folder(alias), get(alias).embedded)
     return next((place for place in places if place and (place / "config.json").is_file()), None)
