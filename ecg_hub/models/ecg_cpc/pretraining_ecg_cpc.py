@@ -10,7 +10,7 @@ is blind to such a factor but for its epsilon.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -140,11 +140,11 @@ class ECGCPCForPreTraining(ECGCPCPreTrainedModel):
         deviation = self.eval().ecg_cpc(input_values).pooler_output.float().std(0)
         # A feature that never changes carries nothing, and stays.
         factor = torch.where(deviation > 0, 1 / deviation, 1.0)
-        norm = self.ecg_cpc.predictor[-1].norm
+        norm = cast(nn.LayerNorm, self.ecg_cpc.predictor[-1].norm)
         norm.weight.mul_(factor)
         norm.bias.mul_(factor)
         for projection in self.projections:
-            projection.weight.div_(factor)
+            cast(nn.Linear, projection).weight.div_(factor)
         self.train(training)
 
     def _negatives(self, encoded: Tensor, given: Tensor | None, generator: torch.Generator | None) -> Tensor:
