@@ -25,7 +25,7 @@ install: $(VENV)/.installed
 
 demo: install
 	$(BIN)/ecg-eval --model ecg-cpc-mini,random:ecg-cpc-mini,trivial --tasks demo --mode linear \
-	  --data-root mock --protocol fast --output results/demo
+	  --data-root mock --protocol fast --limit 400 --output results/demo
 	$(BIN)/ecg-eval report results/demo --data-root mock --output results/demo/report.html
 
 # The same with the encoder at its published size: minutes.
