@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: help install demo demo-full test test-heavy check docs coverage mutation sbom audit release clean
 
 help:
-	@echo "make demo        create .venv, install, score a tiny random ECG-CPC on the embedded mock PTB-XL, write a report"
+	@echo "make demo        create .venv, install, score ecg-cpc-mini, its random twin and trivial on mock PTB-XL, write a report"
 	@echo "make demo-full   the same with an ECG-CPC of the published size (minutes)"
 	@echo "make test        the test suite (minutes on 2 cores)"
 	@echo "make test-heavy  what takes longer: kill series, scale, full-size models, pages in a browser"
@@ -26,8 +26,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 install: $(VENV)/.installed
 
 demo: install
-	$(BIN)/ecg-eval --model random:ecg-cpc-tiny --tasks demo --mode linear,frozen,finetune \
-	  --data-root mock --limit 96 --epochs 2 --output results/demo
+	$(BIN)/ecg-eval --model ecg-cpc-mini,random:ecg-cpc-mini,trivial --tasks demo --mode linear \
+	  --data-root mock --protocol fast --limit 400 --output results/demo
 	$(BIN)/ecg-eval report results/demo --data-root mock --output results/demo/report.html
 
 # The same with the encoder at its published size: minutes.

@@ -59,6 +59,8 @@ def origin_of(model: Any, digest: str | None = None) -> Origin:
     config = encoder.config
     if not hasattr(config, "conversion"):
         return FOREIGN
+    if (shipped := _shipped(config, digest or weights_digest(encoder))) is not None:
+        return shipped
     # Training before drawing: weights that began at random and were trained may carry both marks.
     if config.pretraining is not None or config.training is not None:
         return Origin("own", "its config.json says how the weights were trained")
@@ -67,6 +69,14 @@ def origin_of(model: Any, digest: str | None = None) -> Origin:
         draw = f" as {drawn['name']!r} with seed {drawn['seed']}" if drawn.get("name") else ""
         return Origin("random", f"its config.json says that the weights were drawn at random{draw} and never trained")
     return _converted(config, digest or weights_digest(encoder), encoder.num_parameters())
+
+
+def _shipped(config: Any, digest: str) -> Origin | None:
+    """The origin of weights that are those of this package to the bit; None for others, trained on from them or not."""
+    entry = catalog.checkpoints().get(str((config.conversion or {}).get("model")))
+    if entry is None or entry.embedded is None or entry.weights.tensors_sha256 != digest:
+        return None
+    return Origin("catalogue", "its tensors are those that come with the package", "tensors")
 
 
 def _converted(config: Any, digest: str, parameters: int) -> Origin:
