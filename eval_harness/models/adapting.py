@@ -85,7 +85,11 @@ class AdaptedModel(nn.Module):
         """Logits (batch, outputs) of features; NaN becomes 0 as published."""
         if self.training and self.dropout:
             features = functional.dropout(features, self.dropout)
-        return torch.nan_to_num(self.head(features), nan=0.0)
+        if not self.frozen:
+            return torch.nan_to_num(self.head(features), nan=0.0)
+        # Of a fixed encoder the head costs nothing: in 16 bit it would only round logits until records tie.
+        with torch.autocast(features.device.type, enabled=False):
+            return torch.nan_to_num(self.head(features.float()), nan=0.0)
 
     def forward(self, values: torch.Tensor, encoded: bool = False) -> torch.Tensor:
         """Logits (batch, outputs) of windows (batch, leads, samples), or of their features when they are `encoded`."""

@@ -19,6 +19,7 @@ import ecg_hub
 import eval_harness
 from ecg_hub.errors import EcgHubError
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.remote import is_url, url_of
 from eval_harness.config.options import TRIVIAL, RunOptions
 from eval_harness.results.runfile import RUN_FILE, environment
 from eval_harness.results.schema import Result, read_result
@@ -62,6 +63,9 @@ def _state(options: RunOptions, checked: Preflight) -> str | None:
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if several or options.include or any(job.skip or job.missing for job in checked.jobs):
         return None
+    places = [options.output, *(data.folder for data in checked.datasets if data.folder is not None)]
+    if any(is_url(place) or url_of(place) for place in places):
+        return None  # what stands for a URL here may be older than what is there
     if not all(_is_told_by_files(model) for model in checked.models) or any(data.is_own for data in checked.datasets):
         return None
     digest = hashlib.sha256()
@@ -80,6 +84,7 @@ def _is_told_by_files(model: NeededModel) -> bool:
 def _lines(options: RunOptions, checked: Preflight) -> Iterator[str]:
     # Random weights depend on the version of torch, labels on the code that derives them.
     yield repr(sorted(environment().items()))
+    yield repr(os.environ.get("ECG_HUB_KERNELS"))
     for package in (ecg_hub, dataset_scripts, eval_harness):
         yield from _files(Path(str(package.__file__)).parent, (".py", ".yaml", ".json", ".csv"))
     for model in checked.models:
