@@ -21,6 +21,7 @@ from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.modeling.configuration_utils import ECGConfig
 from ecg_hub.modeling.heads import AttentionPoolingHead, MeanLinearHead, build_head, classification_loss
 from ecg_hub.modeling.layers import DropPath, set_drop_path
+from ecg_hub.origin import withheld
 
 __all__ = [
     "DropPath",
@@ -116,6 +117,8 @@ class ECGPreTrainedModel(PreTrainedModel):
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Send the model as transformers does, and in the same commit the feature extractor that belongs to it."""
+        if reason := withheld(self.config.to_dict()):
+            raise InputError(f"{reason} `ecg-hub push` says what may be done instead.")
         # transformers saves into a temporary folder and sends that: what `save_pretrained` adds travels along.
         self._sends_extractor = True
         try:

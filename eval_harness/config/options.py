@@ -15,6 +15,7 @@ from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.names import canonical, data_root, home
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.spelling import matching, spelt
+from ecg_hub.utils.remote import shown
 from eval_harness.config.fields import option, wrong_choice
 from eval_harness.config.protocol import (
     KNOBS,
@@ -115,7 +116,7 @@ DATA_ROOT_HELP = "one folder per dataset, or `mock` (default: $ECG_DATA_ROOT, el
 
 def default_data_root() -> str:
     """Where datasets are looked for when nobody says: $ECG_DATA_ROOT, else `data` below $ECG_HUB_HOME."""
-    return str(data_root())
+    return shown(data_root())
 
 
 def parse_shard(text: Any) -> tuple[int, int]:

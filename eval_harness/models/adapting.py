@@ -63,8 +63,14 @@ class AdaptedModel(nn.Module):
 
     def train(self, mode: bool = True) -> AdaptedModel:
         """Set train or eval mode; a frozen encoder stays in eval mode."""
-        super().train(mode)
-        if self.frozen:
+        if not self.frozen:
+            return super().train(mode)
+        self.training = self.classifier.training = mode
+        for part in self.classifier.children():
+            if part is not self.encoder:
+                part.train(mode)
+        # Only where it is needed: to set the mode of every part twice an epoch costs S4 its kernels each time.
+        if any(module.training for module in self.encoder.modules()):
             self.encoder.eval()
         return self
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dataset_scripts.catalog import get as get_dataset
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.cards import write_card
@@ -476,12 +477,19 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
         # A fixed encoder has seen nothing of this dataset: only its head has.
         if not model.frozen:
             note_training(classifier.config, job, loaded, data)
+        note_access(classifier.config, job.run.dataset, data)
         with torch.no_grad():
             classifier.save_pretrained(aside)
         write_card(aside, classifier)
     loaded.extractor.save_pretrained(aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
+
+
+def note_access(config: Any, dataset: str, data: RunData) -> None:
+    """Let a configuration name data for credentialed users: a head alone was made of their labels as well."""
+    if get_dataset(dataset).access == "credentialed" and not data.deviations.get("synthetic"):
+        config.credentialed = sorted({*(config.credentialed or ()), data.dataset})
 
 
 def note_training(config: Any, job: Job, loaded: LoadedModel, data: RunData) -> None:
