@@ -16,6 +16,8 @@ CHECKPOINTS = "checkpoints"
 """Folder beside a model.yaml with one file per further checkpoint of the architecture."""
 DOWNLOADS = ("figshare", "hf", "zenodo")
 """Kinds of weights that a program may fetch."""
+EMBEDDED = "embedded"
+"""The kind of weights that lie in this package: a model folder of that alias in `checkpoints/`."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Weights:
     """Where the published weights are.
 
     Attributes:
-        kind: "figshare", "hf", "zenodo", "manual" (a page with a link that no program may follow) or "none".
+        kind: "figshare", "hf", "zenodo", "manual" (a page with a link that no program may follow), "embedded" (in this
+            package) or "none".
         page: page for people.
         file: name of the file there.
         article: number of the figshare article or zenodo record.
@@ -226,6 +229,16 @@ class ModelEntry:
         return _name(self.classes.config), _name(self.classes.model), _name(self.classes.classifier)
 
     @property
+    def embedded(self) -> Path | None:
+        """The model folder in this package, or None where the weights come from elsewhere."""
+        return self.home / CHECKPOINTS / self.alias if self.weights.kind == EMBEDDED else None
+
+    @property
+    def random_name(self) -> str:
+        """The name of its architecture with random weights; of embedded weights that of the same size."""
+        return f"random:{self.alias if self.embedded else self.architecture}"
+
+    @property
     def card(self) -> Path:
         """The finished card; `python -m model_cards` writes it."""
         return self.home / "card.md" if self.is_default else self.home / CHECKPOINTS / f"{self.alias}.md"
@@ -267,6 +280,8 @@ class ModelEntry:
             return (
                 f"{self.title} has no published weights: train it from scratch, or take 'random:{self.architecture}'."
             )
+        if self.embedded:
+            return f"{self.title} comes with the package: --model {self.alias}."
         get = f"`ecg-hub pull {self.alias}`, or " if self.weights.can_be_fetched else ""
         return (
             f"For {self.title}: {get}`ecg-hub convert {self.alias} --checkpoint FILE` with {self.weights.file} of "

@@ -10,12 +10,22 @@ from typing import Any
 import yaml
 
 import ecg_hub.packages as packages
-from ecg_hub.catalog_entry import CHECKPOINTS, DOWNLOADS, Classes, Head, InputContract, Licence, ModelEntry, Weights
+from ecg_hub.catalog_entry import (
+    CHECKPOINTS,
+    DOWNLOADS,
+    EMBEDDED,
+    Classes,
+    Head,
+    InputContract,
+    Licence,
+    ModelEntry,
+    Weights,
+)
 from ecg_hub.errors import EcgHubError
 from ecg_hub.spelling import normalised
 
 KINDS = ("foundation", "supervised")
-WEIGHT_KINDS = (*DOWNLOADS, "manual", "none")
+WEIGHT_KINDS = (*DOWNLOADS, "manual", EMBEDDED, "none")
 HEAD_KINDS = ("linear", "other")
 MODEL_FILE = "model.yaml"
 REQUIRED = ("alias", "title", "summary", "weights")

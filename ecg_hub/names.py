@@ -108,9 +108,9 @@ def resolve(name: str | os.PathLike[str]) -> Resolved:
     """Find what a name stands for; nothing is fetched.
 
     In this order: `random:<alias>` and `random:<alias>-tiny`; a folder that holds a config.json; for a short name,
-    $ECG_HUB_HOME/models/<alias>, then the hub at $HF_ENDPOINT if it is not the public one (where one-part names cannot
-    be registered); anything of the form ORG/NAME is taken for a hub id. `unverified:` before a short name finds the
-    same, and says that it need not be the catalogue's checkpoint.
+    $ECG_HUB_HOME/models/<alias>, then what comes with the package, then the hub at $HF_ENDPOINT if it is not the public
+    one (where one-part names cannot be registered); anything of the form ORG/NAME is taken for a hub id. `unverified:`
+    before a short name finds the same, and says that it need not be the catalogue's checkpoint.
 
     Args:
         name: folder, short name, hub id, or `random:` and a short name.
@@ -189,7 +189,10 @@ def unknown_model(name: str) -> UnknownNameError:
 
 
 def _random_names() -> list[str]:
-    return [_RANDOM + form for alias in catalog.models() for form in (alias, alias + _TINY)]
+    forms = [form for alias in catalog.models() for form in (alias, alias + _TINY)]
+    # What a package brings is of a size of its own, and its untrained twin is what it is compared with.
+    embedded = [alias for alias, entry in catalog.checkpoints().items() if entry.embedded]
+    return [_RANDOM + form for form in (*forms, *embedded)]
 
 
 def locate(name: str | os.PathLike[str], root: Path | None = None, *, local_files_only: bool | None = None) -> Resolved:
@@ -250,7 +253,7 @@ def _how_to_get(entries: Sequence[catalog.ModelEntry]) -> str:
 def _resolve_random(text: str) -> Resolved:
     names, plain = catalog.short_names(), text.removeprefix(_RANDOM)
     alias = spelt(plain, names) or spelt(plain.removesuffix(_TINY), names)
-    if alias is not None and alias not in catalog.models():
+    if alias is not None and alias not in catalog.models() and not names[alias].embedded:
         form = names[alias].architecture + _TINY * plain.endswith(_TINY)
         raise InputError(
             f"{text!r}: random weights are those of an architecture, 'random:{form}'; {alias!r} is a checkpoint of it."
@@ -264,6 +267,9 @@ def _locate_alias(alias: str, root: Path | None, local_files_only: bool | None) 
     for folder in dict.fromkeys((model_folder(alias, root), model_folder(alias))):
         if (folder / "config.json").is_file():
             return Resolved(alias, "folder", str(folder.resolve()), alias)
+    embedded = catalog.get(alias).embedded
+    if embedded is not None:
+        return Resolved(alias, "folder", str(embedded), alias)
     answer = _ask_hub(alias, root, local_files_only)
     if answer == _FOUND:
         # transformers would look into that folder and not ask the hub.

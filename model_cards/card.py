@@ -229,6 +229,11 @@ def getting(entry: ModelEntry) -> str:
     """Return the commands that get and score a model."""
     if entry.weights.kind == "none":
         return f"There are no published weights to load; `random:{entry.alias}` starts at random."
+    if entry.embedded:
+        scored = (
+            f"$ ecg-eval --model {entry.alias},{entry.random_name},trivial --tasks demo --mode linear --data-root mock"
+        )
+        return f"The weights lie in the package.\n\n```console\n{scored}\n```"
     convert = f"$ ecg-hub convert {entry.alias} --checkpoint {entry.weights.file}\n"
     score = f"$ ecg-eval --model {entry.alias} --tasks ptbxl_super --data-root /data/ecg"
     if entry.weights.can_be_fetched:
@@ -354,7 +359,7 @@ def licence_section(entry: ModelEntry) -> str:
     """Return the licence of the weights in a sentence."""
     shared = "may be shared under it" if entry.licence.redistribution else "are not to be shared; `push` refuses them"
     text = f"Weights: {entry.licence.name}."
-    if entry.weights.kind != "none":
+    if entry.weights.file is not None:
         text += f" Converted weights {shared}."
     return f"{text} {entry.licence.note or ''}".strip() + " Code of the package: Apache-2.0."
 

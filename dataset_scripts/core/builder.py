@@ -95,7 +95,8 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         try:
             super().__init__(cache_dir=str(cache_dir), dataset_name=dataset.name, config_name=name, version=version)
         except OSError as error:
-            raise DataError(f"The cache folder {str(cache_dir)!r} cannot be used: {error}. Pass cache_dir.") from error
+            remedy = "Pass cache_dir (--cache-dir), or set ECG_HUB_HOME, to a folder that can be written."
+            raise DataError(f"The cache folder {str(cache_dir)!r} cannot be used: {error}. {remedy}") from error
 
     def scan(self) -> Scan:
         """Return the scan of the raw folder's tables, made once."""

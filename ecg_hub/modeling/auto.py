@@ -6,6 +6,7 @@ these subclasses resolve a name first (`resolve`), and build seeded random model
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections import OrderedDict
@@ -278,7 +279,8 @@ def build_config(resolved: Resolved, **kwargs: Any) -> Any:
         # transformers would keep a misspelt name as a further attribute and build the default model.
         if name not in allowed:
             raise InputError(f"{config_class.__name__} has no field {name!r}.{did_you_mean(name, allowed)}")
-    return config_class(**{**(entry.tiny if resolved.tiny else {}), **changes})
+    own = copy.deepcopy(dict(entry.tiny if resolved.tiny else entry.config))
+    return config_class(**{**own, **changes})
 
 
 def build_feature_extractor(entry: catalog.ModelEntry) -> Any:

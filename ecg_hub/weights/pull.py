@@ -172,6 +172,8 @@ def _check_can_be_fetched(entry: catalog.ModelEntry) -> None:
     """Refuse before anything is touched."""
     if entry.weights.kind == "none":
         raise InputError(f"{entry.alias!r} has no published weights: it is trained from scratch.")
+    if entry.embedded:
+        raise InputError(entry.how_to_get)
     if not entry.weights.can_be_fetched:
         raise CheckpointError(
             f"The authors of {entry.title} give a page and no address that a program may follow. {entry.by_hand}"

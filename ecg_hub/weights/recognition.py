@@ -96,7 +96,7 @@ def recognise(state: Mapping[str, Tensor]) -> Likeness:
     same: list[str] = []
     encoder: list[str] = []
     for entry in catalog.checkpoints().values():
-        if entry.classes.converter is None or entry.weights.kind == "none":
+        if entry.classes.converter is None or entry.weights.file is None:
             continue  # of what has no published weights no file is
         entries = _Probe(state)
         try:

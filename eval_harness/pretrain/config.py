@@ -251,6 +251,7 @@ class PretrainOptions:
         init: weights to continue from, instead of an architecture: a folder, a short name, a hub id, a file.
         device: "cpu", "cuda", "mps"; None takes what there is.
         overwrite: discard what a run of other settings left in the folder.
+        scale_output: scale the features of the finished model; the checkpoints stay as they were trained.
         track: names of trackers.
         probe: a small task to be scored now and then.
     """
@@ -270,5 +271,6 @@ class PretrainOptions:
     )
     device: str | None = _what("cpu, cuda, mps (default: what there is)", None, metavar="D")
     overwrite: bool = _what("discard what is in the folder", False)
+    scale_output: bool = _what("scale the features of the finished model to a standard deviation of 1", False)
     track: tuple[str, ...] = _watch("tensorboard or trackio, if installed; repeatable", (), metavar="T")
     probe: Probe | None = None

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, ValidationError
 
 from ecg_hub.errors import InputError, ResultError
-from ecg_hub.utils.files import remove_abandoned, resumed, write_text
+from ecg_hub.utils.files import atomic_folder, remove_abandoned, resumed, write_text
 from ecg_hub.utils.terminal import say
 from eval_harness.metrics.registry import MACRO_AUROC, MACRO_MAE
 from eval_harness.pretrain.config import PretrainConfig, PretrainOptions, Probe
@@ -47,6 +47,7 @@ from eval_harness.pretrain.weights import (
     filler,
     from_scratch,
     from_weights,
+    no_bar,
     publish,
 )
 from eval_harness.results.folders import LOCK_FILE, FolderRefusedError, locked_folder
@@ -59,6 +60,8 @@ METRICS = (MACRO_AUROC, MACRO_MAE)
 DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 DRAW_SECONDS = 60.0
 """Curves are drawn again at a checkpoint so long after the last time, and at the end."""
+SCALED_OVER = 1024
+"""Windows, at least, over which features are scaled."""
 
 
 OpenSource = Callable[[PretrainConfig, Any, int, int], BatchSource]
@@ -250,11 +253,35 @@ class _Run:
         """Publish a checkpoint's model, probe when it is due, draw the curves."""
         if checkpoint is not None:
             publish(checkpoint / MODEL, self.options.output / MODEL)
+            if step == self.total and self.options.scale_output:
+                self._scale(step)
         probe = self.options.probe
         if probe is not None and (probe.due(step) or step == self.total):
             self._probe(probe, step)
         if self.accelerator.is_main_process and step and (checkpoint is not None or step == self.total):
             self._draw(last=step == self.total)
+
+    def _scale(self, step: int) -> None:
+        """Publish the finished model with its features scaled, over windows of the first steps."""
+        import torch
+
+        import ecg_hub
+
+        batches = self.source.batches(0)
+        try:
+            count = -(-SCALED_OVER // self.config.batch_size)
+            windows = [torch.from_numpy(next(batches).input_values) for _ in range(count)]
+        finally:
+            getattr(batches, "close", lambda: None)()
+        target = self.options.output / MODEL
+        with no_bar():
+            model = ecg_hub.AutoModelForPreTraining.from_pretrained(target)
+        model.scale_output(torch.cat(windows))
+        facts = self._facts()
+        # Only here: what is continued from a checkpoint is not scaled.
+        facts["settings"]["scale_output"] = True
+        with atomic_folder(target) as aside:
+            filler(model, self.start.entry, facts, self.log.path)(aside, step)
 
     def _probe(self, probe: Probe, step: int) -> None:
         main, path = self.accelerator.is_main_process, self.options.output / LOG_FILE

@@ -267,7 +267,7 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log:
         # The weights were trained: what drew them at first says no longer what they are.
         model.config.random_weights = None
         model.config.pretraining = {**facts, "steps": steps, "versions": versions}
-        with _no_bar():
+        with no_bar():
             fill_model_folder(folder, model, entry, card(model.config, entry))
         # After a resume the log may hold steps beyond this checkpoint, which will be done again.
         rows = [_public(row) for row in read_log(log) if row["step"] <= steps]
@@ -283,7 +283,7 @@ def _public(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _no_bar() -> Iterator[None]:
+def no_bar() -> Iterator[None]:
     """Without the progress bar that transformers shows for every file, below the one of the run."""
     from transformers.utils import logging
 

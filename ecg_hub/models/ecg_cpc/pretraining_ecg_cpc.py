@@ -10,7 +10,7 @@ is blind to such a factor but for its epsilon.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +118,34 @@ class ECGCPCForPreTraining(ECGCPCPreTrainedModel):
             accuracy=torch.stack(hits, dim=1),
             last_hidden_state=context,
         )
+
+    @torch.no_grad()
+    def scale_output(self, input_values: Tensor) -> None:
+        """Scale each feature of the encoder to a standard deviation of 1, taken of its mean over tokens over windows.
+
+        The last norm is multiplied and the projections are divided by the same factors, so that losses stay what they
+        are. What changes is how fast a head learns whose rate is fixed: features of a trained encoder differ little
+        between windows (0.1 to 0.6 in a model of ours, 0.02 to 0.12 with random weights).
+
+        Args:
+            input_values: (windows, 12 leads, samples), float, millivolt, 240 Hz; a few hundred windows of training
+                records.
+
+        Raises:
+            InputError: wrong input, or fewer than two windows.
+        """
+        if len(input_values) < 2:
+            raise InputError(f"{len(input_values)} window has no standard deviation: give a few hundred.")
+        training = self.training
+        deviation = self.eval().ecg_cpc(input_values).pooler_output.float().std(0)
+        # A feature that never changes carries nothing, and stays.
+        factor = torch.where(deviation > 0, 1 / deviation, 1.0)
+        norm = cast(nn.LayerNorm, self.ecg_cpc.predictor[-1].norm)
+        norm.weight.mul_(factor)
+        norm.bias.mul_(factor)
+        for projection in self.projections:
+            cast(nn.Linear, projection).weight.div_(factor)
+        self.train(training)
 
     def _negatives(self, encoded: Tensor, given: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """The negatives that were given, checked, or drawn ones."""

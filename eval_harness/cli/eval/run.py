@@ -20,6 +20,7 @@ from eval_harness.config.reading import options_from as options_from
 
 if TYPE_CHECKING:
     from eval_harness.results.schema import Result
+    from eval_harness.runner.preflight import Preflight
 
 
 def register(verbs: Any) -> None:
@@ -81,18 +82,32 @@ def run(args: argparse.Namespace) -> int:
 
         print(describe_run(options, checked))
         return int(not checked.is_complete)
-    from eval_harness.results.summary import print_summary
-    from eval_harness.runner.provide import ready
-    from eval_harness.runner.run import evaluate, exit_code
-
-    results = evaluate(options, checked=ready(options, checked=checked))
+    results, code = score(options, checked)
     if results and as_json:
         print(json.dumps(document(results, options), indent=1, ensure_ascii=False))
     elif results:  # of several processes, one holds the results
+        from eval_harness.results.summary import print_summary
+
         say("")
         print_summary(results)
         next_steps(results, options)
-    return exit_code(results)
+    return code
+
+
+def score(options: RunOptions, checked: Preflight) -> tuple[list[Result], int]:
+    """The results of a call and its exit code; found again where the same call had them all before."""
+    from eval_harness.runner.receipt import finished_results, keep_receipt
+
+    found = finished_results(options, checked)
+    if found is not None:
+        return found, 0
+    from eval_harness.runner.provide import ready
+    from eval_harness.runner.run import evaluate, exit_code
+
+    checked = ready(options, checked=checked)
+    results = evaluate(options, checked=checked)
+    keep_receipt(options, checked, results)
+    return results, exit_code(results)
 
 
 def document(results: Sequence[Result], options: RunOptions) -> dict[str, Any]:

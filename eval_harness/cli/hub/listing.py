@@ -32,10 +32,11 @@ def register(verbs: Any) -> None:
 
 def installed_folder(alias: str) -> Path | None:
     """Where a model's converted weights lie on this machine, or None."""
+    from ecg_hub.catalog import get
     from ecg_hub.names import model_folder
 
-    folder = model_folder(alias)
-    return folder if (folder / "config.json").is_file() else None
+    places = (model_folder(alias), get(alias).embedded)
+    return next((place for place in places if place and (place / "config.json").is_file()), None)
 
 
 def how_to_get(entry: Any) -> str:
@@ -118,6 +119,15 @@ def _indent(row: dict[str, str]) -> str:
     return "" if row["model"] == row["architecture"] else "  "
 
 
+def _place(entry: Any) -> str:
+    """Where the weights are published."""
+    if entry.embedded:
+        size = sum(path.stat().st_size for path in entry.embedded.iterdir())
+        return f"in this package ({size / 1e6:.1f} MB)"
+    weights = entry.weights
+    return "none: trained from scratch" if weights.kind == "none" else f"{weights.file} at {weights.page}"
+
+
 def run_info(args: argparse.Namespace) -> int:
     """Print everything about one model."""
     from ecg_hub.names import entry_of
@@ -126,7 +136,7 @@ def run_info(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(entry.as_dict(), indent=1, default=str))
         return 0
-    weights, licence = entry.weights, entry.licence
+    licence = entry.licence
     folder = installed_folder(entry.alias)
     trained = "trained on" if entry.kind == "supervised" else "pre-trained on"
     print_pairs(
@@ -142,7 +152,7 @@ def run_info(args: argparse.Namespace) -> int:
             **_more(entry),
             "licence of the weights": str(licence),
             "may be passed on": "yes" if licence.redistribution else "no",
-            "weights": "none: trained from scratch" if weights.kind == "none" else f"{weights.file} at {weights.page}",
+            "weights": _place(entry),
             "paper": entry.paper,
             "code of the authors": entry.repository,
             "package": entry.package,

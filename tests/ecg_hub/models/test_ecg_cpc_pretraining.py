@@ -58,6 +58,19 @@ def test_defaults_are_the_published_loss() -> None:
     assert model.num_parameters() == 2_932_736 + 512 * 512
 
 
+def test_scaling_the_output_changes_no_loss() -> None:
+    model, x = model_for(prediction_steps=[3, 14]), windows(batch=8)
+    negatives = sample_negatives(8, 60, (3, 14), 9, generator=torch.Generator().manual_seed(2))
+    before = model(x, sampled_negative_indices=negatives).sequence_loss
+    assert model.ecg_cpc(x).pooler_output.std(0).max() < 0.5
+    model.scale_output(x)
+    assert torch.allclose(model.ecg_cpc(x).pooler_output.std(0), torch.ones(32), atol=1e-4)
+    assert torch.allclose(model(x, sampled_negative_indices=negatives).sequence_loss, before, atol=1e-5)
+    assert not model.training
+    with pytest.raises(InputError, match="no standard deviation"):
+        model.scale_output(x[:1])
+
+
 def test_a_generator_decides_the_negatives() -> None:
     model, x = model_for(), windows()
     losses = [model(x, generator=torch.Generator().manual_seed(seed)).loss.item() for seed in (1, 1, 2)]

@@ -315,7 +315,10 @@ def test_models_without_weights_and_unknown_ones() -> None:
 @pytest.mark.parametrize("entry", catalog.checkpoints().values(), ids=lambda entry: entry.alias)
 def test_the_catalogue_says_where(entry: catalog.ModelEntry) -> None:
     weights = entry.weights
-    if weights.kind != "none":
+    if weights.kind == "embedded":
+        assert entry.embedded is not None
+        assert (entry.embedded / "config.json").is_file()
+    elif weights.kind != "none":
         assert weights.file
         assert weights.page
         assert weights.page.startswith("https://")

@@ -68,6 +68,19 @@ def test_the_model_is_sent_with_its_log_and_its_corpora(whole: tuple[Path, list[
     assert "pre-training" in package.facts
 
 
+def test_the_finished_model_is_scaled_and_its_checkpoint_is_not(
+    whole: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    run(tmp_path, scale_output=True)
+    scaled, plain = weights(tmp_path), weights(whole[0])
+    different = {name for name in scaled if not torch.equal(scaled[name], plain[name])}
+    norm = "ecg_cpc.predictor.0.norm"
+    assert different == {f"{norm}.weight", f"{norm}.bias", "projections.0.weight"}
+    checkpoint = next((tmp_path / "checkpoints").glob("step_*/model"))
+    assert ecg_hub.AutoConfig.from_pretrained(tmp_path / "model").pretraining["settings"]["scale_output"] is True
+    assert "scale_output" not in ecg_hub.AutoConfig.from_pretrained(checkpoint).pretraining["settings"]
+
+
 def test_a_continued_run_has_the_numbers_of_an_undisturbed_one(
     whole: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
