@@ -47,7 +47,8 @@ import numpy as np
 def read(path):
     if path.suffix in (".h5", ".hdf5"):
         with h5py.File(path) as file:
-            file.visititems(lambda name, item: item[()] if isinstance(item, h5py.Dataset) else None)
+            # Whatever is returned but None ends the visit.
+            file.visititems(lambda name, item: (isinstance(item, h5py.Dataset) and item[()], None)[1])
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as packed:
             [packed.read(name) for name in packed.namelist()]

@@ -25,7 +25,6 @@ from ecg_hub.errors import InputError
 from ecg_hub.utils.files import HOME_OPTION, home
 
 Engine = Literal["local", "ray"]
-ENGINES: tuple[Engine, ...] = ("local", "ray")
 RAY_RETRIES = 3
 """How often a task is done again whose worker died."""
 

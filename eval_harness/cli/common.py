@@ -16,7 +16,6 @@ import yaml
 from ecg_hub.errors import InputError, did_you_mean
 from ecg_hub.renamed import tell_renamed
 from ecg_hub.spelling import spelt
-from ecg_hub.utils.workers import ENGINES
 from eval_harness.config.fields import kind_of, options_of
 from eval_harness.config.reading import help_text, keys_of
 from eval_harness.config.reading import read_values as read_values
@@ -55,7 +54,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add `--engine`: where the work on records is done."""
     parser.add_argument(
         "--engine",
-        choices=ENGINES,
+        # By name, since what runs them takes a while to import.
+        choices=("local", "ray"),
         default="local",
         help="ray: the cluster of $RAY_ADDRESS, else workers of Ray here (default: local)",
     )
