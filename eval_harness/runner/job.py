@@ -495,8 +495,6 @@ def note_training(config: Any, job: Job, loaded: LoadedModel, data: RunData) -> 
     """Let a configuration say what the encoder was trained on; weights that were drawn at random no longer are."""
     began = "own" if loaded.origin is None else loaded.origin.kind
     step = {"dataset": data.dataset, "run": job.run.name, "mode": job.mode, "seed": job.seed, "began": began}
-    config.training = [
-        *(config.training or []),
-        step | ({"simulated": True} if data.deviations.get("synthetic") else {}),
-    ]
+    step |= {"simulated": True} if data.deviations.get("synthetic") else {}
+    config.training = [*(config.training or []), step]
     config.random_weights = None
