@@ -474,8 +474,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
             # A label without both outcomes has no threshold (NaN), which JSON cannot hold; 0.5 is the default.
             classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]
         classifier.head_is_new = False
-        # A fixed encoder has seen nothing of this dataset: only its head has.
-        if not model.frozen:
+        if not model.frozen:  # a fixed encoder has seen nothing of this dataset: only its head has
             note_training(classifier.config, job, loaded, data)
         note_access(classifier.config, job.run.dataset, data)
         with torch.no_grad():
@@ -496,6 +495,6 @@ def note_training(config: Any, job: Job, loaded: LoadedModel, data: RunData) -> 
     """Let a configuration say what the encoder was trained on; weights that were drawn at random no longer are."""
     began = "own" if loaded.origin is None else loaded.origin.kind
     step = {"dataset": data.dataset, "run": job.run.name, "mode": job.mode, "seed": job.seed, "began": began}
-    simulated = {"simulated": True} if data.deviations.get("synthetic") else {}
-    config.training = [*(config.training or []), step | simulated]
+    step |= {"simulated": True} if data.deviations.get("synthetic") else {}
+    config.training = [*(config.training or []), step]
     config.random_weights = None
