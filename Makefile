@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo demo-full test test-heavy check docs coverage mutation clean
+.PHONY: help install demo demo-full test test-heavy check docs coverage mutation sbom audit release clean
 
 help:
 	@echo "make demo        create .venv, install, score ecg-cpc-mini, its random twin and trivial on mock PTB-XL, write a report"
@@ -13,6 +13,8 @@ help:
 	@echo "make check       ruff and mypy"
 	@echo "make docs        the documentation site, build/site/index.html (warnings are errors)"
 	@echo "make coverage    the test suite with line and branch coverage"
+	@echo "make release     wheel, source archive, bill of materials and licences in dist/"
+	@echo "make audit       known vulnerabilities of the pinned versions (asks the package index)"
 	@echo "make mutation    changes the modules that decide a score and counts what no test notices (docs/testing.md)"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -39,7 +41,12 @@ demo-full: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not heavy"
 
-test-heavy: install
+# A server that speaks S3, for tests alone; by itself, since its packages want an older python-dateutil than ours.
+build/moto: constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $@ 'moto[server]==5.2.5'
+	touch $@
+
+test-heavy: install build/moto
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m heavy
 
 check: install
@@ -60,6 +67,21 @@ coverage: install
 mutation: install
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(if $(MUTANTS),'$(MUTANTS)')
 	$(BIN)/python benchmarks/mutation_score.py
+
+# The bill of materials (CycloneDX) and the licences of what `pip install ecg-hub[serve]` brings, from what is installed.
+sbom: install
+	$(BIN)/python benchmarks/supply_chain.py --sbom dist/ecg-hub.cdx.json --licences dist/licences.csv
+
+release: sbom
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	git archive --format tar.gz --prefix ecg-hub/ --output dist/ecg-hub.tar.gz HEAD
+	cd dist && sha256sum *.whl *.tar.gz *.json *.csv > SHA256SUMS.txt
+
+# In an environment of its own: what looks for holes is no part of what is looked at.
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache mutants

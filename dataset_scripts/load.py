@@ -39,7 +39,9 @@ from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
 from ecg_hub.names import data_root, home
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.spelling import folder_of
+from ecg_hub.utils.remote import fetch, place
 from ecg_hub.utils.untrusted import record_bounds
+from ecg_hub.utils.workers import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +157,7 @@ def prepare(
     max_unreadable: float = 0.01,
     num_proc: int | None = None,
     max_record_mb: float | None = None,
+    engine: Engine = "local",
     **thresholds: Any,
 ) -> Prepared:
     """Write the record store of a raw folder once, derive the labels, and join them.
@@ -171,6 +174,7 @@ def prepare(
         num_proc: processes that read records; default one below 4,096 records, else up to eight.
         max_record_mb: the largest record, in MB of its twelve leads as float32; larger ones are lost. Default what a
             description says, else $ECG_HUB_MAX_RECORD_MB, else 512.
+        engine: "ray" reads records on the Ray cluster of RAY_ADDRESS, else by `num_proc` workers of Ray here.
         thresholds: further parameters of the dataset's label layer (`ECGDataset.thresholds`).
 
     Raises:
@@ -178,21 +182,17 @@ def prepare(
         InputError: a threshold or a sampling rate that the dataset does not have.
         DataError: the folder or a needed file is missing, a table is damaged, or too many records are.
     """
-    # An archive without a rate is looked into for it.
-    with record_bounds(max_record_mb):
-        dataset = catalog.get(name, data_dir)
-    rate = dataset.check_rate(sampling_rate)
     given = thresholds if min_count is None else {**thresholds, "min_count": min_count}
+    builder = _builder(name, data_dir, cache_dir, sampling_rate, max_record_mb)
+    dataset, folder = builder.dataset, builder.folder
     _check_options(dataset, given, max_unreadable, num_proc)
-    if data_dir is None and not catalog.is_path(name):
-        data_dir = folder_of(dataset.name, data_root())
-    folder = dataset.check_folder(data_dir, rate)
     mock = read_mock(folder, dataset)
     # Later ones win: what was published, what suits a mock tree of that size, what the user asks for.
     in_force = {**dataset.thresholds, **mock.get("thresholds", {}), **given}
-
-    builder = ECGBuilder(dataset, folder, default_cache(cache_dir), rate, max_record_mb)
+    builder.engine = engine
+    builder.bring()
     builder.download_and_prepare(num_proc=num_proc)
+    builder.publish()
     report = read_report(builder.store)
     # By the store's report and not by this run: a store that was made with more tolerance is judged anew.
     check_unreadable(dataset, report, max_unreadable)
@@ -208,6 +208,53 @@ def prepare(
     work = builder.store.parents[1] / DERIVED_FOLDER
     table = dataset.full_label_table(_metadata(store, report), folder, in_force, work)
     return _join(builder, store, report, table, in_force, mock)
+
+
+def prepare_part(
+    name: PathLike,
+    data_dir: PathLike | None,
+    part: tuple[int, int],
+    *,
+    cache_dir: PathLike | None = None,
+    sampling_rate: int | None = None,
+    num_proc: int | None = None,
+    max_record_mb: float | None = None,
+) -> tuple[int, int]:
+    """Write the shards of one of N jobs; `prepare` with the same folders puts all of them together.
+
+    Args:
+        name: as of `prepare`, and so the others.
+        data_dir: its raw folder.
+        part: (i, N), i from 1.
+        cache_dir: a folder that all jobs see, or a URL.
+        sampling_rate: Hz.
+        num_proc: processes of this job.
+        max_record_mb: the largest record.
+
+    Returns:
+        Shards of this job and the records in them.
+    """
+    builder = _builder(name, data_dir, cache_dir, sampling_rate, max_record_mb)
+    _check_options(builder.dataset, {}, 0.0, num_proc)
+    return builder.write_part(*part, num_proc)
+
+
+def _builder(
+    name: PathLike,
+    data_dir: PathLike | None,
+    cache_dir: PathLike | None,
+    sampling_rate: int | None,
+    max_record_mb: float | None,
+) -> ECGBuilder:
+    """Return what writes and opens the record store of a raw folder."""
+    # An archive without a rate is looked into for it.
+    with record_bounds(max_record_mb):
+        dataset = catalog.get(name, data_dir)
+    rate = dataset.check_rate(sampling_rate)
+    if data_dir is None and not catalog.is_path(name):
+        data_dir = folder_of(dataset.name, data_root())
+    folder = dataset.check_folder(data_dir, rate)
+    return ECGBuilder(dataset, folder, default_cache(cache_dir), rate, max_record_mb)
 
 
 def _mock_name(name: PathLike, data_dir: PathLike | None, mock: bool | int) -> tuple[PathLike, bool | int]:
@@ -259,12 +306,13 @@ def _chosen(splits: DatasetDict, wanted: Any) -> Any:
 
 def default_cache(cache_dir: PathLike | None) -> Path:
     """Return the folder that stores are kept in."""
-    return home() / "datasets" if cache_dir is None else Path(cache_dir).expanduser()
+    return home() / "datasets" if cache_dir is None else place(cache_dir)
 
 
 def read_mock(folder: Path, dataset: ECGDataset) -> dict[str, Any]:
     """Return the content of a mock tree's `mock.json`, {} for real data."""
     path = folder / MOCK_FILE
+    fetch(path)
     if not path.is_file():
         return {}
     try:

@@ -5,7 +5,8 @@ EcgHubError
 ├── InputError         a signal or argument that does not fit the contract (also a ValueError)
 ├── CheckpointError    weights that are missing, surplus, of the wrong shape or not safe to read
 ├── DataError          raw data that is absent, damaged or incomplete
-└── ResultError        a result folder or file that cannot be written, read or continued
+├── ResultError        a result folder or file that cannot be written, read or continued
+└── RemoteError        a place behind a URL that holds nothing, does not answer, or lets nobody in
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ class DataError(EcgHubError, ValueError):
 
 class ResultError(EcgHubError, RuntimeError):
     """A result folder or file that cannot be written, read or continued."""
+
+
+# No DataError: a record whose file could not be fetched is not a damaged one, and must not count as lost.
+class RemoteError(EcgHubError):
+    """A place behind a URL that holds nothing, does not answer, or lets nobody in."""
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError, unknown_name
 from ecg_hub.spelling import registered, spelt
+from ecg_hub.utils.files import home as home
+from ecg_hub.utils.remote import place
 
 PUBLIC_HUB = "https://huggingface.co"
 UNVERIFIED = "unverified:"
@@ -55,20 +57,10 @@ class Resolved:
         return None if commit is None else str(commit)
 
 
-def home() -> Path:
-    """Return the folder of converted models and caches: $ECG_HUB_HOME, else the platform's cache folder / ecg_hub."""
-    configured = os.environ.get("ECG_HUB_HOME")
-    if configured:
-        return Path(configured).expanduser()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("ecg_hub", appauthor=False)
-
-
 def data_root() -> Path:
     """Return the folder that holds one folder of raw files per dataset: $ECG_DATA_ROOT, else `data` in `home()`."""
     configured = os.environ.get("ECG_DATA_ROOT")
-    return Path(configured).expanduser() if configured else home() / "data"
+    return place(configured) if configured else home() / "data"
 
 
 def model_folder(alias: str, root: Path | None = None) -> Path:

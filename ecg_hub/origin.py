@@ -160,3 +160,45 @@ def refuse_authors_layout(config: Mapping[str, Any], where: str) -> None:
             f"{where!r} is in the layout of the authors' own package ({', '.join(architectures)}), with the settings "
             f"of their pre-training and without the preparation of the signal. {entry.how_to_get}"
         )
+
+
+# Of folders of earlier versions, whose config.json names the runs of an encoder alone.
+_CREDENTIALED = frozenset({"mimic-iv-ecg"})
+
+
+def source_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return which file of the authors the weights of a config.json descend from, or None."""
+    source = config.get("source")
+    return source if isinstance(source, dict) and source else None
+
+
+def withheld(config: Mapping[str, Any]) -> str | None:
+    """Return why the weights that go with a config.json may not be passed on, or None if they may.
+
+    PhysioNet asks to treat models derived from MIMIC as sensitive, and to share them on PhysioNet under the agreement
+    of the data (guidelines of 24 April 2024).
+    """
+    entry = catalog.of_config(config)
+    source = source_of(config)
+    if trained_on := credentialed(config):
+        return (
+            f"These weights were trained on {', '.join(trained_on)}, which is for credentialed users. What is derived "
+            "from such data counts as sensitive and is shared where its users sign the same agreement, not here."
+        )
+    if entry is None or source is None or entry.licence.redistribution:
+        return None
+    file = source.get("file", "the authors' file")
+    return (
+        f"These weights descend from {file} of {entry.title}, which may not be passed on. Licence: "
+        f"{entry.licence.name}. {entry.licence.note or ''}".strip()
+    )
+
+
+def credentialed(config: Mapping[str, Any]) -> list[str]:
+    """Return the data for credentialed users that weights were trained on, as far as their config.json says."""
+    named, steps = config.get("credentialed"), config.get("training")
+    names = {str(name) for name in named} if isinstance(named, list) else set()
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, dict) and step.get("dataset") in _CREDENTIALED and not step.get("simulated"):
+            names.add(str(step["dataset"]))
+    return sorted(names)

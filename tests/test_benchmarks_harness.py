@@ -76,6 +76,12 @@ def test_a_frozen_run_agrees_with_the_plain_way_to_train_it(report: Report) -> N
     assert found["records"] == {"train": 64, "validation": 8, "test": 8}
 
 
+def test_a_step_of_fine_tuning_agrees_with_the_plain_one(report: Report) -> None:
+    (step,) = report("finetune", "ecg-cpc-tiny", "--batch", "4", "--repeats", "1")["steps"]
+    assert step["losses_apart"] < 1e-5
+    assert step["gradients_apart"] < 1e-4
+
+
 def test_what_the_hub_takes_and_gives_is_what_was_sent() -> None:
     found = program("hub_transfer", "--megabytes", "3", "--repeats", "1", "--least", "0")
     assert set(found["mb_per_s"]) == {"plain up", "hub up", "plain down", "hub down"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from ecg_hub import catalog
 from ecg_hub.leads import LEADS
 from ecg_hub.names import home, model_folder
 from eval_harness.cli.eval.main import main as ecg_eval
+from eval_harness.cli.hub.main import build_parser
 from eval_harness.cli.hub.main import main as ecg_hub
 from tests.support.analyses import write_all
 from tests.support.board import made_up, write_board, write_scored
@@ -42,14 +44,24 @@ NOT_RUN = {
     "pytest": "calls the tests themselves; the files are looked up",
     "ruff": "`make check` runs it",
     "mutmut": "needs hours of `make mutation` before it; the function that it names is looked up",
+    "sudo": "changes the machine; the files that it copies are looked up, our own commands behind it are parsed",
+    "docker": "needs a container runtime; what the file copies and starts is checked",
+    "curl": "asks a hub that runs as a service; tests/ecg_hub/server asks for the same",
     "wget": "asks PhysioNet for a password; the address is the dataset's page",
 }
+# What an administrator's system has.
+SYSTEM = ("cp", "du", "install", "mv", "python3", "systemctl", "useradd")
 # Of a shell, not of a program.
 SHELL = ("export", ".")
 # A package of somebody else's, which is not here; tests/contracts/test_packages.py scores one end to end.
 THEIRS = "docs/contributing/package.md"
 # Blocks that belong to another machine: a scheduler of jobs, a service manager, a proxy.
-ELSEWHERE = {"docs/running.md": "SBATCH", "docs/pretraining.md": "SBATCH", "docs/serve.md": "systemd"}
+ELSEWHERE = {
+    "docs/running.md": "SBATCH",
+    "docs/scale.md": "SBATCH",
+    "docs/pretraining.md": "SBATCH",
+    "docs/operating.md": "nginx",
+}
 
 
 # --- what there is, fast --------------------------------------------------------------------------------------------
@@ -68,6 +80,17 @@ def test_no_reason_is_left_over() -> None:
     assert set(NOT_RUN) == set(DRY)
     for page, word in ELSEWHERE.items():
         assert word in (ROOT / page).read_text()
+
+
+def test_unit_files_start_what_there_is() -> None:
+    started = []
+    for file in (ROOT / "docs" / "operating").glob("*.service"):
+        (line,) = re.findall(r"^ExecStart=/opt/ecg-hub/bin/ecg-hub (.+)$", file.read_text(), flags=re.MULTILINE)
+        started.append(build_parser().parse_args(line.replace(" $HUB_OPTIONS", "").split()))
+    assert {(bool(args.backup), str(args.root)) for args in started} == {
+        (True, "/var/lib/ecg-hub"),
+        (False, "/var/lib/ecg-hub"),
+    }
 
 
 def test_scripts_of_other_machines_are_whole() -> None:
@@ -123,6 +146,33 @@ def ruff(words: list[str]) -> None:
         assert part.split()[0] in extras
 
 
+def sudo(words: list[str]) -> None:
+    words = words[3:] if words[1] == "-u" else words[1:]
+    for word in words:
+        assert "docs/operating/" not in word or (ROOT / word).is_file(), word
+    program = words[0].removeprefix("/opt/ecg-hub/bin/")
+    assert program in ("ecg-hub", "pip", *SYSTEM), program
+    if program == "ecg-hub":
+        build_parser().parse_args(words[1:])
+    if program == "pip":
+        pip(["pip", *(word for word in words[1:] if word != "--upgrade")])
+
+
+def docker(words: list[str]) -> None:
+    folder = ROOT / "docs" / "operating" / "Containerfile"
+    lines = folder.read_text().replace("\\\n", " ").splitlines()
+    assert words[1] in ("build", "run")
+    assert f"docs/operating/{folder.name}" in words or words[-1] == "ecg-hub"
+    for line in (line.split() for line in lines if line.startswith("COPY ")):
+        assert all((ROOT / source).exists() for source in line[1:-1]), line
+    (entry,) = [json.loads(line.removeprefix("ENTRYPOINT ")) for line in lines if line.startswith("ENTRYPOINT ")]
+    build_parser().parse_args(entry[1:])
+
+
+def curl(words: list[str]) -> None:
+    assert words[-1].endswith(":8000/healthz")
+
+
 def mutmut(words: list[str]) -> None:
     module, _, change = words[-1].rpartition(".")
     function = re.fullmatch(r"x_(\w+)__mutmut_\d+", change)
@@ -132,6 +182,7 @@ def mutmut(words: list[str]) -> None:
 
 DRY: dict[str, Callable[[list[str]], None]] = {
     "make": make, "pip": pip, "python": python, "pytest": pytest_, "ruff": ruff, "mutmut": mutmut, "wget": wget,
+    "sudo": sudo, "docker": docker, "curl": curl,
 }  # fmt: skip
 
 

@@ -13,8 +13,10 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,14 @@ from dataset_scripts.core.shards import BATCH_RECORDS, Shard, ShardFiles, exampl
 from dataset_scripts.core.spec import ECGDataset, Scan
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
+from ecg_hub.utils.remote import bring, listing, publish, remove, url_of
 from ecg_hub.utils.terminal import progress
 from ecg_hub.utils.untrusted import MAX_RECORD_MB, record_bounds, stated_record_mb
 from ecg_hub.utils.untrusted import max_record_mb as bound_in_force
-from ecg_hub.utils.workers import run, usable_processors
+from ecg_hub.utils.workers import Engine, run, usable_processors
+
+INFO_FILE = "dataset_info.json"
+"""What `datasets` writes last."""
 
 STORE_VERSION = 1
 """Raise it whenever the layout of the store changes; every store is then written anew."""
@@ -78,6 +84,7 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
             self.max_record_mb = bound_in_force()
         self.folder = folder
         self.sampling_rate = sampling_rate
+        self.engine: Engine = "local"
         self._scan: Scan | None = None
         # The store is found by content: a moved folder keeps it, a changed one gets another beside it.
         name = f"{sampling_rate}hz-{raw_fingerprint(dataset, folder, sampling_rate)}"
@@ -88,7 +95,8 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
         try:
             super().__init__(cache_dir=str(cache_dir), dataset_name=dataset.name, config_name=name, version=version)
         except OSError as error:
-            raise DataError(f"The cache folder {str(cache_dir)!r} cannot be used: {error}. Pass cache_dir.") from error
+            remedy = "Pass cache_dir (--cache-dir), or set ECG_HUB_HOME, to a folder that can be written."
+            raise DataError(f"The cache folder {str(cache_dir)!r} cannot be used: {error}. {remedy}") from error
 
     def scan(self) -> Scan:
         """Return the scan of the raw folder's tables, made once."""
@@ -108,6 +116,61 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
     def store(self) -> Path:
         """The folder of the finished store."""
         return Path(self._cache_dir)
+
+    def bring(self) -> None:
+        """Bring a finished store from the place that the cache folder stands for; an ordinary folder is left alone."""
+        url = url_of(self.store)
+        if url is None:
+            return
+        # Part of a store that is being sent is none yet; then there may be shards that other machines wrote.
+        there = INFO_FILE in listing(url)
+        bring(self.store if there else self._workshop, needed=False)
+
+    def write_part(self, number: int, parts: int, num_proc: int | None = None) -> tuple[int, int]:
+        """Write the shards of one of several jobs, which may run at the same time; whoever prepares finds them.
+
+        Args:
+            number: of the job, from 1.
+            parts: how many jobs there are.
+            num_proc: as of `prepare`.
+
+        Returns:
+            Shards of this job and the records in them.
+        """
+        spans = plan(len(self.scan()))
+        files = self._shard_files(len(spans))
+        own = range(number - 1, len(spans), parts)
+        url = url_of(self._workshop)
+        there = {} if url is None else listing(url)
+        wanted = [shard for shard in own if files[shard].marker.name not in there]
+        with self._writing():
+            self._workshop.mkdir(parents=True, exist_ok=True)
+            self._write_shards(spans, files, num_proc, wanted)
+        return len(own), sum(spans[shard][1] - spans[shard][0] for shard in own)
+
+    @property
+    def _workshop(self) -> Path:
+        """Where shards lie until all are there."""
+        return Path(self._cache_dir + ".shards")
+
+    def _shard_files(self, total: int) -> list[ShardFiles]:
+        return [ShardFiles(self._workshop, f"{number:05d}-of-{total:05d}") for number in range(total)]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn what ends the writing of shards into an error that says how to go on."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"Writing the record store to {str(self._workshop)!r} failed: {error}. Make room or choose another "
+                "cache_dir; the same command continues where it stopped."
+            ) from error
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"A process that read {self.dataset.title} was ended from outside, most likely for want of memory. "
+                "The same command continues where it stopped; pass a smaller num_proc."
+            ) from error
 
     def _info(self) -> DatasetInfo:
         return DatasetInfo(
@@ -146,49 +209,56 @@ class ECGBuilder(datasets.GeneratorBasedBuilder):
             super()._prepare_split(split_generator, file_format, num_proc, max_shard_size)
             return
         spans: list[tuple[int, int]] = split_generator.gen_kwargs["spans"]
-        workshop = Path(self._cache_dir + ".shards")
-        files = [ShardFiles(workshop, f"{number:05d}-of-{len(spans):05d}") for number in range(len(spans))]
-        try:
-            workshop.mkdir(parents=True, exist_ok=True)
+        files = self._shard_files(len(spans))
+        with self._writing():
+            self._workshop.mkdir(parents=True, exist_ok=True)
             # Finished shards stay; whatever a killed run left half-written goes, in the store's unfinished folder
             # everything.
-            _remove_partial_files(workshop, Path(self._output_dir))
-            states = self._write_shards(spans, files, num_proc)
+            _remove_partial_files(self._workshop, Path(self._output_dir))
+            states = self._write_shards(spans, files, num_proc, range(len(spans)))
+            # Those that other machines wrote.
+            bring(self._workshop, needed=False)
             self._assemble(split_generator, files, states)
-        except OSError as error:
-            raise DataError(
-                f"Writing the record store to {str(workshop)!r} failed: {error}. Make room or choose another "
-                "cache_dir; the same command continues where it stopped."
-            ) from error
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"A process that read {self.dataset.title} was ended from outside, most likely for want of memory. "
-                "The same command continues where it stopped; pass a smaller num_proc."
-            ) from error
         # Not before they are linked into the store: until then the shards are what an interrupted run continues from.
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(self._workshop, ignore_errors=True)
 
-    def _shard(self, span: tuple[int, int]) -> Shard:
+    def publish(self) -> None:
+        """Send the finished store to the place that the cache folder stands for, and remove its shards there."""
+        publish(self.store)
+        remove(self._workshop)
+
+    def _shard(self, span: tuple[int, int], shared: frozenset[str] = frozenset()) -> Shard:
         records = list(self.scan().records(*span))
         features = store_features(self.dataset)
-        return Shard(self.dataset, self.folder, records, self.sampling_rate, features, self.max_record_mb)
+        return Shard(self.dataset, self.folder, records, self.sampling_rate, features, self.max_record_mb, shared)
+
+    def _shared(self, spans: list[tuple[int, int]]) -> frozenset[str]:
+        """The files that hold records of several shards, of a folder whose files have to be fetched."""
+        if url_of(self.folder) is None:
+            return frozenset()
+        names = self.scan().table["file"]
+        times = Counter(name for span in spans for name in set(names.iloc[slice(*span)]))
+        return frozenset(name for name, number in times.items() if number > 1)
 
     def _write_shards(
-        self, spans: list[tuple[int, int]], files: list[ShardFiles], num_proc: int | None
+        self, spans: list[tuple[int, int]], files: list[ShardFiles], num_proc: int | None, wanted: Iterable[int]
     ) -> list[dict[str, int]]:
-        """Write the shards that are not finished yet, with a progress bar, and return the state of all in order."""
-        states = {number: state for number, file in enumerate(files) if (state := file.finished()) is not None}
-        missing = [number for number in range(len(spans)) if number not in states]
+        """Write those of the wanted shards that are not finished yet, and return the states of all wanted in order."""
+        states = {number: state for number in wanted if (state := files[number].finished()) is not None}
+        missing = [number for number in wanted if number not in states]
         processes = min(_processes(len(self.scan())) if num_proc is None else num_proc, len(missing))
         # A generator: the records of a shard are listed when its turn comes, and not those of all shards at once.
-        tasks = ((number, self._shard(spans[number]), files[number]) for number in missing)
-        sizes = [stop - start for start, stop in spans]
+        shared = self._shared(spans)
+        tasks = ((number, self._shard(spans[number], shared), files[number]) for number in missing)
+        sizes = {number: spans[number][1] - spans[number][0] for number in wanted}
         done = sum(sizes[number] for number in states)
-        with progress(total=sum(sizes), initial=done, unit=" records", desc=f"Preparing {self.dataset.name}") as bar:
-            for number, state in run(_write_numbered, tasks, max(processes, 1)):
+        with progress(
+            total=sum(sizes.values()), initial=done, unit=" records", desc=f"Preparing {self.dataset.name}"
+        ) as bar:
+            for number, state in run(_write_numbered, tasks, max(processes, 1), self.engine):
                 states[number] = state
                 bar.update(sizes[number])
-        return [states[number] for number in range(len(spans))]
+        return [states[number] for number in wanted]
 
     def _assemble(self, split_generator: SplitGenerator, files: list[ShardFiles], states: list[dict[str, int]]) -> None:
         """Write the report, link the shards into the store, and describe it to the base class."""

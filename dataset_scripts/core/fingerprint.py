@@ -20,6 +20,7 @@ from dataset_scripts.core.spec import ECGDataset, RawRecord, Signal
 from dataset_scripts.core.walk import walk
 from ecg_hub.errors import DataError
 from ecg_hub.utils.files import file_sha256
+from ecg_hub.utils.remote import fetch_all, sizes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ def raw_fingerprint(dataset: ECGDataset, folder: Path, sampling_rate: int) -> st
     try:
         # Tables by content, since one edited cell changes labels; signals by size and time, since reading all of them
         # would take as long as writing the store.
+        fetch_all(folder / name for name in tables)
         lines = [f"{name}\t{file_sha256(folder / name)}\n" for name in tables if (folder / name).is_file()]
         for root in dataset.signal_folders(sampling_rate):
             # Sorted: the order of `scandir` is the file system's own.
@@ -42,21 +44,23 @@ def raw_fingerprint(dataset: ECGDataset, folder: Path, sampling_rate: int) -> st
 
 def _signal_lines(folder: Path, root: str, suffixes: tuple[str, ...], tables: set[str]) -> Iterator[str]:
     """Yield `name size time` of every signal file below a folder; names are relative to the raw folder."""
+    # Files behind a URL are empty here until they are read.
+    known = sizes(folder)
     for place, entries in walk(folder / root):
         for entry in entries:
             if entry.name.endswith(suffixes):
                 name = os.path.relpath(place / entry.name, folder).replace(os.sep, "/")
                 # A table that lies among the signals is in already, by content.
                 if name not in tables:
-                    yield f"{name}\t{_size_and_time(entry)}\n"
+                    yield f"{name}\t{_size_and_time(entry, known.get(name))}\n"
 
 
-def _size_and_time(entry: os.DirEntry[str]) -> str:
+def _size_and_time(entry: os.DirEntry[str], size: int | None = None) -> str:
     try:
         state = entry.stat()
     except OSError:  # a dangling link: the record will be reported as lost
         return "unreadable"
-    return f"{state.st_size}\t{state.st_mtime_ns}"
+    return f"{state.st_size if size is None else size}\t{state.st_mtime_ns}"
 
 
 def record_digest(record: RawRecord, signal: Signal) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,11 @@ from datasets.features.features import Array2DExtensionType
 from dataset_scripts.core.fingerprint import record_digest
 from dataset_scripts.core.report import report_text, row
 from dataset_scripts.core.spec import OWN_COLUMNS, ECGDataset, RawRecord, RecordExcluded, Signal
-from ecg_hub.errors import DataError
+from ecg_hub.errors import DataError, RemoteError
 from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.files import replacing
+from ecg_hub.utils.remote import fetch_all, publish, ready, release, url_of
 from ecg_hub.utils.untrusted import check_values, plain_file, reading, record_bounds, stated_record_mb
 
 # How much is held in memory while a shard is written, by whichever bound comes first.
@@ -38,7 +39,7 @@ BATCH_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class Shard:
-    """What a worker needs to write one shard."""
+    """What a worker needs to write one shard; `shared` names files of its records that hold others' records, too."""
 
     dataset: ECGDataset
     folder: Path
@@ -46,6 +47,7 @@ class Shard:
     sampling_rate: int
     features: Features
     max_record_mb: float | None = None
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class ShardFiles:
         """Written last: rows, Arrow bytes, and the sizes of the other two files."""
         return self.folder / f"{self.name}.json"
 
+    def publish(self) -> None:
+        """Send the files to the place that the folder stands for, the marker last."""
+        for path in (self.signals, self.report, self.marker):
+            publish(path)
+
     def finished(self) -> dict[str, int] | None:
         """Return the marker's content if an earlier run finished this shard, else None."""
         try:
@@ -81,8 +88,25 @@ class ShardFiles:
         return state if whole else None
 
 
+def files_of(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files of the names given, with whatever ending; none of a folder of this machine."""
+    if url_of(folder) is None:
+        return []
+    wanted: dict[Path, set[str]] = {}
+    for name in names:
+        path = folder / name
+        wanted.setdefault(path.parent, set()).update((path.name, path.stem))
+    # A record inside a zip file lies in no folder; its archive is fetched when it is opened.
+    found = [(path, stems) for parent, stems in wanted.items() if parent.is_dir() for path in parent.iterdir()]
+    return [path for path, stems in found if path.name in stems or path.stem in stems]
+
+
 def write_shard(shard: Shard, files: ShardFiles) -> dict[str, int]:
     """Write a shard: signals, report, marker, each atomically and in this order."""
+    # All at once, since one after the other would wait for the network most of the time.
+    ready(shard.folder)
+    names = {record.file for record in shard.records}
+    fetch_all(files_of(shard.folder, names))
     report: list[dict[str, Any]] = []
     with appearing(files.signals) as stream:
         writer = ArrowWriter(features=shard.features, stream=stream, writer_batch_size=BATCH_RECORDS)
@@ -97,6 +121,9 @@ def write_shard(shard: Shard, files: ShardFiles) -> dict[str, int]:
     # Last: whoever sees the marker may rely on the other two files.
     with appearing(files.marker) as stream:
         stream.write(json.dumps(state).encode())
+    files.publish()
+    # An archive that is larger than the disk passes through: what nobody else needs goes as soon as it is written.
+    release(files_of(shard.folder, names - shard.shared))
     return state
 
 
@@ -118,8 +145,8 @@ def read_all(shard: Shard) -> Iterator[tuple[dict[str, Any], RawRecord, Signal |
             _check(signal, shard)
         except RecordExcluded as rule:
             yield row(record.record_id, record.file, "excluded", str(rule)), record, None
-        # No fault of the file: with more memory the record can be read, so it must not count as lost.
-        except MemoryError:
+        # No fault of the file: with more memory, or a network, the record can be read, so it must not count as lost.
+        except (MemoryError, RemoteError):
             raise
         except Exception as error:  # whatever a damaged file provokes: the record is lost, the reason is kept
             reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"

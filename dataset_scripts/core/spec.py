@@ -23,6 +23,7 @@ from ecg_hub.errors import DataError, InputError
 from ecg_hub.input.samples import Repair as Repair
 from ecg_hub.input.samples import Signal as Signal
 from ecg_hub.names import data_root, home
+from ecg_hub.utils.remote import bring, place, shown
 from ecg_hub.utils.untrusted import Links
 
 if TYPE_CHECKING:
@@ -305,9 +306,7 @@ class ECGDataset(ABC):
 
     def prepare_command(self, folder: PathLike | None = None) -> str:
         """The command that gets the raw files; `folder` is named where it is not the default one."""
-        place = (
-            "" if folder in (None, data_root() / self.name) else f" --data-dir {shlex.quote(os.fspath(folder or ''))}"
-        )
+        place = "" if folder in (None, data_root() / self.name) else f" --data-dir {shlex.quote(shown(folder or ''))}"
         return f"ecg-hub data prepare {self.name}{place} --download"
 
     def how_to_get(self, folder: PathLike | None = None) -> str:
@@ -341,7 +340,7 @@ class ECGDataset(ABC):
         """Return the raw folder after checking that what is needed is there."""
         if data_dir is None:
             raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.how_to_get()}")
-        folder = Path(data_dir).expanduser()
+        folder = bring(place(data_dir), lazily=True)
         if not folder.is_dir():
             raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.how_to_get(folder)}")
         needed = [*self.table_files, *self.signal_folders(sampling_rate)]

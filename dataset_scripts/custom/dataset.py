@@ -29,6 +29,7 @@ from dataset_scripts.custom.table import Row, fold_rule, folds_and_splits, parse
 from dataset_scripts.formats.registry import read_signal
 from ecg_hub.errors import DataError
 from ecg_hub.spelling import folder_of
+from ecg_hub.utils.remote import bring, place
 from ecg_hub.utils.untrusted import Links, record_bounds, stated_record_mb
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class CustomDataset(ECGDataset):
         beside = self.source.parent
         if self.about.folder is not None:
             # Relative to the description and not to the working directory, so that a command works from anywhere.
-            return Path(os.path.normpath(beside / Path(self.about.folder).expanduser()))
+            return Path(os.path.normpath(beside / place(self.about.folder)))
         if data_root is not None and (folder := folder_of(self.name, data_root)).is_dir():
             return folder
         return beside
@@ -107,7 +108,7 @@ class CustomDataset(ECGDataset):
         Raises:
             DataError: the folder or what it must hold is missing, or none of the records can be read.
         """
-        folder = self.find_folder() if data_dir is None else Path(data_dir).expanduser()
+        folder = bring(self.find_folder() if data_dir is None else place(data_dir), lazily=True)
         bound = replace(self, folder=folder)
         # A rate of 0 stands for "not known yet"; no check of the folder depends on it.
         if self.about.sampling_rate is None:
@@ -124,7 +125,8 @@ class CustomDataset(ECGDataset):
         del sampling_rate
         folder = self.folder if data_dir is None and self.folder else self.find_folder()
         if data_dir is not None:
-            folder = Path(data_dir).expanduser()
+            folder = place(data_dir)
+        bring(folder, lazily=True)
         where = f"of {self.name!r}, described in {str(self.source)!r},"
         if not folder.is_dir():
             raise DataError(f"The data folder {str(folder)!r} {where} does not exist. Correct `folder` there.")
@@ -198,7 +200,7 @@ def open_custom(path: PathLike) -> CustomDataset:
     Raises:
         InputError: the file cannot be read or is not valid; every problem is listed.
     """
-    source = Path(path).expanduser().absolute()
+    source = bring(place(path)).absolute()
     about = read_description(source)
     columns = about.columns
     return CustomDataset(

@@ -38,6 +38,7 @@ from dataset_scripts.readers.tables import CellError, age_years, flag, iterate_r
 from ecg_hub.errors import DataError
 from ecg_hub.leads import LEADS
 from ecg_hub.utils.files import file_sha256
+from ecg_hub.utils.remote import bring, place
 from ecg_hub.utils.untrusted import plain_file, reading
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class EchoNext(ECGDataset):
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
         """Return the raw folder after checking that the metadata are there, in either spelling."""
         spelt = self
-        if data_dir is not None and (Path(data_dir).expanduser() / OTHER_SPELLING).is_file():
+        if data_dir is not None and (bring(place(data_dir), lazily=True) / OTHER_SPELLING).is_file():
             spelt = replace(self, table_files=(OTHER_SPELLING,))
         # A bare `super()` would go on with self, which looks for the table in its other spelling.
         return super(EchoNext, spelt).check_folder(data_dir, sampling_rate)

@@ -34,6 +34,7 @@ from dataset_scripts.core.spec import (
 )
 from ecg_hub.errors import DataError
 from ecg_hub.input.samples import lead_columns
+from ecg_hub.utils.remote import bring, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,7 @@ class PTB(ECGDataset):
         """Return the raw folder; see `ECGDataset.check_folder`."""
         # Before the usual check, whose error would say only what is missing and not that it is another edition.
         if data_dir is not None:
-            _refuse_challenge_form(Path(data_dir).expanduser(), self.page)
+            _refuse_challenge_form(bring(place(data_dir), lazily=True), self.page)
         folder = super().check_folder(data_dir, sampling_rate)
         if not any(path.is_dir() for path in folder.glob("patient[0-9]*")):
             raise DataError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from dataset_scripts.core.spec import ECGDataset, PathLike, Source
 from dataset_scripts.tools.hosts import Hosts, RemoteFile, Transport, list_files, physionet_parts, unpack
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import SUMS_FILE, parse_sums, replacing, sums_text, take_lock
+from ecg_hub.utils.remote import is_url
 from ecg_hub.utils.terminal import progress
 
 STATE_FOLDER = ".ecg-hub-download"
@@ -96,6 +98,15 @@ def instructions(dataset: ECGDataset, folder: str = "DIR") -> list[str]:
     return [f"{about} run", *commands] if commands else [f"{about} put its files into {folder}."]
 
 
+def refuse_url(data_dir: PathLike) -> Path:
+    """Return the folder to download to, which lies on this machine."""
+    if is_url(data_dir):
+        raise InputError(
+            f"{os.fspath(data_dir)!r} is on another machine; download to a folder here, then copy it (`aws s3 sync`)."
+        )
+    return Path(data_dir).expanduser()
+
+
 def download(
     dataset: ECGDataset,
     data_dir: PathLike,
@@ -105,7 +116,7 @@ def download(
     quiet: bool = False,
 ) -> Downloaded:
     """Fetch what is missing of a dataset's raw files; the same call again continues."""
-    folder = Path(data_dir).expanduser()
+    folder = refuse_url(data_dir)
     # First of all: nothing is asked of a host, and no folder made, for data that nobody may fetch unseen.
     _check_may(dataset, folder)
     state = folder / STATE_FOLDER
@@ -146,7 +157,7 @@ def remaining(
     dataset: ECGDataset, data_dir: PathLike, transport: Transport, *, hosts: Hosts | None = None
 ) -> Remaining:
     """Return what `download` would fetch; asks the hosts for their lists and writes nothing to the raw folder."""
-    folder = Path(data_dir).expanduser()
+    folder = refuse_url(data_dir)
     _check_may(dataset, folder)
     with TemporaryDirectory() as scratch:
         listed = [list_files(source, transport, hosts or Hosts(), Path(scratch)) for source in dataset.sources]

@@ -28,6 +28,7 @@ from dataset_scripts.tools.card import front_matter, parquet_code, size_category
 from dataset_scripts.tools.publish import SHARD_BYTES, facts, records_per_group, shard_spans, write_parquet
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import resumed
+from ecg_hub.utils.remote import bring, place, publish
 from ecg_hub.utils.terminal import progress
 from ecg_hub.utils.workers import usable_processors
 
@@ -148,7 +149,8 @@ def write_shards(
     prepared: Prepared, folder: PathLike, *, shard_bytes: int = SHARD_BYTES, num_proc: int | None = None
 ) -> Manifest:
     """Write every record of a prepared dataset as shards, or finish what an earlier run began."""
-    target = Path(folder).expanduser()
+    target = place(folder)
+    bring(target, needed=False)
     begun = _begin(prepared, target, shard_bytes)
     try:
         entries = _write_all(prepared, target, begun, num_proc)
@@ -156,6 +158,7 @@ def write_shards(
         _write(target / CARD_FILE, _card(prepared, manifest))
         # Last: `complete` means that card and shards are there.
         _write(target / MANIFEST_FILE, manifest.model_dump_json(indent=1) + "\n")
+        publish(target)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "the disk is full" if full else str(error)

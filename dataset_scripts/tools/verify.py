@@ -25,6 +25,7 @@ from dataset_scripts.core.spec import ECGDataset, LabelTable, PathLike, Rejected
 from dataset_scripts.tools.hosts import fits
 from dataset_scripts.tools.raw_files import absent_records, damaged, list_folder, read_sums, split_absent
 from ecg_hub.errors import DataError, InputError, did_you_mean
+from ecg_hub.utils.remote import bring, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,7 +196,7 @@ def verify(
         num_proc: processes that read records.
     """
     wanted = _named_release(dataset, release)
-    folder = Path(data_dir).expanduser()
+    folder = bring(place(data_dir), lazily=True)
     result = Verification(dataset.name, str(folder), None, (folder / MOCK_FILE).is_file(), signals)
     try:
         rate = _rate(dataset, folder, sampling_rate)

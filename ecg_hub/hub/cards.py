@@ -3,9 +3,10 @@
 The rule goes by where weights come from. `config.source` names the authors' file that they were converted from, and
 training keeps the entry, so that a fine-tuned model is known to descend from that file; weights without it were trained
 from random ones and belong to whoever trained them. What descends from a file whose licence forbids redistribution
-(`licence.redistribution: false` in model.yaml) goes to no public hub. To a self-hosted one it goes only on the word of
-the person who sends it (`internal`), into a private repository, with the licence in its card: whether colleagues at one
-institution are third parties is for the licence and that person to say, not for a program.
+(`licence.redistribution: false` in model.yaml), or was trained on data for credentialed users (`config.credentialed`),
+goes to no public hub (`ecg_hub.origin.withheld`). To a self-hosted one it goes only on the word of the person who sends
+it (`internal`), into a private repository, with the licence in its card: whether colleagues at one institution are
+third parties is for the licence and that person to say, not for a program.
 
 The finished cards (`ecg_hub/models/<name>/card.md`) describe the authors' weights, with their scores; they would be
 wrong for weights that were trained further, from scratch, or not at all.
@@ -25,6 +26,7 @@ from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import InputError
 from ecg_hub.hub import card_parts
 from ecg_hub.names import endpoint, is_public_hub
+from ecg_hub.origin import credentialed, source_of, withheld
 from ecg_hub.utils.yaml import CardError, metadata, split_card
 
 INTERNAL_HINT = (
@@ -32,14 +34,9 @@ INTERNAL_HINT = (
     "repository of your own hub, with the licence in its card."
 )
 INTERNAL = "## Internal copy"
+_PHYSIONET = "PhysioNet (https://physionet.org/about/publish/)"
 _SHOWN_LABELS = 100
 _RANDOM = "Random:"
-
-
-def source_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return which file of the authors the weights of a config.json descend from, or None."""
-    source = config.get("source")
-    return source if isinstance(source, dict) and source else None
 
 
 def random_name(config: Mapping[str, Any]) -> str | None:
@@ -49,19 +46,6 @@ def random_name(config: Mapping[str, Any]) -> str | None:
     if drawn is None or source_of(config) is not None or config.get("pretraining") or config.get("training"):
         return None
     return str(drawn.get("name") or f"random weights of {config.get('model_type')}")
-
-
-def withheld(config: Mapping[str, Any]) -> str | None:
-    """Return why the weights that go with a config.json may not be passed on, or None if they may."""
-    entry = catalog.of_config(config)
-    source = source_of(config)
-    if entry is None or source is None or entry.licence.redistribution:
-        return None
-    file = source.get("file", "the authors' file")
-    return (
-        f"These weights descend from {file} of {entry.title}, which may not be passed on. Licence: "
-        f"{entry.licence.name}. {entry.licence.note or ''}".strip()
-    )
 
 
 def folder_withheld(folder: Path) -> str | None:
@@ -88,6 +72,8 @@ def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool =
 
 def instead(config: Mapping[str, Any]) -> str:
     """Return how each user gets weights that are withheld."""
+    if credentialed(config):
+        return f"Instead, each user with access to the data trains them again, or you submit them to {_PHYSIONET}."
     entry = catalog.of_config(config)
     assert entry is not None
     convert = f"ecg-hub convert {entry.alias} --checkpoint FILE"
@@ -107,7 +93,7 @@ def published_card(
     if source is not None and str(source.get("sha256")) not in card:
         card = f"{card.rstrip()}\n\n## Origin\n\n{_origin(config, random)}\n"
     if internal and INTERNAL not in card:
-        card = f"{card.rstrip()}\n\n{_internal(entry)}\n"
+        card = f"{card.rstrip()}\n\n{_internal(entry, config)}\n"
     return card
 
 
@@ -276,11 +262,17 @@ def _licence(entry: ModelEntry, config: Mapping[str, Any], random: str | None) -
     )
 
 
-def _internal(entry: ModelEntry) -> str:
+def _internal(entry: ModelEntry, config: Mapping[str, Any]) -> str:
+    named = credentialed(config)
+    data = f"Trained on {', '.join(named)}: for colleagues who signed its agreement. " if named else ""
+    licence = (
+        f"Licence of the authors' weights: {entry.licence.name}. {entry.licence.note or ''} "
+        if source_of(config)
+        else ""
+    )
     return (
-        f"{INTERNAL}\n\nNot to be passed on. Licence of the authors' weights: {entry.licence.name}. "
-        f"{entry.licence.note or ''} This repository is private; who pushed it with `--internal` has said that the "
-        "terms let this institution keep it."
+        f"{INTERNAL}\n\nNot to be passed on. {data}{licence}This repository is private; who pushed it with "
+        "`--internal` has said that the terms let this institution keep it."
     )
 
 

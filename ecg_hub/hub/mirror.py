@@ -20,7 +20,7 @@ from typing import Any
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, EcgHubError, InputError
-from ecg_hub.hub.cards import folder_withheld, withheld
+from ecg_hub.hub.cards import folder_withheld
 from ecg_hub.hub.client import HubRepository, Kind, Stored, check_id, said, same
 from ecg_hub.hub.manifest import (
     FILE,
@@ -35,6 +35,7 @@ from ecg_hub.hub.manifest import (
 )
 from ecg_hub.hub.package import Package, packed, shown
 from ecg_hub.names import canonical, endpoint, resolve
+from ecg_hub.origin import withheld
 from ecg_hub.utils.files import alone, file_sha256, flush_file, put_in_place, unwritable
 from ecg_hub.utils.http import RemoteFile, RetryPolicy, download, open_client
 from ecg_hub.utils.repo_names import check_path

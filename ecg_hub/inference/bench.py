@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecg_hub import catalog
 from ecg_hub.errors import InputError
 from ecg_hub.input.windows import eval_starts, window_length
+from ecg_hub.modeling import kernels
 from ecg_hub.names import canonical
 
 RECORD_SECONDS = 10
@@ -236,7 +237,8 @@ def count_macs(model: nn.Module, x: Tensor) -> int:
     product of spectra, 6 operations per complex number. Activations, norms, softmax and other element-wise work are not
     counted, as usual. Constants that a model keeps between passes (the kernels of S4) are computed before counting.
     """
-    with torch.no_grad():
+    # By public operations: no counter knows of the others.
+    with torch.no_grad(), kernels.plain():
         model(x)  # makes the constants
         with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
             model(x)
@@ -268,9 +270,21 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an operation and follow the storages of its results."""
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
+            if isinstance(leaf, Tensor) and leaf.layout == torch.strided:
                 self._follow(leaf.untyped_storage())
+            elif isinstance(leaf, Tensor):
+                self._follow_opaque(leaf)
         return result
+
+    def _follow_opaque(self, tensor: Tensor) -> None:
+        """Count a tensor that shows no storage, as reordered weights; few, and each is seen once."""
+        size = tensor.numel() * tensor.element_size()
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(tensor, self._release_opaque, size).atexit = False
+
+    def _release_opaque(self, size: int) -> None:
+        self.live -= size
 
     def _follow(self, storage: Any) -> None:
         # Of the storage, not of the tensor: views share one, which is counted once.

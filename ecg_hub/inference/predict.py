@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from ecg_hub.inference.pipeline import average_outputs, check_classifier, extrac
 from ecg_hub.inference.records import RecordInput, RecordOutput, run_records
 from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModel, AutoModelForECGClassification
 from ecg_hub.origin import shown_name
+from ecg_hub.utils import terminal
 from ecg_hub.utils.files import replacing
+from ecg_hub.utils.remote import place, publish
 from ecg_hub.utils.text import TIE, text_table
+from ecg_hub.utils.workers import Engine, run, usable_processors
 
 _SHOWN_LABELS = 5
 
@@ -224,40 +228,98 @@ def embed(
     device: str = "cpu",
     seed: int = 0,
     progress: bool = True,
+    engine: Engine = "local",
+    num_proc: int | None = None,
     **prepare: Any,
 ) -> EmbeddingResult:
     """Encode records and write one row each: `record`, `windows`, `features`, `reason`.
+
+    With the engine "ray" parts of some thousand records are encoded on the Ray cluster of RAY_ADDRESS, else by
+    `num_proc` workers of Ray here; the file has the bytes of the local one.
 
     `features` is the mean of the pooled vectors of all consecutive windows, a list of float32; null with a `reason`
     where the record could not be used. The file appears when it is complete.
     """
     # Checked first: pyarrow would write Parquet under any name.
-    target = Path(output).expanduser()
+    target = place(output)
     if target.suffix != ".parquet":
         raise InputError(f"The output is {str(output)!r}; give a file that ends in .parquet.")
-    keywords: dict[str, Any] = {"seed": seed} if os.fspath(model).startswith("random:") else {}
-    # By name, because transformers keeps the dtype of the checkpoint: of a file in half precision the vectors would be
-    # rounded.
-    encoder = AutoModel.from_pretrained(model, dtype=torch.float32, **keywords)
-    name = shown_name(os.fspath(model), encoder)
-    encoder = encoder.to(device)
-    extractor = AutoFeatureExtractor.from_pretrained(model)
-    extractor = extractor if preset is None else extractor.with_preset(preset)
-    results = run_records(
-        records,
-        extractor,
-        lambda windows: encoder(windows).pooler_output,
-        batch_size=batch_size,
-        device=device,
-        progress=progress,
-        **prepare,
-    )
+    job = _Embedding(os.fspath(model), preset, seed, device, batch_size, tuple(prepare.items()))
+    encoder, extractor, name = _loaded(job.model, preset, seed, device)
     dim = int(encoder.config.hidden_size)
     schema = _schema(dim, {"model": name, "preset": extractor.preset})
+    if engine == "local":
+        results: Iterator[dict[str, Any]] = map(_row, job.run(records, progress=progress))
+    else:
+        results = _in_order(job, records, num_proc or usable_processors(), engine, progress)
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as partial:
         rows, failures = _write(results, partial, schema)
+    _loaded.cache_clear()
+    publish(target)
     return EmbeddingResult(target, rows, dim, tuple(failures))
+
+
+@dataclass(frozen=True)
+class _Embedding:
+    """How records are encoded: all that a worker has to know."""
+
+    model: str
+    preset: str | None
+    seed: int
+    device: str
+    batch_size: int
+    prepare: tuple[tuple[str, Any], ...]
+
+    def run(self, records: Sequence[RecordInput], progress: bool = False) -> Iterator[RecordOutput]:
+        """Encode records."""
+        encoder, extractor, _ = _loaded(self.model, self.preset, self.seed, self.device)
+        return run_records(
+            records,
+            extractor,
+            lambda windows: encoder(windows).pooler_output,
+            batch_size=self.batch_size,
+            device=self.device,
+            progress=progress,
+            part=_ROWS_PER_GROUP,
+            **dict(self.prepare),
+        )
+
+
+# Once for all parts that a worker gets.
+@functools.lru_cache(maxsize=1)
+def _loaded(model: str, preset: str | None, seed: int, device: str) -> tuple[Any, Any, str]:
+    """Return encoder, feature extractor and the model's name."""
+    keywords: dict[str, Any] = {"seed": seed} if model.startswith("random:") else {}
+    # By name, because transformers keeps the dtype of the checkpoint: of a file in half precision the vectors would be
+    # rounded.
+    encoder = AutoModel.from_pretrained(model, dtype=torch.float32, **keywords)
+    name = shown_name(model, encoder)
+    extractor = AutoFeatureExtractor.from_pretrained(model)
+    return encoder.to(device), extractor if preset is None else extractor.with_preset(preset), name
+
+
+def _encoded(task: tuple[int, _Embedding, Sequence[RecordInput]]) -> tuple[int, list[dict[str, Any]]]:
+    number, job, records = task
+    # As rows: one vector of a record travels, and not those of all its windows.
+    return number, [_row(output) for output in job.run(records)]
+
+
+def _in_order(
+    job: _Embedding, records: Sequence[RecordInput], processes: int, engine: Engine, progress: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of parts that are encoded elsewhere, in the order of the records."""
+    starts = range(0, len(records), _ROWS_PER_GROUP)
+    tasks = ((n, job, records[start : start + _ROWS_PER_GROUP]) for n, start in enumerate(starts))
+    early: dict[int, list[dict[str, Any]]] = {}
+    wanted = 0
+    with terminal.progress(total=len(records), desc="records", unit="files", quiet=not progress) as bar:
+        for number, rows in run(_encoded, tasks, processes, engine):
+            bar.update(len(rows))
+            early[number] = rows
+            while wanted in early:
+                yield from early.pop(wanted)
+                wanted += 1
 
 
 def _schema(dim: int, facts: dict[str, str]) -> pa.Schema:
@@ -273,10 +335,10 @@ def _schema(dim: int, facts: dict[str, str]) -> pa.Schema:
 def _write(results: Any, path: Path, schema: pa.Schema) -> tuple[int, list[tuple[str, str]]]:
     rows, failures, group = 0, [], []
     with pq.ParquetWriter(path, schema) as writer:
-        for result in results:
-            group.append(_row(result))
-            if result.reason is not None:
-                failures.append((result.record, result.reason))
+        for row in results:
+            group.append(row)
+            if row["reason"] is not None:
+                failures.append((row["record"], row["reason"]))
             # In groups, so that memory does not grow with the number of records.
             if len(group) == _ROWS_PER_GROUP:
                 writer.write_table(pa.Table.from_pylist(group, schema=schema))

@@ -64,6 +64,7 @@ def run_records(
     batch_size: int = 64,
     device: str | torch.device = "cpu",
     progress: bool = True,
+    part: int | None = None,
     **prepare: Any,
 ) -> Iterator[RecordOutput]:
     """Run all windows of all records through a function, in batches, and yield one output per file, in order.
@@ -75,6 +76,7 @@ def run_records(
         batch_size: windows per batch.
         device: where `encode` runs.
         progress: show a progress bar on a terminal.
+        part: so many records share batches with no others: parts that are run elsewhere give the same numbers.
         **prepare: passed to the extractor, for example preset, nan, missing_leads.
 
     Raises:
@@ -97,7 +99,11 @@ def run_records(
         raise InputError(f"batch_size is {batch_size!r}; allowed: 1 or more.")
     waiting: list[tuple[str, NDArray[np.float32] | None, str | None]] = []
     windows = 0
-    for record in terminal.progress(records, desc="records", unit="files", leave=False, quiet=not progress):
+    shown = terminal.progress(records, desc="records", unit="files", leave=False, quiet=not progress)
+    for number, record in enumerate(shown):
+        if part is not None and number and number % part == 0:
+            yield from _flush(waiting, encode, batch_size, device)
+            waiting, windows = [], 0
         waiting.append(_read(record, extractor, prepare))
         values = waiting[-1][1]
         windows += 0 if values is None else len(values)

@@ -18,6 +18,7 @@ from ecg_hub.input.samples import shown_names
 from ecg_hub.input.units import MICROVOLT, is_unit, plain_unit, unit_uv
 from ecg_hub.input.wfdb import read_digital, read_header
 from ecg_hub.leads import DERIVED_LEADS, LEADS, LeadPlan, canonical_leads, find_lead, plan_leads
+from ecg_hub.utils.remote import bring_record, place
 from ecg_hub.utils.untrusted import check_values, reading
 
 Float32 = NDArray[np.float32]
@@ -162,7 +163,7 @@ def file_recording(
         unit: the same of the unit; one that files state is not overruled.
         every: see `wfdb_recording`.
     """
-    given = Path(path).expanduser()
+    given = bring_record(place(path))
     if is_wfdb(given) or not given.exists():
         return wfdb_recording(path, every, unit)
     if given.is_dir():
@@ -245,7 +246,7 @@ def real_matrix(signal: Any) -> NDArray[Any]:
 
 
 def _record_stem(path: str | os.PathLike[str]) -> Path:
-    given = Path(path).expanduser()
+    given = bring_record(place(path))
     if Path(f"{given}.hea").is_file():
         return given
     if given.suffix.lower() in _HEADER_SUFFIXES:

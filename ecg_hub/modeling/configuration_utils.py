@@ -49,6 +49,8 @@ class ECGConfig(PreTrainedConfig):
             records alone), steps, seed, digest of the data, versions.
         training: what `ecg-eval --save-model` trained the encoder on, one entry per run: "dataset", "run", "mode",
             "seed", and "began" with weights of which origin.
+        credentialed: datasets for credentialed users whose real records or labels made weights of the folder, those of
+            a head included; what their agreements ask of derived models then holds for it.
 
     Raises:
         StrictDataclassFieldValidationError: a value of the wrong type, or none of the words that are allowed.
@@ -85,6 +87,7 @@ class ECGConfig(PreTrainedConfig):
     random_weights: dict[str, Any] | None = None
     pretraining: dict[str, Any] | None = None
     training: list[dict[str, Any]] | None = None
+    credentialed: list[str] | None = None
     problem_type: Literal["multi_label_classification", "regression", "mixed"] = "multi_label_classification"
 
     @classmethod

@@ -13,10 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ecg_hub.errors import InputError
-
-# In groups of fewer channels, the AMX kernel of oneDNN 3.12 (torch 2.13) gives wrong numbers for bfloat16 where the
-# kernel's length is a multiple of 16: off by as much as the output. One channel per group has a kernel of its own.
-_FEWEST_GROUPED_CHANNELS = 16
+from ecg_hub.modeling.kernels import FEWEST_GROUPED_CHANNELS, KeepsWeights, Linear
 
 
 def grouped_conv1d(
@@ -25,7 +22,7 @@ def grouped_conv1d(
     """Convolve in groups; half precision of few channels per group is computed in float32 on a CPU."""
     cast = torch.is_autocast_enabled("cpu") and x.device.type == "cpu"
     dtype = torch.get_autocast_dtype("cpu") if cast else x.dtype
-    few = 1 < weight.shape[1] < _FEWEST_GROUPED_CHANNELS and groups > 1
+    few = 1 < weight.shape[1] < FEWEST_GROUPED_CHANNELS and groups > 1
     if not few or x.device.type != "cpu" or dtype.itemsize >= 4:
         return functional.conv1d(x, weight, bias, stride, padding, groups=groups)
     with torch.autocast("cpu", enabled=False):
@@ -57,7 +54,22 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(x)
 
 
-class ConvNorm(nn.Module):
+class FeedForward(nn.Sequential):
+    """A linear map, the exact GELU, and a linear map; the first two in one pass where that is possible."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (..., width) to the same."""
+        enter, activation, leave = self
+        # Another layer in the place of ours, an adapter's for example, knows nothing of activations.
+        if not isinstance(enter, Linear):
+            plain: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+            return plain
+        assert isinstance(activation, nn.GELU)
+        y: Tensor = leave(enter(input, "gelu"))
+        return y
+
+
+class ConvNorm(KeepsWeights):
     """Convolution over time without bias, then batch norm; an odd kernel keeps the length, but for the stride.
 
     In evaluation mode the norm is a scale and a shift, which the convolution takes along where that is less work: where
@@ -71,25 +83,52 @@ class ConvNorm(nn.Module):
         )
         self.norm = BatchNorm(channels_out, eps=eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
+    def forward(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
+        """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up).
+
+        `add` is added to the result, and ReLU applied, if asked for.
+        """
+        # The norm's own mode, which may be set apart from the module's: only fixed statistics can be folded in.
+        if not self.norm.training:
+            conv, pad = self.conv, (self.conv.kernel_size[0] - 1) // 2
+            y = self.convolve(
+                x,
+                (conv.weight, *norm_tensors(self.norm)),
+                lambda: folded(conv.weight, self.norm),
+                stride=conv.stride[0],
+                padding=(pad, pad),
+                activation="relu" if relu else "none",
+                add=add,
+            )
+            if y is not None:
+                return y
+        y = self._plain(x)
+        y = y if add is None else y + add
+        return functional.relu(y) if relu else y
+
+    def _plain(self, x: Tensor) -> Tensor:
         weight, conv = self.conv.weight, self.conv
         outputs = len(x) * conv.out_channels * (x.shape[-1] // conv.stride[0])
-        # The norm's own mode, which may be set apart from the module's: only fixed statistics can be folded in.
         if self.norm.training or outputs < weight.numel():
             normed: Tensor = self.norm(conv(x))
             return normed
-        scale, shift = self._affine()
-        folded = (weight * scale[:, None, None]).to(weight.dtype)
-        return functional.conv1d(x, folded, shift.to(weight.dtype), conv.stride, conv.padding)
+        return functional.conv1d(x, *folded(weight, self.norm), conv.stride, conv.padding)
 
-    def _affine(self) -> tuple[Tensor, Tensor]:
-        norm = self.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        # In float32, so that a model in half precision rounds the folded weights once.
-        scale = norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
-        return scale, norm.bias.float() - norm.running_mean.float() * scale
+
+def norm_tensors(norm: nn.BatchNorm1d) -> tuple[Tensor | None, ...]:
+    """What the scale and shift of a batch norm with fixed statistics are made of."""
+    return norm.weight, norm.bias, norm.running_mean, norm.running_var
+
+
+def folded(weight: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Return weight (out, ...) and bias of a map that includes the batch norm behind it, with fixed statistics."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    # In float32, so that a model in half precision rounds the folded weights once.
+    scale = norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
+    shift = norm.bias.float() - norm.running_mean.float() * scale
+    shaped = scale.view(-1, *[1] * (weight.ndim - 1))
+    return (weight * shaped).to(weight.dtype), shift.to(weight.dtype)
 
 
 def _in_backward() -> bool:

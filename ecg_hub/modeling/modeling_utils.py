@@ -21,6 +21,7 @@ from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.modeling.configuration_utils import ECGConfig
 from ecg_hub.modeling.heads import AttentionPoolingHead, MeanLinearHead, build_head, classification_loss
 from ecg_hub.modeling.layers import DropPath, set_drop_path
+from ecg_hub.origin import withheld
 
 __all__ = [
     "DropPath",
@@ -29,6 +30,7 @@ __all__ = [
     "ECGModelOutput",
     "ECGPreTrainedModel",
     "initialize_as_torch",
+    "mean_of_tokens",
     "run_in_slices",
     "set_drop_path",
 ]
@@ -115,6 +117,8 @@ class ECGPreTrainedModel(PreTrainedModel):
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Send the model as transformers does, and in the same commit the feature extractor that belongs to it."""
+        if reason := withheld(self.config.to_dict()):
+            raise InputError(f"{reason} `ecg-hub push` says what may be done instead.")
         # transformers saves into a temporary folder and sends that: what `save_pretrained` adds travels along.
         self._sends_extractor = True
         try:
@@ -307,6 +311,14 @@ def run_in_slices(
         return stages(x)
     parts = [stages(part) for part in torch.split(x, size)]
     return tuple(torch.cat(stage) for stage in zip(*parts, strict=True))
+
+
+def mean_of_tokens(x: Tensor, dim: int) -> Tensor:
+    """Average over the tokens; under autocast the result stays in float32.
+
+    Pooled features differ little from record to record: rounded to 8 bits they would lose what the records differ by.
+    """
+    return x.mean(dim, dtype=torch.float32 if torch.is_autocast_enabled(x.device.type) else None)
 
 
 def _note_loaded_head(module: Any, incompatible_keys: Any) -> None:

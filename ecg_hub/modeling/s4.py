@@ -25,6 +25,7 @@ from torch.nn import functional
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from ecg_hub.modeling.kernels import Kept, Linear
 from ecg_hub.modeling.layers import DropPath
 from ecg_hub.modeling.s4_blocks import BlockBasis, Maps, block_length, convolve, moved_on
 
@@ -66,9 +67,9 @@ class S4Convolution(nn.Module):
         self.register_buffer("log_dt", torch.empty(features, dtype=torch.float32))
         for name in ("B", "P", "Q", "w"):
             self.register_buffer(name, torch.empty(features, pairs, 2, dtype=torch.float32))
-        self._basis_cache = _Cache()
-        self._block_cache = _Cache()
-        self._response_cache = _Cache()
+        self._basis_cache = Kept()
+        self._block_cache = Kept()
+        self._response_cache = Kept()
 
     def forward(self, u: Tensor) -> Tensor:
         """Return y[t] = sum_s K[s] u[t-s] + D u[t] (and the backward kernel), shape (batch, features, tokens)."""
@@ -96,11 +97,13 @@ class S4Convolution(nn.Module):
         """What a device convolves with: matrices of blocks of so many tokens, or the spectrum for so many."""
         if self.training or torch.is_grad_enabled():
             return compute(tokens)
-        return self._response_cache.get(tokens, (self.C, self.D, *self.buffers()), compute)
+        return self._response_cache.get(tokens, (self.C, self.D, *self.buffers()), lambda: compute(tokens))
 
     def _compute_maps(self, block: int) -> Maps:
         # The basis is kept while training too: none of what it is made of is ever trained.
-        basis: BlockBasis = self._block_cache.get(block, tuple(self.buffers()), self._compute_block_basis)
+        basis: BlockBasis = self._block_cache.get(
+            block, tuple(self.buffers()), lambda: self._compute_block_basis(block)
+        )
         return basis.maps(self.C, self.D)
 
     def _compute_spectrum(self, tokens: int) -> Tensor:
@@ -114,7 +117,7 @@ class S4Convolution(nn.Module):
         return torch.fft.rfft(response, n=n) + self.D[:, None]
 
     def _basis(self, tokens: int) -> Tensor:
-        basis: Tensor = self._basis_cache.get(tokens, tuple(self.buffers()), self._compute_basis)
+        basis: Tensor = self._basis_cache.get(tokens, tuple(self.buffers()), lambda: self._compute_basis(tokens))
         return basis
 
     # Out of inference mode, because a later training pass may take the same constants from the cache.
@@ -216,7 +219,7 @@ class S4Layer(nn.Module):
         # Whole features of a sample, for all tokens alike, as published (there by Dropout2d on 3-D input, or by hand).
         # Hence features come before tokens wherever it is called.
         self.dropout = nn.Dropout1d(dropout)
-        self.output = nn.Linear(features, 2 * features)
+        self.output = Linear(features, 2 * features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, tokens, features) to the same shape."""
@@ -270,40 +273,6 @@ def hippo_legs(state_size: int) -> tuple[Tensor, Tensor, Tensor]:
     basis = vectors[:, order].conj().T
     w = torch.complex(torch.full_like(frequencies[order], -0.5), frequencies[order])
     return w, basis @ scale.to(basis.dtype), basis @ p.to(basis.dtype)
-
-
-class _Cache:
-    """Keeps the latest value computed from given tensors; editing or exchanging any of them makes it stale."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        self._key: tuple[int, tuple[Tensor, ...], tuple[int, ...]] | None = None
-        self._value: Any = None
-
-    def get(self, tokens: int, sources: tuple[Tensor, ...], compute: Callable[[int], Any]) -> Any:
-        if any(tensor.is_inference() for tensor in sources):
-            return compute(tokens)  # inference tensors do not count their changes
-        # The tensors themselves are kept: the id of a freed tensor may return.
-        versions = tuple(tensor._version for tensor in sources)
-        if self._value is None or self._key is None or not self._matches(tokens, sources, versions):
-            self._value = compute(tokens)
-            self._key = (tokens, sources, versions)
-        return self._value
-
-    def _matches(self, tokens: int, sources: tuple[Tensor, ...], versions: tuple[int, ...]) -> bool:
-        assert self._key is not None
-        cached_tokens, cached_sources, cached_versions = self._key
-        same = all(a is b for a, b in zip(sources, cached_sources, strict=True))
-        return same and tokens == cached_tokens and versions == cached_versions
-
-    # A copied or pickled model starts empty: the copy's tensors are others, and the value can be made again.
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.clear()
 
 
 def _fft_length(tokens: int) -> int:

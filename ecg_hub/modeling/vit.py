@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.kernels import Linear
+from ecg_hub.modeling.layers import DropPath, FeedForward
 from ecg_hub.modeling.modeling_utils import run_in_slices
 from ecg_hub.weights.state_dict import StateDictMapper
 
@@ -21,8 +22,8 @@ class PreNormAttention(nn.Module):
         super().__init__()
         self.config = config
         self.num_heads = config.num_attention_heads
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, want_weights: bool) -> tuple[Tensor, Tensor | None]:
         """Map (batch, tokens, dim) to the same shape, and weights (batch, heads, tokens, tokens) if wanted."""
@@ -52,8 +53,8 @@ class PreNormLayer(GradientCheckpointingLayer):
         self.attention_norm = nn.LayerNorm(width, eps=eps)
         self.attention = PreNormAttention(config)
         self.mlp_norm = nn.LayerNorm(width, eps=eps)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, config.intermediate_size), nn.GELU(), nn.Linear(config.intermediate_size, width)
+        self.mlp = FeedForward(
+            Linear(width, config.intermediate_size), nn.GELU(), Linear(config.intermediate_size, width)
         )
         self.drop_path = DropPath.for_block(config, index, config.num_hidden_layers)
 

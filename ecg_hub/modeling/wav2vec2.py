@@ -23,8 +23,9 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 )
 
 from ecg_hub.modeling.configuration_utils import Wav2Vec2FamilyConfig
+from ecg_hub.modeling.kernels import KeepsWeights, adopt
 from ecg_hub.modeling.layers import DropPath, grouped_conv1d
-from ecg_hub.modeling.modeling_utils import ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.modeling_utils import ECGModelOutput, ECGPreTrainedModel, mean_of_tokens, run_in_slices
 
 
 class ConvStem(nn.Module):
@@ -49,8 +50,15 @@ class ConvStem(nn.Module):
         return x.transpose(1, 2)
 
 
-class TokenEncoder(Wav2Vec2Encoder):
+class TokenEncoder(Wav2Vec2Encoder, KeepsWeights):
     """Positional convolution, layer norm and post-norm transformer blocks."""
+
+    # Of transformers' class, which is not typed.
+    config: Any
+    pos_conv_embed: Any
+    layer_norm: Any
+    dropout: Any
+    layers: Any
 
     def __init__(self, config: Wav2Vec2FamilyConfig) -> None:
         super().__init__(config)
@@ -85,7 +93,11 @@ class TokenEncoder(Wav2Vec2Encoder):
     def _positions(self, tokens: Tensor) -> Tensor:
         """Return what transformers' positional convolution gives, by a convolution that is right on every CPU."""
         embed, conv = self.pos_conv_embed, self.pos_conv_embed.conv
-        x = grouped_conv1d(tokens.transpose(1, 2), conv.weight, conv.bias, padding=conv.padding[0], groups=conv.groups)
+        x, (pad,), parts = tokens.transpose(1, 2), conv.padding, conv.parametrizations.weight
+        # The weight is made of two tensors anew whenever it is asked for.
+        sources = (parts.original1, parts.original0, conv.bias)
+        y = self.convolve(x, sources, lambda: (conv.weight, conv.bias), padding=(pad, pad), groups=conv.groups)
+        x = grouped_conv1d(x, conv.weight, conv.bias, padding=pad, groups=conv.groups) if y is None else y
         positions: Tensor = embed.activation(embed.padding(x)).transpose(1, 2)
         return positions
 
@@ -121,6 +133,7 @@ class Wav2Vec2FamilyPreTrainedModel(ECGPreTrainedModel):
         self.feature_extractor = ConvStem(self.config, channels)
         self.feature_projection = Wav2Vec2FeatureProjection(self.config)
         self.encoder = TokenEncoder(self.config)
+        adopt(self)
 
     def _tokens(self, input_values: Tensor) -> Tensor:
         """Map (batch, leads, samples) to the input of the encoder, (batch, tokens, dim)."""
@@ -144,7 +157,7 @@ class Wav2Vec2FamilyPreTrainedModel(ECGPreTrainedModel):
         return ECGModelOutput(
             last_hidden_state=states[-1],
             # Over all tokens: windows are never padded, so that no mask is needed.
-            pooler_output=states[-1].mean(dim=1),
+            pooler_output=mean_of_tokens(states[-1], 1),
             hidden_states=states if keep else None,
             attentions=weights if attend else None,
         )

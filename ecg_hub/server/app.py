@@ -19,11 +19,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from ecg_hub.server import routes_discussions, routes_files, routes_repos, routes_site, routes_upload
+from ecg_hub.server import routes_discussions, routes_files, routes_hub, routes_repos, routes_site, routes_upload
 from ecg_hub.server.auth import ANYBODY, LOCAL, Caller, bearer, invalid_credentials
 from ecg_hub.server.calls import Call, Hub, Route, answer_json
 from ecg_hub.server.naming import Address, RequestError, bad_request, parse, too_large
 from ecg_hub.server.pages import page
+from ecg_hub.server.repos import split_id
 
 MAX_JSON = 8 << 20  # bytes of a request's JSON object
 DRAIN_BYTES, DRAIN_SECONDS = 64 << 20, 3.0
@@ -43,6 +44,7 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     **routes_upload.ROUTES,
     **routes_discussions.ROUTES,
     **routes_site.ROUTES,
+    **routes_hub.ROUTES,
 }
 
 
@@ -59,6 +61,7 @@ class HubApp:
             raise RuntimeError(f"only HTTP is served, not {scope['type']}")
         started, seen = time.monotonic(), _Seen(send)
         received = _Received(receive)
+        self.hub.metrics.begin()
         request = Request(scope, received)
         try:
             response = await self._answer(request, received, seen)
@@ -69,6 +72,8 @@ class HubApp:
         finally:
             # Without the query, which may carry the signature of an upload address.
             raw = scope.get("raw_path", b"").decode("ascii", "replace")
+            seconds = time.monotonic() - started
+            self.hub.metrics.end(seen.method, seen.route, seen.status or 500, seconds, seen.size)
             _access.info(
                 "%s %s %s %s %d %d %.0f ms",
                 scope["client"][0] if scope.get("client") else "-",
@@ -77,7 +82,7 @@ class HubApp:
                 raw,
                 seen.status or 500,
                 seen.size,
-                1000 * (time.monotonic() - started),
+                1000 * seconds,
             )
 
     async def _answer(self, request: Request, received: _Received, seen: _Seen) -> Response:
@@ -104,16 +109,23 @@ class HubApp:
         caller = await run_in_threadpool(self._caller, request)
         seen.user = caller.name or "-"
         self._check_origin(request)
-        route = _find(request.method, address)
+        key, route = _find(request.method, address)
+        seen.method, seen.route = key[1], f"{key[0]}/{key[2]}".rstrip("/")
         call = Call(self.hub, request, address, caller, route.shows)
         if route.write is not None:
             call.require_write() if route.write else call.require_read()
         if route.body == "json":
             call.body = await _read_object(request)
-        if inspect.iscoroutinefunction(route.answer):
-            response: Response = await route.answer(call)
-        else:
-            response = await run_in_threadpool(route.answer, call)  # type: ignore[arg-type]
+        try:
+            if inspect.iscoroutinefunction(route.answer):
+                response: Response = await route.answer(call)
+            else:
+                response = await run_in_threadpool(route.answer, call)  # type: ignore[arg-type]
+        except FileNotFoundError:
+            # Another request may have deleted the repository meanwhile; this one then says that it is not there.
+            if address.repo is not None:
+                self.hub.repos.get(address.kind, split_id(address.repo, self.hub.options.namespace))
+            raise
         return response
 
     def _caller(self, request: Request) -> Caller:
@@ -178,6 +190,8 @@ class _Seen:
         self.status = 0
         self.size = 0
         self.user = "-"
+        # For the metrics: those of a request that no route takes are counted together.
+        self.method, self.route = "-", "none"
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -189,7 +203,7 @@ class _Seen:
         await self._send(message)
 
 
-def _find(method: str, address: Address) -> Route:
+def _find(method: str, address: Address) -> tuple[tuple[str, str, str], Route]:
     asked = "GET" if method == "HEAD" else method
     verb = "/".join(address.tail) if address.area == "site" else address.verb
     if address.area == "site" and address.tail[:1] == ("docs",):
@@ -198,13 +212,14 @@ def _find(method: str, address: Address) -> Route:
         verb = "lfs/verify" if address.tail[2:] == ("verify",) else "lfs"
     if address.area != "site" and address.repo is None:
         verb = "list"
-    route = ROUTES.get((address.area, asked, verb))
+    key = address.area, asked, verb
+    route = ROUTES.get(key)
     if route is None:
         others = sorted(offered for area, offered, name in ROUTES if (area, name) == (address.area, verb))
         if others:
             raise RequestError(405, f"{method} is not offered here.", headers={"Allow": ", ".join(others)})
         raise RequestError(404, "This hub does not offer that address.")
-    return route
+    return key, route
 
 
 async def _read_object(request: Request) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from starlette.responses import Response
 
 from ecg_hub.server.auth import Caller, Signer, TokenFile, gated, token_needed
 from ecg_hub.server.discussions import Discussions
-from ecg_hub.server.history import Commit, History, TreeStore
+from ecg_hub.server.history import Commit, History
 from ecg_hub.server.info import Catalog
+from ecg_hub.server.metrics import Metrics
 from ecg_hub.server.naming import Address, RequestError, repo_not_found, revision_and_rest
 from ecg_hub.server.pages import Boards, PageCommand
 from ecg_hub.server.repos import Repo, RepoStore, State, split_id
 from ecg_hub.server.storage import BlobStore, Disk
+from ecg_hub.server.trees import TreeStore
 
 GB = 10**9
 Shows = Literal["files", "names"]
@@ -38,6 +40,7 @@ class Options:
         docs: folder of the built documentation site, shown at /docs/; None shows none.
         timeout: seconds in which a client must get on with what it sends or takes.
         max_connections: from then on, requests are answered 503.
+        max_per_address: from then on, connections of one address are answered 503; loopback has no such limit.
     """
 
     namespace: str = "local"
@@ -49,6 +52,7 @@ class Options:
     docs: Path | None = None
     timeout: float = 20.0
     max_connections: int = 500
+    max_per_address: int = 100
 
 
 class Hub:
@@ -65,6 +69,7 @@ class Hub:
         self.catalog = Catalog(self.repos, self.history, self.blobs)
         self.boards = Boards(self.disk, self.history.trees, self.blobs, options.page_command)
         self.signer = Signer(key)
+        self.metrics = Metrics()
 
 
 @dataclass

@@ -8,10 +8,11 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ecg_hub.server.history import Commit, CommitMessage, Draft, File, History, Operation
+from ecg_hub.server.history import Commit, CommitMessage, History, Operation
 from ecg_hub.server.naming import RequestError, bad_request
 from ecg_hub.server.repos import MAIN, Pull, Repo, State, now
 from ecg_hub.server.storage import BlobStore, Disk, Together
+from ecg_hub.server.trees import Draft, File
 
 MAX_TEXT = 65536  # characters of a comment
 MAX_DIFF = 200_000  # bytes of a file that is shown as differences

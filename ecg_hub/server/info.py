@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 from ecg_hub.server.auth import Caller
-from ecg_hub.server.history import Commit, File, Folder, History, TreeStore, listing
+from ecg_hub.server.history import Commit, History
+from ecg_hub.server.naming import RequestError
 from ecg_hub.server.pages import MAX_CARD, card_tags
 from ecg_hub.server.repos import MAIN, Repo, RepoStore, State
 from ecg_hub.server.storage import BlobStore
+from ecg_hub.server.trees import File, Folder, TreeStore, listing
 from ecg_hub.utils.yaml import CardError, load_yaml, metadata
 
 MAX_CONFIG = 1 << 20  # bytes of a config.json or results file that are read
@@ -77,17 +79,29 @@ class Catalog:
             info["sdk"] = state.sdk
         return info
 
+    def heads(self, kind: str) -> Iterator[tuple[Repo, State, Commit]]:
+        """Yield each repository of a kind with its state and the head of its main branch."""
+        for repo in self.repos.all(kind):
+            try:
+                state = repo.state()
+                commit = self.history.read(repo, state.heads[MAIN])
+            except (RequestError, FileNotFoundError):
+                # Deleted since the folder was listed; of one that is there, the commit is lost.
+                if repo.folder.exists():
+                    raise
+                continue
+            yield repo, state, commit
+
     def search(self, kind: str, query: Query, caller: Caller, files: bool = False) -> list[dict[str, Any]]:
         """Return the repositories that a query asks for, sorted, as info objects of the main branch."""
         infos = []
         # No index to go stale: a hospital has hundreds of repositories, and what their cards say is cached by tree.
-        for repo in self.repos.all(kind):
-            state = repo.state()
+        for repo, state, commit in self.heads(kind):
             if not caller.sees(state):
                 continue
             if query.author and repo.namespace.lower() != query.author.lower():
                 continue
-            info = self.info(repo, self.history.read(repo, state.heads[MAIN]), state, caller, files)
+            info = self.info(repo, commit, state, caller, files)
             if query.matches(info):
                 infos.append(info)
         if query.sort in ("lastModified", "createdAt"):
@@ -113,11 +127,10 @@ class Catalog:
         """
         lower = self._lower_is_better(dataset)
         rows: dict[str, list[dict[str, Any]]] = {}
-        for repo in self.repos.all("models"):
-            state = repo.state()
+        for repo, state, commit in self.heads("models"):
             if not caller.reads(state):
                 continue
-            tree = self.history.read(repo, state.heads[MAIN]).tree
+            tree = commit.tree
             if not derived and self._about("models", tree)["cardData"].get("base_model"):
                 continue
             for entry in self.results(tree):

@@ -6,12 +6,14 @@ uvicorn itself reads heads of any size and waits for ever for the next byte; wha
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections import Counter
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEAD = 64 << 10  # bytes of a request's first line and headers, also of trailers behind a body
 MAX_AHEAD = 16  # requests that wait on one connection for the answer to an earlier one
+PROXY = frozenset({"127.0.0.1", "::1"})
 MIN_RATE = 1000  # bytes a second: slower bodies hold a connection, and a thread that waits for them, for days
 
 
@@ -23,9 +25,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     Attributes:
         timeout: seconds.
+        most: connections that one address may hold.
+        open: how many each address holds; shared by all connections of a hub.
     """
 
     timeout = 20.0
+    most = 100
+    open: ClassVar[Counter[str]] = Counter()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -33,15 +39,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self._heads = self._body = self._resumed = 0
         self._last = (0, 0, 0)
         self._was_paused = self._too_large = False
+        self._address: str | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new connection, and look at it from now on."""
         super().connection_made(transport)
+        self._address = self.client[0] if self.client else ""
+        self.open[self._address] += 1
+        # A proxy on this machine connects for everybody, and has a limit of its own.
+        if self.open[self._address] > self.most and self._address not in PROXY:
+            self._refuse(503, f"One address may hold {self.most} connections; close some, or ask the administrator.\n")
         self._timer = self.loop.call_later(self.timeout, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go."""
+        if self._address is not None:
+            self.open[self._address] -= 1
+            if not self.open[self._address]:
+                del self.open[self._address]
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
@@ -91,9 +107,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._too_large:
             super().send_400_response(msg)
             return
-        text = f"A request's head may have {MAX_HEAD:,} bytes, and {MAX_AHEAD} requests may wait.\n".encode()
+        self._refuse(431, f"A request's head may have {MAX_HEAD:,} bytes, and {MAX_AHEAD} requests may wait.\n")
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer without having read the request, and close."""
         head = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
-        self.transport.write(STATUS_LINE[431] + head + text)
+        self.transport.write(STATUS_LINE[status] + head + text.encode())
         self.transport.close()
 
     def _look(self) -> None:

@@ -162,8 +162,9 @@ def parse(raw_path: str, docs: bool = False) -> Address:
         if len(parts) > 1 and parts[1] in KINDS:
             return _api(parts[1], parts[2:])
         return Address("site", tail=tuple(parts))
-    # Only then: a hub made by an earlier version may hold repositories of a namespace docs.
-    if not parts or parts[0] in ("lfs", "static", "healthz") or (docs and parts[0] == "docs"):
+    # Only then: a hub made by an earlier version may hold repositories of a namespace docs or metrics.
+    site = not parts or parts[0] in ("lfs", "static", "healthz") or parts == ["metrics"]
+    if site or (docs and parts[0] == "docs"):
         return Address("site", tail=tuple(parts))
     kind = parts.pop(0) if parts[0] in KINDS else "models"
     return _web(kind, parts)

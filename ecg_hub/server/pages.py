@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from starlette.responses import Response
 
-from ecg_hub.server.history import Folder, TreeStore
 from ecg_hub.server.storage import BlobStore, Disk
+from ecg_hub.server.trees import Folder, TreeStore
 from ecg_hub.utils import __version__
 
 # No script runs on the hub's own pages, whatever slips into them.

@@ -10,13 +10,15 @@ from urllib.parse import quote, urlencode
 from starlette.responses import FileResponse, Response
 
 from ecg_hub.server.calls import Call, Route, answer_json
-from ecg_hub.server.history import Commit, File, Folder, Node, listing
+from ecg_hub.server.history import Commit
 from ecg_hub.server.naming import RequestError, bad_request, check_path, encode, entry_not_found
 from ecg_hub.server.repos import Repo
 from ecg_hub.server.storage import CHUNK
+from ecg_hub.server.trees import File, Folder, Node, listing
 
 PAGE, EXPANDED_PAGE = 1000, 50  # entries
 MAX_PATHS = 10_000
+INDEX = "index.html"
 # A file of a repository is somebody's: shown by a browser, it may not act in the hub's name.
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; sandbox"
 STATIC_POLICY = (
@@ -56,7 +58,7 @@ def view(call: Call) -> Response:
     """GET /spaces/{repo}/view/{revision}/{path}: a page of a static space, kept apart from the hub itself."""
     if call.address.kind != "spaces":
         raise RequestError(404, "Only spaces are shown as pages.")
-    repo, _, path, file = _file(call, default="index.html")
+    repo, _, path, file = _file(call, default=INDEX)
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
     headers = {"ETag": f'"{file.etag}"', "Content-Security-Policy": STATIC_POLICY, "Cache-Control": "private, no-cache"}
     blob = call.hub.blobs.path(file.sha256)
@@ -123,6 +125,17 @@ def _file(call: Call, default: str = "") -> tuple[Repo, Commit, str, File]:
     if not isinstance(node, File):
         raise entry_not_found(repo.id, path, commit.oid)
     return repo, commit, path, node
+
+
+def site_file(folder: Path, path: str, policy: str = STATIC_POLICY) -> Response:
+    """Return a file of a folder on this machine: a made page, or the documentation."""
+    file = folder / path
+    # A link may lead out of the folder.
+    if not file.is_file() or not file.resolve().is_relative_to(folder.resolve()):
+        raise RequestError(404, f"There is no page or file {path[:200]!r} here.")
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "private, no-cache"}
+    return Download(file, headers=headers, media_type=kind)
 
 
 def _stat(blob: Path, repo: Repo, path: str) -> Any:

@@ -1,24 +1,20 @@
-"""Who am I, metadata checks, health, and the pages that people look at, leaderboards among them."""
+"""The pages that people look at, leaderboards among them."""
 
 from __future__ import annotations
 
 import json
-import mimetypes
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from ecg_hub.server.auth import token_needed
-from ecg_hub.server.calls import Call, Route, answer_json
-from ecg_hub.server.history import Commit, File, Folder
+from ecg_hub.server.calls import Call, Route
+from ecg_hub.server.history import Commit
 from ecg_hub.server.info import Query
-from ecg_hub.server.naming import KINDS, RequestError, check_path, encode, entry_not_found, too_large
+from ecg_hub.server.naming import KINDS, RequestError, check_path, encode, entry_not_found
 from ecg_hub.server.pages import (
     MAX_CARD,
     MAX_RENDERED,
-    STYLE,
     link,
     page,
     render_markdown,
@@ -28,64 +24,14 @@ from ecg_hub.server.pages import (
 )
 from ecg_hub.server.repos import MAIN, Repo
 from ecg_hub.server.routes_discussions import details
-from ecg_hub.server.routes_files import STATIC_POLICY, Download
-from ecg_hub.utils.yaml import CardError, metadata, split_card
+from ecg_hub.server.routes_files import INDEX, site_file
+from ecg_hub.server.trees import File, Folder
+from ecg_hub.utils.yaml import split_card
 
 MAX_ROWS = 500
 MAX_SHOWN = 500_000  # bytes of a text file on its page
-PAGE, _INDEX = "page", "index.html"
-# The administrator's own pages: their search reads other pages of the site, their theme remembers light or dark.
-DOCS_POLICY = (
-    "default-src 'self' 'unsafe-inline' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
+PAGE = "page"
 _WAIT = {"Refresh": "3", "Retry-After": "3", "Cache-Control": "no-store"}
-
-
-def whoami(call: Call) -> Response:
-    """GET /api/whoami-v2."""
-    if not call.caller.authenticated:
-        raise token_needed("be known")
-    role = "write" if call.caller.write else "read"
-    names = {repo.namespace for kind in KINDS for repo in call.hub.repos.all(kind)} | {call.hub.options.namespace}
-    orgs = [{"type": "org", "id": name, "name": name, "fullname": name, "roleInOrg": role} for name in sorted(names)]
-    access = {"displayName": call.author, "role": role}
-    return answer_json(
-        {
-            "type": "user",
-            "id": call.author,
-            "name": call.author,
-            "fullname": call.author,
-            "isPro": False,
-            "orgs": orgs,
-            "auth": {"type": "access_token", "accessToken": access},
-        }
-    )
-
-
-def validate_yaml(call: Call) -> Response:
-    """POST /api/validate-yaml: whether the metadata of a README.md can be read."""
-    content = str(call.body.get("content", ""))
-    if len(content) > MAX_CARD:
-        raise too_large(f"A README.md with more than {MAX_CARD:,} characters is not checked.")
-    try:
-        metadata(content)
-    except CardError as error:
-        # ModelCard.validate takes a 400 for a card that is wrong, any other status for a hub that is.
-        return answer_json({"errors": [{"message": str(error)}], "warnings": []}, 400)
-    return answer_json({"errors": [], "warnings": []})
-
-
-def health(call: Call) -> Response:
-    """GET /healthz: that the hub runs and its folder can be read."""
-    # A full disk is an error here, so that whoever watches learns of it before uploads fail.
-    call.hub.disk.check_room(0)
-    return Response(b"ok\n", media_type="text/plain")
-
-
-def style(call: Call) -> Response:
-    """GET /static/hub.css."""
-    return Response(STYLE.encode(), headers={"Cache-Control": "max-age=3600"}, media_type="text/css")
 
 
 def index(call: Call) -> Response:
@@ -175,7 +121,8 @@ def commit_page(call: Call) -> Response:
     """GET /{repo}/commit/{commit}: what it changed."""
     repo, _, commit, _ = call.commit()
     trees = call.hub.catalog.trees
-    old = call.hub.history.read(repo, commit.parents[0]).tree if commit.parents else trees.write({})
+    # Of a first commit everything is new.
+    old = call.hub.history.read(repo, commit.parents[0]).tree if commit.parents else None
     rows = []
     for path, before, after in trees.changes(old, commit.tree):
         word = "added" if before is None else "deleted" if after is None else "changed"
@@ -247,15 +194,15 @@ def _file_table(call: Call, repo: Repo, revision: str, path: str, folder: Folder
     quoted, rows = revision.replace("/", "%2F"), list[list[str]]()
     nodes = call.hub.catalog.trees.read(folder.oid)
     prefix = f"{path}/" if path else ""
-    for name, node in sorted(nodes.items(), key=lambda item: (isinstance(item[1], File), item[0])):
+    for name, node in sorted(nodes.items(), key=lambda item: (isinstance(item[1], File), item[0]))[:MAX_ROWS]:
         target = encode(prefix + name)
         if isinstance(node, Folder):
             rows.append([link(f"/{repo.web_path}/tree/{quoted}/{target}", f"{name}/"), "", ""])
         else:
             download = link(f"/{repo.web_path}/resolve/{quoted}/{target}?download=true", "download")
             rows.append([link(f"/{repo.web_path}/blob/{quoted}/{target}", name), size_text(node.size), download])
-    more = f'<p class="muted">{len(rows) - MAX_ROWS:,} more</p>' if len(rows) > MAX_ROWS else ""
-    return table([path or "file", "size", ""], rows[:MAX_ROWS], [1]) + more
+    more = f'<p class="muted">{len(nodes) - MAX_ROWS:,} more</p>' if len(nodes) > MAX_ROWS else ""
+    return table([path or "file", "size", ""], rows, [1]) + more
 
 
 def _event(event: dict[str, Any]) -> str:
@@ -274,7 +221,7 @@ def leaderboard(call: Call) -> Response:
     if call.address.kind != "datasets":
         raise RequestError(404, "Only datasets have leaderboards.")
     if call.address.tail[:1] == (PAGE,):
-        return _made_page(call, "/".join(call.address.tail[1:]) or _INDEX)
+        return _made_page(call, "/".join(call.address.tail[1:]) or INDEX)
     if call.address.tail:
         raise RequestError(404, "This hub does not offer that address.")
     repo = call.repo()
@@ -298,17 +245,19 @@ def leaderboard(call: Call) -> Response:
 
 def board_list(call: Call) -> str:
     """Return a list of the leaderboards as HTML, with a heading; empty where there are none."""
-    items = []
-    for info in call.hub.catalog.search("datasets", Query(sort="lastModified"), call.caller):
-        repo = call.hub.repos.get("datasets", info["id"])
-        if call.hub.boards.holds_results(_tree(call, repo)):
-            items.append(f"<li>{link(page_address(repo), repo.id)}</li>")
+    found = [
+        (commit.date, repo)
+        for repo, state, commit in call.hub.catalog.heads("datasets")
+        if call.caller.sees(state) and call.hub.boards.holds_results(commit.tree)
+    ]
+    newest = sorted(found, key=lambda one: one[0], reverse=True)
+    items = [f"<li>{link(page_address(repo), repo.id)}</li>" for _, repo in newest]
     return f"<h2>Leaderboards</h2><ul>{''.join(items)}</ul>" if items else ""
 
 
 def page_address(repo: Repo) -> str:
     """Return where the page of a repository of results is shown."""
-    return f"/{repo.web_path}/leaderboard/{PAGE}/{_INDEX}"
+    return f"/{repo.web_path}/leaderboard/{PAGE}/{INDEX}"
 
 
 def _made_page(call: Call, path: str) -> Response:
@@ -323,28 +272,7 @@ def _made_page(call: Call, path: str) -> Response:
     if state == "making":
         body = f'<h1>{escape(repo.id)}</h1><p role="status">The scores are computed again from their predictions. '
         return page(f"Leaderboard - {repo.id}", body + "This page opens by itself when that is done.</p>", 202, _WAIT)
-    return _file(folder, check_path(path))
-
-
-def docs(call: Call) -> Response:
-    """GET /docs/[...]: the documentation site that the administrator built."""
-    folder = call.hub.options.docs
-    assert folder is not None  # else the address means a repository
-    raw = call.request.scope.get("raw_path", b"").decode("ascii", "replace")
-    # Relative links of the front page count from the folder, which an address without the slash does not name.
-    if len(call.address.tail) == 1 and not raw.endswith("/"):
-        return RedirectResponse(f"{call.base}/docs/")
-    return _file(folder, check_path("/".join(call.address.tail[1:]) or _INDEX), DOCS_POLICY)
-
-
-def _file(folder: Path, path: str, policy: str = STATIC_POLICY) -> Response:
-    file = folder / path
-    # A link may lead out of the folder.
-    if not file.is_file() or not file.resolve().is_relative_to(folder.resolve()):
-        raise RequestError(404, f"There is no page or file {path[:200]!r} here.")
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    headers = {"Content-Security-Policy": policy, "Cache-Control": "private, no-cache"}
-    return Download(file, headers=headers, media_type=kind)
+    return site_file(folder, check_path(path))
 
 
 def _tree(call: Call, repo: Repo) -> str:
@@ -352,13 +280,6 @@ def _tree(call: Call, repo: Repo) -> str:
 
 
 ROUTES: dict[tuple[str, str, str], Route] = {
-    ("site", "GET", "api/whoami-v2"): Route(whoami, write=None),
-    # ModelCard.validate sends no token.
-    ("site", "POST", "api/validate-yaml"): Route(validate_yaml, write=None, body="json"),
-    ("site", "GET", "healthz"): Route(health, write=None),
-    ("site", "GET", "static/hub.css"): Route(style, write=None),
-    # Public like the project itself: who has no token yet reads here how to use one.
-    ("site", "GET", "docs"): Route(docs, write=None),
     ("site", "GET", ""): Route(index),
     ("web", "GET", "list"): Route(list_page),
     ("web", "GET", ""): Route(repo_page, shows="names"),

@@ -14,10 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ecg_hub.server.calls import Call, Route, answer_json
-from ecg_hub.server.history import CommitMessage, File, Operation
+from ecg_hub.server.history import CommitMessage, Operation
 from ecg_hub.server.naming import RequestError, bad_request, check_path, check_sha256, check_size, too_large
 from ecg_hub.server.repos import MAIN, Repo
 from ecg_hub.server.storage import CHUNK, BlobWriter, Together, git_oid, lfs_pointer, missing_content
+from ecg_hub.server.trees import File
 
 MAX_REGULAR = 1 << 20  # bytes of a file that travels inside a commit
 MAX_LINE = 16 << 20  # bytes of a line of a commit, in base64; clients may send larger files this way than asked to

@@ -1,4 +1,4 @@
-"""Runs the hub until SIGTERM or Ctrl-C, and looks after one that is stopped."""
+"""Runs the hub until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,134 +18,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import DataError, InputError
-from ecg_hub.server.calls import Hub
-from ecg_hub.server.history import Folder
-from ecg_hub.server.naming import KINDS
-from ecg_hub.server.repos import Repo
-from ecg_hub.utils.files import file_sha256, replacing, take_lock
-from ecg_hub.utils.text import number_of
+from ecg_hub.utils.files import replacing, take_lock
 
 if TYPE_CHECKING:
     import uvicorn
 
     from ecg_hub.server.auth import TokenFile
     from ecg_hub.server.calls import Hub, Options
-
-
-@dataclass
-class Audit:
-    """What a walk over all repositories found.
-
-    Attributes:
-        repositories: how many.
-        commits: how many.
-        blobs: SHA-256 to size of all content that some commit refers to.
-        trees: oids of all folders that some commit refers to.
-        reachable: commits of each repository.
-        problems: sentences; empty if the hub is whole.
-    """
-
-    repositories: int = 0
-    commits: int = 0
-    blobs: dict[str, int] = field(default_factory=dict)
-    trees: set[str] = field(default_factory=set)
-    reachable: dict[str, set[str]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def lines(self) -> list[str]:
-        """Return the audit as lines of text."""
-        size = sum(self.blobs.values())
-        counts = f"{number_of(self.commits, 'commit')}, {number_of(len(self.blobs), 'file')}, {size:,} bytes"
-        repositories = "1 repository" if self.repositories == 1 else f"{self.repositories:,} repositories"
-        return [f"{repositories}, {counts}", *self.problems]
-
-
-def audit(hub: Hub, content: bool = True) -> Audit:
-    """Walk over every commit that a branch, tag or pull request leads to."""
-    report = Audit()
-    for kind in KINDS:
-        for repo in hub.repos.all(kind):
-            report.repositories += 1
-            for tree in _trees(hub, repo, report):
-                _walk(hub, tree, f"{kind}/{repo.id}", report)
-    for sha256, size in report.blobs.items() if content else ():
-        problem = _compare(hub, sha256, size)
-        if problem:
-            report.problems.append(problem)
-    return report
-
-
-def collect(hub: Hub) -> tuple[int, int]:
-    """Remove commits that nothing leads to, and content of no commit; returns how many files and bytes of content went.
-
-    Nothing is removed from a hub that is not whole: what looks unused may belong to what cannot be read.
-    """
-    report = audit(hub, content=False)
-    if report.problems:
-        return 0, 0
-    for kind in KINDS:
-        for repo in hub.repos.all(kind):
-            for entry in sorted((repo.folder / "commits").iterdir()):
-                if entry.name not in report.reachable[f"{kind}/{repo.id}"]:
-                    entry.unlink()
-    # Commits before content: an interruption leaves content without a commit, never a commit without content.
-    count = size = 0
-    for path in hub.blobs.all():
-        if path.name not in report.blobs:
-            count, size = count + 1, size + path.stat().st_size
-            path.unlink()
-    for folder in sorted(hub.history.trees.folder.iterdir()):
-        for path in sorted(folder.iterdir()):
-            if path.name not in report.trees:
-                path.unlink()
-    return count, size
-
-
-def _trees(hub: Hub, repo: Repo, report: Audit) -> Iterator[str]:
-    """Yield the tree of every commit that a branch, tag or pull request leads to."""
-    state = repo.state()
-    waiting = [*state.heads.values(), *state.tags.values()]
-    waiting += [oid for pull in state.pulls.values() for oid in (pull.head, pull.base, pull.merged) if oid]
-    seen = report.reachable.setdefault(f"{repo.kind}/{repo.id}", set())
-    while waiting:
-        oid = waiting.pop()
-        if oid in seen:
-            continue
-        seen.add(oid)
-        try:
-            commit = hub.history.read(repo, oid)
-        except (OSError, ValueError, TypeError, KeyError):
-            report.problems.append(f"{repo.kind}/{repo.id}: commit {oid} is missing or cannot be read")
-            continue
-        report.commits += 1
-        waiting += commit.parents
-        yield commit.tree
-
-
-def _walk(hub: Hub, oid: str, where: str, report: Audit) -> None:
-    if oid in report.trees:
-        return
-    report.trees.add(oid)
-    try:
-        nodes = hub.history.trees.read(oid)
-    except (OSError, ValueError, TypeError, LookupError):
-        report.problems.append(f"{where}: folder {oid} is missing or cannot be read")
-        return
-    for node in nodes.values():
-        if isinstance(node, Folder):
-            _walk(hub, node.oid, where, report)
-            continue
-        if hub.blobs.size(node.sha256) != node.size:
-            report.problems.append(f"{where}: content {node.sha256} is missing or of the wrong size")
-        report.blobs[node.sha256] = node.size
-
-
-def _compare(hub: Hub, sha256: str, size: int) -> str | None:
-    try:
-        whole = file_sha256(hub.blobs.path(sha256)) == sha256
-    except OSError:
-        return None  # reported by the walk
-    return None if whole else f"content {sha256} ({size:,} bytes) is damaged"
 
 
 FORMAT = "ecg-hub 1\n"
@@ -172,9 +51,9 @@ def open_hub(root: Path, options: Options, token_file: Path | None = None) -> It
     from ecg_hub.server.calls import Hub
 
     tokens = _tokens(token_file)
-    _prepare(root)
+    prepare(root)
     # Locks and caches live in one process: a second one would not know of them.
-    with _alone(root):
+    with alone(root):
         hub = Hub(root, options, tokens, _key(root))
         # Only under the lock: before it, these may be uploads of another server.
         hub.disk.empty_temporary()
@@ -207,6 +86,8 @@ def make_server(hub: Hub, host: str) -> uvicorn.Server:
         """With the limits of this hub; uvicorn makes one for each connection."""
 
         timeout = hub.options.timeout
+        most = hub.options.max_per_address
+        open = hub.metrics.connections
 
     class Server(uvicorn.Server):
         """uvicorn's, which would end the process by the signal it got instead of with exit code 0."""
@@ -346,7 +227,8 @@ def _tokens(path: Path | None) -> TokenFile | None:
     return TokenFile(path)
 
 
-def _prepare(root: Path) -> None:
+def prepare(root: Path) -> None:
+    """Make the folder of a hub, or see that it is one of this format."""
     marker = root / "FORMAT"
     try:
         # Private repositories lie there as plain files.
@@ -363,7 +245,8 @@ def _prepare(root: Path) -> None:
         raise DataError(f"{str(root)!r} has the format {version.strip()!r}; this version reads {FORMAT.strip()!r}.")
 
 
-def _alone(root: Path) -> contextlib.AbstractContextManager[Any]:
+def alone(root: Path) -> contextlib.AbstractContextManager[Any]:
+    """Keep other processes from the folder of a hub."""
     busy = InputError(f"Another process serves {str(root)!r} already; stop it, or give another --root.")
     return take_lock(root / "lock", busy)
 

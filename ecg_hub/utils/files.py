@@ -23,6 +23,16 @@ HOME_OPTION = "ECG_HUB_HOME"
 Settings = TypeVar("Settings")
 
 
+def home() -> Path:
+    """Return the folder of converted models and caches: $ECG_HUB_HOME, else the platform's cache folder / ecg_hub."""
+    configured = os.environ.get(HOME_OPTION)
+    if configured:
+        return Path(configured).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ecg_hub", appauthor=False)
+
+
 def take_lock(path: Path, busy: Exception) -> AbstractContextManager[Any]:
     """Lock a file without waiting; the lock is released with the context, or when the process ends, however it ends."""
     try:

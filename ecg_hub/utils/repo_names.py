@@ -14,7 +14,7 @@ VERBS = frozenset(
         *("xet-read-token", "xet-write-token"),
     }
 )
-RESERVED = frozenset({"api", "datasets", "docs", "healthz", "lfs", "models", "repos", "spaces", "static"})
+RESERVED = frozenset({"api", "datasets", "docs", "healthz", "lfs", "metrics", "models", "repos", "spaces", "static"})
 # 255 bytes are what common file systems take of one name.
 MAX_PATH, MAX_SEGMENT, MAX_DEPTH = 1024, 255, 32
 

@@ -23,6 +23,7 @@ from typing import Literal
 
 from ecg_hub.errors import DataError, EcgHubError, InputError
 from ecg_hub.utils.files import is_inside
+from ecg_hub.utils.remote import fetch
 
 MAX_RECORD_MB = 512
 """Largest record that is read by default: megabytes (2**20 bytes) of its samples as float32."""
@@ -153,6 +154,9 @@ def plain_file(path: Path, largest: float | None = None) -> int:
         DataError: it is no plain file, too large, or a link out of a folder whose links may not lead out.
     """
     state = path.stat()
+    if not state.st_size:
+        fetch(path)
+        state = path.stat()
     if not stat.S_ISREG(state.st_mode):
         raise DataError(f"{path.name} is {_kind(state.st_mode)} and not a plain file")
     bounds = _BOUNDS.get()

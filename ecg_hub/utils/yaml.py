@@ -17,6 +17,7 @@ from ecg_hub.errors import DataError, InputError, did_you_mean
 from ecg_hub.utils.untrusted import plain_file
 
 MAX_NODES = 20_000  # values in the metadata, or in a file of a user
+MAX_DEPTH = 100  # mappings and lists within each other in a file of a user
 MAX_BYTES = 2**18  # of a file of a user: a hundred times the longest in use
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 
@@ -56,7 +57,24 @@ def _check_size(content: Any) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe loading that refuses a repeated key instead of keeping the last one."""
+    """Safe loading that refuses a repeated key instead of keeping the last one, and too much of anything early."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._count = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # While it is read: to build a hundred thousand values takes seconds, and more with every level.
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise ValueError(f"it has more than {MAX_NODES:,} values")
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise RecursionError
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         # PyYAML would take the last one, and the user would wonder about the first.

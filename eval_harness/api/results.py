@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.spelling import registered
+from ecg_hub.utils.remote import place
 from ecg_hub.utils.rows import html_table
 from eval_harness.api.comparisons import Comparisons, compared
 from eval_harness.metrics.registry import main_of
@@ -206,10 +207,10 @@ def read_results(*folders: StrPath, include: Iterable[StrPath] = ()) -> Results:
         raise InputError("No folder was given. Example: read_results('results/').")
     runs = find_runs(os.fspath(folder) for folder in folders)
     pairs = [(result, run.folder) for run in runs for result in run.results.values()]
-    own = [Path(folder).expanduser() / OWN_TASKS for folder in folders]
+    own = [place(folder) / OWN_TASKS for folder in folders]
     found = [*(Path(path) for path in include), *(path for path in own if any(path.glob("*.yaml")))]
     # Resolved, since commonpath refuses to mix absolute and relative paths.
-    root = Path(os.path.commonpath([Path(folder).expanduser().resolve() for folder in folders]))
+    root = Path(os.path.commonpath([place(folder).resolve() for folder in folders]))
     return Results([result for result, _ in pairs], [folder for _, folder in pairs], root, found)
 
 

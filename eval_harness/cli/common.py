@@ -16,6 +16,7 @@ import yaml
 from ecg_hub.errors import InputError, did_you_mean
 from ecg_hub.renamed import tell_renamed
 from ecg_hub.spelling import spelt
+from ecg_hub.utils.workers import ENGINES
 from eval_harness.config.fields import kind_of, options_of
 from eval_harness.config.reading import help_text, keys_of
 from eval_harness.config.reading import read_values as read_values
@@ -48,6 +49,16 @@ def add_old_name(parser: Any, flag: str, option: argparse.Action) -> None:
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Add `--json`: machine-readable output."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add `--engine`: where the work on records is done."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="ray: the cluster of $RAY_ADDRESS, else workers of Ray here (default: local)",
+    )
 
 
 def add_arguments(parser: Any, owner: type, group: str | None = None, suffix: str = "") -> None:

@@ -15,6 +15,7 @@ from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.names import canonical, data_root, home
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.spelling import matching, spelt
+from ecg_hub.utils.remote import shown
 from eval_harness.config.fields import option, wrong_choice
 from eval_harness.config.protocol import (
     KNOBS,
@@ -107,7 +108,7 @@ def parse_fraction(text: str) -> float:
     return value
 
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "auto")
 FEATURE_DTYPES = ("float32", "float16")
 PRESETS = ("benchmark", "native")
 DATA_ROOT_HELP = "one folder per dataset, or `mock` (default: $ECG_DATA_ROOT, else $ECG_HUB_HOME/data)"
@@ -115,7 +116,7 @@ DATA_ROOT_HELP = "one folder per dataset, or `mock` (default: $ECG_DATA_ROOT, el
 
 def default_data_root() -> str:
     """Where datasets are looked for when nobody says: $ECG_DATA_ROOT, else `data` below $ECG_HUB_HOME."""
-    return str(data_root())
+    return shown(data_root())
 
 
 def parse_shard(text: Any) -> tuple[int, int]:
@@ -182,7 +183,11 @@ class RunOptions:
         "one or several seeds", (0,), flags=("--seed", "--seeds"), metavar="N", parse=parse_seeds
     )
     device: str | None = _how("cpu, cuda, mps (default: what there is)", None, metavar="D")
-    dtype: str = _how("precision of training and scoring (default: {default})", "float32", choices=DTYPES)
+    dtype: str = _how(
+        "precision of training and scoring; auto is bfloat16 where hardware has it (default: {default})",
+        "float32",
+        choices=DTYPES,
+    )
     micro_batch: int | None = _how("windows at once; a batch is accumulated", None, metavar="N")
     shard: tuple[int, int] | None = _how(
         "do every N-th run from the I-th on, as one of N jobs", None, metavar="I/N", parse=parse_shard

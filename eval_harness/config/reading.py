@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import Field
+from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.remote import place
 from eval_harness.config.fields import kind_of, options_of
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import Protocol, protocol
@@ -63,7 +65,9 @@ def _value(owner: type, item: Field[Any], value: Any) -> Any:
         # int(2.5) is 2: half an epoch in a file or a call is a mistake, not two.
         if kind.type is int and isinstance(value, float) and value != int(value):
             raise ValueError(value)
-        return tuple(kind.type(part) for part in value) if kind.many else kind.type(value)
+        # A URL has a folder on this machine that stands for it.
+        make = place if kind.type is Path else kind.type
+        return tuple(make(part) for part in value) if kind.many else make(value)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{item.name} is {value!r}: it must be of type {kind.type.__name__} ({help_text(item)})."

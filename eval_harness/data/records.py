@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ecg_hub.errors import DataError
 from ecg_hub.input.windows import window_length
 from ecg_hub.spelling import folder_of
+from ecg_hub.utils.remote import place
 from eval_harness.config.options import RunOptions
 from eval_harness.data.windows import RunData, make_split, refuse_empty
 from eval_harness.tasks.registry import Run, custom_datasets
@@ -54,14 +55,14 @@ def locate(options: RunOptions, name: str) -> tuple[str, Path]:
     own = custom_datasets(options.include).get(name)
     if own is None:
         return name, folder_of(name, data_root(options, name))
-    root = Path(options.data_root).expanduser() if options.data_root not in ("", "mock") else None
+    root = place(options.data_root) if options.data_root not in ("", "mock") else None
     return str(own.source), own.find_folder(root)
 
 
 def data_root(options: RunOptions, name: str) -> Path:
     """The folder that holds the dataset folders; a mock tree is written on first use."""
     if options.data_root != "mock":
-        return Path(options.data_root).expanduser()
+        return place(options.data_root)
     from dataset_scripts.mock import mock_root
 
     return mock_root(options.cache_dir, [name])

@@ -63,8 +63,14 @@ class AdaptedModel(nn.Module):
 
     def train(self, mode: bool = True) -> AdaptedModel:
         """Set train or eval mode; a frozen encoder stays in eval mode."""
-        super().train(mode)
-        if self.frozen:
+        if not self.frozen:
+            return super().train(mode)
+        self.training = self.classifier.training = mode
+        for part in self.classifier.children():
+            if part is not self.encoder:
+                part.train(mode)
+        # Only where it is needed: to set the mode of every part twice an epoch costs S4 its kernels each time.
+        if any(module.training for module in self.encoder.modules()):
             self.encoder.eval()
         return self
 
@@ -79,7 +85,11 @@ class AdaptedModel(nn.Module):
         """Logits (batch, outputs) of features; NaN becomes 0 as published."""
         if self.training and self.dropout:
             features = functional.dropout(features, self.dropout)
-        return torch.nan_to_num(self.head(features), nan=0.0)
+        if not self.frozen:
+            return torch.nan_to_num(self.head(features), nan=0.0)
+        # Of a fixed encoder the head costs nothing: in 16 bit it would only round logits until records tie.
+        with torch.autocast(features.device.type, enabled=False):
+            return torch.nan_to_num(self.head(features.float()), nan=0.0)
 
     def forward(self, values: torch.Tensor, encoded: bool = False) -> torch.Tensor:
         """Logits (batch, outputs) of windows (batch, leads, samples), or of their features when they are `encoded`."""

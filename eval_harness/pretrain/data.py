@@ -21,6 +21,7 @@ from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.spelling import folder_of, registered
+from ecg_hub.utils.remote import is_url, listing, opened, place
 from eval_harness.config.options import default_data_root
 from eval_harness.pretrain.config import DataOptions, PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
@@ -57,6 +58,8 @@ def open_source(
     path = Path(name).expanduser()
     if catalog.is_path(name) or name in catalog.datasets():
         return _prepared(name, data_root, cache_dir, all_records, max_unreadable, num_proc)
+    if is_url(name) and not name.startswith(HUB):
+        return open_url(name, all_records=all_records)
     if path.is_dir():
         return open_folder(path, all_records=all_records)
     if name.startswith(HUB) or (_HUB_ID.fullmatch(name) and not name.startswith((".", "/", "~"))):
@@ -84,12 +87,12 @@ def _prepared(
     if catalog.is_path(name):
         from dataset_scripts.custom import open_custom
 
-        root = Path(data_root).expanduser() if data_root not in ("", "mock") else None
+        root = place(data_root) if data_root not in ("", "mock") else None
         folder = open_custom(name).find_folder(root)
     elif data_root == "mock":
         folder = mock_root(home() if cache_dir is None else cache_dir, name) / name
     else:
-        folder = folder_of(name, Path(data_root).expanduser())
+        folder = folder_of(name, place(data_root))
     stores = None if cache_dir is None else cache_dir / "datasets"
     prepared = prepare(name, folder, cache_dir=stores, max_unreadable=max_unreadable, num_proc=num_proc)
     source = StoreSource(prepared, all_records)
@@ -120,6 +123,25 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
     # Relative: a folder that was moved holds the same data.
     content = [[Path(f.path).relative_to(folder).as_posix(), Path(f.path).stat().st_size, f.groups] for f in files]
     return _source(folder.resolve().name, content_fingerprint(content), files, all_records, None)
+
+
+def open_url(url: str, *, all_records: bool = False) -> FileSource:
+    """Return shards in a store of objects as a source: row groups are fetched when they are needed, nothing is kept."""
+    filesystem, root = opened(url.rstrip("/"))
+    sizes = {name: size for name, (size, _) in listing(url.rstrip("/")).items()}
+    if MANIFEST_FILE in sizes:
+        manifest = parse_manifest(filesystem.cat_file(f"{root}/{MANIFEST_FILE}").decode("utf-8"), url)
+        for entry in manifest.files:
+            _check_size(f"{url}/{entry.file}", sizes.get(entry.file, 0), entry.size)
+        return _listed(manifest, root, all_records, filesystem)
+    names = _of_split([name for name in sorted(sizes) if name.endswith(".parquet")], all_records)
+    if not names:
+        raise InputError(f"{url!r} holds no Parquet file; `ecg-hub data prepare NAME --shards URL` writes some.")
+    files, named = _index_all([f"{root}/{name}" for name in names], filesystem)
+    _require_split(url, names, named, all_records)
+    # As of the same files in a folder here: their places and sizes.
+    content = [[name, sizes[name], file.groups] for name, file in zip(names, files, strict=True)]
+    return _source(root.rpartition("/")[2], content_fingerprint(content), files, all_records, filesystem)
 
 
 def open_hub(name: str, *, all_records: bool = False, filesystem: Any = None) -> FileSource:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ecg_hub.errors import InputError
 from ecg_hub.modeling.contrastive import sample_negatives
+from ecg_hub.utils.memory import freed_memory_kept
 from ecg_hub.utils.terminal import progress
 from eval_harness.pretrain.config import PretrainConfig
 from eval_harness.pretrain.log import TrainingLog
@@ -152,12 +153,14 @@ class Pretrainer:
             betas=(self.config.beta1, self.config.beta2),
             eps=self.config.epsilon,
             weight_decay=self.config.weight_decay,
+            fused=self.accelerator.device.type == "cpu",
         )
         wrapped, optimizer = self.accelerator.prepare(self.model, optimizer)
         try:
             done = self._resume(optimizer)
             self._train_mode()
-            self._steps(wrapped, optimizer, done)
+            with freed_memory_kept() if self.accelerator.device.type == "cpu" else nullcontext():
+                self._steps(wrapped, optimizer, done)
         finally:
             self.log.close()
 

@@ -21,6 +21,7 @@ from ecg_hub.errors import EcgHubError, InputError, ResultError
 from ecg_hub.hub.client import Commit, HubRepository, StaleParentError, Stored, check_id, said, sha256
 from ecg_hub.names import UNVERIFIED, disable_xet, endpoint
 from ecg_hub.utils.files import atomic_path, write_text
+from ecg_hub.utils.remote import bring, place
 from eval_harness.config.protocol import MODES
 from eval_harness.publish.layout import PREDICTIONS
 from eval_harness.tasks.task import Task
@@ -32,7 +33,7 @@ class FolderRepository:
     """A plain folder as repository, for places without a hub; one writer at a time."""
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = bring(place(folder))
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecg_hub.errors import EcgHubError, InputError, ResultError
+from ecg_hub.utils.remote import bring, place
 from ecg_hub.utils.text import number_of
 from eval_harness.analyses.files import Analysis, read_analysis
 from eval_harness.analyses.registry import AnalysisKind, kind_of, kinds
@@ -277,14 +278,14 @@ def find_content(paths: Sequence[Path | str], more: Sequence[Path | str] = ()) -
     remarks: list[str] = []
     files: dict[Path, None] = {}
     for entry in paths:
-        path = Path(entry).expanduser()
+        path = bring(place(entry))
         below = files_below(path)
         folders = [file.parent for file in sorted(path.rglob(RUN_FILE)) if not _in_a_study(file.parent, path)]
         # Without either, `find_runs` says what is missing.
         runs += find_runs(folders if folders else [] if below else [path], remarks)
         files.update(dict.fromkeys(below))
     for entry in more:
-        path = Path(entry).expanduser()
+        path = bring(place(entry))
         below = files_below(path)
         if not below:
             raise InputError(f"{str(path)!r} holds no analysis, nor does a folder below: no {', '.join(_names())}.")

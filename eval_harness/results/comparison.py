@@ -26,7 +26,7 @@ from eval_harness.metrics.registry import MACRO_AUROC_PAPER
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.scoring import ResampleUnit, patient_groups
 from eval_harness.stats.bootstrap import bootstrap_counts
-from eval_harness.stats.resampled import Difference, Interval, difference, interval, metric_replicates
+from eval_harness.stats.resampled import Difference, Interval, differences, interval, metric_replicates
 from eval_harness.tasks.task import Task
 
 ALPHA = 0.05
@@ -206,14 +206,36 @@ def _targets(
 
 
 def _pairs(ranked: Sequence[str], scores: Mapping[str, tuple[float, NDArray[np.float64]]], paper: bool) -> list[Pair]:
-    compared = [(a, b, difference(*scores[a], *scores[b], paper=paper)) for a, b in combinations(ranked, 2)]
-    values = [
-        float("nan") if np.isnan(diff.low) else p_value(diff.point, scores[a][1] - scores[b][1])
-        for a, b, diff in compared
-    ]
+    points = np.array([scores[model][0] for model in ranked])
+    replicates = np.stack([scores[model][1] for model in ranked])
+    compared: list[Difference] = []
+    values: list[float] = []
+    # One model against all behind it at a time: a thousand models are half a million pairs.
+    for row in range(len(ranked) - 1):
+        behind = slice(row + 1, None)
+        found = differences(points[row], replicates[row], points[behind], replicates[behind], paper=paper)
+        compared += found
+        values += _p_values(found, replicates[row] - replicates[behind])
     return [
         Pair(a, b, diff, p, adjusted, adjusted < ALPHA)
-        for (a, b, diff), p, adjusted in zip(compared, values, holm(values), strict=True)
+        for (a, b), diff, p, adjusted in zip(combinations(ranked, 2), compared, values, holm(values), strict=True)
+    ]
+
+
+def _p_values(found: Sequence[Difference], replicates: NDArray[np.float64]) -> list[float]:
+    """The p-value of each difference, NaN where it has no interval; replicates are (differences, resamples)."""
+    errors = replicates.std(axis=1, ddof=1) if replicates.shape[1] > 1 else np.full(len(found), np.nan)
+    points = np.array([diff.point for diff in found])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        plain = 2 * norm.sf(np.abs(points) / errors)
+    # One undefined replicate makes the error NaN: these few are looked at one by one.
+    return [
+        float("nan")
+        if np.isnan(diff.low)
+        else float(p)
+        if error > 0 and diff.point != 0
+        else p_value(diff.point, values)
+        for diff, p, error, values in zip(found, plain, errors, replicates, strict=True)
     ]
 
 
@@ -248,14 +270,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Undefined (NaN) values count among the tests and stay undefined.
     """
-    order = np.argsort(p_values, kind="stable")  # NaN last
-    adjusted = np.empty(len(p_values))
-    running = 0.0
-    for position, index in enumerate(order):
-        # Step down: no hypothesis may have a smaller adjusted value than one with a smaller p.
-        running = max(running, min(1.0, (len(p_values) - position) * p_values[index]))
-        adjusted[index] = p_values[index] if np.isnan(p_values[index]) else running
-    return [float(value) for value in adjusted]
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")  # NaN last
+    adjusted = np.minimum(1.0, (len(values) - np.arange(len(values))) * values[order])
+    # Step down: no hypothesis may have a smaller adjusted value than one with a smaller p. NaN stays NaN, and is last.
+    adjusted = np.maximum.accumulate(adjusted)
+    placed = np.empty(len(values))
+    placed[order] = adjusted
+    return placed.tolist()
 
 
 def _standings(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.utils.files import remove_abandoned, resumed, take_lock
+from ecg_hub.utils.remote import bring, place
 from eval_harness.results.predictions import Predictions, read_predictions
 from eval_harness.results.runfile import RUN_FILE, RunFile, differences, merged, read_run, write_run
 from eval_harness.results.schema import Result, read_result
@@ -101,7 +102,7 @@ def find_runs(paths: Iterable[Path | str], left_out: list[str] | None = None) ->
     """
     folders: dict[Path, None] = {}
     for entry in paths:
-        path = Path(entry).expanduser()
+        path = bring(place(entry))
         if not path.is_dir():
             raise InputError(
                 f"{str(path)!r} is no folder of results; `ecg-eval run` writes them to results/MODEL/MODE."

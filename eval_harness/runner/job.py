@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dataset_scripts.catalog import get as get_dataset
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.cards import write_card
+from ecg_hub.modeling.kernels import numerics
 from ecg_hub.utils.files import write_text
 from ecg_hub.utils.terminal import say
 from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN, PUBLISHED_HEAD
@@ -121,6 +123,8 @@ class RunContext:
             options.dtype,
             str(self.accelerator.device.type),
         )
+        if self.accelerator.device.type == "cpu":
+            settings += (numerics(),)
         # What an object without parameters computes may change without a trace: its features serve this call alone.
         settings += (PACKAGE_VERSION,) if features_may_be_kept(loaded.encoder) else (uuid.uuid4().hex,)
         store = open_store(options.cache_dir / "features", options.cache_size)
@@ -473,12 +477,19 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
         # A fixed encoder has seen nothing of this dataset: only its head has.
         if not model.frozen:
             note_training(classifier.config, job, loaded, data)
+        note_access(classifier.config, job.run.dataset, data)
         with torch.no_grad():
             classifier.save_pretrained(aside)
         write_card(aside, classifier)
     loaded.extractor.save_pretrained(aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
+
+
+def note_access(config: Any, dataset: str, data: RunData) -> None:
+    """Let a configuration name data for credentialed users: a head alone was made of their labels as well."""
+    if get_dataset(dataset).access == "credentialed" and not data.deviations.get("synthetic"):
+        config.credentialed = sorted({*(config.credentialed or ()), data.dataset})
 
 
 def note_training(config: Any, job: Job, loaded: LoadedModel, data: RunData) -> None:

@@ -16,6 +16,7 @@ from ecg_hub import catalog as models_catalog
 from ecg_hub.errors import CheckpointError, DataError, EcgHubError, UnknownNameError
 from ecg_hub.names import Resolved
 from ecg_hub.spelling import folder_of
+from ecg_hub.utils.remote import place
 from ecg_hub.weights.fetch import look_up
 from eval_harness.config.options import TRIVIAL, RunOptions, default_data_root, is_python_object
 from eval_harness.results.schema import NO_DATA, NO_MODEL
@@ -264,7 +265,7 @@ def find_dataset(name: str, data_root: str, include: Sequence[Path] = ()) -> Nee
     from dataset_scripts import catalog
     from dataset_scripts.tools.download import is_unfinished
 
-    root = None if data_root in ("", "mock") else Path(data_root).expanduser()
+    root = None if data_root in ("", "mock") else place(data_root)
     own = custom_datasets(include).get(name)
     dataset = catalog.get(name) if own is None else own
     if own is None and root is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import httpx2
 
@@ -14,6 +13,7 @@ from ecg_hub.errors import DataError, EcgHubError, InputError
 from ecg_hub.names import endpoint
 from ecg_hub.utils.files import free_bytes
 from ecg_hub.utils.http import RetryPolicy
+from ecg_hub.utils.remote import place
 from ecg_hub.utils.terminal import say
 from ecg_hub.weights.fetch import find_weights
 from eval_harness.config.options import RunOptions
@@ -162,7 +162,7 @@ def check_room(sizes: Mapping[str, Remaining], data_root: str) -> None:
 def _total(sizes: Mapping[str, Remaining], data_root: str) -> tuple[int, str, int]:
     """Bytes to fetch, "about " where they are estimated, and bytes that are free."""
     about = "about " * any(size.estimated for size in sizes.values())
-    return sum(size.size or 0 for size in sizes.values()), about, free_bytes(Path(data_root).expanduser())
+    return sum(size.size or 0 for size in sizes.values()), about, free_bytes(place(data_root))
 
 
 def _refuse_processes() -> None:

@@ -10,13 +10,16 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ecg_hub.errors import EcgHubError, ExitCode, InputError, ResultError
+from ecg_hub.modeling.kernels import fast_bfloat16
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.remote import bring, publish
 from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import number_of
 from eval_harness.config.options import RunOptions
@@ -58,14 +61,38 @@ def evaluate(
     # First of all: what is missing is told before anything heavy is loaded.
     found = ready(options) if checked is None else checked
     jobs = found.mark(plan(options))
+    options = with_dtype(options)
+    for folder in dict.fromkeys(job.folder for job in jobs):
+        bring(folder, needed=False)
     context = RunContext(options, make_accelerator(options), Datasets(options), quiet, **call)
     results: list[Result] = []
     for job in jobs:
         results += run_job(job, context) if raise_errors and not job.skip else attempt(job, context)
+        if context.is_main:
+            # After each: whoever goes on elsewhere begins at the next one.
+            publish(job.folder, leave=_is_checkpoint)
     if context.is_main and len(options.seeds) > 1:
         write_spread({(job.model, job.mode): job.folder.parent for job in jobs}, results)
+        for folder in dict.fromkeys(job.folder.parent for job in jobs):
+            publish(folder, leave=_is_checkpoint)
     # A launcher ends all processes as soon as one exits with 1: only the one that writes says how it went.
     return results if context.is_main else []
+
+
+def with_dtype(options: RunOptions) -> RunOptions:
+    """The options with the precision that `auto` takes here, which is said; results and folders name that one."""
+    if options.dtype != "auto":
+        return options
+    device = make_accelerator(replace(options, dtype="float32")).device.type
+    has = torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and fast_bfloat16()
+    taken, why = ("bfloat16", "computes") if has else ("float32", "does not compute")
+    say(f"--dtype auto: {taken}, because this {device} {why} bfloat16 in hardware.")
+    return replace(options, dtype=taken)
+
+
+def _is_checkpoint(name: str) -> bool:
+    """Whether a file of a result folder is of use only to the machine that wrote it."""
+    return "checkpoints" in name.split("/")
 
 
 def make_accelerator(options: RunOptions) -> Any:

@@ -24,7 +24,7 @@ from eval_harness.metrics.ranking import auroc, average_precision, evaluable_mea
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, MAE
 from eval_harness.metrics.regression import mae, pooled_mae
 from eval_harness.metrics.thresholds import decided
-from eval_harness.stats.bootstrap import mae_replicates, ranking_replicates
+from eval_harness.stats.bootstrap import auroc_replicates, mae_replicates, ranking_replicates
 
 Counts = NDArray[np.uint16]
 EXACT_FLOAT32 = 2**24  # float32 holds every integer up to here
@@ -210,10 +210,11 @@ def metric_replicates(
     if metric == MAE:
         _, point, replicates = resample_errors(y_true, y_score, counts)
         return point, replicates
-    areas, precisions = resample_ranking(y_true, y_score, counts)
-    if metric == MACRO_AUROC_PAPER:
-        return macro_paper(areas)
-    return macro(areas if metric == MACRO_AUROC else precisions)
+    if metric == MACRO_AUPRC:
+        return macro(resample_ranking(y_true, y_score, counts)[1])
+    # Without the average precision, which takes twice as long as the AUROC.
+    areas = Resampled(auroc(y_true, y_score), auroc_replicates(y_true, y_score, counts))
+    return macro_paper(areas) if metric == MACRO_AUROC_PAPER else macro(areas)
 
 
 def difference(
@@ -244,6 +245,42 @@ def difference(
     # Replicate by replicate, on the same resamples: what makes both models better or worse cancels.
     ends = interval(point_a - point_b, replicates_a - replicates_b, paper=paper)
     return Difference(ends.point, ends.low, ends.high, bool(ends.low > 0 or ends.high < 0))
+
+
+def differences(
+    point: float,
+    replicates: NDArray[np.float64],
+    points: NDArray[np.float64],
+    others: NDArray[np.float64],
+    *,
+    paper: bool = False,
+) -> list[Difference]:
+    """Return what `difference` gives of one model against each of many, in one pass over them.
+
+    Args:
+        point: of the one.
+        replicates: of the one, (resamples,).
+        points: of the others, (models,).
+        others: their replicates, (models, resamples).
+        paper: as for `difference`.
+    """
+    gaps, tail = replicates - others, (1 - 0.95) / 2
+    by_itself = np.isnan(gaps).any(axis=1) | np.isnan(point - points)
+    found: list[Difference | None] = [None] * len(points)
+    whole = np.flatnonzero(~by_itself)
+    if len(whole) and gaps.shape[1]:
+        values, at = gaps[whole], (point - points)[whole]
+        if paper:
+            values = values.astype(np.float32).astype(np.float64)
+        centre = at if paper else np.median(values, axis=1)
+        ends = at + np.percentile(values - centre[:, None], (100 * tail, 100 * (1 - tail)), axis=1)
+        for row, middle, low, high in zip(whole, at, *ends, strict=True):
+            found[row] = Difference(float(middle), float(low), float(high), bool(low > 0 or high < 0))
+    # Undefined replicates are few; each such pair leaves out others.
+    return [
+        difference(point, replicates, float(points[row]), others[row], paper=paper) if entry is None else entry
+        for row, entry in enumerate(found)
+    ]
 
 
 def compare(

@@ -7,6 +7,7 @@ Importing this module reads nothing and imports no torch, transformers or datase
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import ecg_hub.packages as packages
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.spelling import looked_up, matching, normalised, spelt
+from ecg_hub.utils.remote import bring, place
 from eval_harness.tasks.checks import check_dataset, check_references, definition_of
 from eval_harness.tasks.task import (
     CATEGORIES,
@@ -335,14 +337,21 @@ def _add_own(described: dict[str, CustomDataset], path: Path) -> str:
 def _files(include: Iterable[Path | str]) -> list[Path]:
     files: list[Path] = []
     for entry in include:
-        path = Path(entry).expanduser()
-        if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+        try:
+            path = bring(place(entry))
+            folder, file = path.is_dir(), path.is_file()
+        except InputError:
+            raise
+        # A name that is too long, or holds a NUL; a home that nobody has.
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"{str(entry)[:200]!r}: no such task file or folder ({error}).") from error
+        if folder:
+            inside = sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml"))
             if not inside:
                 raise InputError(f"{path}: the folder holds no task file (*.yaml).")
-            # The list of suites lies among the built-in tasks and is none.
-            files += [file for file in inside if file.resolve() != TASKS_FOLDER / SUITES_FILE]
-        elif path.is_file():
+            # The list of suites lies among the built-in tasks and is none; a link may lead to itself.
+            files += [one for one in inside if os.path.realpath(one) != str(TASKS_FOLDER / SUITES_FILE)]
+        elif file:
             files.append(path)
         else:
             raise InputError(f"{path}: no such task file or folder.")

@@ -37,8 +37,12 @@ class Table:
 
     def take(self, numbers: Any) -> torch.Tensor:
         """The features of some windows by their number (an index array or a slice), float32."""
+        # Plain, because every look into a map makes a map again, which takes longer than the rows of a small head.
+        rows = np.asarray(self.rows)
+        if isinstance(numbers, np.ndarray):  # chosen rows are copied already
+            return torch.from_numpy(rows[numbers].astype(np.float32, copy=False))
         # A copy: torch warns about an array that cannot be written to, and a map opened for reading is one.
-        return torch.from_numpy(np.array(self.rows[numbers], dtype=np.float32))
+        return torch.from_numpy(np.array(rows[numbers], dtype=np.float32))
 
 
 @dataclass

@@ -15,9 +15,10 @@ import ecg_hub
 from dataset_scripts.codes import read_codes
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub.cards import made_card, withheld
+from ecg_hub.hub.cards import made_card
 from ecg_hub.hub.package import read_json
 from ecg_hub.modeling.auto import build_feature_extractor
+from ecg_hub.origin import withheld
 from ecg_hub.spelling import normalised
 from ecg_hub.weights.conversion import convert
 from ecg_hub.weights.recognition import check_file, convert_as

@@ -34,6 +34,7 @@ from dataset_scripts.core.spec import (
 from dataset_scripts.published.mimic_iv_ecg.names import FOLDS, GROUPS, UNITS
 from ecg_hub.errors import DataError
 from ecg_hub.input.samples import Repair
+from ecg_hub.utils.remote import bring, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ class MIMICIVECG(ECGDataset):
         del sampling_rate
         if data_dir is None:
             raise DataError(f"No folder given for {self.name!r}: pass data_dir. {self.how_to_get()}")
-        folder = Path(data_dir).expanduser()
+        folder = bring(place(data_dir), lazily=True)
         if not folder.is_dir():
             raise DataError(f"The folder {str(folder)!r} of {self.name!r} does not exist. {self.how_to_get(folder)}")
         # Both raise where something is missing: hours of reading must not end at a table that was never there.

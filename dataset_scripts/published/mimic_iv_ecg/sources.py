@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dataset_scripts.published.mimic_iv_ecg.names import EVENTS, VITAL_SIGNS
 from ecg_hub.errors import DataError
+from ecg_hub.utils.remote import fetch
 
 # What pandas reads as "no value": the published preparation reads every table with it.
 NO_VALUE = (
@@ -213,6 +214,7 @@ def _stand_in(spec: TableSpec, work: Path) -> Source:
 
 def open_table(spec: TableSpec, path: Path) -> Source:
     """Return one table after checking its header."""
+    fetch(path)
     header = read_header(spec, path)
     absent = [name for name in spec.columns if name not in header]
     if absent:

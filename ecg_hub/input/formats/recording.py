@@ -11,6 +11,7 @@ from ecg_hub.input.formats.detection import detect_format
 from ecg_hub.input.formats.reader import ENDINGS, READERS, read_channels
 from ecg_hub.input.recordings import Recording, file_recording
 from ecg_hub.leads import LEADS, find_lead
+from ecg_hub.utils.remote import bring_record, place
 from ecg_hub.utils.untrusted import check_values, reading
 
 _REMEDY = "Correct gain and unit in the file, or pass its samples as an array with unit='uV'."
@@ -30,7 +31,7 @@ def stored_recording(
     Raises:
         InputError: the file is damaged, holds no lead, or is none of these.
     """
-    given = Path(path).expanduser()
+    given = bring_record(place(path))
     form = _format(given)
     if form is None:
         return file_recording(path, sampling_rate, unit, every)

@@ -15,13 +15,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling.layers import DropPath
-from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.kernels import KeepsWeights
+from ecg_hub.modeling.layers import DropPath, folded, norm_tensors
+from ecg_hub.modeling.modeling_utils import (
+    ECGClassificationMixin,
+    ECGModelOutput,
+    ECGPreTrainedModel,
+    mean_of_tokens,
+    run_in_slices,
+)
 from ecg_hub.modeling.s4 import S4Block, S4Convolution
 from ecg_hub.models.ecg_cpc.configuration_ecg_cpc import ECGCPCConfig
 
 
-class ECGCPCConvLayer(nn.Module):
+class ECGCPCConvLayer(KeepsWeights):
     """Convolution without bias, batch norm, ReLU; (batch, tokens, channels) to the same with `channels_out`."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel_size: int, stride: int, eps: float) -> None:
@@ -40,14 +47,14 @@ class ECGCPCConvLayer(nn.Module):
         columns = self._columns(x)
         batch, tokens, width = columns.shape
         flat = columns.reshape(batch * tokens, width)
-        weight = self.conv.weight.flatten(1)
+        weight = self.conv.weight
         if self.norm.training:
-            y = self.norm(functional.linear(flat, weight))
+            y = functional.relu(self.norm(functional.linear(flat, weight.flatten(1))))
         else:
             # With fixed statistics the norm is a scale and a shift, which the matrix product takes along.
-            scale, shift = self._affine()
-            y = functional.linear(flat, weight * scale[:, None].to(weight.dtype), shift.to(weight.dtype))
-        return functional.relu(y).view(batch, tokens, -1)
+            sources = (weight, *norm_tensors(self.norm))
+            y = self.linear(flat, sources, lambda: folded(weight.flatten(1), self.norm), "relu")
+        return y.view(batch, tokens, -1)
 
     def _columns(self, x: Tensor) -> Tensor:
         """Gather what each output token sees, (batch, tokens out, channels * kernel)."""
@@ -57,14 +64,6 @@ class ECGCPCConvLayer(nn.Module):
         pad = kernel // 2
         # Channel by channel, taps within each: the order of a flattened convolution weight.
         return functional.pad(x, (0, 0, pad, pad)).unfold(1, kernel, stride).flatten(2)
-
-    def _affine(self) -> tuple[Tensor, Tensor]:
-        norm = self.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        # In float32, so that a model in half precision rounds the folded weights once.
-        scale = norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
-        return scale, norm.bias.float() - norm.running_mean.float() * scale
 
 
 class ECGCPCConvEncoder(nn.Module):
@@ -158,7 +157,7 @@ class ECGCPCModel(ECGCPCPreTrainedModel):
         states = run_in_slices(lambda x: self._states(x, bool(wanted)), input_values, self.training)
         return ECGModelOutput(
             last_hidden_state=states[-1],
-            pooler_output=states[-1].mean(dim=1),
+            pooler_output=mean_of_tokens(states[-1], 1),
             hidden_states=states if wanted else None,
         )
 

@@ -19,7 +19,8 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
-from ecg_hub.modeling.layers import DropPath
+from ecg_hub.modeling.kernels import Linear
+from ecg_hub.modeling.layers import DropPath, FeedForward
 from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel
 from ecg_hub.models.ecg_jepa.configuration_ecg_jepa import ECGJEPAConfig
 
@@ -27,7 +28,7 @@ from ecg_hub.models.ecg_jepa.configuration_ecg_jepa import ECGJEPAConfig
 _CPU_SLICE = 4
 
 
-class ECGJEPALinear(nn.Linear):
+class ECGJEPALinear(Linear):
     """Linear map that knows the standard deviation of its matrix in a model that starts from scratch."""
 
     # transformers initialises one module at a time and does not say where in the model it stands.
@@ -84,7 +85,7 @@ class ECGJEPALayer(GradientCheckpointingLayer):
         self.attention_norm = nn.LayerNorm(width, eps=eps)
         self.attention = ECGJEPAAttention(config, index)
         self.mlp_norm = nn.LayerNorm(width, eps=eps)
-        self.mlp = nn.Sequential(
+        self.mlp = FeedForward(
             ECGJEPALinear(width, hidden, config.initializer_range),
             nn.GELU(),  # the exact one; the tanh approximation moves the features by 3e-4
             ECGJEPALinear(hidden, width, residual_deviation(config, index)),

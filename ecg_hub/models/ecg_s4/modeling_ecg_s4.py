@@ -13,8 +13,15 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.generic import can_return_tuple
 
+from ecg_hub.modeling.kernels import Linear
 from ecg_hub.modeling.layers import DropPath
-from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.modeling_utils import (
+    ECGClassificationMixin,
+    ECGModelOutput,
+    ECGPreTrainedModel,
+    mean_of_tokens,
+    run_in_slices,
+)
 from ecg_hub.modeling.s4 import S4Block, S4Convolution
 from ecg_hub.models.ecg_s4.configuration_ecg_s4 import ECGS4Config
 
@@ -49,7 +56,7 @@ class ECGS4Model(ECGS4PreTrainedModel):
     def __init__(self, config: ECGS4Config) -> None:
         super().__init__(config)
         # Published as a convolution of kernel 1, which is a linear map of each sample.
-        self.encoder = nn.Linear(len(config.lead_names), config.hidden_size)
+        self.encoder = Linear(len(config.lead_names), config.hidden_size)
         depth = config.num_hidden_layers
         # Post-norm with layer norms whatever the options of the published script say: it parses them and uses none.
         self.blocks = nn.ModuleList(
@@ -89,7 +96,7 @@ class ECGS4Model(ECGS4PreTrainedModel):
         states = run_in_slices(lambda x: self._states(x, bool(wanted)), input_values, self.training)
         return ECGModelOutput(
             last_hidden_state=states[-1],
-            pooler_output=states[-1].mean(dim=1),
+            pooler_output=mean_of_tokens(states[-1], 1),
             hidden_states=states if wanted else None,
         )
 

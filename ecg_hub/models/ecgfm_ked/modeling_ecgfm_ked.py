@@ -18,7 +18,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
 from ecg_hub.modeling.layers import BatchNorm, ConvNorm, DropPath
-from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.modeling_utils import (
+    ECGClassificationMixin,
+    ECGModelOutput,
+    ECGPreTrainedModel,
+    mean_of_tokens,
+    run_in_slices,
+)
 from ecg_hub.models.ecgfm_ked.configuration_ecgfm_ked import ECGFMKEDConfig
 
 
@@ -38,7 +44,7 @@ class ECGFMKEDStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, leads, samples) to (batch, channels, samples / 4 rounded up)."""
         for layer in self.layers:
-            x = functional.relu(layer(x))
+            x = layer(x, relu=True)
         pooled: Tensor = self.pool(x)
         return pooled
 
@@ -81,8 +87,11 @@ class ECGFMKEDBlock(GradientCheckpointingLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
-        branch = self.conv3(functional.relu(self.conv2(functional.relu(self.conv1(x)))))
-        return functional.relu(self.drop_path(branch) + self.shortcut(x))
+        inner = self.conv2(self.conv1(x, relu=True), relu=True)
+        if self.training:
+            return functional.relu(self.drop_path(self.conv3(inner)) + self.shortcut(x))
+        y: Tensor = self.conv3(inner, add=self.shortcut(x), relu=True)
+        return y
 
 
 class ECGFMKEDPreTrainedModel(ECGPreTrainedModel):
@@ -154,7 +163,7 @@ class ECGFMKEDModel(ECGFMKEDPreTrainedModel):
         maps = run_in_slices(lambda x: self._maps(x, bool(wanted)), input_values, self.training)
         return ECGModelOutput(
             last_hidden_state=maps[-1].transpose(1, 2).contiguous(),
-            pooler_output=maps[-1].mean(dim=2),
+            pooler_output=mean_of_tokens(maps[-1], 2),
             hidden_states=tuple(stage.transpose(1, 2) for stage in maps) if wanted else None,
         )
 

@@ -17,7 +17,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
 from ecg_hub.modeling.layers import ConvNorm, DropPath
-from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
+from ecg_hub.modeling.modeling_utils import (
+    ECGClassificationMixin,
+    ECGModelOutput,
+    ECGPreTrainedModel,
+    mean_of_tokens,
+    run_in_slices,
+)
 from ecg_hub.models.merl.configuration_merl import MERLConfig
 
 
@@ -34,9 +40,12 @@ class MERLBlock(GradientCheckpointingLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
-        branch = self.conv2(functional.relu(self.conv1(x)))
+        inner = self.conv1(x, relu=True)
         # Activated after the sum, so the tokens that come out last are never negative.
-        return functional.relu(self.shortcut(x) + self.drop_path(branch))
+        if self.training:
+            return functional.relu(self.shortcut(x) + self.drop_path(self.conv2(inner)))
+        y: Tensor = self.conv2(inner, add=self.shortcut(x), relu=True)
+        return y
 
 
 class MERLPreTrainedModel(ECGPreTrainedModel):
@@ -102,14 +111,14 @@ class MERLModel(MERLPreTrainedModel):
         maps = run_in_slices(lambda x: self._maps(x, bool(wanted)), input_values, self.training)
         return ECGModelOutput(
             last_hidden_state=maps[-1].transpose(1, 2).contiguous(),
-            pooler_output=maps[-1].mean(dim=2),
+            pooler_output=mean_of_tokens(maps[-1], 2),
             hidden_states=tuple(stage.transpose(1, 2) for stage in maps) if wanted else None,
         )
 
     def _maps(self, input_values: Tensor, keep: bool) -> tuple[Tensor, ...]:
         """Return the feature maps (batch, channels, tokens) of the stem and of each stage, or the last one only."""
         # The extractor gives float32, whatever the weights are in.
-        x = functional.relu(self.stem(input_values.to(self.stem.conv.weight.dtype)))
+        x = self.stem(input_values.to(self.stem.conv.weight.dtype), relu=True)
         maps: tuple[Tensor, ...] = (x,)
         for stage in self.stages:
             assert isinstance(stage, nn.ModuleList)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple
 
+from ecg_hub.modeling.kernels import Linear
 from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel
 from ecg_hub.modeling.vit import PreNormLayer, run_layers
 from ecg_hub.models.st_mem.configuration_st_mem import STMEMConfig
@@ -35,7 +36,7 @@ class STMEMEmbeddings(nn.Module):
         # Centres and scales each patch of 0.3 s for itself, which takes most of the amplitude away. Of a quiet patch in
         # mV the variance is about as large as eps.
         self.patch_norm = nn.LayerNorm(config.patch_size, eps=eps)
-        self.projection = nn.Linear(config.patch_size, width)
+        self.projection = Linear(config.patch_size, width)
         self.projection_norm = nn.LayerNorm(width, eps=eps)
         self.separator = nn.Parameter(torch.empty(width))
         self.lead_embedding = nn.Parameter(torch.empty(len(config.lead_names), width))

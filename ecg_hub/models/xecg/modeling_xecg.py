@@ -18,6 +18,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
+from ecg_hub.modeling.kernels import Linear
 from ecg_hub.modeling.layers import DropPath
 from ecg_hub.modeling.modeling_utils import ECGClassificationMixin, ECGModelOutput, ECGPreTrainedModel, run_in_slices
 from ecg_hub.models.xecg.configuration_xecg import XECGConfig
@@ -64,7 +65,7 @@ class XECGBlockDiagonal(nn.Module):
         return torch.einsum("btki,koi->btko", parts, self.weight).flatten(-2)
 
 
-class XECGLinear(nn.Linear):
+class XECGLinear(Linear):
     """A linear layer without bias that begins normal with a deviation of its own."""
 
     def __init__(self, width_in: int, width_out: int, std: float) -> None:
@@ -139,7 +140,7 @@ class XECGSLSTM(nn.Module):
         return torch.stack(outputs)
 
 
-class XECGGate(nn.Linear):
+class XECGGate(Linear):
     """The input or the forget gate of a matrix memory: a number per head and token."""
 
     def __init__(self, width: int, heads: int, forget: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.remote import place, publish
 from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import number_of
 from eval_harness.cli.common import split_commas
@@ -62,7 +63,8 @@ def run_export(args: argparse.Namespace) -> int:
     if args.output is None:
         print(export_text(results, form, args.per_label), end="")
     else:
-        export_table(results, args.output.expanduser(), form, args.per_label)
+        export_table(results, place(args.output), form, args.per_label)
+        publish(place(args.output))
         say(f"{args.output}: {number_of(len(results), 'result')} of {number_of(len(runs), 'run')}", important=True)
     if any(result.is_synthetic for result in results):
         say(SYNTHETIC, important=True)
@@ -109,11 +111,12 @@ def _every_eval_ever(args: argparse.Namespace, runs: list[ResultFolder]) -> int:
     files = write_logs(
         runs,
         tasks(split_commas(args.include)),
-        args.output.expanduser(),
+        place(args.output),
         organization=args.organization or UNKNOWN,
         relationship=args.relationship,
         synthetic=args.allow_synthetic,
     )
+    publish(place(args.output))
     for file in files:
         print(file)
     left_out = sum(result.status != "done" for run in runs for result in run.results.values())

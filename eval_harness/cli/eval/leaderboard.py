@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.remote import bring, place, publish
 from ecg_hub.utils.terminal import say
 from eval_harness.cli.common import add_json_flag
 
@@ -49,6 +50,7 @@ def run_leaderboard(args: argparse.Namespace) -> int:
         raise InputError("--output DIR says where the page goes; only --check alone needs none.")
     with TemporaryDirectory(prefix="ecg-leaderboard-") as scratch:
         site = _build(args, Path(scratch))
+        publish(site.folder)
         sent = None
         if args.space:
             from ecg_hub.hub.client import HubRepository, check_id
@@ -69,11 +71,11 @@ def _build(args: argparse.Namespace, scratch: Path) -> Site:
     # With the path: --again forgets what was computed, and keeps what it computes for the next build.
     memory = RecomputeCache(path) if args.again else open_recompute_cache(path)
     options: dict[str, Any] = {"published": not args.no_published, "memory": memory, "title": args.title, "told": _told}
-    output = args.output.expanduser() if args.output else scratch / "page"
+    output = place(args.output) if args.output else scratch / "page"
     if args.folder:
         # A folder is built without asking anybody; --check also asks for the revisions.
         models = HubModels() if args.check else None
-        return build(args.folder.expanduser(), output, models=models, **options)
+        return build(bring(place(args.folder)), output, models=models, **options)
     from eval_harness.publish.repository import download
 
     copy = download(args.repo, scratch / "results-repository")

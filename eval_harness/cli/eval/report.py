@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.remote import place, publish, shown
 from ecg_hub.utils.text import number_of
 from eval_harness.cli.common import add_json_flag, split_commas
 
@@ -59,9 +60,10 @@ def run_report(args: argparse.Namespace) -> int:
     # Analyses may be named without runs, so argparse cannot ask for one of the two.
     if not args.runs and not analyses:
         raise InputError("Nothing was named: give result folders, or --analyses DIR.")
-    written = write_report(find_content(args.runs, analyses), args.output.expanduser(), options, quiet=args.json)
+    written = write_report(find_content(args.runs, analyses), place(args.output), options, quiet=args.json)
+    publish(written.path)
     facts = {
-        "file": str(written.path),
+        "file": shown(written.path),
         "bytes": written.size,
         "runs": written.runs,
         "tasks": written.tasks,
@@ -88,5 +90,5 @@ def run_report(args: argparse.Namespace) -> int:
             ]
         )
         counts += f", {written.analyses} analyses" if written.analyses else ""
-        print(f"{written.path}: {size}, {counts}")
+        print(f"{shown(written.path)}: {size}, {counts}")
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.remote import shown
 from ecg_hub.utils.terminal import say
 from eval_harness.cli.common import add_arguments, add_json_flag, in_spelling_of, read_config, split_commas
 from eval_harness.cli.program import suggest
@@ -19,6 +20,7 @@ from eval_harness.config.reading import options_from as options_from
 
 if TYPE_CHECKING:
     from eval_harness.results.schema import Result
+    from eval_harness.runner.preflight import Preflight
 
 
 def register(verbs: Any) -> None:
@@ -80,18 +82,32 @@ def run(args: argparse.Namespace) -> int:
 
         print(describe_run(options, checked))
         return int(not checked.is_complete)
-    from eval_harness.results.summary import print_summary
-    from eval_harness.runner.provide import ready
-    from eval_harness.runner.run import evaluate, exit_code
-
-    results = evaluate(options, checked=ready(options, checked=checked))
+    results, code = score(options, checked)
     if results and as_json:
         print(json.dumps(document(results, options), indent=1, ensure_ascii=False))
     elif results:  # of several processes, one holds the results
+        from eval_harness.results.summary import print_summary
+
         say("")
         print_summary(results)
         next_steps(results, options)
-    return exit_code(results)
+    return code
+
+
+def score(options: RunOptions, checked: Preflight) -> tuple[list[Result], int]:
+    """The results of a call and its exit code; found again where the same call had them all before."""
+    from eval_harness.runner.receipt import finished_results, keep_receipt
+
+    found = finished_results(options, checked)
+    if found is not None:
+        return found, 0
+    from eval_harness.runner.provide import ready
+    from eval_harness.runner.run import evaluate, exit_code
+
+    checked = ready(options, checked=checked)
+    results = evaluate(options, checked=checked)
+    keep_receipt(options, checked, results)
+    return results, exit_code(results)
 
 
 def document(results: Sequence[Result], options: RunOptions) -> dict[str, Any]:
@@ -107,18 +123,19 @@ def document(results: Sequence[Result], options: RunOptions) -> dict[str, Any]:
         score = {name: getattr(estimate, name, None) for name in ("point", "low", "high")}
         about = {"model": result.model.id, "mode": result.mode, "seed": result.seed, "task": result.task}
         done = {"status": result.status, "reason": result.reason}
-        rows.append({**about, **done, "metric": metric, **score, "file": str(file) if file.is_file() else None})
-    return {"output": str(options.output), "results": rows}
+        rows.append({**about, **done, "metric": metric, **score, "file": shown(file) if file.is_file() else None})
+    return {"output": shown(options.output), "results": rows}
 
 
 def next_steps(results: Sequence[Result], options: RunOptions) -> None:
     """Say where the results are, and what to do with them."""
     done = Counter(result.task for result in results if result.status == "done")
-    where = f"results: {options.output}/"
+    where = f"results: {shown(options.output)}/"
     if any(result.status == "failed" for result in results):
         where += "; the same command tries what failed again"
     mock = ("--data-root", "mock") if options.data_root == "mock" else ()
-    steps = [("ecg-eval", "report", options.output, *mock)]
+    output = shown(options.output)
+    steps = [("ecg-eval", "report", output, *mock)]
     # Two runs of a task can be compared, a single one can be checked.
-    steps.append(("ecg-eval", "compare" if max(done.values(), default=0) > 1 else "verify", options.output))
+    steps.append(("ecg-eval", "compare" if max(done.values(), default=0) > 1 else "verify", output))
     suggest(*(steps if done else ()), where=where)

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.spelling import folder_of
 from ecg_hub.utils import terminal
+from ecg_hub.utils.remote import place
 from ecg_hub.utils.text import print_pairs, print_table
 from ecg_hub.utils.untrusted import MAX_RECORD_MB
-from eval_harness.cli.common import add_json_flag, add_old_name
+from eval_harness.cli.common import add_engine, add_json_flag, add_old_name
+from eval_harness.config.options import parse_shard
 
 if TYPE_CHECKING:
     from dataset_scripts.core.spec import ECGDataset
@@ -82,6 +84,13 @@ def _add_prepare(verbs: Any) -> None:
     prepare.add_argument("--shards", metavar="DIR", help="also write every record there as Parquet shards")
     prepare.add_argument(
         "--shard-size", type=int, default=500, metavar="MB", help="records of one shard, before packing (500)"
+    )
+    add_engine(prepare)
+    prepare.add_argument(
+        "--shard",
+        type=parse_shard,
+        metavar="I/N",
+        help="read the I-th of N parts of the records, as one of N jobs; without it the parts are put together",
     )
     prepare.add_argument("--report", metavar="FILE.csv", help="write the line of every record there")
     add_json_flag(prepare)
@@ -187,7 +196,7 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
 
         given = folder_of(dataset.name, data_root())
         return given if given.is_dir() else None
-    return Path(given).expanduser()
+    return place(given)
 
 
 def refuse_own(name: str, what: str) -> None:

@@ -23,8 +23,9 @@ from ecg_hub.hub.client import check_id
 from ecg_hub.names import data_root, home
 from ecg_hub.spelling import folder_of
 from ecg_hub.utils.files import atomic_path, write_text
+from ecg_hub.utils.remote import place, publish
 from ecg_hub.utils.terminal import say
-from ecg_hub.utils.text import print_lines, print_pairs, print_table
+from ecg_hub.utils.text import number_of, print_lines, print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
 from eval_harness.cli.program import suggest
 
@@ -46,6 +47,7 @@ NOTICE = "research software, not a medical device"
 def run_prepare(args: argparse.Namespace) -> int:
     """Prepare a dataset and print splits, labels, exclusions, losses, deviations and fingerprint."""
     thresholds = parse_thresholds(args.threshold)
+    check_part(args)
     if args.download:
         fetch(args)
     dataset = get(args.name, args.data_dir)
@@ -53,6 +55,8 @@ def run_prepare(args: argparse.Namespace) -> int:
     from dataset_scripts.load import prepare
 
     begin = time.perf_counter()
+    if args.shard is not None:
+        return run_part(args, folder)
     prepared = prepare(
         args.name,
         folder,
@@ -62,18 +66,44 @@ def run_prepare(args: argparse.Namespace) -> int:
         max_unreadable=args.max_unreadable,
         num_proc=args.num_proc,
         max_record_mb=args.max_record_mb,
+        engine=args.engine,
         **thresholds,
     )
     shards = None if args.shards is None else write_shard_folder(prepared, args)
     seconds = time.perf_counter() - begin
     if args.report:
-        write_text(Path(args.report).expanduser(), prepared.report.to_csv(index=False))
+        write_text(place(args.report), prepared.report.to_csv(index=False))
+        publish(place(args.report))
     if args.json:
         facts = {**summary(prepared), "shards": shards, "seconds": round(seconds, 2)}
         print(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
     else:
         _print_prepared(prepared, seconds, args.report, shards)
         _suggest_use(args, prepared, folder)
+    return 0
+
+
+def check_part(args: argparse.Namespace) -> None:
+    """Refuse a --shard that is none, or that asks for what only all records have."""
+    number, parts = args.shard or (1, 1)
+    if not 1 <= number <= parts:
+        raise InputError(f"--shard is {number}/{parts}: write I/N with I from 1 to N, for example --shard 1/4.")
+    if args.shard and (args.shards or args.report):
+        raise InputError("--shards and --report are of all records: give them without --shard, after all parts.")
+
+
+def run_part(args: argparse.Namespace, folder: Path | None) -> int:
+    """Read one part of the records, as one of several jobs."""
+    from dataset_scripts.load import prepare_part
+
+    number, parts = args.shard
+    options = {name: getattr(args, name) for name in ("cache_dir", "sampling_rate", "num_proc", "max_record_mb")}
+    shards, records = prepare_part(args.name, folder, args.shard, **options)
+    if args.json:
+        print(json.dumps({"part": number, "parts": parts, "shards": shards, "records": records}))
+    else:
+        print(f"part {number} of {parts}: {number_of(shards, 'shard')}, {number_of(records, 'record')}")
+        say("when all parts are done, the same command without --shard puts them together")
     return 0
 
 

@@ -13,8 +13,9 @@ from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import EcgHubError, ExitCode, InputError
 from ecg_hub.utils import terminal
 from ecg_hub.utils.files import write_text
+from ecg_hub.utils.remote import shown
 from ecg_hub.utils.text import number_of, print_lines, print_table
-from eval_harness.cli.common import in_spelling_of
+from eval_harness.cli.common import add_engine, in_spelling_of
 from eval_harness.cli.hub.listing_filters import add_filters, chosen
 from eval_harness.cli.program import suggest
 from eval_harness.config.options import PRESETS
@@ -76,6 +77,8 @@ def _add_use(verbs: Any) -> None:
     embed = verbs.add_parser("embed", help="feature vectors of records in one Parquet file")
     _common(embed)
     embed.add_argument("-o", "--output", required=True, metavar="FILE.parquet", help="file to write")
+    add_engine(embed)
+    embed.add_argument("--num-proc", type=int, metavar="N", help="workers of Ray on this machine (default: all cores)")
     embed.add_argument("--seed", type=int, default=0, help="of a random: model")
     embed.set_defaults(run=run_embed)
 
@@ -240,11 +243,13 @@ def run_embed(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         device=args.device,
         seed=args.seed,
+        engine=args.engine,
+        num_proc=args.num_proc,
         **_prepare(args),
     )
     whole = result.rows - len(result.failures)
     share = f"{whole} of " if result.failures else ""
-    print(f"{result.output}: {share}{number_of(result.rows, 'record')}, {result.dim} features each")
+    print(f"{shown(result.output)}: {share}{number_of(result.rows, 'record')}, {result.dim} features each")
     return report(result.failures, result.exit_code, len(records))
 
 

@@ -46,10 +46,16 @@ def register(verbs: Any) -> None:
     verb.add_argument(
         "--max-connections", metavar="N", type=int, default=500, help="more are answered 503 (default: 500)"
     )
+    verb.add_argument(
+        "--max-per-address", metavar="N", type=int, default=100, help="of one address; not of loopback (default: 100)"
+    )
     once = verb.add_argument_group("instead of serving").add_mutually_exclusive_group()
     once.add_argument("--new-token", metavar="NAME", help="append a new token to --token-file and print it")
     once.add_argument("--check", action="store_true", help="read everything and compare it with its SHA-256")
     once.add_argument("--collect", action="store_true", help="remove content that no revision refers to")
+    once.add_argument(
+        "--backup", metavar="DIR", type=Path, help="copy the hub, which may run meanwhile; again: only what is new"
+    )
     verb.add_argument("--read-only", action="store_true", help="with --new-token: the token may not write")
     verb.set_defaults(run=run_serve)
 
@@ -67,6 +73,8 @@ def run_serve(args: argparse.Namespace) -> int:
         raise InputError("--root DIR is needed: the folder of the hub.")
     require_packages()
     root, options = args.root.expanduser(), _options(args)
+    if args.backup:
+        return _backup(root, args.backup.expanduser())
     if args.check or args.collect:
         with open_hub(root, options) as hub:
             return _check(hub) if args.check else _collect(hub)
@@ -98,10 +106,9 @@ def _options(args: argparse.Namespace) -> Any:
         raise InputError(f"--namespace: {error.message}") from None
     if args.public_url and not re.match(r"https?://[^/\s]+/?\Z", args.public_url):
         raise InputError(f"--public-url takes an address such as https://hub.example.org, not {args.public_url!r}.")
-    if not (args.timeout >= 1 and args.max_connections >= 1):
-        raise InputError(
-            f"--timeout and --max-connections take 1 or more, not {args.timeout:g} and {args.max_connections}."
-        )
+    if not (args.timeout >= 1 and args.max_connections >= 1 and args.max_per_address >= 1):
+        given = f"{args.timeout:g}, {args.max_connections} and {args.max_per_address}"
+        raise InputError(f"--timeout, --max-connections and --max-per-address take 1 or more, not {given}.")
     return Options(
         args.namespace,
         args.open_read,
@@ -112,6 +119,7 @@ def _options(args: argparse.Namespace) -> Any:
         _site(args.docs),
         args.timeout,
         args.max_connections,
+        args.max_per_address,
     )
 
 
@@ -141,8 +149,20 @@ def _new_token(args: argparse.Namespace) -> int:
     return 0
 
 
+def _backup(root: Path, target: Path) -> int:
+    from ecg_hub.server.audit import backup
+    from ecg_hub.utils.files import write_error
+
+    try:
+        count, size = backup(root, target)
+    except OSError as error:
+        raise write_error(target, error) from error
+    print(f"copied {count:,} new files, {size:,} bytes, to {target}")
+    return 0
+
+
 def _check(hub: Any) -> int:
-    from ecg_hub.server.serve import audit
+    from ecg_hub.server.audit import audit
 
     report = audit(hub)
     print("\n".join(report.lines()))
@@ -151,7 +171,7 @@ def _check(hub: Any) -> int:
 
 def _collect(hub: Any) -> int:
     from ecg_hub.errors import DataError
-    from ecg_hub.server.serve import audit, collect
+    from ecg_hub.server.audit import audit, collect
 
     # Without reading content: the references alone decide what may go.
     if problems := audit(hub, content=False).problems:

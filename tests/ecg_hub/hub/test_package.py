@@ -14,9 +14,9 @@ import yaml
 
 import ecg_hub
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
-from ecg_hub.hub.cards import keep_scores
+from ecg_hub.hub.cards import folder_withheld, keep_scores
 from ecg_hub.hub.package import TRAINING_LOG, Package, pack, packed
-from ecg_hub.names import model_folder
+from ecg_hub.names import PUBLIC_HUB, model_folder
 from tests.support.checkpoints import SOURCE, convert_filled, save_tiny
 
 
@@ -246,3 +246,33 @@ def test_scores_in_a_card_are_kept() -> None:
     assert keep_scores(new, b"# no front matter\n") == new
     with pytest.raises(InputError, match="front matter that cannot be read"):
         keep_scores(new, b"---\n[\n---\n")
+
+
+MIMIC = {"dataset": "mimic-iv-ecg", "run": "mimic", "mode": "finetune", "seed": 0, "began": "random"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"credentialed": ["mimic-iv-ecg"]}, {"credentialed": ["ward-notes"]}, {"training": [MIMIC]}],
+    ids=["head or encoder", "own data", "of an earlier version"],
+)
+def test_what_was_trained_on_credentialed_data_stays_inside(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_tiny("ecg-cpc", tmp_path / "m", labels=2, **config)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"credentialed users(?s:.)*submit them to PhysioNet(?s:.)*--internal"):
+        pack(folder, "m")
+    card = pack(folder, "m", internal=True).files["README.md"]
+    assert b"for colleagues who signed its agreement" in card
+    assert folder_withheld(folder)
+    with pytest.raises(InputError, match="credentialed users"):
+        ecg_hub.AutoModelForECGClassification.from_pretrained(folder).push_to_hub("ward/m")
+    monkeypatch.setenv("HF_ENDPOINT", PUBLIC_HUB)
+    for internal in (False, True):
+        with pytest.raises(InputError, match=r"credentialed|public one"):
+            pack(folder, "m", internal=internal)
+
+
+def test_simulated_records_of_credentialed_form_may_leave(tmp_path: Path) -> None:
+    pack(save_tiny("ecg-cpc", tmp_path / "m", labels=2, training=[MIMIC | {"simulated": True}]), "m")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,12 @@ WRITES: dict[tuple[str, str, str], str] = {
     ("api", "POST", "discussions"): "{api}/discussions",
     ("web", "POST", "lfs-batch"): "{web}.git/info/lfs/objects/batch",
 }
-# Nothing of any repository is shown or changed there: who am I, health, style, the documentation, and an upload whose
-# address is signed (test_auth).
+# Nothing of any repository is shown or changed there: who am I, health, metrics (test_metrics), style, the
+# documentation, and an upload whose address is signed (test_auth).
 OF_NO_REPOSITORY = {
     *(("site", "GET", "api/whoami-v2"), ("site", "POST", "api/validate-yaml"), ("site", "GET", "healthz")),
     *(("site", "GET", "static/hub.css"), ("site", "GET", "docs"), ("site", "PUT", "lfs")),
+    ("site", "GET", "metrics"),
     *(("api", "GET", "xet-write-token"), ("api", "GET", "xet-read-token")),
 }
 # Where the content of files is all there is to see.
@@ -217,3 +219,38 @@ def test_nothing_else_helps_without_a_token(site: tuple[Ask, bool]) -> None:
         page = asked("GET", "ward/gated", None, None, accept="text/html").text
         assert "This repository is gated" in page
         assert "notes.txt" in page
+
+
+def test_long_metadata_cost_a_stranger_nothing_and_are_checked_for_a_token(
+    site: tuple[Ask, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, _ = site
+    content = "---\n" + "a: [\n" * 4000 + "\n---\n"
+    with monkeypatch.context() as patch:
+        patch.setattr("ecg_hub.server.routes_hub.metadata", lambda text: pytest.fail("it was read"))
+        answer = asked("POST", "api/validate-yaml", None, {"content": content})
+    assert (answer.status, "without a token" in answer.text) == (200, True)
+    assert asked("POST", "api/validate-yaml", READ, {"content": content}).status == 400
+    assert asked("POST", "api/validate-yaml", None, {"content": "---\na: [\n---\n"}).status == 400
+    # The text below the metadata may be as long as it likes.
+    answer = asked("POST", "api/validate-yaml", None, {"content": "---\na: 1\n---\n" + "x" * 100_000})
+    assert json.loads(answer.text) == {"errors": [], "warnings": []}
+
+
+def test_looking_writes_nothing(tmp_path: Path) -> None:
+    with open_hub(tmp_path / "hub", Options(min_free=MB)) as hub:
+        app = HubApp(hub, "127.0.0.1")
+
+        def asked(method: str, path: str, token: str | None = None, body: Any = None) -> Answer:
+            return ask(app, method, path, body)
+
+        _fill(asked, "models", "ward/open")
+        oid = json.loads(asked("POST", "api/models/ward/open/super-squash/main", None, {}).text)["commitOid"]
+        (hub.history.trees.path(hub.history.trees.write({}))).unlink()
+        before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "hub").rglob("*"))
+        for paths in READS.values():
+            for path in _addresses(paths, "models", "ward/open"):
+                asked("GET", path)
+        added = re.findall(r"<td>added</td><td>([^<]+)</td>", asked("GET", f"ward/open/commit/{oid}").text)
+        assert set(added) >= set(FILES)
+        assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "hub").rglob("*")) == before

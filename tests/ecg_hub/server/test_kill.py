@@ -16,8 +16,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from ecg_hub.server.audit import audit
 from ecg_hub.server.calls import Options
-from ecg_hub.server.serve import audit, open_hub
+from ecg_hub.server.serve import open_hub
 
 pytestmark = pytest.mark.heavy
 LARGE = 2 * 10**9

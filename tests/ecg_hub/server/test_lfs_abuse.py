@@ -12,8 +12,9 @@ import pytest
 
 from ecg_hub.server import auth
 from ecg_hub.server.app import HubApp
+from ecg_hub.server.audit import audit
 from ecg_hub.server.calls import Hub, Options
-from ecg_hub.server.serve import audit, open_hub
+from ecg_hub.server.serve import open_hub
 from tests.support.asgi import Answer, ask
 from tests.support.hub import MB
 

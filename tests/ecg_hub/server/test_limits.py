@@ -195,3 +195,33 @@ def test_connections_over_the_limit_are_told_so(tmp_path: Path) -> None:
             one.close()
         time.sleep(0.1)
         assert _health_ms(server) < 5000
+
+
+def test_one_address_holds_a_share_of_the_connections_and_a_proxy_of_this_machine_all(tmp_path: Path) -> None:
+    with _served(tmp_path, max_per_address=3) as server:
+        place = urlsplit(server.url)
+        other = ("127.0.0.2", 0)  # loopback as well, but not where a proxy comes from
+
+        def connect() -> socket.socket:
+            return socket.create_connection((str(place.hostname), place.port or 0), 20, other)
+
+        try:
+            held = [connect() for _ in range(3)]
+        except OSError:
+            pytest.skip("this system has one loopback address")
+        with closing(connect()) as connection:
+            answer = _rest(connection)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"One address may hold 3" in answer
+        proxied = [_connect(server) for _ in range(6)]
+        assert _health_ms(server) < 5000
+        for one in (*held, *proxied):
+            one.close()
+        begin = time.monotonic()
+        # Given back: the next one from there is answered.
+        while True:
+            with closing(connect()) as connection:
+                connection.sendall(HEALTH)
+                if connection.recv(100).startswith(b"HTTP/1.1 200"):
+                    break
+            assert time.monotonic() - begin < 10

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from ecg_hub.server.audit import audit
 from ecg_hub.server.calls import Hub, Options
-from ecg_hub.server.history import CommitMessage, File, Operation
+from ecg_hub.server.history import CommitMessage, Operation
 from ecg_hub.server.repos import MAIN, Repo, State, now
-from ecg_hub.server.serve import audit
 from ecg_hub.server.storage import Together, git_oid
+from ecg_hub.server.trees import File
 
 WORDS = CommitMessage("alice", "a commit")
 
@@ -154,3 +155,21 @@ def test_a_full_disk_leaves_none_of_the_files_that_wait(
             _added(hub, b"one", b"one", b"two")
     assert not list(hub.disk.temporary.iterdir())
     assert set(hub.blobs.all()) == before
+
+
+def test_folders_in_memory_are_bounded_by_their_entries(
+    store: tuple[Hub, Repo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees = store[0].history.trees
+    monkeypatch.setattr("ecg_hub.server.trees.MAX_KEPT", 1000)
+    oids = [trees.write({f"{number}-{n}": File("0" * 40, n, "0" * 64) for n in range(90)}) for number in range(30)]
+    for oid in [*oids, *oids[:5], oids[0], oids[0]]:
+        assert len(trees.read(oid)) == 90
+    assert sum(len(nodes) + 1 for nodes in trees._recent.values()) == trees._kept <= 1000
+    assert oids[0] in trees._recent
+    assert trees.read(oids[0]) is trees.read(oids[0])
+    # One that is over the bound alone is read as well.
+    large = trees.write({f"{n}": File("0" * 40, n, "0" * 64) for n in range(2000)})
+    assert len(trees.read(large)) == 2000
+    trees.read(oids[1])
+    assert set(trees._recent) == {oids[1]}

@@ -279,3 +279,16 @@ def test_the_toy_has_a_table_that_never_trains() -> None:
     """What the tests above rest on."""
     assert [name for name, p in ToyEncoder().named_parameters() if not p.requires_grad] == ["table"]
     assert isinstance(ToyEncoder().config, SimpleNamespace)
+
+
+def test_the_head_of_a_fixed_encoder_is_not_rounded() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(4, WIDTH)
+    for mode, rounded in (("linear", False), ("finetune", True)):
+        model = toy(mode).eval()
+        with torch.no_grad():
+            exact = model.classify(features)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found = model.classify(features)
+        assert (found.dtype == torch.bfloat16) is rounded
+        assert torch.equal(exact, found.float()) is not rounded

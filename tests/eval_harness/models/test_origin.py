@@ -18,7 +18,7 @@ from eval_harness.config.protocol import protocol
 from eval_harness.models.adapting import POOLING, adapt
 from eval_harness.models.loading import load_model, origin_notice, with_random_weights
 from eval_harness.results.contamination import state
-from eval_harness.runner.job import model_info, note_training
+from eval_harness.runner.job import model_info, note_access, note_training
 from eval_harness.runner.plan import entry_for
 from tests.support.checkpoints import SOURCE, convert_filled, save_tiny
 
@@ -144,6 +144,19 @@ def test_training_the_encoder_ends_the_mark_of_random_weights() -> None:
     data.deviations["synthetic"] = True
     note_training(config, job, loaded, data)
     assert config.training == [step, step | {"simulated": True}], "a card must not claim real records"
+
+
+def test_a_configuration_names_credentialed_data_but_not_what_was_simulated() -> None:
+    config: Any = SimpleNamespace(credentialed=None)
+    for dataset, deviations, expected in (
+        ("ptb-xl", {}, None),
+        ("mimic-iv-ecg", {"synthetic": True}, None),
+        ("mimic-iv-ecg", {}, ["mimic-iv-ecg"]),
+        ("mimic-iv-ecg", {}, ["mimic-iv-ecg"]),
+    ):
+        data: Any = SimpleNamespace(dataset=dataset, deviations=deviations)
+        note_access(config, dataset, data)
+        assert config.credentialed == expected
 
 
 def change_config(folder: Path, **values: Any) -> None:

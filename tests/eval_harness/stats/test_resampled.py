@@ -12,6 +12,7 @@ from eval_harness.stats.resampled import (
     Resampled,
     compare,
     difference,
+    differences,
     interval,
     macro,
     macro_paper,
@@ -212,6 +213,17 @@ class TestComparison:
     def test_an_undefined_interval_is_not_significant(self) -> None:
         found = difference(0.9, np.full(10, NAN), 0.1, np.full(10, NAN))
         assert not found.significant
+
+    @pytest.mark.parametrize("paper", [False, True])
+    def test_one_against_many_is_each_pair_to_the_bit(self, paper: bool) -> None:
+        random = np.random.default_rng(0)
+        points, replicates = random.random(8), random.random((8, 200))
+        # A few undefined replicates, too many of them, and a point that is none.
+        replicates[2, :3] = replicates[3, :50] = points[4] = NAN
+        points[5], replicates[5] = points[0], replicates[0]
+        found = differences(points[0], replicates[0], points[1:], replicates[1:], paper=paper)
+        for one, point, own in zip(found, points[1:], replicates[1:], strict=True):
+            np.testing.assert_equal(vars(one), vars(difference(points[0], replicates[0], point, own, paper=paper)))
 
     def test_needs_the_same_resamples(self) -> None:
         with pytest.raises(InputError, match="3 replicates against 4"):

@@ -102,6 +102,14 @@ class TestCheckpoint:
         torch.save(content, checkpoint.path)
         assert checkpoint.load(model, optimizer) == dataclasses.replace(progress, averaged={})
 
+    def test_it_goes_on_with_the_optimiser_that_wrote_it(self, tmp_path: Path) -> None:
+        checkpoint, _, model, _ = self.saved(tmp_path)  # by the loop over tensors, as before the fused one
+        fused = torch.optim.AdamW(model.head.parameters(), lr=0.5, fused=True)
+        checkpoint.load(model, fused)
+        assert not fused.param_groups[0]["fused"]
+        model.head(torch.ones(2, 4)).sum().backward()
+        fused.step()
+
     def test_a_broken_file_is_named_with_what_to_do(self, tmp_path: Path) -> None:
         path = tmp_path / "checkpoint.pt"
         path.write_bytes(b"half a file")
