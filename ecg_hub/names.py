@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError, unknown_name
+from ecg_hub.home import home
 from ecg_hub.spelling import registered, spelt
-from ecg_hub.utils.files import home as home
-from ecg_hub.utils.remote import place
 
 PUBLIC_HUB = "https://huggingface.co"
 UNVERIFIED = "unverified:"
@@ -55,12 +54,6 @@ class Resolved:
 
         commit = getattr(resolve_revision(self.target, revision), "resolved", None)
         return None if commit is None else str(commit)
-
-
-def data_root() -> Path:
-    """Return the folder that holds one folder of raw files per dataset: $ECG_DATA_ROOT, else `data` in `home()`."""
-    configured = os.environ.get("ECG_DATA_ROOT")
-    return place(configured) if configured else home() / "data"
 
 
 def model_folder(alias: str, root: Path | None = None) -> Path:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from ecg_hub.errors import InputError, unknown_name
-from ecg_hub.utils.remote import outline
 
 T = TypeVar("T")
 _SEPARATORS = re.compile(r"[\s._-]+")
@@ -71,7 +70,7 @@ def folder_of(name: str, root: Path) -> Path:
     Raises:
         InputError: several folders of other spellings, and none of the name itself.
     """
-    if (outline(root) / name).exists() or not root.is_dir():
+    if (root / name).exists() or not root.is_dir():
         return root / name
     wanted = normalised(name)
     found = sorted(path for path in root.iterdir() if normalised(path.name) == wanted and path.is_dir())

@@ -26,7 +26,8 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from ecg_hub.errors import InputError, RemoteError
-from ecg_hub.utils.files import home, is_inside, replacing
+from ecg_hub.home import home
+from ecg_hub.utils.files import is_inside, replacing
 
 # Two letters at least, for one is a drive of Windows; and one slash is enough, for `Path` drops the second.
 _URL = re.compile(r"^([a-z][a-z0-9+.]+):/+(.+)$")
@@ -87,6 +88,12 @@ def place(path: str | os.PathLike[str]) -> Path:
     if not is_inside(below):
         raise InputError(f"{text!r} is no place: write {scheme}://BUCKET/FOLDER.")
     return home() / _FOLDER / _stem(scheme) / below
+
+
+def data_root() -> Path:
+    """Return the folder that holds one folder of raw files per dataset: $ECG_DATA_ROOT, else `data` in `home()`."""
+    configured = os.environ.get("ECG_DATA_ROOT")
+    return place(configured) if configured else home() / "data"
 
 
 def _stem(scheme: str) -> str:

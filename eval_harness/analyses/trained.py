@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import DataError, InputError, ResultError
+from ecg_hub.home import home
 from ecg_hub.input.windows import window_length
-from ecg_hub.names import home
 from ecg_hub.origin import weights_digest
 from eval_harness.config.options import TRIVIAL, RunOptions
 from eval_harness.data.records import SPLITS, Datasets, open_run

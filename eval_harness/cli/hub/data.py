@@ -185,16 +185,16 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
     if getattr(args, "mock", False):
         refuse_own(args.name, "--mock")
         from dataset_scripts.mock import mock_root
-        from ecg_hub.names import home
+        from ecg_hub.home import home
 
         cache = Path(args.cache_dir).expanduser() if args.cache_dir else home()
         # The same folder at every call, so that `prepare --mock` continues and `plot --mock` sees its records.
         return mock_root(cache, [dataset.name], records=MOCK_RECORDS) / dataset.name
     given = args.data_dir if args.data_dir is not None else getattr(dataset, "folder", None)
     if given is None:
-        from ecg_hub.names import data_root
+        from ecg_hub.utils.remote import data_root, outline
 
-        given = folder_of(dataset.name, data_root())
+        given = folder_of(dataset.name, outline(data_root()))
         return given if given.is_dir() else None
     return place(given)
 
@@ -211,9 +211,9 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
     """Return the raw folder that the options name."""
     folder = raw_folder(args, dataset)
     if folder is None:
-        from ecg_hub.names import data_root
+        from ecg_hub.utils.remote import data_root, outline
 
-        place = folder_of(dataset.name, data_root())
+        place = folder_of(dataset.name, outline(data_root()))
         raise DataError(
             f"There is no folder {str(place)!r}: pass --data-dir DIR if the data lie elsewhere. {dataset.how_to_get()}"
         )
@@ -222,7 +222,7 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
 
 def finished_stores(name: str) -> list[Path]:
     """Return the record stores of a dataset in the default cache."""
-    from ecg_hub.names import home
+    from ecg_hub.home import home
 
     return sorted(path.parent for path in (home() / "datasets" / name).glob("*hz-*/*/dataset_info.json"))
 
