@@ -177,12 +177,15 @@ class KeepsWeights(nn.Module):
         dtype = _fast_dtype(x, sources)
         if dtype is None:
             return PLAIN[activation](functional.linear(x, *weights()))
-        weight, bias = self.kept.get(dtype, sources, lambda: _ready_linear(weights, dtype, x.numel() // x.shape[-1]))
-        scalars: list[Any] = []
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.to(dtype), weight, bias, activation, scalars, _ALGORITHM.get(activation, "")
+        weight, bias = self.kept.get(
+            (dtype, 1), sources, lambda: _ready_linear(weights, dtype, x.numel() // x.shape[-1])
         )
-        return y
+        scalars: list[Any] = []
+        along, behind = _split(activation)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x.to(dtype), weight, bias, along, scalars, _ALGORITHM.get(along, "")
+        )
+        return behind(y)
 
     def convolve(
         self,
@@ -219,22 +222,25 @@ class KeepsWeights(nn.Module):
         left, right = padding
         rows = x.to(dtype).transpose(1, 2).contiguous()
         kernel = first.shape[-1]
-        if add is None and stride == groups == kernel == 1 and not left + right:
+        if add is None and stride == groups == kernel == 1 and not left + right and dtype == asked:
             return self.linear(rows, sources, lambda: _as_map(weights()), activation).transpose(1, 2)
         if left != right:
             rows, left = functional.pad(rows, (0, 0, left, right)), 0
         image = rows.transpose(1, 2)[:, :, None]
         where = ([0, left], [1, stride], [1, 1], groups)
-        weight, bias = self.kept.get(dtype, sources, lambda: _ready_convolution(weights, dtype, where, image.shape))
-        algorithm = _ALGORITHM.get(activation, "")
+        weight, bias = self.kept.get(
+            (dtype, 2), sources, lambda: _ready_convolution(weights, dtype, where, image.shape)
+        )
+        along, behind = _split(activation)
+        algorithm = _ALGORITHM.get(along, "")
         operator, scalars = torch.ops.mkldnn._convolution_pointwise, list[Any]()
         if add is None:
-            y: Tensor = operator(image, weight, bias, *where, activation, scalars, algorithm)
+            y: Tensor = operator(image, weight, bias, *where, along, scalars, algorithm)
         else:
             other = add.to(dtype).transpose(1, 2).contiguous().transpose(1, 2)[:, :, None]
-            unary = None if activation == "none" else activation
+            unary = None if along == "none" else along
             y = operator.binary(image, other, weight, bias, *where, "add", 1.0, unary, scalars, algorithm)
-        return y[:, :, 0].to(asked)
+        return behind(y[:, :, 0]).to(asked)
 
 
 class Linear(nn.Linear, KeepsWeights):
@@ -271,6 +277,12 @@ def adopt(model: nn.Module) -> None:
             module.__class__ = Linear
         elif type(module) is nn.Conv1d and module.dilation == (1,) and module.padding_mode == "zeros":
             module.__class__ = Conv1d
+
+
+def _split(activation: Activation) -> tuple[Activation, Callable[[Tensor], Tensor]]:
+    """Divide an activation into what goes along with the product and what comes behind it."""
+    # oneDNN's ReLU turns NaN into 0, and a damaged signal would get a score; torch's lets it pass.
+    return ("none", functional.relu_) if activation == "relu" else (activation, PLAIN["none"])
 
 
 def _fast_dtype(x: Tensor, sources: tuple[Tensor | None, ...]) -> torch.dtype | None:

@@ -174,9 +174,14 @@ class DropPath(nn.Module):
             raise InputError(f"drop_path_schedule is {schedule!r}; allowed: {', '.join(map(repr, SCHEDULES))}.")
         self.rate = rate * self.depth if schedule == "linear" else rate
 
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped now."""
+        return self.training and self.rate > 0.0
+
     def forward(self, branch: Tensor) -> Tensor:
         """Drop samples of a branch of shape (batch, ...)."""
-        if not self.training or self.rate == 0.0:
+        if not self.drops:
             return branch
         keep = 1.0 - self.rate
         samples = branch.shape[0] if self.mode == "row" else 1

@@ -28,7 +28,7 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
         >>> list_models("hubert-ecg-s*").column("model")
         ['hubert-ecg-small', 'hubert-ecg-small-cardiolearning']
         >>> [row["model"] for row in list_models("ecg-c*") if row["redistribution"]]
-        ['ecg-cpc']
+        ['ecg-cpc', 'ecg-cpc-mini']
     """
     kind = None if kind is None else registered("kind of model", kind, catalog.KINDS)
     return Rows(

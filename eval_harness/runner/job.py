@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dataset_scripts.catalog import get as get_dataset
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.hub.cards import write_card
@@ -58,7 +57,7 @@ from eval_harness.runner.predicting import (
     predictor_of,
     to_predictions,
 )
-from eval_harness.tasks.registry import get_task
+from eval_harness.tasks.registry import datasets, get_task
 from eval_harness.training.feature_store import open_store
 from eval_harness.training.features import FeatureCache, Predictor
 from eval_harness.training.post_training import PostTrainer
@@ -476,7 +475,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
         classifier.head_is_new = False
         if not model.frozen:  # a fixed encoder has seen nothing of this dataset: only its head has
             note_training(classifier.config, job, loaded, data)
-        note_access(classifier.config, job.run.dataset, data)
+        note_access(classifier.config, opened)
         with torch.no_grad():
             classifier.save_pretrained(aside)
         write_card(aside, classifier)
@@ -485,9 +484,10 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
     aside.rename(target)
 
 
-def note_access(config: Any, dataset: str, data: RunData) -> None:
+def note_access(config: Any, opened: OpenJob) -> None:
     """Let a configuration name data for credentialed users: a head alone was made of their labels as well."""
-    if get_dataset(dataset).access == "credentialed" and not data.deviations.get("synthetic"):
+    data, declared = opened.data, datasets(opened.options.include)[opened.job.run.dataset]
+    if declared.access == "credentialed" and not data.deviations.get("synthetic"):
         config.credentialed = sorted({*(config.credentialed or ()), data.dataset})
 
 

@@ -88,7 +88,8 @@ class ECGFMKEDBlock(GradientCheckpointingLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
         inner = self.conv2(self.conv1(x, relu=True), relu=True)
-        if self.training:
+        # Only a branch that is never dropped can be summed on the way.
+        if self.drop_path.drops:
             return functional.relu(self.drop_path(self.conv3(inner)) + self.shortcut(x))
         y: Tensor = self.conv3(inner, add=self.shortcut(x), relu=True)
         return y

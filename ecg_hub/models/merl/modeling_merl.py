@@ -42,7 +42,8 @@ class MERLBlock(GradientCheckpointingLayer):
         """Map (batch, channels_in, samples) to (batch, channels_out, samples / stride rounded up)."""
         inner = self.conv1(x, relu=True)
         # Activated after the sum, so the tokens that come out last are never negative.
-        if self.training:
+        # Only a branch that is never dropped can be summed on the way.
+        if self.drop_path.drops:
             return functional.relu(self.shortcut(x) + self.drop_path(self.conv2(inner)))
         y: Tensor = self.conv2(inner, add=self.shortcut(x), relu=True)
         return y
