@@ -36,6 +36,7 @@ ENDS = {signal.SIGKILL: (-9,), signal.SIGINT: (130,), signal.SIGTERM: (-15,)}
 LIMIT, SLOW = 300, 8  # s
 # @ stands for the folder of what the commands read.
 TINY, RECORDS, PTBXL = "random:ecg-cpc-tiny", "@/records/r0.hea @/records/r1.hea", "ptb-xl --data-dir @/data/ptb-xl"
+FOLDER = "random__ecg-cpc-tiny/finetune"
 RUN = "--tasks ptbxl_super --data-root @/data --limit 24 --epochs 1 --resamples 20"
 
 
@@ -68,6 +69,10 @@ CASES = {
         "ecg-hub pretrain --model ecg-cpc-tiny --data ptb-xl --data-root @/data --steps 6 --batch-size 4 --lanes 2 "
         "--output runs", "runs/**/model.safetensors",
     ),
+    "convert": case(
+        "ecg-hub convert ecg-cpc --checkpoint @/authors/ecg-cpc/published.ckpt --output converted",
+        "converted/model.safetensors",
+    ),
     "validate-model": case(f"ecg-hub validate-model {TINY}"),
     "hub push": case(f"ecg-hub push {TINY} --repo ward/m --dry-run"),
     "data ls": case("ecg-hub data ls"),
@@ -75,6 +80,7 @@ CASES = {
     "data prepare": case(f"ecg-hub data prepare {PTBXL}", "home/**/*.arrow", "home/**/report.csv"),
     "data verify": case(f"ecg-hub data verify {PTBXL}", codes=(1,)),
     "data plot": case("ecg-hub data plot ptb-xl 1 --data-dir @/data/ptb-xl -o ecg.png", "ecg.png"),
+    "data export": case("ecg-hub data export ptb-xl --format croissant -o croissant.json", "croissant.json"),
     "data shards": case(f"ecg-hub data prepare {PTBXL} --shards shards", "shards/**/*.parquet"),
     "run": case(f"ecg-eval run {RUN} --model {TINY} --mode linear -o out", "out/**/*.parquet"),
     "compare": case("ecg-eval compare @/results", codes=(1,)),
@@ -82,6 +88,15 @@ CASES = {
     "report": case("ecg-eval report @/results --data-root @/data --resamples 20 -o report.html"),
     "export": case("ecg-eval export @/results -o scores.csv", "scores.csv"),
     "cka": case(f"ecg-eval cka --model {TINY} --dataset ptb-xl --data-root @/data --records 16 -o out"),
+    "robustness": case(
+        f"ecg-eval robustness @/results/{FOLDER} --corruptions lead_loss --resamples 20 --records 16 "
+        "--data-root @/data -o out"
+    ),
+    "label-efficiency": case(
+        f"ecg-eval label-efficiency --model {TINY} --mode linear --baseline random:s4-tiny --baseline-mode linear "
+        f"{RUN} --fractions 1,1/2 -o out"
+    ),
+    "reproduce": case(f"ecg-eval reproduce @/results/{FOLDER} --data-root @/data"),
     "leaderboard": case("ecg-eval leaderboard --folder @/board -o site"),
     "eval push": case("ecg-eval push --results @/results --folder pushed --allow-synthetic"),
     "eval ls": case("ecg-eval ls tasks"),
@@ -101,6 +116,7 @@ def prepare(given: Path) -> None:
     from ecg_hub.leads import LEADS
     from eval_harness.cli.eval.main import main as ecg_eval
     from tests.support.board import made_up, write_board
+    from tests.support.checkpoints import convert_filled
     from tests.support.records import write_record
 
     for number in range(6):
@@ -108,6 +124,7 @@ def prepare(given: Path) -> None:
         signals = np.random.default_rng(number).normal(0, 0.2, (12, 5000))
         write_record(given / "records" / f"r{number}", signals, 500, LEADS)
     write("ptb-xl", given / "data" / "ptb-xl", records=64)
+    convert_filled("ecg-cpc", given / "authors" / "ecg-cpc")
     words = f"run {RUN} --model {TINY} --mode finetune --save-model -o @/results".split()
     assert ecg_eval(_placed(words, given)) == 0
     (model,) = {path.parent for path in (given / "results").rglob("model/*/config.json")}
