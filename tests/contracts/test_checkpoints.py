@@ -278,6 +278,7 @@ def test_every_other_file_is_refused_by_its_name(alias: str) -> None:
                 convert_as(entry, state)
 
 
+@pytest.mark.heavy
 def test_an_encoder_with_another_head_is_named() -> None:
     state = names_only("ecg-fm-mimic-iv-finetuned")
     state["proj.weight"] = torch.zeros(5, 768)
@@ -285,6 +286,7 @@ def test_an_encoder_with_another_head_is_named() -> None:
         convert_as(catalog.get("ecg-fm-mimic-iv-finetuned"), state)
 
 
+@pytest.mark.heavy
 def test_the_encoder_alone_is_not_the_fine_tuned_checkpoint() -> None:
     state = {name: tensor for name, tensor in names_only("ecg-founder-1lead").items() if "dense." not in name}
     with pytest.raises(CheckpointError, match="without the head"):
@@ -321,6 +323,7 @@ def installed(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.param)
 
 
+@pytest.mark.heavy
 def test_everything_that_judges_weights_goes_by_the_checkpoint(installed: str, tmp_path: Path) -> None:
     entry = catalog.get(installed)
     loaded = load_model(installed, "linear", "benchmark", 0)

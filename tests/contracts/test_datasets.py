@@ -53,6 +53,7 @@ def found(dataset: ECGDataset, raw: Path, cache: Path) -> Prepared:
     return prepare(dataset.name, raw, cache_dir=cache)
 
 
+@pytest.mark.heavy
 def test_the_card_is_valid_and_its_code_runs(
     dataset: ECGDataset, raw: Path, cache: Path, found: Prepared, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ def classifier_batch(alias: str, **config: Any) -> tuple[Any, torch.Tensor, torc
     return model, x, labels
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_training(alias: str, pooling: str) -> None:
     model, x, labels = classifier_batch(alias, pooling=pooling)

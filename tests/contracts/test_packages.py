@@ -112,6 +112,7 @@ def test_the_command_line_scores_it_on_simulated_records(target: Path, tmp_path:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.heavy
 def test_listing_imports_no_torch(target: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from eval_harness.cli.eval.main import main\n"

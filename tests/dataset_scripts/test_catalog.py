@@ -25,6 +25,7 @@ def test_an_unknown_name_suggests_the_closest() -> None:
         catalog.get("ptbxll")
 
 
+@pytest.mark.heavy
 def test_listing_imports_nothing_heavy() -> None:
     code = (
         "import sys, dataset_scripts\n"

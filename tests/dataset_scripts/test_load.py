@@ -91,6 +91,7 @@ def test_load_dataset_returns_the_splits(mock_ptb_xl: Path, cache: Path, prepare
     assert splits["test"]["record_id"] == prepared.splits["test"]["record_id"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("load", [load_dataset, ecg_hub.load_dataset])
 def test_one_split_parts_and_sums_are_asked_for_as_in_datasets(
     mock_ptb_xl: Path, cache: Path, prepared: Prepared, load: Any
@@ -194,6 +195,7 @@ def test_a_damaged_mock_file_is_named(mock_ptb_xl: Path, tmp_path: Path, text: s
         prepare("ptb-xl", folder, cache_dir=tmp_path / "cache")
 
 
+@pytest.mark.heavy
 def test_real_data_have_no_synthetic_mark(mock_ptb_xl: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(mock_ptb_xl, tmp_path / "raw"))
     assert json.loads((folder / "mock.json").read_text())["synthetic"] is True
@@ -269,6 +271,7 @@ def test_targets_stand_beside_the_labels(monkeypatch: pytest.MonkeyPatch, mock_p
     assert len({found.fingerprint, other.fingerprint, third.fingerprint}) == 3
 
 
+@pytest.mark.heavy
 def test_every_part_of_the_label_table_is_in_the_fingerprint(
     monkeypatch: pytest.MonkeyPatch, mock_ptb_xl: Path, cache: Path
 ) -> None:

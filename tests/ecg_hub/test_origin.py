@@ -46,6 +46,7 @@ def save(model: Any, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("home")
 def test_a_conversion_is_the_catalogues_as_declared(caplog: pytest.LogCaptureFixture) -> None:
     model = ecg_hub.AutoModel.from_pretrained("ecg-cpc")

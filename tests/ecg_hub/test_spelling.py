@@ -74,6 +74,7 @@ def test_a_folder_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (canonical("./ecg_fm"), canonical("ORG/ecg_fm")) == ("./ecg_fm", "ORG/ecg_fm")
 
 
+@pytest.mark.heavy
 def test_datasets_and_tasks() -> None:
     for name in datasets():
         assert {get_dataset(written).name for written in spellings(name)} == {name}

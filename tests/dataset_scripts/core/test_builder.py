@@ -80,6 +80,7 @@ def test_columns_and_types_are_as_designed(prepared: Prepared) -> None:
     assert features["sex"] == Value("string")
 
 
+@pytest.mark.heavy
 def test_a_finished_store_is_reused_and_a_moved_folder_finds_it(
     mock_ptb_xl: Path, tmp_path: Path, counted: list[str]
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_finished_store_is_reused_and_a_moved_folder_finds_it(
     assert first.fingerprint == again.fingerprint == moved.fingerprint
 
 
+@pytest.mark.heavy
 def test_a_changed_folder_gets_its_own_store(mock_ptb_xl: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(mock_ptb_xl, tmp_path / "raw"))
     before = prepare("ptb-xl", folder, cache_dir=tmp_path / "cache")
@@ -106,6 +108,7 @@ def test_a_changed_folder_gets_its_own_store(mock_ptb_xl: Path, tmp_path: Path) 
     assert "do not add up to the header's checksum" in after.report["reason"][0]
 
 
+@pytest.mark.heavy
 def test_the_same_data_with_other_file_times_has_the_same_content_fingerprint(
     mock_ptb_xl: Path, prepared: Prepared, tmp_path: Path
 ) -> None:
@@ -211,6 +214,7 @@ def test_shards_cover_all_records(records: int, count: int, size: int) -> None:
     assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(spans))
 
 
+@pytest.mark.heavy
 def test_a_full_disk_is_told_and_keeps_what_is_finished(
     mock_ptb_xl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]
 ) -> None:

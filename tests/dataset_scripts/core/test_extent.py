@@ -105,6 +105,7 @@ def opened(tree: Path, release: Release, tmp_path: Path, monkeypatch: pytest.Mon
 class TestTree:
     """A PTB-XL that does not say it is simulated, with the facts of its own."""
 
+    @pytest.mark.heavy
     def test_the_whole_of_it_differs_in_nothing(self, opened: Callable[..., Prepared]) -> None:
         assert opened().deviations == {}
 

@@ -257,6 +257,7 @@ def test_wfdb_files_in_a_column_need_no_ending(archive: Make) -> None:
     assert (found.report["status"] == "ok").all()
 
 
+@pytest.mark.heavy
 def test_names_that_fit_several_files(archive: Make) -> None:
     path = archive()
     (path.parent / "ecg" / "2024").mkdir()
@@ -320,6 +321,7 @@ def test_without_a_table_every_file_is_a_record(archive: Make) -> None:
     assert set(everything(found, "patient_id").values()) == {None}
 
 
+@pytest.mark.heavy
 def test_dicom_files_without_ending_by_a_pattern(archive: Make) -> None:
     path = archive(form="dicom", format="dicom", signals="ecg/**/*", table=None, columns=None)
     for k, file in enumerate(sorted((path.parent / "ecg").iterdir())):
@@ -340,6 +342,7 @@ def test_short_records_stay_out_of_the_splits(archive: Make) -> None:
     assert load(path, min_seconds=2).deviations == {"min_seconds": 2}
 
 
+@pytest.mark.heavy
 def test_a_change_of_unit_writes_a_new_store(archive: Make) -> None:
     path = archive(form="csv", sampling_rate=250, unit="uV")
     first = load(path)

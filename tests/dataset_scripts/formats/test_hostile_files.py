@@ -135,6 +135,7 @@ def test_segments_that_announce_much_or_lie_outside(tmp_path: Path, little_memor
         read_signal(tmp_path / "below" / "m.hea", Reading())
 
 
+@pytest.mark.heavy
 def test_a_hundred_thousand_leads_and_a_million_columns(tmp_path: Path, little_memory: None) -> None:
     lines = [f"r.dat 16 1000/mV 16 0 0 0 0 x{k}" for k in range(100_000)]
     (tmp_path / "r.hea").write_text("\n".join(["r 100000 500 100", *lines]))
@@ -339,6 +340,7 @@ def test_archives_that_expand_without_end(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(list((tmp_path / "out").iterdir())) < 4
 
 
+@pytest.mark.heavy
 def test_workbooks_and_tables_that_grow(tmp_path: Path, little_memory: None) -> None:
     columns = open_columns(tmp_path)
     with zipfile.ZipFile(tmp_path / "t.xlsx", "w", zipfile.ZIP_DEFLATED) as book:

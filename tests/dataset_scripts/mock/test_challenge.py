@@ -144,6 +144,7 @@ def test_awkward_records_come_to_what_the_rules_say(part: Part, prepared: Prepar
     assert ("shorter than 10 s" in prepared.exclusions) == (part.dataset.name != "ningbo")
 
 
+@pytest.mark.heavy
 def test_a_sound_tree_prepares_without_loss_and_every_split_has_positives(part: Part, tmp_path: Path) -> None:
     raw = mock.write(part.dataset.name, tmp_path / "raw", records=100, seed=2)
     found = prepare(part.dataset.name, raw, cache_dir=tmp_path / "cache", max_unreadable=0.0)

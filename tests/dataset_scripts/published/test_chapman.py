@@ -302,6 +302,7 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare("chapman", raw, cache_dir=folder / "cache", max_unreadable=0.3)
 
 
+@pytest.mark.heavy
 def test_awkward_records_are_lost_or_told_one_by_one(awkward: Prepared) -> None:
     assert (awkward.report["status"] == "lost").sum() == len(UNREADABLE)
     assert (awkward.report["status"] == "ok").sum() == 40 - len(UNREADABLE)

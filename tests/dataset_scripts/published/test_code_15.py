@@ -368,6 +368,7 @@ def raw_200(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mock.write("code-15", tmp_path_factory.mktemp("mock") / "code-15", records=200, seed=3)
 
 
+@pytest.mark.heavy
 def test_a_mock_tree_has_the_true_form_and_prepares_without_loss(raw_200: Path, tmp_path: Path) -> None:
     parts = find_parts(raw_200)
     assert parts == ["exams_part0.hdf5", "exams_part1.hdf5"]
@@ -426,6 +427,7 @@ def test_every_awkward_case_ends_where_it_should(tmp_path: Path) -> None:
     assert not found.report["record_id"].duplicated().any()
 
 
+@pytest.mark.heavy
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     trees = [
         mock.write("code-15", tmp_path / name, records=14, seed=seed, awkward=True)

@@ -332,6 +332,7 @@ def found_200(raw_200: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepar
     return prepare("echonext", raw_200, cache_dir=tmp_path_factory.mktemp("cache"))
 
 
+@pytest.mark.heavy
 def test_a_mock_tree_has_the_true_form(raw_200: Path) -> None:
     splits = ("train", "val", "test", "no_split")
     kinds = ("waveforms", "tabular_features")

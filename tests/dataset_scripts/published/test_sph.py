@@ -283,6 +283,7 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare("sph", raw, cache_dir=folder / "cache", max_unreadable=0.3)
 
 
+@pytest.mark.heavy
 def test_awkward_records_are_lost_or_told_one_by_one(awkward: Prepared) -> None:
     assert (awkward.report["status"] == "lost").sum() == len(UNREADABLE)
     assert (awkward.report["status"] == "ok").sum() == 60 - len(UNREADABLE)
@@ -295,6 +296,7 @@ def test_awkward_records_are_lost_or_told_one_by_one(awkward: Prepared) -> None:
     assert len(AWKWARD) == 10
 
 
+@pytest.mark.heavy
 def test_the_mock_tree_has_the_true_form(tmp_path: Path) -> None:
     raw = mock.write("sph", tmp_path / "raw", records=60, seed=4)
     assert (raw / "metadata.csv").read_bytes().startswith(b"ECG_ID,AHA_Code,Patient_ID,Age,Sex,N,Date\nA00001,")

@@ -262,6 +262,7 @@ def test_age_groups_change_at_the_published_days(below: int, above: int) -> None
     assert _age_group(above) == _age_group(below) + 1
 
 
+@pytest.mark.heavy
 def test_both_layouts_are_read(raw: Path, found: Prepared, tmp_path: Path) -> None:
     for place in ("", "Child_ecg/Child_ecg"):
         folder = tmp_path / (place.replace("/", "-") or "flat")
@@ -284,6 +285,7 @@ def test_waveforms_that_are_packed_or_absent_are_told(raw: Path, tmp_path: Path)
         prepare("zzu-pecg", tmp_path, cache_dir=tmp_path / "cache")
 
 
+@pytest.mark.heavy
 def test_gain_and_baseline_of_every_lead_are_kept(raw: Path, found: Prepared) -> None:
     files = dict(zip(found.report["record_id"], found.report["file"], strict=True))
     for split in found.splits.values():

@@ -102,6 +102,7 @@ def test_files_that_cannot_be_used_are_told(tmp_path: Path) -> None:
         list(iterate_rows(tmp_path, ("id",), PAGE))
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     with path.open("w") as handle:

@@ -138,6 +138,7 @@ def test_the_smallest_own_archive_is_still_valid(tmp_path: Path) -> None:
     assert not mlcroissant.Dataset(jsonld=str(tmp_path / FILE)).metadata.ctx.issues.errors
 
 
+@pytest.mark.heavy
 def test_shards_are_files_with_their_checksums(shards: Path) -> None:
     content = shards_croissant(get("ptb-xl"), shards)
 

@@ -37,6 +37,7 @@ def texts(figure: Any) -> list[str]:
 
 
 class TestPaper:
+    @pytest.mark.heavy
     def test_a_second_is_25_mm_and_a_millivolt_10(self) -> None:
         figure = plot_ecg(beats(), RATE)
         width, height = figure.get_size_inches() * MM_PER_INCH
@@ -155,6 +156,7 @@ class TestFiles:
 
 
 class TestOneRecord:
+    @pytest.mark.heavy
     def test_signal_person_and_labels(self, awkward_ptb_xl: Path) -> None:
         record = read_one(get("ptb-xl"), awkward_ptb_xl, "3")
         assert record.record_id == "3"

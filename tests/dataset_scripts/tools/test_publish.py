@@ -101,6 +101,7 @@ class TestFull:
         paths = {item["split"]: item["path"] for item in card.data.to_dict()["configs"][0]["data_files"]}
         assert paths == {name: f"data/{name}-*.parquet" for name in SPLITS}
 
+    @pytest.mark.heavy
     def test_the_code_of_the_card_runs_and_loads_from_the_repository(
         self, written: Publication, prepared: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -112,6 +113,7 @@ class TestFull:
         sent = write_publication(prepared.dataset, tmp_path / "repo", prepared, "org/mine")
         assert 'load_dataset("org/mine")' in code((sent.folder / "README.md").read_text(encoding="utf-8"))
 
+    @pytest.mark.heavy
     def test_large_splits_are_cut(self, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(publish, "SHARD_BYTES", 5 * 10**6)
         written = write_publication(prepared.dataset, tmp_path / "repo", prepared)

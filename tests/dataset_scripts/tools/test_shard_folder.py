@@ -43,6 +43,7 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
     return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted((folder / "data").iterdir())}
 
 
+@pytest.mark.heavy
 def test_the_list_says_what_is_there(prepared: Prepared, folder: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest is not None
@@ -58,6 +59,7 @@ def test_the_list_says_what_is_there(prepared: Prepared, folder: Path) -> None:
         assert entry.records * 120_000 <= 2 * MB
 
 
+@pytest.mark.heavy
 def test_datasets_loads_the_folder_with_its_splits(prepared: Prepared, folder: Path, tmp_path: Path) -> None:
     loaded = hf.load_dataset(str(folder), cache_dir=str(tmp_path))
     assert set(loaded) == set(SPLITS)
@@ -103,6 +105,7 @@ def test_row_groups_are_small_and_pages_have_checksums(folder: Path) -> None:
     assert metadata.row_group(0).num_rows <= 64
 
 
+@pytest.mark.heavy
 def test_z_scored_records_keep_float32(tmp_path: Path) -> None:
     raw = write("echonext", tmp_path / "raw", records=60, seed=1)
     echonext = prepare("echonext", raw, cache_dir=tmp_path / "cache")
@@ -114,6 +117,7 @@ def test_z_scored_records_keep_float32(tmp_path: Path) -> None:
     np.testing.assert_array_equal(SignalReader(loaded).raw(3), SignalReader(echonext.splits["train"]).raw(3))
 
 
+@pytest.mark.heavy
 def test_records_in_no_split_are_kept_apart(tmp_path: Path) -> None:
     raw = write("georgia", tmp_path / "raw", records=60, seed=1)
     georgia = prepare("georgia", raw, cache_dir=tmp_path / "cache", min_samples=6000)
@@ -129,6 +133,7 @@ class TestAgain:
         write_shards(prepared, folder, shard_bytes=2 * MB)
         assert files(folder) == before
 
+    @pytest.mark.heavy
     def test_only_what_is_missing_or_cut_off_is_written(self, prepared: Prepared, tmp_path: Path) -> None:
         first = write_shards(prepared, tmp_path / "s", shard_bytes=2 * MB)
         before = files(tmp_path / "s")
@@ -141,6 +146,7 @@ class TestAgain:
         assert after.keys() == before.keys()
         assert {name for name in before if before[name] != after[name]} == {gone.name, cut.name}
 
+    @pytest.mark.heavy
     def test_a_shard_of_other_data_is_not_taken_for_ours(self, prepared: Prepared, tmp_path: Path) -> None:
         first = write_shards(prepared, tmp_path / "s", shard_bytes=2 * MB)
         one, two = (tmp_path / "s" / entry.file for entry in first.files[:2])
@@ -159,6 +165,7 @@ class TestAgain:
         assert (tmp_path / "file.txt").read_text() == "mine"
 
 
+@pytest.mark.heavy
 def test_a_full_disk_is_named_and_the_work_continues(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.heavy
 def test_a_model_loads_from_the_folder_without_any_server(
     hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +232,7 @@ def test_what_cannot_be_mirrored(
     assert not (tmp_path / FILE).exists()
 
 
+@pytest.mark.heavy
 def test_a_converted_model_goes_by_its_licence(
     hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

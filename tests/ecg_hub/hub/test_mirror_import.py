@@ -87,6 +87,7 @@ def test_a_second_import_changes_nothing(disk: Path, hub: TestHub, capsys: pytes
     assert heads(hub.api()) == before
 
 
+@pytest.mark.heavy
 def test_what_others_added_stays(disk: Path, hub: TestHub) -> None:
     assert main(["import", str(disk)]) == 0
     api = hub.api()
@@ -97,6 +98,7 @@ def test_what_others_added_stays(disk: Path, hub: TestHub) -> None:
     assert heads(api) == before
 
 
+@pytest.mark.heavy
 def test_an_update_removes_what_its_origin_removed(disk: Path, hub: TestHub, tmp_path: Path) -> None:
     assert main(["import", str(disk)]) == 0
     api = hub.api()
@@ -115,6 +117,7 @@ def test_an_update_removes_what_its_origin_removed(disk: Path, hub: TestHub, tmp
     assert one.label in {tag.name for tag in api.list_repo_refs("here/tables", repo_type="dataset").tags}
 
 
+@pytest.mark.heavy
 def test_into_a_namespace_and_only_one(disk: Path, hub: TestHub, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", str(disk), "--namespace", "ours", "--only", MODEL]) == 0
     assert hub.api().repo_exists("ours/ecg")
@@ -134,6 +137,7 @@ def test_two_that_would_become_one(disk: Path, hub: TestHub, capsys: pytest.Capt
     assert not hub.api().repo_exists("ours/ecg")
 
 
+@pytest.mark.heavy
 def test_it_continues_after_a_cut(
     disk: Path, hub: TestHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,7 @@ def test_a_short_name_is_the_converted_model() -> None:
         assert package.files["model.safetensors"] == model_folder("merl").resolve() / "model.safetensors"
 
 
+@pytest.mark.heavy
 def test_weights_that_are_not_the_published_ones_are_said(tmp_path: Path) -> None:
     words = "not the published weights of ECG-CPC: its config.json holds no record of a conversion"
     folder = save_tiny("ecg-cpc", tmp_path / "mine")

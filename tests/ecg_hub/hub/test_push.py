@@ -170,6 +170,7 @@ def test_a_branch_of_ones_own(hub: TestHub, tmp_path: Path, capsys: pytest.Captu
     assert model.config.num_labels == 2
 
 
+@pytest.mark.heavy
 def test_a_pull_request_is_proposed_once(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["push", TINY, "--repo", REPO]) == 0
     other = str(save_tiny("ecg-cpc", tmp_path / "other", labels=2))
@@ -227,6 +228,7 @@ def test_a_hub_that_is_not_there(monkeypatch: pytest.MonkeyPatch, hub: TestHub) 
         send(package, Plan(REPO), HfApi(endpoint="http://127.0.0.1:9"))
 
 
+@pytest.mark.heavy
 def test_a_full_disk(hub: TestHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["push", TINY, "--repo", REPO]) == 0
     monkeypatch.setattr(Disk, "check_room", _no_room)
@@ -246,6 +248,7 @@ def test_names_of_repositories(repo: str, hub: TestHub, capsys: pytest.CaptureFi
     assert repo in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_what_may_not_be_passed_on(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, repo = str(save_tiny("st-mem", tmp_path / "m", SOURCE, labels=3)), "local/st-mem"
     assert main(["push", folder, "--repo", repo]) == 1
@@ -292,6 +295,7 @@ def test_weights_of_another_division_do_not_stay(hub: TestHub, tmp_path: Path) -
     assert {name for name in files if "safetensors" in name} == {"model.safetensors"}
 
 
+@pytest.mark.heavy
 def test_scores_in_the_card_stay_with_the_same_weights(hub: TestHub, tmp_path: Path) -> None:
     folder = save_tiny("ecg-cpc", tmp_path / "m", SOURCE)
     assert main(["push", str(folder), "--repo", REPO]) == 0

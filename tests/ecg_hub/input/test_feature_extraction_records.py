@@ -126,6 +126,7 @@ def test_published_file_with_orthogonal_leads(extractor: ECGFeatureExtractor, sh
     assert 0.3 < np.abs(out).max() < 20
 
 
+@pytest.mark.heavy
 def test_both_ways_of_reading_give_the_same_numbers(shared: Path, tmp_path: Path) -> None:
     """Plain format 16 is read by this package itself, bit for bit as the `wfdb` package does."""
     x = signal()

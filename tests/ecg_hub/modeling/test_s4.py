@@ -153,6 +153,7 @@ def test_causal_and_backward_reach() -> None:
         assert (response[:, :10].max() > 1e-3) == bidirectional
 
 
+@pytest.mark.heavy
 def test_published_kernel() -> None:
     manifest, arrays = read_case(GOLDEN)
     state = published_state(manifest, arrays)

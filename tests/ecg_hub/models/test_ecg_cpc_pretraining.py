@@ -120,6 +120,7 @@ def test_what_does_not_fit_is_refused() -> None:
             ecg_hub.ECGCPCConfig(**wrong)
 
 
+@pytest.mark.heavy
 def test_other_models_cannot_be_pre_trained() -> None:
     with pytest.raises(ValueError, match="MERL"):
         ecg_hub.AutoModelForPreTraining.from_pretrained("random:merl-tiny")

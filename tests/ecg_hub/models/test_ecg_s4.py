@@ -106,6 +106,7 @@ def doubled(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.heavy
 def test_a_checkpoint_that_met_longer_input_gives_the_same_features(published: dict[str, torch.Tensor]) -> None:
     x = 0.2 * torch.randn(1, 12, 250, generator=torch.Generator().manual_seed(0))
     outputs = []

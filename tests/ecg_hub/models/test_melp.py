@@ -25,6 +25,7 @@ def published() -> dict[str, torch.Tensor]:
     return published_state(*read_case(CASE))
 
 
+@pytest.mark.heavy
 def test_the_queries_read_what_the_published_ones_read(published: dict[str, torch.Tensor]) -> None:
     # Filled by rule the encoder's tokens are much alike: random ones show every mistake of the attention.
     _, arrays = read_case(CASE)

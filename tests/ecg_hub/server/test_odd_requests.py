@@ -59,6 +59,7 @@ def _check(answer: Answer, what: object) -> None:
         assert len(json.loads(answer.text)["error"]) > 10, what
 
 
+@pytest.mark.heavy
 def test_json_of_any_type_is_refused_in_a_sentence(asked: Asking, caplog: pytest.LogCaptureFixture) -> None:
     _fill(asked)
     rng = random.Random(0)

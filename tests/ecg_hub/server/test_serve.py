@@ -52,6 +52,7 @@ def test_it_says_how_to_use_it_and_stops_in_good_order(tmp_path: Path) -> None:
     assert re.search(r"INFO 127\.0\.0\.1 - GET /healthz 200 3 \d+ ms", log)
 
 
+@pytest.mark.heavy
 def test_a_stop_lets_an_upload_finish(tmp_path: Path) -> None:
     import hashlib
     import time
@@ -161,6 +162,7 @@ def test_tokens_are_made_and_the_folder_is_checked_and_collected(
     assert "not whole" in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_the_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"

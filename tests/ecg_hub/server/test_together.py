@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from tests.support.hub import TestHub
 
 
+@pytest.mark.heavy
 def test_eight_writers_commit_forty_files_while_others_read(hub: TestHub) -> None:
     hub.api().create_repo("ward/ecg")
 

@@ -193,6 +193,7 @@ def test_replacing_takes_a_path_of_the_callers_and_lets_system_errors_through(tm
     assert path.read_bytes() == b"new"
 
 
+@pytest.mark.heavy
 def test_a_lock_is_refused_at_once_while_another_process_holds_it(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from ecg_hub.utils.files import take_lock\n"

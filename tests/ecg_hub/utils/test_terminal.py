@@ -124,6 +124,7 @@ ALONE = (
 BESIDE = re.compile("|".join(ALONE), re.MULTILINE)
 
 
+@pytest.mark.heavy
 def test_no_other_module_decides() -> None:
     # text.py writes heads bold, when it is told to.
     found = {p.relative_to(ROOT).as_posix() for p in SOURCES if p != DECIDES and BESIDE.search(p.read_text())}

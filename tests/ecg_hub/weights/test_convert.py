@@ -85,6 +85,7 @@ def test_the_whole_way(published: dict[str, torch.Tensor], tmp_path: Path) -> No
     assert json.loads((target / "config.json").read_text())["architectures"] == ["ECGCPCModel"]
 
 
+@pytest.mark.heavy
 def test_kernel_length_comes_from_omega(published: dict[str, torch.Tensor], tmp_path: Path) -> None:
     state = dict(published)
     angle = -2 * torch.pi / 250 * torch.arange(126, dtype=torch.float64)
@@ -144,6 +145,7 @@ def test_every_name_is_accounted_for(
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.heavy
 def test_wrappers_and_half_precision_are_reported(published: dict[str, torch.Tensor], tmp_path: Path) -> None:
     state = {
         f"module.{name}": tensor.half() if name.endswith("output_linear.0.weight") else tensor
@@ -157,6 +159,7 @@ def test_wrappers_and_half_precision_are_reported(published: dict[str, torch.Ten
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.heavy
 def test_existing_folders(published: dict[str, torch.Tensor], tmp_path: Path) -> None:
     file = write(tmp_path / "w.ckpt", published)
     target = tmp_path / "model"
@@ -174,6 +177,7 @@ def test_existing_folders(published: dict[str, torch.Tensor], tmp_path: Path) ->
         convert("ecg-cpc", file, file)
 
 
+@pytest.mark.heavy
 def test_a_failure_leaves_the_old_folder(
     published: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +195,7 @@ def test_a_failure_leaves_the_old_folder(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "w.ckpt"]
 
 
+@pytest.mark.heavy
 def test_the_old_folder_returns_if_the_new_cannot_take_its_place(
     published: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +218,7 @@ def test_the_old_folder_returns_if_the_new_cannot_take_its_place(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "w.ckpt"]
 
 
+@pytest.mark.heavy
 def test_folder_mode_follows_the_umask(published: dict[str, torch.Tensor], tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
@@ -229,6 +235,7 @@ def test_weights_that_give_no_numbers_are_refused(published: dict[str, torch.Ten
         convert("ecg-cpc", write(tmp_path / "w.ckpt", state), tmp_path / "model")
 
 
+@pytest.mark.heavy
 def test_published_digest_is_compared(
     published: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +246,7 @@ def test_published_digest_is_compared(
     assert any("differs from the published one" in note for note in summary.notes)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("file", "said"), [("jepa_e10.ckpt", "only its name, jepa_e10.ckpt, says"), ("mine.ckpt", "nothing in it says")]
 )

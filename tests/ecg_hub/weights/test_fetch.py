@@ -135,6 +135,7 @@ def test_the_first_call_fetches_and_the_second_asks_nobody(
     assert caplog.messages == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["zenodo", "hf"])
 def test_other_hosts(kind: str, published: Callable[..., None], host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     published(kind)
@@ -142,6 +143,7 @@ def test_other_hosts(kind: str, published: Callable[..., None], host: Host, caps
     assert "The weights may not be passed on." in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_a_terminal_shows_how_far_it_is(
     host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +152,7 @@ def test_a_terminal_shows_how_far_it_is(
     assert "ECG-CPC_Checkpoint.zip: 100%" in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_a_cut_download_goes_on_with_the_next_call(host: Host, archive: bytes) -> None:
     host.cuts = [1_000_000]
     with pytest.raises(CheckpointError, match=r"stopped after 1,000,000 of [\d,]+ bytes(?s:.)*The same command contin"):
@@ -159,6 +162,7 @@ def test_a_cut_download_goes_on_with_the_next_call(host: Host, archive: bytes) -
     assert host.asked(ARCHIVE) == [None, "bytes=1000000-"]
 
 
+@pytest.mark.heavy
 def test_a_wrong_digest_is_deleted(host: Host, archive: bytes) -> None:
     host.files[ARCHIVE] = archive[:-1] + b"x"
     with pytest.raises(CheckpointError, match=r"another checksum than 127\.0\.0\.1 states(?s:.)*was deleted"):
@@ -210,6 +214,7 @@ def test_two_processes_fetch_once(host: Host) -> None:
     assert host.asked(ARCHIVE) == [None]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("variable", ["ECG_HUB_OFFLINE", "HF_HUB_OFFLINE", "local_files_only"])
 def test_offline(variable: str, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keywords: dict[str, Any] = {}
@@ -279,6 +284,7 @@ def test_a_read_only_cache_folder(host: Host, tmp_path: Path, monkeypatch: pytes
     assert host.requests == []
 
 
+@pytest.mark.heavy
 def test_a_full_disk(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
@@ -300,6 +306,7 @@ def _raising(error: Exception) -> Callable[..., None]:
     return fail
 
 
+@pytest.mark.heavy
 def test_a_folder_and_a_hub_of_ones_own_come_first(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     LOAD("random:ecg-cpc-tiny").save_pretrained("ecg-cpc")
@@ -318,6 +325,7 @@ def test_a_folder_and_a_hub_of_ones_own_come_first(host: Host, tmp_path: Path, m
     assert host.asked(ARCHIVE) == [None]
 
 
+@pytest.mark.heavy
 def test_cache_dir(host: Host, tmp_path: Path) -> None:
     LOAD("ecg-cpc", cache_dir=str(tmp_path / "other"))
     assert (tmp_path / "other" / "models" / "ecg-cpc" / "config.json").is_file()
@@ -329,6 +337,7 @@ def test_cache_dir(host: Host, tmp_path: Path) -> None:
     assert len(host.asked(ARCHIVE)) == 1
 
 
+@pytest.mark.heavy
 def test_revision(host: Host) -> None:
     for auto in (ecg_hub.AutoModel, ecg_hub.AutoConfig, ecg_hub.AutoFeatureExtractor):
         with pytest.raises(InputError, match="revision='v2' of 'ecg-cpc'"):
@@ -339,6 +348,7 @@ def test_revision(host: Host) -> None:
         LOAD("ecg-cpc", revision="v2")
 
 
+@pytest.mark.heavy
 def test_force_download_replaces_what_was_fetched_alone(host: Host) -> None:
     LOAD("ecg-cpc", force_download=True)
     LOAD("ecg-cpc", force_download=True)
@@ -366,6 +376,7 @@ def test_the_token_goes_to_the_hub(published: Callable[..., None], monkeypatch: 
     assert tokens == ["hf_mine"]
 
 
+@pytest.mark.heavy
 def test_what_a_model_is_fed_needs_no_weights(host: Host) -> None:
     extractor = ecg_hub.AutoFeatureExtractor.from_pretrained("ecg-cpc")
     assert host.requests == []
@@ -373,6 +384,7 @@ def test_what_a_model_is_fed_needs_no_weights(host: Host) -> None:
     assert ecg_hub.AutoFeatureExtractor.from_pretrained("ecg-cpc").presets == extractor.presets
 
 
+@pytest.mark.heavy
 def test_classifiers(host: Host) -> None:
     for load in (ecg_hub.load_pipeline, ecg_hub.AutoModelForECGClassification.from_pretrained):
         with pytest.raises(CheckpointError, match="encoder without a head"):
@@ -383,6 +395,7 @@ def test_classifiers(host: Host) -> None:
     assert origin_of(model).kind == "catalogue"
 
 
+@pytest.mark.heavy
 def test_a_command(host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_record(tmp_path / "one", np.random.default_rng(1).normal(0, 0.3, (12, 5000)), 500, LEADS)
     words = [str(tmp_path / "one"), "-o", str(tmp_path / "features.parquet")]
@@ -397,6 +410,7 @@ def test_a_command(host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert printed.err.startswith("licence of the weights: CC BY 4.0.")
 
 
+@pytest.mark.heavy
 def test_the_harness(host: Host) -> None:
     from eval_harness.models.loading import load_model
 

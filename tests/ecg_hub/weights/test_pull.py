@@ -88,6 +88,7 @@ def pulls(host: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pull]:
     return on
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["figshare", "zenodo", "hf"])
 def test_from_the_host_to_a_model(kind: str, pulls: Callable[..., Pull], host: Host, published: bytes) -> None:
     summary = pulls(kind)("merl")
@@ -169,6 +170,7 @@ def test_a_host_that_is_silent_is_asked_once(
     assert tried == ["one"], "nothing is asked where the network is forbidden"
 
 
+@pytest.mark.heavy
 def test_overwrite(pulls: Callable[..., Pull], tmp_path: Path) -> None:
     first = pulls("figshare")("merl", tmp_path / "out")
     again = pulls("figshare")("merl", tmp_path / "out", overwrite=True)
@@ -239,6 +241,7 @@ def test_a_file_of_an_older_revision(pulls: Callable[..., Pull], host: Host) -> 
     assert pulls("hf", revision="0ld")("merl").conversion is not None
 
 
+@pytest.mark.heavy
 def test_a_file_of_another_model(pulls: Callable[..., Pull], host: Host) -> None:
     buffer = io.BytesIO()
     torch.save({"weight": torch.zeros(3)}, buffer)

@@ -33,6 +33,7 @@ def test_a_result_says_which_analysis_it_is(name: str) -> None:
     assert kind_of(kind.file.replace("*", "ptbxl_super")) is kind
 
 
+@pytest.mark.heavy
 def test_the_report_of_analyses_needs_no_torch() -> None:
     code = "import sys; from eval_harness.analyses.registry import kinds; kinds(); print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

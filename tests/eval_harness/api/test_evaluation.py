@@ -111,6 +111,7 @@ def test_objects_are_scored_in_memory_and_stay_as_they_were(small: dict[str, Any
     assert table.loc[table["model"] == "python:ECGCPCModel linear", "n"].item() == results[0].data.records.test  # type: ignore[union-attr]
 
 
+@pytest.mark.heavy
 def test_a_changed_object_does_not_continue_the_results_of_another(small: dict[str, Any]) -> None:
     options = {**small, "limit": 12}
     results = eval_harness.evaluate({"mine": Encoder(12)}, "ptbxl_super", modes="linear", **options)
@@ -122,6 +123,7 @@ def test_a_changed_object_does_not_continue_the_results_of_another(small: dict[s
     assert "Choose another `output`, or `overwrite` to discard" in str(caught.value)
 
 
+@pytest.mark.heavy
 def test_a_module_is_fine_tuned_on_a_copy(
     small: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_module_is_fine_tuned_on_a_copy(
         eval_harness.evaluate(net, "ptbxl_super", modes="scratch", **small)
 
 
+@pytest.mark.heavy
 def test_a_task_made_in_python_is_kept_beside_the_results(small: dict[str, Any]) -> None:
     builtin = eval_harness.get_task("ptbxl_super")
     changes = {"name": "infarction", "run": "infarction", "labels": ("MI", "NORM"), "published": False}
@@ -155,6 +158,7 @@ def test_a_task_made_in_python_is_kept_beside_the_results(small: dict[str, Any])
     assert [file.name for file in (small["output"] / "tasks").iterdir()] == ["infarction.yaml"]
 
 
+@pytest.mark.heavy
 def test_a_failure_is_a_row_or_is_raised(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Encoder, "encode", broken)
     results = eval_harness.evaluate([Encoder(), "trivial"], "ptbxl_super", modes="linear", **{**small, "limit": 12})

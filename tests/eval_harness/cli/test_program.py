@@ -197,6 +197,7 @@ sys.exit(program.guarded(run))
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize("workers", [False, True])
 def test_interrupted_in_nested_bars_and_with_workers(workers: bool) -> None:

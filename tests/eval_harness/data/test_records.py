@@ -76,6 +76,7 @@ def test_a_trained_probe_tells_the_simulated_diagnoses_apart(options: Callable[.
     assert result.metrics["macro_auroc"].point > 0.8
 
 
+@pytest.mark.heavy
 def test_targets_without_a_value_are_left_out_of_the_error(
     archive: Path, tmp_path: Path, options: Callable[..., RunOptions]
 ) -> None:
@@ -164,6 +165,7 @@ def test_the_data_root_is_searched_for_the_name(
     assert "lacks 'ecgs.csv', 'ecg'" in " ".join(missing.split())
 
 
+@pytest.mark.heavy
 def test_command_lines(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate_main(["validate", str(archive)]) == 0
     out = capsys.readouterr().out
@@ -178,6 +180,7 @@ def test_command_lines(archive: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert len(validate([archive])) == 2
 
 
+@pytest.mark.heavy
 def test_embedding_needs_no_labels(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bare.yaml").write_text(f"name: bare\nfolder: {archive}\nsignals: ecg\n")
     target = tmp_path / "features.parquet"
@@ -205,6 +208,7 @@ def test_embedding_says_which_records_failed(archive: Path, tmp_path: Path, caps
     assert [row["windows"] > 0 for row in pq.read_table(target).to_pylist()] == [True, True, True, False]
 
 
+@pytest.mark.heavy
 def test_predicting_takes_a_description(
     archive: Path, tmp_path: Path, options: Callable[..., RunOptions], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,6 +221,7 @@ def test_predicting_takes_a_description(
     assert [line.split(",")[0] for line in lines[1:]] == [f"r{k:03d}" for k in range(60)]
 
 
+@pytest.mark.heavy
 def test_listing_own_archives_is_light(archive: Path) -> None:
     program = (
         "import sys; from eval_harness.cli.eval.main import main; code = main(sys.argv[1:]); "

@@ -133,6 +133,7 @@ def test_seeds_draw_different_records_and_repeat_their_own() -> None:
     assert stratified_subset(**content, fraction=0.25, seed=1).tolist() == one
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", [0, 3])
 def test_nested_subsets_lie_in_each_other(seed: int) -> None:
     content = table(300)

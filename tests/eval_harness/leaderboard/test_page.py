@@ -50,6 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return build(root / "board", root / "page")
 
 
+@pytest.mark.heavy
 def test_everything_is_in_one_file(site: Site) -> None:
     found = read(site.folder / "index.html")
     assert found.sources == []
@@ -184,6 +185,7 @@ def test_a_page_in_the_folder_links_without_copies(tmp_path: Path) -> None:
     assert (tmp_path / link).is_file()
 
 
+@pytest.mark.heavy
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_scored(tmp_path / "run", mock=True)
     push = ["push", "--results", str(run), "--folder", str(tmp_path / "board")]

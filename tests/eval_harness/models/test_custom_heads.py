@@ -160,6 +160,7 @@ def test_another_encoder_is_refused(kind: str, saved: Callable[..., tuple[Path, 
         run_robustness(analysis(model=other))
 
 
+@pytest.mark.heavy
 def test_a_head_is_moved_to_another_dataset(saved: Callable[..., tuple[Path, Any]], tmp_path: Path) -> None:
     from dataset_scripts.mock import write
 
@@ -175,6 +176,7 @@ def test_a_head_is_moved_to_another_dataset(saved: Callable[..., tuple[Path, Any
     assert result.contamination == "unknown", "nothing is declared of its pre-training"
 
 
+@pytest.mark.heavy
 def test_damaged_files_are_refused(saved: Callable[..., tuple[Path, Any]], tmp_path: Path) -> None:
     model = f"{object_file(tmp_path, OBJECT)}:Encoder"
     folder, analysis = saved(model, "linear")
@@ -195,6 +197,7 @@ def test_damaged_files_are_refused(saved: Callable[..., tuple[Path, Any]], tmp_p
         run_robustness(analysis(model=model))
 
 
+@pytest.mark.heavy
 def test_the_encoder_of_a_model_of_the_hub_is_not_named(options: Options, tmp_path: Path) -> None:
     (result,) = evaluate(options(modes=("scratch",), save_model=True), quiet=True)
     assert result.status == "done", result.reason
@@ -208,6 +211,7 @@ def test_the_encoder_of_a_model_of_the_hub_is_not_named(options: Options, tmp_pa
         run_robustness(replace(asked, model="random:ecg-cpc-tiny", output=tmp_path / "again"))
 
 
+@pytest.mark.heavy
 def test_the_baseline_has_nothing_to_keep(
     options: Options, data_root: Path, data_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

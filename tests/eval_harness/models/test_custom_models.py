@@ -82,6 +82,7 @@ def test_without_a_mode_an_object_is_not_fine_tuned(options: Options, file: Call
     assert "is no nn.Module; allowed: frozen, linear" in str(result.reason)
 
 
+@pytest.mark.heavy
 def test_a_module_is_fine_tuned_and_the_original_stays(options: Options, file: Callable[[str], str]) -> None:
     name = f"{file(MODULE)}:Net"
     results = evaluate(options(models=(name,), modes=("linear", "frozen", "finetune")), quiet=True)

@@ -58,6 +58,7 @@ def converted(tmp_path: Path) -> Path:
     return convert_filled("ecg-cpc", tmp_path / "authors")
 
 
+@pytest.mark.heavy
 def test_a_short_name_is_the_catalogues_checkpoint(converted: Path) -> None:
     loaded = load_model("ecg-cpc", "linear", "benchmark", 0)
     info = model_info(loaded)
@@ -103,6 +104,7 @@ def test_a_folder_that_says_nothing_is_unverified_and_its_corpora_unknown(tmp_pa
     assert loaded.corpora is None
 
 
+@pytest.mark.heavy
 def test_drawn_anew_and_from_scratch_are_random(converted: Path) -> None:
     redrawn = with_random_weights(load_model("ecg-cpc", "post_train", "benchmark", 0), 1)
     scratch = load_model("ecg-cpc", "scratch", "benchmark", 0)
@@ -154,8 +156,10 @@ def test_a_configuration_names_credentialed_data_but_not_what_was_simulated() ->
         ("mimic-iv-ecg", {}, ["mimic-iv-ecg"]),
         ("mimic-iv-ecg", {}, ["mimic-iv-ecg"]),
     ):
-        data: Any = SimpleNamespace(dataset=dataset, deviations=deviations)
-        note_access(config, dataset, data)
+        data = SimpleNamespace(dataset=dataset, deviations=deviations)
+        job = SimpleNamespace(run=SimpleNamespace(dataset=dataset))
+        opened: Any = SimpleNamespace(data=data, job=job, options=SimpleNamespace(include=()))
+        note_access(config, opened)
         assert config.credentialed == expected
 
 

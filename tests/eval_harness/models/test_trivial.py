@@ -76,6 +76,7 @@ def data(labels: list[str], classes: int) -> RunData:
     return RunData(train, validation, test, labels, classes, 100, "f", "fake", {})
 
 
+@pytest.mark.heavy
 def test_classes_and_values_are_learnt_from_age_and_sex() -> None:
     given = data(["old", "tall"], 2)
     found = fit(given, quiet=True)
@@ -87,6 +88,7 @@ def test_classes_and_values_are_learnt_from_age_and_sex() -> None:
     assert np.corrcoef(values.test[:, 0], data(["rate", "height"], 0).test.targets[:, 0])[0, 1] > 0.8
 
 
+@pytest.mark.heavy
 def test_a_target_is_never_predicted_from_itself() -> None:
     found = fit(data(["Age", "sex"], 2), quiet=True)
     assert 0.3 < found.score < 0.7

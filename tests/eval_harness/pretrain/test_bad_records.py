@@ -104,6 +104,7 @@ def test_a_flat_lead_is_no_fault() -> None:
     assert emptiness(window) == ""
 
 
+@pytest.mark.heavy
 def test_replacements_do_not_depend_on_where_a_run_begins(tmp_path: Path) -> None:
     rows = [record(f"r{k}", seed=k, split="test" if k % 3 == 0 else "train") for k in range(96)]
     write_parquet(tmp_path / "part.parquet", rows)
@@ -136,6 +137,7 @@ def test_nothing_usable_is_said_with_the_reasons(tmp_path: Path) -> None:
         passes(reader(tmp_path))
 
 
+@pytest.mark.heavy
 def test_more_damage_than_max_unreadable_stops_with_the_list(tmp_path: Path) -> None:
     rows = records(200)
     for row in rows[:3]:
@@ -171,6 +173,7 @@ def damage(path: Path, group: int) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.heavy
 def test_a_damaged_row_group_costs_its_records(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "part.parquet", records(256))
     damage(path, 5)

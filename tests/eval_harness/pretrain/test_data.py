@@ -44,6 +44,7 @@ def first(source: RecordSource | list[RecordSource], number: int = 4, **options:
     return list(itertools.islice(reader.batches(0), number))
 
 
+@pytest.mark.heavy
 def test_a_dataset_gives_its_training_records(root: Path, prepared: Prepared, tmp_path: Path) -> None:
     source = open_source("ptb-xl", data_root=root, cache_dir=tmp_path)
     assert source.corpus == "ptb-xl"
@@ -56,6 +57,7 @@ def test_a_dataset_gives_its_training_records(root: Path, prepared: Prepared, tm
     assert everything.counts.sum() == 60
 
 
+@pytest.mark.heavy
 def test_records_in_no_split_belong_to_all_records(tmp_path: Path) -> None:
     raw = write("georgia", tmp_path / "georgia", records=40, seed=1)
     whole = prepare("georgia", raw, cache_dir=tmp_path / "cache", min_samples=6000)
@@ -109,6 +111,7 @@ def own_archive(folder: Path, name: str, rate: int, leads: list[str], count: int
     return path
 
 
+@pytest.mark.heavy
 def test_own_archives_of_other_rates_and_leads_are_mixed(tmp_path: Path) -> None:
     two = own_archive(tmp_path, "ward", 250, ["I", "II"])
     eight = own_archive(tmp_path, "clinic", 125, ["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"])
@@ -126,6 +129,7 @@ def test_own_archives_of_other_rates_and_leads_are_mixed(tmp_path: Path) -> None
     assert reader.unusable.lines() == []
 
 
+@pytest.mark.heavy
 def test_own_shards_are_read_again(tmp_path: Path) -> None:
     described = own_archive(tmp_path, "ward", 250, ["I", "II"])
     mine = prepare(described, cache_dir=tmp_path / "cache")
@@ -162,6 +166,7 @@ class TestOnAHub:
             assert one.record_ids == other.record_ids
             np.testing.assert_array_equal(one.input_values, other.input_values)
 
+    @pytest.mark.heavy
     def test_what_is_fetched_is_not_the_whole(self, hub: TestHub, prepared: Prepared, tmp_path: Path) -> None:
         write_shards(prepared, tmp_path / "shards")
         self.upload(hub, tmp_path / "shards")

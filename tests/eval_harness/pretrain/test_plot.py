@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from eval_harness.pretrain import log as plot
 from eval_harness.pretrain.log import TrainingLog, read_log
@@ -32,6 +33,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path / "log.jsonl"
 
 
+@pytest.mark.heavy
 def test_every_curve_is_named(tmp_path: Path) -> None:
     log = write(tmp_path, [probe(0, 0.6), *map(row, range(1, 60)), probe(50, 0.7), probe(59, None)])
     written = plot.write_curves(log, tmp_path / "curves", 1 / 129, "a title")
@@ -41,6 +43,7 @@ def test_every_curve_is_named(tmp_path: Path) -> None:
         assert text in svg, text
 
 
+@pytest.mark.heavy
 def test_without_probes_the_speed_is_drawn(tmp_path: Path) -> None:
     plot.write_curves(write(tmp_path, [row(1)]), tmp_path / "curves", 0.1, "")
     assert "records per second" in (tmp_path / "curves.svg").read_text()

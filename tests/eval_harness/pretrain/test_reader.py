@@ -70,17 +70,20 @@ def test_a_batch_has_the_promised_form(folder: Path) -> None:
     assert batch.per_lane == 2
 
 
+@pytest.mark.heavy
 def test_the_same_seed_gives_the_same_batches(folder: Path) -> None:
     expected = first(reader(folder), 20)
     assert same(first(reader(folder), 20), expected)
     assert not same(first(reader(folder, seed=2), 20), expected)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("start", [1, 6, 7, 13, 19])
 def test_batches_from_a_step_on_are_those_of_the_whole_run(folder: Path, start: int) -> None:
     assert same(first(reader(folder), 20 - start, start), first(reader(folder), 20)[start:])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("world", [2, 4, 8])
 def test_processes_share_one_and_the_same_batch(folder: Path, world: int) -> None:
     whole = first(reader(folder), 9)

@@ -104,6 +104,7 @@ def test_only_the_last_checkpoints_stay(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000005", "step_00000006"]
 
 
+@pytest.mark.heavy
 def test_a_batch_in_pieces_gives_the_numbers_of_a_whole_one(tmp_path: Path) -> None:
     logs = [run(tmp_path / str(n), accumulate=n, batch_norm="frozen") for n in (1, 2, 4)]
     for log in logs[1:]:
@@ -161,6 +162,7 @@ def test_the_checkpoint_is_a_hub_model_that_names_its_corpora(whole: tuple[Path,
         exec(compile(example, "README.md", "exec"), {"__name__": "card"})
 
 
+@pytest.mark.heavy
 def test_the_harness_scores_it_and_knows_what_it_has_seen(
     whole: tuple[Path, list[dict[str, Any]]], options: Callable[..., RunOptions]
 ) -> None:

@@ -96,6 +96,7 @@ def test_real_records_are_the_same_from_every_form(shared: Path, tmp_path: Path)
         assert reader.unusable.lines() == []
 
 
+@pytest.mark.heavy
 def test_both_forms_of_arrow_and_parquet_give_the_same_batches(tmp_path: Path) -> None:
     rows = records(64)
     write_parquet(tmp_path / "a" / "train.parquet", rows)

@@ -57,6 +57,7 @@ def second_call(error: Exception, real: Any) -> Any:
     return fails
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "error",
     [

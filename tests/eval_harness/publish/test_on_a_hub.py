@@ -50,6 +50,7 @@ def test_from_results_to_a_page(hub: TestHub, tmp_path: Path, capsys: pytest.Cap
     assert "nothing changed" in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_forged_entries_are_found(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_push(write_scored(tmp_path / "run"), "--with-predictions") == 0
     api = hub.api()

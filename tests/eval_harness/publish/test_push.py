@@ -147,6 +147,7 @@ def test_a_stale_parent_on_the_hub_is_tried_again(tmp_path: Path) -> None:
     assert len(meta.entries) == 3
 
 
+@pytest.mark.heavy
 def test_endless_conflicts_end(run: Path) -> None:
     class Restless(FolderRepository):
         def commit(self, *_: Any, **__: Any) -> str:

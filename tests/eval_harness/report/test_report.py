@@ -199,6 +199,7 @@ def test_every_score_stands_with_its_interval(two: Path) -> None:
                 assert f"{estimate.point:.3f}{ends}" in text
 
 
+@pytest.mark.heavy
 def test_intervals_of_an_earlier_method_are_said(two: Path) -> None:
     assert "earlier method" not in report(two).text
     write_folder(two, get_task("ptbxl_super"), model="model-c", statistics_version=1)
@@ -308,6 +309,7 @@ def test_the_same_results_give_the_same_bytes(two: Path) -> None:
     assert (two / "report.html").read_bytes() == first
 
 
+@pytest.mark.heavy
 def test_labels_are_limited_and_the_page_says_so(two: Path) -> None:
     page = report(two, labels=2)
     assert "The 3 labels with fewest positives are left out here" in page.text

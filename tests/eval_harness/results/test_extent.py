@@ -101,6 +101,7 @@ class TestRun:
         assert result.status == "done", result.reason
         return result
 
+    @pytest.mark.heavy
     def test_part_of_the_release(self, options: Callable[..., RunOptions], real: Path) -> None:
         result = self.run(options, real)
         assert result.data is not None
@@ -111,6 +112,7 @@ class TestRun:
         assert result.data.release.records == counts
         assert set(result.data.release.label_sha256) == {"label_super"}
 
+    @pytest.mark.heavy
     def test_all_of_it_and_a_limit(
         self, options: Callable[..., RunOptions], real: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

@@ -157,6 +157,7 @@ def test_values_that_an_older_version_did_not_store_are_passed_over() -> None:
     assert len(list(differences("x", [1, 2], [1]))) == 1
 
 
+@pytest.mark.heavy
 def test_the_command_lines_say_it_by_exit_code(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(run.parent)]) == 0
     assert main(["verify", str(run), "--json"]) == 0

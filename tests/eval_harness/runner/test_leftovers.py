@@ -34,6 +34,7 @@ def test_only_abandoned_files_of_the_folder_itself_are_removed(tmp_path: Path) -
     assert all(path.exists() for path in stay)
 
 
+@pytest.mark.heavy
 def test_a_run_that_continues_leaves_no_half_written_files(options: Callable[..., RunOptions]) -> None:
     asked = options(limit=16)
     folder = asked.output / "random__ecg-cpc-tiny" / "linear"
@@ -57,6 +58,7 @@ def test_the_store_removes_what_nobody_holds(tmp_path: Path) -> None:
     assert not any(path.exists() for path in held)
 
 
+@pytest.mark.heavy
 def test_an_overwrite_that_is_killed_leaves_no_results_for_a_run_of_other_settings(
     options: Callable[..., RunOptions], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_batch_that_does_not_fit_is_accumulated(
     assert result.metrics["macro_auroc"].point == pytest.approx(plain.metrics["macro_auroc"].point, abs=1e-3)
 
 
+@pytest.mark.heavy
 def test_the_size_of_the_pieces_can_be_asked_for(options: Options) -> None:
     (result,) = evaluate(options(micro_batch=8), quiet=True)
     assert result.protocol.deviations["micro_batch"] == 8
@@ -64,6 +65,7 @@ def test_the_size_of_the_pieces_can_be_asked_for(options: Options) -> None:
         options(micro_batch=0)
 
 
+@pytest.mark.heavy
 def test_other_errors_and_a_single_window_that_does_not_fit_are_failed_rows(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def test_windows_come_repaired(joint: Options) -> None:
     assert max(peaks) <= 3.0
 
 
+@pytest.mark.heavy
 def test_the_head_is_saved_with_its_number_of_classes(joint: Options) -> None:
     given = joint(tasks=("mimic_age",), save_model=True, epochs=1)
     (result,) = evaluate(given, quiet=True)

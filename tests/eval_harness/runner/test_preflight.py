@@ -61,6 +61,7 @@ def test_a_folder_of_the_user_is_named_in_the_command(options: Options, tmp_path
     assert f"ecg-hub data prepare ptb-xl --data-dir '{tmp_path}/my data/ptb-xl' --download" in text
 
 
+@pytest.mark.heavy
 def test_half_of_the_datasets_are_scored_and_the_others_are_rows_with_the_reason(
     options: Options, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_half_of_the_datasets_are_scored_and_the_others_are_rows_with_the_reason
     assert exit_code(results[:1]) == 0
 
 
+@pytest.mark.heavy
 def test_a_finished_result_is_kept_when_its_data_are_gone(options: Options) -> None:
     given = options(epochs=1)
     first = evaluate(given, quiet=True)
@@ -98,6 +100,7 @@ def test_weights_that_only_a_page_has(options: Options) -> None:
     assert "https://drive.google.com/file/d/14nScwPk35sFi8wc-cuLJLqudVwynKS0n" in text
 
 
+@pytest.mark.heavy
 def test_a_model_without_weights_leaves_the_others_running(
     options: Options, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +142,7 @@ def test_a_download_that_has_not_ended_is_no_dataset(options: Options, data_root
     assert text.count("--download") == 2, "the command is given once, beside the option"
 
 
+@pytest.mark.heavy
 def test_a_dry_run_says_what_is_fetched_and_fetches_nothing(
     options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,7 @@ def gets(host: Host) -> list[str]:
     return [path for method, path, _ in host.requests if method == "GET"]
 
 
+@pytest.mark.heavy
 def test_open_datasets_come_and_the_others_stay_missing(
     options: Options, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,7 @@ def test_the_scores_are_those_of_the_pipeline(chosen: Options) -> None:
 ALIAS_FOLDER = Path(ALIAS) / PUBLISHED_HEAD
 
 
+@pytest.mark.heavy
 def test_it_continues_verifies_and_belongs_to_its_head(chosen: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     given = chosen()
     (first,) = evaluate(given, quiet=True)
@@ -140,6 +141,7 @@ def test_tasks_of_one_run_are_skipped_one_by_one(chosen: Options, monkeypatch: p
     ]
 
 
+@pytest.mark.heavy
 def test_folders(chosen: Options, options: Options, tmp_path: Path) -> None:
     """A folder of a conversion is scored; one whose head was trained since has no head of its authors."""
     kept = save_tiny_head(ALIAS, tmp_path / "kept")
@@ -161,6 +163,7 @@ def test_folders(chosen: Options, options: Options, tmp_path: Path) -> None:
         load_published_head("own", str(own))
 
 
+@pytest.mark.heavy
 def test_the_api_and_own_objects(chosen: Options, tmp_path: Path) -> None:
     given = chosen(limit=20)
     paths = {"data_root": given.data_root, "cache_dir": given.cache_dir, "device": "cpu"}
@@ -180,6 +183,7 @@ def test_nothing_is_kept_of_what_was_not_trained(chosen: Options) -> None:
     assert (result.status, "trains nothing" in str(result.reason)) == ("failed", True)
 
 
+@pytest.mark.heavy
 def test_what_the_head_was_trained_on_is_seen(chosen: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     alias = "hubert-ecg-small-cardiolearning"
     model = AutoModelForECGClassification.from_pretrained(save_tiny_head(alias))
@@ -193,6 +197,7 @@ def test_what_the_head_was_trained_on_is_seen(chosen: Options, monkeypatch: pyte
     assert result.data.contamination == "seen"
 
 
+@pytest.mark.heavy
 def test_training_never_begins_with_the_head_of_the_authors(chosen: Options) -> None:
     given = chosen(modes=("linear",), tasks=("ptbxl_super",), limit=20, epochs=1, batch_size=8, save_model=True)
     (result,) = evaluate(given, quiet=True)

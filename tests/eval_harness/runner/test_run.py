@@ -61,6 +61,7 @@ def test_every_mode_gives_a_complete_result(options: Options, mode: str) -> None
     assert not list(folder.glob("checkpoints/*.pt"))
 
 
+@pytest.mark.heavy
 def test_a_run_as_one_json_document(
     data_root: Path, data_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_run_as_one_json_document(
     assert "--json is of results" in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_one_run_serves_all_tasks_read_from_it(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
     real = job_module.Trainer.run
@@ -122,6 +124,7 @@ def test_a_task_without_a_score_does_not_cost_the_others(options: Options, monke
     assert [row.status for row in evaluate(given, quiet=True)] == ["done"] * 4
 
 
+@pytest.mark.heavy
 def test_a_folder_made_under_the_old_name_of_an_option_continues(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_folder_made_under_the_old_name_of_an_option_continues(
     assert evaluate(options(max_unreadable=0.02), quiet=True) == first
 
 
+@pytest.mark.heavy
 def test_metrics_are_computed_again_from_kept_predictions(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate(options(), quiet=True)
     (options().output / "random__ecg-cpc-tiny" / "linear" / "ptbxl_super.json").unlink()
@@ -165,6 +169,7 @@ def test_a_run_that_died_between_epochs_ends_with_the_same_numbers(
     assert numbers(resumed) == numbers(undisturbed)
 
 
+@pytest.mark.heavy
 def test_the_seed_decides_the_numbers_and_several_seeds_have_a_spread(options: Options) -> None:
     given = options(seeds=(0, 1))
     zero, one = evaluate(given, quiet=True)
@@ -219,6 +224,7 @@ def test_weights_that_are_not_to_be_had_are_asked_for_once(options: Options, mon
     assert asked == ["random:ecg-cpc-tiny"]
 
 
+@pytest.mark.heavy
 def test_an_unexpected_error_is_a_row_with_its_traceback_kept(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +247,7 @@ def test_an_unexpected_error_is_a_row_with_its_traceback_kept(
     assert again.status == "done"
 
 
+@pytest.mark.heavy
 def test_a_train_set_smaller_than_the_batch_uses_one_smaller_batch_and_says_so(options: Options) -> None:
     (result,) = evaluate(options(limit=12), quiet=True)
     assert result.status == "done", result.reason
@@ -248,6 +255,7 @@ def test_a_train_set_smaller_than_the_batch_uses_one_smaller_batch_and_says_so(o
     assert result.protocol.deviations["limit"] == 12
 
 
+@pytest.mark.heavy
 def test_a_saved_model_classifies_like_the_run(options: Options, data_root: Path) -> None:
     import ecg_hub
     from ecg_hub import AutoFeatureExtractor, AutoModelForECGClassification

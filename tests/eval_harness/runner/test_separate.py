@@ -18,6 +18,7 @@ from eval_harness.tasks.registry import get_task, tasks
 Options = Callable[..., RunOptions]
 
 
+@pytest.mark.heavy
 def test_a_task_alone_trains_its_labels_only_and_says_so(options: Options, tmp_path: Path) -> None:
     asked = options(tasks=("ptbxl_form", "ptbxl_rhythm"), epochs=1, resamples=20)
     assert [job.run.name for job in plan(asked)] == ["ptbxl_all"]
@@ -33,6 +34,7 @@ def test_a_task_alone_trains_its_labels_only_and_says_so(options: Options, tmp_p
     assert {check.state for check in verify(run, tasks())} == {"equal"}
 
 
+@pytest.mark.heavy
 def test_a_folder_holds_one_kind(options: Options) -> None:
     evaluate(options(tasks=("ptbxl_form",), epochs=1, resamples=5), quiet=True)
     with pytest.raises(FolderRefusedError, match="separate"):

@@ -249,6 +249,7 @@ class TestOwnTasks:
             validate([tmp_path])
 
 
+@pytest.mark.heavy
 def test_listing_imports_nothing_heavy() -> None:
     program = (
         "import sys\n"

@@ -82,6 +82,7 @@ def test_without_a_store_the_numbers_are_the_same(
     assert "there is no cache folder" in history
 
 
+@pytest.mark.heavy
 def test_under_the_paper_protocol_only_training_windows_are_encoded_again(
     options: Options, encoded: list[FeatureCache], tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_under_the_paper_protocol_only_training_windows_are_encoded_again(
     assert total(encoded) == fixed, "training windows are drawn anew and do not go through the cache"
 
 
+@pytest.mark.heavy
 def test_tokens_beyond_the_cache_size_are_encoded_again_and_said_so(
     options: Options, encoded: list[FeatureCache], tmp_path: Path
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_full_disk_while_caching_loses_nothing(
         monkeypatch.undo()
 
 
+@pytest.mark.heavy
 def test_a_cache_file_cut_in_half_is_made_again(options: Options, encoded: list[FeatureCache], tmp_path: Path) -> None:
     asked = options(modes=("frozen",), protocol=QUICK, cache_dir=tmp_path / "cache")
     first = evaluate(asked, quiet=True)
@@ -132,6 +135,7 @@ def test_a_cache_file_cut_in_half_is_made_again(options: Options, encoded: list[
     assert 0 < total(encoded) < windows(first[0])
 
 
+@pytest.mark.heavy
 def test_half_precision_takes_half_the_room_and_is_listed(options: Options, tmp_path: Path) -> None:
     asked = options(modes=("frozen",), protocol=QUICK, cache_dir=tmp_path / "full")
     (full,) = evaluate(asked, quiet=True)

@@ -83,6 +83,7 @@ def test_stage_1_changes_the_head_alone_and_stage_2_starts_from_it(
     assert any(not name.startswith("head.") for name in moved)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kept", ["best", "last"])
 def test_stage_2_starts_from_the_head_asked_for(
     kept: str, post: Options, watched: list[tuple[int, dict[str, Any], dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
@@ -104,6 +105,7 @@ def test_stage_2_starts_from_the_head_asked_for(
     assert all(torch.equal(started[f"head.{name}"], tensor) for name, tensor in expected.items())
 
 
+@pytest.mark.heavy
 def test_the_curves_of_both_stages_are_kept(post: Options) -> None:
     given = post()
     (result,) = evaluate(given, quiet=True)
@@ -196,12 +198,14 @@ def test_weights_drawn_anew_are_no_weights_of_the_model(post: Options, tmp_path:
     assert drawn.data.contamination == "clean"
 
 
+@pytest.mark.heavy
 def test_fewer_records_than_a_batch_make_one_smaller_batch(post: Options) -> None:
     (result,) = evaluate(post({"batch_size": 256}, limit=12), quiet=True)
     assert result.status == "done", result.reason
     assert result.protocol.deviations["batch_size"] == 12
 
 
+@pytest.mark.heavy
 def test_a_fraction_without_positives_of_a_label_trains_and_says_so(post: Options) -> None:
     given = post({"pos_weight": "balanced"}, limit=None, train_subset=TrainSubset(1 / 32, validation=False))
     (result,) = evaluate(given, quiet=True)

@@ -107,6 +107,7 @@ def test_targets_and_labels_say_the_same(prepared: Prepared) -> None:
     assert prepared.derivation.is_file()
 
 
+@pytest.mark.heavy
 def test_thresholds_are_part_of_the_result_and_of_the_fingerprint(prepared: Prepared, raw: Path) -> None:
     cache = prepared.store.parents[2]
     other = prepare(NAME, raw, cache_dir=cache, max_unreadable=0.1, min_icd_count=10, min_chart_count=10**6)

@@ -90,6 +90,7 @@ def test_plain_tables_in_one_folder_give_the_same_as_compressed_ones(
     pd.testing.assert_frame_equal(frame(again), frame(derived), check_exact=True)
 
 
+@pytest.mark.heavy
 def test_an_interrupted_derivation_continues_where_it_stopped(
     raw: Path, derived: Derived, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_second_call_does_nothing(raw: Path, derived: Derived) -> None:
     assert {path: path.stat().st_mtime_ns for path in derived.path.parent.glob("*.parquet")} == before
 
 
+@pytest.mark.heavy
 def test_other_thresholds_read_no_table_again(raw: Path, derived: Derived, tmp_path: Path) -> None:
     shutil.copytree(derived.path.parent, tmp_path, dirs_exist_ok=True)
     before = set(tmp_path.glob("*.parquet"))
@@ -177,6 +179,7 @@ class TestDamage:
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
+    @pytest.mark.heavy
     def test_a_missing_table_costs_its_targets_and_no_others(
         self, tree: Path, derived: Derived, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -200,6 +203,7 @@ class TestDamage:
         again = derive(tree, tree / "work", **LIMITS, settings=SMALL)
         assert again.path == found.path
 
+    @pytest.mark.heavy
     def test_every_table_but_the_records_may_be_missing(self, tree: Path) -> None:
         for path in [*tree.glob("hosp/*"), *tree.glob("icu/*"), *tree.glob("ed/*"), *tree.glob("m*.csv")]:
             path.unlink()
@@ -220,6 +224,7 @@ class TestDamage:
         text = self.refused(tree, "lacks the column 'valuenum'; it has 'labevent_id', 'subject_id'")
         assert "another release" in text
 
+    @pytest.mark.heavy
     def test_a_cut_off_download(self, tree: Path) -> None:
         path = tree / "icu/chartevents.csv.gz"
         path.write_bytes(path.read_bytes()[:-200])
@@ -243,6 +248,7 @@ class TestDamage:
         rewrite(tree / "hosp/d_labitems.csv.gz", lambda text: text + "50862,Albumin,Blood,Chemistry\n")
         self.refused(tree, "lists item 50862 2 times")
 
+    @pytest.mark.heavy
     def test_a_dictionary_without_the_items(self, tree: Path) -> None:
         rewrite(tree / "icu/d_items.csv.gz", lambda text: text.splitlines()[0] + "\n1,Other,,,,,\n")
         self.refused(tree, "holds none of the needed items")

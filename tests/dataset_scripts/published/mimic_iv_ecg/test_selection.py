@@ -16,6 +16,7 @@ def test_codes_are_stripped_cut_freed_of_x_and_their_beginnings_count_too(tmp_pa
     assert row["labels"] == ["I10", "I48", "I489", "I4891", "S72", "T36", "T36X", "T36X5", "W19"]
 
 
+@pytest.mark.heavy
 def test_a_code_counts_once_per_record_over_all_records_and_the_limit_is_inclusive(tmp_path: Path) -> None:
     records = [
         ecg(1, codes=["I4891", "I4892", "E119"]),
@@ -28,6 +29,7 @@ def test_a_code_counts_once_per_record_over_all_records_and_the_limit_is_inclusi
     assert derived.groups["noncardiac"] == ["E11", "E119"]
 
 
+@pytest.mark.heavy
 def test_the_targets_are_ordered_by_falling_count_and_by_name(tmp_path: Path) -> None:
     records = [ecg(1, codes=["N17", "A41"]), ecg(2, codes=["N17", "I10"])]
     names = Tree(tmp_path, records=records).derive().names
@@ -37,6 +39,7 @@ def test_the_targets_are_ordered_by_falling_count_and_by_name(tmp_path: Path) ->
     assert len(names) == 3 + 15 + 1 + 35
 
 
+@pytest.mark.heavy
 def test_a_record_stays_when_none_of_its_codes_is_frequent_enough(tmp_path: Path) -> None:
     records = [ecg(1, codes=["I10"]), ecg(2, codes=["I10"]), ecg(3, codes=["Q211"])]
     found = targets(Tree(tmp_path, records=records).derive(min_icd_count=2))
@@ -66,6 +69,7 @@ def test_the_last_two_folds_are_those_of_the_table(tmp_path: Path) -> None:
     assert [row["study_id"] for row in found if row["selected"]] == [1, 3]
 
 
+@pytest.mark.heavy
 def test_sex_and_age(tmp_path: Path) -> None:
     records = [ecg(1, gender="F"), ecg(2, gender="M"), ecg(3, gender="missing", age="")]
     found = targets(Tree(tmp_path, records=records).derive())

@@ -44,6 +44,7 @@ def test_the_earliest_arrival_of_an_ecg_counts_and_999_is_no_value(tmp_path: Pat
     assert found[2][ECMO] == 1.0
 
 
+@pytest.mark.heavy
 def test_an_ecg_that_mds_ed_does_not_list_has_no_outcome(tmp_path: Path) -> None:
     derived = Tree(tmp_path, records=[ecg(1), ecg(2)], mds_ed=[stay(2, data=1)]).derive()
     found = targets(derived)
@@ -51,6 +52,7 @@ def test_an_ecg_that_mds_ed_does_not_list_has_no_outcome(tmp_path: Path) -> None
     assert [found[2][name] for name in EVENTS] == [0.0] * 15
 
 
+@pytest.mark.heavy
 def test_a_row_number_that_names_another_study_is_reported_and_the_study_counts(tmp_path: Path) -> None:
     derived = Tree(tmp_path, records=[ecg(1), ecg(2)], mds_ed=[stay(2, data=0, **{ECMO: 1.0})]).derive()
     assert targets(derived)[2][ECMO] == 1.0
@@ -92,6 +94,7 @@ def test_qtc_is_missing_where_rr_is_0_and_rr_0_stays(tmp_path: Path) -> None:
     assert (found["RR"], found["QTc"], found["QT"]) == (0.0, None, 400.0)
 
 
+@pytest.mark.heavy
 def test_measurements_are_joined_by_study(tmp_path: Path) -> None:
     tree = Tree(tmp_path, records=[ecg(1), ecg(2)], measurements=[machine(2, rr_interval=700), machine(1)])
     derived = tree.derive()
@@ -101,6 +104,7 @@ def test_measurements_are_joined_by_study(tmp_path: Path) -> None:
     assert "2 rows name another study" in step.note
 
 
+@pytest.mark.heavy
 def test_z_scores_come_from_the_training_folds_with_the_population_deviation(tmp_path: Path) -> None:
     records = [
         ecg(1, strat_fold=0, age="40.0"),

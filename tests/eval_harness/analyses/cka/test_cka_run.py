@@ -119,6 +119,7 @@ def test_values_are_those_of_the_features(wanted: Any, monkeypatch: pytest.Monke
         assert pair.biased == pytest.approx(expected.biased, abs=1e-9)
 
 
+@pytest.mark.heavy
 def test_continues_where_it_stopped(wanted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run_cka(wanted(output=tmp_path / "whole"))
     monkeypatch.setattr(cka_run, "BLOCK", 10)
@@ -154,6 +155,7 @@ def test_continues_where_it_stopped(wanted: Any, tmp_path: Path, monkeypatch: py
     assert calls["blocks"] == 6
 
 
+@pytest.mark.heavy
 def test_a_folder_keeps_one_analysis(wanted: Any, tmp_path: Path) -> None:
     run_cka(wanted(models=TWO[:1]))
     with pytest.raises(ResultError, match="records"):

@@ -25,6 +25,7 @@ def test_a_curve_without_noise_is_recovered(known: tuple[float, float, float]) -
     assert not found.at_bound
 
 
+@pytest.mark.heavy
 def test_known_parameters_lie_within_their_intervals() -> None:
     """Of 20 noisy curves the 95 % intervals of alpha and L0 hold the truth in all but a few."""
     rng, truth = np.random.default_rng(0), curve(1.2, 0.5, 0.06)

@@ -87,6 +87,7 @@ def made(loss: float, records: int, rng: np.random.Generator, runs: int = 3) -> 
     )
 
 
+@pytest.mark.heavy
 def test_known_curves_and_their_ratio_are_in_the_summary(tmp_path: Path) -> None:
     from eval_harness.analyses.label_efficiency.report import write_plot
 
@@ -116,6 +117,7 @@ def test_known_curves_and_their_ratio_are_in_the_summary(tmp_path: Path) -> None
     assert (tmp_path / "plot.png").read_bytes()[:4] == PNG
 
 
+@pytest.mark.heavy
 def test_too_few_sizes_give_points_and_the_reason(tmp_path: Path) -> None:
     from eval_harness.analyses.label_efficiency.report import write_plot
 

@@ -208,6 +208,7 @@ def test_gain_goes_both_ways() -> None:
     assert {round(float(value), 3) for ratio in ratios for value in ratio} == {1.25, 0.8}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "low", "high"), [("baseline_wander", 0.0, 0.6), ("mains_hum", 49, 51), ("muscle_noise", 19.5, 150.5)]
 )
@@ -225,6 +226,7 @@ def test_noise_has_its_size_and_band_and_keeps_einthoven(name: str, low: float, 
         assert power[(frequency >= low) & (frequency <= high)].sum() > 0.99 * power.sum()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["baseline_wander", "mains_hum", "muscle_noise"])
 def test_noise_has_its_strength_in_every_record(name: str) -> None:
     """1,000 draws over the strengths of the curve: RMS over the twelve leads, and the laws of the leads."""

@@ -131,6 +131,7 @@ def test_continues_and_grows(wanted: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(fresh.conditions) == 4
 
 
+@pytest.mark.heavy
 def test_results_of_other_corruptions_are_readable_and_not_mixed(wanted: Any) -> None:
     (now,) = run_robustness(wanted(wanted=("gain",)))
     assert (now.schema_version, now.settings["corruptions"]) == ("1.1", VERSION)
@@ -146,6 +147,7 @@ def test_results_of_other_corruptions_are_readable_and_not_mixed(wanted: Any) ->
         run_robustness(wanted(wanted=("gain",)))
 
 
+@pytest.mark.heavy
 def test_a_subset_of_the_records(wanted: Any) -> None:
     (result,) = run_robustness(wanted(records=6, wanted=("gain",), output=wanted().folder / "six"))
     assert result.records == 6
@@ -167,6 +169,7 @@ def test_a_run_without_stored_heads(wanted: Any) -> None:
         run_robustness(wanted())
 
 
+@pytest.mark.heavy
 def test_refusals(wanted: Any, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="ptbxl_sub"):
         run_robustness(wanted(runs=("ptbxl_sub",)))

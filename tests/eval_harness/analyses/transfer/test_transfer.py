@@ -117,6 +117,7 @@ def test_continues_without_the_model(wanted: Any, monkeypatch: pytest.MonkeyPatc
         run_transfer(wanted(records=20))
 
 
+@pytest.mark.heavy
 def test_a_result_of_other_tables_is_not_continued(wanted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run_transfer(wanted(resamples=5))
     links = transfer.map_labels
@@ -143,6 +144,7 @@ def test_outputs_of_several_labels_are_joined_by_the_largest() -> None:
     assert np.isnan(found[1, 1])
 
 
+@pytest.mark.heavy
 def test_groups_of_statements_need_a_map(wanted: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="groups of statements"):
         run_transfer(wanted(tasks=("ptbxl_super",)))

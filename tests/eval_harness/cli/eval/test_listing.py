@@ -120,6 +120,7 @@ class TestValidate:
         assert "b.yaml: field 'dataset' is missing" in errors
 
 
+@pytest.mark.heavy
 def test_listing_imports_nothing_heavy_and_pipes_whole_names() -> None:
     program = (
         "import sys\n"

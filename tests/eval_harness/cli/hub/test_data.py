@@ -150,6 +150,7 @@ class TestPrepare:
         assert facts["deviations"]["synthetic"] is True
         assert facts["shards"] is None
 
+    @pytest.mark.heavy
     def test_shards_are_written_and_continued(
         self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -293,6 +294,7 @@ class TestOwnArchive:
         (tmp_path / "own.yaml").write_text(f"name: my-archive\nsignals: records\ntable: table.csv\n{columns}")
         return str(tmp_path / "own.yaml")
 
+    @pytest.mark.heavy
     def test_prepared_verified_and_drawn(self, own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "my-archive" in printed(capsys, "info", own)
         facts = json.loads(printed(capsys, "prepare", own, "--json"))
@@ -347,6 +349,7 @@ class TestPlot:
 
 
 class TestPush:
+    @pytest.mark.heavy
     def test_a_dry_run_writes_the_folder(
         self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -22,6 +22,7 @@ def test_a_description_is_printed_or_written(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out == f"{target}\n"
 
 
+@pytest.mark.heavy
 def test_that_of_shards_lies_beside_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shards, cache = tmp_path / "shards", tmp_path / "cache"
     raw = write("ptb-xl", tmp_path / "raw", records=20, seed=0)

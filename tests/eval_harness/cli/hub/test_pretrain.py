@@ -52,6 +52,7 @@ def test_from_words_to_a_score(
     assert result.model.pretraining_train_only == {"ptb-xl": result.data.fingerprint}
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("_no_curves")
 def test_all_but_training_records_are_left_out(data_root: Path, data_cache: Path, tmp_path: Path) -> None:
     cache, counts = ["--cache-dir", str(data_cache)], []
@@ -81,6 +82,7 @@ def test_a_run_begun_under_the_old_name_of_an_option_continues(
     assert [row["step"] for row in read_log(folder / "log.jsonl") if "loss" in row] == [1, 2]
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("_no_curves")
 def test_epochs_are_counted_in_whole_batches(data_root: Path, data_cache: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
