@@ -101,6 +101,9 @@ def shrunk(words: Sequence[str]) -> list[str]:
         return [program, verb, *rest, *PRETRAIN, *(PROBE if "--probe-task" in rest else [])]
     if "--dry-run" in rest and verb != "push":
         return [program, verb, *rest]
+    if verb == "label-efficiency" and "--fractions" in rest:  # given twice, it is both
+        at = rest.index("--fractions")
+        rest = rest[:at] + rest[at + 2 :]
     small = SMALL.get(verb, [])
     if "post_train" in rest:
         small = [*small[2:], *_POST]
