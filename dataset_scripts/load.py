@@ -35,10 +35,10 @@ from dataset_scripts.core.fingerprint import content_fingerprint, store_fingerpr
 from dataset_scripts.core.labels import canonical_sha256, encode, fold_sha256, vocabulary
 from dataset_scripts.core.report import absent_everywhere, check_unreadable, read_report
 from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
+from dataset_scripts.core.walk import folder_of
 from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
 from ecg_hub.home import home
 from ecg_hub.renamed import renamed_argument
-from ecg_hub.spelling import folder_of
 from ecg_hub.utils.remote import data_root, fetch, place
 from ecg_hub.utils.untrusted import record_bounds
 from ecg_hub.utils.workers import Engine

@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TypeVar
 
-from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.errors import unknown_name
 
 T = TypeVar("T")
 _SEPARATORS = re.compile(r"[\s._-]+")
@@ -62,22 +61,6 @@ def registered(kind: str, name: str, known: Iterable[str], remedy: str = "") -> 
 def looked_up(kind: str, name: str, known: Mapping[str, T], remedy: str = "") -> T:
     """Return what is registered under a name in any spelling; raises as `registered`."""
     return known[registered(kind, name, known, remedy)]
-
-
-def folder_of(name: str, root: Path) -> Path:
-    """Return the folder below a root that has a name: spelled just so, else in another spelling, if one is there.
-
-    Raises:
-        InputError: several folders of other spellings, and none of the name itself.
-    """
-    if (root / name).exists() or not root.is_dir():
-        return root / name
-    wanted = normalised(name)
-    found = sorted(path for path in root.iterdir() if normalised(path.name) == wanted and path.is_dir())
-    if len(found) > 1:
-        names = ", ".join(repr(path.name) for path in found)
-        raise InputError(f"{str(root)!r} holds {names}, all of them spellings of {name!r}; rename the right one to it.")
-    return found[0] if found else root / name
 
 
 def matching(pattern: str, known: Iterable[str]) -> list[str]:

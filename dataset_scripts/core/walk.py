@@ -1,10 +1,17 @@
-"""Walking through a folder of somebody's files: links are followed, circles of links are left, each folder in order."""
+"""Folders of somebody's files: finding that of a dataset, and walking through one.
+
+Links are followed, circles of links are left, each folder in order.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from ecg_hub.errors import InputError
+from ecg_hub.spelling import normalised
+from ecg_hub.utils.remote import outline
 
 LEFT_BEHIND = frozenset(
     {
@@ -15,6 +22,24 @@ LEFT_BEHIND = frozenset(
 """Folders and files that systems make beside the user's own, in small letters."""
 
 _UNFINISHED = (".part", ".partial", ".crdownload", ".tmp", ".download", "~", "#")
+
+
+def folder_of(name: str, root: Path) -> Path:
+    """Return the folder below a root that has a name: spelled just so, else in another spelling, if one is there.
+
+    A root behind a URL is asked for the names in it.
+
+    Raises:
+        InputError: several folders of other spellings, and none of the name itself.
+    """
+    if (outline(root) / name).exists() or not root.is_dir():
+        return root / name
+    wanted = normalised(name)
+    found = sorted(path for path in root.iterdir() if normalised(path.name) == wanted and path.is_dir())
+    if len(found) > 1:
+        names = ", ".join(repr(path.name) for path in found)
+        raise InputError(f"{str(root)!r} holds {names}, all of them spellings of {name!r}; rename the right one to it.")
+    return found[0] if found else root / name
 
 
 def walk(top: Path, hidden: bool = True, depth: int | None = None) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:

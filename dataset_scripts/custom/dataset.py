@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_scripts.core.spec import ECGDataset, Exclusion, LabelTable, PathLike, RawRecord, Rejected, Scan, Signal
+from dataset_scripts.core.walk import folder_of
 from dataset_scripts.custom.description import Description, read_description
 from dataset_scripts.custom.files import (
     FileIndex,
@@ -28,7 +29,6 @@ from dataset_scripts.custom.files import (
 from dataset_scripts.custom.table import Row, fold_rule, folds_and_splits, parse_row, read_table, standardised
 from dataset_scripts.formats.registry import read_signal
 from ecg_hub.errors import DataError
-from ecg_hub.spelling import folder_of
 from ecg_hub.utils.remote import bring, place
 from ecg_hub.utils.untrusted import Links, record_bounds, stated_record_mb
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataset_scripts.core.walk import folder_of
 from ecg_hub.errors import DataError
 from ecg_hub.input.windows import window_length
-from ecg_hub.spelling import folder_of
-from ecg_hub.utils.remote import outline, place
+from ecg_hub.utils.remote import place
 from eval_harness.config.options import RunOptions
 from eval_harness.data.windows import RunData, make_split, refuse_empty
 from eval_harness.tasks.registry import Run, custom_datasets
@@ -54,7 +54,7 @@ def locate(options: RunOptions, name: str) -> tuple[str, Path]:
     """What `dataset_scripts` is asked for, and the folder of the data, published or a user's own."""
     own = custom_datasets(options.include).get(name)
     if own is None:
-        return name, folder_of(name, outline(data_root(options, name)))
+        return name, folder_of(name, data_root(options, name))
     root = place(options.data_root) if options.data_root not in ("", "mock") else None
     return str(own.source), own.find_folder(root)
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from dataset_scripts import catalog
 from dataset_scripts.core.fingerprint import content_fingerprint
+from dataset_scripts.core.walk import folder_of
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.renamed import renamed_argument
-from ecg_hub.spelling import folder_of, registered
-from ecg_hub.utils.remote import is_url, listing, opened, outline, place
+from ecg_hub.spelling import registered
+from ecg_hub.utils.remote import is_url, listing, opened, place
 from eval_harness.config.options import default_data_root
 from eval_harness.pretrain.config import DataOptions, PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
@@ -92,7 +93,7 @@ def _prepared(
     elif data_root == "mock":
         folder = mock_root(home() if cache_dir is None else cache_dir, name) / name
     else:
-        folder = folder_of(name, outline(place(data_root)))
+        folder = folder_of(name, place(data_root))
     stores = None if cache_dir is None else cache_dir / "datasets"
     prepared = prepare(name, folder, cache_dir=stores, max_unreadable=max_unreadable, num_proc=num_proc)
     source = StoreSource(prepared, all_records)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset_scripts.core.walk import folder_of
 from ecg_hub import catalog as models_catalog
 from ecg_hub.errors import CheckpointError, DataError, EcgHubError, UnknownNameError
 from ecg_hub.names import Resolved
-from ecg_hub.spelling import folder_of
-from ecg_hub.utils.remote import outline, place
+from ecg_hub.utils.remote import place
 from ecg_hub.weights.fetch import look_up
 from eval_harness.config.options import TRIVIAL, RunOptions, default_data_root, is_python_object
 from eval_harness.results.schema import NO_DATA, NO_MODEL
@@ -270,7 +270,7 @@ def find_dataset(name: str, data_root: str, include: Sequence[Path] = ()) -> Nee
     dataset = catalog.get(name) if own is None else own
     if own is None and root is None:
         return NeededDataset(dataset)
-    folder = own.find_folder(root) if own is not None else folder_of(name, outline(Path(str(root))))
+    folder = own.find_folder(root) if own is not None else folder_of(name, Path(str(root)))
     try:
         # An archive of the user's may state no rate of its own; its signals are not sorted into folders by rate.
         dataset.check_folder(folder, 0 if own is not None else dataset.sampling_rate)

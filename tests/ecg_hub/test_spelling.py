@@ -10,9 +10,9 @@ import pytest
 from dataset_scripts.catalog import datasets
 from dataset_scripts.catalog import get as get_dataset
 from ecg_hub import AutoFeatureExtractor, catalog
-from ecg_hub.errors import DataError, InputError, UnknownNameError
+from ecg_hub.errors import DataError, UnknownNameError
 from ecg_hub.names import canonical, locate
-from ecg_hub.spelling import folder_of, looked_up, matching, normalised, registered, spelt
+from ecg_hub.spelling import looked_up, matching, normalised, registered, spelt
 from eval_harness.analyses.registry import kinds
 from eval_harness.cli.hub import main as hub
 from eval_harness.config.options import DTYPES, PRESETS, TRIVIAL, RunOptions
@@ -115,19 +115,6 @@ def test_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         harness.main(["label_efficiency", "--help"])
     assert "label-efficiency" in capsys.readouterr().out
-
-
-def test_folders_below_a_data_root(tmp_path: Path) -> None:
-    assert folder_of("ptb-xl", tmp_path / "absent") == tmp_path / "absent" / "ptb-xl"
-    assert folder_of("ptb-xl", tmp_path) == tmp_path / "ptb-xl"
-    (tmp_path / "PTBXL").mkdir()
-    (tmp_path / "ptb").mkdir()
-    assert folder_of("ptb-xl", tmp_path) == tmp_path / "PTBXL"
-    (tmp_path / "ptb_xl").mkdir()
-    with pytest.raises(InputError, match="'PTBXL', 'ptb_xl', all of them spellings of 'ptb-xl'"):
-        folder_of("ptb-xl", tmp_path)
-    (tmp_path / "ptb-xl").mkdir()
-    assert folder_of("ptb-xl", tmp_path) == tmp_path / "ptb-xl"
 
 
 def test_data_for_pretraining() -> None:

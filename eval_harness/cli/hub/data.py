@@ -13,10 +13,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataset_scripts.core.walk import folder_of
 from ecg_hub.errors import DataError, InputError
-from ecg_hub.spelling import folder_of
 from ecg_hub.utils import terminal
-from ecg_hub.utils.remote import place
+from ecg_hub.utils.remote import data_root, place
 from ecg_hub.utils.text import print_pairs, print_table
 from ecg_hub.utils.untrusted import MAX_RECORD_MB
 from eval_harness.cli.common import add_engine, add_json_flag, add_old_name
@@ -192,9 +192,7 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
         return mock_root(cache, [dataset.name], records=MOCK_RECORDS) / dataset.name
     given = args.data_dir if args.data_dir is not None else getattr(dataset, "folder", None)
     if given is None:
-        from ecg_hub.utils.remote import data_root, outline
-
-        given = folder_of(dataset.name, outline(data_root()))
+        given = folder_of(dataset.name, data_root())
         return given if given.is_dir() else None
     return place(given)
 
@@ -211,11 +209,9 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
     """Return the raw folder that the options name."""
     folder = raw_folder(args, dataset)
     if folder is None:
-        from ecg_hub.utils.remote import data_root, outline
-
-        place = folder_of(dataset.name, outline(data_root()))
+        absent = folder_of(dataset.name, data_root())
         raise DataError(
-            f"There is no folder {str(place)!r}: pass --data-dir DIR if the data lie elsewhere. {dataset.how_to_get()}"
+            f"There is no folder {str(absent)!r}: pass --data-dir DIR if the data lie elsewhere. {dataset.how_to_get()}"
         )
     return folder
 

@@ -15,15 +15,15 @@ import yaml
 from dataset_scripts.catalog import get
 from dataset_scripts.core.report import counted
 from dataset_scripts.core.spec import SPLITS, ECGDataset
+from dataset_scripts.core.walk import folder_of
 from dataset_scripts.tools.plot import Record, plot_ecg, read_one
 from dataset_scripts.tools.publish import Level, level, push, write_publication
 from dataset_scripts.tools.verify import FAULTS, Verification, verify
 from ecg_hub.errors import InputError
 from ecg_hub.home import home
 from ecg_hub.hub.client import check_id
-from ecg_hub.spelling import folder_of
 from ecg_hub.utils.files import atomic_path, write_text
-from ecg_hub.utils.remote import data_root, outline, place, publish
+from ecg_hub.utils.remote import data_root, place, publish
 from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import number_of, print_lines, print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
@@ -144,7 +144,7 @@ def fetch(args: argparse.Namespace) -> None:
         raise InputError("--download fetches real records and --mock simulates them: leave one of the two out.")
     dataset = get(args.name)
     if args.data_dir is None:
-        args.data_dir = str(folder_of(dataset.name, outline(data_root())))
+        args.data_dir = str(folder_of(dataset.name, data_root()))
     if dataset.access == "open":
         say(f"licence of {dataset.title}: {dataset.licence}", important=True)
     with Transport(remedy=f"The data are at {dataset.page}") as transport:
