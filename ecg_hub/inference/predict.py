@@ -245,17 +245,20 @@ def embed(
     if target.suffix != ".parquet":
         raise InputError(f"The output is {str(output)!r}; give a file that ends in .parquet.")
     job = _Embedding(os.fspath(model), preset, seed, device, batch_size, tuple(prepare.items()))
-    encoder, extractor, name = _loaded(job.model, preset, seed, device)
-    dim = int(encoder.config.hidden_size)
-    schema = _schema(dim, {"model": name, "preset": extractor.preset})
-    if engine == "local":
-        results: Iterator[dict[str, Any]] = map(_row, job.run(records, progress=progress))
-    else:
-        results = _in_order(job, records, num_proc or usable_processors(), engine, progress)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as partial:
-        rows, failures = _write(results, partial, schema)
-    _loaded.cache_clear()
+    try:
+        encoder, extractor, name = _loaded(job.model, preset, seed, device)
+        dim = int(encoder.config.hidden_size)
+        schema = _schema(dim, {"model": name, "preset": extractor.preset})
+        if engine == "local":
+            results: Iterator[dict[str, Any]] = map(_row, job.run(records, progress=progress))
+        else:
+            results = _in_order(job, records, num_proc or usable_processors(), engine, progress)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as partial:
+            rows, failures = _write(results, partial, schema)
+    finally:
+        # After a failure as well: a folder may hold another model at the next call.
+        _loaded.cache_clear()
     publish(target)
     return EmbeddingResult(target, rows, dim, tuple(failures))
 

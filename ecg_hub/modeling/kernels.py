@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import is_
 from typing import Any, Literal
 
 import torch
@@ -116,7 +117,7 @@ class Kept:
     def _matches(self, what: Any, sources: tuple[Tensor | None, ...], versions: tuple[int, ...]) -> bool:
         assert self._key is not None
         kept_what, kept_sources, kept_versions = self._key
-        same = len(sources) == len(kept_sources) and all(map(_is, sources, kept_sources))
+        same = len(sources) == len(kept_sources) and all(map(is_, sources, kept_sources))
         return same and what == kept_what and versions == kept_versions
 
     # A copied or pickled model starts empty: the copy's tensors are others, and the value can be made again.
@@ -125,10 +126,6 @@ class Kept:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.clear()
-
-
-def _is(one: Any, other: Any) -> bool:
-    return one is other
 
 
 class KeepsWeights(nn.Module):

@@ -159,7 +159,7 @@ class Pretrainer:
         try:
             done = self._resume(optimizer)
             self._train_mode()
-            with freed_memory_kept() if self.accelerator.device.type == "cpu" else nullcontext():
+            with freed_memory_kept(self.accelerator.device.type):
                 self._steps(wrapped, optimizer, done)
         finally:
             self.log.close()

@@ -18,7 +18,7 @@ import dataset_scripts
 import ecg_hub
 import eval_harness
 from ecg_hub.errors import EcgHubError
-from ecg_hub.utils.files import write_text
+from ecg_hub.utils.files import file_sha256, write_text
 from ecg_hub.utils.remote import is_url, url_of
 from eval_harness.config.options import TRIVIAL, RunOptions
 from eval_harness.results.runfile import RUN_FILE, environment
@@ -95,9 +95,9 @@ def _lines(options: RunOptions, checked: Preflight) -> Iterator[str]:
         yield _raw(options, needed)
     for job in checked.jobs:
         yield job.title
-        yield _sha256(job.folder / RUN_FILE)
+        yield file_sha256(job.folder / RUN_FILE)
     for file in _result_files(checked):
-        yield f"{file}\t{_sha256(file)}"
+        yield f"{file}\t{file_sha256(file)}"
 
 
 def _raw(options: RunOptions, needed: NeededDataset) -> str:
@@ -123,7 +123,3 @@ def _files(folder: Path, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
 
 def _result_files(checked: Preflight) -> list[Path]:
     return [job.folder / f"{task.name}.json" for job in checked.jobs for task in job.tasks]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -240,8 +240,7 @@ class Trainer:
                 f"A batch of {self.batch_size} cannot be divided among {self.windows.world} processes: "
                 "choose --batch-size as a multiple."
             )
-        # Elsewhere the tensors lie in the memory of a device, with an allocator of its own.
-        with freed_memory_kept() if self.accelerator.device.type == "cpu" else nullcontext():
+        with freed_memory_kept(self.accelerator.device.type):
             return self._run()
 
     def _run(self) -> Progress:
