@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from dataset_scripts.core.spec import Signal
-from dataset_scripts.formats.channels import Channels, to_signal
+from dataset_scripts.formats.channels import Channels, lead_channels, to_signal
 from ecg_hub.errors import DataError
 from ecg_hub.input.amplitude import stored_not_millivolt
 from ecg_hub.input.formats import reader as hospital
 from ecg_hub.input.formats.detection import detect_format
+from ecg_hub.input.wfdb import read_digital, read_header
 from ecg_hub.utils.untrusted import plain_file, reading
 
 FORMATS = ("auto", "wfdb", "edf", "dicom", "muse", "csv", "parquet", *hospital.READERS)
@@ -131,9 +134,7 @@ def _read_channels(path: Path, form: str, about: Reading) -> Channels:
         return hospital.read_channels(path, form)
     # Each reader is imported where it is used: every format needs a package of its own, and none is compulsory.
     if form == "wfdb":
-        from dataset_scripts.formats.wfdb import read_wfdb
-
-        return read_wfdb(path, about.lead_names, about.unit)
+        return _read_wfdb(path, about.lead_names, about.unit)
     if form == "edf":
         from dataset_scripts.formats.edf import read_edf
 
@@ -149,3 +150,22 @@ def _read_channels(path: Path, form: str, about: Reading) -> Channels:
     from dataset_scripts.formats.tabular import read_columns
 
     return read_columns(path, form, about.unit, about.sampling_rate, about.lead_names)
+
+
+def _read_wfdb(path: Path, lead_names: Mapping[str, str | None], unit: str | None) -> Channels:
+    """Read the leads of a WFDB record by its header; `unit` is of signals for which it states no voltage."""
+    digital = read_digital(read_header(path), lambda names: lead_channels(names, lead_names), unit)
+    try:
+        gain_uv = np.array([line.gain_uv for line in digital.lines])
+    except DataError as error:
+        raise DataError(f"{path.name}: {error}; if you know it, say for example unit: uV in the description") from None
+    absent = digital.absent()
+    return Channels(
+        names=[line.name for line in digital.lines],
+        values=digital.values,
+        gain_uv=gain_uv,
+        zero=np.array([float(line.baseline) for line in digital.lines]),
+        sampling_rate=digital.sampling_rate,
+        missing=absent if absent.any() else None,
+        remark=digital.remark,
+    )

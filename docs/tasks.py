@@ -1,4 +1,4 @@
-"""The page that lists all tasks, made from the task files: `python -m eval_harness.tasks.docs > docs/tasks.md`."""
+"""The page that lists all tasks, made from the task files: `python docs/tasks.py > docs/tasks.md`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from eval_harness.tasks.task import CATEGORIES, Task
 HEAD = """\
 # Tasks
 
-Made from `eval_harness/tasks/*.yaml` by `python -m eval_harness.tasks.docs > docs/tasks.md`; do not edit.
+Made from `eval_harness/tasks/*.yaml` by `python docs/tasks.py > docs/tasks.md`; do not edit.
 `ecg-eval describe NAME` prints everything about one of them. How to add one: [here](contributing/task.md).
 """
 
