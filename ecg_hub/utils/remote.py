@@ -215,7 +215,7 @@ def sizes(folder: Path) -> Mapping[str, int]:
     return {name: size for name, (size, _) in _remembered(_memory(folder)).items()} if url_of(folder) else {}
 
 
-def publish(path: Path, leave: Callable[[str], bool] = lambda name: False) -> list[str]:
+def publish(path: Path, leave: Callable[[str], bool] = lambda name: False, *, exactly: bool = False) -> list[str]:
     """Send what was written to a place, files that are new or changed; an ordinary path needs nothing.
 
     An object appears whole or not at all. JSON files, which say that others are finished, go last.
@@ -223,6 +223,7 @@ def publish(path: Path, leave: Callable[[str], bool] = lambda name: False) -> li
     Args:
         path: a file or a folder.
         leave: whether a file of that name below `path` stays here. Hidden files always do.
+        exactly: whether what is there and not here is removed, after all has been sent.
 
     Returns:
         The names that were sent.
@@ -242,6 +243,8 @@ def publish(path: Path, leave: Callable[[str], bool] = lambda name: False) -> li
     for last in (False, True):
         part = [name for name in sent if name.endswith(".json") == last]
         _each(lambda name: _upload(named[name], f"{url}/{name}" if name else url), part)
+    if exactly:
+        _each(lambda name: remove(path / name), [name for name in held if name not in named])
     return sent
 
 

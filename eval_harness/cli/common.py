@@ -6,7 +6,8 @@ Arguments and values of a configuration file are made of dataclasses by their fi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 from ecg_hub.errors import InputError, did_you_mean
 from ecg_hub.renamed import tell_renamed
 from ecg_hub.spelling import spelt
+from ecg_hub.utils.remote import bring, publish
 from eval_harness.config.fields import kind_of, options_of
 from eval_harness.config.reading import help_text, keys_of
 from eval_harness.config.reading import read_values as read_values
@@ -31,6 +33,18 @@ class RenamedOption(argparse.Action):
         """Store the value under the new name."""
         tell_renamed(option_string, "--" + self.dest.replace("_", "-"))
         setattr(namespace, self.dest, values)
+
+
+@contextmanager
+def shared(output: Path) -> Iterator[None]:
+    """Continue what another machine left in a folder behind a URL, and send what was made, however the work ends."""
+    bring(output, needed=False)
+    try:
+        yield
+    finally:
+        from eval_harness.runner.run import is_checkpoint
+
+        publish(output, leave=is_checkpoint)
 
 
 def add_old_name(parser: Any, flag: str, option: argparse.Action) -> None:

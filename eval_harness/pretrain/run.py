@@ -24,6 +24,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, ValidationError
 
 from ecg_hub.errors import InputError, ResultError
+from ecg_hub.utils import remote
 from ecg_hub.utils.files import atomic_folder, remove_abandoned, resumed, write_text
 from ecg_hub.utils.terminal import say
 from eval_harness.metrics.registry import MACRO_AUROC, MACRO_MAE
@@ -104,6 +105,7 @@ def pretrain(
     main = accelerator.is_main_process
     with locked_folder(options.output) if main else nullcontext():
         if main:
+            remote.bring(options.output, needed=False)
             claim(options.output, asked, options.overwrite)
         accelerator.wait_for_everyone()
         run = _Run(options, config, start, source, accelerator, total, asked)
@@ -260,6 +262,9 @@ class _Run:
             self._probe(probe, step)
         if self.accelerator.is_main_process and step and (checkpoint is not None or step == self.total):
             self._draw(last=step == self.total)
+        if self.accelerator.is_main_process and (checkpoint is not None or step == self.total):
+            # Checkpoints as well, and those alone that are kept here: another machine may go on from them.
+            remote.publish(self.options.output, exactly=True)
 
     def _scale(self, step: int) -> None:
         """Publish the finished model with its features scaled, over windows of the first steps."""

@@ -70,11 +70,11 @@ def evaluate(
         results += run_job(job, context) if raise_errors and not job.skip else attempt(job, context)
         if context.is_main:
             # After each: whoever goes on elsewhere begins at the next one.
-            publish(job.folder, leave=_is_checkpoint)
+            publish(job.folder, leave=is_checkpoint)
     if context.is_main and len(options.seeds) > 1:
         write_spread({(job.model, job.mode): job.folder.parent for job in jobs}, results)
         for folder in dict.fromkeys(job.folder.parent for job in jobs):
-            publish(folder, leave=_is_checkpoint)
+            publish(folder, leave=is_checkpoint)
     # A launcher ends all processes as soon as one exits with 1: only the one that writes says how it went.
     return results if context.is_main else []
 
@@ -90,7 +90,7 @@ def with_dtype(options: RunOptions) -> RunOptions:
     return replace(options, dtype=taken)
 
 
-def _is_checkpoint(name: str) -> bool:
+def is_checkpoint(name: str) -> bool:
     """Whether a file of a result folder is of use only to the machine that wrote it."""
     return "checkpoints" in name.split("/")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import unknown_name
+from ecg_hub.utils.remote import shown
 from ecg_hub.utils.text import number_of, print_lines, print_table
-from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.cli.common import add_json_flag, shared, split_commas
 from eval_harness.cli.eval import run as run_verb
 from eval_harness.cli.program import suggest
 
@@ -74,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
             print(call.options.output)
         print(number_of(len(calls), "run"))
         return int(not found.is_complete)
-    content, results = run_ablation(study)
+    with shared(study.options.output):
+        content, results = run_ablation(study)
     if not results:  # of several processes, one holds the results
         return 0
     if getattr(args, "json", False):
@@ -82,6 +84,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_table(ablation_rows(content), title="ablation", keep=("fraction", "macro AUROC", "macro AUPRC"))
         print_lines(["", *reasons(content), *(f"not done: {fault.splitlines()[0]}" for fault in content["not_done"])])
-        print(f"{study.options.output / RESULT_FILE}, {study.options.output / PLOT_FILE}")
-        suggest(("ecg-eval", "report", "--analyses", study.options.output))
+        print(", ".join(shown(study.options.output / name) for name in (RESULT_FILE, PLOT_FILE)))
+        suggest(("ecg-eval", "report", "--analyses", shown(study.options.output)))
     return exit_code(results)

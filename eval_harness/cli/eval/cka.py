@@ -6,9 +6,10 @@ import argparse
 from typing import Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.remote import shown
 from ecg_hub.utils.text import print_table
 from eval_harness.analyses.cka.options import CkaOptions
-from eval_harness.cli.common import add_arguments, add_json_flag, read_values
+from eval_harness.cli.common import add_arguments, add_json_flag, read_values, shared
 from eval_harness.cli.program import suggest
 
 
@@ -35,12 +36,13 @@ def run(args: argparse.Namespace) -> int:
     if not given.get("models"):
         raise InputError("No model was given. Example: --model random:ecg-cpc. See `ecg-eval ls models`.")
     options = CkaOptions(**{"quiet": args.json, **given})
-    result = run_cka(options)
-    files = write_heat_maps(result, options.output)
+    with shared(options.output):
+        result = run_cka(options)
+        files = write_heat_maps(result, options.output)
     if args.json:
         print(result.model_dump_json(indent=1))
         return 0
     print_table(stage_rows(result), title="stages", keep=("model", "stage", "most alike elsewhere"))
-    print(", ".join(str(path) for path in files))
-    suggest(("ecg-eval", "report", "--analyses", options.output))
+    print(", ".join(shown(path) for path in files))
+    suggest(("ecg-eval", "report", "--analyses", shown(options.output)))
     return 0

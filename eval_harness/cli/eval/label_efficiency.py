@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
+from ecg_hub.utils.remote import shown
 from ecg_hub.utils.text import number_of, print_lines, print_table
-from eval_harness.cli.common import add_json_flag, split_commas
+from eval_harness.cli.common import add_json_flag, shared, split_commas
 from eval_harness.cli.eval import run as run_verb
 from eval_harness.cli.program import suggest
 
@@ -88,15 +89,16 @@ def run(args: argparse.Namespace) -> int:
             print(f"{call.task} {call.model} {call.mode} {fraction_name(call.fraction)} -> {call.options.output}")
         print(number_of(len(calls) * len(study.options.seeds), "run"))
         return int(not found.is_complete)
-    content, results = run_study(study)
+    with shared(study.options.output):
+        content, results = run_study(study)
     if not results:  # of several processes, one holds the results
         return 0
     if getattr(args, "json", False):
         print(json.dumps(content, indent=1))
     else:
         _print(content)
-        print(f"{study.options.output / RESULT_FILE}, {study.options.output / PLOT_FILE}")
-        suggest(("ecg-eval", "report", "--analyses", study.options.output))
+        print(", ".join(shown(study.options.output / name) for name in (RESULT_FILE, PLOT_FILE)))
+        suggest(("ecg-eval", "report", "--analyses", shown(study.options.output)))
     return exit_code(results)
 
 

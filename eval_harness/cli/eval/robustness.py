@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ecg_hub.utils.remote import bring, place, shown
 from ecg_hub.utils.text import print_lines, print_table
-from eval_harness.cli.common import add_arguments, add_json_flag, read_values, split_commas
+from eval_harness.cli.common import add_arguments, add_json_flag, read_values, shared, split_commas
 from eval_harness.cli.program import suggest
 from eval_harness.config.options import ReopenOptions
 
@@ -44,8 +45,8 @@ def add_reopening(parser: argparse.ArgumentParser) -> None:
 def reopening(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `ReopenOptions` that the command line gave."""
     return {
-        "folder": Path(args.folder).expanduser(),
-        "output": args.output.expanduser() if args.output else None,
+        "folder": bring(place(args.folder)),
+        "output": place(args.output) if args.output else None,
         "records": args.records,
         "resamples": args.resamples,
         "quiet": args.json,
@@ -66,9 +67,10 @@ def run(args: argparse.Namespace) -> int:
         mains_hz=args.mains,
         **reopening(args),
     )
-    results = run_robustness(options)
     output = options.output or options.folder / FOLDER
-    files = [path for result in results for path in write_curves(result, output)]
+    with shared(output):
+        results = run_robustness(options)
+        files = [path for result in results for path in write_curves(result, output)]
     if args.json:
         print(json.dumps([result.model_dump(mode="json") for result in results], indent=1))
         return 0
@@ -85,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
             "the number of conditions."
         ]
     )
-    print(", ".join(str(path) for path in files))
-    suggest(("ecg-eval", "report", options.folder, "--analyses", output))
+    print(", ".join(shown(path) for path in files))
+    suggest(("ecg-eval", "report", shown(options.folder), "--analyses", shown(output)))
     return 0
 
 

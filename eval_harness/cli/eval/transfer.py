@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecg_hub.errors import ExitCode
+from ecg_hub.utils.remote import shown
 from ecg_hub.utils.text import print_lines, print_table
-from eval_harness.cli.common import split_commas
+from eval_harness.cli.common import shared, split_commas
 from eval_harness.cli.eval.robustness import add_reopening, reopening
 from eval_harness.cli.program import suggest
 
@@ -52,9 +53,10 @@ def run(args: argparse.Namespace) -> int:
         label_map=args.map,
         **reopening(args),
     )
-    results = run_transfer(options)
     output = options.output or options.folder / FOLDER
-    files = [path for result in results for path in write_dumbbells(result, output)]
+    with shared(output):
+        results = run_transfer(options)
+        files = [path for result in results for path in write_dumbbells(result, output)]
     failed = [task.status == "failed" for result in results for task in result.tasks.values()]
     code = ExitCode.of(failed.count(False), failed.count(True))
     if args.json:
@@ -62,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
         return code
     for result in results:
         _print(result)
-    print(", ".join(str(path) for path in files))
-    suggest(("ecg-eval", "report", options.folder, "--analyses", output))
+    print(", ".join(shown(path) for path in files))
+    suggest(("ecg-eval", "report", shown(options.folder), "--analyses", shown(output)))
     return code
 
 

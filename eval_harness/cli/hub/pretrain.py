@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ecg_hub.utils.remote import shown
 from eval_harness.cli.common import add_arguments, read_values
 from eval_harness.cli.program import suggest
 from eval_harness.config.options import default_data_root
@@ -87,7 +88,7 @@ def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
             f"probe {probe['task']} {probe['mode']} at step {row['step']}: {probe['metric']} {probe['point']:.4f} "
             f"[{probe['low']:.4f}, {probe['high']:.4f}]"
         )
-    print(f"curves: {output / 'curves.png'}\nmodel: {output / 'model'}")
+    print(f"curves: {shown(output / 'curves.png')}\nmodel: {shown(output / 'model')}")
 
 
 def _suggest(options: PretrainOptions, data_root: str) -> None:

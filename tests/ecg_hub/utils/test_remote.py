@@ -151,6 +151,15 @@ def test_what_is_sent_is_new_or_changed_and_descriptions_go_last(store: Any) -> 
     assert remote.publish(folder, leave=lambda name: name.startswith("checkpoints/")) == ["z.csv"]
 
 
+def test_what_is_gone_here_goes_there_where_both_are_to_be_equal(store: Any) -> None:
+    put(store, out__step_1__a_dot_pt=b"old", out__b_dot_txt=b"kept")
+    folder = remote.bring(remote.place("memory://bucket/out"))
+    (folder / "step_1" / "a.pt").unlink()
+    (folder / "new.txt").write_text("new")
+    assert remote.publish(folder, exactly=True) == ["new.txt"]
+    assert store.find("/bucket/out") == ["/bucket/out/b.txt", "/bucket/out/new.txt"]
+
+
 def test_a_record_is_brought_with_all_its_files(store: Any) -> None:
     put(store, d__r1_dot_hea=b"h", d__r1_dot_dat=b"d", d__r10_dot_dat=b"no")
     path = remote.bring_record(remote.place("memory://bucket/d/r1"))

@@ -19,7 +19,9 @@ from ecg_hub.errors import DataError, RemoteError
 from ecg_hub.utils import remote
 from eval_harness import compare_models, evaluate, read_results
 from eval_harness.cli.eval.main import main
+from eval_harness.cli.hub.main import main as hub
 from eval_harness.pretrain.data import open_folder, open_source
+from eval_harness.pretrain.run import _Run
 from tests.support.s3 import SECRET, breaking_wire, bucket
 
 pytestmark = pytest.mark.heavy
@@ -201,3 +203,51 @@ def test_no_record_is_lost_where_the_network_is(s3: str, raw: Path, monkeypatch:
     monkeypatch.setattr(remote, "_download", real)
     again = prepare("ptb-xl", "s3://bucket/ecg/ptb-xl", cache_dir=remote.home() / "stores")
     assert not again.report["status"].eq("lost").any()
+
+
+def test_a_pre_training_goes_on_on_another_machine(
+    s3: str, raw: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = ["--set", "hidden_size=16", "--set", "num_hidden_layers=1", "--set", "num_negatives=16"]
+    data = ["--data", "ptb-xl", "--data-root", str(raw.parent), "--seconds", "2", "--batch-size", "8"]
+    asked = ["pretrain", "--model", "ecg-cpc-tiny", *small, *data, "--device", "cpu", "--checkpoint-every", "1"]
+    asked += ["--steps", "5", "--keep", "2", "--cache-dir", str(tmp_path / "cache"), "--output"]
+    assert hub([*asked, str(tmp_path / "here")]) == 0
+    at_step = _Run.at_step
+
+    def stopped(run: _Run, step: int, checkpoint: Path | None) -> None:
+        at_step(run, step, checkpoint)
+        if step == 3:
+            raise DataError("the machine is taken away")
+
+    monkeypatch.setattr(_Run, "at_step", stopped)
+    assert hub([*asked, "s3://bucket/pretrained"]) != 0
+    monkeypatch.setattr(_Run, "at_step", at_step)
+    # Another machine has the URL alone, and only the checkpoints that are kept lie there.
+    shutil.rmtree(remote.home() / "remote")
+    kept = {name.split("/")[1] for name in remote.listing("s3://bucket/pretrained") if name.startswith("checkpoints/")}
+    assert kept == {"step_00000002", "step_00000003"}
+    assert hub([*asked, "s3://bucket/pretrained"]) == 0
+    shutil.rmtree(remote.home() / "remote")
+    folder = remote.bring(remote.place("s3://bucket/pretrained"))
+    weights = [(place / "model" / "model.safetensors").read_bytes() for place in (tmp_path / "here", folder)]
+    assert weights[0] == weights[1]
+
+
+def test_analyses_read_and_write_there(s3: str, raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--model", "random:ecg-cpc-tiny", "--data-root", str(raw.parent), "--device", "cpu"]
+    run = ["--tasks", "ptbxl_super", "--mode", "linear", "--epochs", "1", "--limit", "40", "--resamples", "20"]
+    assert main([*asked, *run, "--save-model", "--output", "s3://bucket/kept"]) == 0
+    shutil.rmtree(remote.home() / "remote")
+    trained = "s3://bucket/kept/random__ecg-cpc-tiny/linear"
+    assert main(["robustness", trained, "--corruptions", "gain", "--data-root", str(raw.parent)]) == 0
+    assert f"{trained}/robustness/" in capsys.readouterr().out
+    cka = ["cka", *asked, "--dataset", "ptb-xl", "--records", "12", "--output", "s3://bucket/cka"]
+    assert main(cka) == 0
+    there = remote.listing("s3://bucket/cka")
+    assert {"cka.json", "cka.svg"} <= set(there)
+    # The same command elsewhere finds it finished, and sends nothing.
+    shutil.rmtree(remote.home() / "remote")
+    assert main(cka) == 0
+    assert remote.listing("s3://bucket/cka")["cka.json"] == there["cka.json"]
+    assert any(name.startswith("robustness/") for name in remote.listing(trained))
