@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +15,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, ModelCard, eval_result_entries_to_yaml, metadata_update
 
 import ecg_hub
+from ecg_hub.utils import remote
 from tests.support.hub import TestHub
 from tests.support.models import tiny
 
@@ -43,6 +45,22 @@ def test_a_model_of_ours_is_pushed_and_loaded_by_its_short_name(hub: TestHub) ->
     model.push_to_hub("net1d", create_pr=True)
     assert _same(AutoModel.from_pretrained("net1d", revision="refs/pr/1"), model)
     assert not _same(AutoModel.from_pretrained("net1d"), model)
+
+
+def test_a_repository_is_a_folder_behind_a_url(hub: TestHub) -> None:
+    hub.api().create_repo("ward/results", repo_type="dataset")
+    url = "hf://datasets/ward/results/run"
+    folder = remote.place(url)
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.json").write_text("{}")
+    (folder / "sub" / "b.bin").write_bytes(b"x" * 10**5)
+    assert remote.publish(folder) == ["a.json", "sub/b.bin"]
+    shutil.rmtree(remote.home() / "remote")
+    assert (remote.bring(folder) / "sub" / "b.bin").stat().st_size == 10**5
+    assert remote.publish(folder) == []
+    (folder / "a.json").unlink()
+    assert remote.publish(folder, exactly=True) == []
+    assert list(remote.listing(url)) == ["sub/b.bin"]
 
 
 def test_a_dataset_is_pushed_loaded_streamed_and_grows(hub: TestHub) -> None:
