@@ -16,7 +16,7 @@ from dataset_scripts.catalog import datasets
 from dataset_scripts.mock import write
 from ecg_hub import catalog
 from ecg_hub.names import model_folder
-from tests.support.checkpoints import convert_filled, save_tiny, save_tiny_head
+from tests.support.checkpoints import save_tiny, save_tiny_head
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = sorted((ROOT / "ecg_hub" / "models").glob("*/card.md"))
@@ -142,12 +142,8 @@ class World:
         return folder if folder.exists() else write(name, folder, records=RECORDS)
 
     def model(self, alias: str) -> None:
-        """Put a model under its short name, once: the smallest as published, of the others a tiny one."""
-        if model_folder(alias).exists():
-            return
-        if alias == "ecg-cpc":
-            convert_filled(alias, self.root / "authors" / alias)
-        else:
+        """Put a tiny model under a short name, once."""
+        if not model_folder(alias).exists():
             save_tiny(alias, model_folder(alias))
 
     def furnish(self, text: str) -> None:
