@@ -115,7 +115,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     about = json.loads((trees[0] / "mock.json").read_text())
     assert about == {
         "synthetic": True, "dataset": "ptb-xl", "records": 20, "seed": 1, "thresholds": {"min_count": 1},
-        "simulator_version": 1,
+        "simulator_version": 2,
     }  # fmt: skip
 
 
