@@ -198,8 +198,10 @@ def exit_code(results: Sequence[Result]) -> int:
 
 # Forward plus backward costs about three forwards; a frozen encoder needs the forward alone.
 TRAIN_COST = {True: 1.0, False: 3.0}
-PROBE_WINDOWS = 16
+PROBE_WINDOWS, PROBE_FEWER = 16, 4
 PROBE_REPEATS = 2
+PROBE_SLOW_SECONDS = 0.05
+"""A window that takes longer is measured in few: for 10 encoders the large ones cost more than all else."""
 
 
 def describe_run(options: RunOptions, checked: Preflight | None = None) -> str:
@@ -283,11 +285,12 @@ def probe(job: Job, options: RunOptions, absent: bool = False) -> tuple[float, i
     )
     encoder.eval()
     with torch.inference_mode():
-        # Once for nothing: the first pass sets memory aside and chooses algorithms.
-        encoder(values)
+        # Twice one window: the first pass sets memory aside and chooses algorithms.
+        slow = min(_timed(lambda: encoder(values[:1])) for _ in range(PROBE_REPEATS)) > PROBE_SLOW_SECONDS
+        values = values[:PROBE_FEWER] if slow else values
         # The fastest of some: other work on the machine only ever adds.
         seconds = min(_timed(lambda: encoder(values)) for _ in range(PROBE_REPEATS))
-    return seconds / PROBE_WINDOWS, loaded.parameters, max(int(10 // spec.input_seconds), 1)
+    return seconds / len(values), loaded.parameters, max(int(10 // spec.input_seconds), 1)
 
 
 def load_probed(job: Job, options: RunOptions) -> LoadedModel:
