@@ -278,7 +278,7 @@ class ReopenOptions:
     records: int | None = None
     resamples: int | None = None
     quiet: bool = False
-    data_root: str = option("the datasets (default: as of `run`; mock runs need none)", "", metavar="DIR")
+    data_root: str = option("the datasets, or `mock` (default: as of `run`; mock runs need none)", "", metavar="DIR")
     model: str | None = option("the run's encoder, where it is a Python object or has moved", None, metavar="M")
     device: str | None = option("cpu, cuda, mps (default: what there is)", None, metavar="D")
     num_workers: int | None = option("processes that read (default: 0)", None, metavar="N")

@@ -126,8 +126,9 @@ def _analyse(trained: Trained, tasks: Sequence[Task], options: TransferOptions, 
 
 def open_target(trained: Trained, options: TransferOptions) -> Target:
     """Open the split of the other dataset with its labels."""
-    # A limit of the run is of its own records.
-    opened = dataclasses.replace(trained.options, limit=None)
+    # A limit of the run is of its own records; a run on simulated records may be scored on real ones, and the reverse.
+    root = options.data_root or trained.options.data_root
+    opened = dataclasses.replace(trained.options, limit=None, data_root=root)
     data, prepared = open_split(Datasets(opened), options.to, options.split, trained.seconds, None)
     if options.column not in prepared.labels:
         columns = ", ".join(prepared.labels) or "none"

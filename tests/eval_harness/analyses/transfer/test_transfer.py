@@ -66,6 +66,14 @@ def wanted(all_once: Path, two_roots: Path, data_cache: Path, tmp_path: Path) ->
 
 
 @pytest.mark.heavy
+def test_a_run_on_simulated_records_is_scored_on_those_of_a_folder(wanted: Any) -> None:
+    options = wanted()
+    trained = open_trained(find_one(options.folder), "ptbxl_all", **options.open_options)
+    simulated = dataclasses.replace(trained, options=dataclasses.replace(trained.options, data_root="mock"))
+    assert 0 < len(open_target(simulated, options).split) < 150, "of `mock` there would be a thousand"
+
+
+@pytest.mark.heavy
 def test_whole_transfer(wanted: Any) -> None:
     options = wanted()
     (result,) = run_transfer(options)
