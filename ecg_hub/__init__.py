@@ -158,8 +158,8 @@ def list_datasets(pattern: str | None = None, *, access: str | None = None) -> _
         UnknownNameError: no such access.
 
     Example:
-        >>> list_datasets(access="credentialed").column("dataset"), len(list_datasets())
-        (['mimic-iv-ecg'], 12)
+        >>> list_datasets("ptb*", access="open").column("dataset")
+        ['ptb', 'ptb-xl']
     """
     # By name, as in `load_dataset`.
     return _import_module("dataset_scripts.catalog").list_datasets(pattern, access=access)
