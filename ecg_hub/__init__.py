@@ -18,8 +18,8 @@ from ecg_hub.registration import install as _install
 from ecg_hub.renamed import renamed_argument as _renamed_argument
 from ecg_hub.utils import __version__ as __version__
 
-# Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here. A
-# test holds it against the catalogue.
+# Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here.
+# `python docs/pages.py` writes these lines and `__all__` from the catalogue.
 if _typing.TYPE_CHECKING:
     from ecg_hub.inference.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
     from ecg_hub.inference.pipeline import load_pipeline as load_pipeline

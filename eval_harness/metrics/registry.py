@@ -129,8 +129,8 @@ def main_of(names: Iterable[str]) -> str | None:
 HEAD = """\
 # Metrics
 
-Made from `eval_harness/metrics/*.py` by `python -m eval_harness.metrics.registry > docs/metrics.md`; do not edit. How
-intervals are made: [statistics.md](statistics.md); how the file looks: [results.md](results.md); how to add one:
+Made from `eval_harness/metrics/*.py` by `python docs/pages.py`; do not edit. How intervals are made:
+[statistics.md](statistics.md); how the file looks: [results.md](results.md); how to add one:
 [here](contributing/metric.md).
 
 | metric | tasks | better | chance | meaning |
@@ -147,7 +147,3 @@ def metrics_page() -> str:
         chance = "" if metric.chance is None else f"{metric.chance:g}"
         rows.append(f"| `{metric.name}` | {tasks} | {better} | {chance} | {metric.description} |\n")
     return HEAD + "".join(rows)
-
-
-if __name__ == "__main__":
-    print(metrics_page(), end="")

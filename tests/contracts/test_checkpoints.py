@@ -189,8 +189,9 @@ def test_no_row_of_the_table_is_of_no_head() -> None:
 @pytest.mark.parametrize("alias", FURTHER)
 def test_the_card_is_made_from_its_sources(alias: str) -> None:
     entry = catalog.get(alias)
+    assert entry.card.is_file(), f"{entry.card} is missing: run `python docs/pages.py`"
     text = entry.card.read_text(encoding="utf-8")
-    assert text == checkpoint_card(entry), "run `python -m model_cards`"
+    assert text == checkpoint_card(entry), "run `python docs/pages.py`"
     facts = check_model_card(text)
     assert facts.get("datasets") == list(entry.corpora)
     for fact in (entry.title, entry.licence.name, entry.paper, f"{entry.parameters:,}", *entry.labels[:3]):

@@ -73,7 +73,7 @@ def test_metadata_are_complete(dataset: ECGDataset) -> None:
         assert text.strip()
         assert "TODO" not in text
     assert creators(dataset.citation), (
-        f"citation {dataset.citation!r}: begin with the authors, each with initials: 'Nobody, N., et al. An example. 2026.'"
+        f"citation {dataset.citation!r}: begin with authors and initials, as in 'Nobody, N., et al. An example. 2026.'"
     )
     assert dataset.page.startswith("https://")
     assert dataset.versions
