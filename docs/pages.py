@@ -18,6 +18,7 @@ from dataset_scripts.catalog import get
 from dataset_scripts.tools.card import own_datasets
 from dataset_scripts.tools.card import pages as dataset_pages
 from ecg_hub import catalog
+from ecg_hub.errors import EcgHubError
 from eval_harness.metrics.registry import metrics_page
 from eval_harness.tasks.registry import runs, suites, tasks
 from eval_harness.tasks.task import CATEGORIES, Task
@@ -156,4 +157,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EcgHubError as error:
+        raise SystemExit(f"error: {error}\nNo page was written.") from None

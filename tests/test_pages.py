@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,3 +62,14 @@ def test_an_error_writes_nothing(program: dict[str, Any], monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "write_text", lambda *_, **__: pytest.fail("written"))
     with pytest.raises(ZeroDivisionError):
         program["main"]()
+
+
+def test_what_is_missing_is_one_sentence() -> None:
+    code = (
+        "import runpy, sys; from model_cards import __main__ as cards; from ecg_hub.errors import EcgHubError\n"
+        "def stop(): raise EcgHubError('model.yaml lacks parity')\n"
+        "cards.count_new = stop; runpy.run_path(sys.argv[1], run_name='__main__')"
+    )
+    words = [sys.executable, "-c", code, str(ROOT / "docs" / "pages.py")]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: model.yaml lacks parity\nNo page was written.\n")
