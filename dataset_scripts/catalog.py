@@ -33,8 +33,8 @@ def datasets() -> Mapping[str, ECGDataset]:
             package does wrong costs a warning.
 
     Example:
-        >>> list(datasets())[:4]
-        ['chapman', 'code-15', 'cpsc-extra', 'cpsc2018']
+        >>> datasets()["ptb-xl"].title, "code-15" in datasets()
+        ('PTB-XL', True)
     """
     return _listed()[0]
 

@@ -1,4 +1,4 @@
-"""Draw the rooms of the packages and the imports between them: `python docs/architecture.py` writes architecture.svg.
+"""Draw the rooms of the packages and the imports between them; `python docs/pages.py` writes architecture.svg.
 
 Needs grimp (extra `dev`). The picture holds rooms and arrows only, so that it changes when the house does, not with
 every module.
@@ -210,7 +210,3 @@ markerUnits="userSpaceOnUse"><path class="tip" d="M0 0L8 4L0 8z"/></marker></def
 
 def _thick(line: str) -> str:
     return f'<path class="arrow package" d="{line}" marker-end="url(#tip)"/>'
-
-
-if __name__ == "__main__":
-    FILE.write_text(draw(import_graph()), encoding="utf-8")

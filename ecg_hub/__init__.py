@@ -18,8 +18,8 @@ from ecg_hub.registration import install as _install
 from ecg_hub.renamed import renamed_argument as _renamed_argument
 from ecg_hub.utils import __version__ as __version__
 
-# Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here. A
-# test holds it against the catalogue.
+# Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here.
+# `python docs/pages.py` writes these lines and `__all__` from the catalogue.
 if _typing.TYPE_CHECKING:
     from ecg_hub.inference.pipeline import ECGClassificationPipeline as ECGClassificationPipeline
     from ecg_hub.inference.pipeline import load_pipeline as load_pipeline
@@ -158,8 +158,8 @@ def list_datasets(pattern: str | None = None, *, access: str | None = None) -> _
         UnknownNameError: no such access.
 
     Example:
-        >>> list_datasets(access="credentialed").column("dataset"), len(list_datasets())
-        (['mimic-iv-ecg'], 12)
+        >>> list_datasets("ptb*", access="open").column("dataset")
+        ['ptb', 'ptb-xl']
     """
     # By name, as in `load_dataset`.
     return _import_module("dataset_scripts.catalog").list_datasets(pattern, access=access)

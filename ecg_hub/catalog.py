@@ -57,10 +57,8 @@ def models() -> dict[str, ModelEntry]:
     """Return all architectures by alias, in alphabetical order; each has its default checkpoint's name and facts.
 
     Example:
-        >>> list(models())[:4]
-        ['ecg-cpc', 'ecg-fm', 'ecg-founder', 'ecg-jepa']
-        >>> [alias for alias, entry in models().items() if entry.weights.kind == "none"]  # trained from scratch
-        ['net1d', 's4']
+        >>> models()["ecg-cpc"].title, models()["s4"].weights.kind  # the second is trained from scratch
+        ('ECG-CPC', 'none')
     """
     return {alias: entry for alias, entry in _read_all() if entry.is_default}
 

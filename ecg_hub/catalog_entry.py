@@ -41,6 +41,21 @@ class Licence:
 
 
 @dataclass(frozen=True)
+class Pretraining:
+    """How much of its corpora a model saw.
+
+    Attributes:
+        recordings: how many, or None if its authors' public texts do not tell us.
+        text: the same in words, after "The model saw".
+        approximate: whether `recordings` is a round number.
+    """
+
+    recordings: int | None
+    text: str
+    approximate: bool = False
+
+
+@dataclass(frozen=True)
 class InputContract:
     """What the preset `benchmark` feeds: leads in order, seconds, rate in Hz, unit."""
 
@@ -162,6 +177,7 @@ class ModelEntry:
         dim: width of the features.
         parameters: number of parameters of the encoder.
         pretraining_corpora: corpora of its pre-training, in lower case.
+        pretraining: how much of them it saw; None where it was not pre-trained, and of a further checkpoint.
         weights: where the published weights are.
         classes: the code.
         presets: presets of the feature extractor.
@@ -172,6 +188,7 @@ class ModelEntry:
         head: the classifier in the authors' file, if there is one.
         note: what about these facts is inferred and not seen.
         proof: name of the golden case that its conversion is tested against, in tests/golden.
+        parity: of "pooled" and "tokens" the largest difference on that case, `at_most`, and their size, `rms`.
         parent: of a further checkpoint, the alias of its architecture.
         package: the installed package that brings it.
         folder: the folder of its architecture, where model.yaml lies.
@@ -195,10 +212,12 @@ class ModelEntry:
     tiny: Mapping[str, Any] = field(default_factory=dict)
     other_names: tuple[str, ...] = ()
     finetuning_corpora: tuple[str, ...] = ()
+    pretraining: Pretraining | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     head: Head | None = None
     note: str | None = None
     proof: str | None = None
+    parity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parent: str | None = None
     package: str = packages.OWN
     folder: Path | None = field(default=None, compare=False, repr=False)
@@ -240,7 +259,7 @@ class ModelEntry:
 
     @property
     def card(self) -> Path:
-        """The finished card; `python -m model_cards` writes it."""
+        """The finished card; `python docs/pages.py` writes it."""
         return self.home / "card.md" if self.is_default else self.home / CHECKPOINTS / f"{self.alias}.md"
 
     def as_dict(self) -> dict[str, Any]:

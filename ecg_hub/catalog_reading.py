@@ -19,6 +19,7 @@ from ecg_hub.catalog_entry import (
     InputContract,
     Licence,
     ModelEntry,
+    Pretraining,
     Weights,
 )
 from ecg_hub.errors import EcgHubError
@@ -31,10 +32,17 @@ MODEL_FILE = "model.yaml"
 REQUIRED = ("alias", "title", "summary", "weights")
 """What every checkpoint has of its own."""
 _INHERITED = ("model_type", "classes", "tiny", "input")
-_OF_ITS_OWN_WEIGHTS = ("finetuning_corpora", "head", "note", "other_names", "proof")
+_OF_ITS_OWN_WEIGHTS = ("finetuning_corpora", "head", "note", "other_names", "parity", "pretraining", "proof")
 """What model.yaml says of the weights that the architecture's name means, and of no others."""
 _SET_HERE = ("package", "folder", "parent")
-_PARTS = {"licence": Licence, "input": InputContract, "weights": Weights, "classes": Classes, "head": Head}
+_PARTS = {
+    "licence": Licence,
+    "input": InputContract,
+    "pretraining": Pretraining,
+    "weights": Weights,
+    "classes": Classes,
+    "head": Head,
+}
 _TUPLES = ("pretraining_corpora", "finetuning_corpora", "other_names")
 
 

@@ -1,17 +1,16 @@
-"""Write all cards: `python -m model_cards`; count multiply-accumulates and tokens again first: `--measure`."""
+"""Write all cards; count multiply-accumulates and tokens again first: `python -m model_cards --measure`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
-from ecg_hub.errors import InputError
-from model_cards.card import MEASURED, complete_card, measured
+from model_cards.card import MEASURED, Measured, complete_card, measured
 from model_cards.checkpoint import checkpoint_card
 
 
@@ -22,33 +21,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="write ALIAS.md there instead of the models' folders")
     options = parser.parse_args(arguments)
     if options.measure:
-        write_measured(MEASURED)
-        # The cards below are made of what was just written.
-        measured.cache_clear()
-    for entry in catalog.built_in().values():
-        path = options.output / f"{entry.alias}.md" if options.output else entry.card
-        path.write_text(complete_card(entry) if entry.is_default else checkpoint_card(entry), encoding="utf-8")
+        write_measured(MEASURED, {})
+    else:
+        count_new()
+    for path, text in cards(options.output).items():
+        path.write_text(text, encoding="utf-8")
 
 
-def write_measured(path: Path) -> None:
-    """Count multiply-accumulates and tokens of all models, and write them beside the bounds of parity."""
-    text = path.read_text(encoding="utf-8")
-    head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    # Bounds of parity are measured elsewhere, and the comments at the head are written by hand: both stay.
-    before = yaml.safe_load(text)
+def cards(output: Path | None = None) -> dict[Path, str]:
+    """Return the text of every card; all are made before one is written, so an error leaves the files as they were."""
+    return {
+        output / f"{entry.alias}.md" if output else entry.card: (
+            complete_card(entry) if entry.is_default else checkpoint_card(entry)
+        )
+        for entry in catalog.built_in().values()
+    }
+
+
+def count_new() -> None:
+    """Count the operations of models that have no numbers yet, and drop those of models that are no more."""
+    if set(measured()) != {entry.alias for entry in catalog.built_in().values() if entry.is_default}:
+        write_measured(MEASURED, measured())
+
+
+def write_measured(path: Path, known: Mapping[str, Measured]) -> None:
+    """Write multiply-accumulates and tokens of all models, counted where they are not known."""
+    head = "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if line.startswith("#"))
     lines = [head]
     for entry in (entry for entry in catalog.built_in().values() if entry.is_default):
-        if entry.alias not in before:
-            raise InputError(
-                f"{entry.alias!r} is not in {path}: add its bounds of parity first (docs/contributing/model.md)."
-            )
-        macs, tokens = count(entry)
-        facts = {"parity": before[entry.alias]["parity"], "macs": macs, "tokens": tokens}
+        numbers = known.get(entry.alias) or Measured(*count(entry))
         lines.append(f"{entry.alias}:\n")
-        for name, value in facts.items():
+        for name, value in (("macs", numbers.macs), ("tokens", numbers.tokens)):
             flow = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=200).strip()
             lines.append(f"  {name}: {flow}\n")
     path.write_text("".join(lines), encoding="utf-8")
+    # The cards are made of what was just written.
+    measured.cache_clear()
 
 
 def count(entry: ModelEntry) -> tuple[dict[str, int], dict[str, int]]:

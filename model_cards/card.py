@@ -1,6 +1,6 @@
 """The model cards: one complete Markdown file per model, with Hub metadata, made from data and a hand-written part.
 
-Sources: the catalogue (ecg_hub/models/*/model.yaml), `pretraining.yaml`, `measured.yaml`, the published tables
+Sources: the catalogue (ecg_hub/models/*/model.yaml), `corpora.yaml`, `measured.yaml`, the published tables
 (eval_harness/results/published) and `ecg_hub/models/*/card_part.md`. Imports neither torch nor transformers.
 """
 
@@ -19,12 +19,16 @@ from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import EcgHubError
 from ecg_hub.hub import card_parts
 from ecg_hub.input.windows import eval_starts, window_length
+from ecg_hub.spelling import looked_up
+from eval_harness.results import contamination
 from eval_harness.results.contamination import known_datasets, state
 from eval_harness.results.published import Flag, Score, scores, study
 from eval_harness.tasks.harmonise import coded_outputs
 
 FOLDER = Path(__file__).resolve().parent
 MEASURED = FOLDER / "measured.yaml"
+"""Counted, never written by hand: `python docs/pages.py` adds a new model."""
+CORPORA = FOLDER / "corpora.yaml"
 REQUIRED_SECTIONS = ("What it is", "What differs from the published code", "Limits", "Citation")
 OPTIONAL_SECTIONS = ("Known problems", "How it was checked")
 RECORD_SECONDS = 10
@@ -54,21 +58,6 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Pretraining:
-    """What one model saw.
-
-    Attributes:
-        recordings: how many, or None if its authors' public texts do not tell us.
-        text: the same in words.
-        approximate: whether `recordings` is a round number.
-    """
-
-    recordings: int | None
-    text: str
-    approximate: bool = False
-
-
-@dataclass(frozen=True)
 class Bound:
     """How far an output may be from the published one, and the size (root mean square) of that output."""
 
@@ -84,15 +73,13 @@ class Bound:
 
 @dataclass(frozen=True)
 class Measured:
-    """Measured numbers of one model.
+    """Counted numbers of one model.
 
     Attributes:
-        parity: bounds of "pooled" and "tokens".
         macs: multiply-accumulates of one window, by preset.
         tokens: tokens of one window, by preset.
     """
 
-    parity: dict[str, Bound]
     macs: dict[str, int]
     tokens: dict[str, int]
 
@@ -100,23 +87,30 @@ class Measured:
 @cache
 def corpora() -> dict[str, Corpus]:
     """Return the known pre-training corpora by id."""
-    return {name: Corpus(name, **fields) for name, fields in _read("pretraining.yaml")["corpora"].items()}
-
-
-@cache
-def pretraining() -> dict[str, Pretraining]:
-    """Return what each pre-trained model saw, by alias."""
-    return {alias: Pretraining(**fields) for alias, fields in _read("pretraining.yaml")["models"].items()}
+    return {name: Corpus(name, **fields) for name, fields in _read(CORPORA).items()}
 
 
 @cache
 def measured() -> dict[str, Measured]:
-    """Return the measured numbers by alias."""
-    numbers = {}
-    for alias, fields in _read(MEASURED.name).items():
-        parity = {name: Bound(**bound) for name, bound in fields["parity"].items()}
-        numbers[alias] = Measured(parity, fields["macs"], fields["tokens"])
-    return numbers
+    """Return the counted numbers by alias."""
+    return {alias: Measured(**fields) for alias, fields in _read(MEASURED).items()}
+
+
+def numbers_of(entry: ModelEntry) -> Measured:
+    """Return the counted numbers of a model; refused while they are not counted."""
+    if entry.alias not in measured():
+        raise EcgHubError(f"{MEASURED} has no numbers of {entry.alias!r}: `python docs/pages.py` counts them.")
+    return measured()[entry.alias]
+
+
+def parity(entry: ModelEntry) -> dict[str, Bound]:
+    """Return the bounds of "pooled" and "tokens"; refused while model.yaml states none."""
+    if set(entry.parity) != {"pooled", "tokens"}:
+        raise EcgHubError(
+            f"{entry.home / 'model.yaml'}: parity is {dict(entry.parity)}; pooled and tokens are needed: "
+            f"`pytest tests/contracts/test_model_parity.py -k {entry.alias}` prints the line."
+        )
+    return {name: Bound(**bound) for name, bound in entry.parity.items()}
 
 
 def hand_written(path: Path) -> dict[str, str]:
@@ -137,8 +131,8 @@ def hand_written(path: Path) -> dict[str, str]:
     return sections
 
 
-def _read(name: str) -> Any:
-    return yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
+def _read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 def complete_card(entry: ModelEntry) -> str:
@@ -189,7 +183,7 @@ def front_matter(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _overview(entry: ModelEntry) -> str:
-    numbers = measured()[entry.alias]
+    numbers = numbers_of(entry)
     # Costs are of 10 s as well as of a window: encoders with short windows look cheap otherwise.
     windows = {name: _windows(preset) for name, preset in entry.presets.items()}
     rows: list[Sequence[str]] = [
@@ -215,7 +209,7 @@ def _cost(macs: int, windows: int) -> str:
 
 def _usage(entry: ModelEntry) -> str:
     name = entry.alias if entry.weights.kind != "none" else f"random:{entry.alias}"
-    tokens, preset = measured()[entry.alias].tokens["benchmark"], entry.presets["benchmark"]
+    tokens, preset = numbers_of(entry).tokens["benchmark"], entry.presets["benchmark"]
     shapes = f"({_windows(preset)} windows, {tokens} tokens, {entry.dim})", f"({_windows(preset)} windows, {entry.dim})"
     return f"""{getting(entry)}
 
@@ -316,23 +310,42 @@ def _pretraining(entry: ModelEntry) -> str:
         return "None: trained from scratch on each task."
     rows = []
     for name in entry.pretraining_corpora:
-        corpus = corpora()[name]
+        corpus = corpus_of(name)
         rows.append((f"[{corpus.title}]({corpus.page})", records(corpus.records, corpus.approximate), corpus.note))
-    seen = pretraining()[entry.alias]
+    if entry.pretraining is None:
+        raise EcgHubError(
+            f"{entry.home / 'model.yaml'}: pretraining is missing; say how much of "
+            f"{', '.join(entry.pretraining_corpora)} the model saw, as in `pretraining: "
+            "{recordings: 800000, approximate: true, text: 'about 800,000 recordings'}`, "
+            "null where nobody tells."
+        )
     return (
-        f"{table(('corpus', 'recordings in it', ''), rows)}\n\nThe model saw {seen.text}.\n\n"
+        f"{table(('corpus', 'recordings in it', ''), rows)}\n\nThe model saw {entry.pretraining.text}.\n\n"
         f"The data sets of the benchmark, from what the authors declare:\n\n{overlap(entry)}"
     )
 
 
+def corpus_of(name: str) -> Corpus:
+    """Return one corpus; refused while nobody has described it."""
+    return looked_up("corpus", name, corpora(), f"New ones are described in {CORPORA} (docs/contributing/model.md).")
+
+
 def overlap(entry: ModelEntry) -> str:
-    """Return the data sets of the benchmark by whether the weights have seen them."""
-    seen = "seen in training" if entry.finetuning_corpora else "seen in pre-training"
-    titles = {"seen": seen, "clean": "not seen", "unknown": "unknown"}
-    by_state: dict[str, list[str]] = {word: [] for word in titles}
-    for dataset in sorted(known_datasets()):
-        by_state[state(entry.corpora, dataset)].append(dataset)
-    return "\n".join(f"- {titles[word]}: {', '.join(names)}" for word, names in by_state.items() if names)
+    """Return the data sets of the benchmark by whether the weights have seen them.
+
+    Named are those that the corpora hold or may hold. The others are not, so that a new data set changes no card.
+    """
+    states = {dataset: state(entry.corpora, dataset) for dataset in sorted(known_datasets())}
+    seen = [dataset for dataset, word in states.items() if word == "seen"]
+    lines = (
+        [f"- seen in {'training' if entry.finetuning_corpora else 'pre-training'}: {', '.join(seen)}"] if seen else []
+    )
+    if unlisted := [name for name in entry.corpora if name not in contamination.corpora()]:
+        rest = "all others" if lines else "all"
+        return "\n".join([*lines, f"- unknown: {rest}, since nobody has listed what {', '.join(unlisted)} holds"])
+    doubtful = [dataset for dataset, word in states.items() if word == "unknown"]
+    lines += [f"- unknown: {', '.join(doubtful)}"] if doubtful else []
+    return "\n".join([*lines, f"- not seen: {'all others' if lines else 'all'}"])
 
 
 def records(count: int | None, approximate: bool) -> str:
@@ -345,7 +358,7 @@ def records(count: int | None, approximate: bool) -> str:
 def _parity(entry: ModelEntry) -> str:
     rows = [
         (name, f"{bound.at_most:.0e}", f"{bound.rms:g}", f"{bound.tolerance:.1e}")
-        for name, bound in measured()[entry.alias].parity.items()
+        for name, bound in parity(entry).items()
     ]
     heads = ("output", "largest difference, at most", "size of the features (rms)", "tolerance of the test")
     return (

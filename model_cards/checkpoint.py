@@ -8,10 +8,9 @@ from pathlib import Path
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry
 from ecg_hub.hub import card_parts
-from ecg_hub.spelling import looked_up
 from model_cards.card import (
     assembled,
-    corpora,
+    corpus_of,
     getting,
     head_section,
     input_section,
@@ -78,7 +77,7 @@ def _training_data(entry: ModelEntry) -> str:
     rows = []
     for stage, names in (("pre-training", entry.pretraining_corpora), ("fine-tuning", entry.finetuning_corpora)):
         for name in names:
-            corpus = looked_up("corpus", name, corpora(), "New ones are described in model_cards/pretraining.yaml.")
+            corpus = corpus_of(name)
             count = records(corpus.records, corpus.approximate)
             rows.append((stage, f"[{corpus.title}]({corpus.page})", count, corpus.note))
     return (

@@ -1,4 +1,4 @@
-"""The table of all checkpoints in docs/models.md: `python -m model_cards.table` writes it anew."""
+"""The table of all checkpoints in docs/models.md, and their counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ecg_hub.errors import EcgHubError
 from model_cards.card import table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
-BEGIN, END = "<!-- checkpoints: python -m model_cards.table -->\n", "<!-- end of checkpoints -->"
+BEGIN, END = "<!-- checkpoints: python docs/pages.py -->\n", "<!-- end of checkpoints -->"
 _HEADS = (
     "short name",
     "model",
@@ -70,7 +70,3 @@ def with_table(page: str) -> str:
     if not begin or not end:
         raise EcgHubError(f"{PAGE} lacks the lines {BEGIN.strip()!r} and {END!r}, between which the table stands.")
     return f"{before}{begin}\n{checkpoint_table()}\n\n{end}{after}"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

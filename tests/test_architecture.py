@@ -36,7 +36,7 @@ def test_every_import_is_allowed() -> None:
 
 def test_the_picture_shows_todays_imports(picture: ModuleType) -> None:
     drawn = picture.draw(picture.import_graph())
-    assert picture.FILE.read_text(encoding="utf-8") == drawn, "run `python docs/architecture.py`"
+    assert picture.FILE.read_text(encoding="utf-8") == drawn, "run `python docs/pages.py`"
 
 
 def test_a_picture_of_rooms_that_import_each_other_is_refused(picture: ModuleType) -> None:

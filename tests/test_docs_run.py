@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -54,6 +55,15 @@ def test_command_lines_parse(page: Path) -> None:
     for command in commands(page):
         if words := command.ours:
             {"ecg-eval": evaluate, "ecg-hub": hub}[words[0]].build_parser().parse_args(words[1:])
+
+
+@pytest.mark.parametrize(("program", "module"), [("ecg-eval", evaluate), ("ecg-hub", hub)])
+def test_every_verb_stands_on_a_page(program: str, module: ModuleType) -> None:
+    verbs = next(action.choices for action in module.build_parser()._actions if action.dest == "verb")
+    ours = [command.ours or [] for page in PAGES for command in commands(page)]
+    shown = {words[1] for words in ours if words[:1] == [program]}
+    missing = sorted({*verbs} - shown)
+    assert not missing, f"no page shows `$ {program} {missing[0]} ...`: docs/contributing/command.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -322,9 +322,10 @@ class ECGDataset(ABC):
             `ecg-hub data prepare ptb --data-dir /data/ptb --download` does that; simulated records stand in with
             --data-root mock (`ecg-hub data`: --mock; Python: mock=True).
         """
-        does = "does that" if self.access == "open" and self.sources else f"says how, since it is {self.access}"
+        does = "does that" if self.access == "open" else f"says how, since it is {self.access}"
+        command = f". `{self.prepare_command(folder)}` {does}" if self.sources or self.access != "open" else ""
         return (
-            f"Get {self.title} from {self.place}. `{self.prepare_command(folder)}` {does}; simulated records stand in "
+            f"Get {self.title} from {self.place}{command}; simulated records stand in "
             "with --data-root mock (`ecg-hub data`: --mock; Python: mock=True)."
         )
 

@@ -1,14 +1,11 @@
 """Dataset cards, generated from what the datasets declare about themselves.
 
-    python -m dataset_scripts.tools.card docs
-
-writes `docs/datasets/<name>.md` for every registered dataset and the table in `docs/datasets.md`. The front matter is
-that of dataset cards on the Hugging Face Hub.
+`python docs/pages.py` writes `docs/datasets/<name>.md` for every dataset and the table in `docs/datasets.md`. The front
+matter is that of dataset cards on the Hugging Face Hub.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +15,7 @@ import yaml
 
 from dataset_scripts.core.spec import ECGDataset, Release
 from dataset_scripts.tools.download import instructions
+from ecg_hub.packages import OWN
 from ecg_hub.utils.text import number_of
 
 TAGS = ("ecg", "electrocardiography", "12-lead", "time-series", "biosignals", "medical")
@@ -61,7 +59,7 @@ SIZES = (
     (10**6, "100K<n<1M"),
     (10**7, "1M<n<10M"),
 )
-BEGIN, END = "<!-- table: begin (python -m dataset_scripts.tools.card docs) -->", "<!-- table: end -->"
+BEGIN, END = "<!-- table: begin (python docs/pages.py) -->", "<!-- table: end -->"
 
 
 def dataset_card(dataset: ECGDataset) -> str:
@@ -314,33 +312,15 @@ def replace_table(page: str, content: str) -> str:
     return f"{head}{BEGIN}\n\n{content}\n\n{END}{tail}"
 
 
-def write_cards(docs: Path) -> list[Path]:
-    """Write the card of every registered dataset and the table of the index page; returns the files."""
-    from dataset_scripts.catalog import datasets
+def own_datasets() -> list[ECGDataset]:
+    """Return the datasets of this package, without those of other installed ones."""
+    from dataset_scripts.catalog import datasets, package_of
 
-    folder = docs / "datasets"
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for dataset in datasets().values():
-        path = folder / f"{dataset.name}.md"
-        path.write_text(dataset_card(dataset), encoding="utf-8")
-        written.append(path)
+    return [dataset for dataset in datasets().values() if package_of(dataset.name) == OWN]
+
+
+def pages(docs: Path) -> dict[Path, str]:
+    """Return the card of every dataset of this package, and the index page with its table, below a docs folder."""
     index = docs / "datasets.md"
-    page = index.read_text(encoding="utf-8")
-    index.write_text(replace_table(page, index_table(list(datasets().values()))), encoding="utf-8")
-    return [*written, index]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the cards below a documentation folder; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dataset_scripts.tools.card", description="Write the dataset cards."
-    )
-    parser.add_argument("docs", nargs="?", default="docs", type=Path, help="documentation folder (default: docs)")
-    for path in write_cards(parser.parse_args(argv).docs):
-        print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    written = replace_table(index.read_text(encoding="utf-8"), index_table(own_datasets()))
+    return {**{docs / "datasets" / f"{one.name}.md": dataset_card(one) for one in own_datasets()}, index: written}

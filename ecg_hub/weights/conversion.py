@@ -1,6 +1,6 @@
 """Turning a published checkpoint into a model folder: weights, configuration, feature extractor, card.
 
-The finished cards lie in `ecg_hub/models/<name>/card.md`; `python -m model_cards` makes them.
+The finished cards lie in `ecg_hub/models/<name>/card.md`; `python docs/pages.py` makes them.
 """
 
 from __future__ import annotations
@@ -272,7 +272,8 @@ def model_card(entry: ModelEntry, config: Any = None) -> str:
     """Return the card of a model as Markdown with YAML front matter."""
     if not entry.card.is_file():
         raise EcgHubError(
-            f"{entry.alias!r} has no card: write card_part.md beside its model.yaml and run `python -m model_cards`."
+            f"{entry.alias!r} has no card: write card_part.md beside its model.yaml and run `python docs/pages.py` "
+            "(docs/contributing/model.md)."
         )
     card = entry.card.read_text(encoding="utf-8")
     source = getattr(config, "source", None)

@@ -65,7 +65,9 @@ def _kind(module: str) -> AnalysisKind:
     """Import the module of a report, and only it: it brings neither torch nor the runs of its analysis."""
     if importlib.util.find_spec(module) is None:
         raise TypeError(f"{module} does not exist: an analysis shows itself there (docs/contributing/analysis.md).")
-    kind: AnalysisKind = importlib.import_module(module).ANALYSIS
+    kind: AnalysisKind | None = getattr(importlib.import_module(module), "ANALYSIS", None)
+    if kind is None:
+        raise TypeError(f"{module} defines no ANALYSIS (docs/contributing/analysis.md).")
     return kind
 
 

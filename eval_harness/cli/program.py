@@ -102,7 +102,13 @@ def _add_verbs(parser: argparse.ArgumentParser, folder: ModuleType, order: Seque
     # Parts of a verb are imported when it runs: they bring libraries that the help must start without.
     parts = {name for name in names if any(name.startswith(f"{verb}_") for verb in names)}
     for name in (*order, *sorted(names - parts - {*order})):
-        importlib.import_module(f"{folder.__name__}.{name}").register(verbs)
+        module = importlib.import_module(f"{folder.__name__}.{name}")
+        if not hasattr(module, "register"):
+            raise EcgHubError(
+                f"{module.__file__} has no function `register(verbs)`, which every file of a verb has "
+                "(docs/contributing/command.md); a part of a verb is called VERB_PART.py."
+            )
+        module.register(verbs)
 
 
 def _add_quiet(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +137,7 @@ def start(build: Callable[[], argparse.ArgumentParser], arguments: Sequence[str]
     if whole_process:
         _watch_interrupts()
     with terminal.clean_streams():
-        return _run(build(), arguments, whole_process)
+        return guarded(lambda: _run(build(), arguments, whole_process))
 
 
 def _run(parser: argparse.ArgumentParser, arguments: Sequence[str], whole_process: bool) -> int:
@@ -142,7 +148,7 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str], whole_proces
     terminal.set_quiet(args.pop("say_less", False))
     if whole_process:
         terminal.silence_libraries()
-    return guarded(lambda: int(args["run"](argparse.Namespace(**args))))
+    return int(args["run"](argparse.Namespace(**args)))
 
 
 def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:

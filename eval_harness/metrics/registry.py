@@ -35,6 +35,9 @@ MAIN: Mapping[str, tuple[str, bool]] = MappingProxyType(
 ORDER = ("ranking", "thresholds", "calibration", "regression")
 """Files whose metrics come first, in this order, in every table."""
 
+HELPERS = frozenset({"registry", "checks", "selection"})
+"""Files without metrics."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -45,9 +48,9 @@ class Metric:
         title: in prose, without the direction.
         kind: of the tasks that it applies to.
         higher_is_better: its direction.
-        function: gets targets and outputs (records, outputs), and with `thresholds` those chosen on validation,
-            (outputs,). Returns one value per output, NaN where undefined, whose mean over the defined ones is the
-            metric; or one number over all outputs.
+        function: gets targets and outputs (records, outputs) that `checked_pair` has returned, and with `thresholds`
+            those chosen on validation, (outputs,). Returns one value per output, NaN where undefined, whose mean over
+            the defined ones is the metric; or one number over all outputs.
         description: one line for the documentation: what it is the mean of, who defined it.
         heading: in narrow columns and for single labels; default the title.
         chance: what outputs that know nothing score, drawn as a line; None where that depends on the data.
@@ -89,10 +92,16 @@ def metrics() -> Mapping[str, Metric]:
     import eval_harness.metrics as folder
 
     # Found by listing, so that a metric is a new file and nothing else.
-    files = {item.name for item in pkgutil.iter_modules(folder.__path__) if not item.ispkg} - {"registry"}
+    files = {item.name for item in pkgutil.iter_modules(folder.__path__) if not item.ispkg} - HELPERS
     listed: dict[str, Metric] = {}
     for file in (*ORDER, *sorted(files - {*ORDER})):
-        for metric in getattr(importlib.import_module(f"{folder.__name__}.{file}"), "METRICS", ()):
+        module = importlib.import_module(f"{folder.__name__}.{file}")
+        if not hasattr(module, "METRICS"):
+            raise TypeError(
+                f"{module.__name__} defines no METRICS, a tuple of entries (docs/contributing/metric.md); a file that "
+                "others import and that holds no metric stands in HELPERS of eval_harness/metrics/registry.py."
+            )
+        for metric in module.METRICS:
             if metric.name in listed:
                 raise TypeError(f"{file}.py: the metric {metric.name!r} is listed twice; names are unique.")
             listed[metric.name] = metric
@@ -129,8 +138,8 @@ def main_of(names: Iterable[str]) -> str | None:
 HEAD = """\
 # Metrics
 
-Made from `eval_harness/metrics/*.py` by `python -m eval_harness.metrics.registry > docs/metrics.md`; do not edit. How
-intervals are made: [statistics.md](statistics.md); how the file looks: [results.md](results.md); how to add one:
+Made from `eval_harness/metrics/*.py` by `python docs/pages.py`; do not edit. How intervals are made:
+[statistics.md](statistics.md); how the file looks: [results.md](results.md); how to add one:
 [here](contributing/metric.md).
 
 | metric | tasks | better | chance | meaning |
@@ -147,7 +156,3 @@ def metrics_page() -> str:
         chance = "" if metric.chance is None else f"{metric.chance:g}"
         rows.append(f"| `{metric.name}` | {tasks} | {better} | {chance} | {metric.description} |\n")
     return HEAD + "".join(rows)
-
-
-if __name__ == "__main__":
-    print(metrics_page(), end="")

@@ -115,7 +115,7 @@ def write_report(
     analyses = chosen_analyses(content.analyses, options.tasks)
     if not names and not analyses:
         asked = ", ".join(sorted(options.tasks or ())) or "any task"
-        others = f" and {len(content.analyses)} analyses" if content.analyses else ""
+        others = f" and {_count(len(content.analyses), 'analysis', 'analyses')}" if content.analyses else ""
         raise InputError(f"None of these {len(runs)} runs{others} was asked for {asked}.")
     # Runs without any shown task are left out; the others keep number, and so colour and mark.
     chosen = [entry for entry in run_entries if any(name in entry.run.run.tasks for name in names)]

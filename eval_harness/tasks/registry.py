@@ -92,8 +92,8 @@ def tasks(include: Iterable[Path | str] = ()) -> dict[str, Task]:
             does not exist, or tasks of one run that disagree.
 
     Example:
-        >>> len(tasks()), list(tasks())[:3]
-        (28, ['chapman', 'chapman_rhythm', 'code15'])
+        >>> tasks()["ptbxl_super"].title, "chapman_rhythm" in tasks()
+        ('PTB-XL (super)', True)
     """
     own = _read_all(include)
     # A copy: the mapping is cached, and callers may change theirs.

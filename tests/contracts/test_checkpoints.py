@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import yaml
 import ecg_hub
 from dataset_scripts.codes import read_codes
 from ecg_hub import catalog
+from ecg_hub.catalog_reading import read_folder
 from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.hub.cards import made_card
 from ecg_hub.hub.package import read_json
@@ -30,6 +33,7 @@ from tests.support.checkpoints import convert_filled
 from tests.support.fill import make_input, published_state, read_case
 from tests.support.hub_cards import check_model_card
 from tests.support.models import LARGE, tiny
+from tests.support.pages import ROOT, fences
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 FURTHER = [alias for alias, entry in catalog.checkpoints().items() if not entry.is_default]
@@ -67,6 +71,21 @@ def names_only(alias: str) -> dict[str, torch.Tensor]:
     # Siblings of a proof differ in the number of outputs.
     fits = {name for name in state if name.startswith(head.entries)}
     return {name: tensor[: head.num_labels] if name in fits else tensor for name, tensor in state.items()}
+
+
+def test_the_example_of_the_page_is_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = fences(ROOT / "docs" / "contributing" / "checkpoint.md", "yaml")
+    folder = tmp_path / "net1d"
+    shutil.copytree(catalog.MODELS_FOLDER / "net1d", folder)
+    (folder / catalog.CHECKPOINTS / "example-small.yaml").write_text(example, encoding="utf-8")
+    (entry,) = (entry for entry in read_folder(folder) if entry.alias == "example-small")
+    entry = dataclasses.replace(entry, folder=folder)
+    known = catalog._read_all()
+    monkeypatch.setattr(catalog, "_read_all", lambda: (*known, (entry.alias, entry)))
+    test_the_file_agrees_with_the_model(entry.alias)
+    test_labels_are_those_of_the_head(entry.alias)
+    test_every_published_name_is_accounted_for(entry.alias)
+    check_model_card(checkpoint_card(entry))
 
 
 @pytest.mark.parametrize("alias", FURTHER)
@@ -189,8 +208,9 @@ def test_no_row_of_the_table_is_of_no_head() -> None:
 @pytest.mark.parametrize("alias", FURTHER)
 def test_the_card_is_made_from_its_sources(alias: str) -> None:
     entry = catalog.get(alias)
+    assert entry.card.is_file(), f"{entry.card} is missing: run `python docs/pages.py`"
     text = entry.card.read_text(encoding="utf-8")
-    assert text == checkpoint_card(entry), "run `python -m model_cards`"
+    assert text == checkpoint_card(entry), "run `python docs/pages.py`"
     facts = check_model_card(text)
     assert facts.get("datasets") == list(entry.corpora)
     for fact in (entry.title, entry.licence.name, entry.paper, f"{entry.parameters:,}", *entry.labels[:3]):

@@ -18,6 +18,7 @@ from dataset_scripts.core.spec import OWN_COLUMNS, SPLITS, ECGDataset
 from dataset_scripts.load import Prepared, prepare
 from dataset_scripts.reader import SignalReader
 from dataset_scripts.tools.card import dataset_card
+from dataset_scripts.tools.croissant import creators
 from dataset_scripts.tools.export import write_shards
 from ecg_hub import AutoFeatureExtractor, ECGFeatureExtractor, catalog
 from ecg_hub.errors import DataError
@@ -71,6 +72,9 @@ def test_metadata_are_complete(dataset: ECGDataset) -> None:
     for text in (dataset.title, dataset.licence, dataset.citation, dataset.folds):
         assert text.strip()
         assert "TODO" not in text
+    assert creators(dataset.citation), (
+        f"citation {dataset.citation!r}: begin with authors and initials, as in 'Nobody, N., et al. An example. 2026.'"
+    )
     assert dataset.page.startswith("https://")
     assert dataset.versions
     assert all(rate > 0 for rate in dataset.sampling_rates)

@@ -44,7 +44,10 @@ def test_training(alias: str, pooling: str) -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert min(losses[-3:]) < 0.95 * losses[0]
+    assert min(losses[-3:]) < 0.95 * losses[0], (
+        f"the loss fell from {losses[0]:.3f} to {min(losses[-3:]):.3f} only, less than 5 %: the model does not train, "
+        "or `tiny` of its model.yaml is too small (a width of 32 and two blocks do)"
+    )
     assert not model.head_is_new
 
 

@@ -39,7 +39,7 @@ def typed(package: ModuleType) -> dict[str, str]:
 def test_every_class_of_every_model_is_a_public_name() -> None:
     missing = sorted(set(catalog.public_classes()) - set(ecg_hub.__all__))
     lines = [f'    "{name}",' for name in missing]
-    assert not lines, "add to `__all__` of ecg_hub/__init__.py:\n" + "\n".join(lines)
+    assert not lines, "run `python docs/pages.py`: `__all__` of ecg_hub/__init__.py lacks\n" + "\n".join(lines)
     fixed = [
         "AutoConfig",
         "AutoFeatureExtractor",
@@ -64,7 +64,7 @@ def test_type_checkers_know_every_public_class() -> None:
     lines = [
         f"    from {wanted[name]} import {name} as {name}" for name in sorted(wanted.keys() - typed(ecg_hub).keys())
     ]
-    assert not lines, "add under TYPE_CHECKING in ecg_hub/__init__.py:\n" + "\n".join(lines)
+    assert not lines, "run `python docs/pages.py`: ecg_hub/__init__.py lacks\n" + "\n".join(lines)
     assert typed(ecg_hub) == wanted
 
 

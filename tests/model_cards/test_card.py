@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 from ecg_hub import catalog
 from ecg_hub.errors import EcgHubError
 from ecg_hub.weights.conversion import model_card
+from eval_harness.results import contamination
 from model_cards import card
 from model_cards.__main__ import main
 
@@ -56,7 +58,7 @@ def test_a_missing_hand_written_part_and_card(part: Path) -> None:
         card.hand_written(part)
     entry = catalog.get("ecg-cpc")
     object.__setattr__(other := type(entry)(**vars(entry)), "model_type", "mine")
-    with pytest.raises(EcgHubError, match="run `python -m model_cards`"):
+    with pytest.raises(EcgHubError, match=r"run `python docs/pages\.py`"):
         model_card(other)
 
 
@@ -68,13 +70,33 @@ def test_nothing_is_left_over() -> None:
     assert list(card.FOLDER.glob("*.md")) == []
     assert set(card.measured()) == aliases
     declared = {corpus for entry in catalog.checkpoints().values() for corpus in entry.corpora}
-    assert set(card.corpora()) == declared
-    assert set(card.pretraining()) == {entry.alias for entry in catalog.models().values() if entry.pretraining_corpora}
+    assert set(card.corpora()) == declared, "model_cards/corpora.yaml describes the corpora of the models, no others"
 
 
 def test_corpora_of_the_benchmark_have_the_size_of_their_data_set() -> None:
     known = {"chapman": 10646, "ningbo": 34905, "code-15": 345779, "mimic-iv-ecg": 800035}
     assert {name: card.corpora()[name].records for name in known} == known
+
+
+def test_a_new_data_set_changes_no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {alias: card.overlap(entry) for alias, entry in catalog.built_in().items()}
+    listed = {**contamination.corpora(), "example-ecg": contamination.Contents(frozenset({"example-ecg"}))}
+    monkeypatch.setattr(contamination, "corpora", lambda: listed)
+    assert "example-ecg" in contamination.known_datasets()
+    assert {alias: card.overlap(entry) for alias, entry in catalog.built_in().items()} == before
+    assert before["ecg-cpc"] == "- not seen: all"
+
+
+def test_what_a_model_lacks_is_said_with_the_remedy() -> None:
+    entry = catalog.get("ecg-cpc")
+    for change, remedy in (
+        ({"parity": {}}, "test_model_parity"),
+        ({"pretraining": None}, "pretraining is missing"),
+        ({"pretraining_corpora": ("nowhere",)}, r"corpora\.yaml"),
+        ({"alias": "new"}, r"`python docs/pages\.py` counts them"),
+    ):
+        with pytest.raises(EcgHubError, match=remedy):
+            card.complete_card(dataclasses.replace(entry, folder=entry.home, **change))  # type: ignore[arg-type]
 
 
 def test_all_cards_are_written(tmp_path: Path) -> None:
@@ -85,7 +107,7 @@ def test_all_cards_are_written(tmp_path: Path) -> None:
 
 def test_measured_numbers_keep_their_form() -> None:
     text = card.MEASURED.read_text(encoding="utf-8")
-    assert text.startswith("# What was measured")
+    assert text.startswith("# Counted by")
     assert list(yaml.safe_load(text)) == list(catalog.models())
 
 

@@ -43,7 +43,12 @@ def make_input(leads: int, samples: int, batch: int = 1, seed: int = 0) -> np.nd
 
 
 def read_case(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Manifest and arrays of a golden case."""
+    """Manifest and arrays of a golden case; one that is not there is named with the page that tells how to make it."""
+    missing = [name for name in ("manifest.json", "golden.npz") if not (folder / name).is_file()]
+    assert not missing, (
+        f"no golden case {folder.name!r}: {folder} lacks {' and '.join(missing)}. `proof` of the YAML file names a "
+        "folder of tests/golden; docs/contributing/checkpoint.md and model.md say how the case is made."
+    )
     manifest = json.loads((folder / "manifest.json").read_text())
     with np.load(folder / "golden.npz") as arrays:
         return manifest, dict(arrays)

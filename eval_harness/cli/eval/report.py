@@ -89,6 +89,8 @@ def run_report(args: argparse.Namespace) -> int:
                 ecgs,
             ]
         )
-        counts += f", {written.analyses} analyses" if written.analyses else ""
+        counts += (
+            f", {written.analyses} {'analysis' if written.analyses == 1 else 'analyses'}" if written.analyses else ""
+        )
         print(f"{shown(written.path)}: {size}, {counts}")
     return 0

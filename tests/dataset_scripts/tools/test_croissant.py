@@ -67,7 +67,7 @@ def test_every_dataset_has_a_valid_description(name: str, tmp_path: Path) -> Non
     metadata = checked(croissant(dataset), tmp_path)
 
     assert (metadata.name, metadata.url, metadata.cite_as) == (dataset.title, dataset.page, dataset.citation)
-    assert metadata.creators
+    assert bool(metadata.creators) == bool(creators(dataset.citation))
     assert metadata.license
     assert metadata.version
     records = next(item for item in metadata.record_sets if item.name == "records")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 import re
 import subprocess
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 
 import eval_harness.analyses
-from eval_harness.analyses.files import Analysis, write_analysis
+from eval_harness.analyses.files import Analysis
 from eval_harness.analyses.registry import kind_of, kinds
 from eval_harness.report.content import find_content
 from eval_harness.report.page import ReportOptions, write_report
+from eval_harness.tasks.registry import get_task
 from tests.conftest import ROOT
+from tests.support.report_runs import write_folder
 
 FOLDERS = sorted(item.name for item in pkgutil.iter_modules(eval_harness.analyses.__path__) if item.ispkg)
 
@@ -40,29 +43,29 @@ def test_the_report_of_analyses_needs_no_torch() -> None:
     assert run.stdout.strip() == "False"
 
 
-def test_the_example_of_the_page_is_found_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_the_page_runs_and_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "contributing" / "analysis.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    folder = tmp_path / "leads"
+    folder = tmp_path / "prevalence"
     folder.mkdir()
-    for name, text in zip(("__init__.py", "schema.py", "report.py"), ("", *blocks), strict=True):
+    for name, text in zip(("__init__.py", "schema.py", "run.py", "report.py"), ("", *blocks), strict=True):
         (folder / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(eval_harness.analyses, "__path__", [*eval_harness.analyses.__path__, str(tmp_path)])
     kinds.cache_clear()
     try:
-        kind = kinds()["leads"]
-        result = kind.result.model_validate(
-            {"settings": {}, "created": "2026-11-21T20:00:00Z", "task": "ptbxl_super", "without": {"I": 0.75}}
-        )
-        write_analysis(tmp_path / "leads.json", result)
-        write_report(find_content([], [tmp_path]), tmp_path / "report.html", ReportOptions())
+        run = write_folder(tmp_path / "results", get_task("ptbxl_super"))
+        example = importlib.import_module("eval_harness.analyses.prevalence.run").run_prevalence
+        first = example(run, "ptbxl_super")
+        assert first == example(run, "ptbxl_super")
+        assert len(first.shares) == 5
+        write_report(find_content([run], []), tmp_path / "report.html", ReportOptions())
     finally:
         kinds.cache_clear()
-        for name in [name for name in sys.modules if name.startswith("eval_harness.analyses.leads")]:
+        for name in [name for name in sys.modules if name.startswith("eval_harness.analyses.prevalence")]:
             del sys.modules[name]
     written = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert ">Leads</h2>" in written
-    assert "0.750" in written
+    assert ">Prevalence</h2>" in written
+    assert f"{first.shares['NORM'][1]:.3f}" in written
 
 
 def test_a_folder_without_a_report_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

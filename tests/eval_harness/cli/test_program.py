@@ -45,6 +45,12 @@ def test_every_verb_can_be_quiet_and_the_help_has_the_exit_codes(command: Module
     assert all(f"{code.value}  {text}" in parsers[0].format_help() for code, text in EXIT_CODES.items())
 
 
+def test_a_file_without_register_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delattr("eval_harness.cli.eval.listing.register")
+    assert evaluate.main(["describe", "ptb"]) == ExitCode.ERROR
+    assert re.search(r"eval/listing\.py has no function\s+`register\(verbs\)`", capsys.readouterr().err)
+
+
 @COMMANDS
 def test_every_output_has_a_short_option(command: ModuleType) -> None:
     actions = [action for parser in verbs(command.build_parser()) for action in parser._actions]

@@ -98,11 +98,20 @@ def test_a_name_listed_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         metrics()
 
 
+def test_a_file_without_entries_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "HELPERS", {"registry", "selection"})
+    metrics.cache_clear()
+    with pytest.raises(TypeError, match=r"eval_harness\.metrics\.checks defines no METRICS, .*contributing/metric\.md"):
+        metrics()
+    metrics.cache_clear()
+
+
 def test_the_example_of_the_page_is_a_metric() -> None:
     page = (ROOT / "docs" / "contributing" / "metric.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     module: dict[str, Any] = {}
     exec(example, module)
     (metric,) = module["METRICS"]
-    values = metric.values([[1, 0], [0, 0], [1, np.nan]], [[0.9, 0.1], [0.8, 0.1], [0.2, 0.9]], [0.5, 0.5])
+    true, score = np.array([[1, 0], [0, 0], [1, np.nan]]), np.array([[0.9, 0.1], [0.8, 0.1], [0.2, 0.9]])
+    values = metric.values(true, score, np.array([0.5, 0.5]))
     assert values.tolist() == pytest.approx([0.5, np.nan], nan_ok=True)

@@ -101,7 +101,8 @@ def test_the_list_is_read_as_it_stands() -> None:
 
 def test_every_corpus_of_the_catalogue_is_listed_but_one() -> None:
     declared_ones = {corpus for entry in catalog.models().values() for corpus in entry.pretraining_corpora}
-    assert declared_ones - set(corpora()) == {"hubert-ecg-9.1m"}
+    missing = declared_ones - set(corpora()) - {"hubert-ecg-9.1m"}
+    assert not missing, f"say in eval_harness/results/contamination.yaml which data sets {sorted(missing)} hold"
     assert "heedb" not in declared_ones, "the release decides"
 
 

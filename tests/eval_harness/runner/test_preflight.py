@@ -20,6 +20,7 @@ from eval_harness.config.options import RunOptions
 from eval_harness.runner.plan import plan
 from eval_harness.runner.preflight import preflight, require_all
 from eval_harness.runner.run import describe_run, evaluate, exit_code
+from eval_harness.tasks.registry import expand
 
 Options = Callable[..., RunOptions]
 TINY = "random:ecg-cpc-tiny"
@@ -45,13 +46,14 @@ def test_without_any_data_all_datasets_are_named_once_with_what_gets_each(option
     with pytest.raises(DataError) as caught:
         checked.require()
     lines = str(caught.value).splitlines()
-    assert lines[0] == "Nothing can run: each of the 52 results lacks its model or its data."
+    assert lines[0] == f"Nothing can run: each of the {2 * len(expand('all'))} results lacks its model or its data."
     assert lines[1] == f"data root {home() / 'data'} (the default: no --data-root was given)"
-    for dataset in datasets().values():
+    used = {task.dataset for task in expand("all")}
+    for dataset in (dataset for name, dataset in datasets().items() if name in used):
         told = [line.strip() for line in lines if f" {dataset.name} " in line]
         wanted = f"ecg-hub data prepare {dataset.name} --download"
         page = f"{dataset.name} ({dataset.access}): {dataset.page}"
-        assert told == [wanted if dataset.access == "open" else page]
+        assert told == [wanted if dataset.access == "open" and dataset.sources else page]
     assert "--data-root mock" in lines[-1]
     assert len(lines) < 20
 

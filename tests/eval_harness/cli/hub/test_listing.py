@@ -12,10 +12,12 @@ import pytest
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, ExitCode, UnknownNameError
 from ecg_hub.names import model_folder
+from ecg_hub.spelling import matching
 from ecg_hub.weights import pull as module
 from eval_harness.analyses.cka.options import CkaOptions
 from eval_harness.cli.hub.bench import _names
 from eval_harness.cli.hub.main import main
+from eval_harness.cli.hub.models import megabytes
 from eval_harness.config.options import model_names
 
 
@@ -80,7 +82,7 @@ def test_a_dry_run_fetches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     # Tests have no network: the catalogue's sizes are known, the others said to be not.
     assert re.search(r"ecg-fm-mimic-iv-finetuned .* 1\.08 GB", plan)
     assert re.search(r"hubert-ecg .* not known", plan)
-    assert "to fetch: 3.6 GB, and 6 files whose size is not known; free for" in plan
+    assert re.search(r"to fetch: [\d.]+ GB, and \d+ files whose size is not known; free for", plan)
     # No address that a program may follow, or no right to pass it on.
     assert "xresnet1d101-ptbxl" not in plan
     assert "https://github.com/helme/ecg_ptbxl_benchmarking" in by_hand
@@ -93,14 +95,15 @@ def test_a_pull_that_does_not_fit_is_refused(
     monkeypatch.setattr(module, "pull", lambda *_, **__: pytest.fail("fetched"))
     monkeypatch.setattr("ecg_hub.utils.files.free_bytes", lambda folder: 10**9)
     assert main(["pull", "clef-*"]) == 1
-    assert "has no room for 3.97 GB" in capsys.readouterr().err
+    sizes = {alias: entry.weights.size or 0 for alias, entry in catalog.built_in().items() if alias[:5] == "clef-"}
+    assert f"has no room for {megabytes(sum(sizes.values()))}" in capsys.readouterr().err
     config = model_folder("clef-large") / "config.json"
     config.parent.mkdir(parents=True)
     config.write_text("{}")
     assert main(["pull", "clef-*", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"clef-large .* here already", printed)
-    assert "to fetch: 374 MB; free for" in printed
+    assert f"to fetch: {megabytes(sum(sizes.values()) - sizes['clef-large'])}; free for" in printed
 
 
 def test_one_that_fails_does_not_stop_the_others(
@@ -114,7 +117,7 @@ def test_one_that_fails_does_not_stop_the_others(
     monkeypatch.setattr(module, "pull", pull)
     assert main(["pull", "clef-*"]) == ExitCode.PARTLY
     printed = capsys.readouterr()
-    assert "written: clef-medium\nwritten: clef-small" in printed.out
+    assert {"written: clef-medium", "written: clef-small"} <= set(printed.out.splitlines())
     assert "failed: clef-large: no room" in printed.err
 
 
@@ -122,13 +125,13 @@ def test_what_a_pull_is_not_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pull"]) == 1
     assert "--all with a filter" in capsys.readouterr().err
     assert main(["pull", "clef-*", "--output", "there"]) == 1
-    assert "3 are asked for" in capsys.readouterr().err
+    assert f"{len(matching('clef-*', catalog.checkpoints()))} are asked for" in capsys.readouterr().err
 
 
 def test_patterns_of_a_run() -> None:
-    assert model_names("CLEF_s*") == ("clef-small",)
-    assert CkaOptions(models=("clef-*",), dataset="ptb-xl").models == ("clef-large", "clef-medium", "clef-small")
-    assert _names(["clef-s*,MERL"]) == ("clef-small", "merl")
+    assert model_names("CLEF_sm*") == ("clef-small",)
+    assert {"clef-large", "clef-medium", "clef-small"} <= {*CkaOptions(models=("clef-*",), dataset="ptb-xl").models}
+    assert _names(["clef-sm*,MERL"]) == ("clef-small", "merl")
     assert model_names("hubert_ecg") == ("hubert-ecg",)
     assert model_names("runs/[1]/model") == ("runs/[1]/model",)
     with pytest.raises(UnknownNameError, match="pattern of models"):
