@@ -279,6 +279,7 @@ def place(base: Path, case: Case) -> Iterator[Path]:
     folder = base / "place"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "work").mkdir(parents=True)
+    (folder / "err.txt").touch()  # a process may be ended before it writes one
     try:
         yield folder / "work"
     finally:

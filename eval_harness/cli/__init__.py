@@ -37,9 +37,22 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     pressed = True
     # A second one ends the process at once, whatever the first one waits for.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if not at_work or _imports(frame):
+    _end(number, frame)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End what the process does: by an exception as soon as one arrives, before and after a verb at once."""
+    import signal
+
+    if not at_work:
         _leave()
-    raise KeyboardInterrupt
+    if not _imports(frame):
+        raise KeyboardInterrupt
+    if sys.platform == "win32":
+        _leave()
+    # A verb tidies up, but not from within an import: look again in a moment.
+    signal.signal(signal.SIGALRM, _end)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
 
 
 def _imports(frame: FrameType | None) -> bool:
