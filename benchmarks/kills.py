@@ -80,7 +80,8 @@ CASES = {
         "--output runs", "runs/**/model.safetensors",
     ),
     "convert": case(
-        "ecg-hub convert ecg-cpc --checkpoint @/authors/ecg-cpc/published.ckpt --output converted",
+        # --overwrite: ended after the folder stands, the same words would be refused.
+        "ecg-hub convert ecg-cpc --checkpoint @/authors/ecg-cpc/published.ckpt --output converted --overwrite",
         "converted/model.safetensors",
     ),
     "validate-model": case(f"ecg-hub validate-model {TINY}"),
