@@ -77,11 +77,15 @@ release: sbom
 	git archive --format tar.gz --prefix ecg-hub/ --output dist/ecg-hub.tar.gz HEAD
 	cd dist && sha256sum *.whl *.tar.gz *.json *.csv > SHA256SUMS.txt
 
-# In an environment of its own: what looks for holes is no part of what is looked at.
+# In an environment of its own: what looks for holes is no part of what is looked at. Strict, since it passes over what
+# the index does not know, which behind a mirror is everything.
 audit:
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	@build/audit/bin/pip-audit --strict --progress-spinner off --requirement constraints.txt --no-deps --disable-pip \
+	  2> build/audit/said.txt; code=$$?; grep -E '^(Found|No known) ' build/audit/said.txt && exit $$code; \
+	  echo "audit: nothing is known, the index did not answer: $$(tail -n 1 build/audit/said.txt | cut -c 1-160)" \
+	  "- ask where https://pypi.org/pypi/NAME/VERSION/json answers; all of it: build/audit/said.txt" >&2; exit 1
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache mutants

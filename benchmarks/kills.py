@@ -4,7 +4,8 @@
 
 Each command first runs undisturbed. Then one of SIGKILL, SIGINT and SIGTERM ends it at a random moment of that time,
 in a folder and home of its own, and the same command is given again. Held against the undisturbed run are its exit
-code, the files that it leaves and, where their content follows from what was asked, every byte of them. An interrupt
+code, the files that it leaves and, where their content follows from what was asked, every byte of them; of what is
+sent to a hub, one of our own on this machine, its files there, its tags and the number of its commits. An interrupt
 ends with 130 and a sentence, none with a trace.
 
 A process is forked for each run from one that has imported everything, so that the moments fall into the work and not
@@ -18,18 +19,23 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
+import urllib.error
+import urllib.request
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 ENDS = {signal.SIGKILL: (-9,), signal.SIGINT: (130,), signal.SIGTERM: (-15,)}
@@ -48,15 +54,19 @@ class Case:
         words: program and arguments; relative paths lie in the run's own folder.
         same: patterns of files that hold the same bytes however often the command was ended.
         codes: exit codes of an undisturbed run.
+        hub: whether it talks to the hub of the benchmark; others have no network.
+        sends: repositories that it makes there, as "models/ORG/NAME".
     """
 
     words: tuple[str, ...]
     same: tuple[str, ...] = ()
     codes: tuple[int, ...] = (0,)
+    hub: bool = False
+    sends: tuple[str, ...] = ()
 
 
-def case(text: str, *same: str, codes: tuple[int, ...] = (0,)) -> Case:
-    return Case(tuple(text.split()), same, codes)
+def case(text: str, *same: str, codes: tuple[int, ...] = (0,), hub: bool = False, sends: tuple[str, ...] = ()) -> Case:
+    return Case(tuple(text.split()), same, codes, hub or bool(sends), sends)
 
 
 CASES = {
@@ -70,11 +80,18 @@ CASES = {
         "--output runs", "runs/**/model.safetensors",
     ),
     "convert": case(
-        "ecg-hub convert ecg-cpc --checkpoint @/authors/ecg-cpc/published.ckpt --output converted",
+        # --overwrite: ended after the folder stands, the same words would be refused.
+        "ecg-hub convert ecg-cpc --checkpoint @/authors/ecg-cpc/published.ckpt --output converted --overwrite",
         "converted/model.safetensors",
     ),
     "validate-model": case(f"ecg-hub validate-model {TINY}"),
-    "hub push": case(f"ecg-hub push {TINY} --repo ward/m --dry-run"),
+    "hub push dry": case(f"ecg-hub push {TINY} --repo ward/m --dry-run"),
+    "hub push": case("ecg-hub push @/model --repo ward/sent --tag v1", sends=("models/ward/sent",)),
+    "mirror": case("ecg-hub mirror ward/there --to disk", "disk/**/*", hub=True),
+    "import": case(
+        "ecg-hub import @/disk --namespace brought", sends=("models/brought/there", "datasets/brought/tables")
+    ),
+    "pull": case("ecg-hub pull ecg-cpc -o pulled", "pulled/model.safetensors", hub=True),
     "data ls": case("ecg-hub data ls"),
     "data info": case("ecg-hub data info ptb-xl"),
     "data prepare": case(f"ecg-hub data prepare {PTBXL}", "home/**/*.arrow", "home/**/report.csv"),
@@ -99,9 +116,18 @@ CASES = {
     "reproduce": case(f"ecg-eval reproduce @/results/{FOLDER} --data-root @/data"),
     "leaderboard": case("ecg-eval leaderboard --folder @/board -o site"),
     "eval push": case("ecg-eval push --results @/results --folder pushed --allow-synthetic"),
+    "eval push to a hub": case(
+        "ecg-eval push --results @/results --repo ward/board --allow-synthetic", sends=("datasets/ward/board",)
+    ),
+    "leaderboard of a hub": case("ecg-eval leaderboard --repo ward/results -o site", hub=True),
+    "data push": case(f"ecg-hub data push {PTBXL} --repo ward/ptb-xl", sends=("datasets/ward/ptb-xl",)),
     "eval ls": case("ecg-eval ls tasks"),
     "describe": case("ecg-eval describe ptbxl_super"),
 }  # fmt: skip
+
+
+def is_unfinished(path: Path) -> bool:
+    return re.fullmatch(r"\..+\.\d+-[0-9a-f]{8}\.tmp", path.name) is not None
 
 
 def _placed(words: Sequence[str], given: Path) -> list[str]:
@@ -109,12 +135,13 @@ def _placed(words: Sequence[str], given: Path) -> list[str]:
 
 
 def prepare(given: Path) -> None:
-    """Write what commands read: records, a mock tree, results, a classifier, a board."""
+    """Write what commands read: records, a mock tree, results, a classifier, a board; on the hub repositories."""
     import numpy as np
 
     from dataset_scripts.mock import write
     from ecg_hub.leads import LEADS
     from eval_harness.cli.eval.main import main as ecg_eval
+    from eval_harness.cli.hub.main import main as ecg_hub
     from tests.support.board import made_up, write_board
     from tests.support.checkpoints import convert_filled
     from tests.support.records import write_record
@@ -130,9 +157,69 @@ def prepare(given: Path) -> None:
     (model,) = {path.parent for path in (given / "results").rglob("model/*/config.json")}
     shutil.copytree(model, given / "model")
     write_board(given / "board", [made_up("ecg-cpc", "ptbxl_super")])
+    from huggingface_hub import HfApi
+
+    for id, kind, folder in (("ward/tables", "dataset", "data"), ("authors/cpc", "model", "authors/ecg-cpc")):
+        HfApi().create_repo(id, repo_type=kind)
+        HfApi().upload_folder(repo_id=id, repo_type=kind, folder_path=given / folder)
+    for words in (
+        f"ecg-hub push {TINY} --repo ward/there --tag v1", "ecg-hub mirror ward/there --to @/disk",
+        "ecg-hub mirror ward/tables --type dataset --to @/disk",
+        "ecg-eval push --results @/results --repo ward/results --allow-synthetic",
+    ):  # fmt: skip
+        program, *others = _placed(words.split(), given)
+        assert {"ecg-eval": ecg_eval, "ecg-hub": ecg_hub}[program](others) == 0, words
 
 
-def forked(words: list[str], folder: Path, home: Path) -> int:
+@contextmanager
+def hub(root: Path) -> Iterator[None]:
+    """A hub of our own, to which the libraries of this process and its children are pointed."""
+    command = [sys.executable, "-m", "eval_harness.cli.hub", "serve", "--root", str(root), "--port", "0"]
+    server = subprocess.Popen([*command, "--min-free", "1MB"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert server.stdout is not None
+        os.environ["HF_ENDPOINT"] = server.stdout.readline().decode().split()[-1]
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+    # What was cut off has left nothing by half.
+    checked = subprocess.run([*command[:-2], "--check"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def asked(method: str, address: str, **content: str) -> Any:
+    """Ask the hub, without a client that the forked processes would share; None where there is no such thing."""
+    body = json.dumps(content).encode() if content else None
+    url, headers = f"{os.environ['HF_ENDPOINT']}/api/{address}", {"Content-Type": "application/json"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method), timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        return None
+
+
+def on_hub(repo: str) -> tuple[list[str], dict[str, str]]:
+    """Return tags and number of commits of a repository, and its files with their digests."""
+    files = asked("GET", f"{repo}/tree/main?recursive=true") or ()
+    tags = [one["name"] for one in (asked("GET", f"{repo}/refs") or {"tags": ()})["tags"]]
+    commits = len(asked("GET", f"{repo}/commits/main") or ())
+    digests = {f"{repo}/{one['path']}": (one.get("lfs") or one)["oid"] for one in files if one["type"] == "file"}
+    return [f"{repo}: {commits} commits, tags {sorted(tags)}", *sorted(digests)], digests
+
+
+def fetched_from_the_hub() -> None:
+    """Let the published file of ECG-CPC lie on the hub of the benchmark."""
+    from ecg_hub import catalog
+
+    entry = catalog.get("ecg-cpc")
+    there = replace(entry, weights=catalog.Weights("hf", "https://example.org", "published.ckpt", repo="authors/cpc"))
+    catalog.get = lambda alias: there
+
+
+def forked(words: list[str], folder: Path, home: Path, online: bool) -> int:
     """Start a command in a process of its own; returns its number."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -145,7 +232,9 @@ def forked(words: list[str], folder: Path, home: Path) -> int:
     code, begun = 70, False
     try:
         os.chdir(folder)
-        os.environ["ECG_HUB_HOME"] = str(home)
+        os.environ.update(ECG_HUB_HOME=str(home), ECG_HUB_OFFLINE="" if online else "1")
+        if words[1] == "pull":
+            fetched_from_the_hub()
         for stream, name in ((1, "out.txt"), (2, "err.txt")):
             os.dup2(os.open(folder.parent / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
         from eval_harness.cli.eval.main import main as ecg_eval
@@ -183,11 +272,15 @@ def wait(number: int) -> int:
 
 
 @contextmanager
-def place(base: Path) -> Iterator[Path]:
-    """Give an empty folder, of one name for all runs: the names of some locks are made of it."""
+def place(base: Path, case: Case) -> Iterator[Path]:
+    """Give an empty folder, of one name for all runs: the names of some locks are made of it; and an empty hub."""
+    for repo in case.sends:
+        kind, organization, name = repo.split("/")
+        asked("DELETE", "repos/delete", type=kind.removesuffix("s"), organization=organization, name=name)
     folder = base / "place"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "work").mkdir(parents=True)
+    (folder / "err.txt").touch()  # a process may be ended before it writes one
     try:
         yield folder / "work"
     finally:
@@ -195,10 +288,17 @@ def place(base: Path) -> Iterator[Path]:
 
 
 def left(work: Path, case: Case) -> tuple[list[str], dict[str, str]]:
-    """Return the files that a run leaves, and digests of those whose content is fixed."""
-    names = sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.is_file())
+    """Return what a run leaves, here and on the hub, and digests of what has a fixed content."""
+    # A process that is killed leaves the hidden file that it was writing, which nothing reads (`replacing`).
+    names = sorted(
+        str(path.relative_to(work)) for path in work.rglob("*") if path.is_file() and not is_unfinished(path)
+    )
     fixed = {path for pattern in case.same for path in work.glob(pattern) if path.is_file()}
-    return names, {str(path.relative_to(work)): hashlib.sha256(path.read_bytes()).hexdigest() for path in fixed}
+    digests = {str(path.relative_to(work)): hashlib.sha256(path.read_bytes()).hexdigest() for path in fixed}
+    for repo in case.sends:
+        there, content = on_hub(repo)
+        names, digests = names + there, digests | content
+    return names, digests
 
 
 def complaints(work: Path, ended: int, how: signal.Signals, case: Case) -> list[str]:
@@ -224,9 +324,9 @@ class Reference:
 def undisturbed(name: str, given: Path, base: Path) -> Reference:
     """Run a command to its end."""
     case = CASES[name]
-    with place(base) as work:
+    with place(base, case) as work:
         began = time.monotonic()
-        code = wait(forked(_placed(case.words, given), work, work / "home"))
+        code = wait(forked(_placed(case.words, given), work, work / "home", case.hub))
         took = time.monotonic() - began
         if code not in case.codes:
             raise SystemExit(f"{name} ended with {code}: {(work.parent / 'err.txt').read_text()[-1500:]}")
@@ -242,13 +342,15 @@ def disturb(
     """End a command after so many seconds and give it again; returns how it ended and what was wrong."""
     case = CASES[name]
     words = _placed(case.words, given)
-    with place(base) as work:
-        child = forked(words, work, work / "home")
+    with place(base, case) as work:
+        child = forked(words, work, work / "home", case.hub)
         time.sleep(after)
         os.kill(child, how)
         ended = wait(child)
         wrong = complaints(work, ended, how, case)
-        again = wait(forked(words, work, work / "home"))
+        if ended == 130 and (unfinished := [str(path) for path in work.rglob("*") if is_unfinished(path)]):
+            wrong.append(f"{how.name} left {unfinished}")
+        again = wait(forked(words, work, work / "home", case.hub))
         if again not in case.codes:
             wrong.append(f"after {how.name} it ended with {again}: {(work.parent / 'err.txt').read_text()[-600:]}")
             return how.name, wrong
@@ -269,11 +371,14 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(CASES), metavar="COMMAND")
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    os.environ.update(ECG_HUB_OFFLINE="1", HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", HF_ENDPOINT="http://127.0.0.1:9")
+    os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="0", HF_HUB_DISABLE_XET="1", NO_PROXY="127.0.0.1")
     warnings.simplefilter("ignore")
+    # In the background of a shell Ctrl-C is ignored, by what is started there as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = args.only or list(CASES)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, hub(Path(name) / "hub"):
         base, rng = Path(name), random.Random(args.seed)
+        os.environ["HF_HOME"] = str(base / "hf")
         # In a process of its own: threads that the work starts would not survive the forks.
         child = os.fork()
         if not child:

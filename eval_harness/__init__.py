@@ -8,14 +8,14 @@ The public names load what they need on first use, so that listing tasks stays f
 
 from __future__ import annotations
 
+# Nothing else is imported: the command lines begin here, and watch for Ctrl-C only after it (`eval_harness.cli`).
 # Underscored, so that completion after `eval_harness.` offers public names alone.
-import typing as _typing
 from importlib import import_module as _import_module
 
-from ecg_hub.utils import __version__ as __version__
-
+TYPE_CHECKING = False
 # Nothing of this runs: it tells type checkers what `__getattr__` gives, and `as` that it may be imported from here.
-if _typing.TYPE_CHECKING:
+if TYPE_CHECKING:
+    from ecg_hub.utils import __version__ as __version__
     from eval_harness.api.comparisons import Comparisons as Comparisons
     from eval_harness.api.evaluation import evaluate as evaluate
     from eval_harness.api.listing import list_tasks as list_tasks
@@ -27,6 +27,7 @@ if _typing.TYPE_CHECKING:
     from eval_harness.models.checks.contract import validate_model as validate_model
     from eval_harness.tasks.registry import get_task as get_task
     from eval_harness.tasks.task import Task as Task
+del TYPE_CHECKING
 
 __all__ = [
     "Comparisons",
@@ -49,6 +50,7 @@ _HOMES = {
     "ModelCheckError": "eval_harness.models.checks.check",
     "Results": "eval_harness.api.results",
     "Task": "eval_harness.tasks.task",
+    "__version__": "ecg_hub.utils",
     "compare_models": "eval_harness.api.results",
     "evaluate": "eval_harness.api.evaluation",
     "get_task": "eval_harness.tasks.registry",
@@ -58,7 +60,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> _typing.Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(_import_module(_HOMES[name]), name)

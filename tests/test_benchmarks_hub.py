@@ -42,6 +42,6 @@ def test_odd_requests_end_in_no_trace() -> None:
 
 
 def test_commands_that_are_killed_go_on() -> None:
-    chosen = [] if STRESS >= 100 else ["--only", "info", "--only", "data info", "--only", "data shards"]
-    result = _run("kills", "--kills", str(max(6, 2 * STRESS)), *chosen)
-    assert result["kills"] == sum(result["ends"].values()) == max(6, 2 * STRESS)
+    chosen = [] if STRESS >= 100 else ["info", "data info", "data shards", "mirror", "import", "data push"]
+    result = _run("kills", "--kills", str(max(9, 2 * STRESS)), *(word for name in chosen for word in ("--only", name)))
+    assert result["kills"] == sum(result["ends"].values()) == max(9, 2 * STRESS)

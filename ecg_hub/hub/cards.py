@@ -34,6 +34,9 @@ INTERNAL_HINT = (
     "repository of your own hub, with the licence in its card."
 )
 INTERNAL = "## Internal copy"
+HEAD = "head.json"
+"""What `ecg-eval --save-model` writes beside the head of an encoder that is not ours (`docs/your_own_model.md`)."""
+
 _PHYSIONET = "PhysioNet (https://physionet.org/about/publish/)"
 _SHOWN_LABELS = 100
 _RANDOM = "Random:"
@@ -50,11 +53,14 @@ def random_name(config: Mapping[str, Any]) -> str | None:
 
 def folder_withheld(folder: Path) -> str | None:
     """Return why the weights in a folder may not be passed on, or None; a folder that is no model of ours may."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return withheld(config) if isinstance(config, dict) else None
+    for name in ("config.json", HEAD):
+        try:
+            stated = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(stated, dict) and (reason := withheld(stated)):
+            return reason
+    return None
 
 
 def check_may_leave(config: Mapping[str, Any], *, internal: bool, to_hub: bool = True) -> None:

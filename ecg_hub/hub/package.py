@@ -17,7 +17,7 @@ from typing import Any
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub.cards import check_may_leave, published_card, random_name
+from ecg_hub.hub.cards import HEAD, check_may_leave, published_card, random_name
 from ecg_hub.names import endpoint, resolve
 from ecg_hub.origin import Origin, origin_of
 from ecg_hub.utils.text import number_of
@@ -186,6 +186,12 @@ def packed(name: str, *, internal: bool = False, to_hub: bool = True) -> Iterato
 
 def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True, random: str | None = None) -> Package:
     """Look at a folder, load it, and return what may be sent."""
+    if (folder / HEAD).is_file() and not (folder / CONFIG).is_file():
+        check_may_leave(read_json(folder / HEAD), internal=internal, to_hub=to_hub)
+        raise CheckpointError(
+            f"{str(folder)!r} holds the head of an encoder that is not ours, which AutoModelForECGClassification does "
+            f"not load: there is no model to publish. `ecg-eval robustness` and `transfer` take its run's folder."
+        )
     config = read_json(folder / CONFIG)
     # transformers writes here where the model was loaded from: a path of this machine.
     config.pop("_name_or_path", None)

@@ -8,9 +8,10 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -172,6 +173,40 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise write_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def partial_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `target`, removed in the end; with it go those that killed processes left."""
+    prefix = f".{target.name}.partial-"
+    for folder in target.parent.iterdir():
+        if folder.name.startswith(prefix):
+            # Whoever fills one holds it.
+            with suppress(OSError), _held(folder):
+                shutil.rmtree(folder)
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    try:
+        with ExitStack() as stack:
+            with suppress(OSError):  # a file system without locks: what a kill leaves there stays
+                stack.enter_context(_held(partial))
+            yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder as long as this process lives; OSError where another one holds it, or folders cannot be held."""
+    if sys.platform == "win32":
+        raise OSError(errno.ENOTSUP, "folders cannot be locked")
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_abandoned(folder: Path, keep: str = "") -> None:

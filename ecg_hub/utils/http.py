@@ -23,6 +23,7 @@ from ecg_hub.errors import CheckpointError
 from ecg_hub.home import HOME_OPTION
 from ecg_hub.utils import __version__
 from ecg_hub.utils.files import file_matches, rename_file, unwritable
+from ecg_hub.utils.remote import persistently
 from ecg_hub.utils.terminal import progress
 
 FIGSHARE = "https://api.figshare.com/v2"
@@ -238,17 +239,14 @@ def _patiently(
     remote: RemoteFile, patience: RetryPolicy, progress: Callable[[], int], attempt: Callable[[], Answer]
 ) -> Answer:
     """Try until it works, or until `retries` attempts in a row brought nothing."""
-    failures, before = 0, progress()
-    while True:
-        try:
-            return attempt()
-        except (_TransferError, httpx2.TransportError) as error:
-            # An attempt that brought bytes counts as a new start: over a line with many cuts a file still arrives.
-            failures = 1 if progress() > before else failures + 1
-            before = progress()
-            if failures > patience.retries:
-                raise remote.error(_stopped(remote, before, error)) from error
-            patience.pause(failures, getattr(error, "retry_after", None))
+    return persistently(
+        attempt,
+        passing=(_TransferError, httpx2.TransportError),
+        retries=patience.retries,
+        final=lambda error, last: remote.error(_stopped(remote, progress(), error)) if last else None,
+        pause=lambda failures, error: patience.pause(failures, getattr(error, "retry_after", None)),
+        progress=progress,
+    )
 
 
 def _stopped(remote: RemoteFile, size: int, error: Exception) -> str:

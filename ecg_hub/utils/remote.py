@@ -33,7 +33,7 @@ from ecg_hub.utils.files import is_inside, replacing
 _URL = re.compile(r"^([a-z][a-z0-9+.]+):/+(.+)$")
 _FOLDER, _LISTINGS = "remote", ".listings"
 _PIECE = 8 * 2**20
-RETRIES, WAIT_SECONDS = 5, 0.5
+RETRIES, WAIT_SECONDS = 5, 1.0
 """Attempts in a row that may bring nothing, and the pause after the first, doubled after each further one."""
 
 THREADS = 16
@@ -425,22 +425,55 @@ def _upload(path: Path, url: str) -> None:
     os.utime(path, ns=(stamp, stamp))
 
 
-def _tried(url: str, action: Callable[[], Value], progress: Callable[[], int] = lambda: 0) -> Value:
-    """Do what needs the network; what fails is tried again, as long as there is progress or attempts are left."""
-    failures, reached = 0, progress()
+def persistently(
+    action: Callable[[], Value],
+    *,
+    passing: tuple[type[Exception], ...],
+    retries: int,
+    final: Callable[[Exception, bool], Exception | None],
+    pause: Callable[[int, Exception], None],
+    progress: Callable[[], int] = lambda: 0,
+) -> Value:
+    """Do what needs the network until it works.
+
+    Args:
+        action: one attempt.
+        passing: errors that another attempt may not meet.
+        retries: attempts in a row that may bring nothing.
+        final: the error to end with, given that of an attempt and whether it was the last; None: try again.
+        pause: waits, given the number of attempts in a row that brought nothing, and the error of the last.
+        progress: how much is there.
+    """
+    failures, before = 0, progress()
     while True:
         try:
             return action()
-        except FileNotFoundError as error:
-            raise RemoteError(f"There is nothing at {url!r}. {_WHERE_CREDENTIALS}.") from error
-        except (PermissionError, NotImplementedError) as error:
-            raise _unreachable(url, error) from error
-        except Exception as error:  # each library has its own for a lost connection
-            failures = 0 if progress() > reached else failures + 1
-            reached = progress()
-            if failures > RETRIES or _DENIED.search(str(error)):
-                raise _unreachable(url, error) from error
-            time.sleep(WAIT_SECONDS * 2**failures)
+        except passing as error:
+            # An attempt that brought something counts as a new start: over a line with many cuts a file still arrives.
+            failures = 1 if progress() > before else failures + 1
+            before = progress()
+            if (end := final(error, failures > retries)) is not None:
+                raise end from error
+            pause(failures, error)
+
+
+def _tried(url: str, action: Callable[[], Value], progress: Callable[[], int] = lambda: 0) -> Value:
+    """Do what needs the store behind a URL."""
+
+    def final(error: Exception, last: bool) -> RemoteError | None:
+        if isinstance(error, FileNotFoundError):
+            return RemoteError(f"There is nothing at {url!r}. {_WHERE_CREDENTIALS}.")
+        refused = isinstance(error, PermissionError | NotImplementedError) or _DENIED.search(str(error))
+        return _unreachable(url, error) if last or refused else None
+
+    return persistently(
+        action,
+        passing=(Exception,),  # each library has its own for a lost connection
+        retries=RETRIES,
+        final=final,
+        pause=lambda failures, _: time.sleep(WAIT_SECONDS * 2 ** (failures - 1)),
+        progress=progress,
+    )
 
 
 def _unreachable(url: str, error: Exception) -> RemoteError:

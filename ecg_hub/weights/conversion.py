@@ -6,8 +6,6 @@ The finished cards lie in `ecg_hub/models/<name>/card.md`; `python docs/pages.py
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ from ecg_hub.catalog import ModelEntry
 from ecg_hub.errors import CheckpointError, EcgHubError, InputError
 from ecg_hub.names import model_folder
 from ecg_hub.origin import weights_digest
-from ecg_hub.utils.files import put_in_place
+from ecg_hub.utils.files import partial_folder, put_in_place
 from ecg_hub.weights.checkpoint import Checkpoint, read_checkpoint
 from ecg_hub.weights.recognition import check_file, convert_as
 from ecg_hub.weights.state_dict import Conversion, StateDictMapper
@@ -108,14 +106,11 @@ def convert(
 def write_model_folder(model: Any, entry: catalog.ModelEntry, target: Path) -> None:
     """Write weights, configuration, feature extractor and card in one step: the folder is whole or not there."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
-    try:
+    with partial_folder(target) as partial:
         fill_model_folder(partial, model, entry, model_card(entry, model.config))
         # A temporary folder is its owner's alone; a model folder has the rights of any other.
         partial.chmod(0o777 & ~_umask())
         put_in_place(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def fill_model_folder(folder: Path, model: Any, entry: catalog.ModelEntry, card: str) -> None:

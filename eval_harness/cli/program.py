@@ -11,19 +11,16 @@ import importlib
 import os
 import pkgutil
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, NoReturn
 
 from ecg_hub.errors import EXIT_CODES, EcgHubError, ExitCode, UnknownNameError, did_you_mean, unknown_name
 from ecg_hub.spelling import spelt
 from ecg_hub.utils import terminal
-from eval_harness.cli import interrupted
-
-_pressed = False
+from eval_harness import cli
 
 
 class Parser(argparse.ArgumentParser):
@@ -134,8 +131,6 @@ def start(build: Callable[[], argparse.ArgumentParser], arguments: Sequence[str]
     Returns:
         The exit code.
     """
-    if whole_process:
-        _watch_interrupts()
     with terminal.clean_streams():
         return guarded(lambda: _run(build(), arguments, whole_process))
 
@@ -148,7 +143,11 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str], whole_proces
     terminal.set_quiet(args.pop("say_less", False))
     if whole_process:
         terminal.silence_libraries()
-    return int(args["run"](argparse.Namespace(**args)))
+    cli.at_work = True
+    try:
+        return int(args["run"](argparse.Namespace(**args)))
+    finally:
+        cli.at_work = False
 
 
 def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
@@ -182,38 +181,24 @@ def _with_spelled_verb(parser: argparse.ArgumentParser, words: Sequence[str]) ->
     return spelled
 
 
-def _watch_interrupts() -> None:
-    """Remember Ctrl-C, which some libraries turn into an error of their own."""
-
-    def note(number: int, frame: FrameType | None) -> None:
-        global _pressed
-        _pressed = True
-        # A second one ends the process at once, whatever the first one waits for.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, note)
-
-
 def guarded(action: Callable[[], int]) -> int:
     """Run a verb; print the user's errors without a traceback and turn them into exit codes."""
     try:
         return action()
     except KeyboardInterrupt:
-        return interrupted()
+        return cli.interrupted()
     except (EcgHubError, OSError) as error:
         # Only our own errors and those of the system are sentences; a fault of the program keeps its traceback.
         if os.environ.get("ECG_HUB_TRACEBACK"):
             raise
-        if _pressed:
-            return interrupted()
+        if cli.pressed:
+            return cli.interrupted()
         terminal.close_bars()
         print(_fitted(f"error: {error}"), file=sys.stderr)
         return ExitCode.USAGE if isinstance(error, UnknownNameError) else ExitCode.ERROR
     except Exception:
-        if _pressed:
-            return interrupted()
+        if cli.pressed:
+            return cli.interrupted()
         raise
 
 

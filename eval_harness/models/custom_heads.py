@@ -42,6 +42,8 @@ class HeadInfo(Strict):
         labels: names of the outputs, in order.
         thresholds: of each output, chosen on validation; None where outputs are values.
         encoder_trained: whether the encoder's weights were trained, and are kept.
+        credentialed: datasets for credentialed users that head or encoder were trained on, as in the config.json of a
+            model of the hub; None: none is known.
     """
 
     schema_version: Literal["1.0"] = "1.0"
@@ -53,6 +55,7 @@ class HeadInfo(Strict):
     labels: list[str]
     thresholds: list[Finite] | None = None
     encoder_trained: bool
+    credentialed: list[str] | None = None
 
 
 def save_custom_head(
@@ -61,6 +64,7 @@ def save_custom_head(
     """Write head, trained weights and their description into a new folder."""
     folder.mkdir(parents=True)
     encoder: Any = model.encoder
+    classifier: Any = model.classifier
     _save(model.head, folder / HEAD_WEIGHTS)
     if not model.frozen:
         _save(encoder.module, folder / ENCODER_WEIGHTS)
@@ -74,6 +78,7 @@ def save_custom_head(
         # NaN (a label without both outcomes) is no JSON; 0.5 is what it would mean by default.
         thresholds=None if thresholds is None else [float(t) if np.isfinite(t) else 0.5 for t in thresholds],
         encoder_trained=not model.frozen,
+        credentialed=classifier.config.credentialed,
     )
     write_text(folder / HEAD_FILE, described.model_dump_json(indent=1) + "\n")
 

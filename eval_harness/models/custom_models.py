@@ -8,6 +8,7 @@ The code named on the command line is run; nothing is ever fetched.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import importlib.util
@@ -43,7 +44,9 @@ class CustomEncoder(nn.Module):
         self.fingerprinted = False
         # One group: nobody has said which layers are early.
         groups = {"late": ["module."], "early": []}
-        self.config = SimpleNamespace(hidden_size=hidden_size, model_type="own", layer_groups=groups)
+        # Data for credentialed users that whoever made the encoder says it has seen (`ecg_hub.origin`).
+        said = getattr(getattr(module, "config", None), "credentialed", None)
+        self.config = SimpleNamespace(hidden_size=hidden_size, model_type="own", layer_groups=groups, credentialed=said)
 
     def forward(self, input_values: torch.Tensor) -> Any:
         """`last_hidden_state` (batch, tokens, dim) and `pooler_output`, their mean."""
@@ -62,7 +65,8 @@ class CustomClassifier(nn.Module):
     def __init__(self, encoder: CustomEncoder, pooling: str, labels: int, heads: int) -> None:
         super().__init__()
         self.base_model = encoder
-        self.config = encoder.config
+        # Of its own: what is noted here of one run's data is not true of the next head on the same encoder.
+        self.config = copy.copy(encoder.config)
         self.head = build_head(pooling, encoder.config.hidden_size, labels, heads)
 
 

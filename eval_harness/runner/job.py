@@ -465,6 +465,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
     classifier: Any = model.classifier
     classes_only = data.classes == len(data.labels)
     chosen = choose_thresholds(data.validation.targets, validation) if classes_only else None
+    note_access(classifier.config, opened)
     if isinstance(loaded.encoder, CustomEncoder):
         heads = opened.options.protocol.attention_heads
         save_custom_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
@@ -475,7 +476,6 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
         classifier.head_is_new = False
         if not model.frozen:  # a fixed encoder has seen nothing of this dataset: only its head has
             note_training(classifier.config, job, loaded, data)
-        note_access(classifier.config, opened)
         with torch.no_grad():
             classifier.save_pretrained(aside)
         write_card(aside, classifier)

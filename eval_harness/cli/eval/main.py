@@ -4,12 +4,13 @@ from __future__ import annotations
 
 # Nothing else is imported before `main`, so that Ctrl-C finds somebody who says how to go on.
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from eval_harness.cli import interrupted
+from eval_harness.cli import interrupted, watch_interrupts
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eval_harness.cli.program import Parser
 
 ORDER = (
@@ -45,6 +46,8 @@ def build_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code (`ecg_hub.errors.EXIT_CODES`)."""
     try:
+        if argv is None:
+            watch_interrupts()
         from eval_harness.cli.program import start
 
         words = with_verb(sys.argv[1:] if argv is None else argv)

@@ -253,6 +253,20 @@ def test_a_converted_model_goes_by_its_licence(
     assert main(["mirror", "merl", "--to", str(disk), "--revision", "v1"]) == 1
 
 
+def test_a_head_that_was_trained_on_credentialed_data_is_mirrored_as_internal(
+    hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.api().create_repo("ward/head")
+    hub.api().upload_file(
+        path_or_fileobj=b'{"credentialed": ["mimic-iv-ecg"]}', path_in_repo="head.json", repo_id="ward/head"
+    )
+    assert main(["mirror", "ward/head", "--to", str(tmp_path / "disk")]) == 0
+    (one,) = read_manifest(tmp_path / "disk").repositories
+    assert one.internal
+    assert main(["import", str(tmp_path / "disk"), "--namespace", "open"]) == 1
+    assert "mimic-iv-ecg, which is for credentialed users" in capsys.readouterr().err
+
+
 def test_an_internal_model_on_the_hub_stays_internal(hub: TestHub, tmp_path: Path) -> None:
     folder = save_tiny("st-mem", tmp_path / "m", SOURCE)
     assert main(["push", str(folder), "--repo", "local/st-mem", "--internal"]) == 0

@@ -138,7 +138,7 @@ def test_empty_batches_pass_every_step() -> None:
         ({"name": "zscor"}, "Unknown preparation step 'zscor'. Did you mean 'zscore'"),
         ({"name": "zscore", "at": "modle"}, "Did you mean 'model'"),
         ({"name": "zscore", "axes": "lead"}, "Its parameters: axis, eps"),
-        ({"name": "scale"}, "missing a required argument: 'factor'"),
+        ({"name": "scale"}, "argument: 'factor'"),
         ({"name": "scale", "factor": np.float32(2)}, "JSON"),
         ({"axis": "lead"}, "must be a mapping with a name"),
         ("zscore", "must be a mapping with a name"),

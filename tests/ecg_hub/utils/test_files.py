@@ -14,6 +14,7 @@ from ecg_hub.utils.files import (
     atomic_path,
     file_matches,
     file_sha256,
+    partial_folder,
     remove_abandoned,
     replacing,
     resumed,
@@ -238,3 +239,19 @@ class TestResumed:
         with pytest.raises(ResultError, match="seed: 0, 1 asked for"):
             self.ask({"seed": 0})
         assert self.ask({"seed": 0}, overwrite=True) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked")
+def test_what_a_killed_process_filled_goes_and_what_another_fills_stays(tmp_path: Path) -> None:
+    killed, other = tmp_path / ".m.partial-killed", tmp_path / ".m2.partial-x"
+    for folder in (killed, other):
+        folder.mkdir()
+        (folder / "model.safetensors").touch()
+    with partial_folder(tmp_path / "m") as first:
+        assert first.parent == tmp_path
+        assert not killed.exists()
+        with partial_folder(tmp_path / "m") as second:
+            assert first.is_dir()
+            assert second.is_dir()
+        assert first.is_dir()
+    assert list(tmp_path.iterdir()) == [other]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from types import ModuleType
 import pytest
 
 from ecg_hub.errors import EXIT_CODES, CheckpointError, DataError, ExitCode, unknown_name
+from eval_harness import cli
 from eval_harness.cli import program
 from eval_harness.cli.eval import main as evaluate
 from eval_harness.cli.hub import main as hub
@@ -150,7 +152,7 @@ def test_what_a_library_makes_of_an_interrupt_is_one(
 ) -> None:
     with pytest.raises(RuntimeError):
         program.guarded(stop_with(RuntimeError("Query interrupted")))
-    monkeypatch.setattr(program, "_pressed", True)
+    monkeypatch.setattr(cli, "pressed", True)
     assert program.guarded(stop_with(RuntimeError("Query interrupted"))) == ExitCode.INTERRUPTED
     assert capsys.readouterr().err.strip() == GO_ON
 
@@ -186,8 +188,66 @@ def test_interrupted_while_it_imports(tmp_path: Path) -> None:
     assert "Traceback" not in written.text
 
 
+# Sends Ctrl-C at the n-th import, counted from where the command begins.
+AT_IMPORT = """
+import os, runpy, signal, sys
+left = int(sys.argv[1])
+
+def hook(event, details):
+    global left
+    if event == "import" and left:
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGINT)
+
+start, sys.argv = sys.argv[2], sys.argv[2:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the suite inherited
+sys.addaudithook(hook)
+if start == "-m":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+from importlib import import_module
+sys.exit(import_module(start).main())
+"""
+STARTS = (
+    (
+        "eval_harness.cli.eval.main",
+        "cka",
+        "--model",
+        "random:ecg-cpc-tiny",
+        "--dataset",
+        "ptb-xl",
+        "--data-root",
+        "mock",
+    ),
+    ("eval_harness.cli.hub.main", "validate-model", "random:ecg-cpc-tiny"),
+    ("-m", "eval_harness", "cka", "--model", "random:ecg-cpc-tiny", "--dataset", "ptb-xl", "--data-root", "mock"),
+    ("-m", "eval_harness.cli.hub", "validate-model", "random:ecg-cpc-tiny"),
+)
+
+
+def at_import(number: int, start: tuple[str, ...], folder: Path) -> None:
+    words = [sys.executable, "-c", AT_IMPORT, str(number), *start]
+    ended = subprocess.run(
+        words, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (130, GO_ON + "\n")
+
+
+def test_interrupted_at_its_first_imports(tmp_path: Path) -> None:
+    at_import(12, STARTS[1], tmp_path)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("start", STARTS, ids=" ".join)
+def test_interrupted_at_any_import(start: tuple[str, ...], tmp_path: Path) -> None:
+    for number in (13, 100, 700, 2500):
+        at_import(number, start, tmp_path)
+
+
 IN_A_BAR = """
 import sys, time
+from eval_harness import cli
 from eval_harness.cli import program
 from ecg_hub.utils import terminal, workers
 
@@ -198,7 +258,8 @@ def run():
                 terminal.say("now" if c else "")
                 time.sleep(60 if c and not {workers} else 0)
 
-program._watch_interrupts()
+cli.watch_interrupts()
+cli.at_work = True
 sys.exit(program.guarded(run))
 """
 

@@ -11,11 +11,14 @@ import pytest
 
 import ecg_hub
 from ecg_hub import catalog
-from ecg_hub.errors import InputError
+from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.hub.cards import folder_withheld
 from ecg_hub.hub.package import pack
 from ecg_hub.names import model_folder
 from eval_harness.config.protocol import protocol
-from eval_harness.models.adapting import POOLING, adapt
+from eval_harness.models.adapting import POOLING, AdaptedModel, adapt
+from eval_harness.models.custom_heads import read_head, save_custom_head
+from eval_harness.models.custom_models import CustomClassifier, CustomEncoder
 from eval_harness.models.loading import load_model, origin_notice, with_random_weights
 from eval_harness.results.contamination import state
 from eval_harness.runner.job import model_info, note_access, note_training
@@ -161,6 +164,24 @@ def test_a_configuration_names_credentialed_data_but_not_what_was_simulated() ->
         opened: Any = SimpleNamespace(data=data, job=job, options=SimpleNamespace(include=()))
         note_access(config, opened)
         assert config.credentialed == expected
+
+
+def test_a_head_on_an_own_encoder_names_credentialed_data_and_stays_inside(tmp_path: Path) -> None:
+    encoder = CustomEncoder(lambda signals: signals.mean(-1), 12, None)
+    info: Any = SimpleNamespace(id="python:mine.py:Encoder", weights_sha256="0" * 64)
+    for dataset, named in (("mimic-iv-ecg", ["mimic-iv-ecg"]), ("ptb-xl", None)):
+        model = AdaptedModel(CustomClassifier(encoder, "mean", 2, 1), "linear")
+        job = SimpleNamespace(run=SimpleNamespace(dataset=dataset))
+        data = SimpleNamespace(dataset=dataset, deviations={})
+        opened: Any = SimpleNamespace(data=data, job=job, options=SimpleNamespace(include=()))
+        note_access(model.classifier.config, opened)
+        save_custom_head(tmp_path / dataset, model, info, "linear", ["AF", "NSR"], None, 1)
+        assert read_head(tmp_path / dataset).credentialed == named, "the next head of the encoder inherits nothing"
+        assert bool(folder_withheld(tmp_path / dataset)) == bool(named)
+    with pytest.raises(InputError, match=r"mimic-iv-ecg, which is for credentialed users(?s:.)*submit them"):
+        pack(tmp_path / "mimic-iv-ecg", "m")
+    with pytest.raises(CheckpointError, match="the head of an encoder that is not ours"):
+        pack(tmp_path / "ptb-xl", "m")
 
 
 def change_config(folder: Path, **values: Any) -> None:
