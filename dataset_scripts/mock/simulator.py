@@ -164,6 +164,10 @@ DOWER = np.array(
 NEARNESS = np.array([1.2, 1.2, 1.3, 2.0, 1.5, 1.35, 1.2, 1.25], dtype=np.float32)
 
 
+STEEP, STEEP_WIDTH = 0.25, 0.42
+"""Share of a QRS wave that is narrower, and how much narrower."""
+
+
 @dataclass(frozen=True)
 class Anatomy:
     """What stays the same in all records of a patient.
@@ -323,6 +327,9 @@ def _template(waves: Sequence[Wave], sampling_rate: int, axis: float = 0.0) -> t
     width = np.array([w.width for w in waves], dtype=np.float32)
     vectors = np.array([_turned(w, axis) for w in waves], dtype=np.float32).reshape(-1, 3)
     bumps = np.exp(-0.5 * ((time[:, None] - centre) / width) ** 2)
+    # Depolarisation has steeper parts than a Gaussian: without them the QRS has a tenth of the real power above 25 Hz.
+    steep = np.array([STEEP if w.part == "Q" else 0.0 for w in waves], dtype=np.float32)
+    bumps += steep * (np.exp(-0.5 * ((time[:, None] - centre) / (STEEP_WIDTH * width)) ** 2) - bumps)
     return bumps @ (vectors @ DOWER.T), zero
 
 
@@ -372,7 +379,7 @@ def _noise(samples: int, sampling_rate: int, rng: np.random.Generator) -> np.nda
     """Return baseline wander, muscle noise and mains hum for eight leads, (samples, 8) in millivolt."""
     time = np.arange(samples, dtype=np.float32)[:, None] / np.float32(sampling_rate)
     wander = np.zeros((samples, 8), dtype=np.float32)
-    for low, high, size in ((0.05, 0.15, 0.05), (0.2, 0.35, 0.03)):
+    for low, high, size in ((0.05, 0.15, 0.05), (0.3, 0.6, 0.035)):
         phase = np.float32(2 * np.pi * rng.uniform(low, high)) * time + np.float32(rng.uniform(0, 6.28))
         wander += np.sin(phase) * rng.normal(0.0, size, size=8).astype(np.float32)
     muscle = rng.standard_normal((samples + 1, 8), dtype=np.float32)
