@@ -317,6 +317,12 @@ def own_data(world: World) -> None:
         exec(compile(text, "your_own_data.md", "exec"), {"__name__": "page"})
 
 
+def small_networks(world: World) -> None:
+    """The page's own Python block makes them."""
+    for text in fences(ROOT / "docs" / "evidence.md", "python"):
+        exec(compile(text, "evidence.md", "exec"), {"__name__": "page"})
+
+
 def own_archive(world: World) -> None:
     """The same archive under the name of another page, with records of ten seconds, as pre-training cuts them."""
     own_data(world)
@@ -373,6 +379,7 @@ PREPARE: dict[str, Callable[[World], None]] = {
     "docs/contributing/checkpoint.md": lambda world: authors_file("ecg-cpc", Path("other.ckpt")),
     "docs/contributing/task.md": own_task,
     "docs/datasets.md": default_folder,
+    "docs/evidence.md": small_networks,
     "docs/formats.md": hospital_files,
     "docs/leaderboard.md": lambda world: scored("results/ecg-cpc/linear"),
     "docs/models.md": models,
