@@ -234,8 +234,8 @@ def run_job(job: Job, context: RunContext) -> list[Result]:
 
 
 def _check_save_model(job: Job, context: RunContext, loaded: LoadedModel) -> None:
-    if context.options.save_model and loaded.is_trivial:
-        raise InputError(f"--save-model keeps an encoder with its head; the baseline {loaded.id!r} has neither.")
+    if context.options.save_model and loaded.is_trivial:  # named beside encoders, it is what they are compared with
+        say(f"{job.title}: scored and not kept, for the baseline {loaded.id!r} has no encoder")
     if context.options.save_model and job.mode == PUBLISHED_HEAD:
         raise InputError(f"--save-model keeps what was trained, and mode {PUBLISHED_HEAD} trains nothing.")
 
@@ -313,7 +313,7 @@ def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, A
     whole = file.is_file() and notes_file.is_file()
     # The model is written before the predictions, but an earlier call may not have asked for it: then the run is
     # trained again.
-    if whole and (job.model_path.is_dir() or not options.save_model):
+    if whole and (job.model_path.is_dir() or not options.save_model or opened.loaded.is_trivial):
         say(f"{job.title}: predictions are there, only metrics are computed")
         return read_predictions(file), read_json(notes_file)
     if opened.loaded.is_trivial or job.mode == PUBLISHED_HEAD:
