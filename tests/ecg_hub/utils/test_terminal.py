@@ -126,9 +126,9 @@ BESIDE = re.compile("|".join(ALONE), re.MULTILINE)
 
 @pytest.mark.heavy
 def test_no_other_module_decides() -> None:
-    # text.py writes heads bold, when it is told to.
+    # text.py writes heads bold, when it is told to; Ctrl-C is answered while nothing may be imported.
     found = {p.relative_to(ROOT).as_posix() for p in SOURCES if p != DECIDES and BESIDE.search(p.read_text())}
-    assert found == {"ecg_hub/utils/text.py"}
+    assert found == {"ecg_hub/utils/text.py", "eval_harness/cli/__init__.py"}
 
 
 HOSTILE = [
