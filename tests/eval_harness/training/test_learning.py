@@ -18,7 +18,7 @@ from eval_harness.runner.run import evaluate
 
 pytestmark = pytest.mark.heavy
 
-RECORDS = 700
+RECORDS = 900
 TABLE = "ptbxl_database.csv"
 
 
