@@ -101,16 +101,10 @@ def test_a_missed_goal_is_an_error(report: Report) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("script", ["head", "resample", "loader", "cpc_loss"])
-def test_the_goals_are_reached(script: str) -> None:
-    program(script)
-
-
-@pytest.mark.heavy
-def test_the_reader_of_pretraining_gives_more_than_training_takes(tmp_path: Path) -> None:
-    sizes = ["--records", "6000", "--train-steps", "1", "--folder", str(tmp_path)]
+def test_the_reader_of_pretraining_is_measured_and_leaves_nothing(tmp_path: Path) -> None:
+    sizes = ["--records", "1200", "--train-steps", "1", "--folder", str(tmp_path)]
     command = [sys.executable, str(BENCHMARKS / "pretrain_reader.py"), *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "6,000 records" in done.stdout
+    assert "1,200 records" in done.stdout
     assert list(tmp_path.iterdir()) == []
