@@ -327,7 +327,7 @@ def _template(waves: Sequence[Wave], sampling_rate: int, axis: float = 0.0) -> t
     width = np.array([w.width for w in waves], dtype=np.float32)
     vectors = np.array([_turned(w, axis) for w in waves], dtype=np.float32).reshape(-1, 3)
     bumps = np.exp(-0.5 * ((time[:, None] - centre) / width) ** 2)
-    # Depolarisation has steeper parts than a Gaussian: without them the QRS has a tenth of the real power above 25 Hz.
+    # Depolarisation has steeper parts than a Gaussian: without them records have a fifth of the real power above 40 Hz.
     steep = np.array([STEEP if w.part == "Q" else 0.0 for w in waves], dtype=np.float32)
     bumps += steep * (np.exp(-0.5 * ((time[:, None] - centre) / (STEEP_WIDTH * width)) ** 2) - bumps)
     return bumps @ (vectors @ DOWER.T), zero

@@ -96,14 +96,14 @@ def text_table(
     return "\n".join(lines).replace(TIE, " ")
 
 
-def number_of(count: int, what: str) -> str:
-    """Return a count with its noun, in the plural unless it is one.
+def number_of(count: int, what: str, several: str = "") -> str:
+    """Return a count with its noun, in the plural unless it is one; `several` is a plural that does not end in s.
 
     Example:
         >>> number_of(1, "run"), number_of(1200, "record")
         ('1 run', '1,200 records')
     """
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{count:,} {what if count == 1 else several or f'{what}s'}"
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:

@@ -89,8 +89,6 @@ def run_report(args: argparse.Namespace) -> int:
                 ecgs,
             ]
         )
-        counts += (
-            f", {written.analyses} {'analysis' if written.analyses == 1 else 'analyses'}" if written.analyses else ""
-        )
+        counts += f", {number_of(written.analyses, 'analysis', 'analyses')}" if written.analyses else ""
         print(f"{shown(written.path)}: {size}, {counts}")
     return 0
