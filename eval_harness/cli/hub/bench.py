@@ -1,26 +1,31 @@
-"""`ecg-hub bench`: what models cost to run."""
+"""`ecg-hub bench` and `validate-model`: what models cost to run, and whether one keeps the contract."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import print_table
-from eval_harness.cli.common import in_spelling_of, split_commas
+from eval_harness.cli.common import add_json_flag, in_spelling_of, split_commas
 from eval_harness.config.options import PRESETS, model_names
 
 DESCRIPTION = """\
 Measure the encoder of each model: parameters, multiply-accumulates per record of 10 s, records per second, and the peak
 memory of tensors (weights, input, activations). A short name is measured with random weights: costs do not depend on
 their values, and no weights file is needed. A record is cut into as many windows as fit, as in validation and test."""
+CONTRACT = """\
+Run the model contract on a model: shapes, batches, determinism, precision, damaged input, gradients, saving. Code that
+FILE.py names is run; nothing is trained. Exit code 1 if a check fails; a warning is a drawback, such as a mode or a
+precision that cannot be used."""
 
 
 def register(verbs: Any) -> None:
-    """Add the verb."""
+    """Add the verbs."""
     bench = verbs.add_parser(
         "bench",
         help="parameters, operations, speed and memory of models",
@@ -46,6 +51,12 @@ def register(verbs: Any) -> None:
     )
     bench.add_argument("--format", choices=("table", "json", "markdown"), default="table", help="default: table")
     bench.set_defaults(run=run_bench)
+    validate = verbs.add_parser(
+        "validate-model", help="check a model of anybody's against the model contract", description=CONTRACT
+    )
+    validate.add_argument("model", metavar="MODEL", help="short name, folder, hub id, or FILE.py:NAME of an own object")
+    add_json_flag(validate)
+    validate.set_defaults(run=run_validate_model)
 
 
 def run_bench(args: argparse.Namespace) -> int:
@@ -108,3 +119,17 @@ def _batch_sizes(given: Sequence[str] | None) -> tuple[int, ...]:
         return tuple(int(size) for size in split_commas(given or ["1,32"]))
     except ValueError:
         raise InputError(f"--batch-size takes whole numbers, not {', '.join(given or ())!r}.") from None
+
+
+def run_validate_model(args: argparse.Namespace) -> int:
+    """Print the table; returns 1 if a check failed."""
+    from eval_harness.models.checks.contract import validate_model
+
+    checks = validate_model(args.model)
+    counts = Counter(check.status for check in checks)
+    if args.json:
+        print(json.dumps([check.as_dict() for check in checks], indent=1, ensure_ascii=False))
+    else:
+        print_table([check.as_row() for check in checks], title=args.model)
+        print(", ".join(f"{counts[status]} {status}" for status in ("ok", "failed", "warning", "not applicable")))
+    return int(counts["failed"] > 0)

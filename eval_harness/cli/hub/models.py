@@ -16,7 +16,7 @@ from ecg_hub.utils.files import write_text
 from ecg_hub.utils.remote import shown
 from ecg_hub.utils.text import number_of, print_lines, print_table
 from eval_harness.cli.common import add_engine, in_spelling_of
-from eval_harness.cli.hub.listing_filters import add_filters, chosen
+from eval_harness.cli.hub.listing import add_filters, chosen
 from eval_harness.cli.program import suggest
 from eval_harness.config.options import PRESETS
 
