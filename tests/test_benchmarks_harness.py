@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,3 +109,23 @@ def test_the_reader_of_pretraining_is_measured_and_leaves_nothing(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert "1,200 records" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gpu_is_measured_like_any_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    gpu = importlib.import_module("gpu")
+    options = SimpleNamespace(batch=2, repeats=1, compile=[])
+    row = gpu.measured("ecg-cpc-tiny", torch.device("cpu"), options)
+    assert row["difference"] == 0
+    assert min(row[key] for key in ("float32", "bfloat16", "step float32", "step bfloat16")) > 0
+    assert "failed" not in row
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    # What does not fit is a row with its reason; the other part is measured all the same.
+    monkeypatch.setattr(gpu, "forward", full)
+    row = gpu.measured("ecg-cpc-tiny", torch.device("cpu"), options)
+    assert row["failed"] == ["CUDA out of memory."]
+    assert row["step float32"] > 0
+    assert list(gpu.cells(row))[3:6] == ["-", "-", "-"]

@@ -182,6 +182,8 @@ def _words(item: Bin) -> str:
 
 
 MOST_LABELS = 12
+MOST_MODELS = 24
+"""Models whose curves are drawn: of hundreds the page would be too large for a browser."""
 HEAD = ["predicted", "entries", "positives", "mean predicted", "observed", "interval"]
 
 
@@ -189,7 +191,8 @@ def calibration_part(content: TaskContent, names: Sequence[str]) -> Html:
     """Return the reliability curves of a task; a sentence where there are none."""
     if content.regression:
         return tag("p", "Reliability curves are for probabilities; this task predicts values.", class_="soft")
-    readable = [item for item in content.scored if item.predictions is not None]
+    leading = {item.entry.index for item in content.leading(MOST_MODELS)}
+    readable = [item for item in content.scored if item.predictions is not None and item.entry.index in leading]
     if not readable:
         return tag("p", "No curves: the predictions cannot be read.", class_="soft")
     figures, numbers = [], []
@@ -204,6 +207,8 @@ def calibration_part(content: TaskContent, names: Sequence[str]) -> Html:
         f"All labels pooled, 15 bins of equal width; bars: predictions in each bin. Bins with fewer than {LEAST} "
         "are not drawn. Dashed: perfect agreement. Intervals: resampling of whole records, or Wilson where wider."
     )
+    if len(content.scored) > MOST_MODELS:
+        about = f"The {MOST_MODELS} best of {len(content.scored):,} models. {about}"
     return join(
         [
             tag("p", about, class_="soft small"),

@@ -5,6 +5,7 @@ Analyses are found by the names of their files and read through their models; ea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,9 +110,16 @@ class TaskContent:
 
     def best(self) -> Scored | None:
         """The result with the best point; None where nothing was scored."""
-        defined = [item for item in self.scored if main_estimate(item.result).point is not None]
-        sign = 1 if self.regression else -1
-        return min(defined, key=lambda item: sign * (main_estimate(item.result).point or 0.0), default=None)
+        return next((item for item in self.leading(1) if main_estimate(item.result).point is not None), None)
+
+    def leading(self, number: int) -> list[Scored]:
+        """Results with the best points, at most so many; those without a point come last."""
+
+        def behind(item: Scored) -> float:
+            point = main_estimate(item.result).point
+            return math.inf if point is None else point if self.regression else -point
+
+        return sorted(self.scored, key=behind)[:number]
 
 
 def without_folders(runs: Sequence[ResultFolder]) -> list[ResultFolder]:

@@ -11,6 +11,7 @@ from typing import Any
 from ecg_hub.errors import InputError
 from ecg_hub.utils.files import write_text
 from ecg_hub.utils.terminal import progress
+from ecg_hub.utils.text import number_of
 from eval_harness.figures.markup import Html, anchor, join, style_sheet, tag
 from eval_harness.report import about, scores
 from eval_harness.report.calibration import calibration_part
@@ -115,7 +116,7 @@ def write_report(
     analyses = chosen_analyses(content.analyses, options.tasks)
     if not names and not analyses:
         asked = ", ".join(sorted(options.tasks or ())) or "any task"
-        others = f" and {_count(len(content.analyses), 'analysis', 'analyses')}" if content.analyses else ""
+        others = f" and {number_of(len(content.analyses), 'analysis', 'analyses')}" if content.analyses else ""
         raise InputError(f"None of these {len(runs)} runs{others} was asked for {asked}.")
     # Runs without any shown task are left out; the others keep number, and so colour and mark.
     chosen = [entry for entry in run_entries if any(name in entry.run.run.tasks for name in names)]
@@ -162,9 +163,9 @@ def _body(
     # Of the results, not of this moment: the same results give the same page, byte for byte.
     created = max((result.created for result in about.results_of(run_entries)), default="")
     when = f"Last result of {created[:10]} (UTC). " if created else ""
-    counts = [_count(len(run_entries), "run"), _count(len(contents), "task")] if run_entries else []
+    counts = [number_of(len(run_entries), "run"), number_of(len(contents), "task")] if run_entries else []
     if studies.analyses:
-        counts.append(_count(len(studies.analyses), "analysis", "analyses"))
+        counts.append(number_of(len(studies.analyses), "analysis", "analyses"))
     summary = f"{when}{', '.join(counts)}."
     head = tag(
         "header",
@@ -294,10 +295,6 @@ def _document(title: str, body: Html) -> str:
         tag("style", Html(style_sheet())),
     )
     return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"
-
-
-def _count(number: int, word: str, several: str = "") -> str:
-    return f"{number} {word if number == 1 else several or f'{word}s'}"
 
 
 def _size(number: int) -> str:

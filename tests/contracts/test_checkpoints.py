@@ -269,13 +269,19 @@ PUBLISHED = [alias for alias, entry in catalog.checkpoints().items() if entry.we
 
 
 def others(alias: str) -> list[str]:
-    """Checkpoints with files of other names and shapes: those of the architecture, and one of other authors."""
+    """Checkpoints with files of other names and shapes: the next of the architecture, and one of other authors."""
     entry = catalog.get(alias)
     alike = {other.alias for other in catalog.look_alikes(entry)}
-    family = [other for other in PUBLISHED if catalog.get(other).architecture == entry.architecture]
-    foreign = [other for other in PUBLISHED if catalog.get(other).repository != entry.repository]
-    stranger = next(other for other in foreign[PUBLISHED.index(alias) % 7 :] if other not in family)
-    return [*(other for other in family if other != alias and other not in alike), stranger]
+    # In a circle, so that every file of a family is offered to one of the others.
+    start = PUBLISHED.index(alias) + 1
+    circle = [*PUBLISHED[start:], *PUBLISHED[: start - 1]]
+    family = [other for other in circle if catalog.get(other).architecture == entry.architecture and other not in alike]
+    foreign = [
+        other
+        for other in PUBLISHED
+        if catalog.get(other).repository != entry.repository and catalog.get(other).architecture != entry.architecture
+    ]
+    return [*family[:1], foreign[PUBLISHED.index(alias) % 7]]
 
 
 @pytest.mark.heavy

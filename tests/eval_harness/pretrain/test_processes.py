@@ -38,13 +38,13 @@ def assert_close(one: Path, two: Path) -> list[dict[str, Any]]:
     return logs[0]
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_processes_give_the_numbers_of_one(processes: int, tmp_path: Path) -> None:
+def test_processes_give_the_numbers_of_one(tmp_path: Path) -> None:
     """Dropout is on: its masks belong to the lanes. Batch norm is fixed: it would see a share of the batch."""
-    for number in (1, processes):
+    for number in (1, 2, 4):
         words = [str(tmp_path / str(number)), "batch_norm='frozen'"]
         finish(number, "tests.support.pretraining", words, tmp_path / "home")
-    assert_close(tmp_path / "1", tmp_path / str(processes))
+    for number in (2, 4):
+        assert_close(tmp_path / "1", tmp_path / str(number))
 
 
 def test_two_processes_read_and_train_as_one_from_the_command_line(data_root: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from eval_harness.figures.markup import Html, anchor, table, tag, text
 from eval_harness.figures.svg import SHAPES, axis, mark, nice_step, shortened
 from eval_harness.metrics.calibration import BINS, calibration_error
 from eval_harness.report.about import notices, read_history
-from eval_harness.report.calibration import label_bins, pooled_bins, rows, wilson
+from eval_harness.report.calibration import MOST_MODELS, calibration_part, label_bins, pooled_bins, rows, wilson
 from eval_harness.report.content import ReportRun, Scored, TaskContent, entries, gather
 from eval_harness.report.ecgs import choose
 from eval_harness.report.scores import label_counts, label_order, label_table, score_table, subgroup_words
@@ -162,6 +162,26 @@ def content(folder: Path, found: Predictions, task: Task) -> TaskContent:
     run = read_found(folder)
     entry = ReportRun(0, run.name, run)
     return TaskContent(task.name, task, None, [Scored(entry, run.results[task.name], found)], [])
+
+
+def test_curves_are_those_of_the_leading_models(tmp_path: Path) -> None:
+    task, found = get_task("ptbxl_super"), with_people(predictions())
+    result = read_found(write_folder(tmp_path, task, found)).results[task.name]
+    run = content(next(tmp_path.glob("*/*/*")), found, task).scored[0].entry.run
+
+    def scored(index: int) -> Scored:
+        metrics = {**result.metrics, "macro_auroc": Estimate(point=0.5 + index / 100)}
+        name = f"model {index:02d}"
+        return Scored(ReportRun(index, name, run), result.model_copy(update={"metrics": metrics}), found)
+
+    many = TaskContent(task.name, task, None, [scored(index) for index in range(MOST_MODELS + 2)], [])
+    page = calibration_part(many, SUPER)
+    assert f"The {MOST_MODELS} best of {MOST_MODELS + 2} models." in page
+    assert "model 00" not in page
+    assert "model 01" not in page
+    assert all(f"model {index:02d}" in page for index in range(2, MOST_MODELS + 2))
+    few = TaskContent(task.name, task, None, [scored(0), scored(1)], [])
+    assert "best of" not in calibration_part(few, SUPER)
 
 
 def values_task() -> Task:
