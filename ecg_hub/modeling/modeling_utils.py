@@ -69,7 +69,7 @@ class ECGPreTrainedModel(PreTrainedModel):
     input_modalities = "time"
     supports_gradient_checkpointing = True
     _sends_extractor = False
-    head_prefix: ClassVar[str] = _HEAD_PREFIX
+    head_prefix: ClassVar[str | tuple[str, ...]] = _HEAD_PREFIX
     """Names of the weights that `new_head=True` may leave random."""
     # An encoder is also loaded from a classifier's folder: the head that it leaves there is nothing to warn about.
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^head\."]

@@ -82,7 +82,10 @@ class PretrainConfig:
     batch_norm: str = _number(
         "local (each piece), sync (over processes, GPUs only) or frozen (running values)", "local", choices=BATCH_NORMS
     )
-    seed: int = _number("of weights, order, windows, negatives and dropout", 0)
+    augment: float = _number(
+        "share of windows that are read with noise, wrong gain or lost leads; targets stay clean", 0.0
+    )
+    seed: int = _number("of weights, order, windows, disturbances, negatives and dropout", 0)
     checkpoint_every: int = _number("steps between checkpoints (published: 10,000)", 1000, decides=False)
     keep: int = _number("checkpoints that are kept", 3, decides=False)
     log_every: int = _number(
@@ -103,6 +106,8 @@ class PretrainConfig:
         for name in ("weight_decay", "warmup_steps", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)!r}: it must be 0 or more.")
+        if not 0 <= self.augment <= 1:
+            raise InputError(f"augment is {self.augment!r}; allowed: 0 (none) to 1 (every window).")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)!r}; allowed: 0 <= {name} < 1.")
@@ -129,6 +134,9 @@ class PretrainConfig:
     def decisive(self, total: int) -> dict[str, Any]:
         """Values that decide the weights after `total` steps; the end counts where the rate falls towards it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]}
+        for name in _LATER:
+            if values[name] == PretrainConfig.__dataclass_fields__[name].default:
+                del values[name]
         # A constant rate leaves the end open: the same run may be continued to a later one.
         return {**values, "steps": total} if self.schedule == "cosine" else values
 
@@ -136,6 +144,10 @@ class PretrainConfig:
         """The fields that decide the weights and differ from the published run; the seed is not one of those."""
         fields = [f for f in dataclasses.fields(self) if f.metadata["decides"] and f.name != "seed"]
         return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
+
+
+_LATER = ("augment",)
+"""Fields that came later. At their defaults they stay out of the fingerprint, so that older folders are continued."""
 
 
 def _above(name: str, value: float) -> None:

@@ -271,6 +271,7 @@ def open_data(data: DataOptions, config: PretrainConfig, model: Any, rank: int, 
         max_unreadable=data.max_unreadable,
         prefetch=data.prefetch,
         workers=data.num_workers,
+        augment=config.augment,
     )
     return StreamingReader(sources, options, window_extractor(model, config.seconds))
 

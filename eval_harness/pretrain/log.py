@@ -25,8 +25,9 @@ LOG_FILE = "log.jsonl"
 class TrainingLog:
     """The log of a run.
 
-    A line of a step holds `step` (steps done), `loss`, `accuracy` (by tokens ahead), `learning_rate`, `grad_norm` and
-    `records_per_s`; a line of a probe `step` and `probe`.
+    A line of a step holds `step` (steps done), `loss`, its parts `contrastive_loss` and `beat_loss` where it has two,
+    `accuracy` (by tokens ahead), `learning_rate`, `grad_norm` and `records_per_s`; a line of a probe `step` and
+    `probe`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -136,8 +137,14 @@ def write_curves(log: Path, target: Path, chance: float, title: str) -> list[Pat
         return []
     figure = new_figure(11, 6)
     (loss, accuracy), (norm, last) = figure.subplots(2, 2)
-    _curve(loss, steps, [row["loss"] for row in steps], colour(0), "loss")
-    loss.set_title("contrastive loss (nats)", fontsize=9, loc="left")
+    if "beat_loss" in steps[-1]:
+        _curve(loss, steps, [row.get("contrastive_loss") for row in steps], colour(0), "contrastive (nats)")
+        _curve(loss, steps, [row.get("beat_loss") for row in steps], colour(1), "beats and rhythm (squared error)")
+        loss.set_title("losses", fontsize=9, loc="left")
+        loss.legend(fontsize=7)
+    else:
+        _curve(loss, steps, [row["loss"] for row in steps], colour(0), "loss")
+        loss.set_title("contrastive loss (nats)", fontsize=9, loc="left")
     for line, ahead in enumerate(steps[-1]["accuracy"]):
         values = [row["accuracy"].get(ahead) for row in steps]
         _curve(accuracy, steps, values, colour(line), f"{ahead} tokens ahead")

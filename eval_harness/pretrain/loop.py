@@ -219,7 +219,8 @@ class Pretrainer:
         batch = next(batches)
         model, share = self.model.config, self.config.batch_size // self.accelerator.num_processes
         expected = (share, len(model.lead_names), round(self.config.seconds * model.sampling_rate))
-        if batch.step != step or batch.input_values.shape != expected or len(batch.record_ids) != share:
+        shapes = [values.shape for values in (batch.input_values, batch.clean_values) if values is not None]
+        if batch.step != step or set(shapes) != {expected} or len(batch.record_ids) != share:
             raise InputError(
                 f"The data gave a batch of step {batch.step} and shape {batch.input_values.shape!r}; step {step} and "
                 f"shape {expected!r} (records, leads, samples) were expected."
@@ -234,20 +235,24 @@ class Pretrainer:
             group["lr"] = rate
         seed_everything(config.seed, batch.step, accelerator.process_index)  # of stochastic depth, where it is on
         pieces = list(self._pieces(batch))
-        losses, hits = [], []
-        for k, (values, lanes) in enumerate(pieces):
+        losses, hits, beats = [], [], []
+        for k, (values, clean, lanes) in enumerate(pieces):
             # Before the forward pass, in which dropout asks for its masks.
             self.random.move(batch.step, lanes, batch.per_lane)
             last = k == len(pieces) - 1
             with nullcontext() if last else accelerator.no_sync(wrapped):
-                output = wrapped(values, sampled_negative_indices=self._negatives(values))
+                output = wrapped(values, sampled_negative_indices=self._negatives(values), clean_values=clean)
                 # Accelerate divides by its own number of accumulated steps alone, which is left at 1.
                 accelerator.backward(output.loss / len(pieces))
             # Per sequence, so that a loss that is not finite can be traced to its records.
             losses.append(output.sequence_loss.detach().float())
             hits.append(output.accuracy.float())
+            if output.beat_loss is not None:
+                beats.append(output.beat_loss.detach().float())
         # Here the loss is looked at, in all processes, before any of them changes its weights.
-        loss, accuracy = self._everywhere(torch.cat(losses), torch.cat(hits), batch)
+        parts, accuracy = self._everywhere(
+            torch.cat(losses), torch.cat(beats) if beats else None, torch.cat(hits), batch
+        )
         # fp16 scales the loss against underflow: the norm is meant of the gradients themselves.
         accelerator.unscale_gradients()
         norm = self._gradient_norm()
@@ -255,33 +260,47 @@ class Pretrainer:
         optimizer.zero_grad(set_to_none=True)
         steps = self.model.config.prediction_steps
         return {
-            "loss": loss,
+            **parts,
             "accuracy": {str(ahead): value for ahead, value in zip(steps, accuracy, strict=True)},
             "learning_rate": rate,
             # With fp16 a step of infinite gradients is skipped by the scaler; JSON has no infinity.
             "grad_norm": norm if math.isfinite(norm) else None,
         }
 
-    def _pieces(self, batch: Batch) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
-        """The batch on the device, in pieces of whole lanes."""
-        values = torch.from_numpy(batch.input_values)
+    def _pieces(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor | None, tuple[int, ...]]]:
+        """The batch on the device, in pieces of whole lanes; the clean windows, too, where it was disturbed."""
+        device = self.accelerator.device
+        values, clean = torch.from_numpy(batch.input_values), batch.clean_values
         size = len(batch.lanes) // self.config.accumulate
         for first in range(0, len(batch.lanes), size):
             rows = slice(first * batch.per_lane, (first + size) * batch.per_lane)
-            yield values[rows].to(self.accelerator.device, non_blocking=True), batch.lanes[first : first + size]
+            targets = None if clean is None else torch.from_numpy(clean[rows]).to(device, non_blocking=True)
+            yield values[rows].to(device, non_blocking=True), targets, batch.lanes[first : first + size]
 
     def _negatives(self, values: Tensor) -> Tensor:
         config = self.model.config
         tokens = -(-values.shape[2] // config.conv_stride)
         return self.random.negatives(tokens, config.prediction_steps, config.num_negatives, values.device)
 
-    def _everywhere(self, losses: Tensor, hits: Tensor, batch: Batch) -> tuple[float, list[float]]:
-        """Loss and accuracies over all processes; a loss that is not finite ends the run before the weights change."""
-        means = torch.cat([losses.mean()[None], hits.mean(0)])
-        loss, *accuracy = self.accelerator.reduce(means, "mean").tolist()
-        if not math.isfinite(loss):
-            raise InputError(self._not_finite(loss, losses, batch))
-        return loss, accuracy
+    def _everywhere(
+        self, losses: Tensor, beats: Tensor | None, hits: Tensor, batch: Batch
+    ) -> tuple[dict[str, float], list[float]]:
+        """Losses and accuracies over all processes; a loss that is not finite ends the run before the weights change.
+
+        `loss` is what is trained on; where it has two parts, they follow it.
+        """
+        contrast = losses.mean()[None]
+        of_beats = contrast.new_zeros(1) if beats is None else beats.mean()[None]
+        means = torch.cat([contrast, of_beats, hits.mean(0)])
+        first, second, *accuracy = self.accelerator.reduce(means, "mean").tolist()
+        parts = {"loss": first}
+        if beats is not None:
+            loss = first + self.model.config.beat_weight * second
+            parts = {"loss": loss, "contrastive_loss": first, "beat_loss": second}
+            losses = losses.mean(1) + self.model.config.beat_weight * beats
+        if not math.isfinite(parts["loss"]):
+            raise InputError(self._not_finite(parts["loss"], losses, batch))
+        return parts, accuracy
 
     def _not_finite(self, loss: float, losses: Tensor, batch: Batch) -> str:
         """Which records made the loss not finite: those with such samples, else such a loss, else the whole batch."""

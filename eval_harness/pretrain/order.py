@@ -142,12 +142,19 @@ class Batch:
         input_values: (records, leads, samples) float32, millivolt; the same number of records of each lane.
         record_ids: one per record, to name them.
         lanes: the lanes in this part, ascending; the records lie lane after lane.
+        clean_values: the same windows undisturbed, where `input_values` are disturbed; else None.
     """
 
     step: int
     input_values: NDArray[np.float32]
     record_ids: list[str]
     lanes: tuple[int, ...]
+    clean_values: NDArray[np.float32] | None = None
+
+    @property
+    def undisturbed(self) -> NDArray[np.float32]:
+        """The windows without what augmentation did to them."""
+        return self.input_values if self.clean_values is None else self.clean_values
 
     @property
     def per_lane(self) -> int:

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.input.samples import to_millivolt
 from ecg_hub.utils.workers import end_with_parent, interrupts_held
+from eval_harness.pretrain.augmentation import augmented
 from eval_harness.pretrain.order import LANES, Batch, Stream, check_batch, divide, lanes_of_process
 from eval_harness.pretrain.record_batch import LEAD_COUNT, Counted, SkippedRecords
 from eval_harness.pretrain.sources import TRAIN, RecordSource, combined_fingerprint, train_only
@@ -124,11 +125,13 @@ def _end_with(parent: int, worker: int) -> None:
 
 
 def _joined(parts: list[Batch]) -> Batch:
+    clean = [part.clean_values for part in parts if part.clean_values is not None]
     return Batch(
         step=parts[0].step,
         input_values=np.concatenate([part.input_values for part in parts]),
         record_ids=[name for part in parts for name in part.record_ids],
         lanes=tuple(lane for part in parts for lane in part.lanes),
+        clean_values=np.concatenate(clean) if clean else None,
     )
 
 
@@ -153,6 +156,7 @@ class ReaderOptions:
         max_unreadable: share of damaged records that is tolerated.
         prefetch: batches that are made ready in advance; 0 makes each when it is asked for.
         workers: processes that read, each some of this process's lanes; 0 reads in a thread.
+        augment: share of the windows that are disturbed; the clean ones are kept beside them.
     """
 
     seed: int = 0
@@ -164,6 +168,7 @@ class ReaderOptions:
     max_unreadable: float = 0.01
     prefetch: int = 4
     workers: int = 0
+    augment: float = 0.0
 
 
 class StreamingReader:
@@ -241,9 +246,18 @@ class StreamingReader:
         while True:
             picks = [stream.take(step * per_lane, per_lane) for stream in streams]
             # Lane by lane: the values must not depend on how many lanes a process has.
-            values = np.concatenate([self._prepared(group) for group in picks])
-            yield Batch(step, values, [pick.record_id for group in picks for pick in group], lanes)
+            clean = [self._prepared(group) for group in picks]
+            names = [pick.record_id for group in picks for pick in group]
+            if self.options.augment:
+                disturbed = [self._disturbed(values, step, lane) for values, lane in zip(clean, lanes, strict=True)]
+                yield Batch(step, np.concatenate(disturbed), names, lanes, np.concatenate(clean))
+            else:
+                yield Batch(step, np.concatenate(clean), names, lanes)
             step += 1
+
+    def _disturbed(self, clean: NDArray[np.float32], step: int, lane: int) -> NDArray[np.float32]:
+        options, rate = self.options, self.extractor.spec().sampling_rate
+        return augmented(clean, rate, options.augment, seed=options.seed, step=step, lane=lane)
 
     def _streams(self, lanes: tuple[int, ...]) -> list[LaneStream]:
         options, spec = self.options, self.extractor.spec()

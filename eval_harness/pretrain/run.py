@@ -275,7 +275,7 @@ class _Run:
         batches = self.source.batches(0)
         try:
             count = -(-SCALED_OVER // self.config.batch_size)
-            windows = [torch.from_numpy(next(batches).input_values) for _ in range(count)]
+            windows = [torch.from_numpy(next(batches).undisturbed) for _ in range(count)]
         finally:
             getattr(batches, "close", lambda: None)()
         target = self.options.output / MODEL

@@ -13,6 +13,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
+from eval_harness.pretrain.augmentation import augmented
 from eval_harness.pretrain.config import PretrainConfig, PretrainOptions
 from eval_harness.pretrain.order import Batch, lanes_of_process
 from eval_harness.pretrain.run import pretrain
@@ -70,7 +71,13 @@ class MemorySource:
         while True:
             rows = [np.random.default_rng([config.seed, step, lane]).integers(0, self.count, size) for lane in lanes]
             chosen = np.concatenate(rows)
-            yield Batch(step, self.values[chosen], [f"record {row}" for row in chosen], lanes)
+            clean, names = self.values[chosen], [f"record {row}" for row in chosen]
+            if config.augment:
+                by_lane = zip(np.split(clean, len(lanes)), lanes, strict=True)
+                parts = [augmented(x, 240, config.augment, seed=config.seed, step=step, lane=k) for x, k in by_lane]
+                yield Batch(step, np.concatenate(parts), names, lanes, clean)
+            else:
+                yield Batch(step, clean, names, lanes)
             step += 1
 
 

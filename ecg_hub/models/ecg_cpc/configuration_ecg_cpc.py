@@ -2,6 +2,7 @@
 
 # No postponed annotations here: `strict` checks the types of fields only when it sees them as types.
 
+import math
 from dataclasses import field
 
 from huggingface_hub.dataclasses import strict
@@ -28,6 +29,8 @@ class ECGCPCConfig(ECGConfig):
         num_negatives: pre-training only: tokens of the same sequence drawn against each positive.
         contrastive_temperature: pre-training only: divides the scores.
         normalize_contrast: pre-training only: compare directions instead of dot products.
+        beat_weight: pre-training only: of the error with which a head on the mean token tells the average beat and the
+            rhythm of the clean window, beside the contrastive loss; 0 is without.
     """
 
     model_type = "ecg_cpc"
@@ -49,6 +52,7 @@ class ECGCPCConfig(ECGConfig):
     num_negatives: int = 128
     contrastive_temperature: float | int = 1.0
     normalize_contrast: bool = False
+    beat_weight: float | int = 0.0
     # The published groups: the S4 stack is trained at a tenth of the head's rate, the convolutions at a hundredth.
     layer_groups: dict[str, list[str]] = field(default_factory=lambda: {"late": ["predictor."], "early": ["encoder."]})
 
@@ -66,3 +70,5 @@ class ECGCPCConfig(ECGConfig):
             raise ValueError(f"num_negatives is {self.num_negatives!r}; allowed: at least 1.")
         if not self.contrastive_temperature > 0:
             raise ValueError(f"contrastive_temperature is {self.contrastive_temperature!r}; allowed: above 0.")
+        if not 0 <= self.beat_weight < math.inf:
+            raise ValueError(f"beat_weight is {self.beat_weight!r}; allowed: 0 (without) or more.")

@@ -90,8 +90,8 @@ class ECGCPCPreTrainedModel(ECGPreTrainedModel):
     config: ECGCPCConfig
     config_class = ECGCPCConfig
     base_model_prefix = "ecg_cpc"
-    # What `ECGCPCForPreTraining` saved is loaded as an encoder as well; its projections are no part of that.
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^head\.", r"^projections\."]
+    # What `ECGCPCForPreTraining` saved is loaded as an encoder as well; the heads of its losses are no part of that.
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^head\.", r"^projections\.", r"^beat_head\."]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

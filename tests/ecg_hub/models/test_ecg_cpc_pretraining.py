@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -11,6 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 import ecg_hub
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.modeling.beats import measure
 from ecg_hub.modeling.contrastive import sample_negatives
 from tests.support.contrast import slow_cpc_loss
 from tests.support.models import tensors, tiny
@@ -71,6 +73,73 @@ def test_scaling_the_output_changes_no_loss() -> None:
         model.scale_output(x[:1])
 
 
+def ecg(batch: int = 4, samples: int = 600) -> torch.Tensor:
+    """Windows with a narrow wave every 0.75 s, of another height in every lead and window."""
+    time = torch.arange(samples) / 240
+    wave = sum(torch.exp(-(((time - at) / 0.015) ** 2)) for at in (0.4, 1.15, 1.9))
+    height = torch.randn(batch, 12, 1, generator=torch.Generator().manual_seed(1))
+    return height * wave + 0.01 * windows(batch, samples)
+
+
+def test_the_loss_of_the_beats_is_that_of_plain_numpy() -> None:
+    model = model_for(beat_weight=3.0).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout1d):
+            module.p = 0.0
+    clean = ecg()
+    read = clean + 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(3))
+    output = model(read, generator=torch.Generator().manual_seed(2), clean_values=clean)
+    hidden, last = model.beat_head[0], model.beat_head[2]
+    first, second = ([part.weight.detach().numpy(), part.bias.detach().numpy()] for part in (hidden, last))
+    pooled = output.last_hidden_state.detach().numpy().mean(1)
+    told = np.maximum(pooled @ first[0].T + first[1], 0) @ second[0].T + second[1]
+    measured = measure(clean.numpy(), 240)
+    assert measured.beats_known.all()
+    expected = ((told[:, :-2] - measured.beats) ** 2).mean(1)
+    expected += 0.1 * ((told[:, -2:] - measured.rhythm) ** 2 * measured.rhythm_known).sum(1)
+    np.testing.assert_allclose(output.beat_loss.detach().numpy(), expected, rtol=1e-4)
+    whole = output.sequence_loss.mean() + 3 * output.beat_loss.mean()
+    assert output.loss.item() == pytest.approx(whole.item(), rel=1e-6)
+    model.zero_grad()
+    output.beat_loss.mean().backward()
+    moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert {name for name, _ in model.named_parameters()} - moved == {"projections.0.weight"}
+    assert model.ecg_cpc.encoder.layers[0].conv.weight.grad.abs().max() > 0
+
+
+def test_clean_windows_are_what_is_predicted() -> None:
+    model, x = model_for(beat_weight=1.0).eval(), ecg()
+    one, same = (
+        model(x, generator=torch.Generator().manual_seed(2), clean_values=clean) for clean in (None, x.clone())
+    )
+    assert torch.allclose(one.sequence_loss, same.sequence_loss, atol=1e-5)
+    assert torch.allclose(one.beat_loss, same.beat_loss, atol=1e-5)
+    other = model(x, generator=torch.Generator().manual_seed(2), clean_values=x.flip(0))
+    assert torch.allclose(other.last_hidden_state, one.last_hidden_state, atol=1e-5)
+    assert not torch.allclose(other.sequence_loss, one.sequence_loss, atol=1e-3)
+    assert not torch.allclose(other.beat_loss, one.beat_loss, atol=1e-3)
+    with pytest.raises(InputError, match=r"clean_values has shape \(4, 12, 500\)"):
+        model(x, clean_values=x[:, :, :500])
+
+
+def test_scaling_the_output_changes_no_loss_of_the_beats() -> None:
+    model, x = model_for(beat_weight=1.0), ecg(batch=8)
+    before = model.eval()(x).beat_loss
+    model.scale_output(x)
+    assert torch.allclose(model(x).beat_loss, before, rtol=1e-3)
+
+
+def test_the_head_of_the_beats_is_new_only_on_request(tmp_path: Path) -> None:
+    model_for(beat_weight=1.0).save_pretrained(tmp_path / "whole")
+    assert not ecg_hub.AutoModelForPreTraining.from_pretrained(tmp_path / "whole").head_is_new
+    encoder, info = ecg_hub.AutoModel.from_pretrained(tmp_path / "whole", output_loading_info=True)
+    assert not info["unexpected_keys"]
+    encoder.save_pretrained(tmp_path / "encoder")
+    with pytest.raises(CheckpointError, match="beat_head"):
+        ecg_hub.AutoModelForPreTraining.from_pretrained(tmp_path / "encoder")
+    assert ecg_hub.AutoModelForPreTraining.from_pretrained(tmp_path / "encoder", new_head=True).head_is_new
+
+
 def test_a_generator_decides_the_negatives() -> None:
     model, x = model_for(), windows()
     losses = [model(x, generator=torch.Generator().manual_seed(seed)).loss.item() for seed in (1, 1, 2)]
@@ -115,6 +184,8 @@ def test_what_does_not_fit_is_refused() -> None:
         {"prediction_steps": [0]},
         {"num_negatives": 0},
         {"contrastive_temperature": 0.0},
+        {"beat_weight": -1.0},
+        {"beat_weight": float("nan")},
     ):
         with pytest.raises(StrictDataclassError):
             ecg_hub.ECGCPCConfig(**wrong)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ecg_hub import catalog
 from ecg_hub.errors import InputError
 from eval_harness.pretrain.config import PretrainConfig
 
@@ -40,6 +45,7 @@ def test_defaults_are_the_published_run() -> None:
         {"keep": 0},
         {"warmup_steps": -1},
         {"seed": -1},
+        {"augment": 1.5},
     ],
 )
 def test_what_cannot_run_is_refused(wrong: dict[str, Any]) -> None:
@@ -68,5 +74,35 @@ def test_the_end_decides_only_where_the_rate_falls_towards_it() -> None:
     assert PretrainConfig(steps=5).decisive(5) == PretrainConfig(steps=9, checkpoint_every=7).decisive(9)
     cosine = PretrainConfig(schedule="cosine")
     assert cosine.decisive(5) != cosine.decisive(9)
-    for change in ({"learning_rate": 2e-3}, {"seed": 1}, {"lanes": 4}, {"batch_norm": "frozen"}, {"accumulate": 2}):
+    for change in (
+        {"learning_rate": 2e-3},
+        {"seed": 1},
+        {"lanes": 4},
+        {"batch_norm": "frozen"},
+        {"accumulate": 2},
+        {"augment": 0.5},
+    ):
         assert PretrainConfig(**change).decisive(5) != PretrainConfig().decisive(5)
+
+
+def test_the_fingerprint_of_a_run_of_before_stays(package: Path) -> None:
+    facts = json.loads((package / "config.json").read_text())["pretraining"]
+    words = facts["settings"]
+    fields = {f.name for f in dataclasses.fields(PretrainConfig)}
+    config = PretrainConfig(steps=facts["steps"], **{name: words[name] for name in fields & words.keys()})
+    of_model = {name: words[name] for name in words.keys() - fields - {"scale_output"}}
+    settings = {
+        "numbers": config.decisive(facts["steps"]),
+        "start": {"architecture": "ecg-cpc", "settings": of_model},
+        "data": facts["data_fingerprint"],
+    }
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(text.encode()).hexdigest() == facts["run_fingerprint"]
+
+
+@pytest.fixture
+def package() -> Path:
+    """The folder of the first checkpoint that was made here; its run knew none of the later fields."""
+    folder = catalog.get("ecg-cpc-mini").embedded
+    assert folder is not None
+    return folder

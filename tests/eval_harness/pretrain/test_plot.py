@@ -44,6 +44,15 @@ def test_every_curve_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
+def test_both_losses_are_drawn(tmp_path: Path) -> None:
+    log = write(tmp_path, [row(step, contrastive_loss=4.0, beat_loss=1.0) for step in range(1, 9)])
+    plot.write_curves(log, tmp_path / "curves", 0.1, "")
+    svg = (tmp_path / "curves.svg").read_text()
+    assert "beats and rhythm (squared error)" in svg
+    assert "contrastive (nats)" in svg
+
+
+@pytest.mark.heavy
 def test_without_probes_the_speed_is_drawn(tmp_path: Path) -> None:
     plot.write_curves(write(tmp_path, [row(1)]), tmp_path / "curves", 0.1, "")
     assert "records per second" in (tmp_path / "curves.svg").read_text()

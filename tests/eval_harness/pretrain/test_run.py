@@ -92,6 +92,44 @@ def test_a_continued_run_has_the_numbers_of_an_undisturbed_one(
     assert_equal_weights(tmp_path, whole[0])
 
 
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """A run of six steps on disturbed windows, with the loss of the beats."""
+    folder = tmp_path_factory.mktemp("disturbed")
+    return folder, run(folder, settings={**SETTINGS, "beat_weight": 2.0}, augment=0.8)
+
+
+def test_disturbed_windows_and_beats_are_logged_and_resumed_to_the_bit(
+    disturbed: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    folder, log = disturbed
+    for row in log:
+        assert row["loss"] == pytest.approx(row["contrastive_loss"] + 2 * row["beat_loss"], rel=1e-6)
+    settings = {**SETTINGS, "beat_weight": 2.0}
+    run(tmp_path, steps=3, settings=settings, augment=0.8)
+    assert curve(run(tmp_path, settings=settings, augment=0.8)) == curve(log)
+    assert_equal_weights(tmp_path, folder)
+    facts = ecg_hub.AutoConfig.from_pretrained(folder / "model").pretraining
+    assert (facts["settings"]["augment"], facts["settings"]["beat_weight"]) == (0.8, 2.0)
+    assert "augment 0.8, " in (folder / "model" / "README.md").read_text()
+    assert type(ecg_hub.AutoModel.from_pretrained(folder / "model")) is ecg_hub.ECGCPCModel
+
+
+def test_pieces_share_what_is_random_in_a_disturbed_batch(
+    disturbed: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    settings = {**SETTINGS, "beat_weight": 2.0}
+    logs = [run(tmp_path / str(n), settings=settings, augment=0.8, accumulate=n, batch_norm="frozen") for n in (1, 4)]
+    for one, other in zip(*map(curve, logs), strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_a_folder_of_before_there_was_augmentation_is_continued(whole: tuple[Path, list[dict[str, Any]]]) -> None:
+    assert "augment" not in json.loads((whole[0] / "pretrain.json").read_text())["settings"]["numbers"]
+    with pytest.raises(FolderRefusedError, match=r"numbers\.augment: .*0\.5"):
+        run(whole[0], augment=0.5)
+
+
 def test_a_finished_run_has_nothing_left_to_do(whole: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, log = whole
     before = (folder / "checkpoints" / "step_00000006" / "optimizer.pt").stat().st_mtime_ns
@@ -275,6 +313,7 @@ def test_a_loss_that_is_not_finite_names_step_and_records(tmp_path: Path) -> Non
         ({"batch_norm": "sync"}, "works on GPUs"),
         ({"model": "merl"}, "'merl' cannot be pre-trained here.*ecg-cpc"),
         ({"settings": {"num_negatives": 0}}, "num_negatives is 0"),
+        ({"settings": {"beat_weight": -1}}, "beat_weight is -1"),
         ({"settings": {"hidden": 8}}, "has no field 'hidden'"),
         ({"track": ("tensorboard",)}, "pip install tensorboard"),
         ({"seconds": 0.1}, "Feed longer windows"),
