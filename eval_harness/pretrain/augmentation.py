@@ -15,7 +15,6 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_hub.leads import LEADS
 from eval_harness.analyses.robustness.corruptions import Corruption, NotApplicableError, corruptions
 
 Windows = NDArray[np.float32]
@@ -80,6 +79,3 @@ def _applied(
         return corruption(signal, rate, strength, rng)
     except NotApplicableError:  # a rate that does not hold this noise
         return signal
-
-
-assert len(LEADS) > MOST_LOST
