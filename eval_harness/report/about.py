@@ -247,7 +247,7 @@ def read_history(entry: ReportRun, training_run: str) -> History | None:
             best if isinstance(best, int) else None,
         )
     # Curves only illustrate: a history that is damaged or of another version must not stop the report.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

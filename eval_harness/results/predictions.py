@@ -146,22 +146,36 @@ def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
         about = json.loads((table.schema.metadata or {})[METADATA_KEY])
         if about["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format_version {about['format_version']!r}, this ecg-hub reads {FORMAT_VERSION!r}")
+        optional = {name: kind for name, kind in OPTIONAL.items() if name in table.column_names}
         return Predictions(
-            run=about["run"],
-            kind=about["kind"],
-            labels=tuple(about["labels"]),
+            run=_text(about["run"]),
+            kind=_text(about["kind"]),
+            labels=tuple(_texts(about["labels"])),
             split=table["split"].to_pylist(),
-            record_id=table["record_id"].to_pylist(),
+            record_id=table["record_id"].cast(pa.string()).to_pylist(),
             y_true=_matrix(table["y_true"], len(about["labels"])),
             y_prob=_matrix(table["y_prob"], len(about["labels"])),
-            regression_targets=tuple(about["regression_targets"]),
+            regression_targets=tuple(_texts(about["regression_targets"])),
             # Files written before there were scales and groups lack them.
             scales={name: (float(scale), str(unit)) for name, (scale, unit) in about.get("scales", {}).items()},
-            groups=about.get("groups", {}),
-            **{name: table[name].to_pylist() for name in OPTIONAL if name in table.column_names},
+            groups={name: _texts(labels) for name, labels in about.get("groups", {}).items()},
+            **{name: table[name].cast(kind).to_pylist() for name, kind in optional.items()},
         )
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+    # Whatever a stranger may have written there: nested brackets, a list or a number in place of what is read.
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
         raise ResultError(f"{str(path)!r} cannot be read as predictions of a run ({error}).") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a text is expected, not {str(value)[:50]!r}")
+    return value
+
+
+def _texts(values: object) -> list[str]:
+    if not isinstance(values, list):
+        raise ValueError(f"a list of texts is expected, not {str(values)[:50]!r}")
+    return [_text(value) for value in values]
 
 
 def predictions_sha256(path: Path) -> str:

@@ -315,7 +315,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise ResultError(f"{str(path)!r} cannot be read ({error.strerror or error}).") from error
-    except ValueError as error:  # covers JSONDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ResultError(
             f"{str(path)!r} is not valid JSON ({error}). Remove it and give the same command again."
         ) from error
@@ -330,7 +330,8 @@ def upgraded(content: dict[str, Any], path: Path) -> dict[str, Any]:
     # A step that forgets to raise the version would go round for ever.
     seen: set[str] = set()
     while version != SCHEMA_VERSION:
-        if version not in UPGRADES or version in seen:
+        # A foreign file may have a list there, which no dictionary can be asked for.
+        if not isinstance(version, str) or version not in UPGRADES or version in seen:
             readable = ", ".join([*UPGRADES, SCHEMA_VERSION])
             raise ResultError(
                 f"{str(path)!r} has schema_version {version!r}; this ecg-hub reads {readable}. "

@@ -78,6 +78,8 @@ def two(tmp_path: Path) -> Path:
     [
         ("ptbxl_super.json", '{"schema_version": "9"}', "model-a/linear/seed0/ptbxl_super.json' has schema_version"),
         ("notes.json", '{"mine": 1}', "model-a/linear/seed0/notes.json' has schema_version None"),
+        ("notes.json", '{"schema_version": ["1.3"]}', "model-a/linear/seed0/notes.json' has schema_version"),
+        ("notes.json", "[" * 100_000, "model-a/linear/seed0/notes.json' is not valid JSON"),
         ("notes.json", "{", "model-a/linear/seed0/notes.json' is not valid JSON"),
         ("run.json", "{}", "model-a/linear/seed0/run.json' is not a run file of this version"),
     ],
