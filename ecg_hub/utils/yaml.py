@@ -60,7 +60,7 @@ def _check_size(content: Any) -> None:
 class _ShortNumbers(yaml.SafeLoader):
     """Safe loading that refuses numbers of more characters than anybody writes."""
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
         if number and len(node.value) > MAX_DIGITS:
             raise ValueError(f"a number has more than {MAX_DIGITS:,} characters")

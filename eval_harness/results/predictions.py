@@ -6,6 +6,7 @@ They are written before any metric is computed, so that metrics can be computed 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ecg_hub.errors import InputError, ResultError
+from ecg_hub.errors import DataError, InputError, ResultError
 from ecg_hub.utils.files import atomic_path, file_sha256
+from ecg_hub.utils.untrusted import plain_file
 
 SPLITS = ("validation", "test")
 METADATA_KEY = b"ecg_hub"
@@ -138,6 +140,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
 
 def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
     """Read predictions, after checking their digest where one is given."""
+    _check_plain(path)
     # Before anything is parsed: a changed file is refused whatever it holds.
     if sha256 is not None and (actual := predictions_sha256(path)) != sha256:
         raise ResultError(f"{str(path)!r} was changed after it was scored: SHA-256 {actual}, recorded {sha256}.")
@@ -180,8 +183,16 @@ def _texts(values: object) -> list[str]:
 
 def predictions_sha256(path: Path) -> str:
     """Return the SHA-256 of a file of predictions in hexadecimal."""
+    _check_plain(path)
+    return file_sha256(path)
+
+
+def _check_plain(path: Path) -> None:
+    # A link of a stranger may lead to a pipe or device, which never ends.
     try:
-        return file_sha256(path)
+        plain_file(path, math.inf)
+    except DataError as error:
+        raise ResultError(f"{str(path)!r} cannot be read ({error}).") from error
     except OSError as error:
         raise ResultError(f"{str(path)!r} cannot be read ({error.strerror or error}).") from error
 

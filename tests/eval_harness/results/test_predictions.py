@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -201,6 +202,15 @@ class TestReading:
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(ResultError, match="cannot be read as predictions"):
             read_predictions(path)
+
+    @pytest.mark.skipif(os.name != "posix", reason="pipes and devices of POSIX")
+    def test_a_link_to_what_never_ends(self, tmp_path: Path) -> None:
+        (tmp_path / "zero.parquet").symlink_to("/dev/zero")
+        os.mkfifo(tmp_path / "pipe.parquet")
+        for name in ("zero", "pipe"):
+            for sha256 in (None, "0" * 64):
+                with pytest.raises(ResultError, match="and not a plain file"):
+                    read_predictions(tmp_path / f"{name}.parquet", sha256)
 
     @pytest.mark.parametrize(
         "about",
