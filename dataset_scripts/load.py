@@ -318,7 +318,7 @@ def read_mock(folder: Path, dataset: ECGDataset) -> dict[str, Any]:
     try:
         mock = json.loads(path.read_text(encoding="utf-8"))
         unknown = set(mock.get("thresholds", {})) - set(dataset.thresholds)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"{str(path)!r} is not a JSON object ({error}); write the mock tree again.") from None
     if unknown:
         raise DataError(f"{str(path)!r} sets {', '.join(sorted(unknown))}, which {dataset.name!r} does not have.")

@@ -184,7 +184,7 @@ def _begin(prepared: Prepared, target: Path, shard_bytes: int) -> Manifest:
     if target.exists() and not target.is_dir():
         raise InputError(f"{str(target)!r} is not a folder; choose another one for the shards.")
     stored = read_manifest(target)
-    if stored is None and target.is_dir() and any(target.iterdir()):
+    if stored is None and target.is_dir() and any(path not in _half_written(target) for path in target.iterdir()):
         raise InputError(f"{str(target)!r} exists and holds no shards; choose an empty folder.")
 
     def refusal(different: Sequence[str]) -> InputError:
@@ -193,16 +193,24 @@ def _begin(prepared: Prepared, target: Path, shard_bytes: int) -> Manifest:
 
     resumed(stored, lambda manifest: _other_data(manifest, begun), refusal)
     try:
+        for path in _half_written(target):
+            # Half a file has no use, and its name would stay for ever.
+            path.rmdir() if path.is_dir() else path.unlink()
         (target / DATA_FOLDER).mkdir(parents=True, exist_ok=True)
-        for partial in (target / DATA_FOLDER).glob("*.partial"):
-            # Of a killed run: half a shard has no use, and its name would stay for ever.
-            partial.unlink()
         # Before the first shard: what a killed run leaves then says which data its shards are of.
         if stored is None:
             _write(target / MANIFEST_FILE, begun.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise DataError(f"The folder {str(target)!r} cannot be written: {error}. Choose another one.") from error
     return begun
+
+
+def _half_written(target: Path) -> list[Path]:
+    """What a killed run left beside whole files, its folder of shards last where nothing else is in it."""
+    data = target / DATA_FOLDER
+    left = [path for name in (MANIFEST_FILE, CARD_FILE) for path in target.glob(f"{name}.*.partial")]
+    left += data.glob("*.partial")
+    return [*left, data] if data.is_dir() and set(data.iterdir()) <= set(left) else left
 
 
 def _other_data(stored: Manifest, asked: Manifest) -> list[str]:

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 import transformers
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 
 import ecg_hub.catalog as catalog
-from ecg_hub.errors import CheckpointError, InputError, did_you_mean
+from ecg_hub.errors import CheckpointError, EcgHubError, InputError, did_you_mean
 from ecg_hub.home import home
 from ecg_hub.names import OFFLINE, Resolved, model_folder, network_forbidden, resolve
 from ecg_hub.origin import is_catalogue, origin_of, shown_name, unverified_text
@@ -93,7 +93,7 @@ class AutoConfig(transformers.AutoConfig):
         if resolved.kind in ("random", "scratch"):
             return build_config(resolved, **kwargs)
         _register()
-        with _no_code_of_theirs(name):
+        with _files_of_theirs(name, resolved.target, kwargs):
             return super().from_pretrained(resolved.target, **_local(kwargs))
 
 
@@ -130,7 +130,7 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
             return build_feature_extractor(catalog.get(resolved.target))
         _register()
         try:
-            with _no_code_of_theirs(name):
+            with _files_of_theirs(name, resolved.target, kwargs):
                 return super().from_pretrained(resolved.target, **_local(kwargs))
         except OSError:
             # The authors' own repositories have none either, and say what they are.
@@ -193,7 +193,7 @@ class _ShortNames:
         _register()
         if resolved.kind == "random":
             return _build_random(cls, resolved, seed, **kwargs)
-        with _no_code_of_theirs(name):
+        with _files_of_theirs(name, resolved.target, kwargs):
             loaded = super().from_pretrained(resolved.target, *args, **_local(kwargs))  # type: ignore[misc]
         if check_name and resolved.alias is not None:
             _check_name(resolved, loaded[0] if isinstance(loaded, tuple) else loaded)
@@ -234,20 +234,45 @@ def _local(keywords: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _no_code_of_theirs(name: Name) -> Iterator[None]:
-    """Say in our words that a model needs Python code that lies beside its weights."""
+def _files_of_theirs(name: Name, target: str, keywords: dict[str, Any]) -> Iterator[None]:
+    """Say in our words that a model needs Python code that lies beside its weights, or has no configuration."""
     try:
         yield
-    except ValueError as error:
+    except EcgHubError:
+        raise
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         # transformers has no exception of its own for it, and advises an option that our commands do not have.
-        if "trust_remote_code" not in str(error):
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"{os.fspath(name)!r} is loaded by Python code that lies beside its weights (auto_map in its "
+                "config.json), and that is never run here. Allowed are the architectures that `ecg-hub ls` lists and "
+                "those of packages that you install. If you trust the code, load the model in a file of your own and "
+                "give that: ecg-eval --model python:FILE:NAME."
+            ) from error
+        if (damage := _damage(target, keywords)) is None:
             raise
-        raise InputError(
-            f"{os.fspath(name)!r} is loaded by Python code that lies beside its weights (auto_map in its config.json), "
-            "and that is never run here. Allowed are the architectures that `ecg-hub ls` lists and those of packages "
-            "that you install. If you trust the code, load the model in a file of your own and give that: "
-            "ecg-eval --model python:FILE:NAME."
-        ) from error
+        raise CheckpointError(f"{os.fspath(name)!r} cannot be loaded: {damage}.") from error
+
+
+def _damage(target: str, keywords: dict[str, Any]) -> str | None:
+    """What is wrong with somebody's config.json or preprocessor_config.json, or None."""
+    local = _local({key: keywords[key] for key in _HUB_KEYWORDS & keywords.keys()})
+    for file, read in (
+        ("config.json", transformers.PretrainedConfig.get_config_dict),
+        ("preprocessor_config.json", transformers.FeatureExtractionMixin.get_feature_extractor_dict),
+    ):
+        try:
+            content, _ = read(target, **local)
+            kind = content.get("model_type", "")
+        except RecursionError:
+            return f"its {file} is nested too deeply"
+        except (ValueError, TypeError, AttributeError):
+            return f"its {file} is not a mapping of names to values"
+        except OSError:
+            continue  # there is none, which is told elsewhere
+        if file == "config.json" and (not isinstance(kind, str) or kind not in CONFIG_MAPPING):
+            return f"its config.json names the architecture {str(kind)[:50]!r}, which `ecg-hub ls` does not list"
+    return None
 
 
 def _register() -> None:

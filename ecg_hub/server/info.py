@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ from ecg_hub.server.pages import MAX_CARD, card_tags
 from ecg_hub.server.repos import MAIN, Repo, RepoStore, State
 from ecg_hub.server.storage import BlobStore
 from ecg_hub.server.trees import File, Folder, TreeStore, listing
-from ecg_hub.utils.yaml import CardError, load_yaml, metadata
+from ecg_hub.utils.yaml import CardError, load_yaml, metadata, plain
 
 MAX_CONFIG = 1 << 20  # bytes of a config.json or results file that are read
 _ALWAYS = ("id", "_id")
@@ -203,11 +204,12 @@ class Catalog:
     def _config(self, tree: str) -> dict[str, Any] | None:
         try:
             config = json.loads(self.read_text(tree, "config.json", MAX_CONFIG) or "null")
+            if not isinstance(config, dict):
+                return None
+            # Python reads NaN and 1e999, which no answer may hold.
+            return {key: plain(config[key]) for key in ("architectures", "model_type", "auto_map") if key in config}
         except (ValueError, RecursionError):
             return None
-        if not isinstance(config, dict):
-            return None
-        return {key: config[key] for key in ("architectures", "model_type", "auto_map") if key in config}
 
 
 class Query:
@@ -268,7 +270,8 @@ def _row(repo: Repo, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # An integer may be larger than what a page can write as a number.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _better(first: dict[str, Any], second: dict[str, Any], lower: bool) -> bool:

@@ -67,6 +67,7 @@ def too_large(message: str) -> RequestError:
 
 
 KINDS = ("models", "datasets", "spaces")
+MAX_SIZE = 1 << 63  # bytes: what file systems count to
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -109,8 +110,9 @@ def check_sha256(text: object) -> str:
 
 def check_size(value: object) -> int:
     """Return a size in bytes."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise bad_request(f"A size is a whole number of bytes, not {value!r}.")
+    # Thousands of digits are no size either, and a sum of them cannot be written.
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_SIZE:
+        raise bad_request(f"A size is a whole number of bytes, not {str(value)[:100]!r}.")
     return value
 
 

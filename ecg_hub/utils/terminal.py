@@ -158,10 +158,12 @@ class Lines:
         return tqdm.format_sizeof(value) if self._scaled else f"{value:,.0f}"
 
 
-# Controls (C0 but for tab and line end, C1), marks that turn the direction of writing, what has no width, and bytes of
-# a file name that are no UTF-8, which no stream can write.
+# Controls (C0 but for tab and line end, C1), marks that turn the direction of writing, what has no width or no ink (but
+# for the joiners of Persian, Indic scripts and emoji), and bytes of a file name that are no UTF-8, which no stream can
+# write.
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufeff"
+    "\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
 
 
@@ -212,7 +214,9 @@ _STEERING_BUT_BARS = re.compile(rf"(?P<kept>\x1b\[(?:[0-9;]*m|A)|\r)|{_UNSEEN.pa
 
 
 def _written_out(match: re.Match[str]) -> str:
-    return match[0] if match["kept"] else f"\\u{ord(match[0]):04x}"
+    # As JSON writes it, in which a letter beyond 16 bits is a pair.
+    units = match[0].encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+    return match[0] if match["kept"] else "".join(f"\\u{unit}" for unit in units)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from ecg_hub.utils.untrusted import plain_file
 
 MAX_NODES = 20_000  # values in the metadata, or in a file of a user
 MAX_DEPTH = 100  # mappings and lists within each other in a file of a user
+MAX_DIGITS = 1000  # characters of a number; PyYAML reads 1:1:1:... in the square of its length
 MAX_BYTES = 2**18  # of a file of a user: a hundred times the longest in use
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 
@@ -56,7 +57,17 @@ def _check_size(content: Any) -> None:
             pending += value
 
 
-class _Loader(yaml.SafeLoader):
+class _ShortNumbers(yaml.SafeLoader):
+    """Safe loading that refuses numbers of more characters than anybody writes."""
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+        if number and len(node.value) > MAX_DIGITS:
+            raise ValueError(f"a number has more than {MAX_DIGITS:,} characters")
+        return super().construct_scalar(node)
+
+
+class _Loader(_ShortNumbers):
     """Safe loading that refuses a repeated key instead of keeping the last one, and too much of anything early."""
 
     def __init__(self, text: str) -> None:
@@ -118,7 +129,7 @@ class CardError(Exception):
     """Metadata that cannot be read; the message says why and where."""
 
 
-class _CardLoader(yaml.SafeLoader):
+class _CardLoader(_ShortNumbers):
     """Plain YAML without references, which can stand for exponentially much."""
 
     def __init__(self, text: str) -> None:
@@ -139,7 +150,7 @@ def load_yaml(text: str) -> Any:
     loader = None
     try:
         loader = _CardLoader(text)
-        value = _plain(loader.get_single_data())
+        value = plain(loader.get_single_data())
         # Whatever cannot be JSON is refused here, not in the middle of an answer.
         json.dumps(value, allow_nan=False)
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
@@ -169,11 +180,12 @@ def metadata(text: str) -> dict[str, Any]:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return what YAML or Python's JSON read as JSON has it: dates become text, numbers that it lacks become None."""
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     # A datetime is a date as well.
     if isinstance(value, date):
         return value.isoformat()

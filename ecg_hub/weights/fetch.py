@@ -117,7 +117,7 @@ def _check_may_be_replaced(entry: catalog.ModelEntry, folder: Path, local_files_
     config, content = folder / "config.json", {}
     if not config.is_file():
         return
-    with suppress(ValueError):  # a damaged file says nothing
+    with suppress(ValueError, RecursionError):  # a damaged file says nothing
         content = json.loads(config.read_text(encoding="utf-8"))
     converted = (content.get("conversion") or {}).get("model") == entry.alias
     if not converted or content.get("training") or content.get("pretraining"):

@@ -28,6 +28,15 @@ def watch_interrupts() -> None:
     # One that started us in the background has Ctrl-C ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+        sys.unraisablehook = _lost
+
+
+def _lost(lost: sys.UnraisableHookArgs) -> None:
+    """Look again at a Ctrl-C that arrived where C calls Python, which would print it and forget it."""
+    if pressed and lost.exc_type is KeyboardInterrupt:
+        _look_again()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -42,15 +51,19 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     """End what the process does: by an exception as soon as one arrives, before and after a verb at once."""
-    import signal
-
     if not at_work:
         _leave()
     if not _imports(frame):
         raise KeyboardInterrupt
+    # A verb tidies up, but not from within an import.
+    _look_again()
+
+
+def _look_again() -> None:
+    import signal
+
     if sys.platform == "win32":
         _leave()
-    # A verb tidies up, but not from within an import: look again in a moment.
     signal.signal(signal.SIGALRM, _end)
     signal.setitimer(signal.ITIMER_REAL, 0.02)
 
@@ -76,6 +89,11 @@ def _leave() -> None:
 
 def interrupted() -> int:
     """Say how to go on after Ctrl-C, without a traceback; returns the exit code."""
+    import signal
+
+    # What has arrived is not looked for again.
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_REAL, 0)
     # Not imported: who has drawn a bar has imported it. Ctrl-C may come while that is read, hence the default.
     getattr(sys.modules.get("ecg_hub.utils.terminal"), "close_bars", lambda: None)()
     # A terminal has written ^C where the cursor was.

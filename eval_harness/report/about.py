@@ -5,20 +5,20 @@ Training curves are read from the folder `history` of a run.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dataset_scripts.core.extent import RECORDS
+from ecg_hub.errors import ResultError
 from eval_harness.config.protocol import MODES
 from eval_harness.figures.markup import Html, details, join, state, table, tag
 from eval_harness.figures.svg import axis, chart, curve, horizontal, mark, series, vertical
 from eval_harness.report.content import ReportRun
 from eval_harness.results.extent import deviations_of, extent_of
-from eval_harness.results.schema import Result
+from eval_harness.results.schema import Result, read_json
 from eval_harness.results.scoring import STATISTICS_VERSION
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def read_history(entry: ReportRun, training_run: str) -> History | None:
     """Read the history of a training run; None where there is none or it cannot be read."""
     path = Path(entry.run.folder) / "history" / f"{training_run}.json"
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         steps = [step for step in content["history"] if isinstance(step["epoch"], int)]
         best = content.get("best_epoch")
         return History(
@@ -247,7 +247,7 @@ def read_history(entry: ReportRun, training_run: str) -> History | None:
             best if isinstance(best, int) else None,
         )
     # Curves only illustrate: a history that is damaged or of another version must not stop the report.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ResultError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

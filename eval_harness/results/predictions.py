@@ -6,6 +6,7 @@ They are written before any metric is computed, so that metrics can be computed 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ecg_hub.errors import InputError, ResultError
+from ecg_hub.errors import DataError, InputError, ResultError
 from ecg_hub.utils.files import atomic_path, file_sha256
+from ecg_hub.utils.untrusted import plain_file
 
 SPLITS = ("validation", "test")
 METADATA_KEY = b"ecg_hub"
@@ -138,6 +140,7 @@ def write_predictions(path: Path, predictions: Predictions) -> str:
 
 def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
     """Read predictions, after checking their digest where one is given."""
+    _check_plain(path)
     # Before anything is parsed: a changed file is refused whatever it holds.
     if sha256 is not None and (actual := predictions_sha256(path)) != sha256:
         raise ResultError(f"{str(path)!r} was changed after it was scored: SHA-256 {actual}, recorded {sha256}.")
@@ -146,28 +149,50 @@ def read_predictions(path: Path, sha256: str | None = None) -> Predictions:
         about = json.loads((table.schema.metadata or {})[METADATA_KEY])
         if about["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format_version {about['format_version']!r}, this ecg-hub reads {FORMAT_VERSION!r}")
+        optional = {name: kind for name, kind in OPTIONAL.items() if name in table.column_names}
         return Predictions(
-            run=about["run"],
-            kind=about["kind"],
-            labels=tuple(about["labels"]),
+            run=_text(about["run"]),
+            kind=_text(about["kind"]),
+            labels=tuple(_texts(about["labels"])),
             split=table["split"].to_pylist(),
-            record_id=table["record_id"].to_pylist(),
+            record_id=table["record_id"].cast(pa.string()).to_pylist(),
             y_true=_matrix(table["y_true"], len(about["labels"])),
             y_prob=_matrix(table["y_prob"], len(about["labels"])),
-            regression_targets=tuple(about["regression_targets"]),
+            regression_targets=tuple(_texts(about["regression_targets"])),
             # Files written before there were scales and groups lack them.
             scales={name: (float(scale), str(unit)) for name, (scale, unit) in about.get("scales", {}).items()},
-            groups=about.get("groups", {}),
-            **{name: table[name].to_pylist() for name in OPTIONAL if name in table.column_names},
+            groups={name: _texts(labels) for name, labels in about.get("groups", {}).items()},
+            **{name: table[name].cast(kind).to_pylist() for name, kind in optional.items()},
         )
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+    # Whatever a stranger may have written there: nested brackets, a list or a number in place of what is read.
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
         raise ResultError(f"{str(path)!r} cannot be read as predictions of a run ({error}).") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a text is expected, not {str(value)[:50]!r}")
+    return value
+
+
+def _texts(values: object) -> list[str]:
+    if not isinstance(values, list):
+        raise ValueError(f"a list of texts is expected, not {str(values)[:50]!r}")
+    return [_text(value) for value in values]
 
 
 def predictions_sha256(path: Path) -> str:
     """Return the SHA-256 of a file of predictions in hexadecimal."""
+    _check_plain(path)
+    return file_sha256(path)
+
+
+def _check_plain(path: Path) -> None:
+    # A link of a stranger may lead to a pipe or device, which never ends.
     try:
-        return file_sha256(path)
+        plain_file(path, math.inf)
+    except DataError as error:
+        raise ResultError(f"{str(path)!r} cannot be read ({error}).") from error
     except OSError as error:
         raise ResultError(f"{str(path)!r} cannot be read ({error.strerror or error}).") from error
 

@@ -13,12 +13,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
-from ecg_hub.errors import ResultError
-from ecg_hub.utils.files import write_text
+from ecg_hub.errors import DataError, ResultError
+from ecg_hub.utils.files import is_inside, write_text
+from ecg_hub.utils.untrusted import plain_file
 from eval_harness.results.contamination import State
 
+MAX_JSON = 2**26  # bytes of a file of results or of an analysis
 SCHEMA_VERSION: Final = "1.3"
 UPGRADES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     # 1.1 adds optional fields to labels: decisions at thresholds, calibration, clinical units.
@@ -30,6 +41,12 @@ UPGRADES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "1.2": lambda content: {**content, "schema_version": "1.3"},
 }
 """Older schema version -> function that returns the content in the next one, with its `schema_version` set."""
+
+
+def _inside(name: str) -> str:
+    if not is_inside(name):
+        raise ValueError("it lies outside the folder of the result")
+    return name
 
 
 def _nan_to_none(value: object) -> object:
@@ -228,7 +245,7 @@ class Subgroup(Strict):
 class PredictionsFile(Strict):
     """The predictions of the run, relative to the folder of the result, with their digest."""
 
-    file: str
+    file: Annotated[str, AfterValidator(_inside)]
     sha256: Sha256
 
 
@@ -311,11 +328,15 @@ def read_result(path: Path) -> Result:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that must hold one object and no NaN."""
     try:
+        # A link of a stranger may lead to a pipe or device, which never ends.
+        plain_file(path, MAX_JSON)
         # Python's parser takes NaN and Infinity, which JSON does not have, unless it is told otherwise.
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except DataError as error:
+        raise ResultError(f"{str(path)!r} cannot be read ({error}).") from error
     except OSError as error:
         raise ResultError(f"{str(path)!r} cannot be read ({error.strerror or error}).") from error
-    except ValueError as error:  # covers JSONDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ResultError(
             f"{str(path)!r} is not valid JSON ({error}). Remove it and give the same command again."
         ) from error
@@ -330,7 +351,8 @@ def upgraded(content: dict[str, Any], path: Path) -> dict[str, Any]:
     # A step that forgets to raise the version would go round for ever.
     seen: set[str] = set()
     while version != SCHEMA_VERSION:
-        if version not in UPGRADES or version in seen:
+        # A foreign file may have a list there, which no dictionary can be asked for.
+        if not isinstance(version, str) or version not in UPGRADES or version in seen:
             readable = ", ".join([*UPGRADES, SCHEMA_VERSION])
             raise ResultError(
                 f"{str(path)!r} has schema_version {version!r}; this ecg-hub reads {readable}. "

@@ -127,7 +127,7 @@ def head_entry(model: str) -> Any:
         return entry_for(model)
     try:
         return of_config(json.loads(config.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None  # told when it is loaded
 
 

@@ -152,12 +152,13 @@ def _new_token(args: argparse.Namespace) -> int:
 def _backup(root: Path, target: Path) -> int:
     from ecg_hub.server.audit import backup
     from ecg_hub.utils.files import write_error
+    from ecg_hub.utils.text import number_of
 
     try:
         count, size = backup(root, target)
     except OSError as error:
         raise write_error(target, error) from error
-    print(f"copied {count:,} new files, {size:,} bytes, to {target}")
+    print(f"copied {number_of(count, 'new file')}, {size:,} bytes, to {target}")
     return 0
 
 

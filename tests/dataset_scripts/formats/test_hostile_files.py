@@ -20,11 +20,12 @@ import pandas as pd
 import pydicom
 import pytest
 
+from dataset_scripts.catalog import get
 from dataset_scripts.core.shards import read_record
 from dataset_scripts.custom.dataset import open_custom
 from dataset_scripts.custom.table import read_table
 from dataset_scripts.formats.registry import read_signal
-from dataset_scripts.load import prepare
+from dataset_scripts.load import prepare, read_mock
 from dataset_scripts.published.echonext import check_array
 from dataset_scripts.published.sph import read_h5
 from dataset_scripts.readers.exams import read_index
@@ -328,6 +329,13 @@ def test_tar_headers_that_grow(tmp_path: Path, kind: bytes, whole: bool, little_
         file.write(bytes(40 * 2**20))
     with pytest.raises(DataError, match=r"cannot be unpacked \(a header of"):
         unpack(tmp_path / "a.tar.gz", tmp_path / "out", quiet=True)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"thresholds": [[]]}', '{"thresholds": 5}', "\xff"])
+def test_what_says_that_a_tree_is_simulated_is_somebodys_too(tmp_path: Path, content: str) -> None:
+    (tmp_path / "mock.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataError, match="is not a JSON object"):
+        read_mock(tmp_path, get("ptb-xl"))
 
 
 def test_archives_that_expand_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

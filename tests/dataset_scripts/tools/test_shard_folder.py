@@ -133,6 +133,29 @@ class TestAgain:
         write_shards(prepared, folder, shard_bytes=2 * MB)
         assert files(folder) == before
 
+    def test_what_a_kill_left_half_written_goes(self, prepared: Prepared, tmp_path: Path) -> None:
+        # Killed before the list was whole, then while the card was written.
+        for number, names in enumerate(
+            ([], [f"{MANIFEST_FILE}.99.partial"], [MANIFEST_FILE, "README.md.99.partial", "data/x.parquet.99.partial"])
+        ):
+            target = tmp_path / str(number)
+            (target / "data").mkdir(parents=True)
+            if MANIFEST_FILE in names:
+                shard_folder._begin(prepared, target, MB)
+            for name in names:
+                if name != MANIFEST_FILE:
+                    (target / name).write_bytes(b"{")
+            shard_folder._begin(prepared, target, MB)
+            assert sorted(path.name for path in target.iterdir()) == ["data", MANIFEST_FILE]
+            assert not list((target / "data").iterdir())
+        for name in ("notes.txt", "data/notes.txt", "somebody.partial"):
+            target = tmp_path / name.replace("/", "-")
+            (target / name).parent.mkdir(parents=True)
+            (target / name).touch()
+            with pytest.raises(InputError, match="holds no shards"):
+                shard_folder._begin(prepared, target, MB)
+            assert (target / name).exists()
+
     @pytest.mark.heavy
     def test_only_what_is_missing_or_cut_off_is_written(self, prepared: Prepared, tmp_path: Path) -> None:
         first = write_shards(prepared, tmp_path / "s", shard_bytes=2 * MB)

@@ -106,6 +106,39 @@ def test_config_is_strict() -> None:
             ecg_hub.ECGCPCConfig(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"model_type": "ecg_cpc", "a": ' + "[" * 100_000, "config.json is nested too deeply"),
+        ("[]", "config.json is not a mapping"),
+        ("5", "config.json is not a mapping"),
+        ('{"model_type": null, "auto_map": null}', "names the architecture 'None'"),
+        ('{"model_type": ["ecg_cpc"]}', "names the architecture"),
+        ('{"model_type": {"a": 1}}', "names the architecture"),
+        ('{"model_type": "theirs"}', "names the architecture 'theirs', which `ecg-hub ls` does not list"),
+        ('{"auto_map": ["theirs.Config"]}', "names the architecture ''"),
+        ("{}", "names the architecture ''"),
+    ],
+    ids=["deep", "list", "number", "null", "list inside", "mapping", "unknown", "list of code", "empty"],
+)
+@pytest.mark.parametrize("loader", ["AutoConfig", "AutoModel", "AutoModelForECGClassification"])
+def test_somebodys_config_that_is_none_is_refused_in_a_sentence(
+    loader: str, content: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=said) as refused:
+        getattr(auto_classes, loader).from_pretrained(tmp_path)
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "5"], ids=["deep", "list", "number"])
+def test_somebodys_preprocessor_that_is_none_is_refused_in_a_sentence(content: str, tmp_path: Path) -> None:
+    auto_classes.AutoConfig.from_pretrained("random:ecg-cpc-tiny").save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"its preprocessor_config.json is n"):
+        auto_classes.AutoFeatureExtractor.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("loader", ["AutoConfig", "AutoModel", "AutoFeatureExtractor", "AutoModelForECGClassification"])
 def test_code_beside_the_weights_is_neither_run_nor_asked_about(
     loader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

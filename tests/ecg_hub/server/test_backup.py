@@ -132,7 +132,7 @@ def test_where_a_copy_may_not_go(tmp_path: Path, capsys: pytest.CaptureFixture[s
         with open_hub(tmp_path / "other", OPTIONS), pytest.raises(InputError, match="Another process"):
             backup(tmp_path / "hub", tmp_path / "other")
         assert main(["serve", "--root", str(tmp_path / "hub"), "--backup", str(tmp_path / "copy")]) == 0
-        assert "copied 1 new files, 32 bytes" in capsys.readouterr().out
+        assert "copied 1 new file, 32 bytes" in capsys.readouterr().out
     assert main(["serve", "--root", str(tmp_path / "none"), "--backup", str(tmp_path / "copy")]) == 1
     assert "not the folder of a hub" in capsys.readouterr().err
     assert (tmp_path / "data" / "mine.txt").read_text() == "mine"

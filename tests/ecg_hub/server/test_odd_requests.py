@@ -53,6 +53,12 @@ def _fill(asked: Asking) -> None:
     assert asked("POST", "api/models/ward/m/discussions", {"title": "one", "description": "text"}).status == 200
 
 
+def _put(asked: Asking, path: str, text: str) -> None:
+    lines: list[Any] = [{"key": "header", "value": {"summary": "s"}}]
+    lines.append({"key": "file", "value": {"path": path, "content": text}})
+    assert asked("POST", "api/models/ward/m/commit/main", "\n".join(map(json.dumps, lines)).encode()).status == 200
+
+
 def _check(answer: Answer, what: object) -> None:
     assert answer.status < 500, (what, answer.text)
     if answer.status >= 400:
@@ -110,6 +116,41 @@ def test_queries_and_addresses_of_any_form(asked: Asking) -> None:
             assert answer.status in (400, 404), path
     for path in ("ward/m/tree/main/" + "n" * 300, "ward/m/blob/main/" + "n/" * 200, f"ward/m/tree/{'n' * 300}"):
         _check(asked("GET", path), path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["NaN", "1e999", "-Infinity", '[{"a": [NaN]}]', "9" * 4000, "9" * 5000, "[" * 900 + "]" * 900, '"\\ud800"'],
+    ids=["nan", "beyond floats", "infinity", "inside", "long", "too long", "deep", "half a letter"],
+)
+def test_numbers_that_json_lacks_in_a_config_hide_no_repository(asked: Asking, config: str) -> None:
+    _fill(asked)
+    _put(asked, "config.json", f'{{"model_type": {config}, "architectures": {config}, "auto_map": {{"a": {config}}}}}')
+    for path in ("api/models/ward/m", "api/models?full=1&config=1", "api/models?expand=config", "models", "ward/m"):
+        assert asked("GET", path).status == 200, path
+
+
+@pytest.mark.parametrize("value", ["0x" + "f" * 300, "1" + "0" * 309, ".nan", "-.inf", "1e999"])
+def test_a_reported_value_that_is_no_number_leaves_a_leaderboard_standing(asked: Asking, value: str) -> None:
+    _fill(asked)
+    assert asked("POST", "api/repos/create", {"name": "ward/d", "type": "dataset"}).status == 200
+    both = (f"- dataset: {{id: ward/d, task_id: t}}\n  value: {number}\n" for number in (value, "0.25"))
+    _put(asked, ".eval_results/r.yaml", "".join(both))
+    assert "0.25" in asked("GET", "datasets/ward/d/leaderboard").text
+    rows = json.loads(asked("GET", "api/datasets/ward/d/leaderboard").text)
+    assert [row["value"] for row in rows] == [0.25]
+    assert asked("GET", "api/models/ward/m?expand=evalResults").status == 200
+
+
+def test_sizes_of_thousands_of_digits(asked: Asking) -> None:
+    _fill(asked)
+    # Each can be written, their sum not.
+    objects = ",".join(f'{{"oid": "{number:064x}", "size": {"9" * 4299}}}' for number in range(20))
+    for path, key in (("ward/m.git/info/lfs/objects/batch", "objects"), ("api/models/ward/m/preupload/main", "files")):
+        answer = asked("POST", path, f'{{"operation": "upload", "{key}": [{objects}]}}'.encode())
+        _check(answer, path)
+        assert answer.status == 400
+        assert len(answer.text) < 500
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from huggingface_hub import CommitOperationAdd, get_session
 
 from ecg_hub.server import pages
 from ecg_hub.server.pages import MAX_RENDERED, render_markdown, size_text
+from ecg_hub.utils.yaml import CardError, metadata
 from tests.support.hub import READ, TestHub
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
@@ -156,6 +157,15 @@ def test_what_is_rendered_takes_a_bounded_time(unit: str) -> None:
     begin = time.thread_time()
     # A fourth of the limit, for it grows no faster than the text.
     render_markdown((unit * MAX_RENDERED)[: MAX_RENDERED // 4], "/f/", "/i/")
+    assert time.thread_time() - begin < 1
+
+
+# PyYAML reads numbers to the base 60, in the square of their length.
+@pytest.mark.parametrize("number", ["1" + ":1" * 120_000, "1" + ":1" * 120_000 + ".5", "0x" + "f" * 1000, "9" * 1001])
+def test_metadata_with_a_number_that_nobody_writes_are_refused_at_once(number: str) -> None:
+    begin = time.thread_time()
+    with pytest.raises(CardError, match="a number has more than 1,000 characters"):
+        metadata(f"---\nlicense: mit\nyears: {number}\n---\n")
     assert time.thread_time() - begin < 1
 
 

@@ -157,7 +157,7 @@ def test_names_that_steer_a_terminal_are_written_out(name: str, capsys: pytest.C
     assert (name in shown) == name.isprintable()
 
 
-HOSTILE = "r\x1b[2J\x9b31m\u202egnp\u200b\x07\udcff\x08.hea"
+HOSTILE = "r\x1b[2J\x9b31m\u202egnp\u200b\x07\udcff\x08\xad\u2060\u3164\U000e0041.hea"
 
 
 def test_whatever_a_verb_prints_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -275,6 +275,37 @@ def test_interrupted_in_nested_bars_and_with_workers(workers: bool) -> None:
     assert time.monotonic() - began < 20
 
 
+WHERE_C_CALLS = """
+import sys, time
+from eval_harness import cli
+from eval_harness.cli import program
+
+class Slow:
+    def __del__(self):
+        print("now", flush=True)
+        time.sleep(60)
+
+def run():
+    one = Slow()
+    del one
+    time.sleep(60)
+
+cli.watch_interrupts()
+cli.at_work = True
+sys.exit(program.guarded(run))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_interrupted_where_c_calls_python() -> None:
+    began = time.monotonic()
+    written = in_terminal(["-c", WHERE_C_CALLS], press="now")
+    assert (written.code, written.text.splitlines()[-1]) == (130, GO_ON)
+    assert "KeyboardInterrupt" not in written.text
+    assert written.text.count(GO_ON) == 1
+    assert time.monotonic() - began < 20
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM")
 def test_a_time_limit_ends_it_as_schedulers_expect() -> None:
     process = subprocess.Popen(

@@ -69,7 +69,7 @@ def test_an_honest_run_passes(tmp_path: Path) -> None:
         ("protocol.deviations", {}, "resamples was 50, and the result says 1000"),
         ("protocol.name", "fast", "its protocol is 'fast'"),
         ("protocol.name", "mine", "its protocol is 'mine'"),
-        ("predictions.file", "../elsewhere.parquet", "its predictions are in"),
+        ("predictions.file", "elsewhere.parquet", "its predictions are in"),
         ("predictions.sha256", "d" * 64, "was changed after it was scored"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -78,6 +79,8 @@ def two(tmp_path: Path) -> Path:
     [
         ("ptbxl_super.json", '{"schema_version": "9"}', "model-a/linear/seed0/ptbxl_super.json' has schema_version"),
         ("notes.json", '{"mine": 1}', "model-a/linear/seed0/notes.json' has schema_version None"),
+        ("notes.json", '{"schema_version": ["1.3"]}', "model-a/linear/seed0/notes.json' has schema_version"),
+        ("notes.json", "[" * 100_000, "model-a/linear/seed0/notes.json' is not valid JSON"),
         ("notes.json", "{", "model-a/linear/seed0/notes.json' is not valid JSON"),
         ("run.json", "{}", "model-a/linear/seed0/run.json' is not a run file of this version"),
     ],
@@ -90,6 +93,28 @@ def test_a_foreign_or_newer_file_is_named_and_left_out(two: Path, file: str, con
     assert f"Left out: '{said}" in text
     assert "model-b" in text
     assert str(two) not in text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices of POSIX")
+def test_places_that_never_end_are_left_out(two: Path) -> None:
+    folder = two / "model-a" / "linear" / "seed0"
+    (folder / "zero.json").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.json")
+    (folder / "loop.json").symlink_to("loop.json")
+    (folder / "folder.json").mkdir()
+    history = folder / "history" / "ptbxl_super.json"
+    history.unlink()
+    history.symlink_to("/dev/zero")
+    result = json.loads((folder / "ptbxl_super.json").read_text())
+    result["predictions"]["file"] = "../../../../../../../../../../dev/zero"
+    (folder / "outside.json").write_text(json.dumps(result))
+    predictions = folder / result["predictions"]["file"]
+    page = two / "page.html"
+    assert main(["report", str(two), "--output", str(page), "-q"]) == 0
+    text = Page(page.read_text()).text
+    for name in ("zero", "pipe", "loop", "folder", "outside"):
+        assert f"Left out: 'model-a/linear/seed0/{name}.json'" in text
+    assert predictions.exists()
 
 
 def test_a_report_of_nothing_that_can_be_read_says_why(two: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ecg_hub.errors import InputError, ResultError
+from ecg_hub.errors import EcgHubError, InputError, ResultError
 from eval_harness.results.predictions import (
     METADATA_KEY,
     OPTIONAL,
@@ -200,6 +202,55 @@ class TestReading:
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(ResultError, match="cannot be read as predictions"):
             read_predictions(path)
+
+    @pytest.mark.skipif(os.name != "posix", reason="pipes and devices of POSIX")
+    def test_a_link_to_what_never_ends(self, tmp_path: Path) -> None:
+        (tmp_path / "zero.parquet").symlink_to("/dev/zero")
+        os.mkfifo(tmp_path / "pipe.parquet")
+        for name in ("zero", "pipe"):
+            for sha256 in (None, "0" * 64):
+                with pytest.raises(ResultError, match="and not a plain file"):
+                    read_predictions(tmp_path / f"{name}.parquet", sha256)
+
+    @pytest.mark.parametrize(
+        "about",
+        ["[" * 100_000, "[]", "5", '{"format_version": ["1"]}', "NaN"],
+        ids=["deep", "a list", "a number", "a list as version", "no number"],
+    )
+    def test_foreign_metadata(self, about: str, tmp_path: Path) -> None:
+        path = tmp_path / "run.parquet"
+        write_predictions(path, predictions())
+        pq.write_table(pq.read_table(path).replace_schema_metadata({METADATA_KEY: about.encode()}), path)
+        with pytest.raises(ResultError, match="cannot be read as predictions"):
+            read_predictions(path)
+
+    @pytest.mark.parametrize("field", ["run", "kind", "labels", "regression_targets", "scales", "groups"])
+    @pytest.mark.parametrize("value", [[{}], 5, None, {"a": 1}, "text", [["a"]]])
+    def test_foreign_fields(self, field: str, value: object, tmp_path: Path) -> None:
+        path = tmp_path / "run.parquet"
+        write_predictions(path, predictions())
+        table = pq.read_table(path)
+        about = {**json.loads(table.schema.metadata[METADATA_KEY]), field: value}
+        pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(about).encode()}), path)
+        # Some are read, as what they are to be; what is refused is refused in a sentence.
+        with suppress(EcgHubError):
+            found = read_predictions(path)
+            assert isinstance(found.run + found.kind + "".join([*found.labels, *found.groups]), str)
+            assert all(isinstance(label, str) for labels in found.groups.values() for label in labels)
+
+    @pytest.mark.parametrize("name", ["record_id", "split", "y_true", "y_prob", *OPTIONAL])
+    @pytest.mark.parametrize("value", [["a"], {"a": 1}, "text", None, 2**40])
+    def test_foreign_columns(self, name: str, value: object, tmp_path: Path) -> None:
+        path = tmp_path / "run.parquet"
+        write_predictions(path, predictions())
+        table = pq.read_table(path)
+        place = table.column_names.index(name) if name in table.column_names else len(table.column_names)
+        table = table.remove_column(place) if place < len(table.column_names) else table
+        pq.write_table(table.add_column(place, name, pa.array([value] * len(table))), path)
+        with suppress(EcgHubError):
+            found = read_predictions(path)
+            kept = [*found.record_id, *(found.age or ()), *(found.sex or ()), *(found.patient_id or ())]
+            assert all(one is None or isinstance(one, str | float | int) for one in kept)
 
     def test_other_parquet(self, tmp_path: Path) -> None:
         pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")

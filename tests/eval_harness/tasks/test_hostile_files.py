@@ -28,6 +28,7 @@ HOSTILE = {
     "megabytes": "# " + "x" * 3_000_000,
     "many values": "name: [" + "1," * 100_000 + "1]",
     "long integers": "name: " + "9" * 5000,
+    "sixtieths": "name: 1" + ":1" * 120_000,
     "no date": "name: 2026-13-45\n",
     "lists as names": "? [a, b]\n: 1\n",
     "twice": "name: a\nname: b\n",
