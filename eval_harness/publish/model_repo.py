@@ -85,7 +85,8 @@ def entries_yaml(
         entries = (
             {entry.task_id: entry for entry in parse_eval_result_entries(yaml.safe_load(old) or [])} if old else {}
         )
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    # Whatever stands there: a date that is none is a ValueError of PyYAML.
+    except (yaml.YAMLError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"A file of {FOLDER} in the model's repository cannot be read ({error}); fix it.") from error
     for result in results:
         metric = tasks[result.task].metric

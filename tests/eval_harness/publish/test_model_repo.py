@@ -115,6 +115,7 @@ def test_a_broken_card_is_said(card: bytes) -> None:
         with_model_index(card, [made_up("ecg-cpc", "ptb")], tasks(), link)
 
 
-def test_a_broken_file_of_results_is_said() -> None:
+@pytest.mark.parametrize("old", [b"- [", b"- 3", b"value: 1", b"- {date: 2026-13-45}", b"[" * 5000, b"- {value: \xff}"])
+def test_a_broken_file_of_results_is_said(old: bytes) -> None:
     with pytest.raises(InputError, match="fix it"):
-        entries_yaml([made_up("ecg-cpc", "ptb")], tasks(), BOARD, link, b"- [")
+        entries_yaml([made_up("ecg-cpc", "ptb")], tasks(), BOARD, link, old)
