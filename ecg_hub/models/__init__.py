@@ -27,8 +27,8 @@ def list_models(pattern: str | None = None, *, kind: str | None = None) -> Rows:
     Example:
         >>> list_models("hubert-ecg-s*").column("model")
         ['hubert-ecg-small', 'hubert-ecg-small-cardiolearning']
-        >>> [row["model"] for row in list_models("ecg-c*") if row["redistribution"]]
-        ['ecg-cpc', 'ecg-cpc-mini']
+        >>> [row["model"] for row in list_models("ecg-f*") if not row["redistribution"]]
+        ['ecg-founder', 'ecg-founder-1lead']
     """
     kind = None if kind is None else registered("kind of model", kind, catalog.KINDS)
     return Rows(
