@@ -183,8 +183,8 @@ def _begin(prepared: Prepared, target: Path, shard_bytes: int) -> Manifest:
     )
     if target.exists() and not target.is_dir():
         raise InputError(f"{str(target)!r} is not a folder; choose another one for the shards.")
-    stored = read_manifest(target)
-    if stored is None and target.is_dir() and any(path not in _half_written(target) for path in target.iterdir()):
+    stored, left = read_manifest(target), _half_written(target)
+    if stored is None and target.is_dir() and set(target.iterdir()) - set(left):
         raise InputError(f"{str(target)!r} exists and holds no shards; choose an empty folder.")
 
     def refusal(different: Sequence[str]) -> InputError:
@@ -193,7 +193,7 @@ def _begin(prepared: Prepared, target: Path, shard_bytes: int) -> Manifest:
 
     resumed(stored, lambda manifest: _other_data(manifest, begun), refusal)
     try:
-        for path in _half_written(target):
+        for path in left:
             # Half a file has no use, and its name would stay for ever.
             path.rmdir() if path.is_dir() else path.unlink()
         (target / DATA_FOLDER).mkdir(parents=True, exist_ok=True)

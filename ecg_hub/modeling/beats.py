@@ -54,7 +54,7 @@ def measure(windows: Array, rate: float) -> Measured:
     """Return what windows (windows, leads, samples), in millivolt, show; nothing where no beat is found."""
     count, leads, samples = windows.shape
     before, after, stride = _lengths(rate)
-    points = (before + after) // stride
+    points = number_of_points(rate)
     beats = np.zeros((count, leads, points), np.float32)
     rhythm = np.zeros((count, RHYTHM), np.float32)
     beats_known, rhythm_known = np.zeros(count, np.float32), np.zeros((count, RHYTHM), np.float32)
