@@ -55,6 +55,11 @@ def test_the_head_agrees_with_the_published_form(report: Report) -> None:
     assert max(found["largest_difference"], found["difference_after_3_steps"]) < 2e-5
 
 
+def test_the_bootstrap_agrees_with_scikit_learn(report: Report) -> None:
+    sizes = ["--records", "150", "--classes", "6", "--resamples", "40", "--loop-replicates", "3", "--least", "0"]
+    assert report("bootstrap", *sizes)["largest_difference"] < 1e-12
+
+
 def test_resampling_agrees_with_the_evaluation_sample_by_sample(report: Report) -> None:
     found = report("resample", "--samples", "300", "--crops", "5", "--repeats", "1", "--least", "0")
     assert found["largest_difference"] < 2e-5

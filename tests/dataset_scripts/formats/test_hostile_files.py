@@ -7,7 +7,6 @@ import os
 import resource
 import struct
 import tarfile
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -39,6 +38,7 @@ from ecg_hub.utils.untrusted import record_bounds
 from ecg_hub.utils.yaml import read_mapping
 from tests.support.exam_parts import write_part
 from tests.support.fuzz_seeds import Reading
+from tests.support.hangs import ends
 from tests.support.own_files import dicom_group, integers, write_archive, write_dicom, write_edf
 
 MEMORY_MB = 640
@@ -46,16 +46,15 @@ MEMORY_MB = 640
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Let this process have no more than it has and 640 MB, and take no more than some seconds."""
+    """Let this process have no more than it has and 640 MB, and end."""
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY_MB * 2**20, before[1]))
-    started = time.monotonic()
     try:
-        yield
+        with ends():
+            yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-    assert time.monotonic() - started < 10
 
 
 def header(
@@ -151,10 +150,9 @@ def test_a_hundred_thousand_leads_and_a_million_columns(tmp_path: Path, little_m
 
 
 def test_names_cost_no_time() -> None:
-    started = time.monotonic()
     # A pattern whose parts could all be empty took ten seconds for twelve dashes, and hours for twenty.
-    assert shown_names(["ch" + "-" * 20 + "#"]) == "1 name"
-    assert time.monotonic() - started < 1
+    with ends():
+        assert shown_names(["ch" + "-" * 20 + "#"]) == "1 name"
 
 
 def test_dicom_lengths_offsets_and_deflated_bombs(tmp_path: Path, little_memory: None) -> None:

@@ -56,12 +56,11 @@ def _rest(connection: socket.socket) -> bytes:
     return answer
 
 
-def _health_ms(server: BackgroundHub) -> float:
-    begin = time.monotonic()
+def _others_are_answered(server: BackgroundHub) -> None:
+    """Within the patience of the connection; how soon is measured by benchmarks/hub_load.py."""
     with closing(_connect(server)) as connection:
         connection.sendall(HEALTH)
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
-    return 1000 * (time.monotonic() - begin)
 
 
 def _flood(connection: socket.socket, piece: bytes, size: int) -> int:
@@ -94,12 +93,12 @@ def test_forty_megabytes_of_headers_are_refused_while_others_are_answered(
         sent: list[int] = []
         flood = threading.Thread(target=lambda: sent.append(_flood(connection, piece * 100, 40 * MB)))
         flood.start()
-        slowest = max(_health_ms(server) for _ in range(5))
+        for _ in range(5):
+            _others_are_answered(server)
         flood.join()
         answer = _rest(connection)
     # What is under way in the buffers of both ends, and no more.
     assert sent[0] < 20 * MB
-    assert slowest < 1000
     assert not answer or answer.split(b" ")[1] in (b"431", b"401")
 
 
@@ -130,7 +129,7 @@ def test_slow_and_silent_clients_are_closed_and_others_answered(server: Backgrou
     gone: set[int] = set()
     # A byte now and then, as a slow-loris does it.
     while len(gone) < len(connections) and time.monotonic() - begin < 15:
-        assert _health_ms(server) < 1000
+        _others_are_answered(server)
         for number, connection in enumerate(connections):
             try:
                 if number not in gone and heads[number % len(heads)]:
@@ -194,7 +193,7 @@ def test_connections_over_the_limit_are_told_so(tmp_path: Path) -> None:
         for one in held:
             one.close()
         time.sleep(0.1)
-        assert _health_ms(server) < 5000
+        _others_are_answered(server)
 
 
 def test_one_address_holds_a_share_of_the_connections_and_a_proxy_of_this_machine_all(tmp_path: Path) -> None:
@@ -214,7 +213,7 @@ def test_one_address_holds_a_share_of_the_connections_and_a_proxy_of_this_machin
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"One address may hold 3" in answer
         proxied = [_connect(server) for _ in range(6)]
-        assert _health_ms(server) < 5000
+        _others_are_answered(server)
         for one in (*held, *proxied):
             one.close()
         begin = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,6 +12,7 @@ from huggingface_hub import CommitOperationAdd, get_session
 from ecg_hub.server import pages
 from ecg_hub.server.pages import MAX_RENDERED, render_markdown, size_text
 from ecg_hub.utils.yaml import CardError, metadata
+from tests.support.hangs import ends
 from tests.support.hub import READ, TestHub
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
@@ -145,28 +145,23 @@ def test_a_card_of_half_a_megabyte_is_offered_and_not_rendered(hub: TestHub) -> 
         text = f"---\nlicense: mit\n---\n{unit * (480_000 // len(unit))}"
         api.create_repo(f"ward/m{name}")
         api.upload_file(path_or_fileobj=text.encode(), path_in_repo="README.md", repo_id=f"ward/m{name}")
-        begin = time.process_time()
-        page = _page(hub, f"ward/m{name}")
-        assert time.process_time() - begin < 2
+        with ends():
+            page = _page(hub, f"ward/m{name}")
         assert f'<a href="/ward/m{name}/blob/main/README.md">README.md as it is</a>' in page
         assert len(page) < 10_000
 
 
 @pytest.mark.parametrize("unit", SLOW)
 def test_what_is_rendered_takes_a_bounded_time(unit: str) -> None:
-    begin = time.thread_time()
-    # A fourth of the limit, for it grows no faster than the text.
-    render_markdown((unit * MAX_RENDERED)[: MAX_RENDERED // 4], "/f/", "/i/")
-    assert time.thread_time() - begin < 1
+    with ends():
+        render_markdown((unit * MAX_RENDERED)[:MAX_RENDERED], "/f/", "/i/")
 
 
 # PyYAML reads numbers to the base 60, in the square of their length.
 @pytest.mark.parametrize("number", ["1" + ":1" * 120_000, "1" + ":1" * 120_000 + ".5", "0x" + "f" * 1000, "9" * 1001])
 def test_metadata_with_a_number_that_nobody_writes_are_refused_at_once(number: str) -> None:
-    begin = time.thread_time()
-    with pytest.raises(CardError, match="a number has more than 1,000 characters"):
+    with ends(), pytest.raises(CardError, match="a number has more than 1,000 characters"):
         metadata(f"---\nlicense: mit\nyears: {number}\n---\n")
-    assert time.thread_time() - begin < 1
 
 
 def test_a_card_is_rendered_once_for_all_addresses_and_links_of_each(monkeypatch: pytest.MonkeyPatch) -> None:

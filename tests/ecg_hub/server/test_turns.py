@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from ecg_hub.server.routes_files import Download
 from ecg_hub.server.serve import open_hub
 from tests.ecg_hub.server.test_access import READS
 from tests.support.asgi import Answer, ask
+from tests.support.hangs import ends
 from tests.support.hub import MB, READ, WRITE, write_tokens
 
 Asking = Callable[..., Answer]
@@ -201,7 +201,7 @@ def test_tokens_and_upload_addresses_go_by_the_clock_and_come_back_with_it(
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("layout", ["f{0}", "d{1}/f{0}"], ids=["one folder", "200 folders"])
-def test_twenty_thousand_files_are_listed_within_a_second(asked: Asking, layout: str) -> None:
+def test_twenty_thousand_files_are_listed_and_committed_to(asked: Asking, layout: str) -> None:
     count = 20_000
     lines: list[dict[str, Any]] = [{"key": "header", "value": {"summary": "many"}}]
     for number in range(count):
@@ -218,10 +218,8 @@ def test_twenty_thousand_files_are_listed_within_a_second(asked: Asking, layout:
         ),
         *(f"ward/m/tree/main{folder}", f"ward/m/resolve/main/{one}", f"ward/m/blob/main/{one}"),
     ):
-        began = time.process_time()
-        assert asked("GET", path).status == 200
-        assert time.process_time() - began < 1, path
+        with ends():
+            assert asked("GET", path).status == 200
     assert len(json.loads(asked("GET", "api/models/ward/m").text)["siblings"]) == count
-    began = time.process_time()
-    assert _commit(asked, text="one more").status == 200
-    assert time.process_time() - began < 1
+    with ends():
+        assert _commit(asked, text="one more").status == 200

