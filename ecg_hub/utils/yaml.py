@@ -23,8 +23,8 @@ MAX_BYTES = 2**18  # of a file of a user: a hundred times the longest in use
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that must hold one mapping without repeated keys."""
+def read_mapping(path: Path, example: str = "name: my_task") -> dict[str, Any]:
+    """Read a YAML file that must hold one mapping without repeated keys; `example` tells how one looks."""
     try:
         plain_file(path, MAX_BYTES)
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
@@ -38,7 +38,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid YAML: nested too deeply.") from None
     if not isinstance(content, dict):
         kind = "empty" if content is None else f"a {type(content).__name__}"
-        raise InputError(f"{path}: a mapping of fields such as `name: my_task` is expected; the file is {kind}.")
+        raise InputError(f"{path}: a mapping of fields such as `{example}` is expected; the file is {kind}.")
     return content
 
 

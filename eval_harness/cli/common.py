@@ -12,12 +12,11 @@ from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ecg_hub.errors import InputError, did_you_mean
 from ecg_hub.renamed import tell_renamed
 from ecg_hub.spelling import spelt
 from ecg_hub.utils.remote import bring, publish
+from ecg_hub.utils.yaml import read_mapping
 from eval_harness.config.fields import kind_of, options_of
 from eval_harness.config.reading import help_text, keys_of
 from eval_harness.config.reading import read_values as read_values
@@ -126,12 +125,7 @@ def _form(owner: type, item: Field[Any]) -> dict[str, Any]:
 
 def read_config(path: Path, *owners: type, others: tuple[str, ...] = ()) -> dict[str, Any]:
     """Options from a YAML file; names as on the command line, with - or _."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"The configuration {str(path)!r} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"The configuration {str(path)!r} must be a YAML mapping such as `model: ecg-cpc`.")
+    content = read_mapping(path, "model: ecg-cpc")
     items = [item for owner in owners for item in options_of(owner)]
     keys = {key: keys_of(item)[0] for item in items for key in keys_of(item)} | {name: name for name in others}
     renamed = {_plain(item.metadata["old_flag"]): keys_of(item)[0] for item in items if item.metadata["old_flag"]}

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ecg_hub.errors import InputError, unknown_name
 from ecg_hub.spelling import looked_up, registered
+from ecg_hub.utils.yaml import read_mapping
 from eval_harness.config.fields import kind_of, option, options_of, wrong_choice
 
 MODES = {
@@ -223,20 +222,17 @@ def parse_post_training(written: str | Iterable[Any] | Mapping[str, Any]) -> Pos
             given[key.strip().replace(".", "_").replace("-", "_")] = value.strip()
         else:
             # In the order given, so that what follows a file changes what it says.
-            given |= _flat(_read(Path(key)))
+            given |= _flat(_read(Path(key).expanduser()))
     return post_training(given)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        return read_mapping(path, "stage2_epochs: 10")
+    except InputError as error:
         raise InputError(
             f"--post-train {str(path)!r} is neither KEY=VALUE nor a YAML file that can be read: {error}"
         ) from error
-    if not isinstance(content, Mapping):
-        raise InputError(f"{str(path)!r} must be a YAML mapping such as `stage2_epochs: 10`.")
-    return content
 
 
 def _flat(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import yaml
 
 from ecg_hub.errors import InputError
 from ecg_hub.hub.client import Repository, is_there, until_committed
+from ecg_hub.utils.yaml import CardError, load_yaml
 from eval_harness.metrics.registry import MACRO_AUROC, MAE
 from eval_harness.publish.layout import entry_path, settings
 from eval_harness.publish.push import TRIES, Outcome, PublishError
@@ -83,10 +84,9 @@ def entries_yaml(
 
     try:
         entries = (
-            {entry.task_id: entry for entry in parse_eval_result_entries(yaml.safe_load(old) or [])} if old else {}
+            {entry.task_id: entry for entry in parse_eval_result_entries(load_yaml(old.decode()) or [])} if old else {}
         )
-    # Whatever stands there: a date that is none is a ValueError of PyYAML.
-    except (yaml.YAMLError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (CardError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"A file of {FOLDER} in the model's repository cannot be read ({error}); fix it.") from error
     for result in results:
         metric = tasks[result.task].metric

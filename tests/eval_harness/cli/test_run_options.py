@@ -116,8 +116,9 @@ def test_a_switch_is_a_field_and_its_help_is_its_text() -> None:
     ("text", "message"),
     [
         ("epoch: 3\n", "Did you mean 'epochs'"),
-        ("- model\n", "must be a YAML mapping"),
-        ("model: [\n", "cannot be read"),
+        ("- model\n", "a mapping of fields such as `model: ecg-cpc` is expected; the file is a list"),
+        ("model: [\n", "not valid YAML"),
+        ("epochs: 3\nepochs: 4\n", "field 'epochs' is given twice"),
         ("epochs: many\n", "epochs is 'many': it must be of type int \\(passes over the training records\\)"),
         ("epochs: null\n", "epochs is None: it must be of type int"),
         ("limit: many\n", "limit is 'many': it must be of type int"),
