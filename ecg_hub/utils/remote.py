@@ -26,8 +26,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from ecg_hub.errors import InputError, RemoteError
-from ecg_hub.home import home
-from ecg_hub.utils.files import is_inside, replacing
+from ecg_hub.utils.files import home, is_inside, replacing
 
 # Two letters at least, for one is a drive of Windows; and one slash is enough, for `Path` drops the second.
 _URL = re.compile(r"^([a-z][a-z0-9+.]+):/+(.+)$")
