@@ -41,12 +41,13 @@ demo-full: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not heavy"
 
-# A server that speaks S3, for tests alone; by itself, since its packages want an older python-dateutil than ours.
-build/moto: constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $@ 'moto[server]==5.2.5'
+# Servers that speak S3 and as Google's storage, for tests alone; by themselves, since moto's packages want an older
+# python-dateutil than ours.
+build/stores: constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $@ 'moto[server]==5.2.5' gcp-storage-emulator==2026.7.19
 	touch $@
 
-test-heavy: install build/moto
+test-heavy: install build/stores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m heavy
 
 check: install

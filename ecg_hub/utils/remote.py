@@ -9,7 +9,6 @@ asks, fetches the content, and `release` drops it again: an archive of terabytes
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
@@ -21,12 +20,12 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from ecg_hub.errors import InputError, RemoteError
 from ecg_hub.utils.files import home, is_inside, replacing
+from ecg_hub.utils.stores import WHERE_CREDENTIALS, opened, stem, unreachable
 
 # Two letters at least, for one is a drive of Windows; and one slash is enough, for `Path` drops the second.
 _URL = re.compile(r"^([a-z][a-z0-9+.]+):/+(.+)$")
@@ -38,11 +37,6 @@ RETRIES, WAIT_SECONDS = 5, 1.0
 THREADS = 16
 """Files that are fetched at once: a store of objects answers late, and many requests together."""
 
-_WHERE_CREDENTIALS = (
-    "Credentials are taken from the usual places: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL), "
-    "~/.aws, the role of the machine, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN; AWS_NO_SIGN_REQUEST=1 reads public "
-    "buckets without any"
-)
 _DENIED = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES|no credentials|\b40[13]\b", re.IGNORECASE)
 Value = TypeVar("Value")
 
@@ -82,27 +76,17 @@ def place(path: str | os.PathLike[str]) -> Path:
     if "@" in below.split("/")[0]:
         shown = f"{scheme}://...@{below.partition('@')[2]}"
         raise InputError(
-            f"The URL of {shown!r} holds credentials, which would be kept in results. {_WHERE_CREDENTIALS}."
+            f"The URL of {shown!r} holds credentials, which would be kept in results. {WHERE_CREDENTIALS}."
         )
     if not is_inside(below):
         raise InputError(f"{text!r} is no place: write {scheme}://BUCKET/FOLDER.")
-    return home() / _FOLDER / _stem(scheme) / below
+    return home() / _FOLDER / stem(scheme) / below
 
 
 def data_root() -> Path:
     """Return the folder that holds one folder of raw files per dataset: $ECG_DATA_ROOT, else `data` in `home()`."""
     configured = os.environ.get("ECG_DATA_ROOT")
     return place(configured) if configured else home() / "data"
-
-
-def _stem(scheme: str) -> str:
-    """The folder of a scheme; buckets of the same name on another server have another."""
-    server = _endpoint() if scheme.startswith("s3") else ""
-    return f"{scheme}@{urlsplit(server).netloc.replace(':', '-')}" if server else scheme
-
-
-def _endpoint() -> str:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
 
 
 def url_of(path: str | os.PathLike[str]) -> str | None:
@@ -142,7 +126,7 @@ def bring(path: Path, *, lazily: bool = False, needed: bool = True) -> Path:
     with FileLock(memory.with_suffix(".lock")):
         listed = listing(url)
         if not listed and needed:
-            raise RemoteError(f"There is nothing at {url!r}: no such file, and no file below it. {_WHERE_CREDENTIALS}.")
+            raise RemoteError(f"There is nothing at {url!r}: no such file, and no file below it. {WHERE_CREDENTIALS}.")
         _sweep(path, _remembered(memory), listed)
         changed = [(name, *state) for name, state in listed.items() if not _is_current(path / name, state, lazily)]
         _each(lambda item: _make(path / item[0], item[1], item[2], lazily), changed)
@@ -244,7 +228,7 @@ def publish(path: Path, leave: Callable[[str], bool] = lambda name: False, *, ex
         part = [name for name in sent if name.endswith(".json") == last]
         _each(lambda name: _upload(named[name], f"{url}/{name}" if name else url), part)
     if exactly:
-        _each(lambda name: remove(path / name), [name for name in held if name not in named])
+        _each(lambda name: _drop(f"{url}/{name}" if name else url), [name for name in held if name not in named])
     return sent
 
 
@@ -252,8 +236,20 @@ def remove(path: Path) -> None:
     """Remove what is at the other end of a place, if anything is; nothing of this machine."""
     url = url_of(path)
     if url is not None and listing(url):
-        fs, root = opened(url)
-        _tried(url, lambda: fs.rm(root, recursive=True))
+        _drop(url)
+
+
+def _drop(url: str) -> None:
+    fs, root = opened(url)
+
+    def drop() -> None:
+        # Of a folder of Google's storage Arrow asks in the end for an object of its name, which is rarely there.
+        with suppress(FileNotFoundError):
+            fs.rm(root, recursive=True)
+        if left := listing(url):
+            raise OSError(f"{len(left):,} files of it are still there")
+
+    _tried(url, drop)
 
 
 def listing(url: str) -> dict[str, tuple[int, int]]:
@@ -299,52 +295,6 @@ def _state(url: str) -> tuple[int, int]:
     if not found.is_file:
         raise RemoteError(f"{url!r} was there and is gone; begin again.")
     return found.size, found.mtime_ns
-
-
-def opened(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it."""
-    scheme, below = url.split("://", 1)
-    bucket = below.partition("/")[0]
-    return _filesystem(scheme, bucket, _endpoint()), ("/" + below if scheme == "memory" else below)
-
-
-@functools.lru_cache
-def _filesystem(scheme: str, bucket: str, endpoint: str) -> Any:
-    """Return a file system of fsspec: for S3 and GCS that of Arrow, which is installed, else what fsspec registers."""
-    import fsspec
-
-    try:
-        if scheme in ("s3", "s3a"):
-            return _arrow_s3(bucket, endpoint)
-        if scheme in ("gs", "gcs"):
-            from fsspec.implementations.arrow import ArrowFSWrapper
-            from pyarrow.fs import GcsFileSystem
-
-            return ArrowFSWrapper(GcsFileSystem())
-        return fsspec.filesystem(scheme)
-    except ImportError as error:
-        # fsspec says which package reads this scheme.
-        raise RemoteError(f"{scheme}:// needs a package that is not installed: {error}") from error
-    except ValueError as error:
-        known = "s3://, gs://, hf://, and any scheme of fsspec"
-        raise InputError(f"Nobody knows the scheme of '{scheme}://{bucket}' ({error}); known: {known}.") from error
-    except OSError as error:
-        raise _unreachable(f"{scheme}://{bucket}", error) from error
-
-
-def _arrow_s3(bucket: str, endpoint: str) -> Any:
-    from fsspec.implementations.arrow import ArrowFSWrapper
-    from pyarrow.fs import S3FileSystem, resolve_s3_region
-
-    anonymous = os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "true", "yes", "on")
-    stated = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    # A server of one's own has no regions; of Amazon's, each bucket lies in one.
-    region = stated or ("us-east-1" if endpoint else resolve_s3_region(bucket))
-    # Delayed: a small file is then one request and not three.
-    more: dict[str, Any] = {"allow_delayed_open": True, "connect_timeout": 10, "request_timeout": 60}
-    if endpoint:
-        more |= {"endpoint_override": urlsplit(endpoint).netloc, "scheme": urlsplit(endpoint).scheme}
-    return ArrowFSWrapper(S3FileSystem(anonymous=anonymous, region=region, **more))
 
 
 def _memory(path: Path) -> Path:
@@ -461,9 +411,9 @@ def _tried(url: str, action: Callable[[], Value], progress: Callable[[], int] = 
 
     def final(error: Exception, last: bool) -> RemoteError | None:
         if isinstance(error, FileNotFoundError):
-            return RemoteError(f"There is nothing at {url!r}. {_WHERE_CREDENTIALS}.")
+            return RemoteError(f"There is nothing at {url!r}. {WHERE_CREDENTIALS}.")
         refused = isinstance(error, PermissionError | NotImplementedError) or _DENIED.search(str(error))
-        return _unreachable(url, error) if last or refused else None
+        return unreachable(url, error) if last or refused else None
 
     return persistently(
         action,
@@ -473,11 +423,6 @@ def _tried(url: str, action: Callable[[], Value], progress: Callable[[], int] = 
         pause=lambda failures, _: time.sleep(WAIT_SECONDS * 2 ** (failures - 1)),
         progress=progress,
     )
-
-
-def _unreachable(url: str, error: Exception) -> RemoteError:
-    said = " ".join(str(error).split())[:300] or type(error).__name__
-    return RemoteError(f"{url!r} cannot be reached: {said}. {_WHERE_CREDENTIALS}; the same command goes on.")
 
 
 def _each(action: Callable[[Any], object], items: Iterable[Any]) -> None:

@@ -22,7 +22,8 @@ from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.spelling import registered
-from ecg_hub.utils.remote import is_url, listing, opened, place
+from ecg_hub.utils.remote import is_url, listing, place
+from ecg_hub.utils.stores import opened
 from eval_harness.config.options import default_data_root
 from eval_harness.pretrain.config import DataOptions, PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from eval_harness.results.predictions import read_predictions
 from tests.conftest import ROOT
-from tests.support.s3 import free_port
+from tests.support.stores import free_port
 
 pytestmark = pytest.mark.heavy
 

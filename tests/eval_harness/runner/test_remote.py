@@ -1,4 +1,4 @@
-"""Data, stores and results in a store of objects: a server on this machine speaks S3."""
+"""Data, stores and results in a store of objects: servers on this machine speak S3, and as Google's storage does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from eval_harness.cli.eval.main import main
 from eval_harness.cli.hub.main import main as hub
 from eval_harness.pretrain.data import open_folder, open_source
 from eval_harness.pretrain.run import _Run
-from tests.support.s3 import SECRET, breaking_wire, bucket
+from tests.support.stores import SECRET, breaking_wire, bucket, google_bucket
 
 pytestmark = pytest.mark.heavy
 RECORDS = 150
@@ -41,6 +41,23 @@ def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     return server
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[str]:
+    with google_bucket() as address:
+        yield address
+
+
+@pytest.fixture(params=["s3", "gs"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a bucket, of each kind in turn."""
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    else:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{request.getfixturevalue('google')}")
+        monkeypatch.setattr(remote, "_OUTLINED", set())
+    return f"{request.param}://bucket"
 
 
 def speak_to(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,51 +89,51 @@ def content(folder: Path) -> dict[str, Any]:
     return results
 
 
-def test_a_run_there_is_the_run_here(s3: str, raw: Path, tmp_path: Path) -> None:
-    sent(raw, "s3://bucket/ecg/ptb-xl")
+def test_a_run_there_is_the_run_here(store: str, raw: Path, tmp_path: Path) -> None:
+    sent(raw, f"{store}/ecg/ptb-xl")
     asked: dict[str, Any] = {"modes": "linear", "epochs": 1, "limit": 60, "resamples": 50, "quiet": True}
     models = ["random:ecg-cpc-tiny", "trivial"]
     here = evaluate(models, "ptbxl_super", data_root=raw.parent, output=tmp_path / "here", **asked)
-    there = evaluate(models, "ptbxl_super", data_root="s3://bucket/ecg", output="s3://bucket/results", **asked)
+    there = evaluate(models, "ptbxl_super", data_root=f"{store}/ecg", output=f"{store}/results", **asked)
     assert [result.status for result in there] == ["done", "done"]
     # No signal stayed: the record store has them.
-    kept = [path for path in remote.place("s3://bucket/ecg").rglob("*.dat") if path.stat().st_size]
+    kept = [path for path in remote.place(f"{store}/ecg").rglob("*.dat") if path.stat().st_size]
     assert kept == []
     # Another machine knows the URL alone.
     shutil.rmtree(remote.home() / "remote")
-    read = read_results("s3://bucket/results")
+    read = read_results(f"{store}/results")
     assert [result.model.id for result in read] == sorted(models)
-    assert content(remote.place("s3://bucket/results")) == content(tmp_path / "here")
+    assert content(remote.place(f"{store}/results")) == content(tmp_path / "here")
     assert here.to_frame()["point"].tolist() == there.to_frame()["point"].tolist()
-    ranks = compare_models("s3://bucket/results", resamples=50).to_frame()
+    ranks = compare_models(f"{store}/results", resamples=50).to_frame()
     assert sorted(ranks["model"]) == ["random:ecg-cpc-tiny linear", "trivial linear"]
-    assert main(["verify", "s3://bucket/results"]) == 0
-    assert main(["report", "s3://bucket/results", "-o", "s3://bucket/report.html"]) == 0
-    assert b"<html" in remote.bring(remote.place("s3://bucket/report.html")).read_bytes()
+    assert main(["verify", f"{store}/results"]) == 0
+    assert main(["report", f"{store}/results", "-o", f"{store}/report.html"]) == 0
+    assert b"<html" in remote.bring(remote.place(f"{store}/report.html")).read_bytes()
     # The same call goes on, which here is: reads.
-    again = evaluate(models, "ptbxl_super", data_root="s3://bucket/ecg", output="s3://bucket/results", **asked)
+    again = evaluate(models, "ptbxl_super", data_root=f"{store}/ecg", output=f"{store}/results", **asked)
     assert [result.created for result in again] == [result.created for result in there]
     holders = [path for path in remote.home().rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert holders == []
 
 
-def test_stores_and_shards_there(s3: str, raw: Path, tmp_path: Path) -> None:
-    sent(raw, "s3://bucket/ecg/ptb-xl")
+def test_stores_and_shards_there(store: str, raw: Path, tmp_path: Path) -> None:
+    sent(raw, f"{store}/ecg/ptb-xl")
     here = prepare("ptb-xl", raw, cache_dir=tmp_path / "here")
-    first = load_dataset("ptb-xl", "s3://bucket/ecg/ptb-xl", cache_dir="s3://bucket/stores")
+    first = load_dataset("ptb-xl", f"{store}/ecg/ptb-xl", cache_dir=f"{store}/stores")
     shutil.rmtree(remote.home() / "remote")
     remote._OUTLINED.clear()
-    again = prepare("ptb-xl", "s3://bucket/ecg/ptb-xl", cache_dir="s3://bucket/stores")
+    again = prepare("ptb-xl", f"{store}/ecg/ptb-xl", cache_dir=f"{store}/stores")
     assert again.fingerprint == here.fingerprint
     assert first["train"]["record_id"] == again.splits["train"]["record_id"]
     # It came from there: no record was read again.
-    assert [path for path in remote.place("s3://bucket/ecg").rglob("*.dat") if path.stat().st_size] == []
+    assert [path for path in remote.place(f"{store}/ecg").rglob("*.dat") if path.stat().st_size] == []
     from dataset_scripts.tools.export import write_shards
 
     write_shards(here, tmp_path / "shards", shard_bytes=2 * 10**6)
-    write_shards(here, "s3://bucket/shards", shard_bytes=2 * 10**6)
+    write_shards(here, f"{store}/shards", shard_bytes=2 * 10**6)
     shutil.rmtree(remote.home() / "remote")
-    local, far = open_folder(tmp_path / "shards"), open_source("s3://bucket/shards")
+    local, far = open_folder(tmp_path / "shards"), open_source(f"{store}/shards")
     assert far.fingerprint == local.fingerprint
     assert far.counts.tolist() == local.counts.tolist()
     batches = [source.read(1, 0, int(source.counts[1])) for source in (local, far)]

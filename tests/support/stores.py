@@ -1,7 +1,7 @@
-"""A store of objects on this machine, and a wire to it that breaks.
+"""Stores of objects on this machine, and a wire to one that breaks.
 
-The server is moto's; it lies in a folder of its own (`make build/moto`), since its packages want an older
-python-dateutil than ours.
+The servers are moto's and gcp-storage-emulator's; they lie in a folder of their own (`make build/stores`), since moto's
+packages want an older python-dateutil than ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,27 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import S3FileSystem
 
-MOTO = Path(__file__).resolve().parents[2] / "build" / "moto"
+SERVERS = Path(__file__).resolve().parents[2] / "build" / "stores"
+# It answers one request after the other, and so waits for ever for a client that reads two files at once; and what it
+# holds is not made for threads.
+GOOGLE = """
+import threading
+from gcp_storage_emulator import server
+from gcp_storage_emulator.__main__ import main
+
+lock = threading.RLock()
+
+def one_at_a_time(handler):
+    def locked(*args):
+        with lock:
+            return handler(*args)
+    return locked
+
+for _, methods in server.HANDLERS:
+    methods.update({method: one_at_a_time(handler) for method, handler in methods.items()})
+server.server.HTTPServer = server.server.ThreadingHTTPServer
+main()
+"""
 SECRET = "wJalrXUtnFEMI-never-written-anywhere"
 
 
@@ -31,25 +51,35 @@ def free_port() -> int:
 
 @contextmanager
 def bucket(name: str = "bucket") -> Iterator[str]:
-    """Start a server with one bucket; yields host and port."""
-    if not MOTO.is_dir():
-        pytest.skip("moto is not installed: make build/moto")
-    address = f"127.0.0.1:{free_port()}"
-    host, port = address.split(":")
-    environment = {**os.environ, "PYTHONPATH": str(MOTO)}
-    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
+    """Start a server that speaks S3, with one bucket; yields host and port."""
+    with _started("-m", "moto.server", "-H", "127.0.0.1", "-p") as address:
+        made = S3FileSystem(
+            access_key="key", secret_key=SECRET, endpoint_override=address, scheme="http", allow_bucket_creation=True
+        )
+        made.create_dir(name)
+        yield address
+
+
+@contextmanager
+def google_bucket(name: str = "bucket") -> Iterator[str]:
+    """Start a server that speaks as Google's storage does, with one bucket; yields host and port."""
+    options = ("start", "--in-memory", f"--default-bucket={name}", "--host=127.0.0.1", "--port")
+    with _started("-c", GOOGLE, *options) as address:
+        yield address
+
+
+@contextmanager
+def _started(*program: str) -> Iterator[str]:
+    """Start a server that takes its port as last option."""
+    if not SERVERS.is_dir():
+        pytest.skip("the servers are not installed: make build/stores")
+    port = free_port()
+    environment = {**os.environ, "PYTHONPATH": str(SERVERS)}
+    command = [sys.executable, *program, str(port)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            _await(host, int(port), server)
-            made = S3FileSystem(
-                access_key="key",
-                secret_key=SECRET,
-                endpoint_override=address,
-                scheme="http",
-                allow_bucket_creation=True,
-            )
-            made.create_dir(name)
-            yield address
+            _await("127.0.0.1", port, server)
+            yield f"127.0.0.1:{port}"
         finally:
             server.kill()
 
@@ -60,7 +90,7 @@ def _await(host: str, port: int, server: subprocess.Popen[bytes]) -> None:
             return
         assert server.poll() is None
         time.sleep(0.1)
-    raise TimeoutError("moto did not start")
+    raise TimeoutError("the server did not start")
 
 
 @contextmanager
