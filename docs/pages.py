@@ -24,6 +24,7 @@ from eval_harness.tasks.registry import runs, suites, tasks
 from eval_harness.tasks.task import CATEGORIES, Task
 from model_cards import table
 from model_cards.__main__ import cards, count_new
+from model_cards.card import MEASURED
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -148,7 +149,10 @@ def with_public_names(code: str, homes: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Write what has changed, and print its paths."""
+    before = MEASURED.read_bytes()
     count_new()
+    if MEASURED.read_bytes() != before:
+        print(MEASURED.relative_to(ROOT))
     made = pages()
     for path, text in made.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -21,6 +21,7 @@ from dataset_scripts.mock import write
 from dataset_scripts.tools import download as download_module
 from dataset_scripts.tools.hosts import Hosts
 from ecg_hub.utils.files import home
+from eval_harness.cli.hub import data_verbs
 from eval_harness.cli.hub.main import main
 from tests.support.hosts import Host, md5, running
 
@@ -115,6 +116,19 @@ class TestPrepare:
             assert part in text
         assert facts["lost"] == 0
         assert Path(facts["store"]).is_relative_to(tmp_path / "cache")
+
+    def test_the_next_step_is_a_run_where_a_task_reads_it(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["data", "prepare", "ptb-xl", "--data-dir", str(folder)]
+        assert main(words) == 0
+        said = "".join(capsys.readouterr())
+        assert "ecg-eval --model random:ecg-cpc-tiny --tasks dataset:ptb-xl" in said
+        monkeypatch.setattr(data_verbs, "suites", dict)
+        assert main(words) == 0
+        said = "".join(capsys.readouterr())
+        assert "ecg-hub data plot ptb-xl" in said
+        assert "ecg-eval" not in said
 
     def test_losses_are_named_and_written(
         self, awkward: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
