@@ -169,6 +169,11 @@ def entry_of(name: str) -> catalog.ModelEntry:
     if text.startswith(_RANDOM):
         return catalog.get(_resolve_random(text).target)
     if text not in catalog.checkpoints():
+        if "/" in text:
+            raise UnknownNameError(
+                f"{text!r} is a hub id or a folder, and the catalogue tells of short names alone (`ecg-hub ls`). Its "
+                "card is its README.md; `ecg-hub validate-model` looks at what it holds."
+            )
         raise unknown_model(text)
     return catalog.get(text)
 

@@ -163,11 +163,13 @@ def docker(words: list[str]) -> None:
     folder = ROOT / "docs" / "operating" / "Containerfile"
     lines = folder.read_text().replace("\\\n", " ").splitlines()
     assert words[1] in ("build", "run")
-    assert f"docs/operating/{folder.name}" in words or words[-1] == "ecg-hub"
+    assert f"docs/operating/{folder.name}" in words or "ecg-hub" in words
     for line in (line.split() for line in lines if line.startswith("COPY ")):
         assert all((ROOT / source).exists() for source in line[1:-1]), line
     (entry,) = [json.loads(line.removeprefix("ENTRYPOINT ")) for line in lines if line.startswith("ENTRYPOINT ")]
     build_parser().parse_args(entry[1:])
+    if "--entrypoint" in words:  # then the image, then the words of its program
+        build_parser().parse_args(words[words.index("--entrypoint") + 3 :])
 
 
 def curl(words: list[str]) -> None:

@@ -98,7 +98,7 @@ def size_text(size: int) -> str:
     return f"{value:.1f} TB"
 
 
-MAX_RENDERED = 1 << 16  # characters of Markdown that are rendered: under a second of a processor, whatever they are
+MAX_RENDERED = 1 << 16  # characters of Markdown that are rendered, in about a second of a processor
 # Stand for where files and images lie; no Markdown holds a NUL, which the parser replaces.
 _FILES, _IMAGES = "\0f", "\0i"
 

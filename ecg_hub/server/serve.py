@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
@@ -92,6 +93,13 @@ def make_server(hub: Hub, host: str) -> uvicorn.Server:
     class Server(uvicorn.Server):
         """uvicorn's, which would end the process by the signal it got instead of with exit code 0."""
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            # uvicorn cancels what is not done and does not wait for it: files and connections would outlive the loop.
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            await asyncio.wait([*self.server_state.tasks, asyncio.create_task(asyncio.sleep(0))], timeout=5)
+
         @contextlib.contextmanager
         def capture_signals(self) -> Generator[None, None, None]:
             if threading.current_thread() is not threading.main_thread():
@@ -108,6 +116,7 @@ def make_server(hub: Hub, host: str) -> uvicorn.Server:
             self.force_exit = self.should_exit
             self.should_exit = True
 
+    logging.getLogger("uvicorn.error").addFilter(_cut_off)
     config = uvicorn.Config(
         HubApp(hub, host),
         lifespan="off",
@@ -121,6 +130,17 @@ def make_server(hub: Hub, host: str) -> uvicorn.Server:
         ws="none",
     )
     return Server(config)
+
+
+def _cut_off(record: logging.LogRecord) -> bool:
+    """Tell in a sentence, and not as a failure of the hub, that a stop ended an answer."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    if cancelled:
+        record.msg = f"an answer was cut off: it was not done {GRACE} s after the stop, see the line before"
+        record.args = record.exc_info = None
+    if cancelled or "timeout graceful shutdown exceeded" in record.msg:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
 
 
 def require_packages() -> None:

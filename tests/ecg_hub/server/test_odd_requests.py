@@ -88,6 +88,16 @@ def test_json_of_any_type_is_refused_in_a_sentence(asked: Asking, caplog: pytest
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.parametrize("value", [[], {}], ids=repr)
+def test_a_visibility_that_is_no_word(asked: Asking, value: Any) -> None:
+    _fill(asked)
+    body = {"name": "m2", "organization": "ward", "visibility": value}
+    for method, path in (("POST", "api/repos/create"), ("PUT", "api/models/ward/m/settings")):
+        answer = asked(method, path, body)
+        _check(answer, path)
+        assert answer.status >= 400
+
+
 def test_lines_of_commits_of_any_type(asked: Asking) -> None:
     _fill(asked)
     rng = random.Random(0)

@@ -145,7 +145,7 @@ def test_a_card_of_half_a_megabyte_is_offered_and_not_rendered(hub: TestHub) -> 
         text = f"---\nlicense: mit\n---\n{unit * (480_000 // len(unit))}"
         api.create_repo(f"ward/m{name}")
         api.upload_file(path_or_fileobj=text.encode(), path_in_repo="README.md", repo_id=f"ward/m{name}")
-        with ends():
+        with ends(5):
             page = _page(hub, f"ward/m{name}")
         assert f'<a href="/ward/m{name}/blob/main/README.md">README.md as it is</a>' in page
         assert len(page) < 10_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,26 @@ def test_it_says_how_to_use_it_and_stops_in_good_order(tmp_path: Path) -> None:
     assert f"export HF_ENDPOINT={url}" in out
     assert "export HF_HUB_DISABLE_XET=1" in out
     assert re.search(r"INFO 127\.0\.0\.1 - GET /healthz 200 3 \d+ ms", log)
+
+
+def test_an_answer_that_a_stop_cuts_off_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ecg_hub.server.serve.GRACE", 1)
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_bytes(b"x" * 30_000_000)
+    caplog.set_level(logging.INFO)
+    options = Options(min_free=MB, docs=site)
+    with socket.socket() as slow, in_background(tmp_path / "hub", options) as running:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", int(running.url.rpartition(":")[2])))
+        slow.sendall(b"GET /docs/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+        running.stop()
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING and record.exc_info is None]
+    assert any("cut off" in record.getMessage() for record in told)
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
 
 
 @pytest.mark.heavy
