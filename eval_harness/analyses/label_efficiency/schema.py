@@ -209,7 +209,7 @@ def fit(records: ArrayLike, losses: ArrayLike) -> Curve:
     largest = sizes.max()
     # A NaN would make its row's argmin meaningless; these rows are masked at the end, so any value serves.
     filled = np.where(complete[:, None], rows, 0.5)
-    alphas = np.broadcast_to(np.geomspace(*ALPHAS, _GRID), (len(filled), _GRID))
+    alphas = np.geomspace(*ALPHAS, _GRID)[None, :]  # the same for all rows, so that their powers are computed once
     # Sizes relative to the largest, whose power is 1 for every alpha, so that the sums keep their digits.
     best = _best(sizes / largest, filled, alphas)
     step = (ALPHAS[1] / ALPHAS[0]) ** (1 / (_GRID - 1))
@@ -229,10 +229,10 @@ def fit(records: ArrayLike, losses: ArrayLike) -> Curve:
 
 
 def _best(sizes: Float, losses: Float, alphas: Float) -> tuple[Float, Float, Float]:
-    """Of several alphas (rows, alphas) for each row of losses the best, with its slope and floor."""
+    """Of several alphas, (rows, alphas) or (1, alphas), for each row of losses the best, with its slope and floor."""
     slopes, floors, errors = _solve(sizes, losses, alphas)
     chosen: Any = np.arange(len(losses)), errors.argmin(axis=1)
-    return slopes[chosen], alphas[chosen], floors[chosen]
+    return slopes[chosen], np.broadcast_to(alphas, errors.shape)[chosen], floors[chosen]
 
 
 def _solve(sizes: Float, losses: Float, alphas: Float) -> tuple[Float, Float, Float]:
@@ -240,8 +240,8 @@ def _solve(sizes: Float, losses: Float, alphas: Float) -> tuple[Float, Float, Fl
     x = sizes[None, None, :] ** -alphas[:, :, None]
     y = losses[:, None, :]
     mean_x, mean_y = x.mean(axis=2), y.mean(axis=2)
-    spread = ((x - mean_x[:, :, None]) ** 2).sum(axis=2)
-    slope = ((x - mean_x[:, :, None]) * (y - mean_y[:, :, None])).sum(axis=2) / spread
+    from_mean = x - mean_x[:, :, None]
+    slope = (from_mean * (y - mean_y[:, :, None])).sum(axis=2) / (from_mean**2).sum(axis=2)
     floor = mean_y - slope * mean_x
     through_zero = (x * y).sum(axis=2) / (x * x).sum(axis=2)
     # Where the free optimum has a floor below 0, the best allowed one lies at the bound: a line through zero.
