@@ -48,6 +48,7 @@ from dataset_scripts.mock.mimic_tables import CHART
 from dataset_scripts.published.mimic_iv_ecg.names import LAB_ITEMS
 folder, memory, threads = sys.argv[1:]
 link = duckdb.connect(config={"memory_limit": memory, "threads": int(threads)})
+link.execute("SET enable_progress_bar = false")  # after two seconds it would be printed among the numbers
 records = f"read_csv('{folder}/records_w_diag_icd10.csv')"
 link.execute(f"CREATE TABLE ecg AS SELECT subject_id, ecg_time::TIMESTAMP AS t FROM {records}")
 seconds = {}
