@@ -37,8 +37,8 @@ from dataset_scripts.core.report import absent_everywhere, check_unreadable, rea
 from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from dataset_scripts.core.walk import folder_of
 from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
+from ecg_hub.home import home
 from ecg_hub.renamed import renamed_argument
-from ecg_hub.utils.files import home
 from ecg_hub.utils.remote import data_root, fetch, place
 from ecg_hub.utils.untrusted import record_bounds
 from ecg_hub.utils.workers import Engine

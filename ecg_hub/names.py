@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError, unknown_name
+from ecg_hub.home import home
 from ecg_hub.spelling import registered, spelt
-from ecg_hub.utils.files import home
 
 PUBLIC_HUB = "https://huggingface.co"
 UNVERIFIED = "unverified:"

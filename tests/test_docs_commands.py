@@ -20,9 +20,9 @@ import torch
 from huggingface_hub import HfApi
 
 from ecg_hub import catalog
+from ecg_hub.home import home
 from ecg_hub.leads import LEADS
 from ecg_hub.names import model_folder
-from ecg_hub.utils.files import home
 from eval_harness.cli.eval.main import main as ecg_eval
 from eval_harness.cli.hub.main import build_parser
 from eval_harness.cli.hub.main import main as ecg_hub

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ecg_hub.errors import DataError, InputError
+from ecg_hub.home import home
 from ecg_hub.input.samples import Repair as Repair
 from ecg_hub.input.samples import Signal as Signal
-from ecg_hub.utils.files import home
 from ecg_hub.utils.remote import bring, data_root, place, shown
 from ecg_hub.utils.untrusted import Links
 

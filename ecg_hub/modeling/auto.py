@@ -22,10 +22,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_M
 
 import ecg_hub.catalog as catalog
 from ecg_hub.errors import CheckpointError, EcgHubError, InputError, did_you_mean
+from ecg_hub.home import home
 from ecg_hub.names import OFFLINE, Resolved, model_folder, network_forbidden, resolve
 from ecg_hub.origin import is_catalogue, origin_of, shown_name, unverified_text
 from ecg_hub.registration import register_all, register_classes, sound_models
-from ecg_hub.utils.files import home
 from ecg_hub.weights.fetch import find_weights
 
 __all__ = [

@@ -18,21 +18,10 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from ecg_hub.errors import CheckpointError, EcgHubError, ResultError
+from ecg_hub.home import HOME_OPTION
 from ecg_hub.utils.terminal import say
 
 Settings = TypeVar("Settings")
-
-HOME_OPTION = "ECG_HUB_HOME"
-
-
-def home() -> Path:
-    """Return the folder of converted models and caches: $ECG_HUB_HOME, else the platform's cache folder / ecg_hub."""
-    configured = os.environ.get(HOME_OPTION)
-    if configured:
-        return Path(configured).expanduser()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("ecg_hub", appauthor=False)
 
 
 def take_lock(path: Path, busy: Exception) -> AbstractContextManager[Any]:

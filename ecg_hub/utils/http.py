@@ -20,8 +20,9 @@ from typing import Any, NamedTuple, TypeVar
 import httpx2
 
 from ecg_hub.errors import CheckpointError
+from ecg_hub.home import HOME_OPTION
 from ecg_hub.utils import __version__
-from ecg_hub.utils.files import HOME_OPTION, file_matches, rename_file, unwritable
+from ecg_hub.utils.files import file_matches, rename_file, unwritable
 from ecg_hub.utils.remote import persistently
 from ecg_hub.utils.terminal import progress
 

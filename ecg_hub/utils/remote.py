@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from ecg_hub.errors import InputError, RemoteError
-from ecg_hub.utils.files import home, is_inside, replacing
+from ecg_hub.home import home
+from ecg_hub.utils.files import is_inside, replacing
 from ecg_hub.utils.stores import WHERE_CREDENTIALS, opened, stem, unreachable
 
 # Two letters at least, for one is a drive of Windows; and one slash is enough, for `Path` drops the second.

@@ -22,7 +22,7 @@ from joblib import cpu_count  # type: ignore[import-untyped]
 from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
 from ecg_hub.errors import InputError
-from ecg_hub.utils.files import HOME_OPTION, home
+from ecg_hub.home import HOME_OPTION, home
 
 Engine = Literal["local", "ray"]
 RAY_RETRIES = 3

@@ -26,8 +26,9 @@ from safetensors import SafetensorError
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.home import HOME_OPTION, home
 from ecg_hub.names import endpoint, model_folder, network_forbidden
-from ecg_hub.utils.files import HOME_OPTION, alone, file_matches, home, unwritable
+from ecg_hub.utils.files import alone, file_matches, unwritable
 from ecg_hub.utils.http import (
     FIGSHARE,
     ZENODO,

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from dataset_scripts.core.extent import RECORDS
 from ecg_hub.errors import DataError, InputError, ResultError
+from ecg_hub.home import home
 from ecg_hub.input.windows import window_length
 from ecg_hub.origin import weights_digest
-from ecg_hub.utils.files import home
 from eval_harness.config.options import TRIVIAL, RunOptions
 from eval_harness.data.records import SPLITS, Datasets, open_run
 from eval_harness.data.windows import RunData, Split, Windows, make_split

@@ -12,10 +12,10 @@ from typing import Any
 
 from ecg_hub.catalog import checkpoints
 from ecg_hub.errors import InputError, unknown_name
+from ecg_hub.home import home
 from ecg_hub.names import canonical
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.spelling import matching, spelt
-from ecg_hub.utils.files import home
 from ecg_hub.utils.remote import data_root, shown
 from eval_harness.config.fields import option, wrong_choice
 from eval_harness.config.protocol import (

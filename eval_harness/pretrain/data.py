@@ -82,7 +82,7 @@ def _prepared(
 ) -> RecordSource:
     from dataset_scripts.load import prepare
     from dataset_scripts.mock import mock_root
-    from ecg_hub.utils.files import home
+    from ecg_hub.home import home
 
     folder: Path | None = None
     data_root = str(data_root) or default_data_root()

@@ -9,8 +9,8 @@ import pytest
 
 from ecg_hub import catalog, names
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
+from ecg_hub.home import home
 from ecg_hub.names import Resolved, disable_xet, entry_of, model_folder, resolve
-from ecg_hub.utils.files import home
 
 
 def model_at(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_hub.errors import InputError
-from ecg_hub.utils.files import home
+from ecg_hub.home import home
 from eval_harness.config.fields import option
 from eval_harness.config.options import DATA_ROOT_HELP, PRESETS, model_names
 

@@ -62,7 +62,7 @@ def run_leaderboard(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace, scratch: Path) -> Site:
-    from ecg_hub.utils.files import home
+    from ecg_hub.home import home
     from eval_harness.leaderboard.entries import RecomputeCache, open_recompute_cache
     from eval_harness.leaderboard.site import build
     from eval_harness.publish.repository import HubModels

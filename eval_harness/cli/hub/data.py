@@ -185,7 +185,7 @@ def raw_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path | None:
     if getattr(args, "mock", False):
         refuse_own(args.name, "--mock")
         from dataset_scripts.mock import mock_root
-        from ecg_hub.utils.files import home
+        from ecg_hub.home import home
 
         cache = Path(args.cache_dir).expanduser() if args.cache_dir else home()
         # The same folder at every call, so that `prepare --mock` continues and `plot --mock` sees its records.
@@ -218,7 +218,7 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
 
 def finished_stores(name: str) -> list[Path]:
     """Return the record stores of a dataset in the default cache."""
-    from ecg_hub.utils.files import home
+    from ecg_hub.home import home
 
     return sorted(path.parent for path in (home() / "datasets" / name).glob("*hz-*/*/dataset_info.json"))
 

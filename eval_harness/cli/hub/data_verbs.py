@@ -20,8 +20,9 @@ from dataset_scripts.tools.plot import Record, plot_ecg, read_one
 from dataset_scripts.tools.publish import Level, level, push, write_publication
 from dataset_scripts.tools.verify import FAULTS, Verification, verify
 from ecg_hub.errors import InputError
+from ecg_hub.home import home
 from ecg_hub.hub.client import check_id
-from ecg_hub.utils.files import atomic_path, home, write_text
+from ecg_hub.utils.files import atomic_path, write_text
 from ecg_hub.utils.remote import data_root, place, publish
 from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import number_of, print_lines, print_pairs, print_table

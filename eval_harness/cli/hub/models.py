@@ -127,8 +127,9 @@ def run_pull(args: argparse.Namespace) -> int:
 
 def _show_plan(args: argparse.Namespace, entries: Sequence[ModelEntry]) -> None:
     """Print what is fetched, and refuse what does not fit on the disk before the first byte."""
+    from ecg_hub.home import home
     from ecg_hub.names import model_folder
-    from ecg_hub.utils.files import free_bytes, home
+    from ecg_hub.utils.files import free_bytes
     from ecg_hub.weights.pull import file_sizes, is_there
 
     here = {entry.alias for entry in entries if is_there(args.output or model_folder(entry.alias), args.overwrite)}

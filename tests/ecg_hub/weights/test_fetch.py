@@ -28,10 +28,10 @@ from safetensors import SafetensorError
 import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.home import home
 from ecg_hub.leads import LEADS
 from ecg_hub.names import locate, model_folder
 from ecg_hub.origin import origin_of
-from ecg_hub.utils.files import home
 from ecg_hub.utils.http import RetryPolicy
 from ecg_hub.weights import pull as module
 from eval_harness.cli.hub.main import build_parser, main

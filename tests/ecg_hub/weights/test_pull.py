@@ -19,8 +19,8 @@ import ecg_hub
 from ecg_hub import catalog
 from ecg_hub.catalog import ModelEntry, Weights
 from ecg_hub.errors import CheckpointError, InputError, UnknownNameError
+from ecg_hub.home import home
 from ecg_hub.names import model_folder
-from ecg_hub.utils.files import home
 from ecg_hub.utils.http import RetryPolicy
 from ecg_hub.weights import pull as module
 from ecg_hub.weights.pull import PullSummary, file_sizes, pull

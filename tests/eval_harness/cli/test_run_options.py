@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecg_hub.errors import InputError, UnknownNameError
-from ecg_hub.utils.files import home
+from ecg_hub.home import home
 from eval_harness.cli.eval.main import build_parser, main
 from eval_harness.cli.eval.run import gather, options_from
 from eval_harness.config.fields import options_of

@@ -14,7 +14,7 @@ import pytest
 from dataset_scripts.catalog import datasets
 from dataset_scripts.tools.download import STATE_FOLDER, UNFINISHED
 from ecg_hub.errors import CheckpointError, DataError, ExitCode, UnknownNameError
-from ecg_hub.utils.files import home
+from ecg_hub.home import home
 from eval_harness.cli.eval.main import main
 from eval_harness.config.options import RunOptions
 from eval_harness.runner.plan import plan

@@ -20,7 +20,7 @@ from dataset_scripts.load import load_dataset
 from dataset_scripts.mock import write
 from dataset_scripts.tools import download as download_module
 from dataset_scripts.tools.hosts import Hosts
-from ecg_hub.utils.files import home
+from ecg_hub.home import home
 from eval_harness.cli.hub import data_verbs
 from eval_harness.cli.hub.main import main
 from tests.support.hosts import Host, md5, running
