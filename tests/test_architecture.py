@@ -51,6 +51,18 @@ def test_arrows_that_follow_from_others_are_left_out(picture: ModuleType) -> Non
     assert picture.needed(edges) == [("top", "middle"), ("middle", "base")]
 
 
+@pytest.mark.parametrize("package", ["ecg_hub", "eval_harness"])
+def test_loose_modules_and_folders_do_not_import_each_other(package: str, picture: ModuleType) -> None:
+    """Together they are a room; in dataset_scripts `load` and `catalog` are its door, and stand above and below."""
+    graph = picture.import_graph()
+    is_folder = picture.rooms(graph, package)
+    edges: dict[str, set[str]] = {}
+    for name, imported in picture.arrows(graph, package, list(is_folder)).items():
+        room = name if is_folder[name] else "(loose)"
+        edges.setdefault(room, set()).update(other if is_folder[other] else "(loose)" for other in imported)
+    picture.levels({room: frozenset(others - {room}) for room, others in edges.items()})
+
+
 @pytest.mark.parametrize("package", LOOSE)
 def test_few_modules_stand_in_no_room(package: str) -> None:
     loose = sorted(path.stem for path in (ROOT / package).glob("*.py") if not path.stem.startswith("__"))
