@@ -149,9 +149,7 @@ def with_public_names(code: str, homes: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Write what has changed, and print its paths."""
-    before = MEASURED.read_bytes()
-    count_new()
-    if MEASURED.read_bytes() != before:
+    if count_new():
         print(MEASURED.relative_to(ROOT))
     made = pages()
     for path, text in made.items():

@@ -38,10 +38,12 @@ def cards(output: Path | None = None) -> dict[Path, str]:
     }
 
 
-def count_new() -> None:
-    """Count the operations of models that have no numbers yet, and drop those of models that are no more."""
-    if set(measured()) != {entry.alias for entry in catalog.built_in().values() if entry.is_default}:
-        write_measured(MEASURED, measured())
+def count_new() -> bool:
+    """Count the operations of models that have no numbers yet, drop those of models that are no more; whether any."""
+    if set(measured()) == {entry.alias for entry in catalog.built_in().values() if entry.is_default}:
+        return False
+    write_measured(MEASURED, measured())
+    return True
 
 
 def write_measured(path: Path, known: Mapping[str, Measured]) -> None:

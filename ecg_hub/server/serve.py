@@ -138,7 +138,7 @@ def _cut_off(record: logging.LogRecord) -> bool:
     if cancelled:
         record.msg = f"an answer was cut off: it was not done {GRACE} s after the stop, see the line before"
         record.args = record.exc_info = None
-    if cancelled or "timeout graceful shutdown exceeded" in record.msg:
+    if cancelled or "timeout graceful shutdown exceeded" in record.getMessage():
         record.levelno, record.levelname = logging.WARNING, "WARNING"
     return True
 

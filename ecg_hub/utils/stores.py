@@ -1,6 +1,6 @@
 """Stores of objects as file systems: Arrow's for s3:// and gs://, which is installed, else what fsspec registers.
 
-s3fs and gcsfs are not used: botocore asks for a python-dateutil below 3, which nothing else here does.
+s3fs is not used: its botocore asks for a python-dateutil below 3, which nothing else here does.
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ def _arrow_s3(bucket: str, server: str) -> Any:
     # A server of one's own has no regions; of Amazon's, each bucket lies in one.
     region = stated or ("us-east-1" if server else resolve_s3_region(bucket))
     # Delayed: a small file is then one request and not three.
-    more: dict[str, Any] = {"allow_delayed_open": True, "connect_timeout": 10, "request_timeout": 60}
-    if server:
-        more |= {"endpoint_override": urlsplit(server).netloc, "scheme": urlsplit(server).scheme}
+    more = {"allow_delayed_open": True, "connect_timeout": 10, "request_timeout": 60, **_instead(server)}
     return ArrowFSWrapper(S3FileSystem(anonymous=_is_set("AWS_NO_SIGN_REQUEST"), region=region, **more))
 
 
@@ -88,11 +86,15 @@ def _arrow_gcs(server: str) -> Any:
     from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow.fs import GcsFileSystem
 
-    more: dict[str, Any] = {"retry_time_limit": _GIVEN_UP}
-    if server:
-        more |= {"endpoint_override": urlsplit(server).netloc, "scheme": urlsplit(server).scheme}
     # An emulator knows no credentials, and to look for them takes a request to Google.
-    return ArrowFSWrapper(GcsFileSystem(anonymous=bool(server) or _is_set("GS_NO_SIGN_REQUEST"), **more))
+    anonymous = bool(server) or _is_set("GS_NO_SIGN_REQUEST")
+    return ArrowFSWrapper(GcsFileSystem(anonymous=anonymous, retry_time_limit=_GIVEN_UP, **_instead(server)))
+
+
+def _instead(server: str) -> dict[str, Any]:
+    """Arrow's words for a server that is asked instead of the usual one."""
+    parts = urlsplit(server)
+    return {"endpoint_override": parts.netloc, "scheme": parts.scheme} if server else {}
 
 
 def _is_set(variable: str) -> bool:

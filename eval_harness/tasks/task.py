@@ -253,8 +253,8 @@ def read_suites(path: Path, tasks: Mapping[str, Task]) -> dict[str, Suite]:
     rules: dict[str, dict[str, Any]] = content["suites"]
     named = {name: _suite(name, rules, tasks, path, ()) for name in rules}
     for field_name, rule in content["families"].items():
-        standing = [task.name for task in tasks.values() if task.superseded_by is None]
-        members = _suite(rule["from"], rules, tasks, path, ()).members() if "from" in rule else standing
+        # A rule like the others, whose members are then parted.
+        members = _suite(field_name, {**rules, field_name: {"title": "", **rule}}, tasks, path, ()).members()
         values = dict.fromkeys(getattr(tasks[name], field_name) for name in members)
         for value in values:
             chosen = tuple(tasks[name] for name in members if getattr(tasks[name], field_name) == value)

@@ -1,4 +1,4 @@
-"""A bound that tells what never ends from what is slow: minutes of the processor's time, not of the clock."""
+"""A bound that tells what never ends from what is slow: seconds of the processor's time, not of the clock."""
 
 from __future__ import annotations
 

@@ -28,7 +28,6 @@ from ecg_hub.utils.terminal import say
 from ecg_hub.utils.text import number_of, print_lines, print_pairs, print_table
 from eval_harness.cli.hub.data import raw_folder, refuse_own, require_folder
 from eval_harness.cli.program import suggest
-from eval_harness.tasks.registry import suites
 
 if TYPE_CHECKING:
     from dataset_scripts.load import Prepared
@@ -115,6 +114,8 @@ def _suggest_use(args: argparse.Namespace, prepared: Prepared, folder: Path | No
     # A run looks for the raw folder by the dataset's name, so one of another name cannot be suggested.
     if args.mock or (folder is not None and folder.name == name):
         root = "mock" if args.mock or folder is None else folder.parent
+        from eval_harness.tasks.registry import suites
+
         # A data set without a task can be looked at, and not be evaluated on.
         if (suite := f"dataset:{name}") in suites():
             steps.insert(0, ("ecg-eval", "--model", "random:ecg-cpc-tiny", "--tasks", suite, "--data-root", root))

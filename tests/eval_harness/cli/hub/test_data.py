@@ -21,8 +21,8 @@ from dataset_scripts.mock import write
 from dataset_scripts.tools import download as download_module
 from dataset_scripts.tools.hosts import Hosts
 from ecg_hub.home import home
-from eval_harness.cli.hub import data_verbs
 from eval_harness.cli.hub.main import main
+from eval_harness.tasks import registry
 from tests.support.hosts import Host, md5, running
 
 HEAVY = ("torch", "transformers", "datasets", "matplotlib", "pandas")
@@ -124,7 +124,7 @@ class TestPrepare:
         assert main(words) == 0
         said = "".join(capsys.readouterr())
         assert "ecg-eval --model random:ecg-cpc-tiny --tasks dataset:ptb-xl" in said
-        monkeypatch.setattr(data_verbs, "suites", dict)
+        monkeypatch.setattr(registry, "suites", dict)
         assert main(words) == 0
         said = "".join(capsys.readouterr())
         assert "ecg-hub data plot ptb-xl" in said
