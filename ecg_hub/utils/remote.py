@@ -27,6 +27,7 @@ from ecg_hub.errors import InputError, RemoteError
 from ecg_hub.home import home
 from ecg_hub.utils.files import is_inside, replacing
 from ecg_hub.utils.stores import WHERE_CREDENTIALS, opened, stem, unreachable
+from ecg_hub.utils.text import number_of
 
 # Two letters at least, for one is a drive of Windows; and one slash is enough, for `Path` drops the second.
 _URL = re.compile(r"^([a-z][a-z0-9+.]+):/+(.+)$")
@@ -248,7 +249,7 @@ def _drop(url: str) -> None:
         with suppress(FileNotFoundError):
             fs.rm(root, recursive=True)
         if left := listing(url):
-            raise OSError(f"{len(left):,} files of it are still there")
+            raise OSError(f"{number_of(len(left), 'file')} of it left")
 
     _tried(url, drop)
 

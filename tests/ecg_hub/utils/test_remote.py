@@ -164,3 +164,22 @@ def test_a_record_is_brought_with_all_its_files(store: Any) -> None:
     put(store, d__r1_dot_hea=b"h", d__r1_dot_dat=b"d", d__r10_dot_dat=b"no")
     path = remote.bring_record(remote.place("memory://bucket/d/r1"))
     assert sorted(file.name for file in path.parent.iterdir()) == ["r1.dat", "r1.hea"]
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_what_is_removed_is_looked_for_afterwards(store: Any, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    """As Arrow does it in Google's storage: everything is gone, and then something is not found."""
+    put(store, a__x=b"1", a__y=b"2")
+
+    def removed(path: str, recursive: bool = False) -> None:
+        for name in sorted(store.find(path))[left:]:
+            store.rm_file(name)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(store, "rm", removed)
+    if left:
+        with pytest.raises(RemoteError, match="1 file of it left"):
+            remote.remove(remote.place("memory://bucket/a"))
+    else:
+        remote.remove(remote.place("memory://bucket/a"))
+        assert remote.listing("memory://bucket/a") == {}
