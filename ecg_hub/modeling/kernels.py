@@ -4,9 +4,10 @@ torch computes a float32 linear map with MKL, which takes its AVX2 kernels on pr
 a convolution over time with oneDNN in a layout that it has to turn before and behind every layer. Here both go to
 oneDNN directly, with weights reordered once and kept, activations in the layout (batch, time, channels), and the
 activation function or residual sum that follows in the same pass. The rule: in evaluation without gradients, on a CPU
-for which torch itself took its AVX-512 kernels, in float32 or bfloat16. It depends on the processor alone and on no
-measurement, so that one machine gives the same bits in every process; `benchmarks/encoders.py` shows that it is the
-faster way. All else, and everything with ECG_HUB_KERNELS=plain, goes through torch's public functions.
+for which torch itself took its AVX-512 kernels, in float32 or bfloat16; where MKL takes AVX-512 as well, float32 maps
+with nothing to do in the same pass stay with it. It depends on the processor alone and on no measurement, so that one
+machine gives the same bits in every process; `benchmarks/encoders.py` shows that it is the faster way. All else, and
+everything with ECG_HUB_KERNELS=plain, goes through torch's public functions.
 
 This is the only module that names the operators (`torch.ops.mkldnn`); `tests/ecg_hub/modeling/test_kernels.py` fails
 when torch changes them.
@@ -16,8 +17,9 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from operator import is_
 from typing import Any, Literal
@@ -71,9 +73,24 @@ def operators_present() -> bool:
     return there and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
 
 
+@functools.cache
+def mkl_avx512() -> bool:
+    """Tell whether MKL takes its AVX-512 kernels: the processor is Intel's, and nobody holds it to others."""
+    told = os.environ.get("MKL_ENABLE_INSTRUCTIONS", "AVX512").upper()
+    return _maker() == "GenuineIntel" and told.startswith("AVX512")
+
+
+def _maker() -> str:
+    """The maker of the processor as it names itself, "" where the system does not say."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
+    return platform.processor().rpartition(", ")[2]  # Windows: "Intel64 Family 6 Model 143 Stepping 8, GenuineIntel"
+
+
 def numerics() -> str:
     """Name what decides the last digits of features on this machine, for keys of stored ones."""
-    return f"{VERSION}-{'onednn' if onednn() else 'plain'}-{torch.backends.cpu.get_cpu_capability()}"
+    way = ("onednn+mkl" if mkl_avx512() else "onednn") if onednn() else "plain"
+    return f"{VERSION}-{way}-{torch.backends.cpu.get_cpu_capability()}"
 
 
 def fast_bfloat16() -> bool:
@@ -174,11 +191,13 @@ class KeepsWeights(nn.Module):
         dtype = _fast_dtype(x, sources)
         if dtype is None:
             return PLAIN[activation](functional.linear(x, *weights()))
+        along, behind = _split(activation)
+        if along == "none" and dtype == torch.float32 and mkl_avx512():
+            return behind(functional.linear(x, *self.kept.get((dtype, 3), sources, lambda: _detached(weights))))
         weight, bias = self.kept.get(
             (dtype, 1), sources, lambda: _ready_linear(weights, dtype, x.numel() // x.shape[-1])
         )
         scalars: list[Any] = []
-        along, behind = _split(activation)
         y: Tensor = torch.ops.mkldnn._linear_pointwise(
             x.to(dtype), weight, bias, along, scalars, _ALGORITHM.get(along, "")
         )
@@ -319,6 +338,13 @@ def _as_map(parts: Ready) -> Ready:
 
 
 # Out of inference mode, so that the kept tensors serve any later pass.
+@torch.inference_mode(False)
+@torch.no_grad()
+def _detached(weights: Callable[[], Ready]) -> Ready:
+    weight, bias = weights()
+    return weight.detach(), None if bias is None else bias.detach()
+
+
 @torch.inference_mode(False)
 @torch.no_grad()
 def _ready_linear(weights: Callable[[], Ready], dtype: torch.dtype, rows: int) -> Ready:

@@ -26,6 +26,15 @@ from tests.support.models import signals, tiny
 AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
 fast_only = pytest.mark.skipif(not AVX512, reason="the fast way needs AVX-512")
 
+
+@pytest.fixture(params=[False, True], ids=["other maker", "Intel"])
+def maker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """The test sees the rule of either kind of processor, whatever this one is."""
+    monkeypatch.setattr(kernels, "mkl_avx512", lambda: request.param)
+    intel: bool = request.param
+    return intel
+
+
 # As torch 2.13.0 has them. Another text means that torch changed an operator that `ecg_hub.modeling.kernels` calls by
 # position: look at what the arguments mean now, then at the parity tests, before this list is changed.
 SCHEMAS = {
@@ -81,7 +90,7 @@ def both(call: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("activation", ["none", "relu", "swish", "gelu"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_linear(activation: kernels.Activation, bias: bool) -> None:
+def test_linear(activation: kernels.Activation, bias: bool, maker: bool) -> None:
     layer = filled(Linear(24, 40, bias=bias))
     for x in (torch.randn(7, 24), torch.randn(2, 5, 24), torch.randn(2, 24, 5).transpose(1, 2), torch.randn(0, 24)):
         found, expected = both(lambda x=x: layer(x, activation))  # type: ignore[misc]
@@ -93,7 +102,7 @@ def test_linear(activation: kernels.Activation, bias: bool) -> None:
 
 
 @pytest.mark.parametrize(("kernel", "stride", "groups"), [(1, 1, 1), (3, 1, 1), (4, 2, 2), (16, 1, 32), (5, 3, 1)])
-def test_convolution(kernel: int, stride: int, groups: int) -> None:
+def test_convolution(kernel: int, stride: int, groups: int, maker: bool) -> None:
     layer = filled(Conv1d(32, 32, kernel, stride=stride, padding=2, groups=groups))
     for x in (torch.randn(3, 32, 50), torch.randn(3, 50, 32).transpose(1, 2)):
         close(*both(lambda x=x: layer(x)))  # type: ignore[misc]
@@ -148,7 +157,7 @@ CHANGES: dict[str, Callable[[Linear], object]] = {
 @fast_only
 @pytest.mark.parametrize("change", CHANGES)
 @torch.no_grad()
-def test_changed_weights_are_never_stale(change: str) -> None:
+def test_changed_weights_are_never_stale(change: str, maker: bool) -> None:
     layer, x = filled(Linear(8, 8)), torch.randn(4, 8)
     before = layer(x)
     assert layer.kept._key is not None  # else this test shows nothing
@@ -160,7 +169,7 @@ def test_changed_weights_are_never_stale(change: str) -> None:
 
 @fast_only
 @torch.no_grad()
-def test_weights_are_reordered_once_and_dropped() -> None:
+def test_weights_are_reordered_once_and_dropped(maker: bool) -> None:
     layer, x = filled(Linear(8, 8)), torch.randn(4, 8)
     layer(x)
     kept = layer.kept._value
@@ -224,6 +233,30 @@ def test_the_switch(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert ("plain" in kernels.numerics()) is not kernels.onednn()
     finally:
         kernels.onednn.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("maker", "told", "expected"),
+    [
+        ("GenuineIntel", None, True),
+        ("GenuineIntel", "AVX512_E4", True),
+        ("GenuineIntel", "AVX2", False),
+        ("AuthenticAMD", None, False),
+        ("", None, False),
+    ],
+)
+def test_the_maker_decides_who_multiplies(
+    maker: str, told: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "_maker", lambda: maker)
+    monkeypatch.delenv("MKL_ENABLE_INSTRUCTIONS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("MKL_ENABLE_INSTRUCTIONS", told)
+    found = kernels.mkl_avx512.__wrapped__()
+    assert found is expected
+    monkeypatch.setattr(kernels, "mkl_avx512", lambda: found)
+    if kernels.onednn():
+        assert ("+mkl" in kernels.numerics()) is expected  # features of the two are never mixed
 
 
 def test_a_wrong_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
