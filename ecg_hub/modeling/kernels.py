@@ -4,10 +4,10 @@ torch computes a float32 linear map with MKL, which takes its AVX2 kernels on pr
 a convolution over time with oneDNN in a layout that it has to turn before and behind every layer. Here both go to
 oneDNN directly, with weights reordered once and kept, activations in the layout (batch, time, channels), and the
 activation function or residual sum that follows in the same pass. The rule: in evaluation without gradients, on a CPU
-for which torch itself took its AVX-512 kernels, in float32 or bfloat16; where MKL takes AVX-512 as well, float32 maps
-with nothing to do in the same pass stay with it. It depends on the processor alone and on no measurement, so that one
-machine gives the same bits in every process; `benchmarks/encoders.py` shows that it is the faster way. All else, and
-everything with ECG_HUB_KERNELS=plain, goes through torch's public functions.
+for which torch itself took its AVX-512 kernels, in float32 or bfloat16; where MKL takes AVX-512 as well, `Linear` in
+float32 with nothing to do in the same pass stays with it. It depends on the processor alone and on no measurement, so
+that one machine gives the same bits in every process; `benchmarks/encoders.py` shows that it is the faster way. All
+else, and everything with ECG_HUB_KERNELS=plain, goes through torch's public functions.
 
 This is the only module that names the operators (`torch.ops.mkldnn`); `tests/ecg_hub/modeling/test_kernels.py` fails
 when torch changes them.
@@ -192,8 +192,6 @@ class KeepsWeights(nn.Module):
         if dtype is None:
             return PLAIN[activation](functional.linear(x, *weights()))
         along, behind = _split(activation)
-        if along == "none" and dtype == torch.float32 and mkl_avx512():
-            return behind(functional.linear(x, *self.kept.get((dtype, 3), sources, lambda: _detached(weights))))
         weight, bias = self.kept.get(
             (dtype, 1), sources, lambda: _ready_linear(weights, dtype, x.numel() // x.shape[-1])
         )
@@ -264,7 +262,10 @@ class Linear(nn.Linear, KeepsWeights):
 
     def forward(self, input: Tensor, activation: Activation = "none") -> Tensor:
         """Map (..., in_features) to (..., out_features), and apply an activation."""
-        return self.linear(input, (self.weight, self.bias), lambda: (self.weight, self.bias), activation)
+        parts = (self.weight, self.bias)
+        if _split(activation)[0] == "none" and mkl_avx512() and _fast_dtype(input, parts) == torch.float32:
+            return PLAIN[activation](super().forward(input))
+        return self.linear(input, parts, lambda: parts, activation)
 
 
 class Conv1d(nn.Conv1d, KeepsWeights):
@@ -338,13 +339,6 @@ def _as_map(parts: Ready) -> Ready:
 
 
 # Out of inference mode, so that the kept tensors serve any later pass.
-@torch.inference_mode(False)
-@torch.no_grad()
-def _detached(weights: Callable[[], Ready]) -> Ready:
-    weight, bias = weights()
-    return weight.detach(), None if bias is None else bias.detach()
-
-
 @torch.inference_mode(False)
 @torch.no_grad()
 def _ready_linear(weights: Callable[[], Ready], dtype: torch.dtype, rows: int) -> Ready:
