@@ -113,10 +113,18 @@ def write_model_folder(model: Any, entry: catalog.ModelEntry, target: Path) -> N
         put_in_place(partial, target)
 
 
-def fill_model_folder(folder: Path, model: Any, entry: catalog.ModelEntry, card: str) -> None:
-    """Write what a model folder holds: weights, configuration, feature extractor and card."""
+def fill_model_folder(
+    folder: Path, model: Any, entry: catalog.ModelEntry, card: str, native_seconds: float | None = None
+) -> None:
+    """Write what a model folder holds: weights, configuration, feature extractor and card.
+
+    The preset `native` has windows of `native_seconds`, where those of the training were others than the entry's.
+    """
     model.save_pretrained(folder)
-    entry.build_feature_extractor().save_pretrained(folder)
+    extractor = entry.build_feature_extractor()
+    if native_seconds is not None:
+        extractor.presets["native"]["input_seconds"] = native_seconds
+    extractor.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 

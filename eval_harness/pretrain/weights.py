@@ -268,7 +268,8 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log:
         model.config.random_weights = None
         model.config.pretraining = {**facts, "steps": steps, "versions": versions}
         with no_bar():
-            fill_model_folder(folder, model, entry, card(model.config, entry))
+            seconds = facts["settings"].get("seconds")
+            fill_model_folder(folder, model, entry, card(model.config, entry), native_seconds=seconds)
         # After a resume the log may hold steps beyond this checkpoint, which will be done again.
         rows = [_public(row) for row in read_log(log) if row["step"] <= steps]
         (folder / TRAINING_LOG).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")

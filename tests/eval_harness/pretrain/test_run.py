@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import ecg_hub
+from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError, ResultError, UnknownNameError
 from ecg_hub.hub.package import TRAINING_LOG, pack
 from ecg_hub.models.ecg_cpc.convert_ecg_cpc import HEAD
@@ -23,7 +24,7 @@ from eval_harness.runner.run import evaluate
 from tests.support.fill import published_state, read_case
 from tests.support.hub_cards import check_model_card, code
 from tests.support.models import tensors, tiny, write_lightning_checkpoint
-from tests.support.pretraining import SETTINGS, curve, run
+from tests.support.pretraining import SECONDS, SETTINGS, curve, run
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,12 @@ def test_the_model_is_sent_with_its_log_and_its_corpora(whole: tuple[Path, list[
     assert package.config["pretraining"]["corpora"]
     assert f"pre-trained on | {', '.join(package.config['pretraining']['corpora'])} |" in card.decode()
     assert "pre-training" in package.facts
+
+
+def test_the_preset_native_has_the_windows_of_the_training(whole: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, seconds = whole[0], SECONDS
+    assert seconds != catalog.get("ecg-cpc").presets["native"]["input_seconds"]  # else this shows nothing
+    assert ecg_hub.AutoFeatureExtractor.from_pretrained(folder / "model").spec("native").input_seconds == seconds
 
 
 def test_the_finished_model_is_scaled_and_its_checkpoint_is_not(
