@@ -103,6 +103,6 @@ def test_the_fingerprint_of_a_run_of_before_stays(package: Path) -> None:
 @pytest.fixture
 def package() -> Path:
     """The folder of the first checkpoint that was made here; its run knew none of the later fields."""
-    folder = catalog.get("ecg-cpc-mini").embedded
+    folder = catalog.get("ecg-cpc-mini-contrast").embedded
     assert folder is not None
     return folder
