@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +16,7 @@ import pytest
 import torch
 
 from eval_harness.runner.receipt import FOLDER
+from tests.support.forked import Forked, finish
 
 pytestmark = pytest.mark.heavy
 
@@ -44,22 +42,16 @@ class Place:
     def mode(self, mode: str) -> Path:
         return self.folder / "results" / "random__ecg-cpc-tiny" / mode
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> Forked:
         words = [*("--model", "random:ecg-cpc-tiny"), *("--tasks", ",".join(TASKS)), *("--mode", ",".join(MODES))]
         words += ["--protocol", "fast", "--epochs", "12", "--batch-size", "8", "--resamples", "30", "--seed", "3"]
         words += ["--data-root", str(self.data_root), "--output", str(self.folder / "results"), "--device", "cpu"]
-        environment = {**os.environ, "ECG_HUB_HOME": str(self.folder / "home"), "OMP_NUM_THREADS": "1"}
         self.started = time.monotonic()
-        return subprocess.Popen(
-            [sys.executable, "-m", "eval_harness", *words],
-            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        return Forked("eval_harness", words, ECG_HUB_HOME=str(self.folder / "home"))
 
     def finish(self) -> float:
         """Run to the end; the seconds it took."""
-        process = self.start()
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == 0, errors.decode()
+        finish(self.start())
         return time.monotonic() - self.started
 
     def kill_at(self, moment: Moment) -> bool:
@@ -74,10 +66,9 @@ class Place:
         return reached
 
     @staticmethod
-    def is_still(process: subprocess.Popen[bytes], moment: Moment) -> bool:
+    def is_still(process: Forked, moment: Moment) -> bool:
         """Stop the process, so that the moment cannot pass before the kill; let it go on if it has passed."""
-        process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        process.stop()
         if moment():
             return True
         process.send_signal(signal.SIGCONT)

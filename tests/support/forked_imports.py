@@ -1,0 +1,15 @@
+"""What the programs that tests fork need; imported once, by the process that forks them (`tests.support.forked`)."""
+
+import dataset_scripts.load
+import dataset_scripts.reader
+import ecg_hub.input.formats
+import ecg_hub.models.ecg_cpc.modeling_ecg_cpc
+import eval_harness.analyses
+import eval_harness.cli.eval.main
+import eval_harness.cli.hub.main
+import eval_harness.pretrain.run
+import eval_harness.runner.run
+import matplotlib.backends.backend_agg
+import matplotlib.figure
+import scipy.signal
+import transformers.feature_extraction_sequence_utils  # noqa: F401
