@@ -52,12 +52,20 @@ class Forked:
     def stop(self) -> None:
         """Send SIGSTOP and wait until nothing runs any more, or it has ended."""
         self.send_signal(signal.SIGSTOP)
-        while self.poll() is None and "T" not in self._state():
+        while self.poll() is None and "T" not in self._status()[:1]:
             time.sleep(0.001)
 
-    def _state(self) -> str:
-        """The state of the process as /proc has it; T is stopped."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    def processor_s(self) -> float:
+        """The seconds of a processor that it has used, whatever else the machine is at; 0 once it has ended."""
+        numbers = self._status()[11:13]
+        return sum(map(int, numbers)) / os.sysconf("SC_CLK_TCK")
+
+    def _status(self) -> list[str]:
+        """What /proc says of the process from its state on; nothing once it has ended."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return []
 
     def communicate(self, timeout: float = 600) -> str:
         """What it and all that it started say as errors, until the last of them has ended."""
@@ -98,6 +106,7 @@ def _become(module: str, words: list[str], environment: Mapping[str, str], error
     os.dup2(nowhere, 1)
     os.close(nowhere)
     os.chdir(ROOT)
+    os.fsync = lambda descriptor: None  # as in tests/conftest.py: what is killed loses nothing of what it wrote
     os.environ.update(environment)
     sys.argv = [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

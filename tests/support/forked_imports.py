@@ -1,5 +1,7 @@
 """What the programs that tests fork need; imported once, by the process that forks them (`tests.support.forked`)."""
 
+import gc
+
 import dataset_scripts.load
 import dataset_scripts.reader
 import ecg_hub.input.formats
@@ -13,3 +15,6 @@ import matplotlib.backends.backend_agg
 import matplotlib.figure
 import scipy.signal
 import transformers.feature_extraction_sequence_utils  # noqa: F401
+
+# Else each search for garbage, of which a run does one after every task, goes through all that was imported.
+gc.freeze()
