@@ -27,7 +27,12 @@ def root_of_mini(shared: Path, tmp_path: Path) -> Path:
     ("model", "epochs"), [("random:ecg-cpc-tiny", 3), pytest.param("random:ecg-cpc", 1, marks=pytest.mark.heavy)]
 )
 def test_real_records_end_to_end(
-    model: str, epochs: int, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    model: str,
+    epochs: int,
+    shared: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root, output = root_of_mini(shared, tmp_path), tmp_path / "out"
     words = ["--model", model, "--tasks", ",".join(TASKS), "--mode", ",".join(MODES), "--data-root", str(root)]
