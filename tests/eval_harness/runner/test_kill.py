@@ -49,6 +49,9 @@ def numbers(output: Path) -> dict[str, Any]:
         result = json.loads((folder / f"{task}.json").read_text())
         assert result["status"] == "done", result["reason"]
         found[task] = [result["metrics"], result["per_label"], result["predictions"]["sha256"]]
+        # The scores are those of the best epoch, which a later one that went wrong would leave as they are.
+        epochs = json.loads((folder / "history" / f"{task}.json").read_text())["history"]
+        found[task].append([{name: value for name, value in epoch.items() if name != "seconds"} for epoch in epochs])
     return found
 
 
