@@ -47,14 +47,14 @@ from dataset_scripts.tools.publish import write_parquet
 from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.reader import SHUFFLE_RECORDS, ReaderOptions, StreamingReader, pretraining_extractor
 
-POOL, SHARD, MAPPED = 500, 4096, 10_000
+SHARD, MAPPED = 4096, 10_000
 BATCH, TRAINED = 64, 16
 LEAST, GROWTH = 5.0, 1.10
 
 
-def pool(folder: Path) -> Dataset:
+def pool(folder: Path, number: int) -> Dataset:
     """Simulated records of ten seconds at 500 Hz, in the columns of shards."""
-    raw = write("ptb-xl", folder / "ptb-xl", records=POOL, seed=0)
+    raw = write("ptb-xl", folder / "ptb-xl", records=number, seed=0)
     prepared = prepare("ptb-xl", raw, cache_dir=folder / "cache", num_proc=1)
     return prepared.splits["train"].select_columns(list(COLUMNS))
 
@@ -178,6 +178,7 @@ def first_batch(folder: Path, step: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--pool", type=int, default=500, help="simulated records that they are copies of")
     parser.add_argument("--steps", type=int, help="steps to read (default: one pass)")
     parser.add_argument("--train-steps", type=int, default=3)
     parser.add_argument("--folder", help="where shards are written (default: the folder for temporary files)")
@@ -185,8 +186,8 @@ def main() -> None:
     disable_progress_bars()
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
-        records = pool(folder)
-        sizes = packed(varied(records, 0, 1024), folder)
+        records = pool(folder, options.pool)
+        sizes = packed(varied(records, 0, min(1024, options.records)), folder)
         began = time.process_time()
         write_all(records, folder, options.records)
         wrote = time.process_time() - began

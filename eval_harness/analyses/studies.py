@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -135,7 +136,7 @@ def joint(runs: Sequence[RunScore]) -> SeedAverage:
     draws = sorted({run.draw for run in runs})
     parts = [[run for run in runs if run.draw == draw] for draw in draws] if len(draws) > 1 else [[run] for run in runs]
     points, replicates, by_run = {}, {}, {}
-    weights = error_weights(len(parts), len(runs[0].replicates[METRICS[0]]))
+    weights = _weights(len(parts), len(runs[0].replicates[METRICS[0]]))
     for metric in METRICS:
         by_run[metric] = [run.points[metric] for run in runs]
         points[metric] = float(np.mean(by_run[metric]))
@@ -168,6 +169,10 @@ def error_weights(repetitions: int, resamples: int) -> NDArray[np.float64]:
     lengths = np.sqrt(fdtri(repetitions - 1, repetitions - 1, levels) / repetitions)
     weights = towards * lengths[:, None]
     return np.concatenate([weights, -weights])[:resamples]
+
+
+# A study has as many runs at all of its sizes, so that the same weights are asked for again and again.
+_weights = lru_cache(maxsize=8)(error_weights)
 
 
 def too_few(repetitions: int, least: int = LEAST_REPETITIONS) -> str | None:

@@ -92,7 +92,8 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
             labels = target_matrix(part, run.label_column, available, classes)
             # Classes first: `RunData.classes` counts the leading outputs.
             targets = np.hstack([labels, value_matrix(part, list(prepared.targets), values)])
-        table = {column: part[column][:] for column in ("record_id", "patient_id", "age", "sex")}
+        # In one go: each `part[column]` copies the features of all columns.
+        table = part.select_columns(["record_id", "patient_id", "age", "sex"])[:]
         splits.append(make_split(name, SignalReader(part), table, targets, length, options.limit))
     refuse_empty(splits, run.dataset)
     train, validation, test = splits

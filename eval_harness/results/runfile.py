@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,12 +23,19 @@ PACKAGES = ("ecg-hub", "torch", "transformers", "datasets", "accelerate", "numpy
 def environment(device: str = "cpu", processes: int = 1) -> dict[str, str]:
     """Versions of what computes the scores, Python, platform, device and processes."""
     versions = {"python": platform.python_version(), "platform": f"{platform.system()}-{platform.machine()}"}
+    return {**versions, **_installed(), "device": device, "processes": str(processes)}
+
+
+@cache
+def _installed() -> Mapping[str, str]:
+    """The versions of PACKAGES, looked up once: that goes through all that is installed, and every job writes them."""
+    found = {}
     for package in PACKAGES:
         try:
-            versions[package] = version(package)
+            found[package] = version(package)
         except PackageNotFoundError:
-            versions[package] = "not installed"
-    return {**versions, "device": device, "processes": str(processes)}
+            found[package] = "not installed"
+    return found
 
 
 RUN_FILE = "run.json"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.stats import norm, rankdata, t
+from scipy.stats import norm, t
 
 from eval_harness.metrics.ranking import descending
 
@@ -114,16 +114,19 @@ def auroc_influence(true: NDArray[np.floating], score: NDArray[np.floating]) -> 
         positives, negatives = values[positive], values[~positive]
         if not positives.size or not negatives.size:
             continue
-        ranks = rankdata(values)
-        # Ranks among all less ranks among their own: half a tie with the other outcome remains, as in the AUROC.
-        placement = np.empty(
-            values.size
-        )  # of a positive, the share of negatives below; of a negative, of positives above
-        placement[positive] = (ranks[positive] - rankdata(positives)) / negatives.size
-        placement[~positive] = 1 - (ranks[~positive] - rankdata(negatives)) / positives.size
+        placement = np.empty(values.size)
+        placement[positive] = _share_below(positives, negatives)
+        placement[~positive] = 1 - _share_below(negatives, positives)
         area = placement[positive].mean()
         influence[has_target, k] = (placement - area) / np.where(positive, positives.size, negatives.size)
     return influence
+
+
+def _share_below(values: Floats, others: Floats) -> Floats:
+    """Of each value the share of others that lie below it; a tie counts half, as in the AUROC."""
+    ordered = np.sort(others)
+    both = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    return np.asarray(both / 2 / others.size)
 
 
 def average_precision_influence(true: NDArray[np.floating], score: NDArray[np.floating]) -> Floats:

@@ -79,9 +79,18 @@ def test_features_are_what_they_were(alias: str, golden: Path) -> None:
         assert np.abs(np.subtract(found[name], values)).max() <= 1e-3, name
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the first test leaves the simulated records, prepared."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("alias", EMBEDDED)
-def test_the_score_on_simulated_records_is_what_it_was(alias: str, golden: Path, tmp_path: Path) -> None:
+def test_the_score_on_simulated_records_is_what_it_was(
+    alias: str, golden: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECG_HUB_HOME", str(prepared))
     known = json.loads((golden / alias / "score.json").read_text(encoding="utf-8"))
     few: dict[str, Any] = {"modes": "linear", "data_root": "mock", "protocol": "fast", "epochs": 30, "limit": 200}
     results = evaluate([alias, catalog.get(alias).random_name], "ptbxl_super", output=tmp_path / "trial", **few)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from eval_harness.pretrain.log import read_log
-from tests.conftest import ROOT
+from tests.support.forked import Forked
+from tests.support.forked import finish as finish_all
 from tests.support.pretraining import curve
 
 pytestmark = pytest.mark.heavy
@@ -33,20 +31,13 @@ def in_memory(output: Path) -> list[str]:
     return ["tests.support.pretraining", str(output), *WORDS]
 
 
-def start(output: Path, command: Command = in_memory) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", *command(output)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+def start(output: Path, command: Command = in_memory) -> Forked:
+    module, *words = command(output)
+    return Forked(module, words)
 
 
 def finish(output: Path, command: Command = in_memory) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    process = start(output, command)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
+    finish_all(start(output, command))
     return read_log(output / "log.jsonl"), load_file(output / "model" / "model.safetensors")
 
 
@@ -99,17 +90,20 @@ def test_kills_at_any_moment_leave_a_folder_that_continues(tmp_path: Path) -> No
 def test_a_killed_command_continues_within_its_data(data_root: Path, data_cache: Path, tmp_path: Path) -> None:
     """The reader finds the step: another record or window would give another loss."""
 
-    def command(output: Path) -> list[str]:
+    def command(output: Path, workers: int = 0) -> list[str]:
         small = ["--set", "hidden_size=16", "--set", "num_hidden_layers=1", "--set", "num_negatives=16"]
-        data = ["--data", "ptb-xl", "--data-root", str(data_root), "--cache-dir", str(data_cache), "--num-workers", "2"]
+        data = ["--data", "ptb-xl", "--data-root", str(data_root), "--cache-dir", str(data_cache)]
         numbers = ["--batch-size", "8", "--steps", "30", "--checkpoint-every", "4", "--log-every", "1", "--seed", "5"]
         words = ["--model", "ecg-cpc-tiny", *small, *data, *numbers, "--device", "cpu", "--output", str(output)]
-        return ["eval_harness.cli.hub.main", "pretrain", *words]
+        return ["eval_harness.cli.hub.main", "pretrain", *words, "--num-workers", str(workers)]
+
+    def with_workers(output: Path) -> list[str]:
+        return command(output, workers=2)
 
     expected, weights = finish(tmp_path / "whole", command)
-    assert kill_after(9, tmp_path / "killed", command) < 30
+    assert kill_after(9, tmp_path / "killed", with_workers) < 30
     assert kill_after(22, tmp_path / "killed", command) < 30
-    found, again = finish(tmp_path / "killed", command)
+    found, again = finish(tmp_path / "killed", with_workers)
     assert curve(found) == curve(expected)
     for name, tensor in weights.items():
         assert torch.equal(again[name], tensor), name

@@ -13,15 +13,21 @@ from safetensors.torch import load_file
 
 from eval_harness.pretrain.log import read_log
 from tests.conftest import ROOT
+from tests.support.forked import Forked, finish, together
 
 pytestmark = pytest.mark.heavy
 
 
-def finish(processes: int, module: str, words: list[str], home: Path) -> None:
-    many = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-    command = [sys.executable, *(many if processes > 1 else []), "-m", module, *words]
+def train(processes: int, output: Path, home: Path, *words: str) -> None:
+    finish(*together(processes, "tests.support.pretraining", [str(output), *words], ECG_HUB_HOME=str(home)))
+
+
+def by_torchrun(module: str, words: list[str], home: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", module]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ECG_HUB_HOME": str(home)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [*command, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -41,8 +47,7 @@ def assert_close(one: Path, two: Path) -> list[dict[str, Any]]:
 def test_processes_give_the_numbers_of_one(tmp_path: Path) -> None:
     """Dropout is on: its masks belong to the lanes. Batch norm is fixed: it would see a share of the batch."""
     for number in (1, 2, 4):
-        words = [str(tmp_path / str(number)), "batch_norm='frozen'"]
-        finish(number, "tests.support.pretraining", words, tmp_path / "home")
+        train(number, tmp_path / str(number), tmp_path / "home", "batch_norm='frozen'")
     for number in (2, 4):
         assert_close(tmp_path / "1", tmp_path / str(number))
 
@@ -63,7 +68,10 @@ def test_two_processes_read_and_train_as_one_from_the_command_line(data_root: Pa
         words += ["--batch-size", "8", "--log-every", "1", "--batch-norm", "frozen", "--device", "cpu"]
         words += ["--output", str(tmp_path / str(number)), "--set", "num_negatives=16"]
         words += ["--probe-task", "ptbxl_super", "--probe-every", "4", "--probe-epochs", "1", "--probe-limit", "30"]
-        finish(number, "eval_harness.cli.hub.main", words, tmp_path / "home")
+        if number == 1:
+            finish(Forked("eval_harness.cli.hub.main", words, ECG_HUB_HOME=str(tmp_path / "home")))
+        else:
+            by_torchrun("eval_harness.cli.hub.main", words, tmp_path / "home")
     logs = {number: read_log(tmp_path / str(number) / "log.jsonl") for number in (1, 2)}
     probes = {number: [row["probe"]["point"] for row in log if "probe" in row] for number, log in logs.items()}
     assert len(probes[1]) == 2
@@ -74,12 +82,11 @@ def test_two_processes_read_and_train_as_one_from_the_command_line(data_root: Pa
 
 
 def test_a_batch_norm_of_each_process_trains_too(tmp_path: Path) -> None:
-    words = [str(tmp_path / "two")]
-    finish(2, "tests.support.pretraining", words, tmp_path / "home")
+    train(2, tmp_path / "two", tmp_path / "home")
     log = read_log(tmp_path / "two" / "log.jsonl")
     assert log[-1]["loss"] < log[0]["loss"] + 0.5
 
 
 def test_lanes_that_cannot_be_divided_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="4 lanes cannot be divided among 3 processes"):
-        finish(3, "tests.support.pretraining", [str(tmp_path / "three")], tmp_path / "home")
+        train(3, tmp_path / "three", tmp_path / "home")

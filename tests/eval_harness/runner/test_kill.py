@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.forked import Forked, finish
 
 pytestmark = pytest.mark.heavy
 
@@ -22,25 +21,11 @@ MODE = "finetune"
 Moment = Callable[[Path], bool]
 
 
-def command(output: Path, data_root: Path) -> list[str]:
+def start(output: Path, data_root: Path, home: Path) -> Forked:
     numbers = ["--epochs", "5", "--batch-size", "4", "--resamples", "50", "--seed", "3"]
-    return [
-        *(sys.executable, "-m", "eval_harness", "--model", "random:ecg-cpc-tiny", "--tasks", ",".join(TASKS)),
-        *("--mode", MODE, "--data-root", str(data_root), "--output", str(output), "--device", "cpu", *numbers),
-    ]
-
-
-def start(output: Path, data_root: Path, home: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "ECG_HUB_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command(output, data_root), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-
-
-def finish(output: Path, data_root: Path, home: Path) -> None:
-    process = start(output, data_root, home)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
+    words = ["--model", "random:ecg-cpc-tiny", "--tasks", ",".join(TASKS), "--mode", MODE, "--device", "cpu"]
+    words += ["--data-root", str(data_root), "--output", str(output), *numbers]
+    return Forked("eval_harness", words, ECG_HUB_HOME=str(home))
 
 
 def kill_at(moment: Moment, output: Path, data_root: Path, home: Path) -> bool:
@@ -64,6 +49,9 @@ def numbers(output: Path) -> dict[str, Any]:
         result = json.loads((folder / f"{task}.json").read_text())
         assert result["status"] == "done", result["reason"]
         found[task] = [result["metrics"], result["per_label"], result["predictions"]["sha256"]]
+        # The scores are those of the best epoch, which a later one that went wrong would leave as they are.
+        epochs = json.loads((folder / "history" / f"{task}.json").read_text())["history"]
+        found[task].append([{name: value for name, value in epoch.items() if name != "seconds"} for epoch in epochs])
     return found
 
 
@@ -71,7 +59,7 @@ def numbers(output: Path) -> dict[str, Any]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> tuple[dict[str, Any], Path]:
     """The numbers of a run that nobody kills, and the home folder with its prepared data."""
     home, output = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("whole")
-    finish(output, data_root, home)
+    finish(start(output, data_root, home))
     return numbers(output), home
 
 
@@ -119,7 +107,7 @@ def test_a_killed_run_ends_with_the_same_numbers(
 ) -> None:
     expected, home = undisturbed
     assert kill_at(MOMENTS[name](), tmp_path, data_root, home), "the run ended before it was killed"
-    finish(tmp_path, data_root, home)
+    finish(start(tmp_path, data_root, home))
     assert numbers(tmp_path) == expected
 
 
@@ -130,7 +118,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_numbers(
     dice = random.Random(0)
     killed = sum(kill_at(after(dice.uniform(0.0, 2.0)), tmp_path, data_root, home) for _ in range(6))
     assert killed
-    finish(tmp_path, data_root, home)
+    finish(start(tmp_path, data_root, home))
     assert numbers(tmp_path) == expected
 
 
@@ -146,5 +134,5 @@ def test_a_kill_while_the_data_are_prepared_leaves_nothing_that_is_taken_for_who
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    finish(tmp_path / "out", data_root, home)
+    finish(start(tmp_path / "out", data_root, home))
     assert numbers(tmp_path / "out") == expected

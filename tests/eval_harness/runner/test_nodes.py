@@ -14,17 +14,21 @@ from safetensors.numpy import load_file
 
 from eval_harness.results.predictions import read_predictions
 from tests.conftest import ROOT
+from tests.support.forked import Forked, finish
 from tests.support.stores import free_port
 
 pytestmark = pytest.mark.heavy
 
 
-def run(words: list[str], home: Path, nodes: int) -> None:
-    """Start a command once on each of some machines, with one process each, and wait for all."""
+def run(module: str, words: list[str], home: Path, nodes: int) -> None:
+    """Run a module once on each of some machines, with one process each, and wait for all."""
+    if nodes == 1:
+        finish(Forked(module, words, ECG_HUB_HOME=str(home)))
+        return
     meet = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{free_port()}", "--rdzv_id", "job"]
     launcher = ["-m", "torch.distributed.run", "--nnodes", str(nodes), "--nproc_per_node", "1", *meet]
     environment = {**os.environ, "ECG_HUB_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *(launcher if nodes > 1 else []), *words]
+    command = [sys.executable, *launcher, "-m", module, *words]
     started = [
         subprocess.Popen(
             command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -41,7 +45,7 @@ def test_an_evaluation_on_two_nodes(data_root: Path, tmp_path: Path) -> None:
         asked = ["--model", "random:ecg-cpc-tiny", "--tasks", "ptbxl_super", "--mode", "frozen", "--device", "cpu"]
         asked += ["--data-root", str(data_root), "--epochs", "2", "--batch-size", "12", "--resamples", "20"]
         output = tmp_path / str(nodes)
-        run(["-m", "eval_harness", *asked, "--output", str(output)], tmp_path / f"home-{nodes}", nodes)
+        run("eval_harness", [*asked, "--output", str(output)], tmp_path / f"home-{nodes}", nodes)
     one, two = (
         read_predictions(tmp_path / n / "random__ecg-cpc-tiny" / "frozen" / "predictions" / "ptbxl_super.parquet")
         for n in ("1", "2")
@@ -55,7 +59,7 @@ def test_a_pre_training_on_two_nodes(data_root: Path, tmp_path: Path) -> None:
         asked = ["--model", "ecg-cpc-tiny", "--data", "ptb-xl", "--data-root", str(data_root), "--device", "cpu"]
         asked += ["--steps", "4", "--batch-size", "8", "--lanes", "2", "--batch-norm", "frozen", "--log-every", "1"]
         output = tmp_path / str(nodes)
-        run(["-m", "eval_harness.cli.hub", "pretrain", *asked, "--output", str(output)], tmp_path / f"h{nodes}", nodes)
+        run("eval_harness.cli.hub", ["pretrain", *asked, "--output", str(output)], tmp_path / f"h{nodes}", nodes)
     losses = [
         [json.loads(line)["loss"] for line in (tmp_path / n / "log.jsonl").read_text().splitlines() if "loss" in line]
         for n in ("1", "2")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 
 from eval_harness.results.predictions import Predictions, read_predictions
-from tests.conftest import ROOT
+from tests.support.forked import Forked, finish, together
 from tests.support.gathering import LENGTHS, Reader
 
 pytestmark = pytest.mark.heavy
@@ -26,26 +23,9 @@ PROTOCOLS = {
 }
 
 
-def launcher(processes: int) -> list[str]:
-    many = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-    return [sys.executable, *(many if processes > 1 else [])]
-
-
 def words(data_root: Path, output: Path, *more: str, mode: str = "frozen") -> list[str]:
     found = ["--model", "random:ecg-cpc-tiny", "--tasks", "ptbxl_super", "--mode", mode, "--data-root", str(data_root)]
     return [*found, *EPOCHS, "--output", str(output), *more]
-
-
-def start(command: list[str], home: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "ECG_HUB_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors
 
 
 def predicted(output: Path, mode: str = "frozen") -> Predictions:
@@ -65,7 +45,7 @@ def test_two_processes_give_the_numbers_of_one(name: str, mode: str, data_root: 
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         asked = words(data_root, folder, *PROTOCOLS[name], mode=mode)
-        finish(start([*launcher(processes), "-m", "eval_harness", *asked], folder / "home"))
+        finish(*together(processes, "eval_harness", asked, ECG_HUB_HOME=str(folder / "home")))
     assert_close(predicted(tmp_path / "2", mode), predicted(tmp_path / "1", mode))
     tables = [sorted((tmp_path / n / "home" / "features").glob("*.npy")) for n in ("1", "2")]
     on_disk = {"paper": 2, "fast": 3}.get(name, 0)
@@ -79,7 +59,7 @@ def test_three_processes_with_uneven_last_batches_give_the_numbers_of_one(data_r
     """92 test windows are blocks of 31, 30 and 31: last batches of 7, 6 and 7 windows."""
     for processes in (1, 3):
         asked = words(data_root, tmp_path / str(processes), "--protocol", "fast", "--limit", "23")
-        finish(start([*launcher(processes), "-m", "eval_harness", *asked], tmp_path / "home" / str(processes)))
+        finish(*together(processes, "eval_harness", asked, ECG_HUB_HOME=str(tmp_path / "home" / str(processes))))
     assert_close(predicted(tmp_path / "3"), predicted(tmp_path / "1"))
 
 
@@ -87,7 +67,7 @@ def test_three_processes_with_uneven_last_batches_give_the_numbers_of_one(data_r
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_every_window_is_gathered_once_and_in_its_place(expects: str, processes: int, tmp_path: Path) -> None:
     """19 windows in batches of 4: the blocks and their last batches are uneven, and the values exact."""
-    finish(start([*launcher(processes), "-m", "tests.support.gathering", str(tmp_path), expects], tmp_path / "home"))
+    finish(*together(processes, "tests.support.gathering", [str(tmp_path), expects]))
     ends, means = [], []
     for record, length in enumerate(LENGTHS):
         cut = [Reader().window_mv(record, k, k + 10)[[0, -1], 0] for k in range(0, int(length) - 9, 10)]
@@ -102,12 +82,9 @@ def test_every_window_is_gathered_once_and_in_its_place(expects: str, processes:
 
 
 def test_two_runs_at_once_share_one_cache_and_encode_each_table_once(data_root: Path, tmp_path: Path) -> None:
-    def counted(name: str, home: str) -> subprocess.Popen[str]:
-        asked = words(data_root, tmp_path / name, "--protocol", "fast")
-        return start(
-            [sys.executable, "-m", "tests.support.counted_run", str(tmp_path / f"{name}.count"), *asked],
-            tmp_path / home,
-        )
+    def counted(name: str, home: str) -> Forked:
+        asked = [str(tmp_path / f"{name}.count"), *words(data_root, tmp_path / name, "--protocol", "fast")]
+        return Forked("tests.support.counted_run", asked, ECG_HUB_HOME=str(tmp_path / home))
 
     def results(name: str) -> dict[str, Any]:
         text = (tmp_path / name / "random__ecg-cpc-tiny" / "frozen" / "ptbxl_super.json").read_text()
@@ -115,9 +92,7 @@ def test_two_runs_at_once_share_one_cache_and_encode_each_table_once(data_root: 
         return found
 
     finish(counted("alone", "home-alone"))
-    both = [counted(name, "home-shared") for name in ("one", "two")]
-    for process in both:
-        finish(process)
+    finish(*[counted(name, "home-shared") for name in ("one", "two")])
     counts = {name: int((tmp_path / f"{name}.count").read_text()) for name in ("alone", "one", "two")}
     records = results("alone")["data"]["records"]
     assert counts["alone"] == 4 * sum(records.values())

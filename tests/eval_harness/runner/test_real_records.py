@@ -23,16 +23,23 @@ def root_of_mini(shared: Path, tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("model", ["random:ecg-cpc-tiny", pytest.param("random:ecg-cpc", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(
+    ("model", "epochs"), [("random:ecg-cpc-tiny", 3), pytest.param("random:ecg-cpc", 1, marks=pytest.mark.heavy)]
+)
 def test_real_records_end_to_end(
-    model: str, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    model: str,
+    epochs: int,
+    shared: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root, output = root_of_mini(shared, tmp_path), tmp_path / "out"
     words = ["--model", model, "--tasks", ",".join(TASKS), "--mode", ",".join(MODES), "--data-root", str(root)]
-    assert main([*words, "--epochs", "3", "--output", str(output), "--device", "cpu"]) == 0
+    assert main([*words, "--epochs", str(epochs), "--output", str(output), "--device", "cpu"]) == 0
     table = capsys.readouterr().out
     assert "6 done" in table
-    assert "epochs=3" in table
+    assert f"epochs={epochs}" in table
     for mode in MODES:
         for task, published in TASKS.items():
             folder = output / model.replace(":", "__") / mode
@@ -45,7 +52,7 @@ def test_real_records_end_to_end(
             assert data.labels.missing
             deviations = result.protocol.deviations
             assert deviations == {
-                "epochs": 3,
+                "epochs": epochs,
                 "version": "1.0.1",
                 "labels": f"{data.labels.scored}/{published}",
                 "records": "160/21837 in all",

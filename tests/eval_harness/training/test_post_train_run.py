@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +20,7 @@ from eval_harness.config.options import RunOptions, TrainSubset
 from eval_harness.config.protocol import PostTraining, protocol
 from eval_harness.results.schema import Result
 from eval_harness.runner.run import evaluate
+from tests.support.forked import Forked, finish
 
 Options = Callable[..., RunOptions]
 SHORT = {"stage1_epochs": 3, "stage2_epochs": 2, "batch_size": 16}
@@ -266,21 +264,17 @@ def test_a_run_is_made_again_from_its_run_file(
     assert (repeat.state, repeat.reason) == ("identical", "")
 
 
-def command(output: Path, data_root: Path, home: Path) -> subprocess.Popen[bytes]:
+def command(output: Path, data_root: Path, home: Path) -> Forked:
     words = ["--model", "random:ecg-cpc-tiny", "--tasks", "ptbxl_super", "--mode", "post_train", "--device", "cpu"]
     words += [
         f"--post-train={word}" for word in ("stage1_epochs=4", "stage2_epochs=4", "batch_size=4", "stage2_ema=0.9")
     ]
     words += ["--resamples", "50", "--seed", "3", "--data-root", str(data_root), "--output", str(output)]
-    environment = {**os.environ, "ECG_HUB_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    program = [sys.executable, "-m", "eval_harness", *words]
-    return subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return Forked("eval_harness", words, ECG_HUB_HOME=str(home))
 
 
 def finished_numbers(output: Path, data_root: Path, home: Path) -> Any:
-    process = command(output, data_root, home)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
+    finish(command(output, data_root, home))
     result = json.loads(next(output.rglob("post_train/ptbxl_super.json")).read_text())
     steps = json.loads(next(output.rglob("history/ptbxl_super.json")).read_text())["history"]
     curves = [{name: value for name, value in step.items() if name != "seconds"} for step in steps]
