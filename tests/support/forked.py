@@ -30,7 +30,7 @@ class Forked:
 
     def __init__(self, module: str, words: Sequence[str], **environment: str) -> None:
         self._errors, errors = CONTEXT.Pipe(duplex=False)
-        values = {"OMP_NUM_THREADS": "1", **environment}
+        values = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         self._process = CONTEXT.Process(target=_become, args=(module, list(words), values, errors))
         self._process.start()
         errors.close()
@@ -107,6 +107,8 @@ def _become(module: str, words: list[str], environment: Mapping[str, str], error
     os.close(nowhere)
     os.chdir(ROOT)
     os.fsync = lambda descriptor: None  # as in tests/conftest.py: what is killed loses nothing of what it wrote
+    # Not those of the server, which began within some test.
+    os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
