@@ -242,15 +242,38 @@ def _solve(sizes: Float, losses: Float, alphas: Float) -> tuple[Float, Float, Fl
     y = losses.T[:, :, None]
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     from_mean = x - mean_x
-    slope = (from_mean * (y - mean_y)).sum(axis=0) / (from_mean**2).sum(axis=0)
+    slope = _sum_of_products(from_mean, y - mean_y) / _sum_of_products(from_mean, from_mean)
     floor = mean_y - slope * mean_x
-    through_zero = (x * y).sum(axis=0) / (x * x).sum(axis=0)
     # Where the free optimum has a floor below 0, the best allowed one lies at the bound: a line through zero.
-    slope, floor = np.where(floor < 0, through_zero, slope), np.maximum(floor, 0.0)
+    below = floor < 0
+    if below.any():
+        slope = np.where(below, _sum_of_products(x, y) / _sum_of_products(x, x), slope)
+        floor = np.maximum(floor, 0.0)
     flat = slope < 0
     # A loss that rises with more records: the best allowed curve is level at its mean.
-    slope, floor = np.where(flat, 0.0, slope), np.where(flat, np.broadcast_to(mean_y, slope.shape), floor)
-    return slope, floor, ((slope * x + floor - y) ** 2).sum(axis=0)
+    if flat.any():
+        slope, floor = np.where(flat, 0.0, slope), np.where(flat, np.broadcast_to(mean_y, slope.shape), floor)
+    return slope, floor, _squared_error(x, y, slope, floor)
+
+
+def _sum_of_products(first: Float, second: Float) -> Float:
+    """The same as `(first * second).sum(axis=0)`, without the products of all sizes side by side."""
+    total = first[0] * second[0]
+    product = np.empty_like(total)
+    for one, other in zip(first[1:], second[1:], strict=True):
+        total += np.multiply(one, other, out=product)
+    return np.asarray(total)
+
+
+def _squared_error(x: Float, y: Float, slope: Float, floor: Float) -> Float:
+    total, gap = np.zeros_like(slope), np.empty_like(slope)
+    for one, value in zip(x, y, strict=True):
+        np.multiply(slope, one, out=gap)
+        gap += floor
+        gap -= value
+        gap *= gap
+        total += gap
+    return total
 
 
 def ratio(model: Curve, baseline: Curve, records: ArrayLike) -> Float:
