@@ -8,6 +8,7 @@ comparisons paired.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,8 @@ from eval_harness.stats import weighted_ranking as ranking
 CHUNK = 250  # replicates side by side; bounds memory, and large enough that a row of counts fills whole cache lines
 # Replicates drawn at a time: the drawn positions have 64 bits each, the counts that are kept 16.
 DRAW_CHUNK = 64
+KEPT_CELLS = 2**22  # counts of which those drawn last are kept, 8 MB
+PIECE_CELLS = 2**20  # of few records more replicates than CHUNK are side by side, so that calls do not cost most
 
 
 def bootstrap_counts(
@@ -32,7 +35,8 @@ def bootstrap_counts(
     Args:
         records: number of records, at least 1.
         resamples: number of replicates, at least 1.
-        seed: of numpy's default generator; the same records, resamples, seed and groups give the same counts.
+        seed: of numpy's default generator; the same records, resamples, seed and groups give the same counts,
+            which cannot be written to.
         groups: (records,) the patient of each record.
 
     Raises:
@@ -57,13 +61,22 @@ def bootstrap_counts(
         # Sorted names, so that a patient is drawn alike in whatever order the records come.
         names, member = np.unique(np.asarray(groups), return_inverse=True)
         return bootstrap_counts(names.size, resamples, seed)[member]
+    return (_kept if records * resamples <= KEPT_CELLS else _drawn)(records, resamples, seed)
+
+
+def _drawn(records: int, resamples: int, seed: int) -> NDArray[np.uint16]:
     rng = np.random.default_rng(seed)
     # A record is drawn once on average and a dozen times at the most, so that 16 bits are plenty.
     counts = np.empty((records, resamples), dtype=np.uint16)
     for start in range(0, resamples, DRAW_CHUNK):
         stop = min(start + DRAW_CHUNK, resamples)
         counts[:, start:stop] = counts_from_indices(rng.integers(0, records, (stop - start, records)), records)
+    counts.setflags(write=False)  # the next who asks for as many may be given the same
     return counts
+
+
+# Tasks of one dataset, and runs that are compared, ask for the same draws one after the other.
+_kept = lru_cache(maxsize=2)(_drawn)
 
 
 def counts_from_indices(indices: NDArray[np.integer], records: int) -> NDArray[np.uint16]:
@@ -202,7 +215,8 @@ def _chunks(counts: NDArray[np.uint16], records: int, entries: int = 1) -> list[
 
 
 def _pieces(counts: NDArray[np.uint16]) -> Iterator[NDArray[np.uint16]]:
-    return (counts[:, start : start + CHUNK] for start in range(0, counts.shape[1], CHUNK))
+    width = max(CHUNK, PIECE_CELLS // max(1, counts.shape[0]))
+    return (counts[:, start : start + width] for start in range(0, counts.shape[1], width))
 
 
 def _check_counts(counts: NDArray[np.uint16], records: int) -> None:

@@ -48,6 +48,7 @@ def test_ranking_equals_scikit_learn_on_resampled_rows(
     if wide:
         monkeypatch.setattr(ranking, "NARROW_LIMIT", 1)
     monkeypatch.setattr(bootstrap, "CHUNK", 7)
+    monkeypatch.setattr(bootstrap, "PIECE_CELLS", 0)
     y_true, y_score = scored(records=records, classes=9, seed=records)
     counts = bootstrap_counts(records, 24, seed=5)
     areas, precisions = ranking_replicates(y_true, y_score, counts)
@@ -160,9 +161,20 @@ class TestCounts:
         assert abs(np.corrcoef(counts[:, 0], counts[:, 1])[0, 1]) < 0.1
 
     def test_seed_decides(self) -> None:
-        first, again, other = (bootstrap_counts(50, 10, seed=seed) for seed in (1, 1, 2))
+        first, other = (bootstrap_counts(50, 10, seed=seed) for seed in (1, 2))
+        bootstrap._kept.cache_clear()
+        again = bootstrap_counts(50, 10, seed=1)
+        assert again is not first
         assert (first == again).all()
         assert (first != other).any()
+
+    def test_what_was_just_drawn_is_given_again_and_cannot_be_written_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        counts = bootstrap_counts(50, 10, seed=1)
+        assert bootstrap_counts(50, 10, seed=1) is counts
+        with pytest.raises(ValueError, match="read-only"):
+            counts[0, 0] = 1
+        monkeypatch.setattr(bootstrap, "KEPT_CELLS", 499)
+        assert bootstrap_counts(50, 10, seed=1) is not counts, "large ones are not kept"
 
     def test_more_resamples_only_add(self) -> None:
         assert (bootstrap_counts(30, 200, seed=1)[:, :70] == bootstrap_counts(30, 70, seed=1)).all()
