@@ -183,7 +183,8 @@ def test_the_documentation_lists_every_model() -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize("alias", catalog.models())
 def test_documented_operations(alias: str) -> None:
-    [row] = rows([bench(alias, batch_sizes=(1,), seconds=1e-3)])
+    # Nothing is timed: four windows six times over would cost ten times what is counted does.
+    [row] = rows([bench(alias, batch_sizes=())])
     assert [row["MACs per record"], str(row["windows per record"])] == documented()[alias][1:3]
 
 
