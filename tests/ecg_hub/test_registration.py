@@ -18,6 +18,15 @@ from tests.support.models import tiny, tiny_classifier
 CONFIGURATION = "assert transformers.AutoConfig.for_model('ecg_cpc').hidden_size == 512"
 IS_LAZY = "assert not [m for m in sys.modules if m.startswith('ecg_hub.models.') and '.modeling_' in m]"
 
+KNOWS_THE_PIPELINE = "assert 'ecg-classification' in transformers.pipelines.PIPELINE_REGISTRY.get_supported_tasks()"
+LOADS_A_FOLDER = (
+    "extractor = transformers.AutoFeatureExtractor.from_pretrained(sys.argv[1])",
+    "assert type(extractor).__name__ == 'ECGFeatureExtractor'",
+    "model = transformers.AutoModel.from_pretrained(sys.argv[1])",
+    "assert type(model).__name__ == 'ECGCPCModel'",
+    "assert not [m for m in sys.modules if m.endswith('modeling_ecg_fm')]",
+)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,32 +43,31 @@ def run(*lines: str, folder: Path | None = None) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code, str(folder)], check=True, timeout=120)
 
 
-# Each order is a process that imports transformers anew, five seconds: one that comes first, one that comes late.
+# Each order is a process that imports transformers anew, five seconds: one that comes first, one that comes late. What
+# comes after the two searches for loaded models disturbs neither of them.
 @pytest.mark.heavy  # processes that import torch
 @pytest.mark.parametrize(
-    "imports",
+    ("imports", "afterwards"),
     [
-        pytest.param(("import ecg_hub, transformers",), marks=pytest.mark.heavy),
-        pytest.param(("import transformers, ecg_hub",), marks=pytest.mark.heavy),
-        ("import transformers", "transformers.AutoModel, transformers.AutoFeatureExtractor", "import ecg_hub"),
-        ("import ecg_hub", "from transformers import PreTrainedModel", "import transformers"),
+        (("import ecg_hub, transformers",), ("import transformers.pipelines", KNOWS_THE_PIPELINE, *LOADS_A_FOLDER)),
+        (("import transformers, ecg_hub",), ()),
+        (
+            (
+                "import transformers",
+                "transformers.AutoModel, transformers.AutoFeatureExtractor",
+                "import transformers.pipelines",
+                "import ecg_hub",
+            ),
+            (KNOWS_THE_PIPELINE,),
+        ),
+        (("import ecg_hub", "from transformers import PreTrainedModel", "import transformers"), ()),
     ],
 )
-def test_plain_transformers_finds_configurations_without_loading_models(imports: tuple[str, ...]) -> None:
-    run(*imports, CONFIGURATION, IS_LAZY, "transformers.AutoModel, transformers.AutoFeatureExtractor", IS_LAZY)
-
-
-@pytest.mark.heavy  # processes that import torch
-def test_plain_transformers_loads_a_folder(folder: Path) -> None:
-    run(
-        "import ecg_hub, transformers",
-        "extractor = transformers.AutoFeatureExtractor.from_pretrained(sys.argv[1])",
-        "assert type(extractor).__name__ == 'ECGFeatureExtractor'",
-        "model = transformers.AutoModel.from_pretrained(sys.argv[1])",
-        "assert type(model).__name__ == 'ECGCPCModel'",
-        "assert not [m for m in sys.modules if m.endswith('modeling_ecg_fm')]",
-        folder=folder,
-    )
+def test_plain_transformers_finds_what_is_ours_without_loading_models(
+    imports: tuple[str, ...], afterwards: tuple[str, ...], folder: Path
+) -> None:
+    search = (CONFIGURATION, IS_LAZY, "transformers.AutoModel, transformers.AutoFeatureExtractor", IS_LAZY)
+    run(*imports, *search, *afterwards, folder=folder)
 
 
 @pytest.mark.heavy  # processes that import torch
@@ -71,18 +79,6 @@ def test_a_configuration_from_its_own_module_is_enough() -> None:
         "assert type(transformers.AutoModel.from_config(config)).__name__ == 'ECGCPCModel'",
         "assert type(transformers.AutoModelForPreTraining.from_config(config)).__name__ == 'ECGCPCForPreTraining'",
     )
-
-
-@pytest.mark.heavy  # processes that import torch
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "import ecg_hub, transformers.pipelines",
-        pytest.param("import transformers.pipelines; import ecg_hub", marks=pytest.mark.heavy),
-    ],
-)
-def test_the_pipeline_is_known_to_transformers(imports: str) -> None:
-    run(imports, "assert 'ecg-classification' in transformers.pipelines.PIPELINE_REGISTRY.get_supported_tasks()")
 
 
 def test_the_mapping_gives_classes_however_it_is_read() -> None:
