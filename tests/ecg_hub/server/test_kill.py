@@ -19,32 +19,9 @@ import pytest
 from ecg_hub.server.audit import audit
 from ecg_hub.server.calls import Options
 from ecg_hub.server.serve import open_hub
-from tests.support.forked import Forked
-from tests.support.stores import free_port
 
 pytestmark = pytest.mark.heavy
 LARGE = 2 * 10**9
-
-
-def _fork(root: Path) -> tuple[Forked, str]:
-    """Start a server and wait until it answers."""
-    port = free_port()
-    words = ["serve", "--root", str(root), "--port", str(port), "--min-free", "1MB"]
-    process, url = Forked("eval_harness.cli.hub", words), f"http://127.0.0.1:{port}"
-    while True:
-        assert process.poll() is None, process.communicate()
-        try:
-            assert httpx2.get(f"{url}/healthz").text == "ok\n"
-        except httpx2.TransportError:
-            time.sleep(0.01)
-        else:
-            return process, url
-
-
-def _ended(process: Forked) -> int | None:
-    """What a process that is told to end ends with."""
-    process.communicate(40)
-    return process.poll()
 
 
 def _start(root: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
@@ -100,25 +77,24 @@ def test_a_stopped_server_keeps_every_acknowledged_commit_and_shows_none_by_half
 ) -> None:
     root, moments, acknowledged = tmp_path / "hub", random.Random(7), dict[int, str]()
     for attempt in range(8):
-        process, url = _fork(root)
+        process, url = _start(root)
         if attempt == 0:
             httpx2.post(f"{url}/api/repos/create", json={"name": "m"}).raise_for_status()
-        before = len(acknowledged)
         workers = [
             threading.Thread(target=_work, args=(url, 10**6 * (2 * attempt + side), acknowledged)) for side in range(2)
         ]
         for worker in workers:
             worker.start()
-        while len(acknowledged) == before and any(worker.is_alive() for worker in workers):
-            time.sleep(0.005)
-        time.sleep(0.5 * moments.random())
+        time.sleep(0.5 + moments.random())
         process.send_signal(how)
         # What is under way at a stop is finished: both signals end in good order, whenever they come.
-        assert _ended(process) == (-how if how == signal.SIGKILL else 0)
+        assert process.wait(40) == (-how if how == signal.SIGKILL else 0)
+        if process.stdout:
+            process.stdout.close()
         for worker in workers:
             worker.join()
     assert len(acknowledged) > 8
-    process, url = _fork(root)
+    process, url = _start(root)
     assert not list((root / "tmp").iterdir())
     with httpx2.Client(timeout=20) as client:
         info = client.get(f"{url}/api/models/m").json()
@@ -134,8 +110,10 @@ def test_a_stopped_server_keeps_every_acknowledged_commit_and_shows_none_by_half
             number = int(name.split("/")[1].split(".")[0])
             expected = random.Random(number).randbytes(300_000) if name.endswith(".bin") else str(number).encode()
             assert content == expected
-    process.send_signal(signal.SIGTERM)
-    assert _ended(process) == 0
+    process.terminate()
+    assert process.wait(30) == 0
+    if process.stdout:
+        process.stdout.close()
     with open_hub(root, Options()) as hub:
         found = audit(hub)
     assert not found.problems
