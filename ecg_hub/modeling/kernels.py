@@ -179,6 +179,7 @@ class KeepsWeights(nn.Module):
         sources: tuple[Tensor | None, ...],
         weights: Callable[[], tuple[Tensor, Tensor | None]],
         activation: Activation = "none",
+        folded: bool = True,
     ) -> Tensor:
         """Map (..., features in) to (..., features out).
 
@@ -187,11 +188,12 @@ class KeepsWeights(nn.Module):
             sources: the tensors that the weights are made of; the first has their dtype.
             weights: makes weight (out, in) and bias (out,).
             activation: what follows.
+            folded: whether making the weights computes anything; where not, MKL may take them as they are.
         """
-        dtype = _fast_dtype(x, sources)
-        if dtype is None:
+        dtype, (along, behind) = _fast_dtype(x, sources), _split(activation)
+        of_mkl = not folded and dtype == torch.float32 and along == "none" and mkl_avx512()
+        if dtype is None or of_mkl:
             return PLAIN[activation](functional.linear(x, *weights()))
-        along, behind = _split(activation)
         weight, bias = self.kept.get(
             (dtype, 1), sources, lambda: _ready_linear(weights, dtype, x.numel() // x.shape[-1])
         )
@@ -262,12 +264,8 @@ class Linear(nn.Linear, KeepsWeights):
 
     def forward(self, input: Tensor, activation: Activation = "none") -> Tensor:
         """Map (..., in_features) to (..., out_features), and apply an activation."""
-        # Float32 and no other type to come: whatever else holds, the way is torch's own.
-        exact = input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if exact and mkl_avx512() and _split(activation)[0] == "none":
-            return PLAIN[activation](super().forward(input))
         parts = (self.weight, self.bias)
-        return self.linear(input, parts, lambda: parts, activation)
+        return self.linear(input, parts, lambda: parts, activation, folded=False)
 
 
 class Conv1d(nn.Conv1d, KeepsWeights):
@@ -307,10 +305,13 @@ def _split(activation: Activation) -> tuple[Activation, Callable[[Tensor], Tenso
 def _fast_dtype(x: Tensor, sources: tuple[Tensor | None, ...]) -> torch.dtype | None:
     """The type to compute in, or None where the plain way is to be taken."""
     weight = sources[0]
-    if torch.is_grad_enabled() or x.device.type != "cpu" or not onednn() or _switched_off.get() or not x.numel():
+    # A trace must show public operators, and can follow neither `onednn` nor what it asks.
+    if torch.is_grad_enabled() or x.device.type != "cpu" or _traced():
         return None
-    # Subclasses (quantised, distributed, fake tensors) have operators of their own; a trace must show public ones.
-    if type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter) or _traced():
+    if not onednn() or _switched_off.get() or not x.numel():
+        return None
+    # Subclasses (quantised, distributed, fake tensors) have operators of their own.
+    if type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter):
         return None
     assert weight is not None
     if weight.is_inference():  # its changes cannot be seen, and to reorder it in each pass is slower than the plain way

@@ -143,6 +143,14 @@ def test_gradients_training_and_other_types_go_the_plain_way(monkeypatch: pytest
     assert layer.kept._key is None
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_compiler_sees_one_graph(training: bool) -> None:
+    layer = filled(Linear(8, 8))
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)  # raises where it cannot follow
+    with torch.set_grad_enabled(training):
+        close(compiled(torch.ones(3, 8)), layer(torch.ones(3, 8)))
+
+
 CHANGES: dict[str, Callable[[Linear], object]] = {
     "in place": lambda layer: layer.weight.add_(1),
     "bias in place": lambda layer: layer.bias.mul_(2),
