@@ -118,7 +118,7 @@ def fill_model_folder(
 ) -> None:
     """Write what a model folder holds: weights, configuration, feature extractor and card.
 
-    The preset `native` has windows of `native_seconds`, where those of the training were others than the entry's.
+    The preset `native` has windows of `native_seconds` where they are given, else those of the entry.
     """
     model.save_pretrained(folder)
     extractor = entry.build_feature_extractor()

@@ -136,7 +136,7 @@ def joint(runs: Sequence[RunScore]) -> SeedAverage:
     draws = sorted({run.draw for run in runs})
     parts = [[run for run in runs if run.draw == draw] for draw in draws] if len(draws) > 1 else [[run] for run in runs]
     points, replicates, by_run = {}, {}, {}
-    weights = _weights(len(parts), len(runs[0].replicates[METRICS[0]]))
+    weights = error_weights(len(parts), len(runs[0].replicates[METRICS[0]]))
     for metric in METRICS:
         by_run[metric] = [run.points[metric] for run in runs]
         points[metric] = float(np.mean(by_run[metric]))
@@ -147,6 +147,8 @@ def joint(runs: Sequence[RunScore]) -> SeedAverage:
     return SeedAverage(float(np.mean([run.records for run in runs])), points, replicates, by_run, seeds, len(parts))
 
 
+# A study has as many runs at all of its sizes, so that the same weights are asked for again and again.
+@lru_cache(maxsize=8)
 def error_weights(repetitions: int, resamples: int) -> NDArray[np.float64]:
     """Weights (resamples, repetitions) that turn values of repetitions into draws of the error of their mean.
 
@@ -168,11 +170,9 @@ def error_weights(repetitions: int, resamples: int) -> NDArray[np.float64]:
     levels = (np.argsort(np.argsort(points[:, -1])) + 0.5) / half
     lengths = np.sqrt(fdtri(repetitions - 1, repetitions - 1, levels) / repetitions)
     weights = towards * lengths[:, None]
-    return np.concatenate([weights, -weights])[:resamples]
-
-
-# A study has as many runs at all of its sizes, so that the same weights are asked for again and again.
-_weights = lru_cache(maxsize=8)(error_weights)
+    both = np.concatenate([weights, -weights])[:resamples]
+    both.setflags(write=False)
+    return both
 
 
 def too_few(repetitions: int, least: int = LEAST_REPETITIONS) -> str | None:

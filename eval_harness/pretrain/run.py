@@ -226,7 +226,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.log = TrainingLog(self.options.output / LOG_FILE)
-        self.fill = filler(self.start.model, self.start.entry, self._facts(), self.log.path)
+        self.fill = filler(self.start.model, self.start.entry, self._facts(), self.log.path, self.config.seconds)
 
     def trainer(self, quiet: bool) -> Pretrainer:
         """The loop."""
@@ -286,7 +286,7 @@ class _Run:
         # Only here: what is continued from a checkpoint is not scaled.
         facts["settings"]["scale_output"] = True
         with atomic_folder(target) as aside:
-            filler(model, self.start.entry, facts, self.log.path)(aside, step)
+            filler(model, self.start.entry, facts, self.log.path, self.config.seconds)(aside, step)
 
     def _probe(self, probe: Probe, step: int) -> None:
         main, path = self.accelerator.is_main_process, self.options.output / LOG_FILE

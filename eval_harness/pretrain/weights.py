@@ -258,8 +258,10 @@ def restore(checkpoint: Path, model: Any, load_optimizer: Callable[[dict[str, An
     return step_of(checkpoint)
 
 
-def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log: Path) -> Callable[[Path, int], None]:
-    """Return a function that writes the model after a number of steps into a folder."""
+def filler(
+    model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log: Path, seconds: float
+) -> Callable[[Path, int], None]:
+    """Return a function that writes the model, trained on windows of `seconds`, after some steps into a folder."""
     installed = environment()
     versions = {name: installed[name] for name in VERSIONS}
 
@@ -268,7 +270,6 @@ def filler(model: Any, entry: catalog.ModelEntry, facts: Mapping[str, Any], log:
         model.config.random_weights = None
         model.config.pretraining = {**facts, "steps": steps, "versions": versions}
         with no_bar():
-            seconds = facts["settings"].get("seconds")
             fill_model_folder(folder, model, entry, card(model.config, entry), native_seconds=seconds)
         # After a resume the log may hold steps beyond this checkpoint, which will be done again.
         rows = [_public(row) for row in read_log(log) if row["step"] <= steps]

@@ -35,8 +35,7 @@ def bootstrap_counts(
     Args:
         records: number of records, at least 1.
         resamples: number of replicates, at least 1.
-        seed: of numpy's default generator; the same records, resamples, seed and groups give the same counts,
-            which cannot be written to.
+        seed: of numpy's default generator; the same records, resamples, seed and groups give the same counts.
         groups: (records,) the patient of each record.
 
     Raises:
