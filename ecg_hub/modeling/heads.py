@@ -132,6 +132,9 @@ def _mean_of_columns(errors: Tensor, valid: Tensor) -> Tensor:
 
 
 POOLINGS = ("mean", "attention")
+NEGLIGIBLE = 46.0
+"""How far below the highest a score counts as no attention: exp(-46) is 1e-20. A tenth of a trained head's weights,
+or of their gradients, would else be subnormal numbers, with which processors multiply many times slower."""
 
 
 class MeanLinearHead(nn.Module):
@@ -188,6 +191,7 @@ class AttentionPoolingHead(nn.Module):
         query = self.q_proj(self.query).view(heads, dim // heads)
         key_maps = torch.einsum("hi,hid->hd", query, self.k_proj.weight.view(heads, -1, dim))
         scores = torch.matmul(tokens, key_maps.T) / math.sqrt(dim // heads)
+        scores = scores.masked_fill(scores < scores.amax(dim=1, keepdim=True) - NEGLIGIBLE, -math.inf)
         pooled = torch.matmul(scores.softmax(dim=1).transpose(1, 2), tokens)
         values = torch.einsum("bhd,hid->bhi", pooled, self.v_proj.weight.view(heads, -1, dim))
         logits: Tensor = self.c_proj(values.flatten(1))

@@ -83,6 +83,29 @@ def test_attention_pooling_equals_the_unfolded_form() -> None:
     assert torch.allclose(head(x), head.c_proj(pooled.transpose(1, 2).reshape(3, 32)), atol=1e-6)
 
 
+def test_a_sharp_head_multiplies_no_subnormal_numbers() -> None:
+    """Weights below 1e-20 are 0, and so are their gradients; what is left out is less than rounding."""
+    torch.manual_seed(0)
+    head = AttentionPoolingHead(32, 5, num_heads=4)
+    with torch.no_grad():
+        head.query.mul_(2000)
+    x = torch.randn(3, 50, 32, requires_grad=True)
+    keys = head.k_proj(x).view(3, -1, 4, 8)
+    scores = torch.einsum("bthd,hd->bth", keys, head.q_proj(head.query).view(4, 8)) / math.sqrt(8)
+    exact = scores.double().softmax(dim=1)
+    far = (exact < 1e-21).all(dim=2)
+    assert ((exact > 0) & (exact < 1e-38)).any()
+    assert far.any()
+    assert not far.all()
+    values = torch.einsum("bth,bthd->bhd", exact, head.v_proj(x).view(3, -1, 4, 8).double())
+    logits = head(x)
+    assert torch.allclose(logits.double(), head.c_proj.double()(values.flatten(1)), rtol=1e-4, atol=1e-5)
+    logits.square().sum().backward()
+    assert x.grad is not None
+    assert not x.grad[far].any()
+    assert x.grad[~far].all(dim=-1).any()
+
+
 def test_initialisation() -> None:
     torch.manual_seed(0)
     head = AttentionPoolingHead(512, 71)
