@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,10 @@ class Trained:
         return float(self.extractor.spec().input_seconds)
 
     def predict(self, data: RunData, split: Split, quiet: bool = False) -> NDArray[np.float32]:
-        """Outputs (records, labels) of the trained head, means over the windows of each record."""
+        """Outputs (records, labels) of the trained head, means over the windows of each record, as stored ones are."""
+        # The head's own outputs, whatever targets the data have: of classes the probabilities are averaged.
+        labels = list(self.predictions.labels)
+        data = replace(data, labels=labels, classes=len(labels) - len(self.predictions.regression_targets))
         # Mode "finetune" because kept features must not be taken for those of other signals.
         model = AdaptedModel(self.classifier, "finetune")
         predictor = Predictor(

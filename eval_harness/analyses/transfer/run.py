@@ -288,6 +288,8 @@ def _empty(trained: Trained, target: Target, options: TransferOptions, maps: Map
         "data": [options.to, target.data.fingerprint, options.column, options.split],
         "records": ids_digest(target.split.record_ids),
         "resamples": options.resamples or trained.options.protocol.resamples,
+        # Files without this line hold logits, to which thresholds of probabilities were applied.
+        "outputs": "probabilities",
         # By the links themselves, so that a result of older tables is not continued with newer ones.
         "map": f"tables, links {_digest(links)}" if options.label_map is None else [list(link) for link in links],
     }

@@ -88,6 +88,15 @@ def test_a_file_without_scales_and_groups_has_none(tmp_path: Path) -> None:
     assert (found.scales, found.groups) == ({}, {})
 
 
+def test_logits_are_no_probabilities() -> None:
+    given = predictions()
+    logits = np.log(np.clip(given.y_prob, 0.01, 0.99) / (1 - np.clip(given.y_prob, 0.01, 0.99)))
+    with pytest.raises(InputError, match=r"y_prob has -?\d.* for the class"):
+        dataclasses.replace(given, y_prob=logits)
+    dataclasses.replace(given, y_prob=logits, kind="mixed", regression_targets=given.labels)
+    dataclasses.replace(given, y_prob=np.full_like(given.y_prob, np.nan))
+
+
 def test_columns_have_their_types_whatever_is_in_them(tmp_path: Path) -> None:
     """Also where all is unknown or no record is there, so that files of many runs can be read as one table."""
     unknown = dataclasses.replace(predictions(), patient_id=[None] * 50, age=[None] * 50, sex=[None] * 50)

@@ -111,6 +111,19 @@ def test_whole_transfer(wanted: Any) -> None:
 
 
 @pytest.mark.heavy
+def test_on_its_own_test_records_a_head_predicts_what_is_stored(wanted: Any) -> None:
+    """The outputs elsewhere are of the same kind as at home, so that thresholds of home apply."""
+    options = wanted(to="ptb-xl", split="test", column="label_super", tasks=("ptbxl_super",))
+    trained = open_trained(find_one(options.folder), "ptbxl_super", **options.open_options)
+    target = open_target(trained, options)
+    stored = trained.predictions.part("test")
+    assert target.split.record_ids == list(stored.record_id)
+    outputs = trained.predict(target.data, target.split, quiet=True)
+    assert np.abs(outputs - stored.y_prob).max() < 1e-5
+    assert len(target.data.labels) == 0, "the data have targets of their own, or none"
+
+
+@pytest.mark.heavy
 def test_continues_without_the_model(wanted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scored = transfer._scored
     monkeypatch.setattr(transfer, "_scored", lambda *parts: (_ for _ in ()).throw(KeyboardInterrupt))
