@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,13 +30,12 @@ def compare_folders(
     # A user's own tasks are known by their files alone; a result carries only their names.
     by_name = known_tasks(include)
     wanted = {task.name for task in expand(tasks, include)} if tasks else None
-    by_task: dict[str, dict[str, ResultFolder]] = defaultdict(dict)
+    found: dict[str, list[ResultFolder]] = defaultdict(list)
     for run in runs:
         for task, result in run.results.items():
             if result.status == "done" and (wanted is None or task in wanted):
-                # Two folders of one model, mode and seed are compared as well: the second is called by its folder.
-                name = run.name if run.name not in by_task[task] else f"{run.name} ({run.folder})"
-                by_task[task][name] = run
+                found[task].append(run)
+    by_task = {task: _named(group) for task, group in found.items()}
     # Tasks that only one run has done are left out in silence where others can be compared.
     shared = {task: group for task, group in by_task.items() if len(group) > 1}
     if not shared:
@@ -49,6 +49,21 @@ def compare_folders(
         predictions = {name: run.predictions(run.results[task]) for name, run in group.items()}
         comparison = compare_models(by_name[task], predictions, metric, resamples, by=by)
         yield comparison, {name: run.results[task] for name, run in group.items()}
+
+
+def _named(runs: Sequence[ResultFolder]) -> dict[str, ResultFolder]:
+    """The runs by their names; those of one model, mode and seed also by where their folders part."""
+    twins: dict[str, list[ResultFolder]] = defaultdict(list)
+    for run in runs:
+        twins[run.name].append(run)
+    named = {}
+    for run in runs:
+        name, others = run.name, twins[run.name]
+        if len(others) > 1:
+            above = os.path.commonpath([other.folder for other in others])
+            name = f"{name} ({os.path.relpath(run.folder, above)})"
+        named[name] = run
+    return named
 
 
 def rank_rows(comparison: Comparison, results: Mapping[str, Result]) -> list[dict[str, object]]:

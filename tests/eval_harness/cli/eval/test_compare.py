@@ -43,6 +43,19 @@ def test_both_readings_and_what_was_drawn(folder: Path, capsys: pytest.CaptureFi
     assert "< 0.001" in pairs[2]
 
 
+def test_runs_of_one_name_are_called_by_where_their_folders_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = predictions(seed=1, test=120)
+    for place in ("off/seed_0", "on/seed_0"):
+        write_scored(tmp_path / place / "ecg-cpc-tiny", "random:ecg-cpc-tiny", given=given)
+    assert main(["compare", str(tmp_path), "--resamples", "50"]) == 0
+    out = capsys.readouterr().out
+    assert str(tmp_path) not in out
+    for place in ("off/seed_0", "on/seed_0"):
+        assert f" ({place}/" in out
+
+
 @pytest.mark.parametrize("options", [["--by", "record"], ["--metric", "macro_auroc_paper"]])
 def test_drawing_by_record_is_said(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
     assert main(["compare", str(folder), "--resamples", "50", *options]) == 0
