@@ -49,7 +49,8 @@ def subset_of(data: RunData, subset: TrainSubset) -> RunData:
             )
     deviations = {**data.deviations, **subset.deviations()}
     # A class without a positive cannot be learned, which a small score alone would not show.
-    without = int((train.targets.sum(axis=0) == 0).sum())
+    # Not by the sum, which is NaN as soon as one record has no target of the class.
+    without = int((~(train.targets == 1).any(axis=0)).sum())
     if without:
         deviations["labels_without_train_positive"] = f"{without}/{len(data.labels)}"
     return dataclasses.replace(data, train=train, validation=validation, test=test, deviations=deviations)

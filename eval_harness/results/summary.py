@@ -119,23 +119,39 @@ def text_rows(results: Sequence[Result]) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name not in idle} for row in rows]
 
 
+FORCED_BY_MACHINE = ("micro_batch", "selection")
+"""Deviations that one seed may have and another not, though the same was asked for."""
+
+
 def seed_rows(results: Sequence[Result]) -> list[dict[str, str]]:
-    """Return one row per model, mode and task of several seeds: mean, deviation and range of the score."""
-    groups: dict[tuple[str, str, str], list[Result]] = {}
+    """Return one row per model, mode and task of several seeds: mean, deviation and range of the score.
+
+    Seeds are averaged over runs that differ in nothing else; where a model has several such groups, `deviations` says
+    which is which.
+    """
+    groups: dict[tuple[str, ...], list[Result]] = {}
     for result in results:
         if result.status == "done":
-            groups.setdefault((result.model.id, result.mode, result.task), []).append(result)
+            groups.setdefault((result.model.id, result.mode, result.task, _settings(result)), []).append(result)
+    alike = Counter(key[:3] for key in groups)
     rows = []
-    for (model, mode, task), of_seeds in groups.items():
+    for (model, mode, task, _), of_seeds in groups.items():
         name = main_of(of_seeds[0].metrics)
         values = spread(of_seeds).get(task, {}).get(name or "")
         if values is not None and values["sd"] is not None:
             text = f"{values['mean']:.3f} +- {values['sd']:.3f} ({values['low']:.3f} to {values['high']:.3f})"
             seeds = ", ".join(values["seeds"])
-            rows.append(
-                {"task": task, "model": model, "mode": mode, "metric": name or "-", "seeds": seeds, "score": text}
-            )
+            row = {"task": task, "model": model, "mode": mode, "metric": name or "-", "seeds": seeds, "score": text}
+            rows.append(row | ({"deviations": deviations_text(of_seeds[0])} if max(alike.values()) > 1 else {}))
     return rows
+
+
+def _settings(result: Result) -> str:
+    """What decides a score besides model, mode, task and seed; not the weights, which a seed may have drawn."""
+    model, data = result.model, result.data
+    deviations = {name: value for name, value in deviations_of(result).items() if name not in FORCED_BY_MACHINE}
+    parts = [model.revision, model.preset, result.task_version, result.run, data and data.fingerprint]
+    return json.dumps([*parts, result.protocol.name, deviations], sort_keys=True)
 
 
 def score_text(estimate: Estimate | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -242,6 +243,16 @@ def test_labels_without_positives_are_counted() -> None:
     part = subset_of(run_data(), TrainSubset(1 / 64, validation=False))
     assert len(part.train) >= 1
     assert part.deviations["labels_without_train_positive"] in ("1/3", "2/3", "3/3")
+
+
+def test_a_label_without_positives_is_counted_where_some_records_have_no_target_of_it() -> None:
+    data = run_data()
+    targets = data.train.targets.copy()
+    targets[:, 0] = 0
+    targets[0] = np.nan  # nothing is known of this record
+    data = dataclasses.replace(data, train=dataclasses.replace(data.train, targets=targets))
+    part = subset_of(data, TrainSubset(1.0, one_record_per_patient=False))
+    assert part.deviations["labels_without_train_positive"] == "1/3"
 
 
 def test_what_cannot_be_cut_is_refused() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from eval_harness.results.schema import Estimate, RecordCounts, Result
-from eval_harness.results.summary import print_summary, score_text, summary_rows, summary_text
+from eval_harness.results.summary import print_summary, score_text, seed_rows, summary_rows, summary_text
 from tests.support.results import failed, result
 
 PART = "records=106/17418 train; 30/2183 validation; 24/2198 test"
@@ -106,3 +106,23 @@ def test_of_what_a_run_lacks_the_table_says_what_and_not_again_how_to_get_it() -
     text = summary_text([result(), lacking])
     assert "no data: The folder 'x/ptb' of 'ptb' does not exist\n" in text
     assert "Get PTB" not in text
+
+
+def with_point(point: float, seed: int, **deviations: int) -> Result:
+    return result(
+        seed=seed,
+        protocol={"name": "paper", "deviations": deviations},
+        metrics={"macro_auroc": {"point": point, "low": 0.0, "high": 1.0, "classes": 4}},
+    )
+
+
+def test_the_spread_over_seeds_is_of_runs_that_differ_in_the_seed_alone() -> None:
+    """Folders of several calls are read together: another number of epochs or a limit is no other seed."""
+    long = [with_point(0.8, 0), with_point(0.84, 1, micro_batch=8)]
+    (row,) = seed_rows([*long, with_point(0.3, 2, epochs=1), with_point(0.4, 0, limit=20)])
+    assert (row["seeds"], row["score"]) == ("0, 1", "0.820 +- 0.028 (0.800 to 0.840)")
+    assert "epochs" not in row["deviations"]
+    assert "deviations" not in seed_rows(long)[0], "of one group nothing has to be told apart"
+    assert seed_rows([with_point(0.8, 0), with_point(0.3, 1, epochs=1)]) == []
+    rows = seed_rows([*long, with_point(0.3, 0, epochs=1), with_point(0.5, 1, epochs=1)])
+    assert ["epochs=1" in row["deviations"] for row in rows] == [False, True]
