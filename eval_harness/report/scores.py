@@ -12,6 +12,7 @@ from eval_harness.figures.markup import Html, anchor, details, join, scroller, s
 from eval_harness.metrics.registry import MACRO_AUROC_PAPER, MACRO_MAE, chance_of, metrics, title_of
 from eval_harness.report.content import ReportRun, Scored, TaskContent, main_estimate
 from eval_harness.results.comparison import p_text
+from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate, LabelResult, Result
 from eval_harness.results.summary import deviations_text, score_text, seed_rows
 
@@ -220,26 +221,50 @@ def label_table(content: TaskContent, names: Sequence[str]) -> Html:
     what = "MAE in standard deviations of each target" if content.regression else "AUROC of each label"
     caption = f"{content.title}: {what}, below it the interval; and how often it occurs"
     heat_map = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body), class_="heat")
-    return join([scroller(heat_map, caption), _key(content)])
+    return join([scroller(heat_map, caption), _counted_records(content, names), _key(content)])
+
+
+def _counted_records(content: TaskContent, names: Sequence[str]) -> Html | None:
+    """Say whose records are counted where runs were scored on others; None where all have the same."""
+    sizes: dict[str, set[tuple[int | None, int]]] = {name: set() for name in names}
+    for item in content.scored:
+        for entry in item.result.per_label:
+            sizes.get(entry.label, set()).add((entry.positives, entry.records))
+    if all(len(found) < 2 for found in sizes.values()):
+        return None
+    text = "Runs were scored on different test records: of each label those of the first run that has it are counted."
+    return tag("p", text, class_="notice")
 
 
 def label_counts(content: TaskContent, names: Sequence[str]) -> dict[str, Counts]:
     """Count positives and records of labels in validation and test."""
     counts: dict[str, Counts] = {}
-    readable = [item.predictions for item in content.scored if item.predictions is not None]
+    # Labels are counted in the predictions, for a result lists those of the test records alone.
+    parts = [
+        (item.predictions.part("validation"), item.predictions.part("test"))
+        for item in content.scored
+        if item.predictions is not None
+    ]
     for name in names:
         entry = next(e for item in content.scored for e in item.result.per_label if e.label == name)
-        test = (entry.positives or 0, entry.records)
-        # All runs have the same records, so whichever holds the label will do.
-        source = next((p for p in readable if name in p.labels), None)
-        if source is None:
-            counts[name] = Counts(None, test)
-            continue
-        # Labels are counted in the predictions, for a result lists those of the test records alone.
-        rows = np.array([split == "validation" for split in source.split], dtype=bool)
-        column = source.y_true[rows, source.labels.index(name)]
-        counts[name] = Counts((int((column == 1).sum()), int((~np.isnan(column)).sum())), test)
+        # Of the same records as the test counts, if they can be read; `label_table` says where runs have others.
+        validation = next(
+            (part for part, test in parts if name in test.labels and _has_counts(_counted(test, name), entry)), None
+        )
+        of_validation = None if validation is None else _counted(validation, name)
+        counts[name] = Counts(of_validation, (entry.positives or 0, entry.records))
     return counts
+
+
+def _counted(part: Predictions, name: str) -> tuple[int, int]:
+    """Positives and records with a target of a label."""
+    column = part.y_true[:, part.labels.index(name)]
+    return int((column == 1).sum()), int((~np.isnan(column)).sum())
+
+
+def _has_counts(counted: tuple[int, int], entry: LabelResult) -> bool:
+    """Whether a result counts as many; of values it counts the records alone."""
+    return counted[1] == entry.records and entry.positives in (None, counted[0])
 
 
 def metric_tables(content: TaskContent, names: Sequence[str]) -> Html | None:
@@ -367,27 +392,30 @@ def _threshold(label: LabelResult) -> str:
 
 def subgroup_part(content: TaskContent) -> Html:
     """Return forest plot and table of the subgroups; a sentence where there are none."""
-    order: dict[tuple[str, str], int] = {}
+    order: dict[tuple[str, str], list[int]] = {}
     for item in content.scored:
         for part in item.result.subgroups:
             # In the order of the first run; others may lack groups that are too small in their part of the data.
-            order.setdefault((part.name, part.value), part.records)
+            order.setdefault((part.name, part.value), []).append(part.records)
     if not order:
         text = "No subgroups: the data hold neither sex nor age of two groups of ten or more test records."
         return tag("p", text, class_="soft")
     metric = title_of(content.metric)
     head = ["subgroup", "run", "test records", metric, *([] if content.regression else ["labels in the mean"])]
     groups, rows = [], []
-    for (name, value), records in order.items():
+    for (name, value), sizes in order.items():
         text = subgroup_words(name, value)
-        heading = f"{text} ({records:,} test records)"
+        # Runs may have been scored on other parts of the data.
+        size = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+        heading = f"{text} ({size} test records)"
         lines = []
         for item in content.scored:
             part_of_run = next((p for p in item.result.subgroups if (p.name, p.value) == (name, value)), None)
             estimate = (part_of_run.metrics.get(content.metric) if part_of_run else None) or Estimate(point=None)
             lines.append(Line(item.entry.name, estimate, item.entry.index))
             classes = "-" if estimate.classes is None or content.regression else str(estimate.classes)
-            rows.append([text, item.entry.name, f"{records:,}", score_text(estimate), classes][: len(head)])
+            records = "-" if part_of_run is None else f"{part_of_run.records:,}"
+            rows.append([text, item.entry.name, records, score_text(estimate), classes][: len(head)])
         groups.append((heading, lines))
     title = f"{content.title}: {metric} by sex and age"
     drawn = forest(Forest(title, metric, groups, chance_of(content.metric)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -19,7 +20,14 @@ from eval_harness.report.about import notices, read_history
 from eval_harness.report.calibration import MOST_MODELS, calibration_part, label_bins, pooled_bins, rows, wilson
 from eval_harness.report.content import ReportRun, Scored, TaskContent, entries, gather
 from eval_harness.report.ecgs import choose
-from eval_harness.report.scores import label_counts, label_order, label_table, score_table, subgroup_words
+from eval_harness.report.scores import (
+    label_counts,
+    label_order,
+    label_table,
+    score_table,
+    subgroup_part,
+    subgroup_words,
+)
 from eval_harness.results.folders import read_found
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate
@@ -263,6 +271,28 @@ def test_counts_and_the_limit_on_labels(tmp_path: Path) -> None:
     assert left_out == 3
     assert min(counts[n].test[0] for n in names) >= max(counts[n].test[0] for n in set(SUPER) - set(names))
     assert label_order(shown, 0) == (list(SUPER), 0)
+
+
+def test_runs_on_other_records_show_their_own_numbers_of_records(tmp_path: Path) -> None:
+    task = get_task("ptbxl_super")
+    many, few = (with_people(predictions(test=test)) for test in (60, 40))
+    runs = [
+        read_found(write_folder(tmp_path, task, found, model=name)) for name, found in (("many", many), ("few", few))
+    ]
+    (shown,) = gather([task.name], entries(runs), {task.name: task}, {})
+    page = subgroup_part(shown)
+    for item, women in zip(shown.scored, (30, 20), strict=True):
+        part = next(part for part in item.result.subgroups if part.value == "female")
+        assert part.records == women
+        assert f"<td>{item.entry.name}</td><td>{women}</td>" in page
+    assert "sex: female (20 to 30 test records)" in page
+    assert "Runs were scored on different test records" in label_table(shown, SUPER)
+    alone = [content(run.folder, found, task) for run, found in zip(runs, (many, few), strict=True)]
+    assert "different test records" not in label_table(alone[0], SUPER)
+    # Of the first run both counts, also where its predictions cannot be read: those of the other are of other records.
+    assert label_counts(shown, SUPER) == label_counts(alone[0], SUPER)
+    unread = dataclasses.replace(shown, scored=[Scored(shown.scored[0].entry, shown.scored[0].result), shown.scored[1]])
+    assert {counts.validation for counts in label_counts(unread, SUPER).values()} == {None}
 
 
 def test_a_history_is_read_and_a_damaged_one_is_none(tmp_path: Path) -> None:
