@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset_scripts.core.extent import FOLDS, LABELS, RECORDS
+from eval_harness.config.protocol import PROTOCOLS
 from eval_harness.leaderboard.board import Cell, Column, Row
 from eval_harness.leaderboard.ranking import Pairing, Rank
 from eval_harness.metrics.registry import title_of
@@ -94,7 +95,7 @@ def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Ma
     ends = "no interval" if cell.low is None or cell.high is None else f"{score(cell.low)} to {score(cell.high)}"
     lines = [
         f"{row.name}, {column.task.title}, {row.mode}",
-        f"{title_of(column.task.metric)} {score(cell.point)}, 95 % interval {ends}",
+        f"{title_of(column.task.metric)} {score(cell.point)}, {_coverage(cell)}interval {ends}",
         *(f"{title_of(name)} {score_text(estimate)}" for name, estimate in cell.others.items()),
     ]
     if cell.labels and cell.records is not None:
@@ -108,6 +109,13 @@ def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Ma
     changed = ", ".join(f"{name} {value}" for name, value in cell.deviations.items())
     lines.append(f"Protocol {cell.protocol}, " + (f"other than it: {changed}" if changed else "unchanged"))
     return lines + [f"{SEVERITIES[severity]}: {text}" for severity, text in cell.flags]
+
+
+def _coverage(cell: Cell) -> str:
+    """The coverage of its interval in words: the published one, or what the run was asked for."""
+    asked = cell.deviations.get("confidence", PROTOCOLS["paper"].confidence)
+    # Of a stranger's result it may be anything.
+    return f"{100 * asked:g} % " if isinstance(asked, float) else ""
 
 
 def _records(cell: Cell) -> str:

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ from dataset_scripts.catalog import datasets
 from ecg_hub.catalog import checkpoints
 from ecg_hub.errors import ResultError
 from ecg_hub.utils.files import write_text
+from eval_harness.config.protocol import PROTOCOLS
 from eval_harness.metrics.registry import MACRO_AUROC_PAPER, Metric, metrics
 from eval_harness.publish.layout import public_id
 from eval_harness.results.folders import ResultFolder
@@ -35,7 +36,6 @@ from eval_harness.tasks.task import Task
 
 VERSION: Final = "0.3.0"
 COLLECTION: Final = "ecg-hub"
-CONFIDENCE: Final = 0.95
 UNKNOWN: Final = "unknown"
 
 Relationship = Literal["first_party", "third_party", "collaborative", "other"]
@@ -103,11 +103,11 @@ class MetricConfig(Strict):
 
 
 class Interval(Strict):
-    """The 95 % interval of a score."""
+    """The interval of a score."""
 
     lower: Finite
     upper: Finite
-    confidence_level: float = CONFIDENCE
+    confidence_level: Finite
     method: str
 
 
@@ -220,10 +220,9 @@ def evaluation_log(
     model = _model(newest)
     seconds = str(int(datetime.fromisoformat(newest.created).timestamp()))
     by_default: Relationship = "third_party" if newest.model.origin == "catalogue" else "other"
-    resamples = run.run.settings.protocol_values.get("resamples")
-    scores = [
-        item for result in done for item in _scores(result, tasks, resamples if isinstance(resamples, int) else None)
-    ]
+    # The published values, and what of them the run was asked otherwise: coverage and unit are options too.
+    values = PROTOCOLS["paper"].as_dict() | dict(run.run.settings.protocol_values)
+    scores = [item for result in done for item in _scores(result, tasks, values)]
     return EvaluationLog(
         evaluation_id=f"{COLLECTION}-{run.run.fingerprint[:12]}/{model.id}/{seconds}",
         evaluation_timestamp=newest.created,
@@ -259,7 +258,7 @@ def _model(result: Result) -> Model:
     return Model(name=name, id=safe, developer=developer, additional_details=_texts(facts))
 
 
-def _scores(result: Result, tasks: Mapping[str, Task], resamples: int | None) -> Iterator[EvaluationResult]:
+def _scores(result: Result, tasks: Mapping[str, Task], protocol: Mapping[str, Any]) -> Iterator[EvaluationResult]:
     task = tasks.get(result.task)
     for name, estimate in result.metrics.items():
         # The schema has no undefined score; a metric of a later version has no bounds here.
@@ -273,7 +272,7 @@ def _scores(result: Result, tasks: Mapping[str, Task], resamples: int | None) ->
                 score_details=Score(
                     score=estimate.point,
                     details=_details(result, estimate),
-                    uncertainty=_uncertainty(result, name, estimate, resamples),
+                    uncertainty=_uncertainty(result, name, estimate, protocol),
                 ),
             )
 
@@ -335,17 +334,21 @@ def _details(result: Result, estimate: Estimate) -> Texts:
     )
 
 
-def _uncertainty(result: Result, name: str, estimate: Estimate, resamples: int | None) -> Uncertainty | None:
+def _uncertainty(result: Result, name: str, estimate: Estimate, protocol: Mapping[str, Any]) -> Uncertainty | None:
     if estimate.low is None or estimate.high is None or result.data is None:
         return None
     # Since version 2 the published reading alone is resampled; every other interval comes from a formula.
     resampled = name == MACRO_AUROC_PAPER or result.statistics_version == 1
-    how = "bootstrap of the test records" if resampled else "formula"
+    unit = protocol["resample_unit"]
+    drawn = "test records" if unit == "record" else f"{unit}s with their test records"
+    how = f"bootstrap of the {drawn}" if resampled else f"formula, by {unit}"
     method = f"{how} (ecg-hub statistics version {result.statistics_version}, docs/statistics.md)"
     return Uncertainty(
-        confidence_interval=Interval(lower=estimate.low, upper=estimate.high, method=method),
+        confidence_interval=Interval(
+            lower=estimate.low, upper=estimate.high, confidence_level=protocol["confidence"], method=method
+        ),
         num_samples=result.data.records.test,
-        num_bootstrap_samples=resamples if resampled else None,
+        num_bootstrap_samples=protocol["resamples"] if resampled else None,
     )
 
 

@@ -95,7 +95,7 @@ def write_dumbbells(result: TransferResult, folder: Path) -> list[Path]:
             described = concepts(result, name, task)
             figure = new_figure(8.0, 1.6 + ROW_INCH * len(described.groups))
             draw_forest(figure.add_subplot(), described)
-            figure.suptitle(f"{result.model.id}, {result.mode}, {name}: 95 % intervals", fontsize=10, x=0.01, ha="left")
+            figure.suptitle(f"{result.model.id}, {result.mode}, {name}, with intervals", fontsize=10, x=0.01, ha="left")
             written += write_figure(figure, folder / f"transfer_{name}_to_{result.target}")
     return written
 

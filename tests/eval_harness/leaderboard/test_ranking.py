@@ -12,7 +12,7 @@ import pytest
 from eval_harness.leaderboard import ranking
 from eval_harness.leaderboard.board import Board, TaskSet
 from eval_harness.leaderboard.entries import Contents, RecomputeCache, read_repository
-from eval_harness.leaderboard.phrases import tie_line
+from eval_harness.leaderboard.phrases import cell_lines, tie_line
 from eval_harness.leaderboard.ranking import Pairing, Ranks, rank_all, task_ranks
 from eval_harness.leaderboard.site import content, make_board
 from eval_harness.publish.push import prepare, push
@@ -206,3 +206,21 @@ def test_sets_are_the_suites() -> None:
     assert isinstance(task_sets(columns)[0], TaskSet)
     assert task_sets(columns)[0].name == "all"
     assert len({column.category for column in columns}) == 7
+
+
+@pytest.mark.parametrize(
+    ("deviations", "said"),
+    [
+        ({}, ", 95 % interval 0.700 to 0.900"),
+        ({"confidence": 0.9}, ", 90 % interval 0.700 to 0.900"),
+        ({"confidence": "x"}, ", interval 0.700 to 0.900"),
+    ],
+)
+def test_an_interval_has_the_coverage_that_the_run_was_asked_for(
+    tmp_path: Path, deviations: dict[str, object], said: str
+) -> None:
+    write_board(tmp_path, row_of("ecg-cpc", 0.8))
+    board, _, _ = ranked(tmp_path)
+    column, row = board.columns[0], board.tabs[0].rows[0]
+    cell = replace(row.cells[column.name], low=0.7, high=0.9, deviations=deviations)
+    assert said in cell_lines(row, column, cell, Pairing(), {})[1]

@@ -11,6 +11,7 @@ import pytest
 from ecg_hub.errors import ResultError
 from eval_harness.publish.every_eval_ever import EvaluationLog, write_logs
 from eval_harness.results.folders import find_runs
+from eval_harness.results.runfile import RunSettings, fingerprint
 from eval_harness.tasks.registry import tasks
 from tests.support.report_runs import regression, write_folder
 
@@ -51,6 +52,20 @@ def test_a_run_becomes_one_file_with_every_metric(tmp_path: Path) -> None:
     assert auroc["source_data"]["url"] == ["https://physionet.org/content/ptb-xl/1.0.3/"]
     assert scores["ecg_hub.macro_brier"]["metric_config"]["lower_is_better"]
     assert log["source_metadata"]["source_organization_name"] == "A Lab"
+
+
+def test_intervals_say_the_coverage_and_the_unit_of_the_run(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "results", tasks()["ptbxl_super"]) / "run.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["settings"]["protocol_values"] |= {"confidence": 0.9, "resample_unit": "patient"}
+    content["fingerprint"] = fingerprint(RunSettings.model_validate(content["settings"]))
+    path.write_text(json.dumps(content), encoding="utf-8")
+    (log,) = written(tmp_path / "results", tmp_path / "out")
+    for item in log["evaluation_results"]:
+        if "uncertainty" in item["score_details"]:
+            interval = item["score_details"]["uncertainty"]["confidence_interval"]
+            assert interval["confidence_level"] == 0.9
+            assert "patient" in interval["method"]
 
 
 def test_files_lie_where_the_store_wants_them_and_are_the_same_again(tmp_path: Path) -> None:
