@@ -221,7 +221,7 @@ class History:
         entry: the run it belongs to.
         epochs: numbers of the epochs, from 1.
         loss: mean training loss; NaN where it was not a number.
-        validation: score on validation (macro AUROC, or MAE of regression); NaN where undefined.
+        validation: score on validation that chose the epoch, higher is better; NaN where undefined.
         best: the epoch whose weights were kept, or None.
     """
 

@@ -30,6 +30,7 @@ from eval_harness.report.content import (
 from eval_harness.report.ecgs import EcgSource
 from eval_harness.report.scores import label_order, label_table, metric_tables, subgroup_part
 from eval_harness.results.folders import ResultFolder
+from eval_harness.tasks.checks import definition_of
 from eval_harness.tasks.registry import datasets as known_datasets
 from eval_harness.tasks.registry import tasks as known_tasks
 from eval_harness.tasks.task import Task
@@ -256,8 +257,7 @@ def _training(run_entries: Sequence[ReportRun], contents: Sequence[TaskContent],
     runs: dict[str, str] = {}
     for content in contents:
         for item in content.scored:
-            metric = "MAE" if content.regression else "macro AUROC"
-            runs.setdefault(item.result.run, f"validation {metric}")
+            runs.setdefault(item.result.run, _validated(item.result.run, content.regression, tasks))
     parts = []
     for name, title in runs.items():
         histories = [history for entry in run_entries if (history := about.read_history(entry, name)) is not None]
@@ -274,6 +274,15 @@ def _training(run_entries: Sequence[ReportRun], contents: Sequence[TaskContent],
         else "No training history is in the result folders."
     )
     return tag("section", tag("h2", "Training curves", id="training"), tag("p", note, class_="soft small"), parts)
+
+
+def _validated(run: str, regression: bool, tasks: Mapping[str, Task]) -> str:
+    """What the validation score of a training run is; `regression` is of one of its tasks."""
+    # As `eval_harness.metrics.selection` makes it: higher is better, so errors are taken off.
+    kinds = {task.kind == "regression" for task in definition_of(run, tasks, known_tasks())} or {regression}
+    if len(kinds) > 1:
+        return "validation macro AUROC - 1 - MAE"
+    return "minus validation MAE" if kinds.pop() else "validation macro AUROC"
 
 
 def _footer() -> Html:

@@ -20,6 +20,7 @@ from eval_harness.report.about import notices, read_history
 from eval_harness.report.calibration import MOST_MODELS, calibration_part, label_bins, pooled_bins, rows, wilson
 from eval_harness.report.content import ReportRun, Scored, TaskContent, entries, gather
 from eval_harness.report.ecgs import choose
+from eval_harness.report.page import _training
 from eval_harness.report.scores import (
     label_counts,
     label_order,
@@ -31,7 +32,7 @@ from eval_harness.report.scores import (
 from eval_harness.results.folders import read_found
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.schema import Estimate
-from eval_harness.tasks.registry import get_task
+from eval_harness.tasks.registry import get_task, tasks
 from eval_harness.tasks.task import Task
 from tests.support.report_runs import regression, shifted, with_people, write_folder
 from tests.support.results import SUPER, predictions
@@ -313,6 +314,29 @@ def test_a_history_is_read_and_a_damaged_one_is_none(tmp_path: Path) -> None:
         path.write_text(damaged)
         assert read_history(entry, "ptbxl_super") is None
     assert read_history(entry, "other") is None
+
+
+@pytest.mark.parametrize(
+    ("run", "regression", "title"),
+    [
+        ("ptbxl_super", False, "validation macro AUROC"),
+        ("mimic", False, "validation macro AUROC - 1 - MAE"),
+        ("mimic", True, "validation macro AUROC - 1 - MAE"),
+        ("mimic_age", True, "minus validation MAE"),  # trained by itself, with --separate
+        ("not_known_here", True, "minus validation MAE"),
+    ],
+)
+def test_validation_curves_are_named_after_what_chose_the_epoch(
+    tmp_path: Path, run: str, regression: bool, title: str
+) -> None:
+    found = read_found(write_folder(tmp_path, get_task("ptbxl_super")))
+    entry, result = ReportRun(0, "a", found), found.results["ptbxl_super"]
+    metrics = {"mae": Estimate(point=0.5)} if regression else result.metrics
+    scored = Scored(entry, result.model_copy(update={"run": run, "metrics": metrics}))
+    history = found.folder / "history" / "ptbxl_super.json"
+    history.rename(history.with_name(f"{run}.json"))
+    page = _training([entry], [TaskContent("any", None, None, [scored], [])], tasks())
+    assert f'<th scope="col">{title}</th>' in page
 
 
 @pytest.mark.parametrize(
