@@ -92,7 +92,8 @@ def load_custom(name: str, named: str | None = None) -> tuple[CustomEncoder, Any
             "mV -> (batch, tokens, dim); sampling_rate in Hz; input_seconds."
         )
     extractor = custom_extractor(made)
-    module = made if isinstance(made, nn.Module) else None
+    # A module is in train mode when it is made: the window below would move the statistics of its batch norms.
+    module = made.eval() if isinstance(made, nn.Module) else None
     encoder = CustomEncoder(made.encode, width_of(made.encode, extractor.spec(), name), module)
     encoder.fingerprinted = hasattr(made, "fingerprint")
     return encoder, extractor, _digest(named or name, made, module)

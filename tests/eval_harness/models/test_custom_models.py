@@ -102,6 +102,17 @@ def test_a_module_is_fine_tuned_and_the_original_stays(options: Options, file: C
     assert not model.encode(values).equal(loaded.encoder(values).pooler_output), "the copy computes with its weights"
 
 
+def test_loading_changes_nothing_in_a_module(file: Callable[[str], str]) -> None:
+    """A fresh module is in train mode, in which batch norms follow whatever window comes along."""
+    norm = "self.layer = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Conv1d(2, 16, 25, 25))\n"
+    norm += "        self.layer[0].running_mean.fill_(1.0)\n"
+    name = f"{file(MODULE.replace('self.layer = torch.nn.Conv1d(2, 16, 25, 25)', norm) + 'ready = Net()')}:ready"
+    first, second = load_custom(name), load_custom(name)
+    assert first[0].module.layer[0].running_mean.tolist() == [1.0, 1.0]
+    assert first[0].module.layer[0].running_var.tolist() == [1.0, 1.0]
+    assert first[2] == second[2]
+
+
 def test_kept_features_follow_code_and_weights(file: Callable[[str], str]) -> None:
     first = load_custom(f"{file(OBJECT.format(width=12))}:Encoder")
     assert not features_may_be_kept(first[0])
