@@ -91,7 +91,7 @@ def millions(parameters: int | None) -> str:
 
 
 def cell_lines(row: Row, column: Column, cell: Cell, pairing: Pairing, names: Mapping[str, str]) -> list[str]:
-    """Return everything about a cell, a fact a line."""
+    """Return everything about a cell, a fact a line; `names` are those of the rows that have a score on its task."""
     ends = "no interval" if cell.low is None or cell.high is None else f"{score(cell.low)} to {score(cell.high)}"
     lines = [
         f"{row.name}, {column.task.title}, {row.mode}",
@@ -125,7 +125,7 @@ def _records(cell: Cell) -> str:
 
 
 def tie_line(row: Row, pairing: Pairing, names: Mapping[str, str]) -> str:
-    """Return what is known of ties on one task."""
+    """Return what is known of ties on one task; `names` are those of the rows that have a score on it."""
     others = [key for key in pairing.rows if key != row.key]
     if row.key not in pairing.rows or not others:
         return "Ties: not known, there are no predictions to pair (overlapping intervals would not show one)"

@@ -50,7 +50,11 @@ def table(view: View, tab: Tab) -> Html:
     rows = _ordered(view, tab)
     scales = {column.name: _scale(column, rows) for column in view.board.columns}
     best = {column.name: _best(view, tab, column) for column in view.board.columns}
-    names = {row.key: row.name for row in tab.rows if not row.published}
+    own = [row for row in tab.rows if not row.published]
+    # Of each column the rows that have a score in it: another can neither tie nor be paired.
+    names = {
+        column.name: {row.key: row.name for row in own if column.name in row.cells} for column in view.board.columns
+    }
     body = [_row(view, tab, row, scales, best, names) for row in rows]
     content = tag(
         "table",
@@ -111,7 +115,7 @@ def _row(
     row: Row,
     scales: dict[str, tuple[float, float]],
     best: dict[str, float | None],
-    names: dict[str, str],
+    names: dict[str, dict[str, str]],
 ) -> Html:
     board, counted = view.board, view.board.sets[0]
     standing = view.ranks.get(tab, counted, row)
@@ -128,7 +132,7 @@ def _row(
         share = _share(cell.point, scales[column.name], column.task.higher_is_better) if cell.whole else 0.0
         own = not row.published and row.mode == tab.mode and cell.whole
         marked = " best" if own and best[column.name] is not None and cell.point == best[column.name] else ""
-        lines = phrases.cell_lines(row, column, cell, pairing, names)
+        lines = phrases.cell_lines(row, column, cell, pairing, names[column.name])
         cells.append(_cell(view, row, cell, lines, style + marked, share))
     kinds = [name for name, is_it in _kinds(tab, row).items() if is_it]
     return tag(

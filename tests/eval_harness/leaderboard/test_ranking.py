@@ -15,6 +15,7 @@ from eval_harness.leaderboard.entries import Contents, RecomputeCache, read_repo
 from eval_harness.leaderboard.phrases import cell_lines, tie_line
 from eval_harness.leaderboard.ranking import Pairing, Ranks, rank_all, task_ranks
 from eval_harness.leaderboard.site import content, make_board
+from eval_harness.leaderboard.table import View, table
 from eval_harness.publish.push import prepare, push
 from eval_harness.publish.repository import FolderRepository
 from eval_harness.results import comparison
@@ -158,6 +159,18 @@ def test_pairs_from_predictions(tmp_path: Path) -> None:
     )
     scores = [row["scores"]["ptbxl_super"] for row in content(board, ranks)["rows"] if row["mode"] == "linear"]
     assert sorted(str(score["ties_resampled_by"]) for score in scores) == ["None", "patient", "patient"]
+
+
+def test_rows_without_a_score_on_a_task_are_none_that_cannot_be_paired(tmp_path: Path) -> None:
+    write_scored(tmp_path / "runs" / "a", "random:ecg-cpc-tiny", given=predictions(seed=1, test=200))
+    write_scored(tmp_path / "runs" / "b", "random:merl-tiny", given=predictions(seed=1, test=200))
+    ready = prepare(find_runs([tmp_path / "runs"]), tasks(), predictions=True)
+    push(ready, FolderRepository(tmp_path / "board"), tasks().values())
+    write_board(tmp_path / "board", [made_up("merl", "ptb")])
+    board, ranks, _ = ranked(tmp_path / "board")
+    page = table(View(board, ranks, lambda path: path), board.tabs[0])
+    assert "not distinguished from" in page
+    assert "cannot be paired" not in page
 
 
 def test_ties_are_decided_with_all_pairs_in_view() -> None:
