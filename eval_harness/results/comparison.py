@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from ecg_hub.errors import InputError
-from eval_harness.metrics.registry import MACRO_AUROC_PAPER
+from ecg_hub.spelling import registered
+from eval_harness.metrics.registry import MACRO_AUROC_PAPER, metrics
 from eval_harness.results.predictions import Predictions
 from eval_harness.results.scoring import ResampleUnit, patient_groups
 from eval_harness.stats.bootstrap import bootstrap_counts
-from eval_harness.stats.resampled import Difference, Interval, differences, interval, metric_replicates
+from eval_harness.stats.resampled import METRICS, Difference, Interval, differences, interval, metric_replicates
 from eval_harness.tasks.task import Task
 
 ALPHA = 0.05
@@ -121,7 +122,7 @@ def compare_models(
     Args:
         task: the task.
         runs: model -> predictions of its run.
-        metric: default the task's own.
+        metric: default the task's own; of its kind, as higher is better or lower by the kind.
         resamples: bootstrap replicates, shared by all models.
         seed: of the resamples.
         by: "record", "patient", or "auto": by patient where a patient has several of the test records, but by record
@@ -137,7 +138,11 @@ def compare_models(
         raise InputError(f"{task.name}: there is no label that all of {', '.join(runs)} have an output for.")
     true, order = _targets(task, tests, labels)
     first = next(iter(tests.values()))
-    name = metric or task.metric
+    # As it is registered: how the published reading is drawn and compared depends on the name.
+    name = task.metric if metric is None else registered("metric", metric, METRICS)
+    # An error of probabilities could be computed, and the largest would come first.
+    if metrics()[name].kind != task.kind:
+        raise InputError(f"{task.name}: {name} is no metric of a task of kind {task.kind}; its own is {task.metric}.")
     paper = name == MACRO_AUROC_PAPER
     groups = _drawn(first, "record" if paper and by == "auto" else by)
     # One table of draws for all models: that alone makes the differences paired, and much narrower than two intervals.

@@ -149,6 +149,19 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare_models(SUPER, {"a": one, "b": foreign})
 
 
+def test_the_published_metric_is_the_same_however_it_is_written() -> None:
+    runs = several(2, 0.1, 0.3)
+    plain, written = (compare_models(SUPER, runs, name) for name in ("macro_auroc_paper", "Macro-AUROC paper"))
+    assert written == plain
+    assert (written.metric, written.unit) == ("macro_auroc_paper", "record")
+
+
+def test_a_metric_of_another_kind_is_refused() -> None:
+    """Of probabilities an error can be computed, and as the task's scores are better when higher, the worst led."""
+    with pytest.raises(InputError, match="mae is no metric of a task of kind multi_label_classification; its own is"):
+        compare_models(SUPER, {"good": model(0.9), "poor": model(0.0)}, "mae", resamples=RESAMPLES)
+
+
 def several(ecgs: int, *skills: float) -> dict[str, Predictions]:
     """Models of given skills on 60 test records, each as often as its patient has ECGs."""
     found = {}
