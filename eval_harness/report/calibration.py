@@ -230,8 +230,11 @@ def _pooled(item: Scored) -> list[Bin]:
 
 def _per_label(content: TaskContent, readable: Sequence[Scored], names: Sequence[str]) -> Html:
     """Curves of the most frequent labels, folded away: one fold per label."""
-    sizes = {e.label: e.positives or 0 for item in readable for e in item.result.per_label if e.label in set(names)}
-    chosen = set(sorted(sizes, key=lambda name: -sizes[name])[:MOST_LABELS])
+    # Runs may have been scored on other parts of the data.
+    sizes: dict[str, set[int]] = {}
+    for entry in (entry for item in readable for entry in item.result.per_label if entry.label in set(names)):
+        sizes.setdefault(entry.label, set()).add(entry.positives or 0)
+    chosen = set(sorted(sizes, key=lambda name: -max(sizes[name]))[:MOST_LABELS])
     folds = []
     for name in (name for name in names if name in chosen):
         figures = []
@@ -244,7 +247,8 @@ def _per_label(content: TaskContent, readable: Sequence[Scored], names: Sequence
             bins = label_bins(item.predictions.y_true[rows_, column], item.predictions.y_prob[rows_, column])
             drawn = reliability_chart(f"Reliability of {item.entry.name} for {name}", bins, item.entry.index)
             figures.append(tag("figure", drawn, tag("figcaption", item.entry.name)))
-        folds.append(details(f"{name}: {sizes[name]:,} positives", tag("div", figures, class_="many")))
+        positives = " to ".join(f"{size:,}" for size in sorted({min(sizes[name]), max(sizes[name])}))
+        folds.append(details(f"{name}: {positives} positives", tag("div", figures, class_="many")))
     fewer = f", the {MOST_LABELS} most frequent" if len(sizes) > MOST_LABELS else ""
     about = f"One label each{fewer}; Wilson intervals of 95 %, records taken as independent."
     return details("Reliability of single labels", tag("p", about, class_="soft small"), folds)

@@ -81,7 +81,7 @@ def run_transfer(options: TransferOptions) -> list[TransferResult]:
     with locked_folder(output):
         for name in wanted:
             trained = open_trained(run_folder, name, **options.open_options)
-            tasks = [task for task in trained.tasks if not options.tasks or task.name in options.tasks]
+            tasks = [task for task in trained.tasks if not named or task.name in named]
             results.append(_analyse(trained, tasks, options, output / f"transfer_{name}_to_{options.to}.json"))
     return results
 

@@ -288,6 +288,8 @@ def test_runs_on_other_records_show_their_own_numbers_of_records(tmp_path: Path)
         assert f"<td>{item.entry.name}</td><td>{women}</td>" in page
     assert "sex: female (20 to 30 test records)" in page
     assert "Runs were scored on different test records" in label_table(shown, SUPER)
+    first, second = (item.result.per_label[0] for item in shown.scored)
+    assert f"{first.label}: {second.positives} to {first.positives} positives" in calibration_part(shown, SUPER)
     alone = [content(run.folder, found, task) for run, found in zip(runs, (many, few), strict=True)]
     assert "different test records" not in label_table(alone[0], SUPER)
     # Of the first run both counts, also where its predictions cannot be read: those of the other are of other records.
