@@ -29,6 +29,7 @@ def classification_loss(
     problem_type: str = "multi_label_classification",
     num_classification_labels: int | None = None,
     pos_weight: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """Training loss of a problem type, a scalar in float32.
 
@@ -39,6 +40,8 @@ def classification_loss(
         num_classification_labels: with "mixed", how many of the leading outputs are classes; the others are
             regression targets.
         pos_weight: (classes,), the weight of a positive target of each class; None weighs all targets alike.
+        known: (outputs,), how many targets of each output the whole batch has, if these rows are a piece of one: losses
+            of the pieces add up to that of the batch.
 
     Raises:
         InputError: if the shapes differ, or "mixed" comes without the number of classes.
@@ -58,25 +61,29 @@ def classification_loss(
             f"Targets have shape {tuple(targets.shape)!r}, logits {tuple(logits.shape)!r}; make them equal."
         )
     if problem_type == "multi_label_classification":
-        return binary_loss(logits, targets, pos_weight)
+        return binary_loss(logits, targets, pos_weight, known)
     if problem_type == "regression":
-        return regression_loss(logits, targets)
+        return regression_loss(logits, targets, known)
     if problem_type != "mixed":
         raise unknown_name("problem_type", problem_type, PROBLEM_TYPES)
     if num_classification_labels is None:
         raise InputError("problem_type 'mixed' needs num_classification_labels: how many leading outputs are classes.")
     n = num_classification_labels
-    classes = binary_loss_per_class(logits[:, :n], targets[:, :n], pos_weight)
-    return classes + regression_loss(logits[:, n:], targets[:, n:])
+    of_classes, of_values = (None, None) if known is None else (known[:n], known[n:])
+    classes = binary_loss_per_class(logits[:, :n], targets[:, :n], pos_weight, of_classes)
+    return classes + regression_loss(logits[:, n:], targets[:, n:], of_values)
 
 
-def binary_loss(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = None) -> Tensor:
+def binary_loss(
+    logits: Tensor, targets: Tensor, pos_weight: Tensor | None = None, known: Tensor | None = None
+) -> Tensor:
     """Binary cross entropy, averaged over all targets that are not NaN.
 
     Args:
         logits: (batch, classes).
         targets: (batch, classes), 0 to 1, or NaN where there is no target.
         pos_weight: (classes,), the weight of a positive target of each class; None weighs all targets alike.
+        known: (classes,), the targets of the whole batch, if these rows are a piece of one.
 
     Example:
         >>> logits = torch.tensor([[0.0], [0.0]])
@@ -89,24 +96,27 @@ def binary_loss(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = Non
     errors = functional.binary_cross_entropy_with_logits(
         logits.float(), filled, reduction="none", pos_weight=pos_weight
     )
-    return (errors * valid).sum() / valid.sum().clamp(min=1)
+    return (errors * valid).sum() / (valid if known is None else known).sum().clamp(min=1)
 
 
-def binary_loss_per_class(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = None) -> Tensor:
+def binary_loss_per_class(
+    logits: Tensor, targets: Tensor, pos_weight: Tensor | None = None, known: Tensor | None = None
+) -> Tensor:
     """Binary cross entropy as `binary_loss`, but averaged per class over its targets, then over classes with any."""
     valid, filled = _split(targets)
     errors = functional.binary_cross_entropy_with_logits(
         logits.float(), filled, reduction="none", pos_weight=pos_weight
     )
-    return _mean_of_columns(errors, valid)
+    return _mean_of_columns(errors, valid, known)
 
 
-def regression_loss(predictions: Tensor, targets: Tensor) -> Tensor:
+def regression_loss(predictions: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
     """Absolute error, averaged per column over its targets, then over the columns that have one.
 
     Args:
         predictions: (batch, columns).
         targets: (batch, columns), or NaN where there is no target.
+        known: (columns,), the targets of the whole batch, if these rows are a piece of one.
 
     Example:
         >>> targets = torch.tensor([[1.0, 10.0], [3.0, torch.nan]])
@@ -114,7 +124,7 @@ def regression_loss(predictions: Tensor, targets: Tensor) -> Tensor:
         6.0
     """
     valid, filled = _split(targets)
-    return _mean_of_columns((predictions.float() - filled).abs(), valid)
+    return _mean_of_columns((predictions.float() - filled).abs(), valid, known)
 
 
 def _split(targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,9 +134,9 @@ def _split(targets: Tensor) -> tuple[Tensor, Tensor]:
     return (~missing).float(), targets.masked_fill(missing, 0.0)
 
 
-def _mean_of_columns(errors: Tensor, valid: Tensor) -> Tensor:
+def _mean_of_columns(errors: Tensor, valid: Tensor, known: Tensor | None) -> Tensor:
     # `clamp` instead of a condition: an empty column divides 0 by 1, and nobody asks the device how many there are.
-    rows = valid.sum(0)
+    rows = valid.sum(0) if known is None else known
     columns = (errors * valid).sum(0) / rows.clamp(min=1)
     return columns.sum() / (rows > 0).sum().clamp(min=1)
 

@@ -358,6 +358,8 @@ class Trainer:
         size = self.micro_batch or len(values)
         total = torch.zeros((), device=values.device)
         targets, kind, classes = self._smoothed(targets), self.data.problem_type, self.data.classes
+        # Of the whole batch: pieces may differ in how many records have a target of a class.
+        known = None if size >= len(values) else (~targets.isnan()).sum(0)
         for first in range(0, len(values), size):
             piece, wanted = values[first : first + size], targets[first : first + size]
             last = first + size >= len(values)
@@ -366,9 +368,7 @@ class Trainer:
                 with self.accelerator.autocast():
                     logits = wrapped(piece, encoded=encoded)
                 # Outside autocast and in float32: 16 bit hold two to three digits, too few for sums over a batch.
-                loss = classification_loss(logits.float(), wanted, kind, classes, self._pos_weight)
-                # Weighed by size, as the last piece may be smaller.
-                loss = loss * (len(piece) / len(values))
+                loss = classification_loss(logits.float(), wanted, kind, classes, self._pos_weight, known)
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total

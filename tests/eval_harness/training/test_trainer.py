@@ -303,6 +303,18 @@ class TestPieces:
             torch.testing.assert_close(parts[name], gradient, rtol=1e-5, atol=1e-7)
         assert cut.accelerator.unsynchronised == pieces - 1, "only the last piece is shared with other processes"
 
+    @pytest.mark.parametrize("values", [0, 2])
+    def test_pieces_without_some_targets_weigh_as_in_the_whole_batch(self, tmp_path: Path, values: int) -> None:
+        data = run_data(targets=values)
+        data.train.targets[::2, 0] = np.nan
+        data.train.targets[:7, -1] = np.nan
+        (loss, gradients), (same, parts) = (
+            self.gradients(trainer(tmp_path, data=data, micro_batch=micro)) for micro in (None, 1)
+        )
+        assert same == pytest.approx(loss, rel=1e-6)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(parts[name], gradient, rtol=1e-5, atol=1e-7)
+
     def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
