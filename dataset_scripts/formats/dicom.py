@@ -173,7 +173,8 @@ def _joined(groups: list[_Group], parts: list[Channels], remark: str) -> Channel
     columns, gains, zeros = [], [], []
     for group, part, start in zip(groups, parts, starts, strict=True):
         by_name = {channel: place for place, channel in enumerate(sorted(group.leads.values()))}
-        for lead, channel in group.leads.items():
+        # In the order of the file, which names that a caller gives follow.
+        for lead, channel in sorted(group.leads.items(), key=lambda item: item[1]):
             if lead in seen:
                 continue
             seen.add(lead)

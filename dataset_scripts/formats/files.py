@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,16 @@ class FileReading:
     lead_names: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def read_file(path: Path, sampling_rate: Any = None, unit: str | None = None) -> Recording:
+def read_file(
+    path: Path, sampling_rate: Any = None, unit: str | None = None, lead_names: Sequence[str] | None = None
+) -> Recording:
     """Read one file of a format that own data may have.
 
     Args:
         path: the file; its ending names the format.
         sampling_rate: Hz, of formats whose files state none.
         unit: of files that state none.
+        lead_names: one name per lead of the file, in its order, in place of the file's own.
 
     Returns:
         The leads that hold a sample, in mV.
@@ -61,11 +64,11 @@ def read_file(path: Path, sampling_rate: Any = None, unit: str | None = None) ->
         raise _not_stated(path, "sampling rate", "sampling_rate=500, with unit='mV' where it states no unit either")
     about = FileReading(form, sampling_rate=int(as_rate(sampling_rate)) if needs_rate else None)
     try:
-        return signal_recording(read_signal(path, about))
+        return signal_recording(read_signal(path, about, lead_names))
     except NoUnitError as error:
         if unit is None:
             raise _not_stated(path, "unit", "unit='mV'") from error
-        return signal_recording(read_signal(path, replace(about, unit=unit)), states_unit=False)
+        return signal_recording(read_signal(path, replace(about, unit=unit), lead_names), states_unit=False)
 
 
 def _by_content(path: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -112,21 +112,39 @@ def _by_content(path: Path) -> str | None:
     return found or ENDINGS.get(ending)
 
 
-def read_signal(path: Path, about: Reading) -> Signal:
-    """Read one signal file, and refuse one that cannot be in the unit that it, or its description, states."""
+def read_signal(path: Path, about: Reading, replacing: Sequence[str] | None = None) -> Signal:
+    """Read one signal file, and refuse one that cannot be in the unit that it, or its description, states.
+
+    Args:
+        path: the file.
+        about: what is said about it.
+        replacing: names of its leads in the order of the file, in place of those that it has.
+    """
     form = format_of(path, about)
-    signal = _read(path, form, about)
+    signal = _read(path, form, about, replacing)
     if reason := stored_not_millivolt(signal):
         stated = f"The unit is given as {about.unit}; say" if form in BARE_FORMATS else _CORRECT_FILE
         raise DataError(f"{path.name}: {reason} {stated} unit: uV if the samples are in microvolts")
     return signal
 
 
-def _read(path: Path, form: str, about: Reading) -> Signal:
+def _read(path: Path, form: str, about: Reading, replacing: Sequence[str] | None) -> Signal:
     with reading(path.name, form):
         if not plain_file(path):
             raise DataError(f"{path.name} cannot be read as {form}: it is empty")
-        return to_signal(_read_channels(path, form, about), about.lead_names)
+        channels = _read_channels(path, form, about)
+        names = about.lead_names if replacing is None else _renamed(path, channels.names, replacing)
+        return to_signal(channels, names)
+
+
+def _renamed(path: Path, held: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Return name in the file -> name given; readers keep the leads in the order of the file, and no name twice."""
+    if len(names) != len(held):
+        raise DataError(
+            f"{path.name}: {len(names)} lead names are given for its {len(held)} leads ({', '.join(held)}); give one "
+            "name per lead, in the order of the file, or none"
+        )
+    return dict(zip(held, names, strict=True))
 
 
 def _read_channels(path: Path, form: str, about: Reading) -> Channels:

@@ -190,8 +190,9 @@ class ECGFeatureExtractor(SequenceFeatureExtractor):
                 of these; or a batch of rows `ds[:8]`, so that `ds.map(extractor, batched=True)` works.
             sampling_rate: rate of the arrays in Hz. A file or a row brings its own; one given must agree.
             lead_names: one name per row of the arrays, matched without case; vx, vy, vz are ignored, absent III, aVR,
-                aVL, aVF derived from I and II. A file brings its own; those given replace them. A row has the
-                twelve.
+                aVL, aVF derived from I and II. A file brings its own; those given replace them, in the order of the
+                file (of WFDB and device formats all channels, of EDF, DICOM, MUSE and tables those that are leads).
+                A row has the twelve.
             unit: of the arrays: "mV" (if None), "uV", "V", or "zscore", which passes unchanged. Rows and most files
                 bring their own; for a table that states none it must be given.
             window: "first", "center", "random" or "all" (consecutive windows; a shorter rest is dropped).
@@ -364,11 +365,13 @@ def _recording(item: Any, sampling_rate: Any, lead_names: Sequence[str] | None, 
         return _row(item, sampling_rate, lead_names, unit)
     if not isinstance(item, (str, os.PathLike)):
         return array_recording(item, sampling_rate, lead_names, unit or "mV")
-    stored = stored_recording(item, sampling_rate, unit, every=lead_names is not None)
+    stored = stored_recording(item, sampling_rate, unit, lead_names)
     if stored.states_unit and _other_than_millivolt(unit):
         raise InputError(f"unit={unit!r} was given, but the file states its own units. Leave `unit` out.")
     rate = _agreed_rate(sampling_rate, stored.sampling_rate, "file")
-    checked = array_recording(stored.values, rate, stored.lead_names if lead_names is None else lead_names, "mV")
+    # Names are given in the order of the file, which what was read through a store of twelve leads no longer has.
+    names = stored.lead_names if lead_names is None or stored.renamed else lead_names
+    checked = array_recording(stored.values, rate, names, "mV")
     return replace(stored, values=checked.values, sampling_rate=rate, lead_names=checked.lead_names)
 
 

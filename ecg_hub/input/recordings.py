@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Recording:
         remedy: what to do where the values cannot be in millivolts.
         name: of the record, for messages; "" where it has none.
         states_unit: whether a file said the units itself.
+        renamed: whether names that the caller gave are in `lead_names` already.
     """
 
     values: NDArray[Any]
@@ -52,6 +53,7 @@ class Recording:
     remedy: str = "Convert the signal to millivolts."
     name: str = ""
     states_unit: bool = True
+    renamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,10 @@ def _plain_number(rate: float) -> float:
 
 
 def file_recording(
-    path: str | os.PathLike[str], sampling_rate: Any = None, unit: str | None = None, every: bool = False
+    path: str | os.PathLike[str],
+    sampling_rate: Any = None,
+    unit: str | None = None,
+    lead_names: Sequence[str] | None = None,
 ) -> Recording:
     """Read a file of any format: WFDB, or one that archives of a user may hold (EDF, DICOM, XML, CSV, ...).
 
@@ -161,11 +166,12 @@ def file_recording(
         path: the file; of a WFDB record any of its files, or their common name.
         sampling_rate: Hz, for formats whose files state none.
         unit: the same of the unit; one that files state is not overruled.
-        every: see `wfdb_recording`.
+        lead_names: the names that the caller gives its channels. What has twelve leads in canonical order when it is
+            read gets them here, while the order of the file is known; a WFDB record is returned with every channel.
     """
     given = bring_record(place(path))
     if is_wfdb(given) or not given.exists():
-        return wfdb_recording(path, every, unit)
+        return wfdb_recording(path, lead_names is not None, unit)
     if given.is_dir():
         raise InputError(
             f"{os.fspath(path)!r} is a folder. Describe it in a YAML file (docs/your_own_data.md) and give that to "
@@ -174,10 +180,11 @@ def file_recording(
     # By name: data stand on models, so no import statement may point the other way.
     read_file = import_module("dataset_scripts.formats.files").read_file
     try:
-        recording: Recording = read_file(given, sampling_rate, unit)
+        names = None if lead_names is None else canonical_leads(lead_names)
+        recording: Recording = read_file(given, sampling_rate, unit, names)
     except DataError as error:
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}.") from error
-    return recording
+    return replace(recording, renamed=names is not None)
 
 
 def is_wfdb(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ _REMEDY = "Correct gain and unit in the file, or pass its samples as an array wi
 
 
 def stored_recording(
-    path: str | os.PathLike[str], sampling_rate: Any = None, unit: str | None = None, every: bool = False
+    path: str | os.PathLike[str],
+    sampling_rate: Any = None,
+    unit: str | None = None,
+    lead_names: Sequence[str] | None = None,
 ) -> Recording:
     """Read a file by its content: a format of `READERS`, else as `file_recording` does.
 
@@ -26,7 +30,7 @@ def stored_recording(
         path: the file; of a WFDB record with or without extension.
         sampling_rate: Hz, of files that state none; see `file_recording`.
         unit: of files that state none.
-        every: whether channels that are no known lead are wanted as well, because the caller names them.
+        lead_names: the names that the caller gives the channels: then those that are no known lead are wanted as well.
 
     Raises:
         InputError: the file is damaged, holds no lead, or is none of these.
@@ -34,7 +38,7 @@ def stored_recording(
     given = bring_record(place(path))
     form = _format(given)
     if form is None:
-        return file_recording(path, sampling_rate, unit, every)
+        return file_recording(path, sampling_rate, unit, lead_names)
     try:
         channels = read_channels(given, form)
         # Counted as what becomes of it: twelve leads, however few the file has.
@@ -43,7 +47,7 @@ def stored_recording(
         raise InputError(f"Cannot read record {os.fspath(path)!r}: {error}.") from error
     rows = (
         list(range(len(channels.names)))
-        if every
+        if lead_names is not None
         else [row for row, name in enumerate(channels.names) if find_lead(name)]
     )
     names = [channels.names[row] for row in rows]

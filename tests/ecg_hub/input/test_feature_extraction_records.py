@@ -14,6 +14,7 @@ from ecg_hub.input.resampling import resample
 from ecg_hub.input.wfdb import load_wfdb
 from ecg_hub.leads import LEADS
 from tests.support.extraction import MIMIC_ORDER, signal, values
+from tests.support.own_files import dicom_group, integers, write_dicom, write_edf
 from tests.support.records import write_record
 
 
@@ -50,6 +51,30 @@ def test_lead_names_given_for_a_record_replace_the_headers(extractor: ECGFeature
     with pytest.raises(UnknownNameError, match=r"record '.*c': Unknown lead 'channel 0'"):
         extractor(tmp_path / "c")
     assert values(extractor(tmp_path / "c", lead_names=LEADS)).shape == (1, 12, 600)
+
+
+CABRERA = ("aVL", "I", "aVR", "II", "aVF", "III", "V6", "V5", "V4", "V3", "V2", "V1")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.edf", "a.dcm", "groups.dcm"])
+def test_lead_names_given_for_a_file_are_in_the_order_of_the_file(
+    name: str, extractor: ECGFeatureExtractor, tmp_path: Path
+) -> None:
+    stored = integers(1500).astype(np.int16)
+    path, said = tmp_path / name, {}
+    if name.endswith(".csv"):
+        path.write_text("\n".join(",".join(map(str, row)) for row in [CABRERA, *(stored * 0.001).tolist()]) + "\n")
+        said = {"sampling_rate": 500, "unit": "mV"}
+    elif name.endswith(".edf"):
+        write_edf(path, stored, 500, CABRERA, physical=(-32768, 32767))
+    else:
+        parts = [slice(0, 6), slice(6, 12)] if name == "groups.dcm" else [slice(0, 12)]
+        write_dicom(path, *(dicom_group(stored[:, k], 500, CABRERA[k], sensitivity="1") for k in parts))
+    for given in (CABRERA, LEADS, CABRERA[::-1]):
+        expected = values(extractor(stored.T, 500, given, unit="uV"))
+        np.testing.assert_allclose(values(extractor(path, lead_names=given, **said)), expected, atol=1e-3)
+    with pytest.raises(InputError, match=r"11 lead names are given for its 12 leads \(aVL, I, "):
+        extractor(path, lead_names=LEADS[:11], **said)
 
 
 def test_samples_marked_as_missing_are_nan(extractor: ECGFeatureExtractor, tmp_path: Path) -> None:
