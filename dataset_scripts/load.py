@@ -74,6 +74,7 @@ class Prepared:
         copy: what is compared with the facts of its release.
         derivation: CSV file that names every step of deriving the targets with its rows, or None.
         target_scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
+        target_means: regression target -> the mean, in that unit, which a z-score of 0 stands for; where it is known.
     """
 
     dataset: ECGDataset
@@ -93,6 +94,7 @@ class Prepared:
     copy: Copy
     derivation: Path | None = None
     target_scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    target_means: Mapping[str, float] = field(default_factory=dict)
 
 
 @renamed_argument("max_loss", "max_unreadable")
@@ -401,6 +403,7 @@ def _join(
         copy=copy,
         derivation=table.derivation,
         target_scales=dict(table.target_scales),
+        target_means=dict(table.target_means),
     )
 
 

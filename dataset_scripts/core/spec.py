@@ -191,6 +191,7 @@ class LabelTable:
         target_groups: group of `ECGDataset.target_groups` -> its targets; {} for regression targets without groups.
         derivation: CSV file with every step of a derivation from many tables, or None.
         target_scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
+        target_means: regression target -> the mean, in that unit, which a z-score of 0 stands for; where it is known.
         deviations: what of the published derivation could not be done, shown beside every score.
     """
 
@@ -203,6 +204,7 @@ class LabelTable:
     target_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     derivation: Path | None = None
     target_scales: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    target_means: Mapping[str, float] = field(default_factory=dict)
     deviations: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -174,13 +174,14 @@ class CustomDataset(ECGDataset):
             short = (metadata["samples"] < thresholds["min_seconds"] * self.sampling_rate).to_numpy()
             exclusions.append(Exclusion(f"shorter than {thresholds['min_seconds']:g} s", short))
         kept = ~np.any([rule.rows for rule in exclusions], axis=0)
-        targets, scales = None, dict[str, tuple[float, str]]()
+        targets, scales, centres = None, dict[str, tuple[float, str]](), dict[str, float]()
         if self.targets:
             values = np.array([json.loads(cell) for cell in metadata["table_targets"]], dtype=np.float64)
             values = values.reshape(len(metadata), len(self.targets))
-            scores, deviations = standardised(values, kept & (split == "train"))
+            scores, means, deviations = standardised(values, kept & (split == "train"))
             targets = (self.targets, scores)
             scales = {name: (scale, TABLE_UNIT) for name, scale in zip(self.targets, deviations, strict=True)}
+            centres = dict(zip(self.targets, means, strict=True))
         return LabelTable(
             labels=dict.fromkeys(self.label_columns, labels),
             fold=fold,
@@ -188,6 +189,7 @@ class CustomDataset(ECGDataset):
             targets=targets,
             exclusions=exclusions,
             target_scales=scales,
+            target_means=centres,
         )
 
 

@@ -418,15 +418,15 @@ def fold_rule(about: Description) -> str:
     )
 
 
-def standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, list[float]]:
-    """Return targets (records, targets) as float32 z-scores of the training records, and the deviations."""
+def standardised(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, list[float], list[float]]:
+    """Return targets (records, targets) as float32 z-scores of the training records, the means and the deviations."""
     out = np.full(values.shape, np.nan, dtype=np.float32)
-    deviations = [1.0] * values.shape[1]
+    means, deviations = [0.0] * values.shape[1], [1.0] * values.shape[1]
     for column in range(values.shape[1]):
         # Of training records alone: mean and deviation must not know the test set.
         measured = values[train & np.isfinite(values[:, column]), column]
         if len(measured):
             # Of the population, as elsewhere; what does not vary in training is only centred.
-            deviations[column] = float(measured.std()) or 1.0
-            out[:, column] = (values[:, column] - measured.mean()) / deviations[column]
-    return out, deviations
+            means[column], deviations[column] = float(measured.mean()), float(measured.std()) or 1.0
+            out[:, column] = (values[:, column] - means[column]) / deviations[column]
+    return out, means, deviations

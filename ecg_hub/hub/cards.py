@@ -39,6 +39,10 @@ HEAD = "head.json"
 
 _PHYSIONET = "PhysioNet (https://physionet.org/about/publish/)"
 _SHOWN_LABELS = 100
+_SCALED = (
+    "Its values are z-scores of the training records, whose means, deviations and units lie in config.json "
+    "(`target_scales`); pipeline and `ecg-hub predict` give them in these units."
+)
 _RANDOM = "Random:"
 
 
@@ -254,7 +258,9 @@ def _outputs(config: Mapping[str, Any]) -> str:
     thresholds = "" if config.get("thresholds") is None else " Decision thresholds from validation lie in config.json."
     if not labels:
         return f"Its outputs have no names ({config.get('problem_type')}).{thresholds}"
-    return f"Outputs ({config.get('problem_type')}): {shown}.{thresholds}"
+    scaled = config.get("target_scales")
+    scales = f" {_SCALED}" if scaled else ""
+    return f"Outputs ({config.get('problem_type')}): {shown}.{thresholds}{scales}"
 
 
 def _licence(entry: ModelEntry, config: Mapping[str, Any], random: str | None) -> str:

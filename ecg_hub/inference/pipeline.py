@@ -69,7 +69,8 @@ class ECGClassificationPipeline(Pipeline):
 
         Returns:
             Per ECG a list of {"label", "score"}, best first, with "positive" if the model has thresholds; regression
-            outputs follow as {"label", "value"}. For a list of inputs, a list of such lists.
+            outputs follow as {"label", "value"}, with "unit" where the head was trained on z-scores whose mean and
+            deviation it brings: then the value is in that unit. For a list of inputs, a list of such lists.
 
         Raises:
             InputError: the signal does not fit the contract (see ECGFeatureExtractor), an argument is unknown, or
@@ -250,6 +251,10 @@ def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None
         >>> config = SimpleNamespace(problem_type=None, num_labels=2, **labels)
         >>> labelled_scores(torch.tensor([0.25, 0.5]), config)
         [{'label': 'MI', 'score': 0.5, 'positive': True}, {'label': 'NORM', 'score': 0.25, 'positive': False}]
+        >>> scales = {"age": {"mean": 60.0, "deviation": 16.0, "unit": "years"}}  # the head was trained on z-scores
+        >>> config = SimpleNamespace(problem_type="regression", id2label={0: "age"}, target_scales=scales)
+        >>> labelled_scores(torch.tensor([-0.5]), config)
+        [{'label': 'age', 'value': 52.0, 'unit': 'years'}]
     """
     classes, values, labels = class_count(config), outputs.tolist(), config.id2label
     # Sorting is stable: ties keep the order of the labels.
@@ -260,7 +265,16 @@ def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None
         if config.thresholds is not None:
             score["positive"] = values[index] >= config.thresholds[index]
         scores.append(score)
-    return scores + [{"label": labels[index], "value": values[index]} for index in range(classes, len(values))]
+    return scores + [_value(labels[index], values[index], config) for index in range(classes, len(values))]
+
+
+def _value(label: str, output: float, config: Any) -> dict[str, Any]:
+    """Return a regression output by its label; a z-score in the unit of what was measured."""
+    scale = (getattr(config, "target_scales", None) or {}).get(label)
+    if scale is None:
+        return {"label": label, "value": output}
+    # As the number of an ejection fraction or an age, 0.37 would be read as one.
+    return {"label": label, "value": scale["mean"] + scale["deviation"] * output, "unit": scale["unit"]}
 
 
 if TASK not in PIPELINE_REGISTRY.supported_tasks:

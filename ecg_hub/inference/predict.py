@@ -174,7 +174,8 @@ def predict(
 
 def _as_text(score: dict[str, Any]) -> str:
     number = score["score"] if "score" in score else score["value"]
-    return f"{score['label']} {number:.3f}{' +' if score.get('positive') else ''}"
+    unit = f" {score['unit']}" if score.get("unit") else ""
+    return f"{score['label']} {number:.3f}{unit}{' +' if score.get('positive') else ''}"
 
 
 _ROWS_PER_GROUP = 4096

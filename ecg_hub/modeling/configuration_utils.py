@@ -3,6 +3,7 @@
 And what two families share: models that read patches, and those that are wav2vec 2.0 encoders.
 """
 
+import math
 from dataclasses import field
 from typing import Any, Literal
 
@@ -39,6 +40,8 @@ class ECGConfig(PreTrainedConfig):
         thresholds: decision threshold of each output's probability, from validation.
         record_maximum: labels of which a record has the largest probability of its windows; of the others it has the
             mean, as it has of all where this is None.
+        target_scales: regression output -> "mean", "deviation" and "unit" of the training records, on whose z-scores
+            the head was trained; None where its outputs are values as they are.
         published_head: of a head that the authors of the weights trained: short name of the checkpoint ("model") and
             preset whose input it was trained on ("preset"); None of any other head.
         source: file name, size and SHA-256 of the published checkpoint that was converted.
@@ -81,6 +84,7 @@ class ECGConfig(PreTrainedConfig):
     num_classification_labels: int | None = None
     thresholds: list[float] | None = None
     record_maximum: list[str] | None = None
+    target_scales: dict[str, dict[str, Any]] | None = None
     published_head: dict[str, Any] | None = None
     source: dict[str, Any] | None = None
     conversion: dict[str, Any] | None = None
@@ -121,8 +125,8 @@ class ECGConfig(PreTrainedConfig):
         return round(self.input_seconds * self.sampling_rate)
 
     def forget_head(self) -> None:
-        """Leave out what was said of a head that is not there any more: thresholds, rules of records, whose it was."""
-        self.thresholds = self.record_maximum = self.published_head = None
+        """Leave out what was said of a head that is not there any more: thresholds, scales, rules of records, whose."""
+        self.thresholds = self.record_maximum = self.target_scales = self.published_head = None
 
     # `strict` calls every method whose name begins with `validate_`, once all fields are set.
 
@@ -147,6 +151,14 @@ class ECGConfig(PreTrainedConfig):
             raise ValueError(f"num_classification_labels is {classes!r}; allowed: 0 to num_labels, {outputs!r}.")
         if self.thresholds is not None and len(self.thresholds) != outputs:
             raise ValueError(f"thresholds has {len(self.thresholds)} values for {outputs!r} outputs; give one each.")
+
+    def validate_target_scales(self) -> None:
+        """Part of the strict validation."""
+        for label, scale in (self.target_scales or {}).items():
+            numbers = [scale.get(name) for name in ("mean", "deviation")]
+            sound = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+            if not sound or not isinstance(scale.get("unit"), str):
+                raise ValueError(f"target_scales[{label!r}] is {scale!r}; it has a mean, a deviation and a unit.")
 
 
 @strict

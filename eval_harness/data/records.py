@@ -109,6 +109,7 @@ def open_run(run: Run, datasets: Datasets, seconds: float) -> RunData:
         deviations=data_deviations(prepared, options, [split.short for split in splits]),
         groups={group: [name for name in names if name in set(scored)] for group, names in groups.items()},
         scales={name: scale for name, scale in prepared.target_scales.items() if name in set(values)},
+        means={name: mean for name, mean in prepared.target_means.items() if name in set(values)},
         # A simulated tree or a user's own archive has no release that records could be missing from.
         copy=prepared.copy if prepared.dataset.releases and not prepared.deviations.get("synthetic") else None,
     )

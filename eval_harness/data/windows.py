@@ -89,6 +89,7 @@ class RunData:
         rate: sampling rate of the source in Hz.
         groups: target group of the dataset -> its names among the outputs, where the dataset groups them.
         scales: regression target -> (standard deviation, unit) that turns its z-scores into clinical units.
+        means: regression target -> the mean, in that unit, which a z-score of 0 stands for; where it is known.
         copy: what the prepared data hold, to be compared with the release; None for data without one.
     """
 
@@ -103,6 +104,7 @@ class RunData:
     deviations: dict[str, Any]
     groups: dict[str, list[str]] = field(default_factory=dict)
     scales: dict[str, tuple[float, str]] = field(default_factory=dict)
+    means: dict[str, float] = field(default_factory=dict)
     copy: Copy | None = None
 
     @property

@@ -123,4 +123,5 @@ def only(data: RunData, names: Sequence[str]) -> RunData:
         classes=len(columns),
         groups={},
         scales={},
+        means={},
     )

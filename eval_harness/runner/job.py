@@ -473,6 +473,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
         if chosen is not None:
             # A label without both outcomes has no threshold (NaN), which JSON cannot hold; 0.5 is the default.
             classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]
+        classifier.config.target_scales = target_scales(data)
         classifier.head_is_new = False
         if not model.frozen:  # a fixed encoder has seen nothing of this dataset: only its head has
             note_training(classifier.config, job, loaded, data)
@@ -482,6 +483,15 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
     loaded.extractor.save_pretrained(aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
+
+
+def target_scales(data: RunData) -> dict[str, dict[str, Any]] | None:
+    """What turns the z-scores that a head was trained on into values of the data: as a model's configuration has it."""
+    known = {name: scale for name, scale in data.scales.items() if name in data.means}
+    return {
+        name: {"mean": data.means[name], "deviation": deviation, "unit": unit}
+        for name, (deviation, unit) in known.items()
+    } or None
 
 
 def note_access(config: Any, opened: OpenJob) -> None:

@@ -146,6 +146,7 @@ class MIMICIVECG(ECGDataset):
                 # measurement.
                 if values_
             },
+            target_means={name: mean for name, (mean, _, values_) in derived.scale.items() if values_},
         )
 
 

@@ -110,6 +110,8 @@ def test_targets_are_z_scored_on_the_training_records(archive: Make) -> None:
     assert values["r15"][0] - values["r10"][0] == pytest.approx(5 * step, rel=1e-5)
     deviation, unit = found.target_scales["rate"]
     assert (step * deviation, unit) == (pytest.approx(2.0, rel=1e-5), "as in the table")
+    back = found.target_means["rate"] + deviation * values["r10"][0]
+    assert back == pytest.approx(float(table.set_index("id")["rate"]["r10"]), rel=1e-5)
 
 
 def test_columns_of_zero_and_one(archive: Make) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassClassValidationError
 
 import ecg_hub
 from ecg_hub import catalog
@@ -115,6 +116,24 @@ def test_regression_and_mixed(tmp_path: Path) -> None:
         extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(folder)
         x = extractor(ecg(2.5), sampling_rate=RATE, lead_names=LEADS, return_tensors="pt")["input_values"]
         assert scores[-1]["value"] == pytest.approx(model(x).logits[0, 2].item(), abs=1e-5)
+
+
+def test_values_of_a_head_that_was_trained_on_z_scores_are_in_their_unit(tmp_path: Path) -> None:
+    scales = {"CD": {"mean": 60, "deviation": 16.0, "unit": "years"}}
+    kind = {"problem_type": "mixed", "num_classification_labels": 1}
+    save_classifier(tmp_path / "plain", **kind)
+    save_classifier(tmp_path / "scaled", target_scales=scales, **kind)
+    call = {"sampling_rate": RATE, "lead_names": LEADS}
+    plain, scaled = (ecg_hub.load_pipeline(tmp_path / name)(ecg(), **call) for name in ("plain", "scaled"))
+    assert scaled[:2] == plain[:2], "of classes and of values without a scale nothing changes"
+    assert (set(plain[2]), scaled[2]["unit"]) == ({"label", "value"}, "years")
+    assert scaled[2]["value"] == pytest.approx(60 + 16 * plain[2]["value"], rel=1e-6)
+    with pytest.raises(StrictDataclassClassValidationError, match=r"target_scales\['CD'\]"):
+        ecg_hub.AutoConfig.for_model(
+            "ecg_cpc", target_scales={"CD": {"mean": float("nan"), "deviation": 1, "unit": ""}}
+        )
+    model = ecg_hub.AutoModelForECGClassification.from_pretrained(tmp_path / "scaled", num_labels=4, new_head=True)
+    assert model.config.target_scales is None, "another head has outputs of its own"
 
 
 def test_models_without_a_trained_head_are_refused(classifier: Path, tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""A head trained on the targets of an own table: what `ecg-hub predict` prints is in the unit of the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecg_hub.inference.predict import predict
+from ecg_hub.leads import LEADS
+from eval_harness.config.options import RunOptions
+from eval_harness.config.protocol import protocol
+from eval_harness.results.predictions import read_predictions
+from eval_harness.runner.run import evaluate
+from tests.support.records import write_record
+
+ARCHIVE = """
+name: ward
+signals: ecg
+sampling_rate: 100
+table: table.csv
+licence: none
+columns: {record: record, patient: record, targets: [ef, age]}
+"""
+TASK = """
+name: ward_values
+version: 1
+title: Values
+description: Ejection fraction and age of a ward.
+category: patient_characteristics
+dataset: ward
+run: ward_values
+label_column: targets
+kind: regression
+metric: mae
+higher_is_better: false
+resample_unit: record
+citation: ours
+labels: [ef, age]
+"""
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    (tmp_path / "ecg").mkdir()
+    names = [f"r{number:02d}" for number in range(40)]
+    for name in names:
+        write_record(tmp_path / "ecg" / name, 0.3 * rng.standard_normal((12, 500)), 100, LEADS)
+    table = {"record": names, "ef": rng.normal(55, 8, 40), "age": rng.normal(60, 16, 40)}
+    pd.DataFrame(table).to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "ward.yaml").write_text(ARCHIVE)
+    (tmp_path / "task.yaml").write_text(TASK)
+    return tmp_path
+
+
+def test_predicted_values_are_in_the_unit_of_the_table(ward: Path) -> None:
+    options = RunOptions(
+        models=("random:ecg-cpc-tiny",),
+        tasks=("ward_values",),
+        modes=("linear",),
+        include=(ward / "ward.yaml", ward / "task.yaml"),
+        protocol=protocol(epochs=1, batch_size=8, resamples=20),
+        device="cpu",
+        output=ward / "kept",
+        cache_dir=ward / "cache",
+        save_model=True,
+    )
+    evaluate(options)
+    run = ward / "kept" / "random__ecg-cpc-tiny" / "linear"
+    folder = run / "model" / "ward_values"
+    stored = read_predictions(run / "predictions" / "ward_values.parquet").part("test")
+    found = predict(folder, [ward / "ecg" / name for name in stored.record_id], progress=False)
+    measured = pd.read_csv(ward / "table.csv").set_index("record")
+    for column, label in enumerate(stored.labels):
+        truth = measured.loc[stored.record_id, label].to_numpy()
+        values = np.array([row.scores[column]["value"] for row in found.rows])
+        assert {row.scores[column]["unit"] for row in found.rows} == {"as in the table"}
+        # What the run stores are z-scores; what they stand for is known from the table alone.
+        deviation = np.ptp(truth) / np.ptp(stored.y_true[:, column])
+        mean = truth[0] - deviation * stored.y_true[0, column]
+        np.testing.assert_allclose(values, mean + deviation * stored.y_prob[:, column], rtol=1e-4)
+    assert "ef 5" in found.to_table()
+    assert set(json.loads((folder / "config.json").read_text())["target_scales"]) == {"ef", "age"}
+    assert "pipeline and `ecg-hub predict` give them in these units" in (folder / "README.md").read_text()
