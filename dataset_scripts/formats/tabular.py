@@ -31,7 +31,19 @@ _PREAMBLE = 100  # lines that may stand before the samples
 _LINE_ENDS = ("\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
 _MISSING = ("-", "--", "?", "n.a.", "N.A.")
 _RATE = re.compile(r"(?<![\d.])(\d{1,6}(?:[.,]\d+)?)\s*(?:hz|hertz)\b", re.IGNORECASE)
-_RATE_KEY = re.compile(r"rate|frequen|fr[ée]quen|abtast|\bhz\b", re.IGNORECASE)
+_SAMPLING = re.compile(r"sampl|abtast|[ée]chantillon|muestre|campion|amostra", re.IGNORECASE)
+_RATE_KEY = re.compile(r"rate|fre[qc]|fr[ée]q|cad[êe]n|abtast|\bhz\b", re.IGNORECASE)
+_PLAIN_RATE = re.compile(
+    r"(?:(?:data|signal|ecg|ekg) )?(?:rate|freq\w*\.?|fr[ée]q\w*\.?|hz|fs)(?: ?[(\[]?hz[)\]]?)?", re.IGNORECASE
+)
+# Such lines state a rate as well, of the heart, or the frequencies of a filter: "Heart rate,72", "Filter,0.05-150 Hz".
+_NO_SAMPLING = re.compile(
+    r"heart|herz|puls|card|c(?:oe|œ)ur|coraz|cuore|ventric|atri|respir|atem|pac(?:e|ing)|filt|notch|pass|band|cut.?off|"
+    r"mains|power|\bline|netz|\bac\b|hum\b|emg|muscle|baseline|drift|"
+    r"\d\s*(?:-|–|to|bis|à)\s*\d+(?:[.,]\d+)?\s*(?:hz|hertz)",
+    re.IGNORECASE,
+)
+_BARE_RATE = re.compile(r"\d{2,5}(?:\.\d+)?")
 _LEAD_KEY = re.compile(
     r"leads?|channel|ableitung|d[ée]rivation|derivaci[óo]n|derivazione|deriva[çc][ãa]o|afleiding", re.IGNORECASE
 )
@@ -265,15 +277,39 @@ def _stated_unit(preamble: Sequence[str]) -> str:
 
 
 def _stated_rate(preamble: Sequence[str]) -> float | None:
-    """Return the rate in Hz that lines before the samples state: "512 hertz", "Sampling rate,500"."""
-    for line in preamble:
-        match = _RATE.search(line)
-        if match:
-            return float(match[1].replace(",", "."))
-        key, *values = _parts(line)
-        if values and _RATE_KEY.search(key) and re.fullmatch(r"\d{2,5}(?:\.\d+)?", values[0]):
-            return float(values[0])
+    """Return the rate in Hz that lines before the samples state: "512 hertz", "Sampling rate,500".
+
+    Lines that speak of sampling decide, else the others; rates that contradict each other state none.
+    """
+    for rate_of in (_sampling_rate, _other_rate):
+        found = {rate for line in preamble if (rate := rate_of(line)) is not None}
+        if found:
+            return found.pop() if len(found) == 1 else None
     return None
+
+
+def _sampling_rate(line: str) -> float | None:
+    """Return the rate of a line that speaks of sampling; of what stands before that word it may state another."""
+    word = _SAMPLING.search(line)
+    if word is None:
+        return None
+    key, *values = _parts(line)
+    if values and _SAMPLING.search(key) and _RATE_KEY.search(key) and _BARE_RATE.fullmatch(values[0]):
+        return float(values[0])
+    match = _RATE.search(line, word.start())
+    return None if match is None else float(match[1].replace(",", "."))
+
+
+def _other_rate(line: str) -> float | None:
+    """Return the rate of any other line, unless it is that of the heart or of a filter."""
+    if _SAMPLING.search(line) or _NO_SAMPLING.search(line):
+        return None
+    match = _RATE.search(line)
+    if match is not None:
+        return float(match[1].replace(",", "."))
+    key, *values = _parts(line)
+    plain = values and _PLAIN_RATE.fullmatch(key) and _BARE_RATE.fullmatch(values[0])
+    return float(values[0]) if plain else None
 
 
 def _unit_behind(name: str) -> str:

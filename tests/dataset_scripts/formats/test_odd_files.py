@@ -174,6 +174,37 @@ def test_exports_of_a_watch_say_their_rate_and_unit(text: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("lines", "rate"),
+    [
+        (["Heart rate,72", "Sample Rate,512 hertz"], 512),
+        (["Herzfrequenz: 72", "Abtastrate: 500"], 500),
+        (["Filter,0.05-150 Hz", "Sampling frequency,500"], 500),
+        (["Notch frequency,50", "Sampling frequency (Hz),500"], 500),
+        (["Mains filter: 50 Hz; Sampling rate: 500 Hz"], 500),
+        (["Sampling rate: 500, Filter: 50 Hz"], 500),
+        (["Number of samples,5000", "Fréquence d'échantillonnage,250"], 250),
+        (["Frequency,250"], 250),
+        (["ECG, 12 leads, 500 Hz"], 500),
+        (["Heart rate,72"], None),
+        (["Ventricular rate: 72", "Filter: 0.5 - 40 Hz"], None),
+        (["Number of samples,5000"], None),
+        (["Sampling rate,500", "Sampling rate of the export,250"], None),
+    ],
+)
+def test_a_rate_of_the_heart_or_of_a_filter_is_no_sampling_rate(
+    lines: list[str], rate: int | None, tmp_path: Path
+) -> None:
+    samples = "".join(f"{k % 7},{k % 5}\n" for k in range(50))
+    path = write_csv(tmp_path / "a.csv", "\n".join([*lines, "I (uV),II (uV)", samples]))
+    if rate is None:
+        with pytest.raises(InputError, match="states no sampling rate"):
+            read_file(path)
+        assert read_file(path, 400).sampling_rate == 400
+    else:
+        assert read_file(path).sampling_rate == rate
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Name,Jane Doe\nDate of Birth,1970-01-01\nUnit,uV\n" + "12.5,0\n" * 50,
