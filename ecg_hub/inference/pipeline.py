@@ -68,7 +68,7 @@ class ECGClassificationPipeline(Pipeline):
                 ECGFeatureExtractor; `top_k`, how many of the best labels to return (default: all).
 
         Returns:
-            Per ECG a list of {"label", "score"}, best first, with "positive" if the model has thresholds; regression
+            Per ECG a list of {"label", "score"}, best first, with "positive" if the label has a threshold; regression
             outputs follow as {"label", "value"}, with "unit" where the head was trained on z-scores whose mean and
             deviation it brings: then the value is in that unit. For a list of inputs, a list of such lists.
 
@@ -262,8 +262,9 @@ def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None
     scores: list[dict[str, Any]] = []
     for index in order:
         score: dict[str, Any] = {"label": labels[index], "score": values[index]}
-        if config.thresholds is not None:
-            score["positive"] = values[index] >= config.thresholds[index]
+        threshold = None if config.thresholds is None else config.thresholds[index]
+        if threshold is not None:
+            score["positive"] = values[index] >= threshold
         scores.append(score)
     return scores + [_value(labels[index], values[index], config) for index in range(classes, len(values))]
 

@@ -37,7 +37,7 @@ class ECGConfig(PreTrainedConfig):
         pooling: head of the classifier, "mean" or "attention".
         num_attention_pooling_heads: heads of the attention pooling.
         num_classification_labels: with problem_type "mixed", how many leading outputs are classes.
-        thresholds: decision threshold of each output's probability, from validation.
+        thresholds: decision threshold of each output's probability, from validation; None of a label that has none.
         record_maximum: labels of which a record has the largest probability of its windows; of the others it has the
             mean, as it has of all where this is None.
         target_scales: regression output -> "mean", "deviation" and "unit" of the training records, on whose z-scores
@@ -82,7 +82,7 @@ class ECGConfig(PreTrainedConfig):
     pooling: Literal["mean", "attention"] = "mean"
     num_attention_pooling_heads: int = 16
     num_classification_labels: int | None = None
-    thresholds: list[float] | None = None
+    thresholds: list[float | None] | None = None
     record_maximum: list[str] | None = None
     target_scales: dict[str, dict[str, Any]] | None = None
     published_head: dict[str, Any] | None = None

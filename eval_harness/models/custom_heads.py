@@ -40,7 +40,8 @@ class HeadInfo(Strict):
         pooling: kind of head.
         attention_heads: of the kind "attention".
         labels: names of the outputs, in order.
-        thresholds: of each output, chosen on validation; None where outputs are values.
+        thresholds: of each output, chosen on validation, None where a label lacks one of the two outcomes there; None
+            where outputs are values.
         encoder_trained: whether the encoder's weights were trained, and are kept.
         credentialed: datasets for credentialed users that head or encoder were trained on, as in the config.json of a
             model of the hub; None: none is known.
@@ -53,7 +54,7 @@ class HeadInfo(Strict):
     attention_heads: Annotated[int, Field(ge=1)]
     hidden_size: Annotated[int, Field(ge=1)]
     labels: list[str]
-    thresholds: list[Finite] | None = None
+    thresholds: list[Finite | None] | None = None
     encoder_trained: bool
     credentialed: list[str] | None = None
 
@@ -75,8 +76,8 @@ def save_custom_head(
         attention_heads=heads,
         hidden_size=encoder.config.hidden_size,
         labels=labels,
-        # NaN (a label without both outcomes) is no JSON; 0.5 is what it would mean by default.
-        thresholds=None if thresholds is None else [float(t) if np.isfinite(t) else 0.5 for t in thresholds],
+        # NaN, of a label without both outcomes, is no JSON.
+        thresholds=None if thresholds is None else [float(t) if np.isfinite(t) else None for t in thresholds],
         encoder_trained=not model.frozen,
         credentialed=classifier.config.credentialed,
     )

@@ -471,8 +471,8 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
         save_custom_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
     else:
         if chosen is not None:
-            # A label without both outcomes has no threshold (NaN), which JSON cannot hold; 0.5 is the default.
-            classifier.config.thresholds = [float(t) if np.isfinite(t) else 0.5 for t in chosen]
+            # A label without both outcomes has no threshold (NaN): another number would look as if it were chosen.
+            classifier.config.thresholds = [float(t) if np.isfinite(t) else None for t in chosen]
         classifier.config.target_scales = target_scales(data)
         classifier.head_is_new = False
         if not model.frozen:  # a fixed encoder has seen nothing of this dataset: only its head has

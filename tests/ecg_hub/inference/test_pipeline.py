@@ -104,6 +104,9 @@ def test_thresholds(tmp_path: Path) -> None:
     save_classifier(tmp_path, thresholds=[0.0, 1.0, 0.0])
     scores = ecg_hub.load_pipeline(tmp_path)(ecg(), sampling_rate=RATE, lead_names=LEADS)
     assert {score["label"]: score["positive"] for score in scores} == {"NORM": True, "MI": False, "CD": True}
+    save_classifier(tmp_path / "one", thresholds=[0.0, None, 0.0])
+    scores = ecg_hub.load_pipeline(tmp_path / "one")(ecg(), sampling_rate=RATE, lead_names=LEADS)
+    assert {score["label"]: score.get("positive") for score in scores} == {"NORM": True, "MI": None, "CD": True}
 
 
 def test_regression_and_mixed(tmp_path: Path) -> None:

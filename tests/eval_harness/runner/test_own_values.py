@@ -23,7 +23,8 @@ signals: ecg
 sampling_rate: 100
 table: table.csv
 licence: none
-columns: {record: record, patient: record, targets: [ef, age]}
+min_count: 1
+columns: {record: record, patient: record, targets: [ef, age], labels: found, split: part}
 """
 TASK = """
 name: ward_values
@@ -41,6 +42,22 @@ resample_unit: record
 citation: ours
 labels: [ef, age]
 """
+CLASSES = """
+name: ward_classes
+version: 1
+title: Classes
+description: Findings of a ward, one of which no validation record has.
+category: adult_interpretation
+dataset: ward
+run: ward_classes
+label_column: label_all
+kind: multi_label_classification
+metric: macro_auroc
+higher_is_better: true
+resample_unit: record
+citation: ours
+labels: [common, rare]
+"""
 
 
 @pytest.fixture
@@ -51,18 +68,24 @@ def ward(tmp_path: Path) -> Path:
     for name in names:
         write_record(tmp_path / "ecg" / name, 0.3 * rng.standard_normal((12, 500)), 100, LEADS)
     table = {"record": names, "ef": rng.normal(55, 8, 40), "age": rng.normal(60, 16, 40)}
+    parts = ["train"] * 24 + ["validation"] * 8 + ["test"] * 8
+    rare = [number % 3 == 0 and part != "validation" for number, part in enumerate(parts)]
+    found = [";".join(["common"] * (number % 2) + ["rare"] * rare[number]) for number in range(40)]
+    table |= {"part": parts, "found": found}
     pd.DataFrame(table).to_csv(tmp_path / "table.csv", index=False)
     (tmp_path / "ward.yaml").write_text(ARCHIVE)
     (tmp_path / "task.yaml").write_text(TASK)
+    (tmp_path / "classes.yaml").write_text(CLASSES)
     return tmp_path
 
 
-def test_predicted_values_are_in_the_unit_of_the_table(ward: Path) -> None:
+def run_of(ward: Path, task: str) -> Path:
+    """The folder of a run on the ward, its model kept."""
     options = RunOptions(
         models=("random:ecg-cpc-tiny",),
-        tasks=("ward_values",),
+        tasks=(task,),
         modes=("linear",),
-        include=(ward / "ward.yaml", ward / "task.yaml"),
+        include=(ward / "ward.yaml", ward / "task.yaml", ward / "classes.yaml"),
         protocol=protocol(epochs=1, batch_size=8, resamples=20),
         device="cpu",
         output=ward / "kept",
@@ -70,7 +93,11 @@ def test_predicted_values_are_in_the_unit_of_the_table(ward: Path) -> None:
         save_model=True,
     )
     evaluate(options)
-    run = ward / "kept" / "random__ecg-cpc-tiny" / "linear"
+    return ward / "kept" / "random__ecg-cpc-tiny" / "linear"
+
+
+def test_predicted_values_are_in_the_unit_of_the_table(ward: Path) -> None:
+    run = run_of(ward, "ward_values")
     folder = run / "model" / "ward_values"
     stored = read_predictions(run / "predictions" / "ward_values.parquet").part("test")
     found = predict(folder, [ward / "ecg" / name for name in stored.record_id], progress=False)
@@ -86,3 +113,16 @@ def test_predicted_values_are_in_the_unit_of_the_table(ward: Path) -> None:
     assert "ef 5" in found.to_table()
     assert set(json.loads((folder / "config.json").read_text())["target_scales"]) == {"ef", "age"}
     assert "pipeline and `ecg-hub predict` give them in these units" in (folder / "README.md").read_text()
+
+
+def test_a_label_without_a_threshold_is_called_neither_way(ward: Path) -> None:
+    """No validation record has it, so the run chose no threshold; 0.5 would be nobody's choice."""
+    run = run_of(ward, "ward_classes")
+    result = json.loads((run / "ward_classes.json").read_text())
+    chosen = {label["label"]: label["threshold"] for label in result["per_label"]}
+    assert chosen["rare"] is None
+    found = predict(run / "model" / "ward_classes", [ward / "ecg" / "r39"], progress=False)
+    (row,) = found.rows
+    assert {score["label"]: "positive" in score for score in row.scores} == {"common": True, "rare": False}
+    stored = json.loads((run / "model" / "ward_classes" / "config.json").read_text())["thresholds"]
+    assert stored == [pytest.approx(chosen["common"]), None]
