@@ -114,6 +114,15 @@ class RunData:
             return "multi_label_classification"
         return "mixed" if self.classes else "regression"
 
+    @property
+    def target_scales(self) -> dict[str, dict[str, Any]] | None:
+        """What turns the z-scores that a head is trained on into values, as a model's configuration has it."""
+        known = {name: scale for name, scale in self.scales.items() if name in self.means}
+        return {
+            name: {"mean": self.means[name], "deviation": deviation, "unit": unit}
+            for name, (deviation, unit) in known.items()
+        } or None
+
 
 class FilteredReader:
     """Reads windows of records that a preset prepares as a whole first (filters before cutting).

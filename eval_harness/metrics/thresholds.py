@@ -62,6 +62,16 @@ def choose_thresholds(y_true: ArrayLike, y_score: ArrayLike, by: Criterion = "f1
     return np.array([_best(true[:, k], score[:, k], by) for k in range(true.shape[1])])
 
 
+def plain_thresholds(thresholds: NDArray[np.float64] | None) -> list[float | None] | None:
+    """Return thresholds as JSON holds them, None for NaN: any number in its place would look as if it were chosen.
+
+    Example:
+        >>> plain_thresholds(np.array([0.25, np.nan]))
+        [0.25, None]
+    """
+    return None if thresholds is None else [None if math.isnan(cut) else float(cut) for cut in thresholds]
+
+
 def threshold_metrics(y_true: ArrayLike, y_score: ArrayLike, thresholds: ArrayLike) -> ThresholdMetrics:
     """Return F1, sensitivity and specificity of every class at its threshold.
 

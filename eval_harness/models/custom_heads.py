@@ -13,7 +13,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from ecg_hub.errors import InputError, ResultError
 from ecg_hub.utils.files import write_text
 from eval_harness.config.options import is_python_object
+from eval_harness.metrics.thresholds import plain_thresholds
 from eval_harness.models.adapting import POOLING, AdaptedModel
 from eval_harness.models.custom_models import CustomClassifier, CustomEncoder, load_custom
 from eval_harness.models.loading import load_model
@@ -76,8 +76,7 @@ def save_custom_head(
         attention_heads=heads,
         hidden_size=encoder.config.hidden_size,
         labels=labels,
-        # NaN, of a label without both outcomes, is no JSON.
-        thresholds=None if thresholds is None else [float(t) if np.isfinite(t) else None for t in thresholds],
+        thresholds=plain_thresholds(thresholds),
         encoder_trained=not model.frozen,
         credentialed=classifier.config.credentialed,
     )

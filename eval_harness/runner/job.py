@@ -13,7 +13,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from ecg_hub import __version__ as PACKAGE_VERSION  # noqa: N812 - a constant
@@ -26,7 +25,7 @@ from eval_harness.config.protocol import FROZEN_MODES, POST_TRAIN, PUBLISHED_HEA
 from eval_harness.data.records import Datasets, open_run
 from eval_harness.data.subsets import subset_of
 from eval_harness.data.windows import RunData, Windows
-from eval_harness.metrics.thresholds import choose_thresholds
+from eval_harness.metrics.thresholds import choose_thresholds, plain_thresholds
 from eval_harness.models.adapting import AdaptedModel, adapt
 from eval_harness.models.custom_heads import save_custom_head
 from eval_harness.models.custom_models import CustomEncoder, features_may_be_kept
@@ -470,10 +469,8 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
         heads = opened.options.protocol.attention_heads
         save_custom_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
     else:
-        if chosen is not None:
-            # A label without both outcomes has no threshold (NaN): another number would look as if it were chosen.
-            classifier.config.thresholds = [float(t) if np.isfinite(t) else None for t in chosen]
-        classifier.config.target_scales = target_scales(data)
+        classifier.config.thresholds = plain_thresholds(chosen)
+        classifier.config.target_scales = data.target_scales
         classifier.head_is_new = False
         if not model.frozen:  # a fixed encoder has seen nothing of this dataset: only its head has
             note_training(classifier.config, job, loaded, data)
@@ -483,15 +480,6 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
     loaded.extractor.save_pretrained(aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
-
-
-def target_scales(data: RunData) -> dict[str, dict[str, Any]] | None:
-    """What turns the z-scores that a head was trained on into values of the data: as a model's configuration has it."""
-    known = {name: scale for name, scale in data.scales.items() if name in data.means}
-    return {
-        name: {"mean": data.means[name], "deviation": deviation, "unit": unit}
-        for name, (deviation, unit) in known.items()
-    } or None
 
 
 def note_access(config: Any, opened: OpenJob) -> None:
