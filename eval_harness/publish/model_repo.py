@@ -15,6 +15,7 @@ from eval_harness.metrics.registry import MACRO_AUROC, MAE
 from eval_harness.publish.layout import entry_path, settings
 from eval_harness.publish.push import TRIES, Outcome, PublishError
 from eval_harness.publish.repository import CARD, task_id
+from eval_harness.results.extent import deviations_of
 from eval_harness.results.schema import Result
 from eval_harness.results.summary import deviations_text, score_text
 from eval_harness.tasks.task import Task
@@ -64,12 +65,16 @@ def _by_file(results: Sequence[Result], leaderboard: str) -> dict[str, list[Resu
     files: dict[str, list[Result]] = {}
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", leaderboard.rpartition("/")[2])
     for result in results:
-        # Scores of other settings must not replace those of the published protocol.
-        asked = "".join(
-            f"_{key}-{re.sub(r'[^A-Za-z0-9.-]+', '-', str(value))}" for key, value in sorted(settings(result).items())
-        )
-        files.setdefault(f"{FOLDER}/{name}_{result.mode}{asked}.yaml", []).append(result)
+        files.setdefault(f"{FOLDER}/{name}_{result.mode}{_asked(result)}.yaml", []).append(result)
     return files
+
+
+def _asked(result: Result) -> str:
+    """What was asked for other than the usual, as the end of a name; "" where nothing was."""
+    # Scores of other settings must not replace those of the published protocol.
+    return "".join(
+        f"_{key}-{re.sub(r'[^A-Za-z0-9.-]+', '-', str(value))}" for key, value in sorted(settings(result).items())
+    )
 
 
 def entries_yaml(
@@ -140,15 +145,19 @@ def with_model_index(
 
 def _index_entry(result: Result, task: Task, link: Callable[[str], str], make: Any) -> Any:
     estimate = result.metrics[task.metric]
+    name = ", ".join([task.title, result.mode, *(f"{key} {value}" for key, value in settings(result).items())])
+    # The model-index has no notes: what is not as published, part of the data too, is said beside the score.
+    deviations = f", deviations: {deviations_text(result)}" if deviations_of(result) else ""
     return make(
         task_type="ecg-classification" if task.kind != "regression" else "ecg-regression",
-        task_name=f"{task.title}, {result.mode}",
+        task_name=name,
         dataset_type=task.dataset,
-        dataset_name=f"{task.title}, {result.mode}",
-        dataset_config=task_id(task.name, result.mode),
+        dataset_name=name,
+        # What tells entries apart: those of another config are other scores and stay.
+        dataset_config=f"{task_id(task.name, result.mode)}{_asked(result)}",
         dataset_split="test",
         metric_type=task.metric,
-        metric_name=f"{task.metric} {score_text(estimate)}",
+        metric_name=f"{task.metric} {score_text(estimate)}{deviations}",
         metric_value=estimate.point,
         source_name="ecg-eval",
         source_url=link(entry_path(result)),

@@ -84,6 +84,23 @@ def test_model_index_keeps_the_card() -> None:
     assert with_model_index(twice, [made_up("ecg-cpc", "ptb")], tasks(), link) == twice
 
 
+def test_model_index_keeps_scores_of_other_settings_apart_and_says_what_deviates() -> None:
+    """A score of two epochs had replaced that of the protocol, under its name and without a word."""
+    fast = {"name": "fast", "deviations": {"epochs": 2}}
+    part = {"name": "paper", "deviations": {"records": "9/16 test"}}
+    card = with_model_index(None, [made_up("ecg-cpc", "ptb", point=0.9)], tasks(), link)
+    card = with_model_index(card, [made_up("ecg-cpc", "ptb", point=0.6, protocol=fast)], tasks(), link)
+    card = with_model_index(card, [made_up("ecg-cpc", "ptb", point=0.7, seed=1, protocol=part)], tasks(), link)
+    found = {entry.metric_value: entry for entry in ModelCard(card.decode()).data.eval_results or ()}
+    assert {point: entry.dataset_name for point, entry in found.items()} == {
+        0.9: "PTB, linear", 0.6: "PTB, linear, protocol fast, epochs 2", 0.7: "PTB, linear, seed 1",
+    }  # fmt: skip
+    assert str(found[0.9].metric_name).endswith("]")
+    assert str(found[0.6].metric_name).endswith("deviations: epochs=2")
+    assert str(found[0.7].metric_name).endswith("deviations: records=9/16 test")
+    assert "fast+epochs-2" in str(found[0.6].source_url)
+
+
 def test_written_once(tmp_path: Path) -> None:
     api = HubApi()
     api.create_repo("org/model", repo_type="model", exist_ok=True)
