@@ -139,8 +139,8 @@ def pair_rows(
         entry = entries.get(cell.path) if cell is not None and cell.path else None
         if entry is not None and entry.predictions is not None and cell is not None and cell.digest:
             files[row.key] = (entry.predictions, cell.digest)
-    whole = {row.key: files[row.key] for row in tab.rows if row.key in files and row.cells[task.name].whole}
-    files = whole if len(whole) > 1 else files  # parts of a release must not crowd out rows that are ranked
+    counted = {row.key: files[row.key] for row in tab.rows if row.key in files and row.cells[task.name].counts}
+    files = counted if len(counted) > 1 else files  # parts of the data must not crowd out rows that are ranked
     if len(files) < 2:
         return Pairing()
     parts = [f"{row} {digest}" for row, (_, digest) in sorted(files.items())]

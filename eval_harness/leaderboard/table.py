@@ -128,9 +128,9 @@ def _row(
             cells.append(tag("td", tag("span", "–", class_="gap"), class_=style, title="not scored"))
             continue
         pairing = view.ranks.pairings.get((tab.mode, column.name), Pairing())
-        # A score on part of a release gets no shade: it would be read against scores on other records.
-        share = _share(cell.point, scales[column.name], column.task.higher_is_better) if cell.whole else 0.0
-        own = not row.published and row.mode == tab.mode and cell.whole
+        # A score on part of the data gets no shade: it would be read against scores on other records or labels.
+        share = _share(cell.point, scales[column.name], column.task.higher_is_better) if cell.counts else 0.0
+        own = not row.published and row.mode == tab.mode and cell.counts
         marked = " best" if own and best[column.name] is not None and cell.point == best[column.name] else ""
         lines = phrases.cell_lines(row, column, cell, pairing, names[column.name])
         cells.append(_cell(view, row, cell, lines, style + marked, share))
@@ -229,17 +229,17 @@ def _whole(row: Row, tasks: Sequence[str]) -> int:
 
 
 def _scale(column: Column, rows: Sequence[Row]) -> tuple[float, float]:
-    """Lowest and highest score of a column; part of a release is shown without shade."""
+    """Lowest and highest score of a column; part of the data is shown without shade."""
     cells = [row.cells[column.name] for row in rows if column.name in row.cells]
-    points = [cell.point for cell in cells if cell.whole]
+    points = [cell.point for cell in cells if cell.counts]
     return (min(points), max(points)) if points else (0.0, 1.0)
 
 
 def _best(view: View, tab: Tab, column: Column) -> float | None:
-    """The best score computed here, parts of a release left out; simulated data never among real."""
+    """The best score computed here, parts of the data left out; simulated data never among real."""
     own = [row for row in tab.rows if not row.published and row.synthetic == view.board.synthetic]
     cells = [row.cells[column.name] for row in own if column.name in row.cells]
-    points = [cell.point for cell in cells if cell.whole]
+    points = [cell.point for cell in cells if cell.counts]
     # Alone in its column nothing is the best.
     if len(points) < 2:
         return None

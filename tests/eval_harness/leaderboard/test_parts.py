@@ -92,6 +92,29 @@ def test_the_page_and_its_numbers_say_it(tmp_path: Path) -> None:
     assert all("all" not in row["standings"] for row in content["rows"] if row["model"] in ("merl", "st-mem"))
 
 
+def with_fewer_labels(made: Result) -> Result:
+    """The result over three of the five labels, of all records."""
+    assert made.data is not None
+    labels = made.data.labels.model_copy(update={"scored": 3, "missing": ["HYP", "MI"]})
+    protocol = made.protocol.model_copy(update={"deviations": {"labels": "3/5"}})
+    return made.model_copy(update={"data": made.data.model_copy(update={"labels": labels}), "protocol": protocol})
+
+
+def test_a_mean_over_fewer_labels_is_not_the_best_of_its_column(tmp_path: Path) -> None:
+    few = [with_fewer_labels(made) if made.task == TASK else made for made in rows_of("merl", 0.99)]
+    write_board(tmp_path / "board", [*rows_of("ecg-cpc", 0.8), *rows_of("ecg-fm", 0.7), *few])
+    build(tmp_path / "board", tmp_path / "page", published=False)
+    text = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    cells = {
+        name: next(cell for cell in re.findall(r"<td.*?</td>", row, re.DOTALL) if f"/{TASK}.json" in cell)
+        for name, row in re.findall(r'<tr[^>]*data-name="([^"]*)"(.*?)</tr>', text, re.DOTALL)
+    }
+    assert "3 of 5 labels" in cells["merl"]
+    assert [name for name, cell in cells.items() if " best" in cell] == ["ecg-cpc"]
+    shades = {name: cell.partition("--h:")[2][:4] for name, cell in cells.items()}
+    assert shades == {"ecg-cpc": "1.00", "ecg-fm": "0.00", "merl": "0.00"}
+
+
 def test_parts_do_not_crowd_out_the_rows_that_are_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three models on the same part, two on other records that count as the whole: the two are compared."""
     for number, model in enumerate(("random:ecg-cpc-tiny", "random:merl-tiny", "random:ecg-fm-tiny")):
