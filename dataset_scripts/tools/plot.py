@@ -407,7 +407,16 @@ def _fit(text: str, room_mm: float, points: float) -> str:
     return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
 
 
+def scale_words(unit: str) -> str:
+    """Return what a millimetre of height means on a page of a unit."""
+    return "10 mm/mV" if unit == "mV" else "z-scored, no physical unit: 5 mm per standard deviation"
+
+
 def _footer(unit: str, sampling_rate: float, start: float, seconds: float, footnote: str) -> str:
-    scale = "10 mm/mV" if unit == "mV" else "z-scored, no physical unit: 5 mm per standard deviation"
-    parts = [f"25 mm/s   {scale}", f"{sampling_rate:g} Hz, as stored", f"{start:g} to {start + seconds:g} s", footnote]
+    parts = [
+        f"25 mm/s   {scale_words(unit)}",
+        f"{sampling_rate:g} Hz, as stored",
+        f"{start:g} to {start + seconds:g} s",
+        footnote,
+    ]
     return "   |   ".join(part for part in parts if part)

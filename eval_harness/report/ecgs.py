@@ -255,6 +255,8 @@ class EcgSource:
 
 
 def _figure(content: TaskContent, example: Example, signal: Any, rate: float, unit: str, synthetic: bool) -> Html:
+    from dataset_scripts.tools.plot import scale_words
+
     assert content.dataset is not None
     person = ", ".join(
         part for part in (None if example.age is None else f"{example.age:.3g} years", example.sex) if part
@@ -267,7 +269,7 @@ def _figure(content: TaskContent, example: Example, signal: Any, rate: float, un
     labels = "" if content.regression else f"labels of this task: {true or 'none'}"
     lines = [f"{person or 'age and sex unknown'}{'   SYNTHETIC: simulated signal' if synthetic else ''}", labels]
     picture = picture_data(signal, rate, title, [line for line in lines if line], unit)
-    alternative = f"Twelve-lead ECG on paper, 25 mm/s, 10 mm/mV. {title}. {lines[0]}. {labels}"
+    alternative = f"Twelve-lead ECG on paper, 25 mm/s, {scale_words(unit)}. {title}. {lines[0]}. {labels}"
     image = tag("img", src=picture, alt=alternative, loading="lazy", decoding="async")
     frame = tag("div", image, class_="scroll ecg", tabindex="0", role="region", aria_label=title)
     return tag("figure", tag("figcaption", tag("b", f"Record {example.record_id}. "), example.sentence), frame)

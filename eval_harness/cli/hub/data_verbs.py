@@ -378,5 +378,6 @@ def heading(dataset: ECGDataset, record: Record) -> list[str]:
     patient = f"   patient {record.patient_id}" if record.patient_id else ""
     synthetic = "   SYNTHETIC: simulated signal, invented patient" if record.synthetic else ""
     column = dataset.label_columns[0] if dataset.label_columns else ""
-    labels = "; ".join(record.labels.get(column, ())) or "none"
+    # Labels that cannot be derived from what lies here are not there: "none" would be a finding of the record.
+    labels = "; ".join(record.labels[column]) or "none" if column in record.labels else "not known here"
     return [f"{person}{patient}{synthetic}", f"labels: {labels}"]

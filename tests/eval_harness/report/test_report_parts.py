@@ -19,7 +19,7 @@ from eval_harness.metrics.calibration import BINS, calibration_error
 from eval_harness.report.about import notices, read_history
 from eval_harness.report.calibration import MOST_MODELS, calibration_part, label_bins, pooled_bins, rows, wilson
 from eval_harness.report.content import ReportRun, Scored, TaskContent, entries, gather
-from eval_harness.report.ecgs import choose
+from eval_harness.report.ecgs import Example, _figure, choose
 from eval_harness.report.page import _training
 from eval_harness.report.scores import (
     label_counts,
@@ -197,6 +197,18 @@ def values_task() -> Task:
     fields: dict[str, Any] = {**get_task("ptbxl_super").model_dump(), "name": "my_values", "run": "my_values"}
     fields |= {"kind": "regression", "metric": "mae", "higher_is_better": False, "labels": ["age", "height"]}
     return Task.model_validate({**fields, "published": False})
+
+
+def test_the_text_of_a_picture_says_its_own_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of z-scores it said 10 mm/mV, while the paper says 5 mm per standard deviation."""
+    monkeypatch.setattr("eval_harness.report.ecgs.picture_data", lambda *given: "data:")
+    dataset: Any = SimpleNamespace(title="My archive", label_title=lambda column, label: label)
+    shown = TaskContent("ptbxl_super", get_task("ptbxl_super"), dataset, [], [])
+    example = Example("7", "MI", "MI scored 0.9.", (), None, None)
+    texts = {unit: _figure(shown, example, None, 500, unit, False) for unit in ("mV", "zscore")}
+    assert "25 mm/s, 10 mm/mV." in texts["mV"]
+    assert "5 mm per standard deviation" in texts["zscore"]
+    assert "mm/mV" not in texts["zscore"]
 
 
 def test_examples_are_the_strongest_false_alarm_and_miss_of_the_worst_label(tmp_path: Path) -> None:

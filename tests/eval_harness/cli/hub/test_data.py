@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dataset_scripts import catalog
@@ -20,7 +21,9 @@ from dataset_scripts.load import load_dataset
 from dataset_scripts.mock import write
 from dataset_scripts.tools import download as download_module
 from dataset_scripts.tools.hosts import Hosts
+from dataset_scripts.tools.plot import Record
 from ecg_hub.home import home
+from eval_harness.cli.hub.data_verbs import heading
 from eval_harness.cli.hub.main import main
 from eval_harness.tasks import registry
 from tests.support.hosts import Host, md5, running
@@ -353,6 +356,12 @@ class TestPlot:
         monkeypatch.chdir(tmp_path)
         assert message in refused(capsys, "plot", "ptb-xl", *words, "--data-dir", str(folder))
         assert list(tmp_path.glob("*.png")) == []
+
+    def test_labels_that_cannot_be_derived_are_not_called_none(self) -> None:
+        column = get("ptb-xl").label_columns[0]
+        record = Record("1", np.zeros((500, 12)), 500, "mV", None, None, None, {}, synthetic=False)
+        for labels, said in (({}, "not known here"), ({column: []}, "none"), ({column: ["a", "b"]}, "a; b")):
+            assert heading(get("ptb-xl"), replace(record, labels=labels))[1] == f"labels: {said}"
 
     def test_without_matplotlib(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
