@@ -8,7 +8,7 @@ from typing import Any
 
 from eval_harness.analyses.ablation.schema import RESULT_FILE, AblationResult, AblationRow, ablation_rows
 from eval_harness.analyses.registry import AnalysisKind
-from eval_harness.analyses.studies import METRICS, Interval, distinct_names, fraction_name, reasons, short_name
+from eval_harness.analyses.studies import METRICS, Interval, distinct_names, fraction_name, reasons
 from eval_harness.figures.charts import LEFT, Chart, Forest, Line, Trace, forest, names_legend, trace_chart
 from eval_harness.figures.markup import Html, details, scroller, table, tag
 from eval_harness.figures.plots import draw_chart, new_figure, write_figure
@@ -171,9 +171,10 @@ def write_plot(result: AblationResult, path: Path) -> None:
     columns = len(METRICS) + len(result.fractions)
     figure = new_figure(4.2 * columns, 4.4 * max(len(keys), 1))
     grid = figure.subplots(max(len(keys), 1), columns, squeeze=False)
+    names = distinct_names(list(dict.fromkeys(model for _, model in keys)))
     for axes, (task, model) in zip(grid, keys, strict=False):
         rows = [row for row in result.rows if (row.task, row.model) == (task, model)]
-        name = f"{task}, {short_name(model)}"
+        name = f"{task}, {names[model]}"
         charts = [by_fraction(name, rows, metric, result.fractions) for metric in METRICS]
         for panel, described in zip(axes, charts + [curves(name, rows, f) for f in result.fractions], strict=True):
             draw_chart(panel, described, legend=panel is axes[0])

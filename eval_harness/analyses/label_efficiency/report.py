@@ -22,7 +22,7 @@ from eval_harness.analyses.label_efficiency.schema import (
     ratio_rows,
 )
 from eval_harness.analyses.registry import AnalysisKind
-from eval_harness.analyses.studies import distinct_names, reasons, short_name
+from eval_harness.analyses.studies import distinct_names, reasons
 from eval_harness.figures.charts import LEFT, TRACE_TOP, Chart, Trace, names_legend, trace_chart, values_of
 from eval_harness.figures.markup import Html, details, table, tag
 from eval_harness.figures.plots import draw_chart, new_figure, say, write_figure
@@ -148,7 +148,7 @@ def drawn_curve(curve: dict[str, Any], places: int = 100) -> tuple[Float, Float]
 def write_plot(result: EfficiencyResult, path: Path) -> None:
     """Draw a result, one row of two charts per task, and write it as PNG."""
     tasks = list(dict.fromkeys(entry.task for entry in result.entries))
-    names = {entry.model: short_name(entry.model) for entry in result.entries}
+    names = distinct_names(list(dict.fromkeys(entry.model for entry in result.entries)))
     figure = new_figure(11, 3.8 * max(len(tasks), 1))
     grid = figure.subplots(max(len(tasks), 1), 2, squeeze=False)
     for (left, right), task in zip(grid, tasks, strict=False):

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from eval_harness.analyses.ablation import report as ablation_report
 from eval_harness.analyses.ablation.run import minus
 from eval_harness.analyses.ablation.schema import AblationResult
 from eval_harness.analyses.files import read_analysis
+from eval_harness.analyses.label_efficiency import report as efficiency_report
 from eval_harness.analyses.label_efficiency.report import write_plot
 from eval_harness.analyses.label_efficiency.run import Study, summary
 from eval_harness.analyses.label_efficiency.schema import EfficiencyResult, point_rows
@@ -196,3 +198,23 @@ def test_intervals_hold_the_truth_as_often_as_they_say(simulation: ModuleType, k
     assert set(given) == (set(simulation.NAMES) if count > 2 else {"score", "difference"})
     assert min(held for held, _ in given.values()) >= 0.92, given
     assert max(absent for _, absent in given.values()) <= 0.02, given
+
+
+def test_models_whose_folders_are_called_alike_have_names_of_their_own_in_figures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Legend and titles called two models `best`."""
+    drawn: list[Any] = []
+    for module in (efficiency_report, ablation_report):
+        monkeypatch.setattr(module, "write_figure", lambda figure, *rest: drawn.append(figure))
+    content, folders = efficiency(), ("runs/a/best", "runs/b/best")
+    for entry, folder in zip(content["entries"], folders, strict=True):
+        entry["model"] = folder
+    content["ratios"] = []
+    efficiency_report.write_plot(EfficiencyResult.model_validate(content), tmp_path / "plot.png")
+    legend = [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
+    assert [name.partition(" ")[0] for name in legend] == ["a/best", "b/best"]
+    rows = [row.model_copy(update={"model": folder}) for folder in folders for row in ablation().rows]
+    ablation_report.write_plot(ablation(rows=rows), tmp_path / "plot.png")
+    titles = [axes.get_title(loc="left").partition("\n")[0] for axes in drawn[1].axes]
+    assert {"ptbxl_super, a/best", "ptbxl_super, b/best"} <= set(titles)
