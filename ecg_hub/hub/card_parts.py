@@ -96,11 +96,14 @@ print(output.pooler_output.shape){comments[1] or "  # (windows, width)"}
 
 def classifier_code(name: str) -> str:
     """Return code that scores a record with the classifier of a name."""
-    return f"""{_opened("AutoModelForECGClassification", name)}
+    # Not the mean of logits: thresholds of config.json are of mean probabilities, as pipeline and runs give them.
+    averages = "from ecg_hub.inference.pipeline import average_outputs"
+    return f"""{_opened("AutoModelForECGClassification", name, averages)}
 with torch.no_grad():
-    logits = model(**inputs).logits.mean(dim=0)  # of the record: the mean over its windows
+    logits = model(**inputs).logits  # (windows, outputs)
+scores = average_outputs(logits, model.config)  # of the record: probabilities of classes, values of a regression
 for index, label in model.config.id2label.items():
-    print(label, float(logits[int(index)]))
+    print(label, float(scores[int(index)]))
 ```
 
 `ecg_hub.load_pipeline("{name}")` takes a file or an array and gives named scores, the mean over its windows."""
@@ -112,13 +115,14 @@ def pretraining_code(name: str) -> str:
     return encoder_code(name).removesuffix("```") + f"{whole}\n```"
 
 
-def _opened(loader: str, name: str) -> str:
+def _opened(loader: str, name: str, *imports: str) -> str:
     """The beginning of every example: model, extractor, and a record in the form that the model takes."""
+    imported = "\n".join([*imports, "from ecg_hub.leads import LEADS"])
     return f"""```python
 import ecg_hub  # makes the model known to transformers
 import numpy as np
 import torch
-from ecg_hub.leads import LEADS
+{imported}
 
 model = ecg_hub.{loader}.from_pretrained("{name}").eval()
 extractor = ecg_hub.AutoFeatureExtractor.from_pretrained("{name}")

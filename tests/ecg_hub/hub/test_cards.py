@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ecg_hub import catalog
 from ecg_hub.hub.card_parts import FOLDER, base_model, encoder_code, front_matter
 from ecg_hub.hub.cards import named, write_card
 from ecg_hub.hub.package import pack, packed
+from ecg_hub.inference.pipeline import load_pipeline
+from ecg_hub.leads import LEADS
 from tests.support.checkpoints import SOURCE, save_tiny
 from tests.support.hub_cards import check_model_card, code
 
@@ -42,6 +45,18 @@ def test_the_code_of_an_encoder_and_of_a_classifier_runs(
     save_tiny(alias, tmp_path / "classifier", labels=2, id2label={0: "NORM", 1: "MI"})
     run(card_of(tmp_path / "classifier"), tmp_path / "classifier")
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["NORM", "MI"]
+
+
+def test_the_code_of_a_classifier_prints_what_the_pipeline_gives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It printed mean logits, and the card says beside it where thresholds of probabilities lie."""
+    folder = save_tiny("ecg-cpc", tmp_path / "m", SOURCE, labels=2, id2label={0: "NORM", 1: "MI"})
+    run(card_of(folder), folder)
+    printed = {name: float(score) for name, score in map(str.split, capsys.readouterr().out.splitlines())}
+    signal = np.random.default_rng(0).normal(0, 0.2, (12, 5000))
+    given = load_pipeline(folder)(signal, sampling_rate=500, lead_names=LEADS)
+    assert printed == pytest.approx({score["label"]: score["score"] for score in given}, abs=1e-6)
 
 
 def test_a_model_trained_from_the_authors_file_names_it_on_the_hub(tmp_path: Path) -> None:
