@@ -35,7 +35,11 @@ SINGLE = "lead_loss"
 
 def robustness_part(result: RobustnessResult, tasks: Collection[str] | None) -> list[Html]:
     """Return the charts and the table of every task of a robustness analysis."""
-    unit = "" if result.signal_unit == "mV" else " Records have no physical unit: mV mean standard deviations."
+    unit = (
+        ""
+        if result.signal_unit == "mV"
+        else " Records have no physical unit: strengths are in standard deviations, not in mV."
+    )
     about = (
         f"{result.dataset}, {result.records:,} test records at {result.rate_hz} Hz. Clean outputs differ from the "
         f"stored predictions by at most {result.largest_difference or 0.0:.1g}.{unit}"
@@ -104,7 +108,7 @@ def curve(result: RobustnessResult, task: str, metric: str, conditions: list[Con
     return Chart(
         f"{task}: {name}, {title}",
         NamedAxis(-margin, strengths[-1] + margin, LEFT, RIGHT, *_ticks(strengths)),
-        conditions[0].unit,
+        result.unit_of(conditions[0]),
         name,
         [Trace(title, 0, path, shaded=True)],
         # One range for all panels of a task, so that they can be compared.

@@ -75,6 +75,11 @@ class RobustnessResult(Analysis):
     clean: dict[str, dict[str, Estimate]] = Field(default_factory=dict)
     conditions: list[Condition] = Field(default_factory=list)
 
+    def unit_of(self, condition: Condition) -> str:
+        """What the strength of a condition counts on these records."""
+        # The list of corruptions is of records in mV; what it adds to z-scores is in their standard deviations.
+        return condition.unit if self.signal_unit == "mV" else condition.unit.replace("mV", "standard deviations,")
+
 
 def condition_rows(result: RobustnessResult, task: str) -> list[dict[str, object]]:
     """One row for the clean records and one per condition."""
@@ -86,7 +91,7 @@ def condition_rows(result: RobustnessResult, task: str) -> list[dict[str, object
             "task": task,
             "corruption": condition.corruption,
             "strength": condition.strength,
-            "unit": condition.unit,
+            "unit": result.unit_of(condition),
         }
         # Skipped conditions stay in the table: left out, they would look as if nobody had tried.
         if condition.status == "skipped":

@@ -11,6 +11,8 @@ import pytest
 
 from ecg_hub.errors import InputError
 from eval_harness.analyses.files import write_analysis
+from eval_harness.analyses.robustness.report import curves
+from eval_harness.analyses.robustness.schema import condition_rows
 from eval_harness.cli.eval.main import main
 from eval_harness.report.content import find_content
 from eval_harness.report.page import ReportOptions, write_report
@@ -108,6 +110,20 @@ def test_label_efficiency_without_ratio_says_so(tmp_path: Path) -> None:
     found = part(written(tmp_path)[0], 1)
     assert "No ratio is defined" in found
     assert "a curve needs 4 or more" in found
+
+
+def test_strengths_on_z_scores_are_in_no_millivolts() -> None:
+    """Axes of the figures and rows of the table said mV of records that have no physical unit."""
+    units = {}
+    for unit in ("mV", "zscore"):
+        result = robustness(signal_unit=unit)
+        (panel,) = [axes for axes in curves(result, "ptbxl_super").axes if axes.get_title(loc="left") == "muscle noise"]
+        (row, *_) = [row for row in condition_rows(result, "ptbxl_super") if row["corruption"] == "muscle_noise"]
+        assert panel.get_xlabel() == row["unit"]
+        units[unit] = row["unit"]
+    assert units == {
+        "mV": "mV RMS over the twelve leads", "zscore": "standard deviations, RMS over the twelve leads",
+    }  # fmt: skip
 
 
 def test_robustness_shows_every_condition(tmp_path: Path) -> None:
