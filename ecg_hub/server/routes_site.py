@@ -216,6 +216,10 @@ def _event(event: dict[str, Any]) -> str:
     return f'<article><p class="muted">{who}</p>{texts[event["type"]]()}</article>'
 
 
+NOTES = 300
+"""Characters of what a model's repository says of a score that are shown."""
+
+
 def leaderboard(call: Call) -> Response:
     """GET /datasets/{repo}/leaderboard: what models report; .../leaderboard/page/...: the page of its results."""
     if call.address.kind != "datasets":
@@ -231,6 +235,8 @@ def leaderboard(call: Call) -> Response:
             str(row["rank"]),
             link(f"/{row['modelId']}", row["modelId"]),
             f"{row['value']:.6g}",
+            # What was scored otherwise than others, and on part of the data, stands in the notes alone.
+            escape(str(row["notes"] or "")[:NOTES]),
             link(f"/{row['modelId']}/blob/main/{encode(row['filename'])}", "reported"),
         ]
         for row in call.hub.catalog.leaderboard(repo.id, call.caller, derived=True)
@@ -240,7 +246,7 @@ def leaderboard(call: Call) -> Response:
         body += f"<p>{link(page_address(repo), 'The page of the results')}: every score that has its predictions is "
         body += "computed again, with intervals.</p>"
     body += "<p>Below, what the models' repositories report, unchecked.</p>"
-    return page(f"Leaderboard - {repo.id}", body + table(["task", "rank", "model", "value", ""], rows, [1, 3]))
+    return page(f"Leaderboard - {repo.id}", body + table(["task", "rank", "model", "value", "notes", ""], rows, [1, 3]))
 
 
 def board_list(call: Call) -> str:

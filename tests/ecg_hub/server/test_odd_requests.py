@@ -152,6 +152,21 @@ def test_a_reported_value_that_is_no_number_leaves_a_leaderboard_standing(asked:
     assert asked("GET", "api/models/ward/m?expand=evalResults").status == 200
 
 
+def test_the_page_of_a_leaderboard_says_what_models_note_of_their_scores(asked: Asking) -> None:
+    """Scores of two epochs or of nine records stood beside the others without a word."""
+    _fill(asked)
+    assert asked("POST", "api/repos/create", {"name": "ward/d", "type": "dataset"}).status == 200
+    notes = ("'protocol paper, deviations: records=9/16 test'", "<b>" + "x" * 400, '"\\ud800"', "[3]")
+    entries = (f"- dataset: {{id: ward/d, task_id: t}}\n  value: 0.5\n  notes: {note}\n" for note in notes)
+    _put(asked, ".eval_results/r.yaml", "".join(entries))
+    answer = asked("GET", "datasets/ward/d/leaderboard")
+    assert answer.status == 200
+    assert "records=9/16 test" in answer.text
+    assert "&lt;b&gt;xxx" in answer.text
+    assert "x" * 298 not in answer.text
+    assert "[3]" in answer.text
+
+
 def test_sizes_of_thousands_of_digits(asked: Asking) -> None:
     _fill(asked)
     # Each can be written, their sum not.
