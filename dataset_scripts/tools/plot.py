@@ -241,7 +241,9 @@ def plot_ecg(
         _draw_pulse(axes, baseline, scale)
         _draw_row(axes, sheet, baseline, names, span, section, sampling_rate, paper)
         _name_leads(axes, sheet, baseline, names, span, section, halo)
-    _write(axes, sheet, title, lines, _footer(unit, sampling_rate, start, seconds, footnote))
+    # Of a shorter recording as much as there is: the rest of the paper is empty, and not a flat line.
+    drawn = min(seconds, len(section) / sampling_rate)
+    _write(axes, sheet, title, lines, _footer(unit, sampling_rate, start, drawn, footnote))
     return figure
 
 

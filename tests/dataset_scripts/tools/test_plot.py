@@ -105,6 +105,7 @@ class TestSection:
         figure = plot_ecg(beats(3), RATE)
         assert figure.get_size_inches()[0] == pytest.approx(plot_ecg(beats(), RATE).get_size_inches()[0])
         assert np.ptp(traces(figure)[-1].get_xdata()) == pytest.approx(75, abs=0.1)
+        assert "   |   0 to 3 s" in texts(figure)[-1], "and no time that was not recorded"
 
     def test_missing_leads_and_samples(self) -> None:
         values = beats()
