@@ -155,6 +155,7 @@ MM_PER_DEVIATION = 5.0
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 RHYTHM_LEAD = "II"
 PULSE_SECONDS = 0.2
+LEAST_SECONDS = 1.0
 
 SCALES = {"mV": MM_PER_MILLIVOLT, "zscore": MM_PER_DEVIATION}
 
@@ -216,7 +217,8 @@ def plot_ecg(
         title: first line of the heading.
         lines: further lines of the heading, at most three.
         start: first second to show.
-        seconds: how much to show; a shorter recording leaves the rest of the paper empty.
+        seconds: how much to show; of a shorter recording the leads share what there is, and the rest of the paper stays
+            empty.
         unit: "mV", or "zscore" for data without a physical unit, drawn as 5 mm per standard deviation and said so.
         footnote: added to the line below the paper.
     """
@@ -225,7 +227,10 @@ def plot_ecg(
     scale = SCALES[unit]
     section = _section(values, sampling_rate, start, seconds) * scale
     figure_class, lines_class, rectangle, halo = _matplotlib()
-    sheet = _sheet(section, sampling_rate, seconds)
+    drawn = min(seconds, len(section) / sampling_rate)
+    # All leads are shown, however short the recording: a part of a second is all that has no room for their names.
+    shared = max(drawn, LEAST_SECONDS)
+    sheet = _sheet(section, sampling_rate, seconds, shared)
     figure = figure_class(figsize=(sheet.width / MM_PER_INCH, sheet.height / MM_PER_INCH), dpi=DPI)
     figure.set_facecolor("white")
     # The axes fill the page and count in mm, so that paper and signals share one scale.
@@ -236,13 +241,11 @@ def plot_ecg(
     _draw_grid(axes, sheet, lines_class)
     corner, size = (MARGIN_MM, sheet.bottom), (sheet.right - MARGIN_MM, sheet.top - sheet.bottom)
     paper = rectangle(corner, *size, transform=axes.transData)
-    rows = [(tuple(row), seconds / len(row)) for row in LAYOUT] + [((RHYTHM_LEAD,), seconds)]
+    rows = [(tuple(row), shared / len(row)) for row in LAYOUT] + [((RHYTHM_LEAD,), shared)]
     for (names, span), baseline in zip(rows, sheet.baselines, strict=True):
         _draw_pulse(axes, baseline, scale)
         _draw_row(axes, sheet, baseline, names, span, section, sampling_rate, paper)
         _name_leads(axes, sheet, baseline, names, span, section, halo)
-    # Of a shorter recording as much as there is: the rest of the paper is empty, and not a flat line.
-    drawn = min(seconds, len(section) / sampling_rate)
     _write(axes, sheet, title, lines, _footer(unit, sampling_rate, start, drawn, footnote))
     return figure
 
@@ -269,17 +272,17 @@ def _section(values: np.ndarray, sampling_rate: float, start: float, seconds: fl
     length = len(array) / sampling_rate
     if not 0 <= start < length:
         raise InputError(f"start={start!r} is outside the recording, which lasts {length:.1f} s.")
-    if not 1 <= seconds <= 60:
-        raise InputError(f"seconds={seconds!r}: a page shows 1 to 60 s.")
+    if not LEAST_SECONDS <= seconds <= 60:
+        raise InputError(f"seconds={seconds!r}: a page shows {LEAST_SECONDS:g} to 60 s.")
     first = round(start * sampling_rate)
     return array[first : first + round(seconds * sampling_rate)]
 
 
-def _sheet(section: np.ndarray, sampling_rate: float, seconds: float) -> Sheet:
-    """Lay out the page: each row as high as its deflections need."""
+def _sheet(section: np.ndarray, sampling_rate: float, seconds: float, shared: float) -> Sheet:
+    """Lay out a page of some seconds, of which the leads of a row share some: each row as high as they need."""
     extents = []
     for names in (*LAYOUT, (RHYTHM_LEAD,)):
-        parts = [_part(section, name, k, len(names), sampling_rate, seconds)[1] for k, name in enumerate(names)]
+        parts = [_part(section, name, k, len(names), sampling_rate, shared)[1] for k, name in enumerate(names)]
         finite = np.concatenate([part[np.isfinite(part)] for part in parts] or [np.zeros(1)])
         high = float(finite.max()) if finite.size else 0.0
         low = float(finite.min()) if finite.size else 0.0

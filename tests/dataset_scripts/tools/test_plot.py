@@ -106,6 +106,8 @@ class TestSection:
         assert figure.get_size_inches()[0] == pytest.approx(plot_ecg(beats(), RATE).get_size_inches()[0])
         assert np.ptp(traces(figure)[-1].get_xdata()) == pytest.approx(75, abs=0.1)
         assert "   |   0 to 3 s" in texts(figure)[-1], "and no time that was not recorded"
+        assert [np.ptp(line.get_xdata()) for line in traces(figure)[:12]] == pytest.approx([18.75] * 12, abs=0.1)
+        plot_ecg(beats(), RATE, start=9.9)
 
     def test_missing_leads_and_samples(self) -> None:
         values = beats()
