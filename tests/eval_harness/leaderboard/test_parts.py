@@ -20,7 +20,7 @@ from eval_harness.results.folders import find_runs
 from eval_harness.results.schema import Result
 from eval_harness.tasks.registry import tasks
 from tests.support.board import counted, made_up, write_board, write_scored
-from tests.support.results import predictions
+from tests.support.results import SUPER, predictions
 
 TASK = "ptbxl_super"
 STATES: dict[int, State] = {60: "partial", 70: "whole"}
@@ -125,6 +125,23 @@ def test_parts_do_not_crowd_out_the_rows_that_are_ranked(tmp_path: Path, monkeyp
     push(ready, FolderRepository(tmp_path / "board"), tasks().values())
     contents = read_repository(tmp_path / "board", tasks(), RecomputeCache())
     monkeypatch.setattr(board_module, "extent_of", lambda made: Extent(STATES[made.data.records.test]))
+    board = make_board(contents, "here", False, [])
+    pairing = rank_all(board, contents.entries, RecomputeCache(), lambda _: None).pairings["linear", TASK]
+    ids = {row.key: row.id for row in board.tabs[0].rows}
+    assert {ids[key] for key in pairing.rows} == {"random:st-mem-tiny", "random:hubert-ecg-tiny"}
+
+
+def test_rows_over_fewer_labels_do_not_crowd_out_the_rows_that_are_ranked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, model in enumerate(("random:ecg-cpc-tiny", "random:merl-tiny", "random:ecg-fm-tiny")):
+        write_scored(tmp_path / f"few{number}", model, given=predictions(labels=SUPER[:3], seed=1))
+    for number, model in enumerate(("random:st-mem-tiny", "random:hubert-ecg-tiny")):
+        write_scored(tmp_path / f"all{number}", model, given=predictions(seed=1))
+    ready = prepare(find_runs([tmp_path]), tasks(), predictions=True)
+    push(ready, FolderRepository(tmp_path / "board"), tasks().values())
+    contents = read_repository(tmp_path / "board", tasks(), RecomputeCache())
+    monkeypatch.setattr(board_module, "extent_of", lambda made: Extent("whole"))
     board = make_board(contents, "here", False, [])
     pairing = rank_all(board, contents.entries, RecomputeCache(), lambda _: None).pairings["linear", TASK]
     ids = {row.key: row.id for row in board.tabs[0].rows}
