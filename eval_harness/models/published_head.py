@@ -121,7 +121,8 @@ def only(data: RunData, names: Sequence[str]) -> RunData:
         test=narrowed(data.test),
         labels=list(names),
         classes=len(columns),
-        groups={},
+        # Without them a task that takes a whole column would have no label.
+        groups={group: [label for label in labels if label in set(names)] for group, labels in data.groups.items()},
         scales={},
         means={},
     )

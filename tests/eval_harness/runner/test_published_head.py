@@ -20,7 +20,7 @@ from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import PUBLISHED_HEAD, check_mode, protocol
 from eval_harness.data.records import Datasets, open_run
 from eval_harness.models.loading import load_model
-from eval_harness.models.published_head import NoPublishedHeadError, load_published_head
+from eval_harness.models.published_head import NoPublishedHeadError, load_published_head, only
 from eval_harness.results.folders import FolderRefusedError, find_runs
 from eval_harness.results.predictions import read_predictions
 from eval_harness.results.schema import read_result
@@ -29,6 +29,7 @@ from eval_harness.runner.plan import plan
 from eval_harness.runner.run import evaluate, exit_code
 from eval_harness.tasks.registry import tasks
 from tests.support.checkpoints import save_tiny, save_tiny_head
+from tests.support.tiny_training import run_data
 
 Options = Callable[..., RunOptions]
 ALIAS = "ecg-fm-mimic-iv-finetuned"
@@ -84,6 +85,13 @@ def test_the_scores_are_those_of_the_pipeline(chosen: Options) -> None:
 
 
 ALIAS_FOLDER = Path(ALIAS) / PUBLISHED_HEAD
+
+
+def test_a_task_of_a_whole_column_finds_the_labels_that_are_left() -> None:
+    data = replace(run_data(), groups={"label_all": ["b", "a"], "other": ["b"]})
+    narrowed = only(data, ["a"])
+    assert (narrowed.labels, narrowed.groups) == (["a"], {"label_all": ["a"], "other": []})
+    assert narrowed.test.targets[:, 0].tolist() == data.test.targets[:, 0].tolist()
 
 
 @pytest.mark.heavy
