@@ -1,4 +1,4 @@
-"""The training loop: one run of one mode, checkpointed between epochs, resumable to the same numbers.
+"""The training loop: one run of one mode, checkpointed after every epoch, resumable to the same numbers.
 
 Everything random in an epoch (order, windows, dropout) is drawn from generators seeded by (seed, epoch), or (seed,
 stage, epoch) where training has stages, so a run that was killed and continues from its last checkpoint ends with the
@@ -75,21 +75,10 @@ class Progress:
 
 
 class Checkpoint:
-    """The file a run continues from: written aside, then moved into place, so that it is always whole.
+    """The file a run continues from: written aside, then moved into place, so that it is always whole."""
 
-    Args:
-        path: the file.
-        fingerprint: of the run that it belongs to.
-        every_s: it is due again so many seconds after it was written; what a killed run does twice is no more.
-    """
-
-    def __init__(self, path: Path, fingerprint: str, every_s: float = 1.0) -> None:
-        self.path, self.fingerprint, self.every_s = path, fingerprint, every_s
-        self._written = -math.inf
-
-    def due(self) -> bool:
-        """Tell whether it should be written: epochs of a small head are shorter than the writing of it."""
-        return time.monotonic() - self._written >= self.every_s
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path, self.fingerprint = path, fingerprint
 
     def save(self, progress: Progress, model: AdaptedModel, optimizer: Any) -> None:
         """Write the state after an epoch."""
@@ -113,7 +102,6 @@ class Checkpoint:
                 f"The checkpoint {str(self.path)!r} cannot be written ({error}). The disk may be full: free space, or "
                 "choose another --output; what is finished stays, and the same command continues."
             ) from error
-        self._written = time.monotonic()
 
     def load(self, model: AdaptedModel, optimizer: Any) -> Progress:
         """Continue from the file if there is one that belongs to this run and can be read; else start anew."""
@@ -318,7 +306,7 @@ class Trainer:
             self.model.load_trained_state(own)
         display.epoch(progress)
         # Only now, with the training weights back in the model: a run that continues must not begin from averaged ones.
-        if self.accelerator.is_main_process and self.checkpoint.due():
+        if self.accelerator.is_main_process:
             self.checkpoint.save(progress, self.model, optimizer)
         self.accelerator.wait_for_everyone()
 

@@ -144,7 +144,7 @@ def trainer(folder: Path, mode: str = "finetune", *, data: RunData | None = None
         "protocol": Protocol(epochs=2, batch_size=4),
         "seed": 5,
         "accelerator": accelerator,
-        "checkpoint": Checkpoint(folder / "checkpoint.pt", "this run", every_s=0),
+        "checkpoint": Checkpoint(folder / "checkpoint.pt", "this run"),
         "label": "toy run",
         "quiet": True,
         "report": lambda text: None,

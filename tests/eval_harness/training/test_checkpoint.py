@@ -78,19 +78,6 @@ class TestCheckpoint:
         assert content["state"].keys() == model.trained_state().keys()
         assert content["fingerprint"] == "this run"
 
-    def test_it_is_due_at_first_and_some_time_after_it_was_written(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        now = 5.0
-        monkeypatch.setattr("eval_harness.training.trainer.time.monotonic", lambda: now)
-        checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "this run", every_s=2)
-        assert checkpoint.due()
-        model = toy("linear")
-        checkpoint.save(Progress(), model, torch.optim.AdamW(model.head.parameters()))
-        assert not checkpoint.due()
-        now = 7.0
-        assert checkpoint.due()
-
     def test_without_a_file_the_run_starts_anew(self, tmp_path: Path) -> None:
         model = toy("finetune")
         before = model.trained_state()
