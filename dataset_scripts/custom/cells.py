@@ -89,7 +89,23 @@ def label_parts(cell: str, column: str, separator: str) -> list[str]:
     text = _without_constructor(cell.strip())
     bracketed = text[:1] + text[-1:] in ("[]", "{}", "()")
     parts = _listed(text, column) if bracketed else text.split(separator)
-    return [part.strip() for part in parts if not is_nothing(part)]
+    labels = [part.strip() for part in parts if not is_nothing(part)]
+    _refuse_flags(labels, column)
+    return labels
+
+
+def _refuse_flags(labels: Sequence[str], column: str) -> None:
+    """Refuse a row of 0 and 1, as programs write a vector of labels: "0" would become a label of nearly all records."""
+    flags = [word.lower() for label in labels for word in label.split()]
+    # By what repeats: numbers of classes may be 0 and 1, each once.
+    if len(flags) > len(set(flags)) and set(flags) <= _FLAG_WORDS:
+        raise ValueError(
+            f"column {column!r} holds {len(flags)} numbers 0 and 1, and nothing says which is of which label; write "
+            "the labels that are meant, e.g. ['AF', 'LBBB'], or a column of 0 and 1 for each"
+        )
+
+
+_FLAG_WORDS = frozenset({"0", "1", "false", "true"})
 
 
 def _without_constructor(text: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from dataset_scripts.custom.files import (
     list_files,
     listed_file,
     once,
+    same_name,
     signals_folder,
     suffixes,
     without_ending,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Raise it whenever a reader of this package changes what it returns; stores are then written anew."""
 
 TABLE_UNIT = "as in the table"
@@ -282,6 +283,7 @@ def _listed(about: Description, data_dir: Path) -> tuple[list[dict[str, Any]], l
     lost = [Rejected(f"line {line}", about.table, f"line {line}: {reason}") for line, reason in table.damaged]
     files = [] if about.columns.file else list_files(data_dir, about)
     index = FileIndex(files, about, data_dir)
+    index.claim(cells[about.columns.record].strip() for _, cells in table.rows)
     rows: dict[str, dict[str, Any]] = {}
     used: dict[str, str] = {}
     for line, cells in table.rows:
@@ -297,12 +299,24 @@ def _listed(about: Description, data_dir: Path) -> tuple[list[dict[str, Any]], l
             lost.append(Rejected(name, about.table, f"line {line}: {error}"))
             continue
         rows[row.record], used[file] = _store_row(row, file), row.record
+    _spell_alike(list(rows.values()))
     # Other paths of files that are used, by links, and segments of their records are not left out.
     named = {os.path.realpath(data_dir / file) for file in used}
     surplus = [file for file in once(data_dir, files) if os.path.realpath(data_dir / file) not in named]
     surplus = [file for file in without_segments(data_dir, files) if file in set(surplus)]
     excluded = [Rejected(without_ending(index.inside(file)), file, "not in the table") for file in surplus]
     return list(rows.values()), lost, excluded
+
+
+def _spell_alike(rows: Sequence[dict[str, Any]]) -> None:
+    """Give every patient one name: P01 and p01, 007 and 7 are one, in folds and for whoever counts patients later."""
+    spelled: dict[str, str] = {}
+    # Sorted, so that the order of the rows decides nothing.
+    for patient in sorted({row["patient_id"] for row in rows} - {None}):
+        spelled.setdefault(same_name(patient), patient)
+    for row in rows:
+        if row["patient_id"] is not None:
+            row["patient_id"] = spelled[same_name(row["patient_id"])]
 
 
 def _store_row(row: Row, file: str) -> dict[str, Any]:

@@ -99,8 +99,12 @@ class Columns(BaseModel):
 
     def sexes(self) -> dict[str, Literal["male", "female"] | None]:
         """Return what the cells of the column `sex` mean."""
+        own = {name.lower(): value for name, value in self.sex_values.items()}
+        # Where another letter stands for male, M may stand for a woman (hombre, mujer): only the description can say.
+        letters = {name for name, value in own.items() if value == "male" and len(name) == 1 and name.isalpha()}
+        usual = {name: value for name, value in DEFAULT_SEXES.items() if name != "m" or letters <= {"m"}}
         # The user's own words win over the usual ones.
-        return {**DEFAULT_SEXES, **{name.lower(): value for name, value in self.sex_values.items()}}
+        return {**usual, **own}
 
     def needed(self) -> list[str]:
         """Return every column that is named, each once."""

@@ -148,6 +148,7 @@ class FileIndex:
         self._paths: dict[str, list[str]] = {}
         self._names: dict[str, list[str]] = {}
         self._loosely: dict[str, list[str]] | None = None
+        self._claimed: frozenset[str] = frozenset()
         for file in files:
             inside = self.inside(file)
             # With and without ending, and once where there is none to leave out.
@@ -159,10 +160,16 @@ class FileIndex:
         """Return a file's path below the folder of `signals`."""
         return file if self.folder == "." else PurePosixPath(file).relative_to(self.folder).as_posix()
 
+    def claim(self, records: Iterable[str]) -> None:
+        """Keep the files that these records name exactly for them, whichever row of a table comes first."""
+        self._claimed = frozenset(file for record in records for file in self._exact(record))
+
     def find(self, record: str) -> str:
         """Return the file of a record: by its exact name, else by one that differs in case or leading zeros alone."""
-        matches = self._paths.get(record) or self._names.get(record) or self._paths.get(self._plain(record), [])
-        matches = matches or self._loose().get(same_name(self._plain(record)), [])
+        matches = self._exact(record)
+        if not matches:
+            alike = self._loose().get(same_name(self._plain(record)), [])
+            matches = [file for file in alike if file not in self._claimed]
         if not matches:
             raise ValueError(f"no signal file named {record!r} below {self.folder!r}")
         if len(matches) > 1 and self._top is not None:
@@ -174,6 +181,9 @@ class FileIndex:
                 "and give it as columns.file"
             )
         return matches[0]
+
+    def _exact(self, record: str) -> list[str]:
+        return self._paths.get(record) or self._names.get(record) or self._paths.get(self._plain(record), [])
 
     def _plain(self, record: str) -> str:
         """Return a record's name without what only says where to look: ./r01, ecg/r01 below the folder ecg."""

@@ -69,6 +69,11 @@ def test_an_impossible_age_costs_no_record(age: str) -> None:
         ("{'AF': 0.4}", None),
         ("{'AF': 'yes'}", None),
         ("[{'code': 1}]", None),
+        ("[0, 1, 0]", None),
+        ("[0 1 0]", None),
+        ("[False, False, True]", None),
+        ("0;0;1", None),
+        ("[0, 1]", ["0", "1"]),
     ],
 )
 def test_lists_and_dictionaries_as_text(cell: str, labels: list[str] | None) -> None:
@@ -178,6 +183,17 @@ def test_who_is_unknown_is_no_patient_and_of_no_sex(word: str, tmp_path: Path) -
     row = parse_row({"id": "r", "p": word, "s": word, "f": word, "a": word}, named)
     assert (row.patient, row.sex, row.fold, row.age) == (None, None, "", None)
     assert len(table(tmp_path, f"id,s\na,{word}\nb,F\n", sex="s")) == 2
+
+
+def test_m_beside_another_letter_for_male_has_to_be_explained(tmp_path: Path) -> None:
+    text = "id,s\n1,H\n2,M\n"
+    with pytest.raises(DataError, match="holds 'M'; say what it means"):
+        table(tmp_path, text, sex="s", sex_values={"H": "male"})
+    said: dict[str, Any] = {"sex": "s", "sex_values": {"H": "male", "M": "female"}}
+    rows = table(tmp_path, text, **said)
+    assert [parse_row(row, columns(**said)).sex for row in rows] == ["male", "female"]
+    # Numbers and women of another letter leave it what it usually is.
+    assert columns(sex="s", sex_values={"1": "male", "W": "female"}).sexes()["m"] == "male"
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,17 @@ def test_damaged_rows_are_lost_with_line_and_reason(archive: Make) -> None:
     assert found.exclusions["not in the table"] == 4
 
 
+def test_a_patient_spelled_in_two_ways_has_one_name_whatever_the_order_of_the_rows(archive: Make) -> None:
+    people = [(f"P{k // 2:02d}", f"p{k // 2:02d}")[k % 2] for k in range(RECORDS)]
+    rows = plain(person=people)
+    path = archive(rows, columns=columns())
+    names = everything(load(path), "patient_id")
+    assert set(names.values()) == {f"P{k:02d}" for k in range(RECORDS // 2)}
+    rows.iloc[::-1].to_csv(path.parent / "ecgs.csv", index=False)
+    again = load(path)
+    assert everything(again, "patient_id") == names
+
+
 def test_a_row_of_the_wrong_length(archive: Make) -> None:
     path = archive()
     table = path.parent / "ecgs.csv"

@@ -9,7 +9,7 @@ import pytest
 
 from dataset_scripts.core.fingerprint import raw_fingerprint
 from dataset_scripts.custom import open_custom
-from dataset_scripts.custom.dataset import record_readers
+from dataset_scripts.custom.dataset import _listed, record_readers
 from dataset_scripts.custom.description import Description
 from dataset_scripts.custom.files import FileIndex, list_files
 from tests.support.own_files import write_description
@@ -105,6 +105,18 @@ def test_records_are_found_without_leading_zeros_and_in_another_case() -> None:
         index.find("003")
     with pytest.raises(ValueError, match="no signal file named 'r12'"):
         index.find("r12")
+
+
+@pytest.mark.parametrize("rows", [("012", "12"), ("12", "012")])
+def test_a_file_is_of_the_record_that_names_it_exactly_whichever_row_comes_first(
+    rows: tuple[str, str], tmp_path: Path
+) -> None:
+    touch(tmp_path, "ecg/12.edf")
+    (tmp_path / "records.csv").write_text("\n".join(["id", *rows]) + "\n")
+    described = about(table="records.csv", columns={"record": "id"})
+    found, lost, _ = _listed(described, tmp_path)
+    assert [(row["record_id"], row["file"]) for row in found] == [("12", "ecg/12.edf")]
+    assert [item.record_id for item in lost] == ["012"]
 
 
 def test_a_table_may_name_a_file_by_any_of_its_paths(tmp_path: Path) -> None:
