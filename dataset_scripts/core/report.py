@@ -86,11 +86,12 @@ def first_reasons(lost: pd.DataFrame, number: int = 5) -> str:
     return " ".join(shown) + (f" And {rest} more." if rest > 0 else "")
 
 
-def counted(reasons: Iterable[str]) -> list[tuple[str, int]]:
+def counted(reasons: Iterable[str], joined: bool = True) -> list[tuple[str, int]]:
     """Return reasons or remarks with how often each occurs, the most frequent first.
 
     Those that differ in numbers and in quoted or file names alone count as one, told by the first of them. Remarks
-    on one record, which semicolons join, count one by one.
+    on one record, which semicolons join, count one by one; why a record was lost is one reason, semicolons or not
+    (`joined=False`), so that the counts add up to the records.
 
     Example:
         >>> counted(["a.edf is cut short: 6 of 10", "b.edf is cut short: 2 of 10", "no lead V1; every sample is 0"])
@@ -99,7 +100,7 @@ def counted(reasons: Iterable[str]) -> list[tuple[str, int]]:
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for reason in reasons:
-        for part in filter(None, reason.split("; ")):
+        for part in filter(None, reason.split("; ") if joined else [reason]):
             kind = _VARYING.sub("#", part)
             first.setdefault(kind, part)
             counts[kind] += 1

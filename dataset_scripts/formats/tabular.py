@@ -47,6 +47,7 @@ _BARE_RATE = re.compile(r"\d{2,5}(?:\.\d+)?")
 _LEAD_KEY = re.compile(
     r"leads?|channel|ableitung|d[ée]rivation|derivaci[óo]n|derivazione|deriva[çc][ãa]o|afleiding", re.IGNORECASE
 )
+_UNIT_KEY = re.compile(r"\bunit|einheit|unit[ée]|unidad|eenheid", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(r"[(\[]([^()\[\]]+)[)\]]$|[_/ ]([munµμ]?V)$", re.IGNORECASE)
 
 
@@ -273,7 +274,15 @@ def _parts(line: str) -> list[str]:
 
 
 def _stated_unit(preamble: Sequence[str]) -> str:
-    return next((cell for line in preamble for cell in _parts(line) if cell and is_unit(cell)), "")
+    """Return the unit that lines before the samples state, "" for none.
+
+    Lines that speak of a unit decide, else the others (which may be of a calibration pulse); several units state none.
+    """
+    for lines in ([line for line in preamble if _UNIT_KEY.search(_parts(line)[0])], preamble):
+        found = {unit_uv(cell): cell for line in lines for cell in _parts(line) if cell and is_unit(cell)}
+        if found:
+            return next(iter(found.values())) if len(found) == 1 else ""
+    return ""
 
 
 def _stated_rate(preamble: Sequence[str]) -> float | None:

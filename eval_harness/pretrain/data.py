@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dataset_scripts import catalog
 from dataset_scripts.core.fingerprint import content_fingerprint
 from dataset_scripts.core.walk import folder_of
@@ -98,7 +96,7 @@ def _prepared(
     stores = None if cache_dir is None else cache_dir / "datasets"
     prepared = prepare(name, folder, cache_dir=stores, max_unreadable=max_unreadable, num_proc=num_proc)
     source = StoreSource(prepared, all_records)
-    if not source.counts.sum():
+    if not source.usable:
         raise DataError(f"{prepared.dataset.title} has no training record here; pass --all-records to use the others.")
     return source
 
@@ -120,7 +118,7 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
         what = "both Parquet and Arrow files" if parquet else "neither Parquet nor Arrow files"
         raise InputError(f"{str(folder)!r} holds {what}; name a folder that `ecg-hub data prepare --shards` wrote.")
     paths = _of_split([str(path) for path in parquet or arrow], all_records)
-    files, named = _index_all(paths, None)
+    files, named = _index_all(paths, None, all_records)
     _require_split(str(folder), paths, named, all_records)
     # Relative: a folder that was moved holds the same data.
     content = [[Path(f.path).relative_to(folder).as_posix(), Path(f.path).stat().st_size, f.groups] for f in files]
@@ -139,7 +137,7 @@ def open_url(url: str, *, all_records: bool = False) -> FileSource:
     names = _of_split([name for name in sorted(sizes) if name.endswith(".parquet")], all_records)
     if not names:
         raise InputError(f"{url!r} holds no Parquet file; `ecg-hub data prepare NAME --shards URL` writes some.")
-    files, named = _index_all([f"{root}/{name}" for name in names], filesystem)
+    files, named = _index_all([f"{root}/{name}" for name in names], filesystem, all_records)
     _require_split(url, names, named, all_records)
     # As of the same files in a folder here: their places and sizes.
     content = [[name, sizes[name], file.groups] for name, file in zip(names, files, strict=True)]
@@ -173,7 +171,7 @@ def open_hub(name: str, *, all_records: bool = False, filesystem: Any = None) ->
     paths = _of_split([f"{root}/{file}" for file in sorted(names) if file.endswith(".parquet")], all_records)
     if not paths:
         raise InputError(f"The dataset {repo!r} on {hub.endpoint} holds no Parquet file to read.")
-    files, named = _index_all(paths, hub)
+    files, named = _index_all(paths, hub, all_records)
     _require_split(repo, paths, named, all_records)
     return _source(repo.partition("/")[2], content_fingerprint([repo, info.sha]), files, all_records, hub)
 
@@ -202,7 +200,7 @@ def _source(
     simulated: bool = False,
 ) -> FileSource:
     source = FileSource(corpus, fingerprint, files, None if all_records else TRAIN, filesystem, simulated)
-    if not np.sum(source.counts):
+    if not source.usable:
         raise DataError(f"The shards of {corpus!r} hold no record.")
     return source
 
@@ -228,16 +226,18 @@ def _require_split(where: str, paths: Iterable[str], named: bool, all_records: b
         )
 
 
-def _index_all(paths: list[str], filesystem: Any) -> tuple[list[ShardFile], bool]:
+def _index_all(paths: list[str], filesystem: Any, all_records: bool) -> tuple[list[ShardFile], bool]:
     """Read what files say of their row groups, several at once; also tells whether all have a column `split`."""
     # Footers over a network: waiting for them one after the other would be most of the start.
     with ThreadPoolExecutor(_READERS) as pool:
-        indexed = list(pool.map(lambda path: _index(path, filesystem), paths))
+        indexed = list(pool.map(lambda path: _index(path, filesystem, all_records), paths))
     return [file for file, _ in indexed], all("split" in schema.names for _, schema in indexed)
 
 
-def _index(path: str, filesystem: Any) -> tuple[ShardFile, Any]:
-    return index_arrow(path) if path.endswith(".arrow") else index_parquet(path, filesystem)
+def _index(path: str, filesystem: Any, all_records: bool) -> tuple[ShardFile, Any]:
+    # Where its name says the split, a file need not be opened to count those of others.
+    count = not all_records and _split_of(path) is None
+    return index_arrow(path, count) if path.endswith(".arrow") else index_parquet(path, filesystem, count)
 
 
 def _check_size(path: str, size: int, expected: int) -> None:

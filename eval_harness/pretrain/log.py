@@ -197,8 +197,11 @@ def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _probe(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    scored = [(row["step"], row["probe"]) for row in rows if row["probe"].get("point") is not None]
-    axes.set_title(f"probe: {rows[-1]['probe']['task']}, {rows[-1]['probe']['mode']}", fontsize=9, loc="left")
+    last = rows[-1]["probe"]
+    # A run that goes on with another probe has both in its log, and one curve can be of one alone.
+    same = [row for row in rows if all(row["probe"].get(name) == last.get(name) for name in ("task", "mode", "epochs"))]
+    scored = [(row["step"], row["probe"]) for row in same if row["probe"].get("point") is not None]
+    axes.set_title(f"probe: {last['task']}, {last['mode']}", fontsize=9, loc="left")
     if not scored:
         axes.text(0.5, 0.5, "no probe has a score", ha="center", va="center", transform=axes.transAxes, fontsize=8)
         return

@@ -201,12 +201,12 @@ class StreamingReader:
             raise InputError(
                 f"{len(self.lanes)} lanes cannot be divided among {self.options.workers} workers; choose a divisor."
             )
-        self.unusable = SkippedRecords(self.records, self.options.max_unreadable)
+        self.unusable = SkippedRecords(int(self._counts.sum()), self.options.max_unreadable)
 
     @property
     def records(self) -> int:
-        """How many records there are, over all processes."""
-        return int(self._counts.sum())
+        """How many records there are to train on, over all processes; those of other splits in the files are none."""
+        return sum(source.usable for source in self.sources)
 
     @property
     def fingerprint(self) -> str:
@@ -273,11 +273,11 @@ class StreamingReader:
         """Return windows (records, leads, samples) in millivolt at the model's rate."""
         spec = self.extractor.spec()
         out = np.empty((len(picks), len(spec.lead_names), spec.samples), dtype=np.float32)
-        kinds: dict[tuple[float, np.dtype[Any]], list[int]] = {}
+        kinds: dict[tuple[float, np.dtype[Any], bool], list[int]] = {}
         for row, pick in enumerate(picks):
             # Records of one rate and type go through gain, filter and resampling in one call.
-            kinds.setdefault((pick.rate, pick.window.dtype), []).append(row)
-        for (rate, _), rows in kinds.items():
+            kinds.setdefault((pick.rate, pick.window.dtype, pick.has_unit), []).append(row)
+        for (rate, *_), rows in kinds.items():
             out[rows] = self.extractor.prepare_windows(_millivolt([picks[row] for row in rows]), sampling_rate=rate)
         return out
 
@@ -296,7 +296,7 @@ def _millivolt(picks: Sequence[Pick]) -> NDArray[np.float32]:
     windows = np.empty((len(picks), LEAD_COUNT, len(first)), dtype=first.dtype)
     for row, pick in enumerate(picks):
         windows[row] = pick.window.T  # as int16: half the bytes to move
-    if windows.dtype != np.int16:
+    if not picks[0].has_unit:
         return windows.astype(np.float32, copy=False)
     shape = (len(picks), LEAD_COUNT, 1)
     gains, baselines = (np.stack([getattr(pick, name) for pick in picks]) for name in ("gain_uv", "baseline"))

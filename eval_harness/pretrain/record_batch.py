@@ -190,7 +190,10 @@ def record_batch(table: pa.Table) -> RecordBatch:
     for row, signal in enumerate(signals):
         if isinstance(signal, str):
             faults[row] = Fault("damaged", signal)
-        elif signal.dtype == np.int16 and not _usable_scale(gains[row], baselines[row]):
+        # Only floats may be without any gain: they are z-scores then.
+        elif (signal.dtype == np.int16 or np.isfinite(gains[row]).any()) and not _usable_scale(
+            gains[row], baselines[row]
+        ):
             faults[row] = Fault("damaged", "gain or baseline is missing or no usable number")
     return RecordBatch(
         record_ids=ids,

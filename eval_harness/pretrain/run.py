@@ -45,6 +45,7 @@ from eval_harness.pretrain.weights import (
     MODEL,
     Checkpoints,
     InitialWeights,
+    architecture_changes,
     filler,
     from_scratch,
     from_weights,
@@ -325,7 +326,11 @@ class _Run:
             "run_fingerprint": self.file.fingerprint,
             "seed": self.config.seed,
             "init": self.start.init,
-            "settings": {**self.config.changes(), **self.options.settings},
+            "settings": {
+                **self.config.changes(),
+                **architecture_changes(self.start.model.config),
+                **self.options.settings,
+            },
         }
 
 

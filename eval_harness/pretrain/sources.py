@@ -49,6 +49,7 @@ class RecordSource(Protocol):
         corpus: name of the dataset.
         fingerprint: identity of the content.
         counts: (units,) int64, records of each unit.
+        usable: records of the split that is used, as far as can be told before they are read.
         split: the split that is used; None for every record.
         simulated: whether the records come from the simulator.
         mapped: whether signals lie in a mapped file, so that keeping a view of them costs no memory.
@@ -60,6 +61,10 @@ class RecordSource(Protocol):
     counts: NDArray[np.int64]
     split: str | None
     simulated: bool
+
+    @property
+    def usable(self) -> int:
+        """Records of the split that is used."""
 
     @property
     def mapped(self) -> bool:
@@ -96,6 +101,11 @@ class StoreSource:
         ]
         lengths = [len(whole) for whole in parts]
         self.counts = np.array([min(UNIT_RECORDS, lengths[part] - start) for part, start in self._units], np.int64)
+
+    @property
+    def usable(self) -> int:
+        """Records of the split that is used."""
+        return int(self.counts.sum())
 
     def read(self, unit: int, start: int, stop: int) -> RecordBatch:
         """Return rows of a unit as views of the store."""
@@ -153,10 +163,12 @@ class ShardFile:
     Attributes:
         path: of the file, on the file system of its source.
         groups: records of each row group or batch.
+        others: how many of them are known to be of other splits than training.
     """
 
     path: str
     groups: tuple[int, ...]
+    others: int = 0
 
 
 @dataclass
@@ -183,6 +195,12 @@ class FileSource:
         locations = [(number, group) for number, file in enumerate(self.files) for group in range(len(file.groups))]
         self._locations = np.array(locations, dtype=np.int64).reshape(-1, 2)
         self.counts = np.array([rows for file in self.files for rows in file.groups], dtype=np.int64)
+
+    @property
+    def usable(self) -> int:
+        """Records of the split that is used."""
+        left_out = 0 if self.split is None else sum(file.others for file in self.files)
+        return int(self.counts.sum()) - left_out
 
     @property
     def mapped(self) -> bool:
@@ -283,19 +301,25 @@ def map_arrow(path: str) -> pa.Table:
             raise _cut_off(path, error) from error
 
 
-def index_arrow(path: str) -> tuple[ShardFile, Any]:
-    """Return an Arrow file with the records of its batches, and its schema."""
+def index_arrow(path: str, count_others: bool = False) -> tuple[ShardFile, Any]:
+    """Return an Arrow file with the records of its batches, and its schema; see `index_parquet`."""
     table = map_arrow(path)
     check_schema(table.schema, path)
-    return ShardFile(path, tuple(len(batch) for batch in table.to_batches())), table.schema
+    others = _others(table) if count_others else 0
+    return ShardFile(path, tuple(len(batch) for batch in table.to_batches()), others), table.schema
 
 
-def index_parquet(path: str, filesystem: Any = None) -> tuple[ShardFile, Any]:
-    """Return a Parquet file with the records of its row groups, and its Arrow schema."""
+def index_parquet(path: str, filesystem: Any = None, count_others: bool = False) -> tuple[ShardFile, Any]:
+    """Return a Parquet file with the records of its row groups, and its Arrow schema.
+
+    With `count_others` its column `split`, where it has one, is looked at for records of other splits than training.
+    """
     try:
         with opened_parquet(path, filesystem) as file:
-            # The footer alone is read.
+            # The footer alone is read, and one small column.
             metadata, schema = file.metadata, file.schema_arrow
+            counting = count_others and "split" in schema.names
+            others = _others(file.read(["split"], use_threads=False)) if counting else 0
     except pa.ArrowInvalid as error:
         raise _cut_off(path, error) from error
     check_schema(schema, path)
@@ -306,7 +330,14 @@ def index_parquet(path: str, filesystem: Any = None) -> tuple[ShardFile, Any]:
             f"{path!r} has a row group of {largest / 2**30:.1f} GiB, which has to be read at once; write row groups of "
             "some 64 records, as `ecg-hub data prepare NAME --shards DIR` does."
         )
-    return ShardFile(path, tuple(int(group.num_rows) for group in groups)), schema
+    return ShardFile(path, tuple(int(group.num_rows) for group in groups), others), schema
+
+
+def _others(table: pa.Table) -> int:
+    """Count the rows whose column `split` names another split than training, or none."""
+    if "split" not in table.column_names:
+        return 0
+    return sum(value != TRAIN for value in table.column("split").to_pylist())
 
 
 def local_size(path: Path) -> int:

@@ -39,6 +39,11 @@ class Pick:
     baseline: NDArray[np.int32]
     rate: float
 
+    @property
+    def has_unit(self) -> bool:
+        """Whether gain and baseline make microvolt of the samples; z-scores have no gain."""
+        return bool(np.isfinite(self.gain_uv).all())
+
 
 @dataclass(frozen=True)
 class Cutting:

@@ -345,6 +345,18 @@ Research software, not a medical device.
 """
 
 
+def architecture_changes(config: Any) -> dict[str, Any]:
+    """Fields of an architecture that are other than published: those of -tiny, and those that --init brings."""
+    published, kind = type(config)(), type(config)
+
+    def written(of: Any, name: str) -> str:
+        # As JSON, in which tuples that were written and read again are lists.
+        return json.dumps(getattr(of, name), sort_keys=True)
+
+    names = [name for name in kind.__annotations__ if written(config, name) != written(published, name)]
+    return {name: getattr(config, name) for name in names}
+
+
 def _corpus(name: str, facts: Mapping[str, Any]) -> str:
     if name in facts.get("simulated", ()):
         return f"simulated records in the form of {name}"

@@ -188,7 +188,7 @@ def summary(prepared: Prepared) -> dict[str, Any]:
         "read": int((report["status"] == "ok").sum()),
         "lost": len(lost),
         "lost_first": lost[["record_id", "file", "reason"]].head(SHOWN_LOSSES).to_dict("records"),
-        "lost_reasons": dict(counted(lost["reason"])[:SHOWN_REASONS]),
+        "lost_reasons": dict(counted(lost["reason"], joined=False)[:SHOWN_REASONS]),
         "remarks": dict(counted(report.loc[report["status"] == "ok", "reason"])[:SHOWN_REASONS]),
         "exclusions": dict(prepared.exclusions),
         "deviations": dict(prepared.deviations),

@@ -287,6 +287,17 @@ def test_a_watch_with_decimal_commas(tmp_path: Path) -> None:
     assert signal.sampling_rate == 512
 
 
+@pytest.mark.parametrize("lines", ["Calibration,1,mV\nUnit,uV\n", "Unit,uV\nCalibration,1,mV\n"])
+def test_the_unit_of_a_file_is_not_that_of_its_calibration(lines: str, tmp_path: Path) -> None:
+    samples = "".join(f"{k % 40},{k % 30}\n" for k in range(80))
+    path = write_csv(tmp_path / "a.csv", f"{lines}I,II\n{samples}")
+    np.testing.assert_allclose(microvolt(read_signal(path, about(sampling_rate=500)))[:3, 0], [0, 1, 2])
+    # Two of which nothing says that one is the unit of the samples.
+    path = write_csv(tmp_path / "b.csv", f"Calibration,1,mV\nNoise,2,uV\nI,II\n{samples}")
+    with pytest.raises(DataError, match="states no unit"):
+        read_signal(path, about(sampling_rate=500))
+
+
 def test_comment_lines_and_bars_between_samples(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("I|II\n# begin\n1|2\n3|4\n# end\n")
     signal = read_signal(tmp_path / "a.csv", about(sampling_rate=500, unit="uV"))

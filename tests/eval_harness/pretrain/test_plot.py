@@ -63,6 +63,14 @@ def test_an_empty_log_draws_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_curve_of_probes_is_of_one_task(tmp_path: Path) -> None:
+    other = probe(0, 0.2)
+    other["probe"]["task"] = "ptbxl_sub"
+    drawn = plot.new_figure(4, 3).subplots()
+    plot._probe(drawn, [other, probe(50, 0.7), probe(60, 0.8)])
+    assert drawn.lines[0].get_ydata().tolist() == [0.7, 0.8]
+
+
 def test_long_logs_are_drawn_by_means() -> None:
     thinned = plot._thinned(np.arange(3 * plot.POINTS + 2, dtype=float))
     assert len(thinned) == plot.POINTS

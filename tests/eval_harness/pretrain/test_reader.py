@@ -180,6 +180,17 @@ def test_z_scored_data_pass_unchanged(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values.T, np.clip(np.nan_to_num(noise[int(name[1:])]), -3, 3))
 
 
+def test_the_same_samples_as_integers_and_as_floats_are_the_same_millivolts(tmp_path: Path) -> None:
+    rows = records(8, gain_uv=np.full(12, 2.5, np.float32), baseline=np.full(12, 30, np.int32))
+    batches = []
+    for kind in (np.int16, np.float32):
+        folder = tmp_path / np.dtype(kind).name / "same"
+        write_parquet(folder / "train-0.parquet", [row | {"signal": row["signal"].astype(kind)} for row in rows])
+        batches += first(reader(folder, batch_size=8), 1)
+    np.testing.assert_array_equal(batches[0].input_values, batches[1].input_values)
+    assert np.abs(batches[0].input_values).max() < 3
+
+
 @pytest.mark.heavy
 def test_sources_are_mixed_in_proportion(folder: Path, tmp_path: Path) -> None:
     write_parquet(tmp_path / "few" / "train-0.parquet", records(25, prefix="few "))

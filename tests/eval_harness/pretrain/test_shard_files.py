@@ -143,6 +143,20 @@ def test_a_test_record_in_a_file_of_training_records_is_left_out(tmp_path: Path)
         assert ("leaked" in names) == all_records
 
 
+@pytest.mark.parametrize("write", [write_parquet, write_arrow])
+def test_records_of_other_splits_in_the_same_file_are_no_records_of_the_run(write: Any, tmp_path: Path) -> None:
+    rows = [record(f"r{k}", split="train" if k % 4 else "test") for k in range(32)]
+    write(tmp_path / f"part-0.{write.__name__.removeprefix('write_')}", rows)
+    for all_records, number in ((False, 24), (True, 32)):
+        source = open_folder(tmp_path, all_records=all_records)
+        reader = StreamingReader([source], ReaderOptions(batch_size=8, prefetch=0), extractor())
+        names = {name for batch in itertools.islice(reader.batches(0), 40) for name in batch.record_ids}
+        assert (reader.records, len(names)) == (number, number)
+    write(tmp_path / f"part-0.{write.__name__.removeprefix('write_')}", records(8, split="test"))
+    with pytest.raises(DataError, match="hold no record"):
+        open_folder(tmp_path)
+
+
 def test_files_that_name_no_split_want_to_be_told(tmp_path: Path) -> None:
     write_parquet(tmp_path / "part-0.parquet", records(16), without=("split",))
     with pytest.raises(InputError, match="Pass --all-records to use every record"):

@@ -13,6 +13,16 @@ from eval_harness.pretrain import weights as weights_module
 from tests.support.pretraining import curve, run
 
 
+def test_a_card_says_how_an_architecture_differs_from_the_published_one(tmp_path: Path) -> None:
+    tiny = {"hidden_size": 32, "num_conv_layers": 2, "num_hidden_layers": 2, "state_size": 4}
+    model = weights_module.from_scratch("ecg-cpc-tiny", {}, seed=0).model
+    assert weights_module.architecture_changes(model.config) == tiny
+    model.save_pretrained(tmp_path)
+    assert weights_module.architecture_changes(weights_module.from_weights(str(tmp_path), {}, 0).model.config) == tiny
+    published = weights_module.from_scratch("ecg-cpc", {}, seed=0).model.config
+    assert weights_module.architecture_changes(published) == {}
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 

@@ -10,20 +10,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dataset_scripts import catalog
 from dataset_scripts.catalog import datasets, get
-from dataset_scripts.core.spec import ECGDataset, Source
+from dataset_scripts.core.report import row
+from dataset_scripts.core.spec import SPLITS, ECGDataset, Source
 from dataset_scripts.load import load_dataset
 from dataset_scripts.mock import write
 from dataset_scripts.tools import download as download_module
 from dataset_scripts.tools.hosts import Hosts
 from dataset_scripts.tools.plot import Record
 from ecg_hub.home import home
-from eval_harness.cli.hub.data_verbs import heading
+from eval_harness.cli.hub.data_verbs import heading, summary
 from eval_harness.cli.hub.main import main
 from eval_harness.tasks import registry
 from tests.support.hosts import Host, md5, running
@@ -146,6 +149,18 @@ class TestPrepare:
         rows = list(csv.DictReader(report.read_text().splitlines()))
         assert len(rows) == 30
         assert sum(row["status"] == "lost" for row in rows) == 3
+
+    def test_the_reasons_of_losses_add_up_to_the_lost_records(self) -> None:
+        about = "none of the twelve leads among 3 names; say which is which under lead_names"
+        report = pd.DataFrame(
+            [row(f"r{k}", f"r{k}.edf", "lost", f"r{k}.edf: {about}") for k in range(3)]
+            + [row("good", "good.edf", "ok", "no lead V1; every sample is 0")]
+        )
+        empty: dict[str, Any] = dict.fromkeys(SPLITS, ())
+        prepared = Mock(report=report, splits=empty, labels={}, exclusions={}, deviations={}, label_hashes={})
+        facts = summary(prepared)
+        assert facts["lost_reasons"] == {f"r0.edf: {about}": 3}
+        assert facts["remarks"] == {"no lead V1": 1, "every sample is 0": 1}
 
     def test_the_old_name_of_an_option_finds_the_same_store(
         self, awkward: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
