@@ -300,8 +300,7 @@ def _typed_table(path: Path, ending: str) -> tuple[list[str], TextTable]:
             check_workbook(path)
             frame = pd.read_excel(path, dtype=object, keep_default_na=False, na_values=[""])
         else:
-            _check_parquet(path)
-            frame = pd.read_parquet(path)
+            frame = _parquet_frame(path)
         # Column names of a workbook may be numbers or dates.
         names = [str(name).strip() for name in frame.columns]
         # Text of Parquet is decoded where it is looked at, and may be none.
@@ -311,8 +310,8 @@ def _typed_table(path: Path, ending: str) -> tuple[list[str], TextTable]:
     return names, TextTable(rows, ())
 
 
-def _check_parquet(path: Path) -> None:
-    """Refuse a table of more cells than fit into memory; a cell that repeats takes no room in the file."""
+def _parquet_frame(path: Path) -> pd.DataFrame:
+    """Read a table, unless it has more cells than fit into memory; a cell that repeats takes no room in the file."""
     import pyarrow.parquet as pq
 
     plain_file(path)
@@ -320,6 +319,10 @@ def _check_parquet(path: Path) -> None:
     cells = about.num_rows * about.num_columns
     if cells > MAX_CELLS:
         raise DataError(f"The table {str(path)!r} has {cells:,} cells; up to {MAX_CELLS:,} are read")
+    # As they are in the file: pandas makes floats of whole numbers beside an empty cell, and two patients or codes of
+    # more than 15 digits then become one; its own types have marks for "nothing" that refuse comparison.
+    frame: pd.DataFrame = pq.read_table(path).to_pandas(integer_object_nulls=True, ignore_metadata=True)
+    return frame
 
 
 def _cell(value: Any) -> str:

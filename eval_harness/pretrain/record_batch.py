@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,6 +42,18 @@ class Counted:
     def of_kind(self, kind: str) -> int:
         """Records of a kind of fault."""
         return sum(count for (of, _), count in self.reasons.items() if of == kind)
+
+    def lines(self) -> list[str]:
+        """Return one line per reason, the most frequent first."""
+        titles = {"damaged": "damaged", "excluded": "left out by rule"}
+        return [f"{titles[kind]}: {reason}: {count:,}" for (kind, reason), count in self.reasons.most_common()]
+
+
+def together(parts: Iterable[Counted]) -> Counted:
+    """Return what several readers counted, each of records of its own."""
+    listed = list(parts)
+    reasons = sum((part.reasons for part in listed), Counter[tuple[str, str]]())
+    return Counted(reasons, [line for part in listed for line in part.first][:SHOWN])
 
 
 class SkippedRecords:
@@ -77,9 +90,7 @@ class SkippedRecords:
 
     def counted(self) -> Counted:
         """Return what was counted, by this process and by its workers."""
-        parts = [self._own, *self._workers.values()]
-        reasons = sum((part.reasons for part in parts), Counter[tuple[str, str]]())
-        return Counted(reasons, [line for part in parts for line in part.first][:SHOWN])
+        return together([self._own, *self._workers.values()])
 
     def take_over(self, worker: int, counted: Counted) -> None:
         """Note what a worker has counted so far."""
@@ -98,10 +109,7 @@ class SkippedRecords:
 
     def lines(self) -> list[str]:
         """Return one line per reason, the most frequent first."""
-        titles = {"damaged": "damaged", "excluded": "left out by rule"}
-        return [
-            f"{titles[kind]}: {reason}: {count:,}" for (kind, reason), count in self.counted().reasons.most_common()
-        ]
+        return self.counted().lines()
 
 
 LEAD_COUNT = len(LEADS)

@@ -112,9 +112,20 @@ def pretrain(
         run = _Run(options, config, start, source, accelerator, total, asked)
         with tracked(accelerator, options.track, asked.settings):
             run.trainer(quiet or not main).run()
-        for line in getattr(getattr(source, "unusable", None), "lines", list)():
+        for line in _unusable(source):
             run.say(line)
         return read_log(options.output / LOG_FILE) if main else []
+
+
+def _unusable(source: BatchSource) -> list[str]:
+    """What no process could use, a line per reason; every process has to ask."""
+    from accelerate.utils import gather_object
+
+    from eval_harness.pretrain.record_batch import together
+
+    skipped = getattr(source, "unusable", None)
+    # Each process knows the records of its own lanes alone.
+    return [] if skipped is None else together(gather_object([skipped.counted()])).lines()
 
 
 def _open(config: PretrainConfig, start: InitialWeights, accelerator: Any, open_source: OpenSource) -> BatchSource:

@@ -92,6 +92,18 @@ def test_lists_in_typed_tables_keep_separators_within_labels(tmp_path: Path) -> 
     assert [cells["id"] for _, cells in rows] == ["1", "2"]
 
 
+def test_long_numbers_of_a_typed_table_stay_what_they_are_beside_an_empty_cell(tmp_path: Path) -> None:
+    patients, codes = [2**53 + 1, 2**53, None], [900000000000207008, None, 900000000000207001]
+    frame = pd.DataFrame({"id": ["a", "b", "c"]})
+    for kind in ("object", "Int64"):
+        frame["p"], frame["dx"] = pd.array(patients, dtype=kind), pd.array(codes, dtype=kind)
+        frame.to_parquet(tmp_path / "t.parquet")
+        named = columns(patient="p", labels="dx")
+        rows = [parse_row(cells, named) for _, cells in read_table(tmp_path / "t.parquet", named).rows]
+        assert [row.patient for row in rows] == ["9007199254740993", "9007199254740992", None]
+        assert [row.labels for row in rows] == [["900000000000207008"], [], ["900000000000207001"]]
+
+
 @pytest.mark.parametrize("mark", [",", "|", "/"])
 def test_another_separator_than_the_one_described_is_refused(mark: str, tmp_path: Path) -> None:
     text = f'id;dx\na;"AF{mark}LBBB"\nb;AF\nc;"LBBB{mark}NORM"\n'

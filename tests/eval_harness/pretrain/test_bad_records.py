@@ -16,6 +16,7 @@ from eval_harness.pretrain.data import open_folder
 from eval_harness.pretrain.order import Batch
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.record_batch import emptiness
+from eval_harness.pretrain.run import _unusable
 from tests.support.shards import RATE, extractor, record, records, write_arrow, write_parquet
 
 OPTIONS = ReaderOptions(seed=1, batch_size=8, lanes=8, shuffle_records=16, prefetch=0)
@@ -40,6 +41,19 @@ def partly_missing_and_flat() -> Any:
     signal = np.zeros_like(NOISE)
     signal[:50] = -32768
     return signal
+
+
+def test_what_several_processes_could_not_use_is_told_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [record(f"r{k}", samples=2 * RATE if k % 3 else RATE) for k in range(48)]
+    write_parquet(tmp_path / "train-0.parquet", rows)
+    whole = reader(tmp_path)
+    passes(whole)
+    processes = [reader(tmp_path, rank=rank, world=2) for rank in range(2)]
+    for process in processes:
+        passes(process)
+    assert processes[0].unusable.lines() == ["left out by rule: shorter than 2 s: 8"]
+    monkeypatch.setattr("accelerate.utils.gather_object", lambda mine: [*mine, processes[1].unusable.counted()])
+    assert _unusable(processes[0]) == whole.unusable.lines() == ["left out by rule: shorter than 2 s: 16"]
 
 
 SCALE = "gain or baseline is missing or no usable number"
