@@ -230,6 +230,11 @@ class Probe:
         # Built once for its checks, so that a probe that cannot run is refused before the first step.
         self.options(Path("encoder"), Path("results"))
 
+    @property
+    def names(self) -> dict[str, Any]:
+        """What a line of the log says of the probe: points of others are not of its curve."""
+        return {"task": self.task, "mode": self.mode, "epochs": self.epochs}
+
     def due(self, step: int) -> bool:
         """Whether a probe belongs to a number of steps done."""
         return step % self.every == 0

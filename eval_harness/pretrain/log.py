@@ -196,10 +196,15 @@ def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
+def same_probe(row: Mapping[str, Any], probe: Mapping[str, Any]) -> bool:
+    """Whether a line is of this probe: a run that goes on with another one has both in its log."""
+    there = row.get("probe")
+    return there is not None and all(there.get(name) == probe.get(name) for name in ("task", "mode", "epochs"))
+
+
 def _probe(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     last = rows[-1]["probe"]
-    # A run that goes on with another probe has both in its log, and one curve can be of one alone.
-    same = [row for row in rows if all(row["probe"].get(name) == last.get(name) for name in ("task", "mode", "epochs"))]
+    same = [row for row in rows if same_probe(row, last)]
     scored = [(row["step"], row["probe"]) for row in same if row["probe"].get("point") is not None]
     axes.set_title(f"probe: {last['task']}, {last['mode']}", fontsize=9, loc="left")
     if not scored:

@@ -34,6 +34,7 @@ from eval_harness.pretrain.log import (
     TrainingLog,
     check_trackers,
     read_log,
+    same_probe,
     tracked,
     tracking_arguments,
     write_curves,
@@ -303,7 +304,7 @@ class _Run:
     def _probe(self, probe: Probe, step: int) -> None:
         main, path = self.accelerator.is_main_process, self.options.output / LOG_FILE
         # A run that continues comes to a step whose probe may be in the log already.
-        there = main and any(row["step"] == step and "probe" in row for row in read_log(path))
+        there = main and any(row["step"] == step and same_probe(row, probe.names) for row in read_log(path))
         from accelerate.utils import broadcast_object_list
 
         # One process reads the log for all: scoring waits for every process, so all must do it or none.
@@ -368,7 +369,7 @@ def run_probe(
     # Of a probe the result files are enough: weights are what checkpoints are for.
     shutil.rmtree(encoder, ignore_errors=True)
     (result,) = results
-    row = {"task": probe.task, "mode": probe.mode, "epochs": probe.epochs}
+    row: dict[str, Any] = dict(probe.names)
     if result.status != "done":
         return {**row, "point": None, "reason": result.reason}
     metric = next(name for name in METRICS if name in result.metrics)

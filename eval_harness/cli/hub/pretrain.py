@@ -84,10 +84,10 @@ def _report(log: Sequence[dict[str, Any]], output: Path) -> None:
     # The first and the last: whether the encoder became better is what the probe is for.
     for row in probes[:1] + probes[1:][-1:]:
         probe = row["probe"]
-        print(
-            f"probe {probe['task']} {probe['mode']} at step {row['step']}: {probe['metric']} {probe['point']:.4f} "
-            f"[{probe['low']:.4f}, {probe['high']:.4f}]"
-        )
+        score = f"{probe['metric']} {probe['point']:.4f}"
+        if probe["low"] is not None:
+            score += f" [{probe['low']:.4f}, {probe['high']:.4f}]"
+        print(f"probe {probe['task']} {probe['mode']} at step {row['step']}: {score}")
     print(f"curves: {shown(output / 'curves.png')}\nmodel: {shown(output / 'model')}")
 
 

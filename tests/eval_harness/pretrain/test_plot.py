@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from eval_harness.pretrain import log as plot
+from eval_harness.pretrain import run as run_module
 from eval_harness.pretrain.log import TrainingLog, read_log
 
 
@@ -69,6 +71,19 @@ def test_a_curve_of_probes_is_of_one_task(tmp_path: Path) -> None:
     drawn = plot.new_figure(4, 3).subplots()
     plot._probe(drawn, [other, probe(50, 0.7), probe(60, 0.8)])
     assert drawn.lines[0].get_ydata().tolist() == [0.7, 0.8]
+
+
+def test_another_probe_is_scored_where_one_was_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = write(tmp_path, [probe(0, 0.2)])
+    monkeypatch.setattr(run_module, "run_probe", lambda asked, *rest: {**asked.names, "metric": "macro_auroc", **ends})
+    ends, accelerator = {"point": 0.5, "low": None, "high": None}, Mock(is_main_process=True)
+    options = Mock(output=tmp_path)
+    for task, lines in (("ptbxl_super", 1), ("ptbxl_sub", 2), ("ptbxl_sub", 2)):
+        written = TrainingLog(log)
+        call = Mock(options=options, accelerator=accelerator, log=written)
+        run_module._Run._probe(call, Mock(names={"task": task, "mode": "linear"}, task=task, mode="linear"), 0)
+        written.close()
+        assert len(read_log(log)) == lines
 
 
 def test_long_logs_are_drawn_by_means() -> None:
