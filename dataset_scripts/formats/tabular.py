@@ -47,6 +47,13 @@ _BARE_RATE = re.compile(r"\d{2,5}(?:\.\d+)?")
 _LEAD_KEY = re.compile(
     r"leads?|channel|ableitung|d[ée]rivation|derivaci[óo]n|derivazione|deriva[çc][ãa]o|afleiding", re.IGNORECASE
 )
+_TIMES = re.compile(
+    r"(?:time|t|zeit|temps|tiempo|tempo|timestamp)[ _]*[(\[_ ] *(m?s|m?secs?|seconds?|milliseconds?|[uµμ]s)[)\]]?",
+    re.IGNORECASE,
+)
+_PER_SECOND = {"s": 1.0, "m": 1e3, "u": 1e6}
+_MICRO = str.maketrans("µμ", "uu")
+_TOLERANCE = 0.05
 _UNIT_KEY = re.compile(r"\bunit|einheit|unit[ée]|unidad|eenheid", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(r"[(\[]([^()\[\]]+)[)\]]$|[_/ ]([munµμ]?V)$", re.IGNORECASE)
 
@@ -77,6 +84,7 @@ def read_columns(
     whole = all(kind.kind in "iu" for kind in leads.dtypes) and not leads.isna().to_numpy().any()
     step = _unit(path, [table.units[k] for k in used], unit)
     rate = _rate(path, table.rate, sampling_rate)
+    _check_times(path, table, rate)
     return Channels(
         names=[table.names[k] for k in used],
         values=leads.to_numpy(np.int64) if whole else leads.to_numpy(np.float64, na_value=np.nan),
@@ -105,6 +113,20 @@ def _rate(path: Path, stated: float | None, described: int | None) -> float:
     if stated is not None and described is not None and stated != described:
         raise DataError(f"{path.name} states {stated:g} Hz, the description says sampling_rate: {described}")
     return float(stated if stated is not None else described or 0)
+
+
+def _check_times(path: Path, table: _Table, rate: float) -> None:
+    """Refuse a rate that a column of times with a unit contradicts: every interval would be wrong by their ratio."""
+    for column, name in enumerate(table.names):
+        match, times = _TIMES.fullmatch(name.strip()), table.frame.iloc[:, column]
+        if match is None or times.dtype.kind not in "iuf" or len(times) < 2:
+            continue
+        seconds = times.to_numpy(np.float64) / _PER_SECOND[match[1][0].lower().translate(_MICRO)]
+        # The mean step alone would know of no gap, and the median of rounded times may be 0.
+        steps = [(seconds[-1] - seconds[0]) / (len(seconds) - 1), float(np.median(np.diff(seconds)))]
+        if steps[0] > 0 and all(abs(step * rate - 1) > _TOLERANCE for step in steps):
+            found = f"{1 / steps[0]:.4g} samples a second, not {rate:g} Hz"
+            raise DataError(f"{path.name}: its column {name!r} has {found}")
 
 
 def states_rate(path: Path) -> bool:

@@ -298,6 +298,26 @@ def test_the_unit_of_a_file_is_not_that_of_its_calibration(lines: str, tmp_path:
         read_signal(path, about(sampling_rate=500))
 
 
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("Time (s)", 0.004), ("time_ms", 4), ("t [ms]", 4.0), ("Zeit (\u00b5s)", 4000), ("Time (s)", 0.00401)],
+)
+def test_a_column_of_times_that_contradicts_the_rate_is_refused(name: str, step: float, tmp_path: Path) -> None:
+    lines = [f"{k * step:.6g},{k % 40},{k % 30}" for k in range(80)]
+    path = write_csv(tmp_path / "a.csv", "\n".join([f"{name},I,II", *lines]))
+    assert read_signal(path, about(sampling_rate=250, unit="uV")).sampling_rate == 250
+    with pytest.raises(DataError, match=r"samples a second, not 500 Hz"):
+        read_signal(path, about(sampling_rate=500, unit="uV"))
+
+
+def test_gaps_and_rounded_times_contradict_no_rate(tmp_path: Path) -> None:
+    times = {"gap": [k / 250 + 60 * (k > 40) for k in range(80)], "rounded": [round(k / 250, 2) for k in range(80)]}
+    for name, column in times.items():
+        lines = [f"{time},{k % 40},{k % 30}" for k, time in enumerate(column)]
+        path = write_csv(tmp_path / f"{name}.csv", "\n".join(["Time (s),I,II", *lines]))
+        assert read_signal(path, about(sampling_rate=250, unit="uV")).sampling_rate == 250
+
+
 def test_comment_lines_and_bars_between_samples(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("I|II\n# begin\n1|2\n3|4\n# end\n")
     signal = read_signal(tmp_path / "a.csv", about(sampling_rate=500, unit="uV"))
