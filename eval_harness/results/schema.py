@@ -70,7 +70,7 @@ class Strict(BaseModel):
 
 
 class Estimate(Strict):
-    """A metric with its 95 % interval; null where undefined. `classes`: how many outputs it is taken over."""
+    """A metric with its interval (95 %, or as asked); null where undefined. `classes`: outputs it is taken over."""
 
     point: Number
     low: Number = None
