@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from scipy.stats import binom
 
 from eval_harness.results.comparison import ALPHA, Comparison, Unit, compare_models
@@ -100,7 +101,7 @@ def _predictions(true: NDArray[np.float32], score: NDArray[np.float32], patient:
         split=["test"] * len(true),
         record_id=[str(record) for record in range(len(true))],
         y_true=true,
-        y_prob=score,
+        y_prob=expit(score),
         patient_id=[str(number) for number in patient],
     )
 

@@ -113,8 +113,9 @@ def pretrain(
         run = _Run(options, config, start, source, accelerator, total, asked)
         with tracked(accelerator, options.track, asked.settings):
             run.trainer(quiet or not main).run()
-        for line in _unusable(source):
-            run.say(line)
+            # Before trackers end, which ends the group of the processes as well.
+            for line in _unusable(source):
+                run.say(line)
         return read_log(options.output / LOG_FILE) if main else []
 
 
