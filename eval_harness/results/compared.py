@@ -60,8 +60,9 @@ def _named(runs: Sequence[ResultFolder]) -> dict[str, ResultFolder]:
     for run in runs:
         name, others = run.name, twins[run.name]
         if len(others) > 1:
-            above = os.path.commonpath([other.folder for other in others])
-            name = f"{name} ({os.path.relpath(run.folder, above)})"
+            # Resolved, since commonpath refuses to mix absolute and relative paths.
+            above = os.path.commonpath([other.folder.resolve() for other in others])
+            name = f"{name} ({run.folder.resolve().relative_to(above)})"
         named[name] = run
     return named
 

@@ -81,14 +81,14 @@ class Predictions:
         if len(set(self.labels)) != len(self.labels) or not set(self.regression_targets) <= set(self.labels):
             raise InputError("Labels must be unique, and regression targets among them.")
         values = self.labels if self.kind == "regression" else self.regression_targets
-        classes = [index for index, label in enumerate(self.labels) if label not in values]
-        outside = np.argwhere((self.y_prob[:, classes] < 0) | (self.y_prob[:, classes] > 1))
-        if len(outside):
-            row, column = outside[0]
-            value, label = float(self.y_prob[row, classes[column]]), self.labels[classes[column]]
-            raise InputError(
-                f"y_prob has {value:.4g} for the class {label!r}; probabilities lie from 0 to 1, logits do not."
-            )
+        # By column and past NaN, without a copy: a joint run has a thousand labels of 100,000 records.
+        ends = (np.fmin.reduce(self.y_prob, axis=0, initial=0.0), np.fmax.reduce(self.y_prob, axis=0, initial=1.0))
+        for label, least, most in zip(self.labels, *ends, strict=True):
+            if label not in values and (least < 0 or most > 1):
+                value = least if least < 0 else most
+                raise InputError(
+                    f"y_prob has {value:.4g} for the class {label!r}; probabilities lie from 0 to 1, logits do not."
+                )
 
     def part(self, split: str) -> Predictions:
         """Return the records of one split, in the same order."""

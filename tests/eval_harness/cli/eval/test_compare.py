@@ -44,12 +44,13 @@ def test_both_readings_and_what_was_drawn(folder: Path, capsys: pytest.CaptureFi
 
 
 def test_runs_of_one_name_are_called_by_where_their_folders_part(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = predictions(seed=1, test=120)
     for place in ("off/seed_0", "on/seed_0"):
         write_scored(tmp_path / place / "ecg-cpc-tiny", "random:ecg-cpc-tiny", given=given)
-    assert main(["compare", str(tmp_path), "--resamples", "50"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "off", str(tmp_path / "on"), "--resamples", "50"]) == 0, "relative beside absolute"
     out = capsys.readouterr().out
     assert str(tmp_path) not in out
     for place in ("off/seed_0", "on/seed_0"):
