@@ -145,9 +145,19 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str], whole_proces
         terminal.silence_libraries()
     cli.at_work = True
     try:
-        return int(args["run"](argparse.Namespace(**args)))
+        code = int(args["run"](argparse.Namespace(**args)))
     finally:
         cli.at_work = False
+    if whole_process:
+        _leave_group()
+    return code
+
+
+def _leave_group() -> None:
+    """Leave the group of the processes of a run: one that ends within it may be aborted by the group's threads."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:

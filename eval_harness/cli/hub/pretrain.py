@@ -60,14 +60,10 @@ def run_pretrain(args: argparse.Namespace) -> int:
     options = PretrainOptions(**read_values(PretrainOptions, given), probe=_probe(given, data))
     if options.init is None:
         architecture(options.model)
-    from accelerate import PartialState
-
     from eval_harness.pretrain.data import open_data
     from eval_harness.pretrain.run import pretrain
 
     log = pretrain(options, config, partial(open_data, data))
-    # A process that ends with its group open may be aborted by the group's threads.
-    PartialState().destroy_process_group()
     if log:  # of several processes, one holds the log
         _report(log, options.output)
         _suggest(options, data.data_root)
