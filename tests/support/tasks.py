@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import yaml
+
 GOOD = """\
 name: my_infarction
 version: 1
@@ -18,3 +22,8 @@ resample_unit: record
 citation: ours
 labels: [AMI, IMI]
 """
+
+
+def with_changes(**changes: Any) -> str:
+    """The task file with other values of some fields."""
+    return yaml.safe_dump({**yaml.safe_load(GOOD), **changes}, sort_keys=False)

@@ -16,6 +16,7 @@ from eval_harness.config.protocol import protocol
 from eval_harness.results.predictions import read_predictions
 from eval_harness.runner.run import evaluate
 from tests.support.records import write_record
+from tests.support.tasks import with_changes
 
 ARCHIVE = """
 name: ward
@@ -26,38 +27,9 @@ licence: none
 min_count: 1
 columns: {record: record, patient: record, targets: [ef, age], labels: found, split: part}
 """
-TASK = """
-name: ward_values
-version: 1
-title: Values
-description: Ejection fraction and age of a ward.
-category: patient_characteristics
-dataset: ward
-run: ward_values
-label_column: targets
-kind: regression
-metric: mae
-higher_is_better: false
-resample_unit: record
-citation: ours
-labels: [ef, age]
-"""
-CLASSES = """
-name: ward_classes
-version: 1
-title: Classes
-description: Findings of a ward, one of which no validation record has.
-category: adult_interpretation
-dataset: ward
-run: ward_classes
-label_column: label_all
-kind: multi_label_classification
-metric: macro_auroc
-higher_is_better: true
-resample_unit: record
-citation: ours
-labels: [common, rare]
-"""
+VALUES = {"kind": "regression", "metric": "mae", "higher_is_better": False, "label_column": "targets"}
+TASK = with_changes(name="ward_values", run="ward_values", dataset="ward", labels=["ef", "age"], **VALUES)
+CLASSES = with_changes(name="ward_classes", run="ward_classes", dataset="ward", labels=["common", "rare"])
 
 
 @pytest.fixture
