@@ -60,9 +60,8 @@ def _named(runs: Sequence[ResultFolder]) -> dict[str, ResultFolder]:
     for run in runs:
         name, others = run.name, twins[run.name]
         if len(others) > 1:
-            # Resolved, since commonpath refuses to mix absolute and relative paths.
-            above = os.path.commonpath([other.folder.resolve() for other in others])
-            name = f"{name} ({run.folder.resolve().relative_to(above)})"
+            above = os.path.commonpath([other.folder for other in others])
+            name = f"{name} ({os.path.relpath(run.folder, above)})"
         named[name] = run
     return named
 
