@@ -12,8 +12,10 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval_harness.metrics.checks import Values, checked_pair
+from eval_harness.metrics.checks import Values, checked_pair, ratio
 from eval_harness.metrics.registry import MACRO_AUPRC, MACRO_AUROC, MACRO_AUROC_PAPER, Metric
+
+_RANKED_AT_ONCE = 1 << 20  # scores, of as many classes as that is: a call per class costs more than its ranks
 
 
 def auroc(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:
@@ -41,7 +43,10 @@ def auroc(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:
 
 def class_areas(true: Values, score: Values) -> NDArray[np.float64]:
     """The AUROC of every class, of arrays that were checked before."""
-    return np.array([_area(true[:, k], score[:, k]) for k in range(true.shape[1])])
+    records, classes = true.shape
+    width = max(1, _RANKED_AT_ONCE // max(records, 1))
+    parts = [_areas(true[:, k : k + width], score[:, k : k + width]) for k in range(0, classes, width)]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def macro_auroc(y_true: ArrayLike, y_score: ArrayLike) -> float:
@@ -87,7 +92,7 @@ def micro_auroc(y_true: ArrayLike, y_score: ArrayLike) -> float:
         (0.8666666666666667, 1.0)
     """
     true, score = checked_pair(y_true, y_score, binary=True)
-    return _area(true.ravel(), score.ravel())
+    return float(class_areas(true.reshape(-1, 1), score.reshape(-1, 1))[0])
 
 
 def evaluable_mean(values: NDArray[np.float64]) -> float:
@@ -108,18 +113,17 @@ def paper_mean(values: NDArray[np.float64]) -> float:
     return float(np.where(np.isnan(values), 0.5, values).mean()) if values.size else math.nan
 
 
-def _area(true: NDArray[np.floating], score: NDArray[np.floating]) -> float:
-    """The exact area from mid-ranks (Mann-Whitney), so ties count one half."""
+def _areas(true: NDArray[np.floating], score: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The exact area of each class from mid-ranks (Mann-Whitney), so ties count one half."""
     from scipy.stats import rankdata  # here, because listings read the entries below and start without scipy
 
-    has_target = ~np.isnan(true)
-    positive = true[has_target] == 1
-    positives, negatives = int(positive.sum()), int((~positive).sum())
-    if positives == 0 or negatives == 0:
-        return math.nan
+    positive, has_target = true == 1, ~np.isnan(true)
+    positives = positive.sum(axis=0)
+    pairs = positives * (has_target.sum(axis=0) - positives)
     # Mid-ranks are multiples of one half, exact in float64: the order of the records does not change the sum.
-    ranks = rankdata(score[has_target])
-    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    ranks = rankdata(np.where(has_target, score, np.nan), axis=0, nan_policy="omit")
+    above = np.where(positive, ranks, 0).sum(axis=0) - positives * (positives + 1) / 2
+    return ratio(above, pairs)
 
 
 def average_precision(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float64]:

@@ -121,6 +121,7 @@ class FeatureStore:
         write_text(self._about(key), json.dumps(about) + "\n")
         # Last: a description without its table is no table, a table without its description would be a damaged one.
         os.replace(partial, self.path(key))
+        self._opened[key] = _mapped(self.path(key))  # what was just summed need not be read again
 
     def remove(self, key: str) -> None:
         """Remove a table."""
@@ -149,8 +150,7 @@ class FeatureStore:
             whole = about["layout"] == LAYOUT and about["bytes"] == path.stat().st_size
             # Read in full once per process: a damaged page of a map would be wrong numbers later, or SIGBUS.
             if whole and about["crc32"] == checksum(path):
-                table: NDArray[Any] = np.load(path, mmap_mode="r")
-                return table
+                return _mapped(path)
         except FileNotFoundError:
             # Absent altogether, which is the usual case; a table without its description goes on to be removed.
             if not path.exists():
@@ -170,6 +170,12 @@ def open_store(folder: Path, limit_gib: float) -> FeatureStore | None:
     except OSError:
         return None
     return FeatureStore(folder, limit_gib) if os.access(folder, os.W_OK) else None
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    # Copied on write: the file stays as it is, and torch takes views of arrays that can be written to.
+    table: NDArray[Any] = np.load(path, mmap_mode="c")
+    return table
 
 
 def checksum(path: Path) -> int:

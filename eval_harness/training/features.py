@@ -36,13 +36,9 @@ class Table:
     rows: NDArray[Any]
 
     def take(self, numbers: Any) -> torch.Tensor:
-        """The features of some windows by their number (an index array or a slice), float32."""
+        """The features of some windows by their number, float32: a copy for an index array, a view for a slice."""
         # Plain, because every look into a map makes a map again, which takes longer than the rows of a small head.
-        rows = np.asarray(self.rows)
-        if isinstance(numbers, np.ndarray):  # chosen rows are copied already
-            return torch.from_numpy(rows[numbers].astype(np.float32, copy=False))
-        # A copy: torch warns about an array that cannot be written to, and a map opened for reading is one.
-        return torch.from_numpy(np.array(rows[numbers], dtype=np.float32))
+        return torch.from_numpy(np.asarray(self.rows)[numbers].astype(np.float32, copy=False))
 
 
 @dataclass
@@ -241,13 +237,14 @@ class Predictor:
         if not store.partial(key).is_file():
             return "the cache folder is not shared by all processes"
         try:
-            # Each process maps the file for itself and fills its own rows; there is nothing to lock.
-            table = np.lib.format.open_memmap(store.partial(key), mode="r+")
-            row = self.windows.share(len(table)).start
-            for features in batches:
-                table[row : row + len(features)] = features.numpy()
-                row += len(features)
-            table.flush()
+            table = np.lib.format.open_memmap(store.partial(key), mode="r")
+            first = self.windows.share(len(table)).start
+            # Each process opens the file for itself and fills its own rows; there is nothing to lock. Written and not
+            # mapped: a map asks for every page by itself.
+            with store.partial(key).open("r+b") as file:
+                file.seek(table.offset + first * table[:1].nbytes)
+                for features in batches:
+                    features.numpy().astype(table.dtype, copy=False).tofile(file)
         except OSError as error:
             return f"the cache cannot be written ({error})"
         return ""
