@@ -200,10 +200,14 @@ def map_head(
 
 
 def joined(values: NDArray[np.float32], names: Sequence[str], groups: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-    """The largest of each group's columns, (records, groups), of values (records, names) with the columns' names."""
+    """The largest of each group's columns, (records, groups), of values (records, names) with the columns' names.
+
+    Values are probabilities or targets, NaN where there is none.
+    """
     column_of = {name: column for column, name in enumerate(names)}
-    # The largest: a concept is there when any of its labels says so.
-    return np.stack([values[:, [column_of[name] for name in group]].max(axis=1) for group in groups], axis=1)
+    parts = [values[:, [column_of[name] for name in group]] for group in groups]
+    # The largest: a concept is there when any of its labels says so, and unknown when only an unknown one could.
+    return np.stack([np.where((part == 1).any(axis=1), 1, part.max(axis=1)) for part in parts], axis=1)
 
 
 def map_labels(

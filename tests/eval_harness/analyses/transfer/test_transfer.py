@@ -163,6 +163,10 @@ def test_outputs_of_several_labels_are_joined_by_the_largest() -> None:
     assert found[0].tolist() == pytest.approx([0.4, 0.9])
     assert found[1, 0] == pytest.approx(0.6)
     assert np.isnan(found[1, 1])
+    # One label says that it is there, whatever the other one would say; a label that says no leaves it open.
+    targets = np.array([[1, np.nan], [np.nan, 0]], dtype=np.float32)
+    assert joined(targets, ["a", "b"], [["a", "b"]])[0, 0] == 1
+    assert np.isnan(joined(targets, ["a", "b"], [["a", "b"]])[1, 0])
 
 
 @pytest.mark.heavy
