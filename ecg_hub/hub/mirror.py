@@ -312,6 +312,7 @@ def _copy_remote(
         )
     # One commit from here on: the branch may move while hours of files come.
     commit, name = str(info.sha), _checked_id(str(info.id))
+    _check_place(manifest, wish.kind, name, to)
     there = remote.files(commit)
     chosen = _chosen(there, wish)
     target = to / f"{wish.kind}s" / name
@@ -337,6 +338,16 @@ def _copy_remote(
     except OSError as error:
         raise unwritable(target, error, OPTION) from error
     return MirrorSummary(target, repository, fetched)
+
+
+def _check_place(manifest: Manifest, kind: Kind, name: str, to: Path) -> None:
+    """Refuse a repository that some disks would lay into the folder of another, before anything is fetched."""
+    for one in manifest.repositories:
+        if (one.kind, one.id.casefold()) == (kind, name.casefold()) and one.id != name:
+            raise InputError(
+                f"{str(to)!r} holds {one.id!r}, and disks that do not tell upper from lower case have no second place "
+                f"for {name!r}: give another --to."
+            )
 
 
 def _checked_id(text: str) -> str:

@@ -57,7 +57,7 @@ class ImportSummary:
             f"{one.kind} {self.id}: {what}, commit {self.commit}, tags {', '.join(tags)}",
             *([f"removed, as its origin did: {shown(self.removed)}"] if self.removed else []),
             *([f"tags that stand for other commits here, left alone: {', '.join(self.taken)}"] if self.taken else []),
-            f"load it with: {_loading(one, self.id)}",
+            f"load it with: {_loading(one, self.id, self.commit if one.label in self.taken else one.label)}",
         ]
 
 
@@ -264,9 +264,9 @@ def _stray(path: str) -> str:
     return "a mirror that was not finished" if path.endswith(".partial") else "not in the manifest"
 
 
-def _loading(one: MirroredRepository, id: str) -> str:
+def _loading(one: MirroredRepository, id: str, revision: str) -> str:
     if one.kind == "model":
-        return f'ecg_hub.AutoModel.from_pretrained("{id}", revision="{one.label}")'
+        return f'ecg_hub.AutoModel.from_pretrained("{id}", revision="{revision}")'
     if one.kind == "dataset":
-        return f'datasets.load_dataset("{id}", revision="{one.label}")'
+        return f'datasets.load_dataset("{id}", revision="{revision}")'
     return f"{endpoint()}/spaces/{id}/view/main/"

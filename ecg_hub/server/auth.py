@@ -157,11 +157,14 @@ def new_token(path: Path, name: str, write: bool) -> str:
     # The mode below is given to a new file only.
     if path.exists():
         check_permissions(path)
+    # A last line without its end would become one with ours, and neither token be good.
+    before = path.read_bytes() if path.is_file() else b""
+    joint = "\n" if before and not before.endswith(b"\n") else ""
     # The mode is set as it is made: others must not read it even for a moment. Appending, so that two writers at once
     # both arrive.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        file.write(f"{'' if write else 'read:'}sha256={_digest(token)} {name}\n")
+        file.write(f"{joint}{'' if write else 'read:'}sha256={_digest(token)} {name}\n")
         file.flush()
         os.fsync(file.fileno())
     return token

@@ -157,9 +157,9 @@ class Catalog:
 
     def _lower_by_card(self, tree: str) -> set[str]:
         try:
-            return {
-                str(task) for task in metadata(self.read_text(tree, "README.md", MAX_CARD) or "")["lower_is_better"]
-            }
+            tasks = metadata(self.read_text(tree, "README.md", MAX_CARD) or "")["lower_is_better"]
+            # A single one may stand there without brackets, and is no list of letters.
+            return {str(task) for task in (tasks if isinstance(tasks, list) else [tasks])}
         except Exception:  # somebody's file: whatever is wrong with it
             return set()
 
@@ -216,15 +216,23 @@ class Query:
     """What a list is asked for."""
 
     def __init__(
-        self, search: str = "", author: str | None = None, filters: Iterable[str] = (), sort: str = ""
+        self,
+        search: str = "",
+        author: str | None = None,
+        filters: Iterable[str] = (),
+        sort: str = "",
+        gated: bool | None = None,
     ) -> None:
         self.terms = search.lower().split()
         self.author = author
         self.filters = {text.lower() for text in filters}
         self.sort = sort
+        self.gated = gated
 
     def matches(self, info: Mapping[str, Any]) -> bool:
         """Return whether an info object fits."""
+        if self.gated is not None and bool(info["gated"]) != self.gated:
+            return False
         tags = {str(tag).lower() for tag in info["tags"]}
         return all(term in info["id"].lower() for term in self.terms) and self.filters <= tags
 

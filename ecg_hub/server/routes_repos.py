@@ -15,6 +15,11 @@ from ecg_hub.server.repos import MAIN, Repo, State, now, split_id
 
 MAX_PAGE, COMMITS_PAGE = 1000, 100
 _VISIBILITY = {"public": False, "private": True}
+# What a list may be asked for; `direction` is sent by earlier clients, always for descending order.
+_ASKED = (
+    *("search", "author", "filter", "pipeline_tag", "gated", "sort", "direction", "skip", "limit"),
+    *("full", "cardData", "config", "expand", "expand[]"),
+)
 
 
 def create(call: Call) -> Response:
@@ -85,10 +90,14 @@ def info(call: Call) -> Response:
 
 
 def list_repos(call: Call) -> Response:
-    """GET /api/{kind}: search, author, filter, sort, limit, full, cardData, config, expand; pages by Link."""
+    """GET /api/{kind}: search, author, filter, gated, sort, limit, full, cardData, config, expand; pages by Link."""
     params = call.request.query_params
+    # Left out without a word, a filter would give repositories that are not what was asked for.
+    if unknown := [name for name in params if name not in _ASKED]:
+        raise bad_request(f"This hub does not filter by {unknown[0][:50]!r}; it knows {', '.join(_ASKED)}.")
     filters = [*params.getlist("filter"), *params.getlist("pipeline_tag")]
-    query = Query(params.get("search", ""), params.get("author"), filters, params.get("sort", ""))
+    gated = call.flag("gated") if "gated" in params else None
+    query = Query(params.get("search", ""), params.get("author"), filters, params.get("sort", ""), gated)
     start, size = _number(params.get("skip"), 0), min(_number(params.get("limit"), MAX_PAGE) or MAX_PAGE, MAX_PAGE)
     expand = params.getlist("expand") + params.getlist("expand[]")
     full, card, config = call.flag("full"), call.flag("cardData"), call.flag("config")
@@ -130,6 +139,10 @@ def create_branch(call: Call) -> Response:
         state = repo.state()
         if name in state.heads:
             raise RequestError(409, f"Reference already exists: branch {name!r} of {repo.id!r}.")
+        # No 409, which create_branch(exist_ok=True) takes for the branch: a tag may be cited in results, and of two
+        # things under its name the one that moves would be read.
+        if name in state.tags:
+            raise bad_request(f"{name!r} is a tag of {repo.id!r}: choose another name for the branch.")
         state.heads[name] = repo.resolve(str(call.body.get("startingPoint") or MAIN), state)
         repo.save(state)
     return answer_json({})
@@ -155,6 +168,8 @@ def create_tag(call: Call) -> Response:
         state = repo.state()
         if name in state.tags:
             raise RequestError(409, f"Reference already exists: tag {name!r} of {repo.id!r}.")
+        if name in state.heads:
+            raise bad_request(f"{name!r} is a branch of {repo.id!r}: choose another name for the tag.")
         state.tags[name] = repo.resolve(call.revision()[0], state)
         repo.save(state)
     return answer_json({})

@@ -8,6 +8,7 @@ from typing import Any
 
 from ecg_hub.errors import ExitCode
 from ecg_hub.utils.text import number_of
+from eval_harness.cli.common import split_commas
 
 PUSH = """\
 Send a model to the hub at $HF_ENDPOINT (the public one, or `ecg-hub serve`): weights as safetensors, config.json,
@@ -103,7 +104,7 @@ def run_mirror(args: argparse.Namespace) -> int:
     """Copy one after another."""
     from ecg_hub.hub.mirror import MirrorRequest, mirror_all
 
-    include, exclude = tuple(args.include or ()), tuple(args.exclude or ())
+    include, exclude = split_commas(args.include), split_commas(args.exclude)
     wishes = [MirrorRequest(id, args.type, args.revision, include, exclude, args.internal) for id in args.ids]
     failed = mirror_all(wishes, args.to.expanduser(), lambda text: print(text, flush=True))
     return ExitCode.of(len(wishes) - failed, failed)
@@ -116,7 +117,7 @@ def run_import(args: argparse.Namespace) -> int:
 
     folder = args.folder.expanduser()
     # All files before the first upload: a damaged disk is found while nothing has been sent.
-    chosen = check_mirror(folder, tuple(args.only or ()))
+    chosen = check_mirror(folder, split_commas(args.only))
     check_terms(folder, chosen, internal=args.internal)
     for repo, one in targets(chosen, args.namespace).items():
         print(

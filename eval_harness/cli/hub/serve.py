@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def run_serve(args: argparse.Namespace) -> int:
     from ecg_hub.errors import InputError
     from ecg_hub.server.serve import Address, log_to_standard_error, open_hub, require_packages, serve
 
-    if args.new_token:
+    if args.new_token is not None:
         return _new_token(args)
     if args.read_only:
         raise InputError("--read-only goes with --new-token NAME.")
@@ -73,6 +74,9 @@ def run_serve(args: argparse.Namespace) -> int:
         raise InputError("--root DIR is needed: the folder of the hub.")
     require_packages()
     root, options = args.root.expanduser(), _options(args)
+    # A misspelt folder would be made, and an empty hub be called whole.
+    if (args.check or args.collect) and not (root / "FORMAT").is_file():
+        raise InputError(f"--root {str(root)!r} is not the folder of a hub.")
     if args.backup:
         return _backup(root, args.backup.expanduser())
     if args.check or args.collect:
@@ -82,7 +86,7 @@ def run_serve(args: argparse.Namespace) -> int:
     if not 0 <= args.port < 65536:
         raise InputError(f"--port takes 0 to 65535, not {args.port}.")
     with log_to_standard_error():
-        return serve(root, Address(args.host, args.port), options, args.token_file)
+        return serve(root, Address(args.host, args.port), options, args.token_file and args.token_file.expanduser())
 
 
 def parse_size(text: str) -> int:
@@ -106,9 +110,11 @@ def _options(args: argparse.Namespace) -> Any:
         raise InputError(f"--namespace: {error.message}") from None
     if args.public_url and not re.match(r"https?://[^/\s]+/?\Z", args.public_url):
         raise InputError(f"--public-url takes an address such as https://hub.example.org, not {args.public_url!r}.")
-    if not (args.timeout >= 1 and args.max_connections >= 1 and args.max_per_address >= 1):
+    if not (1 <= args.timeout < math.inf and args.max_connections >= 1 and args.max_per_address >= 1):
         given = f"{args.timeout:g}, {args.max_connections} and {args.max_per_address}"
-        raise InputError(f"--timeout, --max-connections and --max-per-address take 1 or more, not {given}.")
+        raise InputError(
+            f"--timeout, --max-connections and --max-per-address take finite numbers from 1 up, not {given}."
+        )
     return Options(
         args.namespace,
         args.open_read,

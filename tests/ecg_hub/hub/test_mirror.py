@@ -195,8 +195,19 @@ def test_only_some_files(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFix
     (one,) = read_manifest(tmp_path).repositories
     assert [file.path for file in one.files] == ["README.md"]
     assert "old/weights.pt" in one.left_out
+    assert main([*words, "--exclude", "*.pt,*.ckpt"]) == 0
+    assert "left out as asked: old/weights.pt, w.ckpt" in capsys.readouterr().out
     assert main([*words, "--include", "*.npz"]) == 1
     assert "leave nothing of ward/data; it holds README.md" in capsys.readouterr().err
+
+
+def test_another_spelling_of_a_repository_leaves_the_manifest_readable(hub: TestHub, tmp_path: Path) -> None:
+    upload(hub, CONTENT)
+    mirror(MirrorRequest(DATA, "dataset"), tmp_path)
+    hub.api().move_repo(DATA, "ward/Data", repo_type="dataset")
+    with pytest.raises(InputError, match=r"holds 'ward/data', and disks.*'ward/Data': give another --to"):
+        mirror(MirrorRequest("ward/Data", "dataset"), tmp_path)
+    assert [one.id for one in read_manifest(tmp_path).repositories] == [DATA]
 
 
 def test_several_and_one_that_is_not_there(hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

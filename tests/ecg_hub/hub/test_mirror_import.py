@@ -297,6 +297,21 @@ def test_a_tag_that_is_taken_stays(disk: Path, hub: TestHub, capsys: pytest.Capt
     assert len(after) == 2
 
 
+def test_what_was_left_out_before_is_found_by_the_command_that_is_printed(
+    hub: TestHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = hub.api()
+    add_data(api)
+    api.upload_file(path_or_fileobj=b"#", path_in_repo="README.md", repo_id=DATA, repo_type="dataset")
+    for left_out in (("data/*",), ()):
+        mirror(MirrorRequest(DATA, "dataset", exclude=left_out), tmp_path / "disk")
+        assert main(["import", str(tmp_path / "disk"), "--namespace", "ours"]) == 0
+        command = capsys.readouterr().out.splitlines()[-1]
+        revision = command.partition('revision="')[2].partition('"')[0]
+        files = api.list_repo_files("ours/tables", revision=revision, repo_type="dataset")
+        assert ("data/train.csv" in files) == (not left_out)
+
+
 def test_a_file_that_changes_while_it_is_sent(
     disk: Path, hub: TestHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,7 @@ def _report(hub: TestHub, model: str, values: dict[str, float], card: str = "") 
     ("path", "content"),
     [
         ("README.md", b"---\nlower_is_better: [age]\n---\n# Bench\n"),
+        ("README.md", b"---\nlower_is_better: age\n---\n# Bench\n"),
         ("eval.yaml", b"name: bench\ntasks:\n- id: super\n- {id: age, lower_is_better: true}\n"),  # of older versions
     ],
 )

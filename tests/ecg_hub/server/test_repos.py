@@ -83,6 +83,33 @@ def test_lists_are_searched_filtered_sorted_and_paged(hub: TestHub, monkeypatch:
     assert expanded.card_data.tags == ["ssl"]
 
 
+def test_a_list_is_never_of_more_than_was_asked_for(hub: TestHub) -> None:
+    api = hub.api()
+    for name in ("a/free", "a/gated"):
+        api.create_repo(name)
+    api.update_repo_settings("a/gated", gated="auto")
+    assert [model.id for model in api.list_models(gated=True)] == ["a/gated"]
+    assert [model.id for model in api.list_models(gated=False)] == ["a/free"]
+    with pytest.raises(BadRequestError, match="does not filter by 'num_parameters'; it knows search"):
+        list(api.list_models(num_parameters="min:6B"))
+    with pytest.raises(BadRequestError, match="does not filter by 'models'"):
+        list(api.list_spaces(models="a/free"))
+
+
+def test_a_tag_and_a_branch_never_share_a_name(hub: TestHub) -> None:
+    api = hub.api()
+    api.create_repo("ward/ecg")
+    first = api.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id="ward/ecg").oid
+    api.create_tag("ward/ecg", tag="v1.0")
+    api.create_branch("ward/ecg", branch="next")
+    with pytest.raises(BadRequestError, match=r"'v1\.0' is a tag of 'ward/ecg'"):
+        api.create_branch("ward/ecg", branch="v1.0", exist_ok=True)
+    with pytest.raises(BadRequestError, match="'next' is a branch of 'ward/ecg'"):
+        api.create_tag("ward/ecg", tag="next", exist_ok=True)
+    api.upload_file(path_or_fileobj=b"2", path_in_repo="a", repo_id="ward/ecg")
+    assert api.model_info("ward/ecg", revision="v1.0").sha == first
+
+
 def test_settings_visibility_and_gating(hub: TestHub) -> None:
     api, reader = hub.api(), hub.api(hub.read_token)
     api.create_repo("ward/ecg", private=True)

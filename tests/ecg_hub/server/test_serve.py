@@ -139,6 +139,10 @@ def test_the_verb_refuses_what_makes_no_sense(tmp_path: Path, capsys: pytest.Cap
         ([*root, "--read-only"], "goes with --new-token"),
         ([*root, "--token-file", str(tmp_path / "absent")], "cannot be read"),
         (["serve", "--new-token", "x"], "needs --token-file"),
+        ([*root, "--new-token", ""], "needs --token-file"),
+        ([*root, "--timeout", "inf"], "finite numbers"),
+        ([*root, "--check"], "is not the folder of a hub"),
+        ([*root, "--collect"], "is not the folder of a hub"),
     ):
         assert main(words) == 1
         assert message in capsys.readouterr().err
