@@ -96,6 +96,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     PARTLY = 3
     INTERRUPTED = 130
+    UNREAD = 141
     TERMINATED = 143
 
     @classmethod
@@ -117,5 +118,6 @@ EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.USAGE: "wrong usage: an option, a value or a name that does not exist",
     ExitCode.PARTLY: "some rows, records or repositories failed, the others are done",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C; the same command goes on",
+    ExitCode.UNREAD: "whoever read the output took no more of it, such as `head`",
     ExitCode.TERMINATED: "ended by a time limit or `kill`; the same command goes on",
 }

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.names import disable_xet, endpoint, is_public_hub
 from ecg_hub.utils.files import file_sha256
+from ecg_hub.utils.repo_names import is_name
 
 T = TypeVar("T")
 Kind: TypeAlias = Literal["model", "dataset", "space"]
@@ -289,8 +290,8 @@ class HubRepository:
 def check_id(repo: str) -> str:
     """Return the id of a repository."""
     parts = repo.split("/")
-    if len(parts) != 2 or not all(parts):
-        raise InputError(f"{repo!r} is no repository; write ORG/NAME.")
+    if len(parts) != 2 or not all(map(is_name, parts)):
+        raise InputError(f"{repo!r} is no repository; write ORG/NAME, with letters, digits, '_', '-' and '.'.")
     return repo
 
 

@@ -11,6 +11,7 @@ from ecg_hub.hub.cards import keep_scores, named
 from ecg_hub.hub.client import MAIN, Commit, HubRepository, Stored, check_id, is_there, until_committed
 from ecg_hub.hub.package import CARD, Package
 from ecg_hub.names import endpoint
+from ecg_hub.utils.repo_names import check_ref
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_id(self.repo)
+        # Refused by the hub, a tag would be missing on a commit that is made by then.
+        for option, name in (("--revision", self.branch), ("--tag", self.tag)):
+            if name is not None:
+                try:
+                    check_ref(name, "branch or tag")
+                except ValueError as error:
+                    raise InputError(f"{option}: {error}") from None
         if self.request and self.tag:
             raise InputError("--tag names a commit, and --create-pr makes none yet. Tag it when it is merged.")
         if self.request and self.branch not in (None, MAIN):

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ecg_hub import catalog
 from ecg_hub.errors import InputError
+from ecg_hub.inference.records import usable_device
 from ecg_hub.input.windows import eval_starts, window_length
 from ecg_hub.modeling import kernels
 from ecg_hub.names import canonical
@@ -103,7 +104,7 @@ def bench(
         UnknownNameError: no such model or preset.
     """
     _check(batch_sizes, threads, seconds)
-    target = _device(device)
+    target = usable_device(device)
     name = canonical(name)
     model, extractor = _model(name)
     spec = extractor.spec(preset)
@@ -197,14 +198,6 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise InputError(f"Device {name!r} cannot be used here ({error}). Take 'cpu', or see --device.") from error
-    return torch.device(name)
 
 
 def _check(batch_sizes: Sequence[int], threads: int | None, seconds: float) -> None:

@@ -237,6 +237,12 @@ def average_outputs(logits: torch.Tensor, config: Any) -> torch.Tensor:
     return outputs
 
 
+def check_top_k(top_k: int | None) -> None:
+    """Refuse a number of labels that would leave none, or all but the last ones."""
+    if top_k is not None and top_k < 1:
+        raise InputError(f"top_k is {top_k!r}; allowed: 1 or more, or None for all labels.")
+
+
 def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None) -> list[dict[str, Any]]:
     """Put labels on averaged outputs: classes sorted by score, then regression outputs in order.
 
@@ -256,6 +262,7 @@ def labelled_scores(outputs: torch.Tensor, config: Any, top_k: int | None = None
         >>> labelled_scores(torch.tensor([-0.5]), config)
         [{'label': 'age', 'value': 52.0, 'unit': 'years'}]
     """
+    check_top_k(top_k)
     classes, values, labels = class_count(config), outputs.tolist(), config.id2label
     # Sorting is stable: ties keep the order of the labels.
     order = sorted(range(classes), key=lambda index: -values[index])[: classes if top_k is None else top_k]

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import torch
 
 from ecg_hub.errors import ExitCode, InputError
-from ecg_hub.inference.pipeline import average_outputs, check_classifier, extractor_for, labelled_scores
-from ecg_hub.inference.records import RecordInput, RecordOutput, run_records
+from ecg_hub.inference.pipeline import average_outputs, check_classifier, check_top_k, extractor_for, labelled_scores
+from ecg_hub.inference.records import RecordInput, RecordOutput, run_records, usable_device
 from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModel, AutoModelForECGClassification
 from ecg_hub.origin import shown_name
 from ecg_hub.utils import terminal
@@ -144,11 +144,13 @@ def predict(
             ...
         ecg_hub.errors.CheckpointError: The head of this ECGCPCForECGClassification has random weights: its ...
     """
+    check_top_k(top_k)
+    target = usable_device(device)
     # By name, because transformers keeps the dtype of the checkpoint.
     classifier = AutoModelForECGClassification.from_pretrained(model, dtype=torch.float32)
     # Before the model moves: the weights are hashed on the CPU.
     name = shown_name(os.fspath(model), classifier)
-    classifier = classifier.to(device)
+    classifier = classifier.to(target)
     check_classifier(classifier)
     config = classifier.config
     extractor = extractor_for(config, AutoFeatureExtractor.from_pretrained(model), preset)
@@ -293,6 +295,7 @@ class _Embedding:
 # Once for all parts that a worker gets.
 @functools.lru_cache(maxsize=1)
 def _loaded(model: str, preset: str | None, seed: int, device: str) -> tuple[Any, Any, str]:
+    target = usable_device(device)
     """Return encoder, feature extractor and the model's name."""
     keywords: dict[str, Any] = {"seed": seed} if model.startswith("random:") else {}
     # By name, because transformers keeps the dtype of the checkpoint: of a file in half precision the vectors would be
@@ -300,7 +303,7 @@ def _loaded(model: str, preset: str | None, seed: int, device: str) -> tuple[Any
     encoder = AutoModel.from_pretrained(model, dtype=torch.float32, **keywords)
     name = shown_name(model, encoder)
     extractor = AutoFeatureExtractor.from_pretrained(model)
-    return encoder.to(device), extractor if preset is None else extractor.with_preset(preset), name
+    return encoder.to(target), extractor if preset is None else extractor.with_preset(preset), name
 
 
 def _encoded(task: tuple[int, _Embedding, Sequence[RecordInput]]) -> tuple[int, list[dict[str, Any]]]:

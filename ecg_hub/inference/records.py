@@ -56,6 +56,15 @@ class RecordOutput:
     reason: str | None = None
 
 
+def usable_device(name: str) -> torch.device:
+    """Return a device that tensors can be put on."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise InputError(f"Device {name!r} cannot be used here ({error}). Take 'cpu', or see --device.") from error
+    return torch.device(name)
+
+
 def run_records(
     records: Sequence[RecordInput],
     extractor: Any,

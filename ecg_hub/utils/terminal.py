@@ -179,6 +179,10 @@ def escaped(text: str) -> str:
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+class UnreadError(BrokenPipeError):
+    """Whoever read a stream has gone, as `head` does when it has its lines."""
+
+
 class CleanStream:
     """A stream of text that writes out what steers a terminal, whoever prints there.
 
@@ -195,9 +199,19 @@ class CleanStream:
         self._steering = _STEERING_BUT_BARS if moves else _STEERING
 
     def write(self, text: str) -> int:
-        """Write a text."""
-        self._stream.write(self._steering.sub(_written_out, text))
+        """Write a text; letters that the stream's encoding lacks are written out."""
+        clean = self._steering.sub(_written_out, text)
+        with _read():
+            try:
+                self._stream.write(clean)
+            except UnicodeEncodeError:
+                self._stream.write(re.sub("[^\x00-\x7f]", lambda letter: _as_json(letter[0]), clean))
         return len(text)
+
+    def flush(self) -> None:
+        """Pass on what is not written yet."""
+        with _read():
+            self._stream.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write lines."""
@@ -214,9 +228,29 @@ _STEERING_BUT_BARS = re.compile(rf"(?P<kept>\x1b\[(?:[0-9;]*m|A)|\r)|{_UNSEEN.pa
 
 
 def _written_out(match: re.Match[str]) -> str:
-    # As JSON writes it, in which a letter beyond 16 bits is a pair.
-    units = match[0].encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
-    return match[0] if match["kept"] else "".join(f"\\u{unit}" for unit in units)
+    return match[0] if match["kept"] else _as_json(match[0])
+
+
+def _as_json(text: str) -> str:
+    # A letter beyond 16 bits is a pair.
+    units = text.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+    return "".join(f"\\u{unit}" for unit in units)
+
+
+@contextmanager
+def _read() -> Iterator[None]:
+    """Tell the end of a stream's reader from that of a process or of a connection."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise UnreadError(error.errno, error.strerror) from error
+
+
+def drop_output() -> None:
+    """Let what is left of standard output go nowhere: Python would write it at its end, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 @contextmanager

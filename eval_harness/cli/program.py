@@ -10,6 +10,7 @@ import argparse
 import importlib
 import os
 import pkgutil
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -139,7 +140,7 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str], whole_proces
     if not arguments:
         parser.print_help()
         return ExitCode.USAGE
-    args = vars(_parsed(parser, _with_spelled_verb(parser, arguments)))
+    args = vars(_parsed(parser, _with_spelled_verb(parser, _with_homes(arguments))))
     terminal.set_quiet(args.pop("say_less", False))
     if whole_process:
         terminal.silence_libraries()
@@ -150,6 +151,8 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str], whole_proces
         cli.at_work = False
     if whole_process:
         _leave_group()
+        # Here, where it is known what it means that nobody reads.
+        sys.stdout.flush()
     return code
 
 
@@ -180,6 +183,12 @@ def _verb_parser(parser: argparse.ArgumentParser, args: argparse.Namespace) -> a
     return parser
 
 
+def _with_homes(words: Sequence[str]) -> list[str]:
+    """Put the home folder for ~ in `--option=~/path`, where most shells leave it: a folder ~ would be made."""
+    home = os.path.expanduser("~")
+    return [re.sub(r"(?<=[=,])~(?=[/,]|\Z)", lambda _: home, word) if word[:2] == "--" else word for word in words]
+
+
 def _with_spelled_verb(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
     """Put the verb for the first word that is another spelling of one."""
     # argparse lists its actions nowhere else.
@@ -197,6 +206,9 @@ def guarded(action: Callable[[], int]) -> int:
         return action()
     except KeyboardInterrupt:
         return cli.interrupted()
+    except terminal.UnreadError:
+        terminal.drop_output()
+        return ExitCode.UNREAD
     except (EcgHubError, OSError) as error:
         # Only our own errors and those of the system are sentences; a fault of the program keeps its traceback.
         if os.environ.get("ECG_HUB_TRACEBACK"):

@@ -323,7 +323,9 @@ def _paragraphs(dataset: ECGDataset) -> dict[str, list[str]]:
     from dataset_scripts.tools.download import instructions
 
     own = hasattr(dataset, "source")  # the archive of a user, described in a YAML file
-    wrap = textwrap.TextWrapper(width=(terminal.width() or 120) - 2, break_long_words=False, break_on_hyphens=False)
+    wrap = textwrap.TextWrapper(
+        width=max((terminal.width() or 120) - 2, 1), break_long_words=False, break_on_hyphens=False
+    )
     return {
         "what it is": [wrap.fill(dataset.description)] if dataset.description else [],
         "get it": [] if own else instructions(dataset),

@@ -203,6 +203,7 @@ def run_predict(args: argparse.Namespace) -> int:
     """Print or write labelled scores; a record that cannot be used is a row with its reason."""
     from ecg_hub.inference.predict import predict
 
+    kind = _predict_format(args)
     records = gather(args.files)
     result = predict(
         args.model,
@@ -213,8 +214,6 @@ def run_predict(args: argparse.Namespace) -> int:
         device=args.device,
         **_prepare(args),
     )
-    # The ending of the file wins over --format: nobody wants CSV in a .json.
-    kind = Path(args.output).suffix.lstrip(".") if args.output else args.format
     if args.output:
         write_text(Path(args.output), result.to_csv() if kind == "csv" else result.to_json() + "\n")
     elif kind == "table":
@@ -224,10 +223,22 @@ def run_predict(args: argparse.Namespace) -> int:
     return report(result.failures, result.exit_code, len(records))
 
 
+def _predict_format(args: argparse.Namespace) -> str:
+    """The format to print or write: of a file that of its ending, which --format may not contradict."""
+    if not args.output:
+        return str(args.format)
+    ending = Path(args.output).suffix.lower().lstrip(".")
+    if ending not in ("csv", "json"):
+        raise InputError(f"--output {args.output!r}: the file must end in .csv or .json.")
+    if args.format not in ("table", ending):
+        raise InputError(f"--format {args.format} is not the ending of --output {args.output!r}: leave --format out.")
+    return ending
+
+
 def _prepare(args: argparse.Namespace) -> dict[str, Any]:
     """What the extractor is told of the records; a whole rate as the whole number that files state."""
     rate = args.sampling_rate
-    rate = int(rate) if rate is not None and rate == int(rate) else rate
+    rate = int(rate) if rate is not None and rate.is_integer() else rate
     return {"sampling_rate": rate, "unit": args.unit, "nan": args.nan, "missing_leads": args.missing_leads}
 
 

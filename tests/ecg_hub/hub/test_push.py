@@ -244,8 +244,15 @@ def _no_room(*_: Any) -> None:
 
 @pytest.mark.parametrize("repo", ["ecg-cpc", "a/b/c", "/b", "a b/c"])
 def test_names_of_repositories(repo: str, hub: TestHub, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["push", TINY, "--repo", repo]) == 1
-    assert repo in capsys.readouterr().err
+    for more in ([], ["--dry-run"]):
+        assert main(["push", TINY, "--repo", repo, *more]) == 1
+        assert repo in capsys.readouterr().err
+
+
+def test_a_tag_that_no_hub_takes_is_refused_before_the_commit(hub: TestHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["push", TINY, "--repo", "ward/ecg", "--tag", "v 1"]) == 1
+    assert "--tag: 'v 1' cannot name a branch or tag" in capsys.readouterr().err
+    assert not hub.api().repo_exists("ward/ecg")
 
 
 @pytest.mark.heavy

@@ -89,6 +89,25 @@ def test_predict_writes_a_file_by_its_ending(classifier: Path, records: list[str
     assert target.read_text().startswith("record,windows,NORM,MI")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-o", "scores.txt", "--format", "csv"], "'scores.txt': the file must end in .csv or .json"),
+        (["-o", "scores.JSON", "--format", "csv"], "--format csv is not the ending of --output 'scores.JSON'"),
+        (["--top-k", "0"], "top_k is 0; allowed: 1 or more"),
+        (["--top-k", "-1"], "top_k is -1; allowed: 1 or more"),
+        (["--device", "gpu"], "Device 'gpu' cannot be used here"),
+        (["--sampling-rate", "nan"], "must be a positive number in Hz, not nan"),
+    ],
+)
+def test_predict_refuses_what_it_cannot_do(
+    words: list[str], message: str, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savetxt(tmp_path / "record.csv", np.zeros((5000, 12)), delimiter=",", header=",".join(LEADS), comments="")
+    assert main(["predict", str(classifier), str(tmp_path / "record.csv"), "--unit", "mV", *words]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_an_encoder_cannot_predict(records: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", TINY, *records]) == 1
     assert "head" in capsys.readouterr().err

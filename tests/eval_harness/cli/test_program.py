@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import os
 import re
 import signal
@@ -22,6 +24,7 @@ from eval_harness.cli.eval import main as evaluate
 from eval_harness.cli.hub import main as hub
 from eval_harness.results.schema import Result
 from eval_harness.runner.run import exit_code
+from eval_harness.tasks.registry import datasets
 from tests.support.results import failed, result
 from tests.support.terminals import in_terminal
 
@@ -155,6 +158,44 @@ def test_what_a_library_makes_of_an_interrupt_is_one(
     monkeypatch.setattr(cli, "pressed", True)
     assert program.guarded(stop_with(RuntimeError("Query interrupted"))) == ExitCode.INTERRUPTED
     assert capsys.readouterr().err.strip() == GO_ON
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pipes that end a process")
+@pytest.mark.parametrize("words", [["ls", "models", "--json"], ["ls", "modes"]], ids=["long", "short"])
+def test_nobody_reads_on(words: list[str]) -> None:
+    command = [sys.executable, "-m", "eval_harness", *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == ExitCode.UNREAD
+    assert program.guarded(stop_with(BrokenPipeError(32, "of a worker"))) == ExitCode.ERROR
+
+
+def test_letters_that_the_terminal_lacks_are_written_as_json_writes_them() -> None:
+    text = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", text)
+        assert evaluate.main(["ls", "datasets", "--json"]) == 0
+    text.seek(0)
+    pages = {dataset["name"]: dataset["citation"] for dataset in json.load(text)}
+    assert pages == {name: dataset.citation for name, dataset in datasets().items()}
+    assert not all(map(str.isascii, pages.values()))
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert hub.main(["serve", "--token-file=~/tokens", "--new-token", "ward"]) == 0
+    assert (tmp_path / "tokens").is_file()
+    assert program._with_homes(["--include=~/a,~/b", "--title=a~b", "~/c"]) == [
+        f"--include={tmp_path}/a,{tmp_path}/b",
+        "--title=a~b",
+        "~/c",
+    ]
 
 
 def test_quiet_is_for_one_command(capsys: pytest.CaptureFixture[str]) -> None:
