@@ -66,7 +66,7 @@ class MirroredRepository(_Checked):
         revision: what the user asked for: branch, tag or commit.
         tags: tags that stood for the commit.
         origin: the public hub, or None: the address of a hub inside an institution does not travel.
-        private: whether only some may see it.
+        private: whether only some may see it, or get its files.
         internal: whether its licence keeps it inside one institution.
         licence: as its card or our catalogue states it.
         left_out: files that were not mirrored, because the user asked so.

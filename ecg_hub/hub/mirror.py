@@ -327,7 +327,8 @@ def _copy_remote(
             revision=wish.revision or "main",
             tags=tuple(sorted(tag for tag, at in remote.tags().items() if at == commit and _is_usual(tag))),
             origin=public_origin(endpoint()),
-            private=bool(info.private),
+            # Who may read a gated one is decided one by one, which no other hub repeats.
+            private=bool(info.private or info.gated),
             # Converted weights stay the authors' on whichever hub somebody has put them.
             internal=wish.kind == "model" and folder_withheld(staging) is not None,
             licence=_licence(info),

@@ -140,7 +140,9 @@ def bring_in(folder: Path, one: MirroredRepository, id: str, api: Any = None) ->
     if info is None:
         remote.create(private=private or None)
     elif private and not info.private:
-        raise InputError(f"{remote.name} is public, and {one.id} was private: make it private first, or --namespace.")
+        raise InputError(
+            f"{remote.name} is public, and {one.id} was private or gated: make it private first, or --namespace."
+        )
     tags = remote.tags()
     # This very state was imported: what others have added since, such as scores, is not looked at.
     if one.label in tags and not _missing(folder, one, remote.files(tags[one.label])):

@@ -34,6 +34,7 @@ class Catalog:
         self.blobs = blobs
         # By tree: what a revision says about itself does not change.
         self._about = lru_cache(maxsize=2048)(self._read_about)
+        self._config = lru_cache(maxsize=2048)(self._read_config)
         self.results = lru_cache(maxsize=2048)(self._read_results)
 
     @property
@@ -75,7 +76,11 @@ class Catalog:
             info["siblings"] = [_sibling(path, file, blobs) for path, file in every.items()]
         if repo.kind == "models":
             info["modelId"] = repo.id
+            # What stands in a file is for those who may read it: of a gated repository neither results nor config.json.
             info["evalResults"] = self.results(commit.tree) if caller.reads(state) else []
+            info["config"] = self._config(commit.tree) if caller.reads(state) else None
+            if model_type := (info["config"] or {}).get("model_type"):
+                info["tags"] = list(dict.fromkeys([*info["tags"], str(model_type)]))
         if repo.kind == "spaces":
             info["sdk"] = state.sdk
         return info
@@ -196,12 +201,9 @@ class Catalog:
             index = card.get("model-index")
             about |= {"library_name": card.get("library_name"), "pipeline_tag": card.get("pipeline_tag")}
             about["model-index"] = index if isinstance(index, list) else None
-            about["config"] = self._config(tree)
-            model_type = (about["config"] or {}).get("model_type")
-            about["tags"] += [str(model_type)] if model_type and model_type not in about["tags"] else []
         return about
 
-    def _config(self, tree: str) -> dict[str, Any] | None:
+    def _read_config(self, tree: str) -> dict[str, Any] | None:
         try:
             config = json.loads(self.read_text(tree, "config.json", MAX_CONFIG) or "null")
             if not isinstance(config, dict):

@@ -276,10 +276,11 @@ def test_what_may_not_be_passed_on(hub: TestHub, tmp_path: Path, capsys: pytest.
     assert "is public" in error
 
 
-def test_a_private_repository_stays_private(hub: TestHub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{"visibility": "private"}, {"gated": "auto"}], ids=["private", "gated"])
+def test_what_only_some_may_read_arrives_private(settings: dict[str, Any], hub: TestHub, tmp_path: Path) -> None:
     api = hub.api()
     add_data(api)
-    api.update_repo_settings(DATA, visibility="private", repo_type="dataset")
+    api.update_repo_settings(DATA, repo_type="dataset", **settings)
     mirror(MirrorRequest(DATA, "dataset"), tmp_path / "disk")
     assert main(["import", str(tmp_path / "disk"), "--namespace", "ours"]) == 0
     assert api.dataset_info("ours/tables").private

@@ -196,6 +196,10 @@ def test_open_reading_leaves_private_and_gated_repositories_closed(
         with pytest.raises(RepositoryNotFoundError):
             nobody.model_info("ward/closed")
         assert nobody.model_info("ward/gated").gated == "auto"
+        api.upload_file(path_or_fileobj=b'{"model_type": "s4"}', path_in_repo="config.json", repo_id="ward/gated")
+        for one, config, tags in ((nobody, None, []), (hub.api(hub.read_token), {"model_type": "s4"}, ["s4"])):
+            assert (one.model_info("ward/gated").config, one.model_info("ward/gated").tags) == (config, tags)
+            assert [model.id for model in one.list_models(filter="s4")] == (["ward/gated"] if tags else [])
         with pytest.raises(HfHubHTTPError, match="gated"):
             hf_hub_download("ward/gated", "a", token=False)
         with pytest.raises(HfHubHTTPError, match="token is needed"):

@@ -101,8 +101,14 @@ def test_predict_writes_a_file_by_its_ending(classifier: Path, records: list[str
     ],
 )
 def test_predict_refuses_what_it_cannot_do(
-    words: list[str], message: str, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    message: str,
+    classifier: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # a file that is written all the same must not end up in the repository
     np.savetxt(tmp_path / "record.csv", np.zeros((5000, 12)), delimiter=",", header=",".join(LEADS), comments="")
     assert main(["predict", str(classifier), str(tmp_path / "record.csv"), "--unit", "mV", *words]) == 1
     assert message in capsys.readouterr().err
