@@ -89,7 +89,12 @@ def entries_yaml(
 
     try:
         entries = (
-            {entry.task_id: entry for entry in parse_eval_result_entries(load_yaml(old.decode()) or [])} if old else {}
+            {
+                (entry.dataset_id, entry.task_id): entry
+                for entry in parse_eval_result_entries(load_yaml(old.decode()) or [])
+            }
+            if old
+            else {}
         )
     except (CardError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"A file of {FOLDER} in the model's repository cannot be read ({error}); fix it.") from error
@@ -101,7 +106,8 @@ def entries_yaml(
             f"{result.protocol.name}, deviations: {deviations_text(result)}"
         )
         name = task_id(result.task, result.mode)
-        entries[name] = EvalResultEntry(
+        # Leaderboards of two organisations may have one name, and so one file.
+        entries[leaderboard, name] = EvalResultEntry(
             dataset_id=leaderboard,
             task_id=name,
             value=result.metrics[metric].point,

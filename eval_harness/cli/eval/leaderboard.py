@@ -48,15 +48,19 @@ def run_leaderboard(args: argparse.Namespace) -> int:
     """Read, check, build, send."""
     if args.output is None and (not args.check or args.space):
         raise InputError("--output DIR says where the page goes; only --check alone needs none.")
+    from ecg_hub.hub.client import HubRepository, check_id
+
+    # Before minutes of computing scores again.
+    for repo in filter(None, (args.repo, args.space)):
+        check_id(repo)
     with TemporaryDirectory(prefix="ecg-leaderboard-") as scratch:
         site = _build(args, Path(scratch))
         publish(site.folder)
         sent = None
         if args.space:
-            from ecg_hub.hub.client import HubRepository, check_id
             from eval_harness.leaderboard.site import publish_space
 
-            sent = publish_space(site, HubRepository(check_id(args.space), "space"))
+            sent = publish_space(site, HubRepository(args.space, "space"))
     _say(args, site, sent)
     return int(args.check and bool(site.problems))
 

@@ -53,6 +53,9 @@ def run_push(args: argparse.Namespace) -> int:
         raise InputError("--model-index goes with --model-repo ORG/MODEL.")
     from ecg_hub.hub.client import HubRepository, check_id
     from eval_harness.publish.push import prepare, push
+
+    for repo in filter(None, (args.repo, args.model_repo)):
+        check_id(repo)
     from eval_harness.publish.repository import FolderRepository
     from eval_harness.results.folders import find_runs
     from eval_harness.tasks.registry import tasks
@@ -60,9 +63,7 @@ def run_push(args: argparse.Namespace) -> int:
     tasks_by_name = tasks()
     runs = find_runs(split_commas(args.results))
     submission = prepare(runs, tasks_by_name, synthetic=args.allow_synthetic, predictions=args.with_predictions)
-    repository: Repository = (
-        HubRepository(check_id(args.repo), "dataset") if args.repo else FolderRepository(args.folder)
-    )
+    repository: Repository = HubRepository(args.repo, "dataset") if args.repo else FolderRepository(args.folder)
     sent = push(
         submission,
         repository,
@@ -83,13 +84,13 @@ def run_push(args: argparse.Namespace) -> int:
 
 
 def _to_model(args: argparse.Namespace, submission: Submission, repository: Repository, tasks_by_name: Any) -> Outcome:
-    from ecg_hub.hub.client import HubRepository, check_id
+    from ecg_hub.hub.client import HubRepository
     from eval_harness.publish.model_repo import update_model_repo
 
     return update_model_repo(
         list(submission.results.values()),
         tasks_by_name,
-        HubRepository(check_id(args.model_repo)),
+        HubRepository(args.model_repo),
         args.repo or args.folder.name,
         repository.link,
         model_index=args.model_index,

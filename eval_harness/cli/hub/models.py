@@ -79,7 +79,7 @@ def _add_use(verbs: Any) -> None:
     embed.add_argument("-o", "--output", required=True, metavar="FILE.parquet", help="file to write")
     add_engine(embed)
     embed.add_argument("--num-proc", type=int, metavar="N", help="workers of Ray on this machine (default: all cores)")
-    embed.add_argument("--seed", type=int, default=0, help="of a random: model")
+    embed.add_argument("--seed", type=int, metavar="N", help="of a random: model (default: 0)")
     embed.set_defaults(run=run_embed)
 
 
@@ -244,6 +244,10 @@ def _prepare(args: argparse.Namespace) -> dict[str, Any]:
 
 def run_embed(args: argparse.Namespace) -> int:
     """Write feature vectors; a record that cannot be used is a row with its reason."""
+    if args.num_proc is not None and args.engine != "ray":
+        raise InputError(f"--num-proc {args.num_proc} goes with --engine ray; here one process encodes.")
+    if args.seed is not None and not args.model.startswith("random:"):
+        raise InputError(f"--seed {args.seed} goes with a model random:NAME; {args.model!r} has its weights.")
     from ecg_hub.inference.predict import embed
 
     records = gather(args.files)
@@ -254,7 +258,7 @@ def run_embed(args: argparse.Namespace) -> int:
         preset=args.preset,
         batch_size=args.batch_size,
         device=args.device,
-        seed=args.seed,
+        seed=args.seed or 0,
         engine=args.engine,
         num_proc=args.num_proc,
         **_prepare(args),

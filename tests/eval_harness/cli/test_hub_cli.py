@@ -127,6 +127,8 @@ def test_an_encoder_cannot_predict(records: list[str], capsys: pytest.CaptureFix
         (["convert", "ecg-cpc", "--checkpoint", "no-such-file.ckpt"], 1, "no-such-file.ckpt"),
         (["embed", "ecg-cpc", "record", "-o", "x.parquet"], 1, "ecg-hub convert ecg-cpc"),
         (["embed", TINY, "record", "-o", "x.csv"], 1, ".parquet"),
+        (["embed", TINY, "record", "-o", "x.parquet", "--num-proc", "4"], 1, "--num-proc 4 goes with --engine ray"),
+        (["embed", "ecg-cpc", "record", "-o", "x.parquet", "--seed", "4"], 1, "--seed 4 goes with a model random:NAME"),
     ],
 )
 def test_errors_are_one_message(

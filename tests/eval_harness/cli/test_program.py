@@ -198,6 +198,19 @@ def test_a_tilde_behind_an_equals_sign_is_the_home_folder(
     ]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["push", "--results", "absent", "--folder", "absent", "--model-repo", "one"],
+        ["leaderboard", "--folder", "absent", "-o", "absent", "--space", "one"],
+    ],
+    ids=["push", "leaderboard"],
+)
+def test_names_of_repositories_are_looked_at_first(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(words) == ExitCode.ERROR
+    assert "'one' is no repository; write ORG/NAME" in capsys.readouterr().err
+
+
 def test_quiet_is_for_one_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(["-q", "ls", "modes"]) == evaluate.main(["ls", "-q", "modes"]) == 0
     assert program.terminal._quiet is True

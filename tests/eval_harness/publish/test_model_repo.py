@@ -72,6 +72,13 @@ def test_other_entries_stay_and_the_same_are_replaced() -> None:
     assert values["georgia_linear"] == 0.7
 
 
+def test_leaderboards_of_one_name_keep_their_scores() -> None:
+    old = entries_yaml([made_up("ecg-cpc", "ptb", point=0.5)], tasks(), "a/board", link)
+    new = entries_yaml([made_up("ecg-cpc", "ptb", point=0.7)], tasks(), "b/board", link, old)
+    found = parse_eval_result_entries(yaml.safe_load(new))
+    assert [(entry.dataset_id, entry.value) for entry in found] == [("a/board", 0.5), ("b/board", 0.7)]
+
+
 def test_model_index_keeps_the_card() -> None:
     card = b"---\nlicense: mit\ntags:\n- ecg\n---\n# My model\n\nText.\n"
     once = with_model_index(card, [made_up("ecg-cpc", "ptb")], tasks(), link)
