@@ -295,8 +295,8 @@ class _Embedding:
 # Once for all parts that a worker gets.
 @functools.lru_cache(maxsize=1)
 def _loaded(model: str, preset: str | None, seed: int, device: str) -> tuple[Any, Any, str]:
-    target = usable_device(device)
     """Return encoder, feature extractor and the model's name."""
+    target = usable_device(device)
     keywords: dict[str, Any] = {"seed": seed} if model.startswith("random:") else {}
     # By name, because transformers keeps the dtype of the checkpoint: of a file in half precision the vectors would be
     # rounded.
