@@ -194,6 +194,9 @@ def prepare(
     builder.engine = engine
     builder.bring()
     builder.download_and_prepare(num_proc=num_proc)
+    if mock and not (marker := builder.store / MOCK_FILE).exists():
+        # In the store too: whoever lists the stores must tell simulated records from those of the dataset.
+        marker.write_text(json.dumps({"synthetic": True}) + "\n", encoding="utf-8")
     builder.publish()
     report = read_report(builder.store)
     # By the store's report and not by this run: a store that was made with more tolerance is judged anew.

@@ -55,6 +55,7 @@ _AGE = re.compile(
     r"d(?:ays?)?)\.?(?:\s*old)?",
     re.IGNORECASE,
 )
+_SEX_OR_MONTHS = re.compile(r"(?!\d{3}M$)\d{1,3}\s*-?m\.?|\d{1,3}\s*-?f\.?", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[-+]?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)(?:[eE][-+]?\d+)?")
 # By the first letter: year, an, año; Jahr, jaar; month, week, day.
 _YEARS = {"y": 1.0, "a": 1.0, "j": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
@@ -104,6 +105,8 @@ def read_table(path: Path, columns: Columns, encoding: str | None = None) -> Tex
     if not table.rows and not table.damaged:
         raise DataError(f"The table {str(path)!r} has no rows.")
     _check_words(path, table, columns)
+    if columns.age:
+        _refuse_sex_in_age(path, [cells[columns.age].strip() for _, cells in table.rows], columns.age)
     check_separator(path, table, columns)
     return table
 
@@ -243,6 +246,19 @@ def _check_words(path: Path, table: TextTable, columns: Columns) -> None:
                 f"The table {str(path)!r}: column {column!r} holds {', '.join(map(repr, unknown))}; "
                 f"{remedy % unknown[0]}."
             )
+
+
+def _refuse_sex_in_age(path: Path, cells: Sequence[str], column: str) -> None:
+    """Refuse 45M, a man of 45 or 45 months, in a column that states no other unit of age; 018M of DICOM is months."""
+    doubtful = [cell for cell in cells if _SEX_OR_MONTHS.fullmatch(cell)]
+    women = [cell for cell in doubtful if cell.strip(".")[-1] in "fF"]
+    units = any(_AGE.fullmatch(cell) for cell in cells if cell not in doubtful)
+    if women or (doubtful and not units):
+        raise DataError(
+            f"The table {str(path)!r}: column {column!r} holds {(women or doubtful)[0]!r}, and nothing says whether "
+            "letters there are the sex or a unit. Write plain numbers of years and the sex in a column of its own, or "
+            "the unit in words (45 months, 45 years)."
+        )
 
 
 def _text_table(path: Path, columns: Columns, encoding: str | None) -> tuple[list[str], TextTable]:

@@ -8,7 +8,7 @@ Records of validation and test folds are scored later, so they are read only und
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ecg_hub.spelling import registered
 from ecg_hub.utils.remote import is_url, listing, place
 from ecg_hub.utils.stores import opened
 from eval_harness.config.options import default_data_root
+from eval_harness.models.loading import UNDECLARED
 from eval_harness.pretrain.config import DataOptions, PretrainConfig
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import (
@@ -122,7 +123,7 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
     _require_split(str(folder), paths, named, all_records)
     # Relative: a folder that was moved holds the same data.
     content = [[Path(f.path).relative_to(folder).as_posix(), Path(f.path).stat().st_size, f.groups] for f in files]
-    return _source(folder.resolve().name, content_fingerprint(content), files, all_records, None)
+    return _source(_undeclared(folder.resolve().name), content_fingerprint(content), files, all_records, None)
 
 
 def open_url(url: str, *, all_records: bool = False) -> FileSource:
@@ -141,7 +142,7 @@ def open_url(url: str, *, all_records: bool = False) -> FileSource:
     _require_split(url, names, named, all_records)
     # As of the same files in a folder here: their places and sizes.
     content = [[name, sizes[name], file.groups] for name, file in zip(names, files, strict=True)]
-    return _source(root.rpartition("/")[2], content_fingerprint(content), files, all_records, filesystem)
+    return _source(_undeclared(root), content_fingerprint(content), files, all_records, filesystem)
 
 
 def open_hub(name: str, *, all_records: bool = False, filesystem: Any = None) -> FileSource:
@@ -173,7 +174,15 @@ def open_hub(name: str, *, all_records: bool = False, filesystem: Any = None) ->
         raise InputError(f"The dataset {repo!r} on {hub.endpoint} holds no Parquet file to read.")
     files, named = _index_all(paths, hub, all_records)
     _require_split(repo, paths, named, all_records)
-    return _source(repo.partition("/")[2], content_fingerprint([repo, info.sha]), files, all_records, hub)
+    return _source(repo, content_fingerprint([repo, info.sha]), files, all_records, hub)
+
+
+def _undeclared(path: str) -> str:
+    """Return the name of a corpus whose files do not say which data set they are of.
+
+    That of the folder alone could be a published one's, and then decide which test sets count as seen.
+    """
+    return f"{UNDECLARED}:{path.rpartition('/')[2]}"
 
 
 def _listed(manifest: Manifest, root: str, all_records: bool, filesystem: Any = None) -> FileSource:
@@ -262,6 +271,7 @@ def open_data(data: DataOptions, config: PretrainConfig, model: Any, rank: int, 
         )
         for name in data.names
     ]
+    _refuse_repeated(data.names, sources)
     options = ReaderOptions(
         seed=config.seed,
         batch_size=config.batch_size,
@@ -275,6 +285,16 @@ def open_data(data: DataOptions, config: PretrainConfig, model: Any, rank: int, 
         augment=config.augment,
     )
     return StreamingReader(sources, options, window_extractor(model, config.seconds))
+
+
+def _refuse_repeated(names: Sequence[str], sources: Sequence[RecordSource]) -> None:
+    """Refuse records that were named twice: counts and an epoch would be of more records than there are."""
+    seen: dict[tuple[str, str], str] = {}
+    for name, source in zip(names, sources, strict=True):
+        first = seen.get(records := (source.corpus, source.fingerprint))
+        if first is not None:
+            raise InputError(f"--data {first} and --data {name} are the same records of {source.corpus}: name one.")
+        seen[records] = name
 
 
 def window_extractor(model: Any, seconds: float) -> Any:

@@ -216,6 +216,24 @@ def test_ages_with_units(cell: str, age: float) -> None:
     assert parse_row({"id": "r", "a": cell}, columns(age="a")).age == pytest.approx(age, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("cells", "first"),
+    [(("45M", "61"), "45M"), (("45M", "52F"), "52F"), (("7 m",), "7 m"), (("052F", "045M"), "052F")],
+)
+def test_an_age_with_a_letter_that_may_be_the_sex_is_refused(
+    tmp_path: Path, cells: tuple[str, ...], first: str
+) -> None:
+    text = "id,a\n" + "".join(f"{number},{cell}\n" for number, cell in enumerate(cells))
+    with pytest.raises(DataError, match=f"column 'a' holds '{first}', and nothing says whether"):
+        table(tmp_path, text, age="a")
+
+
+def test_months_beside_other_units_of_age_are_months(tmp_path: Path) -> None:
+    for cells, age in ((("7m", "3y"), 7 / 12), (("018M", "61"), 1.5), (("18 months", "61"), 1.5)):
+        rows = table(tmp_path, "id,a\n" + "".join(f"{number},{cell}\n" for number, cell in enumerate(cells)), age="a")
+        assert parse_row(rows[0], columns(age="a")).age == pytest.approx(age)
+
+
 @pytest.mark.parametrize("cell", ["> 89", "90+", ">=90", "over 89"])
 def test_an_age_above_something_is_unknown_with_a_remark(cell: str) -> None:
     row = parse_row({"id": "r", "a": cell}, columns(age="a"))

@@ -20,6 +20,7 @@ from eval_harness.pretrain.data import DataOptions, open_data, open_folder, open
 from eval_harness.pretrain.order import Batch
 from eval_harness.pretrain.reader import ReaderOptions, StreamingReader
 from eval_harness.pretrain.sources import RecordSource
+from eval_harness.results.contamination import state
 from tests.support.hub import TestHub
 from tests.support.hub import hub as hub
 from tests.support.shards import extractor, records, write_parquet
@@ -87,6 +88,22 @@ def test_a_folder_is_taken_by_its_path(prepared: Prepared, tmp_path: Path) -> No
     write_shards(prepared, tmp_path / "shards")
     source = open_source(str(tmp_path / "shards"))
     assert (source.corpus, source.fingerprint) == ("ptb-xl", prepared.fingerprint)
+
+
+def test_a_folder_that_does_not_say_what_it_holds_passes_for_no_data_set(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "chapman" / "train-0.parquet", records(64))
+    source = open_source(str(tmp_path / "chapman"))
+    assert source.corpus == "undeclared:chapman"
+    # By the name alone a model would have seen Chapman, and nothing else.
+    assert [state([source.corpus], name) for name in ("chapman", "ptb-xl")] == ["unknown", "unknown"]
+
+
+def test_records_that_are_named_twice_are_refused(root: Path, prepared: Prepared, tmp_path: Path) -> None:
+    write_shards(prepared, tmp_path / "shards")
+    for again in ("ptb-xl", str(tmp_path / "shards")):
+        data = DataOptions(("ptb-xl", again), data_root=str(root), cache_dir=tmp_path)
+        with pytest.raises(InputError, match=f"--data ptb-xl and --data {again} are the same records of ptb-xl"):
+            open_data(data, PretrainConfig(), None, 0, 1)
 
 
 def own_archive(folder: Path, name: str, rate: int, leads: list[str], count: int = 40) -> Path:
@@ -182,6 +199,7 @@ class TestOnAHub:
         self.upload(hub, tmp_path / "v2", "alice/foreign")
         after = open_source("alice/foreign")
         assert before.fingerprint != after.fingerprint
+        assert before.corpus == "alice/foreign"
         assert (before.counts.sum(), after.counts.sum()) == (64, 48)
         for one, other in zip(first(before), expected, strict=True):
             np.testing.assert_array_equal(one.input_values, other.input_values)

@@ -61,7 +61,7 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
 def test_a_batch_has_the_promised_form(folder: Path) -> None:
     source = reader(folder)
     assert source.records == 100
-    assert source.corpora == (folder.name,)
+    assert source.corpora == (f"undeclared:{folder.name}",)
     (batch,) = first(source, 1, start=4)
     assert batch.step == 4
     assert batch.input_values.shape == (16, 12, 100)
@@ -197,10 +197,10 @@ def test_sources_are_mixed_in_proportion(folder: Path, tmp_path: Path) -> None:
     sources = [open_folder(folder), open_folder(tmp_path / "few")]
     mixed = StreamingReader(sources, replace(OPTIONS, batch_size=8), extractor())
     assert mixed.records == 125
-    assert mixed.corpora == (folder.name, "few")
+    assert mixed.corpora == (f"undeclared:{folder.name}", "undeclared:few")
     assert mixed.train_only == {source.corpus: source.fingerprint for source in sources}
     whole = [open_folder(folder), open_folder(tmp_path / "few", all_records=True)]
-    assert list(StreamingReader(whole, OPTIONS, extractor()).train_only) == [folder.name]
+    assert list(StreamingReader(whole, OPTIONS, extractor()).train_only) == [f"undeclared:{folder.name}"]
     names = Counter(name[0] for batch in first(mixed, 15 * 20) for name in batch.record_ids)
     assert names["f"] / names.total() == pytest.approx(0.2, abs=0.01)
     assert mixed.fingerprint not in (reader(folder).fingerprint, reader(tmp_path / "few").fingerprint)

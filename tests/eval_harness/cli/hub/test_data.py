@@ -81,8 +81,14 @@ class TestListings:
         assert [line.split()[0] for line in lines] == list(datasets())
         assert below == "in all rows: mock yes; prepared no; package ecg-hub\n"
 
-    def test_prepared_ones_are_marked(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_prepared_ones_are_marked(self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         printed(capsys, "prepare", "ptb-xl", "--data-dir", str(folder))
+        rows = json.loads(printed(capsys, "ls", "--json"))
+        assert not any(row["prepared"] for row in rows), "simulated records are no PTB-XL"
+        assert json.loads(printed(capsys, "info", "ptb-xl", "--json"))["prepared"] == []
+        real = write("ptb-xl", tmp_path / "real", records=40, seed=3)
+        (real / "mock.json").unlink()
+        printed(capsys, "prepare", "ptb-xl", "--data-dir", str(real))
         rows = {row["dataset"]: row for row in json.loads(printed(capsys, "ls", "--json"))}
         assert rows["ptb-xl"]["prepared"] is True
         assert [name for name, row in rows.items() if row["prepared"]] == ["ptb-xl"]
