@@ -383,7 +383,7 @@ def _join(
     full.info.dataset_name = builder.dataset.name  # tells SignalReader which repair the dataset declares
     copy = Copy(
         version=builder.version(),
-        read=_records_read(builder.dataset, report),
+        read=_records_read(builder.dataset, report, counted),
         records={part: int(np.sum(split == part)) for part in SPLITS},
         label_sha256=hashes,
         fold_sha256=fold_sha256(ids[counted], np.asarray(table.fold)[counted]),
@@ -470,10 +470,14 @@ def _count_exclusions(table: LabelTable, report: pd.DataFrame) -> dict[str, int]
     return {reason: number for reason, number in counts.items() if number}
 
 
-def _records_read(dataset: ECGDataset, report: pd.DataFrame) -> int:
-    """Return how many records of the release were read, those that a rule leaves out included."""
-    read = report.loc[report["status"] != "lost", "record_id"]
-    return sum(map(dataset.belongs, read))
+def _records_read(dataset: ECGDataset, report: pd.DataFrame, counted: np.ndarray) -> int:
+    """Return how many records of the release were read, those that a rule leaves out included.
+
+    Records of the store that do not take part in counting are none: no row of a table names them.
+    """
+    read = report["status"] != "lost"
+    read[report["status"] == "ok"] = counted
+    return sum(map(dataset.belongs, report.loc[read, "record_id"]))
 
 
 def _deviations(

@@ -32,6 +32,7 @@ from dataset_scripts.core.spec import (
     Source,
     split_sizes,
 )
+from dataset_scripts.readers.tables import OLDEST
 from ecg_hub.errors import DataError
 from ecg_hub.input.samples import lead_columns
 from ecg_hub.utils.remote import bring, place
@@ -242,6 +243,7 @@ def _person(cells: Mapping[str, str]) -> tuple[float | None, str | None, list[st
     age_text, sex_text = cells.get("age", ""), cells.get("sex", "").lower()
     remarks = []
     age = float(age_text) if re.fullmatch(r"\d{1,3}(\.\d+)?", age_text) else None
+    age = None if age is not None and age > OLDEST else age
     if age is None and age_text not in ("", "n/a"):
         remarks.append(f"age {age_text!r} is not a number of years")
     sex = sex_text if sex_text in ("male", "female") else None

@@ -36,7 +36,8 @@ from dataset_scripts.core.spec import (
     Source,
     split_sizes,
 )
-from dataset_scripts.readers.tables import TextTable, read_text_table
+from dataset_scripts.readers.tables import OLDEST, CellError, TextTable, flag, read_text_table
+from ecg_hub.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,16 +218,20 @@ class PTBXL(ECGDataset):
 def read_statements(data_dir: Path, page: str) -> dict[str, Statement]:
     """Read scp_statements.csv: code -> kinds and classes."""
     table = read_text_table(data_dir / STATEMENTS, STATEMENT_COLUMNS, page)
-    return {
-        cells[""]: Statement(
-            diagnostic=_flag(cells["diagnostic"]),
-            form=_flag(cells["form"]),
-            rhythm=_flag(cells["rhythm"]),
-            superclass=cells["diagnostic_class"],
-            subclass=cells["diagnostic_subclass"],
-        )
-        for _, cells in table.rows
-    }
+    try:
+        return {
+            cells[""]: Statement(
+                diagnostic=bool(flag(cells, "diagnostic")),
+                form=bool(flag(cells, "form")),
+                rhythm=bool(flag(cells, "rhythm")),
+                superclass=cells["diagnostic_class"],
+                subclass=cells["diagnostic_subclass"],
+            )
+            for _, cells in table.rows
+        }
+    # Taken for "no", it would take the statement out of label columns in silence.
+    except CellError as error:
+        raise DataError(f"{str(data_dir / STATEMENTS)!r}: {error}. Get it again from {page}.") from None
 
 
 def parse_codes(cell: str) -> dict[str, float]:
@@ -264,6 +269,8 @@ def _parse_row(
     if unknown:
         raise ValueError(f"scp_codes names {', '.join(map(repr, unknown))}, which {STATEMENTS} does not list")
     age = _cell_number(cells, "age")
+    if age is not None and age != AGE_OVER_89 and not 0 <= age <= OLDEST:
+        raise ValueError(f"age {_short(cells['age'])} is neither an age in years nor {AGE_OVER_89:g} (over 89)")
     return number, {
         "record_id": str(number),
         "file": _inside(cells[file_column], file_column),
@@ -297,10 +304,6 @@ def _select(codes: list[str], statements: Mapping[str, Statement], column: str) 
         return [s.subclass for _, s in described if s.diagnostic and s.subclass]
     kind = {"label_diag": "diagnostic", "label_form": "form", "label_rhythm": "rhythm"}[column]
     return [code for code, s in described if getattr(s, kind)]
-
-
-def _flag(cell: str) -> bool:
-    return (_number(cell) or 0.0) > 0
 
 
 def _number(cell: str) -> float | None:

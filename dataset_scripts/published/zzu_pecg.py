@@ -33,7 +33,7 @@ from dataset_scripts.core.spec import (
     Signal,
     Source,
 )
-from dataset_scripts.readers.tables import TextTable, read_text_table
+from dataset_scripts.readers.tables import OLDEST, TextTable, read_text_table
 from ecg_hub.errors import DataError
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _parse_row(cells: Mapping[str, str], below: str) -> dict[str, Any]:
     if _leads(cells["lead"]) != 12:
         raise ValueError(f"Lead {cells['lead']!r} is neither 12 nor 9")
     age = _AGE.fullmatch(cells["age"].strip())
-    if age is None:
+    if age is None or int(age[1]) > OLDEST * DAYS_PER_YEAR:
         raise ValueError(f"Age {cells['age']!r} is not a number of days such as '572d'")
     file = cells["filename"].strip().removesuffix(".hea")
     if not _FILE.fullmatch(file):

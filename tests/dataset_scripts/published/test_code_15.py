@@ -6,6 +6,7 @@ import csv
 import hashlib
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,16 @@ def test_a_missing_part_is_loss_is_named_and_shown_as_a_deviation(tiny: Path) ->
     assert all_rows(whole, "fold") == {record: complete[record] for record in all_rows(whole, "fold")}
     assert all_rows(found, "fold") != {record: complete[record] for record in all_rows(found, "fold")}
     assert "version" not in prepare_tiny(tiny).deviations
+
+
+def test_a_table_that_was_cut_off_does_not_make_a_whole_release(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(get("code-15")), "releases", (replace(DATASET.releases[0], records=5),))
+    assert "records" not in prepare_tiny(tiny).deviations
+    lines = (tiny / "exams.csv").read_text().splitlines(keepends=True)
+    (tiny / "exams.csv").write_text("".join(lines[:-2]))
+    found = prepare_tiny(tiny)
+    assert found.exclusions == {"no row in exams.csv (fold -1)": 2}
+    assert found.deviations["records"] == "3/5 in all"
 
 
 def test_a_railed_lead_does_not_make_the_others_coarse(tiny: Path) -> None:

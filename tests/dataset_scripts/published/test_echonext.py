@@ -114,7 +114,10 @@ def test_splits_folds_and_labels(tiny: Path) -> None:
     assert found.splits["validation"]["fold"][:] == [8]
     assert found.splits["test"]["fold"][:] == [9, 9]
     assert found.exclusions == {"no_split: not part of the published splits": 1}
-    assert found.deviations == {"records": "4/72475 train; 1/4626 validation; 2/5442 test"}
+    assert found.deviations == {
+        "metadata": "other than 1.1.0: signals are found by the order of its rows",
+        "records": "4/72475 train; 1/4626 validation; 2/5442 test",
+    }
     assert found.splits["train"]["patient_id"][:] == ["30", "30", "4", "5"]
     assert found.splits["train"]["location_setting"][:] == ["Outpatient"] * 4
     assert found.splits["train"]["race_ethnicity"][:] == [None] * 4

@@ -232,6 +232,10 @@ def test_twelve_leads_and_frank_leads_in_one_file_are_read_too(tmp_path: Path) -
     signal = DATASET.read(tmp_path, RawRecord("s0001_re", "patient001/s0001_re"))
     assert (signal.samples == np.round(values[1:13].T * 1000)).all()
     assert signal.remark.startswith("the header has no comment 'ECG date'")
+    header.write_text(header.read_text() + "# age: 999\n")
+    signal = DATASET.read(tmp_path, RawRecord("s0001_re", "patient001/s0001_re"))
+    assert signal.metadata["age"] is None
+    assert "age '999' is not a number of years" in signal.remark
 
 
 def test_the_mock_prepares_without_loss(found: Prepared) -> None:

@@ -207,6 +207,8 @@ def edited(mock_ptb_xl: Path, tmp_path: Path) -> Callable[[Callable[[list[dict[s
         ("scp_codes", "{'NORMAL': 100.0}", "scp_codes names 'NORMAL', which scp_statements.csv does not list"),
         ("age", "old", "age 'old' is not a number"),
         ("age", "nan", "age 'nan' is not a number"),
+        ("age", "301", "age '301' is neither an age in years nor 300 (over 89)"),
+        ("age", "-1", "age '-1' is neither an age in years nor 300 (over 89)"),
         ("sex", "2", "sex '2' is neither 0 (male) nor 1 (female)"),
         ("patient_id", "p1", "patient_id 'p1' is not a whole number"),
         ("strat_fold", "", "strat_fold '' is not a whole number"),
@@ -220,6 +222,20 @@ def test_a_damaged_cell_is_a_lost_record_with_a_reason(edited: Callable, column:
     assert len(scan) == 149
     assert len(scan.lost) == 1
     assert reason in scan.lost[0].reason
+
+
+@pytest.mark.parametrize(("written", "allowed"), [("True", True), ("1", True), ("x", False)])
+def test_kinds_of_statements_are_read_or_refused(edited: Callable, written: str, allowed: bool) -> None:
+    folder = edited(lambda rows: None)
+    table = folder / "scp_statements.csv"
+    text = table.read_text()
+    expected = read_statements(folder, "PAGE")
+    table.write_text(text.replace(",1.0,", f",{written},"))
+    if allowed:
+        assert read_statements(folder, "PAGE") == expected
+    else:
+        with pytest.raises(DataError, match=r"diagnostic 'x' is neither true nor false\. Get it again from PAGE"):
+            read_statements(folder, "PAGE")
 
 
 def test_an_id_that_occurs_twice_is_lost_once(edited: Callable) -> None:

@@ -152,6 +152,7 @@ def test_codes_without_entry_are_no_codes(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({"Age": ""}, "Age '' is not a number of days such as '572d'"),
+        ({"Age": "99999d"}, "Age '99999d' is not a number of days"),
         ({"Age": "two"}, "Age 'two' is not a number of days"),
         ({"Lead": ""}, "Lead '' is neither 12 nor 9"),
         ({"Lead": 15}, "Lead '15' is neither 12 nor 9"),
