@@ -68,9 +68,13 @@ def check_unreadable(dataset: ECGDataset, report: pd.DataFrame, max_unreadable: 
     if not total:
         excluded = f" ({len(report)} are left out by rule)" if len(report) else ""
         raise DataError(f"{dataset.title}: there is no record to read{excluded}. {dataset.how_to_get()}")
+    share = (
+        f"{len(lost)} of {total} records ({len(lost) / total:.1%}) cannot be read, more than "
+        f"max_unreadable={max_unreadable} allows"
+    )
     raise DataError(
-        f"{dataset.title}: {len(lost)} of {total} records ({len(lost) / total:.1%}) cannot be read, more than "
-        f"max_unreadable={max_unreadable} allows. {first_reasons(lost)} Get these files again from {dataset.page}"
+        f"{dataset.title}: {share if len(lost) < total else f'none of {total} records can be read'}. "
+        f"{first_reasons(lost)} Get these files again from {dataset.page}"
         + (
             f", or pass max_unreadable={_round_up(len(lost) / total)} to go on without them."
             if len(lost) < total

@@ -27,7 +27,16 @@ from dataset_scripts.custom.files import (
     without_ending,
     without_segments,
 )
-from dataset_scripts.custom.table import Row, fold_rule, folds_and_splits, parse_row, read_table, standardised
+from dataset_scripts.custom.table import (
+    Row,
+    fold_rule,
+    folds_and_splits,
+    parse_row,
+    read_table,
+    standardised,
+    warn_of_codes,
+    warn_of_spellings,
+)
 from dataset_scripts.formats.registry import read_signal
 from ecg_hub.errors import DataError
 from ecg_hub.utils.remote import bring, place
@@ -169,6 +178,7 @@ class CustomDataset(ECGDataset):
         """Derive labels, folds and targets; targets are z-scored with mean and deviation of the training records."""
         del data_dir
         labels = [json.loads(cell) for cell in metadata["table_labels"]]
+        warn_of_spellings(labels)
         fold, split = folds_and_splits(self.about, metadata, labels)
         exclusions = [Exclusion("no fold in the table", split == "")]
         if "samples" in metadata:
@@ -179,6 +189,8 @@ class CustomDataset(ECGDataset):
         if self.targets:
             values = np.array([json.loads(cell) for cell in metadata["table_targets"]], dtype=np.float64)
             values = values.reshape(len(metadata), len(self.targets))
+            for name, column in zip(self.targets, values.T, strict=True):
+                warn_of_codes(name, column)
             scores, means, deviations = standardised(values, kept & (split == "train"))
             targets = (self.targets, scores)
             scales = {name: (scale, TABLE_UNIT) for name, scale in zip(self.targets, deviations, strict=True)}

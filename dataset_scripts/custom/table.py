@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,8 @@ MAX_CELLS = 50_000_000
 """Most cells of a table of own data: a million records with fifty columns."""
 
 _FEW_WORDS = 5
+_FAR = 20.0
+"""Times the distance between the quartiles, beyond which a value that repeats is hardly a measured one."""
 # 089Y, 018M, 006W and 045D are the ages of DICOM (PS3.5, value representation AS); people write the words.
 _AGE = re.compile(
     r"(\d{1,3}(?:[.,]\d+)?)\s*-?(y(?:(?:ea)?rs?)?|yo|a(?:n(?:s|nos|os|ni)?|ños?)?|j(?:ahre?|aar)?|m(?:o(?:nths?|nate?)?)?|w(?:eeks?)?|"
@@ -382,8 +384,10 @@ def folds_and_splits(
         fold = np.array([order.get(cell, -1) for cell in cells], dtype=np.int32)
     elif about.columns is not None and about.columns.fold:
         fold = np.array([int(cell) if cell else -1 for cell in cells], dtype=np.int32)
-        split = split_by_fold(fold, last=int(fold.max(initial=0)))
-        split[fold < 0] = ""
+        # The two highest that there are: of the folds 1, 2 and 4, nothing would be validation by their numbers.
+        present = np.unique(fold[fold >= 0]).tolist()
+        parts = dict(zip(reversed(present), ("test", "validation"), strict=False))
+        split = np.array([parts.get(number, "train") if number >= 0 else "" for number in fold.tolist()], dtype=object)
     else:
         rule = about.folds or Folds()
         # Records without a label are a stratum too; by the published rule alone they would have no fold.
@@ -405,6 +409,35 @@ def _warn_of_one_patient(groups: Sequence[str]) -> None:
             most,
             len(groups),
         )
+
+
+def warn_of_spellings(labels: Sequence[Sequence[str]]) -> None:
+    """Say which labels differ in case or blanks alone: each has part of the records, and is scored for itself."""
+    alike: dict[str, set[str]] = defaultdict(set)
+    for label in {label for row in labels for label in row}:
+        alike[" ".join(label.casefold().split())].add(label)
+    if twins := sorted(sorted(names) for names in alike.values() if len(names) > 1):
+        logger.warning(
+            "Labels that differ in case or blanks alone are labels of their own: %s. If they mean the same, spell them "
+            "alike in the table.",
+            "; ".join(", ".join(map(repr, names)) for names in twins[:3]),
+        )
+
+
+def warn_of_codes(name: str, values: np.ndarray) -> None:
+    """Say where a target has one value several times, far from the others: -999 and 9999 often stand for unknown."""
+    measured = values[np.isfinite(values)]
+    if not len(measured):
+        return
+    low, middle, high = np.percentile(measured, (25, 50, 75))
+    for extreme in dict.fromkeys((measured.min(), measured.max())):
+        times = int((measured == extreme).sum())
+        if times > 1 and high > low and abs(extreme - middle) > _FAR * (high - low):
+            logger.warning(
+                "The target %r is %g in %d records, far from the others (half of them lie within %g to %g). If that "
+                "stands for unknown, leave those cells of the table empty: it counts as measured.",
+                *(name, extreme, times, low, high),
+            )
 
 
 def _refuse_shared_patients(groups: Sequence[str], split: np.ndarray, ids: Sequence[str]) -> None:

@@ -130,7 +130,7 @@ def download(
             if source.host == "physionet":
                 _keep_sums(files, state / SUMS_FILE, folder, source.folder)
         done = _read_state(state)
-        missing = [file for file in wanted if not (file.unpack and done.get(file.path) == _identity(file))]
+        missing = [file for file in wanted if not _is_unpacked(file, done, folder)]
         _check_space(missing, folder)
         unpacked: dict[str, int] = {}
         plain = [file for file in missing if not file.unpack]
@@ -138,8 +138,9 @@ def download(
         for file in missing:
             if file.unpack:  # one after the other, so that only one archive takes up space beside its content
                 _fetch_all([file], folder, transport, quiet)
-                unpacked[file.path] = unpack(folder / file.path, (folder / file.path).parent, quiet)
-                done[file.path] = _identity(file)
+                names = unpack(folder / file.path, (folder / file.path).parent, quiet)
+                unpacked[file.path] = len(names)
+                done[file.path] = [_identity(file), *names]
                 # Remembered before the archive goes: killed in between, it stays as a surplus file; the other way round
                 # it would be fetched again.
                 _write_state(state, done)
@@ -166,7 +167,7 @@ def remaining(
         file
         for files in listed
         for file in _with_known_sums(dataset, files)
-        if not (folder / file.path).is_file() and done.get(file.path) != _identity(file)
+        if not (folder / file.path).is_file() and not _is_unpacked(file, done, folder)
     ]
     unstated = [file for file in absent if file.size is None]
     estimate = _estimated_size(unstated, transport)
@@ -321,14 +322,25 @@ def _identity(file: RemoteFile) -> str:
     return file.checksum or f"{file.url} {file.size}"
 
 
-def _read_state(state: Path) -> dict[str, str]:
+def _is_unpacked(file: RemoteFile, done: dict[str, list[str]], folder: Path) -> bool:
+    """Tell whether an archive was unpacked and what was in it is still there."""
+    identity, *names = done.get(file.path, [""])
+    beside = (folder / file.path).parent
+    return file.unpack and identity == _identity(file) and all((beside / name).is_file() for name in names)
+
+
+def _read_state(state: Path) -> dict[str, list[str]]:
+    """Return archive -> its identity and the files that were in it."""
     try:
         content: Any = json.loads((state / "unpacked.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(name): str(value) for name, value in content.items()} if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    # Identities alone are what earlier versions wrote.
+    return {str(name): list(map(str, held if isinstance(held, list) else [held])) for name, held in content.items()}
 
 
-def _write_state(state: Path, done: dict[str, str]) -> None:
+def _write_state(state: Path, done: dict[str, list[str]]) -> None:
     with replacing(state / "unpacked.json") as partial:
         partial.write_text(json.dumps(done, indent=1), encoding="utf-8")

@@ -53,10 +53,11 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
-    """Unpack an archive and return how many files it holds; files that are there with the right size are left alone."""
+def unpack(archive: Path, folder: Path, quiet: bool = False) -> list[str]:
+    """Unpack an archive and return the files it holds; those that are there with the right size are left alone."""
     try:
-        number, expanded = 0, 0
+        names: list[str] = []
+        expanded = 0
         largest = MAX_RATIO * archive.stat().st_size + SMALL_ARCHIVE
         with progress(desc=f"Unpacking {archive.name}", unit=" files", quiet=quiet) as bar:
             for name, size, opened in _members(archive):
@@ -72,7 +73,7 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
                         "unpacked. Remove it, and get it again from a place you trust."
                     )
                 _extract(folder / name, size, opened)
-                number += 1
+                names.append(name)
                 bar.update()
     except DataError:
         raise
@@ -81,7 +82,7 @@ def unpack(archive: Path, folder: Path, quiet: bool = False) -> int:
             f"{str(archive)!r} cannot be unpacked ({error}). Remove it and give the same command again; an archive in "
             f"several parts (.z01, .z02) needs a program such as `7z x {archive.name}`."
         ) from error
-    return number
+    return names
 
 
 class _Member(tarfile.TarInfo):

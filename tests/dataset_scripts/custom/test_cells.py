@@ -13,7 +13,7 @@ import pytest
 from dataset_scripts.custom.cells import label_parts, shown
 from dataset_scripts.custom.description import Columns, Description
 from dataset_scripts.custom.files import same_name
-from dataset_scripts.custom.table import folds_and_splits, parse_row, read_table
+from dataset_scripts.custom.table import folds_and_splits, parse_row, read_table, warn_of_codes, warn_of_spellings
 from dataset_scripts.readers.tables import read_text_table
 from ecg_hub.errors import DataError
 
@@ -297,3 +297,22 @@ def test_a_patient_with_many_of_the_records_is_warned_of(number: int, caplog: py
     about = Description.model_validate({"name": "a", "signals": "."})
     folds_and_splits(about, frame, [["A"], ["B"]] * 20)
     assert ("20 of 40 records" in caplog.text) == (number == 20)
+
+
+def test_labels_that_differ_in_case_alone_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_spellings([["AF", "LBBB"], ["SR"]])
+    assert not caplog.text
+    warn_of_spellings([["AF", "LBBB"], ["af"], ["1st  degree"], ["1st degree"]])
+    assert "labels of their own: '1st  degree', '1st degree'; 'AF', 'af'." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("codes", "warned"),
+    [([], False), ([-999.0], False), ([-999.0] * 3, True), ([-999.0] * 2 + [9999.0] * 2, True), ([61.0, 61.0], False)],
+)
+def test_a_value_that_may_stand_for_unknown_is_warned_of(
+    codes: list[float], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_codes("lvef", np.array([*range(40, 61), *codes, np.nan]))
+    assert ("If that stands for unknown" in caplog.text) == warned
+    assert caplog.text.count("The target 'lvef' is") == len(set(codes)) * warned

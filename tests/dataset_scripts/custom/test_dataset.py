@@ -137,6 +137,16 @@ def test_a_fold_column(archive: Make) -> None:
     assert set(found.splits["test"]["fold"]) == {4}
 
 
+def test_folds_with_a_gap_still_have_a_validation_set(archive: Make) -> None:
+    folds = [1, 2, 4, 7] * 5
+    found = load(archive(plain(fold=folds, person=range(RECORDS)), columns=columns(fold="fold"), folds=None))
+    assert {name: set(part["fold"]) for name, part in found.splits.items()} == {
+        "train": {1, 2},
+        "validation": {4},
+        "test": {7},
+    }
+
+
 def test_patients_in_several_splits_are_refused(archive: Make) -> None:
     path = archive(plain(fold=[1, 2, 3, 4] * 5), columns=columns(fold="fold"), folds=None)
     with pytest.raises(
@@ -370,7 +380,7 @@ def test_a_change_of_unit_writes_a_new_store(archive: Make) -> None:
 
 def test_microvolts_described_as_millivolts_are_refused_with_the_way_out(archive: Make) -> None:
     path = archive(form="csv", sampling_rate=250, unit="mV")
-    with pytest.raises(DataError, match=rf"{RECORDS} of {RECORDS} records") as caught:
+    with pytest.raises(DataError, match=rf"none of {RECORDS} records can be read") as caught:
         load(path)
     text = str(caught.value)
     assert "r00.csv: Its leads span 5,9" in text

@@ -315,7 +315,7 @@ def test_a_table_with_shifted_columns_stops_with_the_reason(tiny: Path) -> None:
         prepare_tiny(tiny)
     shifted = [",".join([*row.split(",")[:1], *row.split(",")[2:], ""]) for row in rows]
     (tiny / "exams.csv").write_text("\n".join([header, *shifted]) + "\n")
-    with pytest.raises(DataError, match=r"5 of 5 records \(100\.0%\) cannot be read"):
+    with pytest.raises(DataError, match=r"none of 5 records can be read"):
         prepare_tiny(tiny)
     (tiny / "exams.csv").write_text("\n".join([header.replace("is_male,", ""), *shifted]) + "\n")
     with pytest.raises(DataError, match="lacks the column 'is_male'; it has 'exam_id', 'age', 'nn_predicted_age'"):

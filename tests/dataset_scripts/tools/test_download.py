@@ -224,6 +224,9 @@ class TestFigshareAndZenodo:
         again = fetch(host, tmp_path, source)
         assert again.unpacked == {}
         assert host.asked("/get/p0.zip") == [None]
+        (tmp_path / "raw/exams_part0.hdf5").unlink()
+        assert fetch(host, tmp_path, source).unpacked == {"raw/p0.zip": 2}, "what was unpacked may be gone"
+        assert content(tmp_path) == expected
 
     def test_a_tar_whose_name_says_gzip(self, host: Host, tmp_path: Path) -> None:
         packed = tarred({"./records/A00001.h5": b"h5", "records/A00002.h5": b"h5 too"})
