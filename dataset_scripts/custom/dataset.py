@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-READER_VERSION = 3
+READER_VERSION = 4
 """Raise it whenever a reader of this package changes what it returns; stores are then written anew."""
 
 TABLE_UNIT = "as in the table"

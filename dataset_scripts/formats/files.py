@@ -62,7 +62,13 @@ def read_file(
     needs_rate = bare and not states_rate(path)
     if needs_rate and sampling_rate is None:
         raise _not_stated(path, "sampling rate", "sampling_rate=500, with unit='mV' where it states no unit either")
-    about = FileReading(form, sampling_rate=int(as_rate(sampling_rate)) if needs_rate else None)
+    rate = as_rate(sampling_rate) if needs_rate else None
+    if rate is not None and rate.denominator != 1:
+        raise InputError(
+            f"{str(path)!r}: sampling_rate={sampling_rate!r} is no whole number of Hz, as a table is read at. Pass its "
+            "samples as an array (leads, samples) with this rate."
+        )
+    about = FileReading(form, sampling_rate=None if rate is None else int(rate))
     try:
         return signal_recording(read_signal(path, about, lead_names))
     except NoUnitError as error:

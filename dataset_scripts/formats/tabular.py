@@ -48,10 +48,10 @@ _LEAD_KEY = re.compile(
     r"leads?|channel|ableitung|d[ée]rivation|derivaci[óo]n|derivazione|deriva[çc][ãa]o|afleiding", re.IGNORECASE
 )
 _TIMES = re.compile(
-    r"(?:time|t|zeit|temps|tiempo|tempo|timestamp)[ _]*[(\[_ ] *(m?s|m?secs?|seconds?|milliseconds?|[uµμ]s)[)\]]?",
+    r"(?:time|t|zeit|temps|tiempo|tempo|timestamp)(?:[ _]*[(\[_ ] *(m?s|m?secs?|seconds?|milliseconds?|[uµμ]s)[)\]]?)?",
     re.IGNORECASE,
 )
-_PER_SECOND = {"s": 1.0, "m": 1e3, "u": 1e6}
+_PER_SECOND = {"s": 1.0, "m": 1e3, "u": 1e6, "n": 1e9}
 _MICRO = str.maketrans("µμ", "uu")
 _TOLERANCE = 0.05
 _UNIT_KEY = re.compile(r"\bunit|einheit|unit[ée]|unidad|eenheid", re.IGNORECASE)
@@ -116,17 +116,22 @@ def _rate(path: Path, stated: float | None, described: int | None) -> float:
 
 
 def _check_times(path: Path, table: _Table, rate: float) -> None:
-    """Refuse a rate that a column of times with a unit contradicts: every interval would be wrong by their ratio."""
+    """Refuse a rate that a column of times contradicts: every interval would be wrong by their ratio.
+
+    Times without a unit contradict it where they fit it in no unit, and do not number the samples either.
+    """
     for column, name in enumerate(table.names):
         match, times = _TIMES.fullmatch(name.strip()), table.frame.iloc[:, column]
         if match is None or times.dtype.kind not in "iuf" or len(times) < 2:
             continue
-        seconds = times.to_numpy(np.float64) / _PER_SECOND[match[1][0].lower().translate(_MICRO)]
+        values = times.to_numpy(np.float64)
         # The mean step alone would know of no gap, and the median of rounded times may be 0.
-        steps = [(seconds[-1] - seconds[0]) / (len(seconds) - 1), float(np.median(np.diff(seconds)))]
-        if steps[0] > 0 and all(abs(step * rate - 1) > _TOLERANCE for step in steps):
-            found = f"{1 / steps[0]:.4g} samples a second, not {rate:g} Hz"
-            raise DataError(f"{path.name}: its column {name!r} has {found}")
+        steps = [(values[-1] - values[0]) / (len(values) - 1), float(np.median(np.diff(values)))]
+        unit = match[1][0].lower().translate(_MICRO) if match[1] else ""
+        units = [_PER_SECOND[unit]] if unit else [*_PER_SECOND.values(), rate]
+        if steps[0] > 0 and all(abs(step / unit * rate - 1) > _TOLERANCE for step in steps for unit in units):
+            found = f"{units[0] / steps[0]:.4g} samples a second" if unit else f"steps of {steps[0]:.4g}"
+            raise DataError(f"{path.name}: its column {name!r} has {found}, not {rate:g} Hz")
 
 
 def states_rate(path: Path) -> bool:
@@ -359,7 +364,8 @@ def _read_parquet(path: Path) -> _Table:
         check_channels(len(file.schema), path.name)
         check_values(file.metadata.num_rows * max(len(file.schema), len(LEADS)), path.name)
         frame = file.read().to_pandas()
-    if any(name is not None and _is_lead(str(name), {}) for name in frame.index.names):
+    # pandas keeps columns of leads or times in the index, where `set_index` put them.
+    if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     names = [str(name) for name in frame.columns]
     return _Table(names, [_unit_behind(name) for name in names], None, frame)

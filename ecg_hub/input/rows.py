@@ -51,7 +51,8 @@ def row_recording(row: Mapping[str, Any]) -> Recording:
     stored = real_matrix(row["signal"])
     if stored.shape[1] != len(LEADS):
         raise InputError(f"The signal of a row is (samples, {len(LEADS)}), not of shape {stored.shape}.")
-    rate = int(row["sampling_rate"])
+    stated = float(row["sampling_rate"])
+    rate = int(stated) if stated.is_integer() else stated
     gain_uv = np.asarray(row["gain_uv"], dtype=np.float32)
     if np.isnan(gain_uv).all():
         return Recording(stored.astype(np.float32).T, rate, LEADS, ["zscore"] * len(LEADS))

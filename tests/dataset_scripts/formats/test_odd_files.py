@@ -310,6 +310,33 @@ def test_a_column_of_times_that_contradicts_the_rate_is_refused(name: str, step:
         read_signal(path, about(sampling_rate=500, unit="uV"))
 
 
+@pytest.mark.parametrize("step", [0.004, 4, 4000, 4e6, 1])
+def test_times_without_a_unit_contradict_the_rate_where_no_unit_fits(step: float, tmp_path: Path) -> None:
+    lines = [f"{k * step:.9g},{k % 40},{k % 30}" for k in range(80)]
+    path = write_csv(tmp_path / "a.csv", "\n".join(["time,I,II", *lines]))
+    assert read_signal(path, about(sampling_rate=250, unit="uV")).sampling_rate == 250
+    # Numbers of the samples say nothing of the rate.
+    if step != 1:
+        with pytest.raises(
+            DataError, match=rf"its column 'time' has steps of {step:.4g}, not 500 Hz".replace("+", r"\+")
+        ):
+            read_signal(path, about(sampling_rate=500, unit="uV"))
+
+
+def test_times_in_the_index_of_a_parquet_file_are_looked_at(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"I": np.arange(80) % 40, "II": np.arange(80) % 30})
+    frame.set_index(pd.Index(np.arange(80) / 250, name="Time (s)")).to_parquet(tmp_path / "a.parquet")
+    assert read_signal(tmp_path / "a.parquet", about(sampling_rate=250, unit="uV")).sampling_rate == 250
+    with pytest.raises(DataError, match=r"'Time \(s\)' has 250 samples a second, not 500 Hz"):
+        read_signal(tmp_path / "a.parquet", about(sampling_rate=500, unit="uV"))
+
+
+def test_a_table_of_a_rate_that_is_not_whole_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", "I,II\n" + "1,2\n" * 80)
+    with pytest.raises(InputError, match=r"sampling_rate=62\.5 is no whole number of Hz.* as an array"):
+        read_file(path, 62.5, "uV")
+
+
 def test_gaps_and_rounded_times_contradict_no_rate(tmp_path: Path) -> None:
     times = {"gap": [k / 250 + 60 * (k > 40) for k in range(80)], "rounded": [round(k / 250, 2) for k in range(80)]}
     for name, column in times.items():

@@ -104,6 +104,12 @@ def test_what_a_row_says_no_argument_overrides(extractor: ECGFeatureExtractor) -
             extractor(row(), **arguments)
 
 
+def test_a_rate_that_is_not_whole_stays_what_it_is(extractor: ECGFeatureExtractor) -> None:
+    assert row_recording(row(sampling_rate=62.5)).sampling_rate == 62.5
+    with pytest.raises(InputError, match=r"the row says 62\.5 Hz"):
+        extractor(row(sampling_rate=62.5), sampling_rate=62)
+
+
 def test_rows_that_lack_something_are_named(extractor: ECGFeatureExtractor) -> None:
     with pytest.raises(InputError, match="lacks gain_uv, baseline"):
         extractor({"signal": [[0] * 12], "sampling_rate": 500})
