@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,22 @@ def test_the_old_name_of_an_argument_finds_the_same_store(
     assert [warning.filename for warning in caught] == [__file__]
     assert splits["train"]._fingerprint == load("ptb-xl", mock_ptb_xl, cache_dir=cache)["train"]._fingerprint
     assert splits["train"].cache_files == prepared.splits["train"].cache_files
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"min_count": "five"}, "min_count='five' is not a whole number from 0; the default is min_count=10"),
+        ({"min_count": 2.5}, "min_count=2.5 is not a whole number"),
+        ({"min_count": -3}, "min_count=-3 is not a whole number from 0"),
+        ({"min_count": True}, "min_count=True is not a whole number"),
+        ({"exclude_removed": "nope"}, "exclude_removed='nope' is not true or false"),
+        ({"exclude_removed": 1}, "exclude_removed=1 is not true or false"),
+    ],
+)
+def test_a_threshold_of_another_kind_is_refused(mock_ptb_xl: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        prepare("ptb-xl", mock_ptb_xl, **given)
 
 
 def test_unknown_names_and_options_are_refused(mock_ptb_xl: Path) -> None:
