@@ -123,7 +123,10 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
     _require_split(str(folder), paths, named, all_records)
     # Relative: a folder that was moved holds the same data.
     content = [[Path(f.path).relative_to(folder).as_posix(), Path(f.path).stat().st_size, f.groups] for f in files]
-    return _source(_undeclared(folder.resolve().name), content_fingerprint(content), files, all_records, None)
+    # A record store of simulated records is marked as their raw folder is.
+    simulated = (folder / "mock.json").is_file()
+    corpus = _undeclared(folder.resolve().name)
+    return _source(corpus, content_fingerprint(content), files, all_records, None, simulated)
 
 
 def open_url(url: str, *, all_records: bool = False) -> FileSource:

@@ -78,6 +78,7 @@ def test_parquet_arrow_and_store_hold_the_same(
 def test_a_record_store_is_read_as_a_whole_only(prepared: Prepared) -> None:
     whole = open_folder(prepared.store, all_records=True)
     assert_equal(everything(whole), everything(StoreSource(prepared, all_records=True)))
+    assert whole.simulated, "the records come from the simulator"
     with pytest.raises(InputError, match="do not say which split"):
         open_folder(prepared.store)
 
