@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ from dataset_scripts.core.labels import canonical_sha256, encode, fold_sha256, v
 from dataset_scripts.core.report import absent_everywhere, check_unreadable, read_report
 from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
 from dataset_scripts.core.walk import folder_of
-from ecg_hub.errors import DataError, InputError, did_you_mean, unknown_name
+from ecg_hub.errors import DataError, InputError, unknown_name
 from ecg_hub.home import home
 from ecg_hub.renamed import renamed_argument
 from ecg_hub.utils.remote import data_root, fetch, place
@@ -332,32 +331,11 @@ def read_mock(folder: Path, dataset: ECGDataset) -> dict[str, Any]:
 
 
 def _check_options(dataset: ECGDataset, given: Mapping[str, Any], max_unreadable: float, num_proc: int | None) -> None:
-    for name, value in given.items():
-        if name not in dataset.thresholds:
-            raise InputError(
-                f"{dataset.name!r} has no threshold {name!r}.{did_you_mean(name, dataset.thresholds)} "
-                f"It has: {', '.join(sorted(dataset.thresholds))}."
-            )
-        _check_threshold(name, value, dataset.thresholds[name])
+    dataset.check_thresholds(given)
     if not 0.0 <= max_unreadable <= 1.0:
         raise InputError(f"max_unreadable={max_unreadable!r} is not a fraction between 0 and 1.")
     if num_proc is not None and num_proc < 1:
         raise InputError(f"num_proc={num_proc!r} is not a number of processes; pass 1 or more.")
-
-
-def _check_threshold(name: str, value: Any, published: Any) -> None:
-    """Refuse a value of another kind than the default: a word would count as true, or end in a comparison."""
-    kinds: tuple[tuple[type, Any, str], ...] = (
-        (bool, bool, "true or false"),
-        (int, Integral, "a whole number from 0"),
-        (float, Real, "a number from 0"),
-    )
-    for kind, allowed, what in kinds:
-        if isinstance(published, kind):
-            fits = isinstance(value, allowed) and (kind is bool or (not isinstance(value, bool) and value >= 0))
-            if not fits:
-                raise InputError(f"{name}={value!r} is not {what}; the default is {name}={published!r}.")
-            return
 
 
 def _metadata(store: Dataset, report: pd.DataFrame) -> pd.DataFrame:

@@ -16,10 +16,11 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ecg_hub.errors import DataError, InputError
+from ecg_hub.errors import DataError, InputError, did_you_mean
 from ecg_hub.home import home
 from ecg_hub.input.samples import Repair as Repair
 from ecg_hub.input.samples import Signal as Signal
@@ -29,6 +30,14 @@ from ecg_hub.utils.untrusted import Links
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+
+_KINDS: tuple[tuple[type, tuple[Any, str]], ...] = (
+    (bool, (bool, "true or false")),
+    (int, (Integral, "a whole number from 0")),
+    (float, (Real, "a number from 0")),
+)
+"""Type of a threshold's default -> what a value of it may be, in code and in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,6 +347,22 @@ class ECGDataset(ABC):
             offered = ", ".join(str(r) for r in self.sampling_rates)
             raise InputError(f"{self.title} has no records at sampling_rate={sampling_rate!r}; offered: {offered} Hz.")
         return rate
+
+    def check_thresholds(self, given: Mapping[str, Any]) -> None:
+        """Refuse parameters that the label layer does not have, and values of another kind than the default."""
+        for name, value in given.items():
+            if name not in self.thresholds:
+                raise InputError(
+                    f"{self.name!r} has no threshold {name!r}.{did_you_mean(name, self.thresholds)} "
+                    f"It has: {', '.join(sorted(self.thresholds))}."
+                )
+            default = self.thresholds[name]
+            # A word would count as true, or end in a comparison. Of Python's numbers True is one.
+            for allowed, what in (fitting for kind, fitting in _KINDS if type(default) is kind):
+                is_flag = allowed is bool
+                fits = isinstance(value, allowed) and isinstance(value, bool) == is_flag
+                if not fits or not (is_flag or value >= 0):
+                    raise InputError(f"{name}={value!r} is not {what}; the default is {name}={default!r}.")
 
     def check_folder(self, data_dir: PathLike | None, sampling_rate: int) -> Path:
         """Return the raw folder after checking that what is needed is there."""
