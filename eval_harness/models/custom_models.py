@@ -14,8 +14,9 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -94,9 +95,61 @@ def load_custom(name: str, named: str | None = None) -> tuple[CustomEncoder, Any
     extractor = custom_extractor(made)
     # A module is in train mode when it is made: the window below would move the statistics of its batch norms.
     module = made.eval() if isinstance(made, nn.Module) else None
-    encoder = CustomEncoder(made.encode, width_of(made.encode, extractor.spec(), name), module)
+    encode = made.encode if module is not None else in_eval_mode(made)
+    encoder = CustomEncoder(encode, width_of(encode, extractor.spec(), name), module)
     encoder.fingerprinted = hasattr(made, "fingerprint")
     return encoder, extractor, _digest(named or name, made, module)
+
+
+def held_modules(made: Any) -> list[nn.Module]:
+    """The modules that an object with `encode` reaches by attributes, its own and its class's, or names in `encode`."""
+    function = getattr(made.encode, "__func__", made.encode)
+    named = inspect.getclosurevars(function) if isinstance(function, FunctionType) else None
+    waiting = [made, getattr(made.encode, "__self__", None), *vars(type(made)).values()]
+    waiting += [] if named is None else [*named.nonlocals.values(), *named.globals.values()]
+    found: list[nn.Module] = []
+    seen: set[int] = set()
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or isinstance(thing, (str, type, ModuleType, FunctionType)):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, nn.Module):
+            found.append(thing)
+        elif isinstance(thing, (list, tuple)):
+            waiting += thing
+        elif isinstance(thing, Mapping) or hasattr(thing, "__dict__"):
+            waiting += (thing if isinstance(thing, Mapping) else vars(thing)).values()
+    return found
+
+
+def in_eval_mode(made: Any) -> Callable[[torch.Tensor], Any]:
+    """`encode` of an object that is no module itself, with what it holds of them in eval mode while it runs.
+
+    A module is in train mode when it is made: batch norms would mix the records of a batch, and dropout would drop.
+    """
+
+    def encode(signals: torch.Tensor) -> Any:
+        # Looked for each time: an object may load its network when it is first asked.
+        held = [module for module in held_modules(made) if any(part.training for part in module.modules())]
+        modes = [(part, part.training) for module in held for part in module.modules()]
+        for module in held:
+            module.eval()
+        try:
+            return made.encode(signals)
+        finally:
+            # By `train` first, at which some drop what they had computed for evaluation.
+            for module in held:
+                module.train()
+            for part, mode in modes:
+                part.training = mode
+
+    return encode
+
+
+def mode_mark(made: Any) -> tuple[str, ...]:
+    """What tells an object whose modules are in train mode from what it was when they were left so."""
+    return ("eval",) * any(part.training for module in held_modules(made) for part in module.modules())
 
 
 def custom_extractor(made: Any) -> Any:
@@ -181,5 +234,6 @@ def _digest(name: str, made: Any, module: nn.Module | None) -> str:
     # The file of the class alone: what it imports is not followed, which `fingerprint` is for.
     source = Path(inspect.getfile(type(made))).read_bytes()
     weights = "" if module is None else weights_digest(module)
-    parts = (name, hashlib.sha256(source).hexdigest(), weights, str(getattr(made, "fingerprint", "")))
+    parts = [name, hashlib.sha256(source).hexdigest(), weights, str(getattr(made, "fingerprint", ""))]
+    parts += mode_mark(made) if module is None else ()
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

@@ -17,7 +17,14 @@ from torch import nn
 
 from ecg_hub.errors import InputError
 from ecg_hub.origin import FOREIGN, origin_of, weights_digest
-from eval_harness.models.custom_models import CustomEncoder, custom_extractor, width_of, wrap_pretrained
+from eval_harness.models.custom_models import (
+    CustomEncoder,
+    custom_extractor,
+    in_eval_mode,
+    mode_mark,
+    width_of,
+    wrap_pretrained,
+)
 from eval_harness.models.loading import LoadedModel, release
 
 FORMS = (
@@ -127,6 +134,7 @@ def _encoder(own: Any, extractor: Any, name: str) -> CustomEncoder:
     # A bound method, not the module: as an attribute that would be registered, and its weights counted, twice.
     encode = own.forward if encode is None else encode
     module = own if isinstance(own, nn.Module) else None
+    encode = in_eval_mode(own) if module is None else encode
     encoder = CustomEncoder(encode, width_of(encode, extractor.spec(), name), module)
     encoder.fingerprinted = hasattr(own, "fingerprint")
     return encoder
@@ -137,6 +145,7 @@ def _digest(name: str, own: Any, module: nn.Module | None) -> str:
     weights = "" if module is None else weights_digest(module)
     state = str(own.fingerprint) if hasattr(own, "fingerprint") else _state(own, name)
     parts = (name, *sorted(set(_sources(own, module))), weights, state)
+    parts += mode_mark(own) if module is None else ()
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 

@@ -113,6 +113,15 @@ def test_loading_changes_nothing_in_a_module(file: Callable[[str], str]) -> None
     assert first[2] == second[2]
 
 
+def test_modules_of_an_object_are_in_eval_mode(file: Callable[[str], str]) -> None:
+    text = OBJECT.format(width=12).replace("signals.unflatten", "self.norm(signals).unflatten")
+    name = f"{file(text + 'Encoder.norm = torch.nn.BatchNorm1d(12)')}:Encoder"
+    encoder, _, _ = load_custom(name)
+    x = torch.randn(2, 12, 250) + 3
+    tokens = encoder(x).last_hidden_state
+    assert tokens.mean() > 2, "the norm has seen nothing: it gives back what it gets"
+
+
 def test_kept_features_follow_code_and_weights(file: Callable[[str], str]) -> None:
     first = load_custom(f"{file(OBJECT.format(width=12))}:Encoder")
     assert not features_may_be_kept(first[0])

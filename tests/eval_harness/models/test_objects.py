@@ -88,6 +88,26 @@ def test_a_module_in_half_precision_and_train_mode_is_scored_in_float32() -> Non
     assert net.training
 
 
+@pytest.mark.parametrize("way", ["attribute", "list", "name", "method"])
+def test_an_object_computes_with_its_modules_in_eval_mode_and_gets_them_back(way: str) -> None:
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(12), torch.nn.Dropout(0.5))
+    net[1].eval()
+    made: Any = SimpleNamespace(sampling_rate=100, input_seconds=1, fingerprint="1")
+    made.encode = net.forward if way == "method" else lambda x: (net if way == "name" else made.held[0])(x).mean(-1)
+    made.held = {"attribute": {0: net}, "list": [net]}.get(way)
+    x = torch.randn(4, 12, 100) + 3
+    with torch.no_grad():
+        encoder = load_object(made, "python:it").encoder
+        together = encoder(x).last_hidden_state
+        alone = torch.cat([encoder(row[None]).last_hidden_state for row in x])
+    assert together.equal(alone), "in train mode a batch norm mixes the records of a batch"
+    assert [part.training for part in net.modules()] == [True, True, False]
+    assert net[0].running_mean.tolist() == [0.0] * 12
+    trained = digest(made)
+    net.eval()
+    assert digest(made) != trained, "results made in train mode are not continued"
+
+
 def test_what_decides_the_features_decides_the_digest() -> None:
     assert digest(Net()) == digest(Net())
     # Neither mode nor gradients decide anything.
