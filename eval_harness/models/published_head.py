@@ -5,6 +5,7 @@ What of it can be scored on a dataset is decided by the code tables alone (`eval
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ from ecg_hub.modeling.heads import maximum_columns
 from ecg_hub.origin import weights_digest
 from eval_harness.data.windows import RunData, Split
 from eval_harness.models.adapting import AdaptedModel
-from eval_harness.tasks.harmonise import HeadMap, joined, map_head
+from eval_harness.tasks.harmonise import HeadMap, head_map_sha256, joined, map_head
 
 
 class NoPublishedHeadError(InputError):
@@ -48,6 +49,11 @@ class PublishedHead:
     def maximum(self) -> list[int]:
         """Outputs of which a record has the largest probability of its windows."""
         return maximum_columns(self.classifier.config)
+
+    @property
+    def rules_sha256(self) -> str:
+        """Digest of what decides the scores beside the tensors: the tables, and which outputs count by the largest."""
+        return hashlib.sha256(f"{head_map_sha256(str(self.entry.head.vocabulary))}|{self.maximum}".encode()).hexdigest()
 
     def adapted(self) -> AdaptedModel:
         """The classifier in the form that the harness predicts with."""

@@ -41,7 +41,7 @@ def _installed() -> Mapping[str, str]:
 RUN_FILE = "run.json"
 ABSENT = "nothing"
 # Settings of later versions, which the fingerprint leaves out where they are unused: a new one belongs in here.
-LATER = ("post_training", "train_subset", "released", "head_sha256")
+LATER = ("post_training", "train_subset", "released", "head_sha256", "head_rules_sha256")
 FOLLOWS = ("origin", "evidence", "source")
 """What is said of a model's weights and follows from them: `weights_sha256` decides."""
 T = TypeVar("T")
@@ -65,6 +65,8 @@ class RunSettings(Strict):
         released: True where nothing is pre-trained and weights train that the published fine-tuning of this model
             leaves fixed; earlier versions left those at their random start. None elsewhere.
         head_sha256: in mode `published_head`, digest of the head that is scored; None elsewhere.
+        head_rules_sha256: in that mode, digest of the tables that link its outputs to labels, and of how the windows of
+            a record are joined; None elsewhere.
     """
 
     model: ModelInfo
@@ -80,6 +82,7 @@ class RunSettings(Strict):
     train_subset: dict[str, JsonValue] | None = None
     released: Literal[True] | None = None
     head_sha256: Sha256 | None = None
+    head_rules_sha256: Sha256 | None = None
 
 
 class RunFile(Strict):

@@ -272,6 +272,7 @@ def run_file(job: Job, context: RunContext, loaded: LoadedModel, data_fingerprin
         # None rather than False where it does not apply: run files of earlier versions keep their fingerprint.
         released=True if loaded.released and job.mode not in FROZEN_MODES else None,
         head_sha256=None if loaded.published_head is None else loaded.published_head.sha256,
+        head_rules_sha256=None if loaded.published_head is None else loaded.published_head.rules_sha256,
     )
     return RunFile(
         settings=settings,

@@ -11,6 +11,8 @@ away and says why. `head_labels.csv` gives codes to the outputs of published hea
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -158,6 +160,17 @@ class HeadMap:
     outputs: dict[str, tuple[str, ...]]
     codes: dict[str, str]
     unmapped: dict[str, str]
+
+
+def head_map_sha256(vocabulary: str) -> str:
+    """Digest of what `map_head` reads of the tables for a vocabulary: of which concept each output and label is."""
+    datasets = sorted({*CHALLENGE, *(row["dataset"] for row in read_codes("harmonised_labels"))})
+    parts = {dataset: coded_labels(dataset) for dataset in datasets}
+    parts |= {f"{name} {column}": coded_groups(name, column) for name in AGGREGATED for column in AGGREGATED[name]}
+    parts["outputs"] = coded_outputs(vocabulary)
+    # Not who says so, which decides nothing.
+    known = {name: [(coded.label, coded.concept) for coded in part] for name, part in parts.items()}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def map_head(

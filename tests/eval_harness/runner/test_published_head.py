@@ -109,6 +109,11 @@ def test_it_continues_verifies_and_belongs_to_its_head(chosen: Options, monkeypa
     save_tiny_head(ALIAS, seed=1)
     with pytest.raises(FolderRefusedError, match="head_sha256"):
         evaluate(given, quiet=True)
+    # So are other tables, by which the same head is scored as other labels.
+    save_tiny_head(ALIAS)
+    monkeypatch.setattr("eval_harness.models.published_head.head_map_sha256", lambda vocabulary: "other tables")
+    with pytest.raises(FolderRefusedError, match="head_rules_sha256"):
+        evaluate(given, quiet=True)
 
 
 def test_numbers_of_training_decide_nothing() -> None:

@@ -23,6 +23,7 @@ from eval_harness.tasks.harmonise import (
     coded_outputs,
     concepts,
     equal_codes,
+    head_map_sha256,
     map_head,
     map_labels,
     prevalence_flag,
@@ -347,3 +348,13 @@ def test_of_a_dataset_without_codes_nothing_is_linked() -> None:
     found = map_head("ecg-founder", FOUNDER, "echonext", ("lvef_lte_45_flag",))
     assert not found.outputs
     assert found.unmapped == {"lvef_lte_45_flag": "no code"}
+
+
+def test_what_decides_a_head_map_decides_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = head_map_sha256("deepecg")
+    assert before == head_map_sha256("deepecg") != head_map_sha256("ecg-founder")
+    fewer = {"ptb-xl": coded_labels("ptb-xl")[1:]}
+    monkeypatch.setattr(
+        "eval_harness.tasks.harmonise.coded_labels", lambda dataset: fewer.get(dataset, coded_labels(dataset))
+    )
+    assert head_map_sha256("deepecg") != before
