@@ -286,7 +286,7 @@ class Trainer:
                 average(progress.averaged, self.model.trained_state(), recipe.average)
             display.step()
         # Once per epoch: to look at the loss of every step would make the processor wait for the GPU each time.
-        loss = float(torch.stack(losses).mean())
+        loss = float(self.accelerator.reduce(torch.stack(losses).mean(), "mean"))
         if not math.isfinite(loss):
             raise InputError(
                 f"{self.label}: the training loss became {loss!r} in epoch {progress.epoch + 1}. {recipe.remedy}"
@@ -327,9 +327,10 @@ class Trainer:
         self, wrapped: Any, optimizer: Any, values: torch.Tensor, targets: torch.Tensor, encoded: bool
     ) -> torch.Tensor:
         """One optimiser step; a batch that does not fit into memory is accumulated over smaller ones."""
+        known = self._known_everywhere(targets)
         while True:
             try:
-                loss = self._backward(wrapped, values, targets, encoded)
+                loss = self._backward(wrapped, values, targets, encoded, known)
                 break
             except Exception as error:
                 # Some pieces may have fitted: their gradients would count twice when the batch is done again.
@@ -341,13 +342,34 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         return loss
 
-    def _backward(self, wrapped: Any, values: torch.Tensor, targets: torch.Tensor, encoded: bool) -> torch.Tensor:
+    def _known_everywhere(self, targets: torch.Tensor) -> torch.Tensor | None:
+        """How many targets of each output the batch has in all processes; None where that is the share of each."""
+        if self.windows.world == 1 or not self._lacks_targets:
+            return None
+        counted: torch.Tensor = self.accelerator.reduce((~targets.isnan()).sum(0), "sum")
+        return counted
+
+    @cached_property
+    def _lacks_targets(self) -> bool:
+        """Whether some training record has no target of some output."""
+        return bool(np.isnan(self.data.train.targets).any())
+
+    def _backward(
+        self,
+        wrapped: Any,
+        values: torch.Tensor,
+        targets: torch.Tensor,
+        encoded: bool,
+        known: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Gradients of the mean loss of a batch, in pieces of at most `micro_batch` windows."""
         size = self.micro_batch or len(values)
         total = torch.zeros((), device=values.device)
         targets, kind, classes = self._smoothed(targets), self.data.problem_type, self.data.classes
+        # Processes average their gradients: what each has of a mean over the batches of all is to be added up.
+        parts = 1 if known is None else self.windows.world
         # Of the whole batch: pieces may differ in how many records have a target of a class.
-        known = None if size >= len(values) else (~targets.isnan()).sum(0)
+        known = (~targets.isnan()).sum(0) if known is None and size < len(values) else known
         for first in range(0, len(values), size):
             piece, wanted = values[first : first + size], targets[first : first + size]
             last = first + size >= len(values)
@@ -356,7 +378,7 @@ class Trainer:
                 with self.accelerator.autocast():
                     logits = wrapped(piece, encoded=encoded)
                 # Outside autocast and in float32: 16 bit hold two to three digits, too few for sums over a batch.
-                loss = classification_loss(logits.float(), wanted, kind, classes, self._pos_weight, known)
+                loss = parts * classification_loss(logits.float(), wanted, kind, classes, self._pos_weight, known)
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total

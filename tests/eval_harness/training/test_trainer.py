@@ -290,7 +290,8 @@ class TestPieces:
         made.model.eval()
         plan = made.windows.epoch_plan(5, 0, 4)
         batch = next(iter(made.windows.train_batches(plan)))
-        loss = made._backward(made.model, batch.input_values, batch.targets, False)
+        known = made._known_everywhere(batch.targets)
+        loss = made._backward(made.model, batch.input_values, batch.targets, False, known)
         return float(loss), {name: p.grad for name, p in made.model.named_parameters() if p.grad is not None}
 
     @pytest.mark.parametrize(("micro", "pieces"), [(1, 4), (2, 2), (3, 2), (4, 1), (9, 1), (None, 1)])
@@ -314,6 +315,30 @@ class TestPieces:
         assert same == pytest.approx(loss, rel=1e-6)
         for name, gradient in gradients.items():
             torch.testing.assert_close(parts[name], gradient, rtol=1e-5, atol=1e-7)
+
+    @pytest.mark.parametrize("values", [0, 2])
+    @pytest.mark.parametrize("micro", [None, 1])
+    def test_shares_of_processes_without_some_targets_weigh_as_in_the_whole_batch(
+        self, tmp_path: Path, values: int, micro: int | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = run_data(targets=values)
+        whole = trainer(tmp_path, data=data)
+        rows = whole.windows.epoch_plan(5, 0, 4).batches[0]
+        # Process 0 has no target of the first output, process 1 one of the last.
+        data.train.targets[rows[:2], 0] = np.nan
+        data.train.targets[rows[:3], -1] = np.nan
+        known = torch.from_numpy((~np.isnan(data.train.targets[rows])).sum(0))
+        loss, gradients = self.gradients(whole)
+        found = []
+        for rank in range(2):
+            made = trainer(tmp_path, data=data, micro_batch=micro)
+            made.windows = dataclasses.replace(made.windows, rank=rank, world=2)
+            monkeypatch.setattr(made.accelerator, "reduce", lambda counted, reduction: known)
+            found.append(self.gradients(made))
+        assert np.mean([part for part, _ in found]) == pytest.approx(loss, rel=1e-6)
+        for name, gradient in gradients.items():
+            shared = (found[0][1][name] + found[1][1][name]) / 2
+            torch.testing.assert_close(shared, gradient, rtol=1e-5, atol=1e-7)
 
     def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
