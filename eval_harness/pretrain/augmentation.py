@@ -9,7 +9,7 @@ else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -38,26 +38,32 @@ ONLY_LIMB, ONLY_I = 0.25, 0.1
 _OF_MAINS = {hz: corruptions(hz) for hz in MAINS_HZ}
 
 
-def augmented(clean: Windows, rate: float, share: float, *, seed: int, step: int, lane: int) -> Windows:
+def augmented(
+    clean: Windows, rate: float, share: float, *, seed: int, step: int, lane: int, in_mv: Sequence[bool] | None = None
+) -> Windows:
     """Return the windows (records, 12, samples) of one lane, a share of them disturbed; `clean` stays as it is.
 
-    Leads that the record lacks, which are 0 throughout, stay so.
+    Leads that the record lacks, which are 0 throughout, stay so. Windows that are not `in_mv` (z-scores) get no noise,
+    whose strengths are in mV.
     """
     out = clean.copy()
     for row, window in enumerate(clean):
+        noises = MILLIVOLT if in_mv is None or in_mv[row] else {}
         rng = np.random.default_rng([seed, _AUGMENT, step, lane, row])
         if rng.random() < share:
-            out[row] = np.where(window.any(axis=1, keepdims=True), _disturbed(window, rate, rng), np.float32(0))
+            out[row] = np.where(window.any(axis=1, keepdims=True), _disturbed(window, rate, rng, noises), np.float32(0))
     return out
 
 
-def _disturbed(window: Windows, rate: float, rng: np.random.Generator) -> Windows:
+def _disturbed(
+    window: Windows, rate: float, rng: np.random.Generator, noises: Mapping[str, tuple[float, float]]
+) -> Windows:
     """One window (12, samples) with what its generator draws."""
     known = _OF_MAINS[MAINS_HZ[rng.integers(len(MAINS_HZ))]]
     signal = window.T
     if rng.random() < CHANCE:
         signal = _applied(known["gain"], signal, rate, rng.uniform(0, GAIN), rng)
-    for name, (low, high) in MILLIVOLT.items():
+    for name, (low, high) in noises.items():
         if rng.random() < CHANCE:
             signal = _applied(known[name], signal, rate, low * math.exp(rng.random() * math.log(high / low)), rng)
     if rng.random() < LOST:

@@ -249,15 +249,17 @@ class StreamingReader:
             clean = [self._prepared(group) for group in picks]
             names = [pick.record_id for group in picks for pick in group]
             if self.options.augment:
-                disturbed = [self._disturbed(values, step, lane) for values, lane in zip(clean, lanes, strict=True)]
+                disturbed = [self._disturbed(*given, step) for given in zip(clean, picks, lanes, strict=True)]
                 yield Batch(step, np.concatenate(disturbed), names, lanes, np.concatenate(clean))
             else:
                 yield Batch(step, np.concatenate(clean), names, lanes)
             step += 1
 
-    def _disturbed(self, clean: NDArray[np.float32], step: int, lane: int) -> NDArray[np.float32]:
-        options, rate = self.options, self.extractor.spec().sampling_rate
-        return augmented(clean, rate, options.augment, seed=options.seed, step=step, lane=lane)
+    def _disturbed(
+        self, clean: NDArray[np.float32], picks: Sequence[Pick], lane: int, step: int
+    ) -> NDArray[np.float32]:
+        options, rate, in_mv = self.options, self.extractor.spec().sampling_rate, [pick.has_unit for pick in picks]
+        return augmented(clean, rate, options.augment, seed=options.seed, step=step, lane=lane, in_mv=in_mv)
 
     def _streams(self, lanes: tuple[int, ...]) -> list[LaneStream]:
         options, spec = self.options, self.extractor.spec()

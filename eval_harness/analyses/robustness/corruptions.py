@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ecg_hub.errors import InputError
 from ecg_hub.input.resampling import resample
 from ecg_hub.leads import LEADS
+from eval_harness.analyses.robustness.schema import LOWER_RATE, MILLIVOLT
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -46,7 +47,6 @@ SHARES = (0.25, 0.5, 1.0)
 VERSION = 2
 """Of what the corruptions do; results of different versions are not mixed. 1: strengths of noise held on average only,
 over the electrodes, and a lower rate made steps at the ends of records and of gaps."""
-MILLIVOLT = "mV RMS over the twelve leads"
 SHARE_OF_RECORD, SHARE_OF_RECORDS = "share of the record", "share of the records"
 REACH = 64
 """Samples of the lower rate that the filters of `resample` reach to each side."""
@@ -124,7 +124,7 @@ def corruptions(mains_hz: float = 50.0) -> Mapping[str, Corruption]:
             (name, f"{title} exchanged", SHARE_OF_RECORDS, (0.1, 0.25, 0.5, 1.0), 1.0, partial(exchange, name=name))
             for name, title in TITLES.items()
         ),
-        ("resampling", "lower sampling rate", "times lower rate", (2, 4, 5, 10), 50, lower_rate),
+        ("resampling", "lower sampling rate", LOWER_RATE, (2, 4, 5, 10), 50, lower_rate),
         ("gain", "gain error", "1 + strength times too large or too small", (0.1, 0.25, 0.5, 1.0), 9, wrong_gain),
         ("baseline_wander", "baseline wander", MILLIVOLT, (0.1, 0.25, 0.5, 1.0), 10, wander),
         ("mains_hum", f"mains hum, {mains_hz:g} Hz", MILLIVOLT, (0.02, 0.05, 0.1, 0.2), 10, partial(hum, hz=mains_hz)),

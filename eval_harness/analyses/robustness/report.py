@@ -76,7 +76,7 @@ def _changes(result: RobustnessResult, task: str, metric: str) -> Html | None:
     drawn = forest(Forest(title, f"change of {title_of(metric)}", [("", lines)], 0.0))
     caption = (
         "Corrupted minus clean at the greatest strength (in brackets; its unit stands below the curves), with "
-        "intervals; dashed: no change."
+        "95 % intervals; dashed: no change."
     )
     return tag("figure", scroller(drawn, title), tag("figcaption", caption), class_="wide")
 
@@ -101,13 +101,13 @@ def curve(result: RobustnessResult, task: str, metric: str, conditions: list[Con
     if not done:
         return None
     title, name, clean = conditions[0].title, title_of(metric), result.clean[task][metric]
-    path = [(0.0, clean), *((c.strength, c.scores[task][metric].score) for c in done)]
+    path = [(conditions[0].clean_strength, clean), *((c.strength, c.scores[task][metric].score) for c in done)]
     strengths = tuple(strength for strength, _ in path)
-    # Room for whiskers and marks at both ends; strengths begin at 0, the clean records.
-    margin = 0.04 * strengths[-1]
+    # Room for whiskers and marks at both ends; strengths begin at the clean records.
+    margin = 0.04 * (strengths[-1] - strengths[0])
     return Chart(
         f"{task}: {name}, {title}",
-        NamedAxis(-margin, strengths[-1] + margin, LEFT, RIGHT, *_ticks(strengths)),
+        NamedAxis(strengths[0] - margin, strengths[-1] + margin, LEFT, RIGHT, *_ticks(strengths)),
         result.unit_of(conditions[0]),
         name,
         [Trace(title, 0, path, shaded=True)],
@@ -123,7 +123,7 @@ def _ticks(strengths: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[str, 
     """Strengths and their texts; those are left out that would touch the next."""
     kept: list[float] = []
     for strength in reversed(strengths):
-        if not kept or kept[-1] - strength >= 0.12 * strengths[-1]:
+        if not kept or kept[-1] - strength >= 0.12 * (strengths[-1] - strengths[0]):
             kept.append(strength)
     ticks = tuple(reversed(kept))
     return ticks, tuple(f"{tick:g}" for tick in ticks)
@@ -153,7 +153,7 @@ def _numbers(result: RobustnessResult, task: str) -> Html:
     rows = [{key: value for key, value in row.items() if key != "task"} for row in condition_rows(result, task)]
     unit = result.settings.get("changes_resampled_by")
     caption = (
-        f"{task}: every condition, with intervals; significant: the interval of the change"
+        f"{task}: every condition, with intervals; significant: the 95 % interval of the change"
         f"{f', resampled by {unit},' if unit else ''} excludes 0; not adjusted for the number of conditions"
     )
     return table(list(rows[0]), [list(row.values()) for row in rows], caption=caption, class_="figures")

@@ -9,6 +9,9 @@ from pydantic import Field
 from eval_harness.analyses.files import Analysis, interval_text
 from eval_harness.results.schema import Count, Estimate, ModelInfo, Number, Strict
 
+MILLIVOLT = "mV RMS over the twelve leads"
+LOWER_RATE = "times lower rate"
+
 
 class Change(Strict):
     """Corrupted minus clean on the same records and resamples; significant when the 95 % interval excludes 0."""
@@ -46,6 +49,11 @@ class Condition(Strict):
     reason: str | None = None
     scores: dict[str, dict[str, Scored]] = Field(default_factory=dict)
 
+    @property
+    def clean_strength(self) -> float:
+        """Where on the scale of strengths the clean records are: a rate that is not lower is once the rate."""
+        return 1.0 if self.unit == LOWER_RATE else 0.0
+
 
 class RobustnessResult(Analysis):
     """A trained head scored again on corrupted test records.
@@ -78,7 +86,8 @@ class RobustnessResult(Analysis):
     def unit_of(self, condition: Condition) -> str:
         """What the strength of a condition counts on these records."""
         # The list of corruptions is of records in mV; what it adds to z-scores is in their standard deviations.
-        return condition.unit if self.signal_unit == "mV" else condition.unit.replace("mV", "standard deviations,")
+        added = self.signal_unit != "mV" and condition.unit == MILLIVOLT
+        return f"standard deviations, {condition.unit.removeprefix('mV ')}" if added else condition.unit
 
 
 def condition_rows(result: RobustnessResult, task: str) -> list[dict[str, object]]:

@@ -98,6 +98,19 @@ def test_the_reader_keeps_the_clean_windows(folder: Path) -> None:
         assert 0 < disturbed.sum() < 16
 
 
+def test_z_scores_get_no_noise_in_millivolts(tmp_path: Path) -> None:
+    flat = np.zeros((400, 12, 600), np.float32) + np.float32(1e-3)
+    in_mv = [row % 2 == 0 for row in range(400)]
+    out = augmented(flat, RATE, 1.0, **PLACE, in_mv=in_mv)
+    assert np.array_equal(out[::2], augmented(flat, RATE, 1.0, **PLACE)[::2]), "others are disturbed as ever"
+    assert np.abs(out[1::2]).max() <= 1e-3 * (1 + augmentation.GAIN) + 1e-9, "gain and lost leads alone"
+    nothing = np.full(12, np.nan, np.float32)
+    z_scores = [{**row, "signal": np.float32(row["signal"]) / 1e6, "gain_uv": nothing} for row in records(60)]
+    write_parquet(tmp_path / "part-0.parquet", z_scores)
+    for batch in batches(tmp_path):
+        assert np.abs(batch.input_values).max() < 0.1
+
+
 def test_any_step_is_found_and_processes_share_the_batch(folder: Path) -> None:
     whole = batches(folder)
     (third,) = batches(folder, start=2, number=1)

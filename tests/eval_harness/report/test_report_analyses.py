@@ -11,7 +11,7 @@ import pytest
 
 from ecg_hub.errors import InputError
 from eval_harness.analyses.files import write_analysis
-from eval_harness.analyses.robustness.report import curves
+from eval_harness.analyses.robustness.report import curve, curves
 from eval_harness.analyses.robustness.schema import condition_rows
 from eval_harness.cli.eval.main import main
 from eval_harness.report.content import find_content
@@ -124,6 +124,19 @@ def test_strengths_on_z_scores_are_in_no_millivolts() -> None:
     assert units == {
         "mV": "mV RMS over the twelve leads", "zscore": "standard deviations, RMS over the twelve leads",
     }  # fmt: skip
+    other = robustness().conditions[0].model_copy(update={"unit": "filters of a 5 mV range"})
+    assert robustness(signal_unit="zscore").unit_of(other) == other.unit, "not every mV is a strength that is added"
+
+
+def test_clean_records_have_once_their_rate() -> None:
+    """They stood at 0 times lower, a rate that there is not."""
+    result = robustness()
+    for name, first in (("resampling", 1.0), ("gain", 0.0)):
+        described = curve(result, "ptbxl_super", "macro_auroc", [c for c in result.conditions if c.corruption == name])
+        assert described is not None
+        (trace,) = described.traces
+        assert trace.points[0] == (first, result.clean["ptbxl_super"]["macro_auroc"])
+        assert first - 0.5 < described.across.low < first
 
 
 def test_robustness_shows_every_condition(tmp_path: Path) -> None:
