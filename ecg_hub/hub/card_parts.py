@@ -106,7 +106,7 @@ for index, label in model.config.id2label.items():
     print(label, float(scores[int(index)]))
 ```
 
-`ecg_hub.load_pipeline("{name}")` takes a file or an array and gives named scores, the mean over its windows."""
+`ecg_hub.load_pipeline("{name}")` takes a file or an array and gives the scores of the record by name."""
 
 
 def pretraining_code(name: str) -> str:

@@ -175,6 +175,16 @@ Research software, not a medical device: nothing here is validated for diagnosis
 """
 
 
+def as_fed(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a config.json with the input of the preset that the feature extractor beside it follows."""
+    try:
+        stated = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        preset = stated["presets"][stated["preset"]]
+        return {**config, **{name: preset[name] for name in ("lead_names", "input_seconds", "sampling_rate")}}
+    except (OSError, ValueError, LookupError, TypeError):
+        return dict(config)  # none, or of somebody else's form: the model's own words are all there is
+
+
 def write_card(folder: Path, model: Any) -> None:
     """Write README.md into the folder that a model of ours was just saved to."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -182,7 +192,8 @@ def write_card(folder: Path, model: Any) -> None:
     if entry is not None:
         role = f"classifier with {model.config.num_labels} outputs" if _is_classifier(entry, config) else "encoder"
         facts = f"{role}, {model.num_parameters():,} parameters"
-        (folder / "README.md").write_text(made_card(entry, config, facts, random_name(config)), encoding="utf-8")
+        card = made_card(entry, as_fed(folder, config), facts, random_name(config))
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def own_front(entry: ModelEntry, config: Mapping[str, Any], title: str, **more: Any) -> dict[str, Any]:
@@ -229,11 +240,12 @@ def _simulated_datasets(config: Mapping[str, Any]) -> list[str]:
 
 def _origin(config: Mapping[str, Any], random: str | None) -> str:
     if random:
-        seed = (config.get("random_weights") or {}).get("seed", 0)
+        seed = (config.get("random_weights") or {}).get("seed")
+        seeded = "" if seed is None else f"with seed {seed} "
         head = any(name.endswith("ForECGClassification") for name in config.get("architectures") or ())
         never = "Nothing was ever trained but the head." if head else "Nothing was ever trained."
         return (
-            f"{_RANDOM} drawn with seed {seed} as `{random}`. {never} They are a baseline and serve to try things out."
+            f"{_RANDOM} drawn {seeded}as `{random}`. {never} They are a baseline and serve to try things out."
         )
     simulated = [f"simulated records in the form of {name}" for name in _simulated_datasets(config)]
     source, trained_on = source_of(config), ", ".join(dict.fromkeys([*_own_datasets(config), *simulated]))

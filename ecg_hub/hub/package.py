@@ -17,7 +17,7 @@ from typing import Any
 
 from ecg_hub import catalog
 from ecg_hub.errors import CheckpointError, InputError
-from ecg_hub.hub.cards import HEAD, check_may_leave, published_card, random_name
+from ecg_hub.hub.cards import HEAD, as_fed, check_may_leave, published_card, random_name
 from ecg_hub.names import endpoint, resolve
 from ecg_hub.origin import Origin, origin_of
 from ecg_hub.utils.text import number_of
@@ -208,7 +208,7 @@ def pack(folder: Path, name: str, *, internal: bool = False, to_hub: bool = True
     facts, origin = _load(folder, entry, config)
     random = random or random_name(config)
     own = (folder / CARD).read_text(encoding="utf-8", errors="replace") if CARD in paths else None
-    card = published_card(entry, config, facts=facts, random=random, internal=internal, own=own)
+    card = published_card(entry, as_fed(folder, config), facts=facts, random=random, internal=internal, own=own)
     _check_leaks(folder, config, weights, card)
     kept = [path for path in paths if any(fnmatchcase(path, pattern) for pattern in (*NOTICES, TRAINING_LOG))]
     sent: dict[str, Path | bytes] = {

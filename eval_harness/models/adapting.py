@@ -138,6 +138,8 @@ def adapt(
     config.pooling = POOLING[mode]
     config.num_attention_pooling_heads = protocol.attention_heads
     classifier = AutoModelForECGClassification.from_config(config)
+    # Drawn at random was the classifier; its encoder is what it was.
+    classifier.config.random_weights = encoder.config.random_weights
     # strict: an encoder with one random layer scores like a bad model, without a word.
     classifier.base_model.load_state_dict(encoder.state_dict(), strict=True)
     return AdaptedModel(classifier, mode)

@@ -477,8 +477,9 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
             note_training(classifier.config, job, loaded, data)
         with torch.no_grad():
             classifier.save_pretrained(aside)
-        write_card(aside, classifier)
     loaded.extractor.save_pretrained(aside)
+    if not isinstance(loaded.encoder, CustomEncoder):
+        write_card(aside, classifier)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
 

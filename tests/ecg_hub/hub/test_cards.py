@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ecg_hub import catalog
+from ecg_hub import AutoFeatureExtractor, AutoModelForECGClassification, catalog
 from ecg_hub.hub.card_parts import FOLDER, base_model, encoder_code, front_matter
 from ecg_hub.hub.cards import named, write_card
 from ecg_hub.hub.package import pack, packed
@@ -97,7 +97,18 @@ def test_a_trained_head_on_random_weights_is_not_said_to_be_untrained(tmp_path: 
     path = folder / "config.json"
     drawn = {"random_weights": {"name": "random:s4-tiny", "seed": 0}}
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | drawn), encoding="utf-8")
-    assert "Nothing was ever trained but the head." in card_of(folder)
+    assert "drawn with seed 0 as `random:s4-tiny`. Nothing was ever trained but the head." in card_of(folder)
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"random_weights": {}}), encoding="utf-8")
+    assert "drawn as `random weights of ecg_s4`. " in card_of(folder), "no seed is known"
+
+
+def test_a_card_says_what_the_extractor_beside_the_weights_feeds(tmp_path: Path) -> None:
+    folder = save_tiny("ecg-cpc", tmp_path / "m", labels=2)
+    assert ", 2.5 s at 240 Hz, mV;" in card_of(folder)
+    AutoFeatureExtractor.from_pretrained(folder).with_preset("native").save_pretrained(folder)
+    assert ", 10 s at 240 Hz, mV;" in card_of(folder)
+    write_card(folder, AutoModelForECGClassification.from_pretrained(folder))
+    assert ", 10 s at 240 Hz, mV;" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_card_written_beside_weights_is_the_one_that_push_would_make(tmp_path: Path) -> None:

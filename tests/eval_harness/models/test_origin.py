@@ -15,6 +15,7 @@ from ecg_hub.errors import CheckpointError, InputError
 from ecg_hub.hub.cards import folder_withheld
 from ecg_hub.hub.package import pack
 from ecg_hub.names import model_folder
+from ecg_hub.origin import origin_of
 from eval_harness.config.protocol import protocol
 from eval_harness.models.adapting import POOLING, AdaptedModel, adapt
 from eval_harness.models.custom_heads import read_head, save_custom_head
@@ -33,8 +34,19 @@ def test_training_keeps_the_origin(mode: str, tmp_path: Path) -> None:
     classifier.save_pretrained(tmp_path / "trained")
     loaded.extractor.save_pretrained(tmp_path / "trained")
     assert classifier.config.source == SOURCE
+    assert origin_of(classifier) == loaded.origin, "nothing is random but the head"
+    assert loaded.origin is not None
+    assert loaded.origin.kind == "unverified"
+    again = load_model(str(tmp_path / "trained"), "linear", "benchmark", 0)
+    assert (again.is_random, again.corpora) == (False, loaded.corpora)
     with pytest.raises(InputError, match=r"descend from authors\.pt of ST-MEM, which may not be passed on"):
         pack(tmp_path / "trained", "m")
+
+
+def test_a_kept_head_on_random_weights_says_how_they_were_drawn() -> None:
+    loaded = load_model("random:ecg-cpc-tiny", "linear", "benchmark", 3)
+    classifier = adapt(loaded.encoder, "linear", ["AF"], "multi_label_classification", protocol()).classifier
+    assert classifier.config.random_weights == {"name": "random:ecg-cpc-tiny", "seed": 3}
 
 
 def test_weights_drawn_anew_descend_from_nothing(tmp_path: Path) -> None:
