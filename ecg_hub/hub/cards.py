@@ -244,9 +244,7 @@ def _origin(config: Mapping[str, Any], random: str | None) -> str:
         seeded = "" if seed is None else f"with seed {seed} "
         head = any(name.endswith("ForECGClassification") for name in config.get("architectures") or ())
         never = "Nothing was ever trained but the head." if head else "Nothing was ever trained."
-        return (
-            f"{_RANDOM} drawn {seeded}as `{random}`. {never} They are a baseline and serve to try things out."
-        )
+        return f"{_RANDOM} drawn {seeded}as `{random}`. {never} They are a baseline and serve to try things out."
     simulated = [f"simulated records in the form of {name}" for name in _simulated_datasets(config)]
     source, trained_on = source_of(config), ", ".join(dict.fromkeys([*_own_datasets(config), *simulated]))
     if source is None:

@@ -9,6 +9,7 @@ import torch
 from transformers.pipelines import PIPELINE_REGISTRY, Pipeline
 
 from ecg_hub.errors import CheckpointError, InputError
+from ecg_hub.input.rows import is_batch, rows_of
 from ecg_hub.modeling.auto import AutoFeatureExtractor, AutoModelForECGClassification
 from ecg_hub.modeling.heads import maximum_columns
 
@@ -63,7 +64,7 @@ class ECGClassificationPipeline(Pipeline):
         """Score one or many ECGs.
 
         Args:
-            inputs: see the class.
+            inputs: see the class; a batch of rows `ds[:8]` is a list of them.
             **kwargs: `sampling_rate`, `lead_names`, `unit` of arrays; `missing_leads`, `nan`, `preset` as in
                 ECGFeatureExtractor; `top_k`, how many of the best labels to return (default: all).
 
@@ -78,6 +79,8 @@ class ECGClassificationPipeline(Pipeline):
         """
         if kwargs.pop("batch_size", None) not in (None, 1):
             raise InputError("The windows of one ECG already form a batch: leave batch_size out.")
+        # A batch of rows is several ECGs, whose windows must not be averaged together.
+        inputs = rows_of(inputs) if is_batch(inputs) else inputs
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -101,6 +104,11 @@ class ECGClassificationPipeline(Pipeline):
         if isinstance(inputs, os.PathLike):
             inputs = os.fspath(inputs)
         batch = self.feature_extractor(inputs, window="all", return_tensors="pt", **prepare)
+        if "record_index" in batch:
+            raise InputError(
+                f"One ECG is an array (leads, samples); here are {int(batch['record_index'].max()) + 1} in a list. "
+                "Give a list of ECGs, each with its own `signal` where they are dicts."
+            )
         return {"input_values": batch["input_values"]}
 
     def _forward(self, model_inputs: dict[str, Any], **forward_parameters: Any) -> dict[str, Any]:

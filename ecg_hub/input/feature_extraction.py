@@ -363,6 +363,11 @@ def _recording(item: Any, sampling_rate: Any, lead_names: Sequence[str] | None, 
         return item
     if isinstance(item, Mapping):
         return _row(item, sampling_rate, lead_names, unit)
+    if hasattr(item, "column_names"):
+        raise InputError(
+            "A whole dataset was given as one signal. Pass a row `ds[0]`, some rows `ds[:8]`, or use "
+            "ds.map(extractor, batched=True)."
+        )
     if not isinstance(item, (str, os.PathLike)):
         return array_recording(item, sampling_rate, lead_names, unit or "mV")
     stored = stored_recording(item, sampling_rate, unit, lead_names)

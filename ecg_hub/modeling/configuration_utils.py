@@ -18,6 +18,8 @@ from ecg_hub.origin import refuse_authors_layout
 # any weight is looked at. Published models have some tens of layers and hundreds of labels.
 MOST_LAYERS, MOST_LABELS = 1_000, 100_000
 
+_OF_THE_HEAD = ("thresholds", "record_maximum", "target_scales", "published_head")
+
 # No postponed annotations here: `strict` checks the types of fields only when it sees them as types.
 
 
@@ -102,7 +104,7 @@ class ECGConfig(PreTrainedConfig):
         labels = config_dict.get("num_labels")
         if isinstance(labels, int) and labels > MOST_LABELS:
             raise InputError(f"num_labels is {labels:,}; up to {MOST_LABELS:,} are read.")
-        return super().from_dict(config_dict, **kwargs)
+        return super().from_dict(_of_another_head(config_dict, kwargs), **kwargs)
 
     @property
     def min_samples(self) -> int:
@@ -126,7 +128,8 @@ class ECGConfig(PreTrainedConfig):
 
     def forget_head(self) -> None:
         """Leave out what was said of a head that is not there any more: thresholds, scales, rules of records, whose."""
-        self.thresholds = self.record_maximum = self.target_scales = self.published_head = None
+        for name in _OF_THE_HEAD:
+            setattr(self, name, None)
 
     # `strict` calls every method whose name begins with `validate_`, once all fields are set.
 
@@ -159,6 +162,26 @@ class ECGConfig(PreTrainedConfig):
             sound = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
             if not sound or not isinstance(scale.get("unit"), str):
                 raise ValueError(f"target_scales[{label!r}] is {scale!r}; it has a mean, a deviation and a unit.")
+
+
+def _of_another_head(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The content of a config.json without what it says of a head of another size, and by the names that are given."""
+    names = changes.get("id2label")
+    had = content.get("id2label") or {}
+    size = changes.get("num_labels") if names is None else len(names)
+    if size is not None and size != (len(had) or content.get("num_labels")):
+        left_out = (*_OF_THE_HEAD, "id2label", "label2id")
+        content = {name: value for name, value in content.items() if name not in left_out}
+    elif names is not None:
+        called = {label: names.get(int(index), names.get(index)) for index, label in had.items()}
+        maximum, scales = content.get("record_maximum"), content.get("target_scales")
+        content = content | {
+            "record_maximum": None if maximum is None else [called.get(label, label) for label in maximum],
+            "target_scales": None if scales is None else {called.get(name, name): scales[name] for name in scales},
+        }
+    if names is not None:
+        changes.setdefault("label2id", {label: int(index) for index, label in names.items()})
+    return content
 
 
 @strict

@@ -80,10 +80,9 @@ class ECGPreTrainedModel(PreTrainedModel):
     ) -> Any:
         """Load weights as transformers does, but refuse a checkpoint that leaves weights at random values."""
         want_info = kwargs.pop("output_loading_info", False)
-        if new_head:
-            # A head for another number of labels has other shapes, which transformers refuses without this. It would
-            # let an encoder of other shapes pass as well; that is refused below.
-            kwargs["ignore_mismatched_sizes"] = True
+        # A head for another number of labels has other shapes. What is not wanted so is refused below, by its name and
+        # with what helps, where transformers would name an option that lets an encoder of other shapes pass as well.
+        kwargs["ignore_mismatched_sizes"] = True
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         # transformers only logs what the checkpoint lacks, and goes on with random weights.
         fresh = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
@@ -96,8 +95,8 @@ class ECGPreTrainedModel(PreTrainedModel):
             model.head_is_new = bool(fresh_head)
             if fresh_head:
                 model.config.forget_head()
-            elif new_head and model.config.published_head is not None:
-                # A head of the authors has their labels: one of the same size must not pass for the new one.
+            elif new_head and hasattr(model, "replace_head"):
+                # What is there has its own labels: a head of the same size must not pass for the new one.
                 model.replace_head()
         return (model, info) if want_info else model
 

@@ -139,6 +139,58 @@ def test_values_of_a_head_that_was_trained_on_z_scores_are_in_their_unit(tmp_pat
     assert model.config.target_scales is None, "another head has outputs of its own"
 
 
+def test_several_ecgs_are_never_averaged_into_one(classifier: Path) -> None:
+    pipe = ecg_hub.load_pipeline(classifier)
+    rows = [
+        {"signal": np.round(ecg(seed=seed).T * 200).astype(np.int16), "gain_uv": [5.0] * 12, "baseline": [0] * 12,
+         "sampling_rate": RATE}
+        for seed in range(3)
+    ]  # fmt: skip
+    batch = {name: [row[name] for row in rows] for name in rows[0]}
+    assert pipe(batch) == pipe(rows) == [pipe(row) for row in rows]
+    with pytest.raises(InputError, match="here are 2 in a list"):
+        pipe({"signal": [ecg(seed=0), ecg(seed=1)], "sampling_rate": RATE, "lead_names": LEADS})
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_the_best_labels_are_one_or_more(classifier: Path, top_k: int) -> None:
+    with pytest.raises(InputError, match=f"top_k is {top_k}; allowed: 1 or more"):
+        ecg_hub.load_pipeline(classifier)(ecg(), sampling_rate=RATE, lead_names=LEADS, top_k=top_k)
+
+
+OF_THE_HEAD: dict[str, Any] = {
+    "problem_type": "mixed", "num_classification_labels": 2, "thresholds": [0.1, 0.2, None], "record_maximum": ["MI"],
+    "target_scales": {"CD": {"mean": 60.0, "deviation": 16.0, "unit": "years"}},
+}  # fmt: skip
+
+
+def test_a_new_head_has_nothing_of_the_one_that_is_there(tmp_path: Path) -> None:
+    old = save_classifier(tmp_path, **OF_THE_HEAD)
+    names = {0: "AF", 1: "PVC", 2: "BMI"}
+    for given in ({}, {"id2label": names}, {"num_labels": 3}, {"num_labels": 5}, {"id2label": {0: "AF", 1: "PVC"}}):
+        model = ecg_hub.AutoModelForECGClassification.from_pretrained(tmp_path, new_head=True, **given)
+        config = model.config
+        assert model.head_is_new, given
+        assert not torch.equal(model.head.linear.weight[:2], old.head.linear.weight[:2])
+        assert (config.thresholds, config.record_maximum, config.target_scales) == (None, None, None)
+        assert len(model.head.linear.weight) == config.num_labels == len(config.id2label)
+    assert config.id2label == {0: "AF", 1: "PVC"}
+    assert config.label2id == {"AF": 0, "PVC": 1}
+    with pytest.raises(CheckpointError, match=r"lacks 2 of the weights.*pass new_head=True"):
+        ecg_hub.AutoModelForECGClassification.from_pretrained(tmp_path, num_labels=5)
+
+
+def test_labels_in_other_words_keep_their_rules(tmp_path: Path) -> None:
+    save_classifier(tmp_path, **OF_THE_HEAD)
+    names = {0: "normal", 1: "Infarkt", 2: "Alter"}
+    model = ecg_hub.AutoModelForECGClassification.from_pretrained(tmp_path, id2label=names)
+    assert not model.head_is_new
+    assert model.config.record_maximum == ["Infarkt"]
+    assert model.config.target_scales == {"Alter": OF_THE_HEAD["target_scales"]["CD"]}
+    assert model.config.thresholds == OF_THE_HEAD["thresholds"]
+    assert model.config.label2id == {"normal": 0, "Infarkt": 1, "Alter": 2}
+
+
 def test_models_without_a_trained_head_are_refused(classifier: Path, tmp_path: Path) -> None:
     encoder = tiny("ecg-cpc")
     encoder.save_pretrained(tmp_path)

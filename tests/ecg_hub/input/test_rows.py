@@ -106,8 +106,14 @@ def test_what_a_row_says_no_argument_overrides(extractor: ECGFeatureExtractor) -
 
 def test_a_rate_that_is_not_whole_stays_what_it_is(extractor: ECGFeatureExtractor) -> None:
     assert row_recording(row(sampling_rate=62.5)).sampling_rate == 62.5
+    assert isinstance(row_recording(row(sampling_rate=np.float64(500))).sampling_rate, int)
     with pytest.raises(InputError, match=r"the row says 62\.5 Hz"):
         extractor(row(sampling_rate=62.5), sampling_rate=62)
+
+
+def test_a_whole_dataset_is_no_signal(extractor: ECGFeatureExtractor, train: Dataset) -> None:
+    with pytest.raises(InputError, match=r"A whole dataset was given as one signal. Pass a row `ds\[0\]`"):
+        extractor(train)
 
 
 def test_rows_that_lack_something_are_named(extractor: ECGFeatureExtractor) -> None:

@@ -140,7 +140,9 @@ def test_a_new_head_is_never_the_authors(tmp_path: Path) -> None:
 
 def test_another_number_of_labels_without_a_word_is_refused(tmp_path: Path) -> None:
     folder = save_tiny_head("ecg-founder-1lead", tmp_path)
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+    with pytest.raises(
+        CheckpointError, match=r"lacks 2 of the weights.*holds no head of this size: pass new_head=True"
+    ):
         ecg_hub.AutoModelForECGClassification.from_pretrained(folder, num_labels=3)
 
 
