@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from ecg_hub.errors import InputError, ResultError
@@ -266,6 +267,7 @@ class Trainer:
             self.model.load_trained_state(progress.best_state)
         elif progress.averaged:
             self.model.load_trained_state(progress.averaged)
+            self._share_buffers()
         return progress
 
     def drop_checkpoints(self) -> None:
@@ -293,14 +295,16 @@ class Trainer:
             )
         # The averaged weights are scored and kept, training goes on with the others: put in for validation, then out
         # again.
+        self._share_buffers()
         own = self.model.trained_state()
         if progress.averaged:
             self.model.load_trained_state(progress.averaged)
+            self._share_buffers()
         score, more = self._validate(self.data.validation)
         if recipe.stage:
             more = {**more, "stage": recipe.stage, "learning_rate": optimizer.param_groups[0]["lr"]}
         # A copy, because the averages are updated in place.
-        kept = {name: tensor.clone() for name, tensor in progress.averaged.items()} or own
+        kept = self.model.trained_state() if progress.averaged else own
         progress.note(loss, score, time.perf_counter() - started, kept, more)
         if progress.averaged:
             self.model.load_trained_state(own)
@@ -309,6 +313,15 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.checkpoint.save(progress, self.model, optimizer)
         self.accelerator.wait_for_everyone()
+
+    def _share_buffers(self) -> None:
+        """Give all processes the running statistics of the first, as they have them at the beginning of each step.
+
+        Each sees a part of the last batch. Else each would score its windows with a model of its own, and one be kept.
+        """
+        if self.windows.world > 1 and not self.model.frozen:
+            for buffer in self.model.buffers():
+                broadcast(buffer)
 
     def _batches(self, plan: EpochPlan) -> Iterator[tuple[torch.Tensor, torch.Tensor, bool]]:
         """Yield windows, or features where they are kept, with targets and whether the values are encoded."""

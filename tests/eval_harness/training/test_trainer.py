@@ -275,6 +275,30 @@ class TestContinuing:
         assert equal(second.model.trained_state(), whole.model.trained_state())
         assert equal(found.averaged, expected.averaged)
 
+    @pytest.mark.parametrize("average", [None, 0.5])
+    def test_processes_score_and_keep_the_running_statistics_of_the_first(
+        self, tmp_path: Path, average: float | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each has seen a part of the last batch: their batch norms would be those of different models."""
+        of_the_first = torch.full((4,), 7.0)
+        monkeypatch.setattr(
+            "eval_harness.training.trainer.broadcast",
+            lambda buffer: buffer.copy_(of_the_first) if buffer.shape == (4,) else buffer,
+        )
+        made = trainer(tmp_path, recipe=recipe(average=average))
+        made.windows = dataclasses.replace(made.windows, rank=1, world=2)
+        scored: list[torch.Tensor] = []
+        validate = made._validate
+
+        def looked_at(split: Split) -> Any:
+            scored.append(made.model.encoder.norm.running_mean.clone())
+            return validate(split)
+
+        made._validate = looked_at
+        made.run()
+        assert [mean.tolist() for mean in scored] == [[7.0] * 4] * 2
+        assert made.model.encoder.norm.running_mean.tolist() == [7.0] * 4
+
     def test_a_finished_run_trains_no_more(self, tmp_path: Path) -> None:
         first = trainer(tmp_path)
         first.run()
