@@ -79,17 +79,30 @@ class AdaptedModel(nn.Module):
         # No graph through a fixed encoder: its activations would fill the memory for nothing.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             output = self.encoder(input_values)
-        return output.pooler_output if self.expects == "pooled" else output.last_hidden_state
+        features: torch.Tensor = output.pooler_output if self.expects == "pooled" else output.last_hidden_state
+        if self.training and torch.is_grad_enabled() and not self.frozen and not features.requires_grad:
+            raise InputError(
+                "The encoder gives features without gradients, so that its head alone would train: leave "
+                "torch.no_grad, detach and numpy out of encode(), or take a mode that fixes the encoder: "
+                f"{', '.join(sorted(FROZEN_MODES))}."
+            )
+        return features
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (batch, outputs) of features; NaN becomes 0 as published."""
+        return torch.nan_to_num(self.logits(features), nan=0.0)
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits of features as they come, with NaN."""
         if self.training and self.dropout:
             features = functional.dropout(features, self.dropout)
         if not self.frozen:
-            return torch.nan_to_num(self.head(features), nan=0.0)
+            logits: torch.Tensor = self.head(features)
+            return logits
         # Of a fixed encoder the head costs nothing: in 16 bit it would only round logits until records tie.
         with torch.autocast(features.device.type, enabled=False):
-            return torch.nan_to_num(self.head(features.float()), nan=0.0)
+            exact: torch.Tensor = self.head(features.float())
+            return exact
 
     def forward(self, values: torch.Tensor, encoded: bool = False) -> torch.Tensor:
         """Logits (batch, outputs) of windows (batch, leads, samples), or of their features when they are `encoded`."""

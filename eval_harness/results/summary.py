@@ -119,7 +119,7 @@ def text_rows(results: Sequence[Result]) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name not in idle} for row in rows]
 
 
-FORCED_BY_MACHINE = ("micro_batch", "selection")
+FORCED_BY_MACHINE = ("micro_batch", "selection", "features_not_finite")
 """Deviations that one seed may have and another not, though the same was asked for."""
 
 

@@ -329,6 +329,7 @@ def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, A
         outputs = {part.name: predictor.predict(model, part) for part in (opened.data.validation, opened.data.test)}
     predictions = to_predictions(job, opened.data, outputs)
     notes = training_notes(trainer, progress, options, opened.cache)
+    notes["deviations"] |= predictor.not_finite_deviation()
     # The accelerator holds on to every model that it has prepared; the next job prepares another.
     opened.context.accelerator.free_memory()
     if opened.context.is_main:

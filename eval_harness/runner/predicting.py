@@ -110,7 +110,7 @@ def predicted_by_published_head(opened: OpenJob) -> tuple[Predictions, dict[str,
         maximum=[head.outputs[index] for index in head.maximum],
     )
     notes = {
-        "deviations": precision_deviations(options, frozen=True),
+        "deviations": precision_deviations(options, frozen=True) | predictor.not_finite_deviation(),
         "trained_parameters": 0,
         "published_head": info.model_dump(mode="json"),
         "features_encoded_again": opened.cache.skipped,

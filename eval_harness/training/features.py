@@ -19,13 +19,14 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from numpy.typing import NDArray
 
-from ecg_hub.errors import ResultError
+from ecg_hub.errors import InputError, ResultError
 from ecg_hub.utils.terminal import progress
 from eval_harness.data.windows import Batch, Split, Windows, consecutive_windows, largest_by_record, mean_by_record
 from eval_harness.models.adapting import AdaptedModel
 from eval_harness.training.feature_store import LAYOUT, FeatureStore
 
 Float = NDArray[np.float32]
+HALF = float(np.finfo(np.float16).max)
 POOLED_ROWS = 4096  # a head over pooled features is so small that larger batches only save calls
 
 
@@ -89,6 +90,7 @@ class Predictor:
 
     Attributes:
         maximum: outputs of which a record has the largest of its windows instead of the mean.
+        not_finite: split -> records of the last prediction with a window whose features gave no number.
     """
 
     windows: Windows
@@ -99,6 +101,7 @@ class Predictor:
     gather: Callable[[Any], Any]
     quiet: bool = False
     maximum: Sequence[int] = ()
+    not_finite: dict[str, int] = field(default_factory=dict)
 
     def predict(self, model: AdaptedModel, split: Split) -> Float:
         """Outputs (records, outputs) of a split: probabilities for classes, raw values for regression targets.
@@ -109,22 +112,30 @@ class Predictor:
         classes = self.windows.data.classes
         positions, _ = consecutive_windows(split, self.windows.length)
         block = self.windows.share(len(positions))
-        outputs = []
+        outputs, undefined = [], []
         for features in self._features(model, split, block):
             with torch.inference_mode(), self.autocast():
-                logits = model.classify(features.to(self.device)).float()
+                logits = model.logits(features.to(self.device)).float()
+            undefined.append(logits.isnan().any(dim=1).cpu())
+            logits = torch.nan_to_num(logits, nan=0.0)  # as published
             outputs.append(torch.cat([logits[:, :classes].sigmoid(), logits[:, classes:]], dim=1).cpu())
         width = len(self.windows.data.labels)
         mine = torch.cat(outputs).numpy() if outputs else np.zeros((0, width), dtype=np.float32)
+        lacking = torch.cat(undefined).numpy() if undefined else np.zeros(0, dtype=np.bool_)
         # Processes share windows, not records: the mean of a record may need windows of two of them.
-        everywhere = self.gather([(mine, positions[block.start : block.stop])])
-        values = np.concatenate([part for part, _ in everywhere])
-        of_record = np.concatenate([part for _, part in everywhere])
+        everywhere = self.gather([(mine, positions[block.start : block.stop], lacking)])
+        values, of_record, without = (np.concatenate(parts) for parts in zip(*everywhere, strict=True))
+        self.not_finite[split.name] = len(np.unique(of_record[without]))
         scores = mean_by_record(values, of_record, len(split))
         if self.maximum:
             columns = list(self.maximum)
             scores[:, columns] = largest_by_record(values[:, columns], of_record, len(split))
         return scores
+
+    def not_finite_deviation(self) -> dict[str, str]:
+        """What a result says of records whose features were no numbers: their windows count as probability 0.5."""
+        counts = [f"{count} {split} records" for split, count in self.not_finite.items() if count]
+        return {"features_not_finite": ", ".join(counts)} if counts else {}
 
     def table(self, model: AdaptedModel, split: Split) -> Table | None:
         """The features of all consecutive windows of a split; None where the encoder trains or there is no room."""
@@ -262,6 +273,11 @@ class Predictor:
         for batch in progress(loader, desc=f"  {split.name}", unit=" batches", leave=False, quiet=self.quiet):
             moved: Batch = batch.to(self.device)
             features = self._encode(model, moved.input_values)
+            if self.cache.dtype == "float16" and (features.isfinite() & (features.abs() > HALF)).any():
+                raise InputError(
+                    f"Features reach {float(features.abs().max()):.3g}, and float16 holds up to {HALF:,.0f}: keep them "
+                    "with --feature-dtype float32."
+                )
             self.cache.encoded += len(features)
             yield features
 

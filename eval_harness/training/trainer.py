@@ -293,6 +293,12 @@ class Trainer:
             raise InputError(
                 f"{self.label}: the training loss became {loss!r} in epoch {progress.epoch + 1}. {recipe.remedy}"
             )
+        # NaN features count as logits of 0, so that the loss stays a number while their gradients do not.
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.head.parameters()):
+            raise InputError(
+                f"{self.label}: weights of the head became NaN or infinite in epoch {progress.epoch + 1}. Features of "
+                f"some training windows may be no finite numbers: `ecg-hub validate-model` looks. {recipe.remedy}"
+            )
         # The averaged weights are scored and kept, training goes on with the others: put in for validation, then out
         # again.
         self._share_buffers()

@@ -57,7 +57,7 @@ class Model(torch.nn.Module):
         ends = torch.stack([values[:, 0, 0], values[:, 0, -1]], dim=1)
         return ends if self.expects == "pooled" else ends[:, None].repeat(1, 3, 1)
 
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
         return (features if self.expects == "pooled" else features[:, 1]) / 256.0
 
 

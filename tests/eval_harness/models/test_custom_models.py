@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,59 @@ def test_a_module_is_fine_tuned_and_the_original_stays(options: Options, file: C
     assert loaded.encoder.module.layer.weight.equal(before)
     values = torch.randn(1, 2, 250)
     assert not model.encode(values).equal(loaded.encoder(values).pooler_output), "the copy computes with its weights"
+
+
+def test_fine_tuning_refuses_an_encoder_without_gradients(options: Options, file: Callable[[str], str]) -> None:
+    """Its head alone trained, under the name of another mode."""
+    name = f"{file(MODULE.replace('    def encode', '    @torch.no_grad()' + chr(10) + '    def encode'))}:Net"
+    (tuned, fixed) = evaluate(options(models=(name,), modes=("finetune", "linear")), quiet=True)
+    assert fixed.status == "done", fixed.reason
+    assert tuned.status == "failed"
+    assert "features without gradients" in str(tuned.reason)
+    assert "a mode that fixes the encoder: " in str(tuned.reason)
+
+
+NOT_FINITE = """
+    def encode(self, signals):
+        tokens = self.layer(signals).transpose(1, 2)
+        if self.training:
+            return tokens
+        few = torch.zeros(len(tokens), 1, 1)
+        few[0] = torch.nan
+        return tokens + few
+"""
+
+
+@pytest.mark.parametrize("mode", ["linear", "frozen"])
+def test_a_head_that_is_trained_on_no_numbers_is_no_result(
+    mode: str, options: Options, file: Callable[[str], str]
+) -> None:
+    """One such window made the head NaN, and every record scored 0.5."""
+    name = f"{file(MODULE.partition('    def encode')[0] + NOT_FINITE)}:Net"
+    (result,) = evaluate(options(models=(name,), modes=(mode,)), quiet=True)
+    assert result.status == "failed"
+    assert "weights of the head became NaN or infinite in epoch 1" in str(result.reason)
+
+
+def test_records_whose_features_are_no_numbers_are_counted(options: Options, file: Callable[[str], str]) -> None:
+    """Their windows count as 0.5 as published, and nobody heard of it."""
+    name = f"{file(MODULE.partition('    def encode')[0] + NOT_FINITE)}:Net"
+    (result,) = evaluate(options(models=(name,), modes=("finetune",)), quiet=True)
+    assert result.status == "done", result.reason
+    said = str(result.protocol.deviations["features_not_finite"])
+    assert re.fullmatch(r"[1-9]\d* validation records, [1-9]\d* test records", said)
+    assert result.metrics is not None
+
+
+def test_features_beyond_half_precision_are_not_kept_in_it(options: Options, file: Callable[[str], str]) -> None:
+    name = f"{file(MODULE.replace('return self.layer(signals)', 'return 1e6 * self.layer(signals)'))}:Net"
+    for dtype, status in (("float16", "failed"), ("float32", "done")):
+        (result,) = evaluate(
+            options(models=(name,), feature_dtype=dtype, output=Path(name[7:]).parent / dtype), quiet=True
+        )
+        assert result.status == status, result.reason
+        if status == "failed":
+            assert "float16 holds up to 65,504: keep them with --feature-dtype float32" in str(result.reason)
 
 
 def test_loading_changes_nothing_in_a_module(file: Callable[[str], str]) -> None:
