@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,9 +248,9 @@ def embed(
     target = place(output)
     if target.suffix != ".parquet":
         raise InputError(f"The output is {str(output)!r}; give a file that ends in .parquet.")
-    job = _Embedding(os.fspath(model), preset, seed, device, batch_size, tuple(prepare.items()))
+    job = _Embedding(os.fspath(model), preset, seed, device, batch_size, tuple(prepare.items()), uuid.uuid4().hex)
     try:
-        encoder, extractor, name = _loaded(job.model, preset, seed, device)
+        encoder, extractor, name = job.loaded()
         dim = int(encoder.config.hidden_size)
         schema = _schema(dim, {"model": name, "preset": extractor.preset})
         if engine == "local":
@@ -268,7 +269,11 @@ def embed(
 
 @dataclass(frozen=True)
 class _Embedding:
-    """How records are encoded: all that a worker has to know."""
+    """How records are encoded: all that a worker has to know.
+
+    Attributes:
+        call: of which call of `embed` it is: workers of Ray outlive it, and a folder may change before the next.
+    """
 
     model: str
     preset: str | None
@@ -276,10 +281,15 @@ class _Embedding:
     device: str
     batch_size: int
     prepare: tuple[tuple[str, Any], ...]
+    call: str
+
+    def loaded(self) -> tuple[Any, Any, str]:
+        """Encoder, feature extractor and the model's name, loaded once in each process."""
+        return _loaded(self.model, self.preset, self.seed, self.device, self.call)
 
     def run(self, records: Sequence[RecordInput], progress: bool = False) -> Iterator[RecordOutput]:
         """Encode records."""
-        encoder, extractor, _ = _loaded(self.model, self.preset, self.seed, self.device)
+        encoder, extractor, _ = self.loaded()
         return run_records(
             records,
             extractor,
@@ -294,8 +304,9 @@ class _Embedding:
 
 # Once for all parts that a worker gets.
 @functools.lru_cache(maxsize=1)
-def _loaded(model: str, preset: str | None, seed: int, device: str) -> tuple[Any, Any, str]:
+def _loaded(model: str, preset: str | None, seed: int, device: str, call: str) -> tuple[Any, Any, str]:
     """Return encoder, feature extractor and the model's name."""
+    del call  # a key alone
     target = usable_device(device)
     keywords: dict[str, Any] = {"seed": seed} if model.startswith("random:") else {}
     # By name, because transformers keeps the dtype of the checkpoint: of a file in half precision the vectors would be

@@ -17,7 +17,7 @@ from ecg_hub.errors import InputError
 from ecg_hub.modeling.modeling_utils import ECGPreTrainedModel
 from eval_harness.config.options import PREFIX
 from eval_harness.models.checks.check import FailedError, NotApplicableError, first_line
-from eval_harness.models.custom_models import custom_extractor, import_object
+from eval_harness.models.custom_models import custom_extractor, import_object, in_eval_mode
 
 Kind = Literal["hub", "pretrained", "module", "object"]
 AMPLITUDE = 0.3
@@ -82,6 +82,8 @@ class Subject:
         """The model's own output."""
         if self.kind in ("hub", "pretrained"):
             return self.model(input_values=x, **keywords)
+        if self.kind == "object":
+            return in_eval_mode(self.model)(x)  # as it is scored
         return (self.model.encode if hasattr(self.model, "encode") else self.model)(x)
 
     def tokens(self, x: Tensor) -> Tensor:

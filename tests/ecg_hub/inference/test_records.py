@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,6 +83,24 @@ def test_a_short_name_that_finds_other_weights_is_not_written_down(
     result = embed("ecg-cpc", records[:1], tmp_path / "f.parquet", progress=False)
     assert pq.read_schema(result.output).metadata[b"model"] == b"unverified:ecg-cpc"
     assert predict("ecg-cpc", records[:1], progress=False).model == "unverified:ecg-cpc"
+
+
+def test_a_worker_that_outlives_a_call_loads_the_weights_that_a_folder_has_now(
+    records: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_on_ray(function: Any, tasks: Any, processes: int, engine: str) -> Any:
+        return map(function, tasks)
+
+    monkeypatch.setattr("ecg_hub.inference.predict.run", as_on_ray)
+    monkeypatch.setattr("ecg_hub.inference.predict._loaded.cache_clear", lambda: None, raising=False)
+    found = []
+    for seed in (1, 2):
+        model = ecg_hub.AutoModel.from_pretrained(TINY, seed=seed)
+        model.save_pretrained(tmp_path / "m")
+        ecg_hub.AutoFeatureExtractor.from_pretrained(TINY).save_pretrained(tmp_path / "m")
+        embed(tmp_path / "m", records[:1], tmp_path / "f.parquet", engine="ray", num_proc=1, progress=False)
+        found.append(pq.read_table(tmp_path / "f.parquet")["features"].to_pylist())
+    assert found[0] != found[1]
 
 
 def test_embed_mistakes(records: list[Path], tmp_path: Path) -> None:
