@@ -208,7 +208,11 @@ def class_count(config: Any) -> int:
     if config.problem_type == "regression":
         return 0
     if config.problem_type == "mixed":
-        return int(config.num_classification_labels or 0)
+        if config.num_classification_labels is None:
+            raise InputError(
+                "problem_type 'mixed' needs num_classification_labels: how many leading outputs are classes."
+            )
+        return int(config.num_classification_labels)
     return int(config.num_labels)
 
 

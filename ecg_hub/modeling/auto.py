@@ -106,7 +106,7 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
 
         Args:
             name: folder, short name, hub id, `random:<alias>` or `random:<alias>-tiny`.
-            **kwargs: as in transformers.
+            **kwargs: as in transformers; `preset` chooses the default one, for example "native".
 
         Returns:
             The ECGFeatureExtractor that turns signals into the model's `input_values`, with the presets `benchmark`
@@ -127,7 +127,15 @@ class AutoFeatureExtractor(transformers.AutoFeatureExtractor):
         resolved = find_weights(name, input_only=True, **kwargs)
         # Of published weights that are not here too: what a model is fed stands in the catalogue.
         if resolved.kind in ("random", "scratch", "published"):
-            return build_feature_extractor(catalog.get(resolved.target))
+            extractor, changes = build_feature_extractor(catalog.get(resolved.target)), set(kwargs) - _HUB_KEYWORDS
+            for keyword in sorted(changes - {"preset"}):
+                # Of a folder transformers would change that attribute; left out here, it would be a default in silence.
+                hint = did_you_mean(keyword, ["preset"])
+                raise InputError(
+                    f"The feature extractor of {os.fspath(name)!r} takes no {keyword!r}.{hint} What it feeds are its "
+                    "presets: give preset=, or build an ecg_hub.ECGFeatureExtractor of your own."
+                )
+            return extractor.with_preset(kwargs["preset"]) if kwargs.get("preset") is not None else extractor
         _register()
         try:
             with _files_of_theirs(name, resolved.target, kwargs):

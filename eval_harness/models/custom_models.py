@@ -9,6 +9,7 @@ The code named on the command line is run; nothing is ever fetched.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -103,10 +104,14 @@ def load_custom(name: str, named: str | None = None) -> tuple[CustomEncoder, Any
 
 def held_modules(made: Any) -> list[nn.Module]:
     """The modules that an object with `encode` reaches by attributes, its own and its class's, or names in `encode`."""
-    function = getattr(made.encode, "__func__", made.encode)
-    named = inspect.getclosurevars(function) if isinstance(function, FunctionType) else None
-    waiting = [made, getattr(made.encode, "__self__", None), *vars(type(made)).values()]
-    waiting += [] if named is None else [*named.nonlocals.values(), *named.globals.values()]
+    part = made.encode if isinstance(made.encode, functools.partial) else functools.partial(made.encode)
+    # Below decorators such as torch.no_grad.
+    function = inspect.unwrap(getattr(part.func, "__func__", part.func))
+    waiting = [made, part.func, part.args, part.keywords, getattr(part.func, "__self__", None)]
+    waiting += vars(type(made)).values()
+    if isinstance(function, FunctionType):
+        named = inspect.getclosurevars(function)
+        waiting += [*named.nonlocals.values(), *named.globals.values()]
     found: list[nn.Module] = []
     seen: set[int] = set()
     while waiting:

@@ -139,6 +139,12 @@ def test_values_of_a_head_that_was_trained_on_z_scores_are_in_their_unit(tmp_pat
     assert model.config.target_scales is None, "another head has outputs of its own"
 
 
+def test_mixed_outputs_say_how_many_are_classes(tmp_path: Path) -> None:
+    save_classifier(tmp_path, problem_type="mixed")
+    with pytest.raises(InputError, match="needs num_classification_labels"):
+        ecg_hub.load_pipeline(tmp_path)(ecg(), sampling_rate=RATE, lead_names=LEADS)
+
+
 def test_several_ecgs_are_never_averaged_into_one(classifier: Path) -> None:
     pipe = ecg_hub.load_pipeline(classifier)
     rows = [

@@ -179,3 +179,16 @@ def test_a_configuration_without_end_is_refused_before_anything_is_built(
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     with pytest.raises((InputError, StrictDataclassClassValidationError), match=message):
         ecg_hub.AutoModel.from_pretrained(tmp_path)
+
+
+def test_a_preset_is_chosen_alike_of_a_name_and_of_a_folder(tmp_path: Path) -> None:
+    """Of a name whose weights are not here it was left out without a word."""
+    ecg_hub.AutoFeatureExtractor.from_pretrained("random:ecgfm-ked-tiny").save_pretrained(tmp_path)
+    ecg_hub.AutoModel.from_pretrained("random:ecgfm-ked-tiny").save_pretrained(tmp_path)
+    for name in ("random:ecgfm-ked", "ecgfm-ked", tmp_path):
+        extractor = ecg_hub.AutoFeatureExtractor.from_pretrained(name, preset="native")
+        assert (extractor.preset, extractor.sampling_rate, extractor.spec().sampling_rate) == ("native", 100, 100)
+        with pytest.raises(UnknownNameError, match="Did you mean 'native'"):
+            ecg_hub.AutoFeatureExtractor.from_pretrained(name, preset="natve")
+    with pytest.raises(InputError, match=r"takes no 'prset'. Did you mean 'preset'\?"):
+        ecg_hub.AutoFeatureExtractor.from_pretrained("ecgfm-ked", prset="native")

@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,13 +89,20 @@ def test_a_module_in_half_precision_and_train_mode_is_scored_in_float32() -> Non
     assert net.training
 
 
-@pytest.mark.parametrize("way", ["attribute", "list", "name", "method"])
+@pytest.mark.parametrize("way", ["attribute", "list", "name", "decorated", "method", "partial", "itself"])
 def test_an_object_computes_with_its_modules_in_eval_mode_and_gets_them_back(way: str) -> None:
     net = torch.nn.Sequential(torch.nn.BatchNorm1d(12), torch.nn.Dropout(0.5))
     net[1].eval()
     made: Any = SimpleNamespace(sampling_rate=100, input_seconds=1, fingerprint="1")
-    made.encode = net.forward if way == "method" else lambda x: (net if way == "name" else made.held[0])(x).mean(-1)
     made.held = {"attribute": {0: net}, "list": [net]}.get(way)
+    ways: dict[str, Any] = {
+        "name": lambda x: net(x),
+        "decorated": torch.no_grad()(lambda x: net(x)),
+        "method": net.forward,
+        "partial": partial(lambda module, x: module(x), net),
+        "itself": net,
+    }
+    made.encode = ways.get(way, lambda x: made.held[0](x))
     x = torch.randn(4, 12, 100) + 3
     with torch.no_grad():
         encoder = load_object(made, "python:it").encoder
