@@ -328,8 +328,7 @@ def predicted(opened: OpenJob, asked: RunFile) -> tuple[Predictions, dict[str, A
     with opened.timed("predict"):
         outputs = {part.name: predictor.predict(model, part) for part in (opened.data.validation, opened.data.test)}
     predictions = to_predictions(job, opened.data, outputs)
-    notes = training_notes(trainer, progress, options, opened.cache)
-    notes["deviations"] |= predictor.not_finite_deviation()
+    notes = training_notes(trainer, progress, options, predictor)
     # The accelerator holds on to every model that it has prepared; the next job prepares another.
     opened.context.accelerator.free_memory()
     if opened.context.is_main:
@@ -375,7 +374,7 @@ def assemble(opened: OpenJob) -> tuple[AdaptedModel, Windows, Predictor]:
 
 
 def training_notes(
-    trainer: Trainer | PostTrainer, progress: Any, options: RunOptions, cache: FeatureCache
+    trainer: Trainer | PostTrainer, progress: Any, options: RunOptions, predictor: Predictor
 ) -> dict[str, Any]:
     """What the result says of the training: curve, best epoch, settings, and deviations that the data forced."""
     post = trainer.settings if isinstance(trainer, PostTrainer) else None
@@ -386,14 +385,14 @@ def training_notes(
         deviations["micro_batch"] = trainer.micro_batch
     if progress.best_score is None:
         deviations["selection"] = "last epoch: no validation class has both outcomes"
-    deviations |= precision_deviations(options, trainer.model.frozen)
+    deviations |= precision_deviations(options, trainer.model.frozen) | predictor.not_finite_deviation()
     return {
         "best_epoch": progress.best_epoch,
         "best_score": progress.best_score,
         "deviations": deviations,
         **({} if post is None else {"post_training": post.as_dict()}),
         "trained_parameters": trainer.model.trained_parameters,
-        "features_encoded_again": cache.skipped,
+        "features_encoded_again": predictor.cache.skipped,
         "history": progress.history,
     }
 
