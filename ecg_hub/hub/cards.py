@@ -248,8 +248,8 @@ def _origin(config: Mapping[str, Any], random: str | None) -> str:
     simulated = [f"simulated records in the form of {name}" for name in _simulated_datasets(config)]
     source, trained_on = source_of(config), ", ".join(dict.fromkeys([*_own_datasets(config), *simulated]))
     if source is None:
-        on = f", by ecg-hub on {trained_on}" if trained_on else ""
-        return f"Trained from random weights{on}: `config.json` names no file of the authors that they descend from."
+        how = f"Trained by ecg-hub on {trained_on}" if trained_on else "How they came about is not recorded"
+        return f"{how}: `config.json` names no file of the authors that they descend from."
     since = (
         f"Since then ecg-hub has trained them on {trained_on}"
         if trained_on

@@ -92,6 +92,16 @@ def test_random_weights_have_a_card_that_says_so() -> None:
     assert not {"datasets", "base_model"} & set(facts)
 
 
+def test_weights_of_unknown_origin_are_not_said_to_have_begun_at_random(tmp_path: Path) -> None:
+    folder = save_tiny("s4", tmp_path / "model", labels=2)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"training": []}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    assert "How they came about is not recorded: `config.json` names no file of the authors" in card_of(folder)
+    path.write_text(json.dumps(config | {"training": [TRAINED]}), encoding="utf-8")
+    assert "Trained by ecg-hub on ptb-xl: `config.json` names no file" in card_of(folder)
+
+
 def test_a_trained_head_on_random_weights_is_not_said_to_be_untrained(tmp_path: Path) -> None:
     folder = save_tiny("s4", tmp_path / "m", labels=2)
     path = folder / "config.json"
