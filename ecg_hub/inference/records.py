@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ecg_hub.errors import EcgHubError, InputError
 from ecg_hub.input.recordings import array_recording
 from ecg_hub.utils import terminal
+from ecg_hub.utils.memory import freed_memory_kept
 
 
 @dataclass(frozen=True)
@@ -106,21 +107,23 @@ def run_records(
         raise InputError("There are no records: give at least one file, or a description of an archive.")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size!r}; allowed: 1 or more.")
-    waiting: list[tuple[str, NDArray[np.float32] | None, str | None]] = []
-    windows = 0
-    shown = terminal.progress(records, desc="records", unit="files", leave=False, quiet=not progress)
-    for number, record in enumerate(shown):
-        if part is not None and number and number % part == 0:
-            yield from _flush(waiting, encode, batch_size, device)
-            waiting, windows = [], 0
-        waiting.append(_read(record, extractor, prepare))
-        values = waiting[-1][1]
-        windows += 0 if values is None else len(values)
-        # Collected until a batch is full, since a record may have a single window; one with many makes several batches.
-        if windows >= batch_size:
-            yield from _flush(waiting, encode, batch_size, device)
-            waiting, windows = [], 0
-    yield from _flush(waiting, encode, batch_size, device)
+    # Every batch takes the same large tensors again.
+    with freed_memory_kept(torch.device(device).type):
+        waiting: list[tuple[str, NDArray[np.float32] | None, str | None]] = []
+        windows = 0
+        shown = terminal.progress(records, desc="records", unit="files", leave=False, quiet=not progress)
+        for number, record in enumerate(shown):
+            if part is not None and number and number % part == 0:
+                yield from _flush(waiting, encode, batch_size, device)
+                waiting, windows = [], 0
+            waiting.append(_read(record, extractor, prepare))
+            values = waiting[-1][1]
+            windows += 0 if values is None else len(values)
+            # Collected until a batch is full: a record may have a single window; one with many makes several batches.
+            if windows >= batch_size:
+                yield from _flush(waiting, encode, batch_size, device)
+                waiting, windows = [], 0
+        yield from _flush(waiting, encode, batch_size, device)
 
 
 def _read(

@@ -32,7 +32,7 @@ from ecg_hub.errors import InputError
 
 SWITCH = "ECG_HUB_KERNELS"
 CHOICES = ("auto", "plain")
-VERSION = 2
+VERSION = 1
 """Of the numerics of all encoders in evaluation: a change that moves the last digits of features raises it."""
 
 # In groups of fewer channels, the AMX kernel of oneDNN 3.12 (torch 2.13) gives wrong numbers for bfloat16 where the
@@ -191,18 +191,16 @@ class KeepsWeights(nn.Module):
             folded: whether making the weights computes anything; where not, MKL may take them as they are.
         """
         dtype, (along, behind) = _fast_dtype(x, sources), _split(activation)
-        if dtype is None:
+        of_mkl = not folded and dtype == torch.float32 and along == "none" and mkl_avx512()
+        if dtype is None or of_mkl:
             return PLAIN[activation](functional.linear(x, *weights()))
-        if not folded and dtype == torch.float32 and along == "none" and mkl_avx512():
-            weight, bias = weights()
-            y = functional.linear(x, weight)
-            # Behind the product: torch would copy the bias into every row first, and let MKL add to them.
-            return behind(y if bias is None else y.add_(bias))
         weight, bias = self.kept.get(
             (dtype, 1), sources, lambda: _ready_linear(weights, dtype, x.numel() // x.shape[-1])
         )
         scalars: list[Any] = []
-        y = torch.ops.mkldnn._linear_pointwise(x.to(dtype), weight, bias, along, scalars, _ALGORITHM.get(along, ""))
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x.to(dtype), weight, bias, along, scalars, _ALGORITHM.get(along, "")
+        )
         return behind(y)
 
     def convolve(

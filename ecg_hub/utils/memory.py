@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,10 +18,12 @@ _NEVER = -1
 # What a process comes to by glibc's own adjustment once it has freed large blocks: twice the largest of 32 MB.
 _TRIM_AFTER, _MMAP_DEFAULT = 64 * 2**20, 65536
 
+_lock, _inside = threading.Lock(), 0  # the allocator is the process's: the last one who leaves puts it back
+
 
 @contextmanager
 def freed_memory_kept(device: str = "cpu") -> Iterator[None]:
-    """Within it, what is freed stays with the process, and is given back at the end.
+    """Within it, what is freed stays with the process, and is given back at the end of the outermost.
 
     It does nothing without glibc, nor for another device, whose memory has an allocator of its own.
 
@@ -30,14 +33,30 @@ def freed_memory_kept(device: str = "cpu") -> Iterator[None]:
     if library is None:
         yield
         return
-    library.mallopt(_TRIM_THRESHOLD, _NEVER)
-    library.mallopt(_MMAP_MAX, 0)
+    _enter(library)
     try:
         yield
     finally:
-        library.mallopt(_MMAP_MAX, _MMAP_DEFAULT)
-        library.mallopt(_TRIM_THRESHOLD, _TRIM_AFTER)
-        library.malloc_trim(0)
+        _leave(library)
+
+
+def _enter(library: ctypes.CDLL) -> None:
+    global _inside
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            library.mallopt(_TRIM_THRESHOLD, _NEVER)
+            library.mallopt(_MMAP_MAX, 0)
+
+
+def _leave(library: ctypes.CDLL) -> None:
+    global _inside
+    with _lock:
+        _inside -= 1
+        if _inside == 0:
+            library.mallopt(_MMAP_MAX, _MMAP_DEFAULT)
+            library.mallopt(_TRIM_THRESHOLD, _TRIM_AFTER)
+            library.malloc_trim(0)
 
 
 def _glibc() -> ctypes.CDLL | None:

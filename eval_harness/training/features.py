@@ -20,6 +20,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from numpy.typing import NDArray
 
 from ecg_hub.errors import InputError, ResultError
+from ecg_hub.utils.memory import freed_memory_kept
 from ecg_hub.utils.terminal import progress
 from eval_harness.data.windows import Batch, Split, Windows, consecutive_windows, largest_by_record, mean_by_record
 from eval_harness.models.adapting import AdaptedModel

@@ -35,7 +35,10 @@ def test_what_is_freed_stays_within_and_goes_after() -> None:
     # In a process of its own: in one that has worked, a free piece of that size may lie in the middle of the memory.
     program = (
         "from ecg_hub.utils import memory; from tests.ecg_hub.utils.test_memory import pages_of_again as again\n"
-        "with memory.freed_memory_kept(): within = again()\nprint(within, again())"
+        "with memory.freed_memory_kept():\n"
+        "    with memory.freed_memory_kept(): pass\n"
+        "    within = again()\n"
+        "print(within, again())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     within, after = map(int, done.stdout.split())
