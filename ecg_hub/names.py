@@ -214,7 +214,7 @@ def locate(name: str | os.PathLike[str], root: Path | None = None, *, local_file
     _refuse_authors(text, folder)
     if folder.is_dir():
         raise InputError(f"Folder {text!r} holds no config.json, so it is not a model. {_files(folder)}")
-    if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)):
+    if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)) or text.count("/") > 1:
         raise InputError(f"There is no folder {text!r}. {_FORMS}")
     if "/" in text or _ask_hub(text, root, local_files_only) == _FOUND:
         return Resolved(text, "hub", text)

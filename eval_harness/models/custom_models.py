@@ -83,20 +83,25 @@ def features_may_be_kept(encoder: Any) -> bool:
 def load_custom(name: str, named: str | None = None) -> tuple[CustomEncoder, Any, str]:
     """Load a Python object as an encoder.
 
-    The object (or what a class or function of that name returns) has `encode`, `sampling_rate` (Hz), `input_seconds`,
-    and optionally `lead_names` (default: the twelve) and `fingerprint` (a text that changes with the weights).
+    The object (or what a class or function of that name returns) has `encode` (an `nn.Module` may have its `forward` in
+    place of it), `sampling_rate` (Hz), `input_seconds`, and optionally `lead_names` (default: the twelve) and
+    `fingerprint` (a text that changes with the weights).
     """
     made = import_object(name)
-    missing = [part for part in ("encode", "sampling_rate", "input_seconds") if not hasattr(made, part)]
+    # A bound method, not the module: as an attribute that would be registered, and its weights counted, twice.
+    encode = getattr(made, "encode", made.forward if isinstance(made, nn.Module) else None)
+    missing = [part for part in ("sampling_rate", "input_seconds") if not hasattr(made, part)]
+    missing = ["encode"] * (encode is None) + missing
     if missing:
         raise InputError(
             f"{name!r} lacks {', '.join(missing)}. An encoder has encode(signals), signals (batch, leads, samples) in "
-            "mV -> (batch, tokens, dim); sampling_rate in Hz; input_seconds."
+            "mV -> (batch, tokens, dim), or is an nn.Module whose forward does that; sampling_rate in Hz; "
+            "input_seconds."
         )
     extractor = custom_extractor(made)
     # A module is in train mode when it is made: the window below would move the statistics of its batch norms.
     module = made.eval() if isinstance(made, nn.Module) else None
-    encode = made.encode if module is not None else in_eval_mode(made)
+    encode = encode if module is not None else in_eval_mode(made)
     encoder = CustomEncoder(encode, width_of(encode, extractor.spec(), name), module)
     encoder.fingerprinted = hasattr(made, "fingerprint")
     return encoder, extractor, _digest(named or name, made, module)

@@ -124,12 +124,13 @@ def with_model_index(
     card: bytes | None, results: Sequence[Result], tasks: Mapping[str, Task], link: Callable[[str], str]
 ) -> bytes:
     """Return a model card with these results in its model-index; other results in it stay."""
-    from huggingface_hub import EvalResult, ModelCard
+    from huggingface_hub import EvalResult, RepoCard
     from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
     try:
         # Errors in the metadata are raised: ignored, the card would be written back without what could not be read.
-        model_card: Any = ModelCard(card.decode() if card else "---\n{}\n---\n", ignore_metadata_errors=False)
+        # Not a ModelCard: that reads a model-index as its own fields, and loses `model_name` over it.
+        model_card: Any = RepoCard(card.decode() if card else "---\n{}\n---\n", ignore_metadata_errors=False)
         data: dict[str, Any] = model_card.data.to_dict()
         name, old = model_index_to_eval_results(data["model-index"]) if data.get("model-index") else (None, [])
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:

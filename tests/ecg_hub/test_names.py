@@ -124,6 +124,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         resolve("ecg-cpx")
     with pytest.raises(InputError, match="There is no folder"):
         resolve(tmp_path / "absent")
+    with pytest.raises(InputError, match="There is no folder 'results/ecg-cpc/linear/model/ptbxl_super'"):
+        resolve("results/ecg-cpc/linear/model/ptbxl_super")  # a hub id has one slash at most
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match=r"no config\.json.*notes\.txt"):
         resolve(str(tmp_path))

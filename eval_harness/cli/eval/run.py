@@ -134,8 +134,9 @@ def next_steps(results: Sequence[Result], options: RunOptions) -> None:
     if any(result.status == "failed" for result in results):
         where += "; the same command tries what failed again"
     mock = ("--data-root", "mock") if options.data_root == "mock" else ()
+    own = ("--include", ",".join(map(shown, options.include))) if options.include else ()
     output = shown(options.output)
-    steps = [("ecg-eval", "report", output, *mock)]
+    steps = [("ecg-eval", "report", output, *mock, *own)]
     # Two runs of a task can be compared, a single one can be checked.
-    steps.append(("ecg-eval", "compare" if max(done.values(), default=0) > 1 else "verify", output))
+    steps.append(("ecg-eval", "compare" if max(done.values(), default=0) > 1 else "verify", output, *own))
     suggest(*(steps if done else ()), where=where)

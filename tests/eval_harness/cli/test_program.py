@@ -21,7 +21,9 @@ from ecg_hub.errors import EXIT_CODES, CheckpointError, DataError, ExitCode, unk
 from eval_harness import cli
 from eval_harness.cli import program
 from eval_harness.cli.eval import main as evaluate
+from eval_harness.cli.eval.run import next_steps
 from eval_harness.cli.hub import main as hub
+from eval_harness.config.options import RunOptions
 from eval_harness.results.schema import Result
 from eval_harness.runner.run import exit_code
 from eval_harness.tasks.registry import datasets
@@ -222,6 +224,17 @@ def test_quiet_is_for_one_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_next_commands_are_whole_and_can_be_copied(capsys: pytest.CaptureFixture[str]) -> None:
     program.suggest(("ecg-eval", "report", Path("my results")), where="results: my results/")
     assert capsys.readouterr().err == "\nresults: my results/\nnext:\n  ecg-eval report 'my results'\n"
+
+
+def test_what_comes_next_names_the_task_files(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without them compare and verify do not know the task."""
+    options = RunOptions(models=("trivial",), tasks=("mine",), include=(Path("my_task.yaml"), Path("my_data.yaml")))
+    next_steps(rows(1, 0), options)
+    lines = capsys.readouterr().err.split("next:")[1].split("\n")
+    assert [line.strip() for line in lines if line] == [
+        "ecg-eval report results --include my_task.yaml,my_data.yaml",
+        "ecg-eval verify results --include my_task.yaml,my_data.yaml",
+    ]
 
 
 SLOW = """

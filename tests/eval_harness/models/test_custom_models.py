@@ -176,6 +176,15 @@ def test_modules_of_an_object_are_in_eval_mode(file: Callable[[str], str]) -> No
     assert tokens.mean() > 2, "the norm has seen nothing: it gives back what it gets"
 
 
+def test_a_module_without_encode_is_called(file: Callable[[str], str]) -> None:
+    """As in memory, and as `validate-model` checks it."""
+    encoder, _, _ = load_custom(f"{file(MODULE.replace('encode(', 'forward('))}:Net")
+    expected, _, _ = load_custom(f"{file(MODULE)}:Net")
+    values = torch.randn(2, 2, 250)
+    assert encoder(values).last_hidden_state.equal(expected(values).last_hidden_state)
+    assert [name for name, _ in encoder.named_parameters()] == ["module.layer.weight", "module.layer.bias"]
+
+
 def test_kept_features_follow_code_and_weights(file: Callable[[str], str]) -> None:
     first = load_custom(f"{file(OBJECT.format(width=12))}:Encoder")
     assert not features_may_be_kept(first[0])
@@ -195,6 +204,7 @@ def test_kept_features_follow_code_and_weights(file: Callable[[str], str]) -> No
         (OBJECT.format(width=12), "", "does not name a Python object"),
         ("import nowhere_at_all", "x", "cannot be imported: No module named"),
         ("class Encoder:\n    pass\n", "Encoder", "lacks encode, sampling_rate, input_seconds"),
+        ("import torch\nNet = torch.nn.Identity\n", "Net", r"lacks sampling_rate, input_seconds\."),
         (
             "class E:\n    sampling_rate, input_seconds = 100, 1\n    def encode(self, x):\n        return x.sum()\n",
             "E",

@@ -80,11 +80,12 @@ def test_leaderboards_of_one_name_keep_their_scores() -> None:
 
 
 def test_model_index_keeps_the_card() -> None:
-    card = b"---\nlicense: mit\ntags:\n- ecg\n---\n# My model\n\nText.\n"
+    card = b"---\nlicense: mit\nmodel_name: Mine\ntags:\n- ecg\n---\n# My model\n\nText.\n"
     once = with_model_index(card, [made_up("ecg-cpc", "ptb")], tasks(), link)
     twice = with_model_index(once, [made_up("ecg-cpc", "ptb"), made_up("ecg-cpc", "sph")], tasks(), link)
     found = ModelCard(twice.decode())
     assert found.data.license == "mit"
+    assert yaml.safe_load(twice.decode().split("---")[1])["model_name"] == "Mine"
     assert "# My model" in found.text
     assert sorted(str(entry.dataset_config) for entry in found.data.eval_results or ()) == ["ptb_linear", "sph_linear"]
     assert found.data.to_dict()["metrics"] == ["roc_auc"]

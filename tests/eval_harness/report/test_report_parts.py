@@ -154,6 +154,17 @@ def test_a_bin_in_which_nothing_happened_is_not_certain() -> None:
     assert (bins[0].low, bins[0].high) == pytest.approx(wilson(0, bins[0].entries))
 
 
+def test_an_interval_of_a_share_stays_within_0_and_1() -> None:
+    """Four entries with one positive: laid around its point, the interval of the resamples ended at 1.05."""
+    true, prob = np.zeros((30, 1), np.float32), np.full((30, 1), 0.05, np.float32)
+    true[3], prob[:4] = 1, 0.45
+    names = [f"r{k}" for k in range(30)]
+    small = Predictions("x", "multi_label_classification", ("A",), ["test"] * 30, names, true, prob)
+    bins = pooled_bins(small, [0], 1000, "record", 0.95)
+    assert (bins[6].entries, bins[6].positives) == (4, 1)
+    assert all(0 <= item.low <= item.observed <= item.high <= 1 for item in bins if item.entries)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
