@@ -80,8 +80,8 @@ def pooled_bins(
     for b in range(BINS):
         drawn = interval(float(points[b]), rates[:, b], confidence=confidence)
         low, high = wilson(int(totals[1][b]), int(totals[0][b]), confidence)
-        # fmin and fmax, which ignore the NaN of a bin that many resamples leave empty. The interval of resamples is laid
-        # around its point, and may so leave the range of a share, which Wilson's never does.
+        # fmin and fmax, which ignore the NaN of a bin that many resamples leave empty. The interval of resamples is
+        # laid around its point, and may so leave the range of a share, which Wilson's never does.
         ends.append((float(np.fmin(max(drawn.low, 0.0), low)), float(np.fmax(min(drawn.high, 1.0), high))))
     return [_bin(b, totals, ends[b]) for b in range(BINS)]
 

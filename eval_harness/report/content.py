@@ -244,6 +244,8 @@ def _compare(
         return None, "Not compared: a comparison needs the predictions of all runs."
     number, _, _ = resampling(scored)
     try:
+        for item in scored:
+            item.entry.run.check_definition(task)
         return compare_models(task, readable, resamples=resamples or number), ""
     except EcgHubError as error:
         return None, f"Not compared: {error}"

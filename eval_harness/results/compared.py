@@ -46,6 +46,8 @@ def compare_folders(
     for task, group in shared.items():
         if task not in by_name:
             raise ResultError(f"Task {task!r} is not known here; pass its file by --include.")
+        for run in group.values():
+            run.check_definition(by_name[task])
         predictions = {name: run.predictions(run.results[task]) for name, run in group.items()}
         comparison = compare_models(by_name[task], predictions, metric, resamples, by=by)
         yield comparison, {name: run.results[task] for name, run in group.items()}

@@ -15,6 +15,7 @@ from eval_harness.results.predictions import Predictions, read_predictions
 from eval_harness.results.runfile import RUN_FILE, RunFile, differences, merged, read_run, write_run
 from eval_harness.results.schema import Result, read_result
 from eval_harness.results.summary import SPREAD_FILE
+from eval_harness.tasks.task import Task
 
 LOCK_FILE = ".lock"
 SUBFOLDERS = ("checkpoints", "history", "predictions", "errors")
@@ -68,7 +69,21 @@ def check_continues(folder: Path, asked: RunFile, overwrite: bool = False) -> Ru
             "Choose another --output, or --overwrite to discard what is there."
         )
 
-    return resumed(stored, lambda run: differences(run, asked), refusal, overwrite=overwrite)
+    return resumed(stored, lambda run: differences(_binding(folder, run), asked), refusal, overwrite=overwrite)
+
+
+def _binding(folder: Path, run: RunFile) -> RunFile:
+    """A run file with the definitions that something was made by: what failed may be mended and tried again."""
+
+    def holds(entry: str) -> bool:
+        kind, name = entry.split(" ", 1)
+        if kind == "run":
+            return (folder / "predictions" / f"{name}.parquet").is_file()
+        file = folder / f"{name}.json"
+        return file.is_file() and read_result(file).status == "done"
+
+    kept = {entry: digest for entry, digest in run.definitions.items() if holds(entry)}
+    return run.model_copy(update={"definitions": kept})
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,17 @@ class ResultFolder:
         settings = self.run.settings
         seed = f" seed {settings.seed}" if settings.seed else ""
         return f"{settings.model.id} {settings.mode}{seed}"
+
+    def check_definition(self, task: Task) -> None:
+        """Refuse a task that is another than what was scored under its name: its numbers would stand for this."""
+        version = self.run.tasks.get(task.name, task.version)
+        definition = self.run.definitions.get(f"task {task.name}", task.defined)
+        if (version, definition) != (task.version, task.defined):
+            raise ResultError(
+                f"{self.name}: task {task.name!r} was scored as version {version} and by another definition than that "
+                f"of version {task.version} which is known here: give the task file it was scored with by --include, "
+                "or score it again."
+            )
 
     def predictions(self, result: Result) -> Predictions:
         """The predictions that a result was scored from."""

@@ -93,6 +93,8 @@ class RunFile(Strict):
         fingerprint: digest of the settings.
         datasets: fingerprint of each dataset prepared so far; a folder may gain datasets, not change them.
         tasks: version of each task asked for so far.
+        definitions: digest of what each task scores (`Task.defined`), and under "run NAME" of the outputs that a run
+            trains; empty in files of earlier versions.
         command: the command line, ready to be given again.
         environment: versions and machine.
         created: when the folder was begun.
@@ -103,6 +105,7 @@ class RunFile(Strict):
     fingerprint: str
     datasets: dict[str, str] = Field(default_factory=dict)
     tasks: dict[str, int] = Field(default_factory=dict)
+    definitions: dict[str, str] = Field(default_factory=dict)
     command: list[str] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict)
     created: UtcTime
@@ -123,8 +126,8 @@ def fingerprint(settings: RunSettings) -> str:
 def differences(stored: RunFile, asked: RunFile) -> list[str]:
     """Say in words what differs between a folder's run and the one asked for; empty when they may share the folder.
 
-    Settings must be equal; a dataset or task that both name must have the same fingerprint or version. Further
-    datasets and tasks are no difference: they are added.
+    Settings must be equal; a dataset or task that both name must have the same fingerprint, or version and definition.
+    Further datasets and tasks are no difference: they are added.
     """
     # In words from the settings, not from the fingerprints, which would only say that something differs.
     lines = list(walk("", _decisive(stored.settings), _decisive(asked.settings)))
@@ -134,6 +137,10 @@ def differences(stored: RunFile, asked: RunFile) -> list[str]:
     ]
     lines += [
         f"task {name}: version {old} in the folder, {new} now" for name, old, new in _changed(stored.tasks, asked.tasks)
+    ]
+    lines += [
+        f"{name}: its task file says something else than in the folder (labels, column, kind, metric or dataset)"
+        for name, _, _ in _changed(stored.definitions, asked.definitions)
     ]
     return lines
 
@@ -154,6 +161,7 @@ def merged(stored: RunFile | None, asked: RunFile) -> RunFile:
             "created": stored.created,
             "datasets": {**stored.datasets, **asked.datasets},
             "tasks": {**stored.tasks, **asked.tasks},
+            "definitions": {**stored.definitions, **asked.definitions},
         }
     )
 

@@ -279,6 +279,8 @@ def run_file(job: Job, context: RunContext, loaded: LoadedModel, data_fingerprin
         fingerprint=fingerprint(settings),
         datasets={job.run.dataset: data_fingerprint},
         tasks={task.name: task.version for task in job.tasks},
+        definitions={f"task {task.name}": task.defined for task in job.tasks}
+        | {f"run {job.run.name}": job.run.defined},
         command=list(context.command),
         environment=context.environment,
         created=utc_now(),

@@ -7,6 +7,7 @@ Importing this module reads nothing and imports no torch, transformers or datase
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "Task", "custom_datasets", "datasets", "expand", "get_task", "runs", "suites", "tasks", "validate"]
 
 TASKS_FOLDER = Path(__file__).resolve().parent
-REMEDY = "See `ecg-eval ls tasks` and `ecg-eval ls suites`."
+REMEDY = "See `ecg-eval ls tasks` and `ecg-eval ls suites`; files of your own are named by --include."
 
 RunKind = Literal["multi_label_classification", "regression", "mixed"]
 
@@ -66,6 +67,12 @@ class Run:
     regression_targets: tuple[str, ...]
     tasks: tuple[Task, ...]
     selectors: tuple[tuple[str, TargetSelector], ...] = ()
+
+    @property
+    def defined(self) -> str:
+        """The digest of what is trained: data and outputs."""
+        parts = (self.dataset, self.label_column, self.kind, self.labels, self.regression_targets, self.selectors)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def outputs(self, regression: bool, groups: Mapping[str, Sequence[str]]) -> list[str]:
         """Return classes, or regression targets, of the run; selected ones as far as the data name them."""

@@ -5,6 +5,8 @@ Suites are given by rules, so that they stay right when tasks arrive.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -163,6 +165,13 @@ class Task(BaseModel):
     def alone(self) -> Task:
         """The same task read from a run of its own, which trains its labels only."""
         return self.model_copy(update={"run": self.name})
+
+    @property
+    def defined(self) -> str:
+        """The digest of what decides its scores; two tasks of one name and version should agree in it."""
+        fields = {"dataset", "label_column", "kind", "metric", "labels", "targets"}
+        content = json.dumps(self.model_dump(mode="json", include=fields), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def read_from(self, run: str) -> Task:
         """The task as it is read from a run: its published one, or one of its own."""

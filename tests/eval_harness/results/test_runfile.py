@@ -91,6 +91,13 @@ def test_differences_are_said_in_words(changes: dict[str, Any], words: str) -> N
     assert differences(run(), run(**changes)) == [words]
 
 
+def test_another_definition_is_a_difference_and_an_unknown_one_is_not() -> None:
+    one, two = run(definitions={"task a": "x", "run a": "y"}), run(definitions={"task a": "z", "run a": "y"})
+    assert [line.partition(":")[0] for line in differences(one, two)] == ["task a"]
+    assert differences(run(), one) == differences(one, run()) == []
+    assert merged(one, run(definitions={"task b": "z"})).definitions == {"task a": "x", "run a": "y", "task b": "z"}
+
+
 def test_more_datasets_and_tasks_are_no_difference() -> None:
     more = run(datasets={"ptb-xl": "one", "sph": "x"}, tasks={"ptbxl_super": 1, "sph": 1})
     assert differences(run(), more) == []

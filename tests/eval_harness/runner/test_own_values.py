@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ecg_hub.errors import ResultError
 from ecg_hub.inference.predict import predict
 from ecg_hub.leads import LEADS
 from eval_harness.config.options import RunOptions
 from eval_harness.config.protocol import protocol
+from eval_harness.results.compared import compare_folders
+from eval_harness.results.folders import FolderRefusedError, find_runs
 from eval_harness.results.predictions import read_predictions
 from eval_harness.runner.run import evaluate
 from tests.support.records import write_record
@@ -98,3 +102,25 @@ def test_a_label_without_a_threshold_is_called_neither_way(ward: Path) -> None:
     assert {score["label"]: "positive" in score for score in row.scores} == {"common": True, "rare": False}
     stored = json.loads((run / "model" / "ward_classes" / "config.json").read_text())["thresholds"]
     assert stored == [pytest.approx(chosen["common"]), None]
+
+
+def test_a_task_that_says_something_else_under_its_version_is_not_what_was_scored(ward: Path) -> None:
+    """The scores of the earlier file had been shown as those of the new one, and compared by the labels of the new."""
+    (ward / "classes.yaml").write_text(CLASSES.replace("- common\n- rare", "- nothing\n- such"))
+    folder = run_of(ward, "ward_classes")
+    assert json.loads((folder / "ward_classes.json").read_text())["status"] == "failed"
+    (ward / "classes.yaml").write_text(CLASSES)
+    run_of(ward, "ward_classes")
+    done = (folder / "ward_classes.json").read_text()
+    assert json.loads(done)["status"] == "done", "what failed may be mended under its version"
+    changed = CLASSES.replace("- common\n- rare", "- rare\n- common")
+    assert changed != CLASSES
+    (ward / "classes.yaml").write_text(changed)
+    with pytest.raises(FolderRefusedError, match="task ward_classes: its task file says something else"):
+        run_of(ward, "ward_classes")
+    assert (folder / "ward_classes.json").read_text() == done
+    (ward / "more.yaml").write_text(changed)
+    found = find_runs([folder])
+    twins = [found[0], replace(found[0], folder=folder.parent / "twin")]
+    with pytest.raises(ResultError, match="'ward_classes' was scored as version 1 and by another definition"):
+        list(compare_folders(twins, include=[ward / "ward.yaml", ward / "more.yaml"]))
