@@ -114,12 +114,13 @@ class Predictor:
         positions, _ = consecutive_windows(split, self.windows.length)
         block = self.windows.share(len(positions))
         outputs, undefined = [], []
-        for features in self._features(model, split, block):
-            with torch.inference_mode(), self.autocast():
-                logits = model.logits(features.to(self.device)).float()
-            undefined.append(logits.isnan().any(dim=1).cpu())
-            logits = torch.nan_to_num(logits, nan=0.0)  # as published
-            outputs.append(torch.cat([logits[:, :classes].sigmoid(), logits[:, classes:]], dim=1).cpu())
+        with freed_memory_kept(self.device.type):
+            for features in self._features(model, split, block):
+                with torch.inference_mode(), self.autocast():
+                    logits = model.logits(features.to(self.device)).float()
+                undefined.append(logits.isnan().any(dim=1).cpu())
+                logits = torch.nan_to_num(logits, nan=0.0)  # as published
+                outputs.append(torch.cat([logits[:, :classes].sigmoid(), logits[:, classes:]], dim=1).cpu())
         width = len(self.windows.data.labels)
         mine = torch.cat(outputs).numpy() if outputs else np.zeros((0, width), dtype=np.float32)
         lacking = torch.cat(undefined).numpy() if undefined else np.zeros(0, dtype=np.bool_)
