@@ -279,8 +279,7 @@ def run_file(job: Job, context: RunContext, loaded: LoadedModel, data_fingerprin
         fingerprint=fingerprint(settings),
         datasets={job.run.dataset: data_fingerprint},
         tasks={task.name: task.version for task in job.tasks},
-        definitions={f"task {task.name}": task.defined for task in job.tasks}
-        | {f"run {job.run.name}": job.run.defined},
+        definitions=job.definitions,
         command=list(context.command),
         environment=context.environment,
         created=utc_now(),
@@ -480,7 +479,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
         with torch.no_grad():
             classifier.save_pretrained(aside)
     loaded.extractor.save_pretrained(aside)
-    if not isinstance(loaded.encoder, CustomEncoder):
+    if not isinstance(loaded.encoder, CustomEncoder):  # the card states what the extractor beside it feeds
         write_card(aside, classifier)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)

@@ -49,6 +49,11 @@ class Job:
         """Where `--save-model` keeps encoder and head."""
         return self.folder / "model" / self.run.name
 
+    @property
+    def definitions(self) -> dict[str, str]:
+        """The digests of what its tasks score and of what its run trains, for `RunFile.definitions`."""
+        return {f"task {task.name}": task.defined for task in self.tasks} | {f"run {self.run.name}": self.run.defined}
+
 
 def plan(options: RunOptions) -> list[Job]:
     """The jobs in the order they are done: model, mode, seed, run."""
