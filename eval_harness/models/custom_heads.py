@@ -62,8 +62,8 @@ class HeadInfo(Strict):
 def save_custom_head(
     folder: Path, model: AdaptedModel, info: ModelInfo, mode: str, labels: list[str], thresholds: Any, heads: int
 ) -> None:
-    """Write head, trained weights and their description into a new folder."""
-    folder.mkdir(parents=True)
+    """Write head, trained weights and their description into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     encoder: Any = model.encoder
     classifier: Any = model.classifier
     _save(model.head, folder / HEAD_WEIGHTS)

@@ -467,6 +467,7 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
     classes_only = data.classes == len(data.labels)
     chosen = choose_thresholds(data.validation.targets, validation) if classes_only else None
     note_access(classifier.config, opened)
+    loaded.extractor.save_pretrained(aside)  # first, for the card states what it feeds
     if isinstance(loaded.encoder, CustomEncoder):
         heads = opened.options.protocol.attention_heads
         save_custom_head(aside, model, model_info(loaded), job.mode, list(data.labels), chosen, heads)
@@ -478,8 +479,6 @@ def save_model(opened: OpenJob, model: AdaptedModel, validation: Any) -> None:
             note_training(classifier.config, job, loaded, data)
         with torch.no_grad():
             classifier.save_pretrained(aside)
-    loaded.extractor.save_pretrained(aside)
-    if not isinstance(loaded.encoder, CustomEncoder):  # the card states what the extractor beside it feeds
         write_card(aside, classifier)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
