@@ -162,7 +162,7 @@ def test_more_damage_than_max_unreadable_stops_with_the_list(tmp_path: Path) -> 
         passes(reader(tmp_path))
     text = str(caught.value)
     assert text.startswith("3 of 200 records are damaged, more than max_unreadable=0.01 allows.")
-    assert all(f"r{k} of {tmp_path.name}: the signal is missing." in text for k in range(3))
+    assert all(f"r{k} of undeclared:{tmp_path.name}: the signal is missing." in text for k in range(3))
     assert "ecg-hub data prepare NAME --shards DIR" in text
     source = reader(tmp_path, max_unreadable=0.015)
     passes(source)
