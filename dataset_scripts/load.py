@@ -34,7 +34,7 @@ from dataset_scripts.core.extent import Copy, extent
 from dataset_scripts.core.fingerprint import content_fingerprint, store_fingerprint
 from dataset_scripts.core.labels import canonical_sha256, encode, fold_sha256, vocabulary
 from dataset_scripts.core.report import absent_everywhere, check_unreadable, read_report
-from dataset_scripts.core.spec import SPLITS, ECGDataset, LabelTable, PathLike
+from dataset_scripts.core.spec import MOCK_FILE, SPLITS, ECGDataset, LabelTable, PathLike, is_mock
 from dataset_scripts.core.walk import folder_of
 from ecg_hub.errors import DataError, InputError, unknown_name
 from ecg_hub.home import home
@@ -45,7 +45,6 @@ from ecg_hub.utils.workers import Engine
 
 logger = logging.getLogger(__name__)
 
-MOCK_FILE = "mock.json"
 MOCK_PREFIX = "mock/"
 MOCK_RECORDS = 1000
 DERIVED_FOLDER = "derived"
@@ -194,9 +193,9 @@ def prepare(
     builder.engine = engine
     builder.bring()
     builder.download_and_prepare(num_proc=num_proc)
-    if mock and not (marker := builder.store / MOCK_FILE).exists():
+    if mock and not is_mock(builder.store):
         # In the store too: whoever lists the stores must tell simulated records from those of the dataset.
-        marker.write_text(json.dumps({"synthetic": True}) + "\n", encoding="utf-8")
+        (builder.store / MOCK_FILE).write_text(json.dumps({"synthetic": True}) + "\n", encoding="utf-8")
     builder.publish()
     report = read_report(builder.store)
     # By the store's report and not by this run: a store that was made with more tolerance is judged anew.

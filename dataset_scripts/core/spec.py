@@ -40,6 +40,15 @@ _KINDS: tuple[tuple[type, tuple[Any, str]], ...] = (
 """Type of a threshold's default -> what a value of it may be, in code and in words."""
 
 
+MOCK_FILE = "mock.json"
+"""In every folder of raw files or records that ecg-hub has made up."""
+
+
+def is_mock(folder: Path) -> bool:
+    """Tell whether the records of a folder are simulated."""
+    return (folder / MOCK_FILE).is_file()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Release:
     """Facts about one release that a raw folder can be compared with; what is not known stays empty.

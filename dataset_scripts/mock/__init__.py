@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock
 
 from dataset_scripts.catalog import datasets, get
-from dataset_scripts.core.spec import ECGDataset, PathLike
+from dataset_scripts.core.spec import MOCK_FILE, ECGDataset, PathLike, is_mock
 from dataset_scripts.mock.simulator import SIMULATOR_VERSION
 from dataset_scripts.published._challenge import ChallengeDataset
 from ecg_hub.errors import InputError
@@ -92,7 +92,7 @@ def write(
         thresholds = _writer(dataset)(unfinished, records, seed, awkward, sampling_rates)
         about = {"synthetic": True, "dataset": dataset.name, "records": records, "seed": seed, "thresholds": thresholds}
         about["simulator_version"] = SIMULATOR_VERSION
-        (unfinished / "mock.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        (unfinished / MOCK_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         # A tree that a kill left half-written never has the final name.
         os.replace(unfinished, target)
     finally:
@@ -117,7 +117,7 @@ def mock_root(cache_dir: PathLike, names: Sequence[str] | str, records: int = 10
     for name in (get(given).name for given in ([names] if isinstance(names, str) else names)):
         # Several workers of one test run ask for the same tree at once.
         with FileLock(root / f"{name}.lock"):
-            if not (root / name / "mock.json").is_file():
+            if not is_mock(root / name):
                 write(name, root / name, records, seed)
     return root
 

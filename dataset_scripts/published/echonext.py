@@ -32,6 +32,7 @@ from dataset_scripts.core.spec import (
     Release,
     Scan,
     Signal,
+    is_mock,
     split_sizes,
 )
 from dataset_scripts.readers.tables import CellError, age_years, flag, iterate_rows, short, whole_number
@@ -152,7 +153,7 @@ class EchoNext(ECGDataset):
     ) -> LabelTable:
         """Return the label table; that the metadata are not the published ones is a deviation."""
         table = super().full_label_table(metadata, data_dir, thresholds, work)
-        if (data_dir / "mock.json").is_file() or file_sha256(_metadata_file(data_dir)) == METADATA_SHA256:
+        if is_mock(data_dir) or file_sha256(_metadata_file(data_dir)) == METADATA_SHA256:
             return table
         # Sorted anew, a table of the same rows gives every record the labels of another one.
         deviation = {"metadata": "other than 1.1.0: signals are found by the order of its rows"}

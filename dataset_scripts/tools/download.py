@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dataset_scripts.core.spec import ECGDataset, PathLike, Source
+from dataset_scripts.core.spec import ECGDataset, PathLike, Source, is_mock
 from dataset_scripts.tools.hosts import Hosts, RemoteFile, Transport, list_files, physionet_parts, unpack
 from ecg_hub.errors import DataError, InputError
 from ecg_hub.utils.files import SUMS_FILE, parse_sums, replacing, sums_text, take_lock
@@ -201,7 +201,7 @@ def _check_may(dataset: ECGDataset, folder: Path) -> None:
         raise InputError(f"No program may fetch {dataset.access} data for you. {text}")
     if not dataset.sources:
         raise InputError(f"No program can fetch {dataset.title}: there is only a page, {dataset.page}")
-    if (folder / "mock.json").is_file():
+    if is_mock(folder):
         raise InputError(f"{str(folder)!r} holds a synthetic tree; choose another folder for the real files.")
 
 

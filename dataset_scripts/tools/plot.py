@@ -19,7 +19,7 @@ import numpy as np
 
 from dataset_scripts.core.labels import Seen, from_headers, label_frame
 from dataset_scripts.core.shards import read_record
-from dataset_scripts.core.spec import ECGDataset, PathLike, RawRecord, RecordExcluded, Scan, Signal
+from dataset_scripts.core.spec import ECGDataset, PathLike, RawRecord, RecordExcluded, Scan, Signal, is_mock
 from ecg_hub.errors import DataError, InputError, did_you_mean
 from ecg_hub.input.samples import MISSING
 from ecg_hub.leads import LEADS
@@ -75,7 +75,7 @@ def read_one(dataset: ECGDataset, data_dir: PathLike, record_id: str, sampling_r
         age=person["age"],
         sex=person["sex"],
         labels=_labels(dataset, folder, scan, row, signal, rate),
-        synthetic=(folder / "mock.json").is_file(),
+        synthetic=is_mock(folder),
     )
 
 

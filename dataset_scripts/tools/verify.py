@@ -21,7 +21,7 @@ from dataset_scripts.core.labels import (
     label_frame,
     vocabulary,
 )
-from dataset_scripts.core.spec import ECGDataset, LabelTable, PathLike, Rejected, Release, Scan
+from dataset_scripts.core.spec import MOCK_FILE, ECGDataset, LabelTable, PathLike, Rejected, Release, Scan, is_mock
 from dataset_scripts.tools.hosts import fits
 from dataset_scripts.tools.raw_files import absent_records, damaged, list_folder, read_sums, split_absent
 from ecg_hub.errors import DataError, InputError, did_you_mean
@@ -172,9 +172,6 @@ def _compare_folds(result: Verification, table: LabelTable, record_ids: Sequence
         result.add("folds", "ok" if same else "differs", f"{text} (by SHA-256)")
 
 
-MOCK_FILE = "mock.json"
-
-
 def verify(
     dataset: ECGDataset,
     data_dir: PathLike,
@@ -197,7 +194,7 @@ def verify(
     """
     wanted = _named_release(dataset, release)
     folder = bring(place(data_dir), lazily=True)
-    result = Verification(dataset.name, str(folder), None, (folder / MOCK_FILE).is_file(), signals)
+    result = Verification(dataset.name, str(folder), None, is_mock(folder), signals)
     try:
         rate = _rate(dataset, folder, sampling_rate)
         scan = dataset.scan(folder, rate)

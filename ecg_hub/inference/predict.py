@@ -164,15 +164,16 @@ def predict(
         progress=progress,
         **prepare,
     )
-    rows = []
-    for result in results:
-        if result.outputs is None:
-            rows.append(Prediction(result.record, 0, [], result.reason))
-        else:
-            outputs = average_outputs(torch.from_numpy(result.outputs), config)
-            rows.append(Prediction(result.record, len(result.outputs), labelled_scores(outputs, config, top_k)))
     labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    return Predictions(name, labels, tuple(rows))
+    return Predictions(name, labels, tuple(_prediction(result, config, top_k) for result in results))
+
+
+def _prediction(result: RecordOutput, config: Any, top_k: int | None) -> Prediction:
+    """The labelled scores of a record, or why it has none."""
+    if result.outputs is None:
+        return Prediction(result.record, 0, [], result.reason)
+    outputs = average_outputs(torch.from_numpy(result.outputs), config)
+    return Prediction(result.record, len(result.outputs), labelled_scores(outputs, config, top_k))
 
 
 def _as_text(score: dict[str, Any]) -> str:

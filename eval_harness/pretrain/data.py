@@ -15,6 +15,7 @@ from typing import Any
 
 from dataset_scripts import catalog
 from dataset_scripts.core.fingerprint import content_fingerprint
+from dataset_scripts.core.spec import is_mock
 from dataset_scripts.core.walk import folder_of
 from dataset_scripts.tools.export import MANIFEST_FILE, Manifest, parse_manifest
 from ecg_hub.errors import DataError, InputError
@@ -124,7 +125,7 @@ def open_folder(folder: Path, *, all_records: bool = False) -> FileSource:
     # Relative: a folder that was moved holds the same data.
     content = [[Path(f.path).relative_to(folder).as_posix(), Path(f.path).stat().st_size, f.groups] for f in files]
     # A record store of simulated records is marked as their raw folder is.
-    simulated = (folder / "mock.json").is_file()
+    simulated = is_mock(folder)
     corpus = _undeclared(folder.resolve().name)
     return _source(corpus, content_fingerprint(content), files, all_records, None, simulated)
 

@@ -53,13 +53,12 @@ def run_push(args: argparse.Namespace) -> int:
         raise InputError("--model-index goes with --model-repo ORG/MODEL.")
     from ecg_hub.hub.client import HubRepository, check_id
     from eval_harness.publish.push import prepare, push
-
-    for repo in filter(None, (args.repo, args.model_repo)):
-        check_id(repo)
     from eval_harness.publish.repository import FolderRepository
     from eval_harness.results.folders import find_runs
     from eval_harness.tasks.registry import tasks
 
+    for repo in filter(None, (args.repo, args.model_repo)):
+        check_id(repo)
     tasks_by_name = tasks()
     runs = find_runs(split_commas(args.results))
     submission = prepare(runs, tasks_by_name, synthetic=args.allow_synthetic, predictions=args.with_predictions)

@@ -218,10 +218,11 @@ def require_folder(args: argparse.Namespace, dataset: ECGDataset) -> Path:
 
 def finished_stores(name: str) -> list[Path]:
     """Return the record stores of a dataset in the default cache, those of simulated records left out."""
+    from dataset_scripts.core.spec import is_mock
     from ecg_hub.home import home
 
     stores = sorted(path.parent for path in (home() / "datasets" / name).glob("*hz-*/*/dataset_info.json"))
-    return [store for store in stores if not (store / "mock.json").exists()]
+    return [store for store in stores if not is_mock(store)]
 
 
 def run_ls(args: argparse.Namespace) -> int:
